@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* What kernel and user space share: the layout of keys, counts, totals and control.
+ *
+ * Python's side is kzn/model/flows.py, kzn/model/totals.py and kzn/agent/control.py; the sizes
+ * asserted here are asserted there. Bytes are L3 bytes as the wire carries them
+ * (docs/accuracy.md).
+ */
+#ifndef KZN_FLOW_H
+#define KZN_FLOW_H
+
+/* Any change of a struct below is a new layout: user space replaces older pinned maps. */
+#define KZN_LAYOUT 1
+
+#define KZN_MAX_FLOWS 65536 /* of one buffer, unless --max-flows says otherwise */
+
+/* flow_key.flags */
+#define KZN_INITIATOR_SOURCE 0x01
+#define KZN_INITIATOR_DESTINATION 0x02
+
+/* IPv4 addresses are ::ffff:a.b.c.d. Ports are in host order, 0 where not kept. */
+struct flow_key {
+	__u8 src[16];
+	__u8 dst[16];
+	__u16 src_port;
+	__u16 dst_port;
+	__u8 protocol;
+	__u8 flags;
+	__u16 padding;
+};
+_Static_assert(sizeof(struct flow_key) == 40, "flow_key is 40 bytes without holes");
+
+struct flow_counts {
+	__u64 packets;
+	__u64 bytes;
+};
+_Static_assert(sizeof(struct flow_counts) == 16, "flow_counts is 16 bytes");
+
+/* For each buffer: seen = accounted (the sum of its flows) + missed + ignored. */
+enum total {
+	TOTAL_SEEN,
+	TOTAL_MISSED_MAP_FULL,
+	TOTAL_MISSED_NO_MEMORY,
+	TOTAL_MISSED_BUSY,
+	TOTAL_MISSED_PARSE,
+	TOTAL_MISSED_DORMANT,
+	TOTAL_IGNORED_LOOPBACK,
+	TOTAL_IGNORED_MULTICAST,
+	TOTAL_IGNORED_LINK_LOCAL,
+	TOTAL_MAX = 16, /* room for reasons without a new layout */
+};
+
+struct totals {
+	struct flow_counts of[TOTAL_MAX];
+};
+_Static_assert(sizeof(struct totals) == 256, "totals is 256 bytes");
+
+/* Written by user space, read by every program run, on a cache line of its own. */
+struct control {
+	__u32 active; /* the buffer that packets go to: 0 or 1 */
+	__u32 padding;
+	__u64 drained; /* jiffies of the first packet after a drain; user space writes 0 */
+};
+_Static_assert(sizeof(struct control) == 16, "control is 16 bytes");
+
+/* The agent's own: which batch is under way. No program reads it. */
+struct spool_state {
+	__u32 layout; /* KZN_LAYOUT */
+	__u32 phase; /* what is being done with the buffer that is not active */
+	__u64 epoch; /* random, new with new maps */
+	__u64 sequence; /* of the last batch cut */
+	__u64 opened_ns[2]; /* CLOCK_BOOTTIME when the buffer became active */
+	__u64 closed_ns[2]; /* CLOCK_BOOTTIME when it was left */
+	__u8 settings[32]; /* digest of the object and the settings that the maps were made for */
+};
+_Static_assert(sizeof(struct spool_state) == 88, "spool_state is 88 bytes");
+
+#endif

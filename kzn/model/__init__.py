@@ -1,0 +1,1 @@
+"""Frozen values that cross the borders of rooms; no I/O, no clock, no kernel."""

@@ -1,0 +1,32 @@
+"""A batch: one buffer of one node, its flows and its totals, under a number applied once."""
+
+from dataclasses import dataclass
+
+from kzn.model.flows import Flows
+from kzn.model.totals import Totals
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """What one buffer held between two flips.
+
+    ``opened_ms_ago`` and ``closed_ms_ago`` are ages in milliseconds at the moment of sending,
+    not timestamps: the server subtracts them from its own clock, so a node whose clock is wrong
+    still has its addresses resolved at the right time.
+    """
+
+    sequence: int
+    opened_ms_ago: int
+    closed_ms_ago: int
+    flows: Flows
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True)
+class AgentIdentity:
+    """Who speaks on a connection: the node, its map epoch (random, new with new maps), the probe."""
+
+    node: str
+    epoch: int
+    probe: str
+    version: str

@@ -1,0 +1,86 @@
+"""An endpoint: who owns an address at a time, and where it is."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from kzn.model.flows import U8
+
+I32 = npt.NDArray[np.int32]
+
+POD = "Pod"
+NODE = "Node"
+STATIC = "Static"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Who an address belongs to; an empty string is "unknown" or "none".
+
+    ``kind`` is POD, NODE or STATIC. For a pod ``workload_kind``/``workload`` are the controller at
+    the end of its ownerReferences (itself when there is none) and ``node`` is where it runs. For a
+    node all names are the node's and ``workload_kind`` is "Node". For a static entry
+    ``workload_kind`` is the file's ``kind`` and ``node`` may be empty.
+    ``uid`` tells a pod from its successor of the same name; empty where there is none.
+    """
+
+    kind: str
+    namespace: str
+    name: str
+    workload_kind: str
+    workload: str
+    node: str
+    zone: str
+    region: str
+    uid: str = ""
+
+
+EXTERNAL = -1
+"""`EndpointIndex.lookup`: a globally routable address that nobody here claims: outside."""
+UNKNOWN = -2
+"""`EndpointIndex.lookup`: a private address that nobody claims (yet): held, then unresolved."""
+AMBIGUOUS = -3
+"""`EndpointIndex.lookup`: more than one owner in the interval, and no way to tell whose bytes."""
+
+NO_CODE = -1
+"""In a column of `EndpointColumns`: this endpoint has none, or it is not known."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EndpointColumns:
+    """Facts of the endpoints as integers, each column indexed by endpoint id, shape (ids,).
+
+    Equal codes mean equal things; codes of zones count the region in, so equal zone names in two
+    regions differ. The arrays are views: valid until the index is next changed.
+    """
+
+    node: I32
+    zone: I32
+    region: I32
+
+
+class EndpointIndex(Protocol):
+    """What resolving needs of a topology; all times are seconds of one monotonic clock."""
+
+    def lookup(self, addresses: U8, opened: float, closed: float) -> I32:
+        """Owners of ``addresses`` (n, 16) as of [opened, closed]: (n,) ids, or negative codes."""
+        ...
+
+    @property
+    def columns(self) -> EndpointColumns:
+        """The columns of all endpoint ids."""
+        ...
+
+    def endpoint(self, endpoint_id: int) -> Endpoint:
+        """The facts behind an id. An id is not reused while a batch may still refer to it."""
+        ...
+
+    def node_code(self, node: str) -> int:
+        """The code of a node by name, as in `EndpointColumns.node`; NO_CODE when not known."""
+        ...
+
+    def node_endpoint(self, node: str) -> int:
+        """The endpoint id of a node itself by name; UNKNOWN when not known."""
+        ...

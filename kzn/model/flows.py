@@ -1,0 +1,73 @@
+"""Flows as columns: the shape in which counts travel from the kernel's map to the ledger."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+U8 = npt.NDArray[np.uint8]
+U16 = npt.NDArray[np.uint16]
+U32 = npt.NDArray[np.uint32]
+U64 = npt.NDArray[np.uint64]
+
+FLOW_KEY = np.dtype(
+    [
+        ("src", "u1", 16),
+        ("dst", "u1", 16),
+        ("src_port", "<u2"),
+        ("dst_port", "<u2"),
+        ("protocol", "u1"),
+        ("flags", "u1"),
+        ("padding", "<u2"),
+    ]
+)
+"""``struct flow_key`` of bpf/src/flow.h: IPv4 is ::ffff:a.b.c.d; ports in host order, 0 = not kept.
+
+With ``--ports service`` only the port of the side that was connected to is kept, so the column
+that is not 0 also says which side that is.
+"""
+
+FLOW_COUNTS = np.dtype([("packets", "<u8"), ("bytes", "<u8")])
+"""``struct flow_counts`` of bpf/src/flow.h."""
+
+INITIATOR_MASK = 0x03
+INITIATOR_UNKNOWN = 0x00
+INITIATOR_SOURCE = 0x01
+INITIATOR_DESTINATION = 0x02
+"""``flags`` bits 0-1: which end opened the connection, as conntrack knows it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Flows:
+    """m flows over n distinct addresses; every per-flow column has shape (m,).
+
+    ``addresses`` is (n, 16) uint8; ``src`` and ``dst`` are row numbers in it.
+    """
+
+    addresses: U8
+    src: U32
+    dst: U32
+    src_port: U16
+    dst_port: U16
+    protocol: U8
+    flags: U8
+    packets: U64
+    bytes: U64
+
+    def __len__(self) -> int:
+        return len(self.src)
+
+    @staticmethod
+    def empty() -> "Flows":
+        """No flows over no addresses."""
+        return Flows(
+            addresses=np.zeros((0, 16), np.uint8),
+            src=np.zeros(0, np.uint32),
+            dst=np.zeros(0, np.uint32),
+            src_port=np.zeros(0, np.uint16),
+            dst_port=np.zeros(0, np.uint16),
+            protocol=np.zeros(0, np.uint8),
+            flags=np.zeros(0, np.uint8),
+            packets=np.zeros(0, np.uint64),
+            bytes=np.zeros(0, np.uint64),
+        )
