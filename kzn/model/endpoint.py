@@ -84,3 +84,11 @@ class EndpointIndex(Protocol):
     def node_endpoint(self, node: str) -> int:
         """The endpoint id of a node itself by name; UNKNOWN when not known."""
         ...
+
+    def lives(self, endpoint: Endpoint) -> bool:
+        """Whether this very endpoint (same name, same uid) exists now; static ones always do.
+
+        The ledger asks this of series that have been idle for long, to end those whose owner is
+        gone; it is called with copies of endpoints whose id may be in other hands by now.
+        """
+        ...
