@@ -53,8 +53,8 @@ class Totals:
     """Seen, missed and ignored counts of one buffer; reasons with nothing counted are absent."""
 
     seen: Counts = Counts()
-    missed: Mapping[str, Counts] = field(default=NO_COUNTS)
-    ignored: Mapping[str, Counts] = field(default=NO_COUNTS)
+    missed: Mapping[str, Counts] = field(default_factory=lambda: NO_COUNTS)
+    ignored: Mapping[str, Counts] = field(default_factory=lambda: NO_COUNTS)
 
     @property
     def accounted(self) -> Counts:
