@@ -17,6 +17,8 @@
 #define KZN_INITIATOR_SOURCE 0x01
 #define KZN_INITIATOR_DESTINATION 0x02
 
+#define KZN_MAPPED_PREFIX 0xffff0000 /* bytes 8-11 of ::ffff:0:0/96, read little-endian */
+
 /* IPv4 addresses are ::ffff:a.b.c.d. Ports are in host order, 0 where not kept. */
 struct flow_key {
 	__u8 src[16];
@@ -54,6 +56,19 @@ struct totals {
 };
 _Static_assert(sizeof(struct totals) == 256, "totals is 256 bytes");
 
+/* --ports */
+#define KZN_PORTS_NONE 0
+#define KZN_PORTS_SERVICE 1
+#define KZN_PORTS_ALL 2
+
+/* Fixed when the object is loaded: what is off costs nothing. */
+struct settings {
+	__u64 dormant_jiffies; /* without a drain for this long no flow is made; 0 for never */
+	__u32 ports;
+	__u32 padding;
+};
+_Static_assert(sizeof(struct settings) == 16, "settings is 16 bytes");
+
 /* Written by user space, read by every program run, on a cache line of its own. */
 struct control {
 	__u32 active; /* the buffer that packets go to: 0 or 1 */
@@ -65,13 +80,15 @@ _Static_assert(sizeof(struct control) == 16, "control is 16 bytes");
 /* The agent's own: which batch is under way. No program reads it. */
 struct spool_state {
 	__u32 layout; /* KZN_LAYOUT */
-	__u32 phase; /* what is being done with the buffer that is not active */
+	__u32 phase; /* what is being done with `buffer` */
+	__u32 buffer; /* the one that was cut last */
+	__u32 padding;
 	__u64 epoch; /* random, new with new maps */
 	__u64 sequence; /* of the last batch cut */
 	__u64 opened_ns[2]; /* CLOCK_BOOTTIME when the buffer became active */
 	__u64 closed_ns[2]; /* CLOCK_BOOTTIME when it was left */
 	__u8 settings[32]; /* digest of the object and the settings that the maps were made for */
 };
-_Static_assert(sizeof(struct spool_state) == 88, "spool_state is 88 bytes");
+_Static_assert(sizeof(struct spool_state) == 96, "spool_state is 96 bytes");
 
 #endif

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* The kernel structs that the programs read, reduced to the fields used.
+ *
+ * Structs under preserve_access_index are relocated when the object is loaded (CO-RE), so only
+ * names and types matter here. Wire formats at the end are fixed by their RFCs and are not.
+ */
+#ifndef KZN_KERNEL_TYPES_H
+#define KZN_KERNEL_TYPES_H
+
+typedef unsigned char __u8;
+typedef unsigned short __u16;
+typedef unsigned int __u32;
+typedef unsigned long long __u64;
+typedef signed int __s32;
+typedef signed long long __s64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u16 __sum16;
+typedef __u32 __wsum;
+typedef _Bool bool;
+#define true 1
+#define false 0
+
+#define NF_ACCEPT 1
+
+#define E2BIG 7
+#define ENOMEM 12
+#define EEXIST 17
+
+enum bpf_map_type {
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_HASH = 5,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
+};
+#define BPF_F_NO_PREALLOC 1
+#define BPF_NOEXIST 1
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct net_device {
+	int ifindex;
+	unsigned int mtu;
+};
+
+struct nf_hook_state {
+	struct net_device *out;
+};
+
+struct sk_buff {
+	unsigned int len;
+	unsigned int data_len;
+	unsigned char *head;
+	unsigned char *data;
+	unsigned int end; /* an offset from head on 64 bit */
+	__u16 inner_transport_header; /* offsets from head */
+	__u16 network_header;
+	unsigned long _nfct; /* struct nf_conn * | enum ip_conntrack_info */
+};
+
+struct skb_shared_info {
+	unsigned short gso_size;
+	unsigned short gso_segs;
+	unsigned int gso_type;
+};
+
+struct bpf_nf_ctx {
+	const struct nf_hook_state *state;
+	struct sk_buff *skb;
+};
+
+#pragma clang attribute pop
+
+/* Only pointed to; a declaration alone would not match the kernel's signature of the kfunc. */
+struct __sk_buff {
+	__u32 len;
+};
+
+struct bpf_dynptr {
+	__u64 opaque[2];
+} __attribute__((aligned(8)));
+
+/* include/linux/skbuff.h: anonymous enums, hence constants. */
+#define SKB_GSO_TCPV4 (1 << 0)
+#define SKB_GSO_TCPV6 (1 << 4)
+#define SKB_GSO_GRE (1 << 6)
+#define SKB_GSO_GRE_CSUM (1 << 7)
+#define SKB_GSO_IPXIP4 (1 << 8)
+#define SKB_GSO_IPXIP6 (1 << 9)
+#define SKB_GSO_UDP_TUNNEL (1 << 10)
+#define SKB_GSO_UDP_TUNNEL_CSUM (1 << 11)
+#define SKB_GSO_UDP_L4 (1 << 17)
+
+/* include/uapi/linux/netfilter/nf_conntrack_common.h */
+#define NFCT_INFOMASK 7
+#define IP_CT_IS_REPLY 3
+#define IP_CT_UNTRACKED 7
+
+#define LOOPBACK_IFINDEX 1 /* in every network namespace */
+
+#define IPPROTO_HOPOPTS 0
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define IPPROTO_DCCP 33
+#define IPPROTO_ROUTING 43
+#define IPPROTO_FRAGMENT 44
+#define IPPROTO_AH 51
+#define IPPROTO_DSTOPTS 60
+#define IPPROTO_SCTP 132
+#define IPPROTO_UDPLITE 136
+
+struct iphdr { /* RFC 791 */
+	__u8 version_ihl;
+	__u8 tos;
+	__be16 tot_len;
+	__be16 id;
+	__be16 frag_off;
+	__u8 ttl;
+	__u8 protocol;
+	__sum16 check;
+	__be32 saddr;
+	__be32 daddr;
+};
+#define IP_MF 0x2000
+#define IP_OFFSET 0x1fff
+
+struct ipv6hdr { /* RFC 8200 */
+	__u8 version_priority;
+	__u8 flow_lbl[3];
+	__be16 payload_len;
+	__u8 nexthdr;
+	__u8 hop_limit;
+	__u64 saddr[2];
+	__u64 daddr[2];
+};
+
+struct ipv6_opt_hdr { /* also the head of a fragment header and of AH */
+	__u8 nexthdr;
+	__u8 hdrlen;
+	__be16 frag_off;
+};
+
+struct tcphdr { /* RFC 9293 */
+	__be16 source;
+	__be16 dest;
+	__be32 seq;
+	__be32 ack_seq;
+	__u8 doff_res;
+	__u8 flags;
+	__be16 window;
+	__sum16 check;
+	__be16 urg_ptr;
+};
+
+#endif

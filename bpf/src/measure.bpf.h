@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* How many packets a packet becomes on the wire, and how many L3 bytes they carry.
+ *
+ * The hook sees a packet before it is segmented (GSO, BIG TCP) or fragmented; each part repeats
+ * headers. Formulas follow net/core/gso.c, net/ipv4/ip_output.c and net/ipv6/ip6_output.c.
+ */
+#ifndef KZN_MEASURE_BPF_H
+#define KZN_MEASURE_BPF_H
+
+#define GSO_BY_FRAGS 0xffff /* SCTP: one part per fragment, counted in gso_segs */
+#define SKB_GSO_TUNNEL                                                                             \
+	(SKB_GSO_GRE | SKB_GSO_GRE_CSUM | SKB_GSO_IPXIP4 | SKB_GSO_IPXIP6 | SKB_GSO_UDP_TUNNEL |   \
+	 SKB_GSO_UDP_TUNNEL_CSUM)
+#define UDP_HEADER 8
+#define SCTP_HEADER 12
+#define IPV6_FRAGMENT_HEADER 8
+#define TCP_DOFF_OFFSET 12
+
+static __always_inline __u32 tcp_header(struct sk_buff *skb, const struct packet *packet,
+					__u32 offset)
+{
+	__u32 word;
+
+	if (offset + sizeof(struct tcphdr) <= packet->linear)
+		return (kernel_cast(struct tcphdr, skb->data + offset)->doff_res >> 4) * 4;
+	if (!load_beyond(skb, offset + TCP_DOFF_OFFSET, &word))
+		return 0;
+	return ((word & 0xff) >> 4) * 4;
+}
+
+/* The bytes of header that each segment repeats. */
+static __always_inline __u32 segment_header(struct sk_buff *skb, const struct packet *packet,
+					    __u32 type, __u32 size)
+{
+	__u32 offset = packet->transport;
+
+	if (type & SKB_GSO_TUNNEL)
+		offset = skb->inner_transport_header - (__u32)(skb->data - skb->head);
+	if (type & (SKB_GSO_TCPV4 | SKB_GSO_TCPV6))
+		return offset + tcp_header(skb, packet, offset);
+	if (type & SKB_GSO_UDP_L4)
+		return offset + UDP_HEADER;
+	if (size == GSO_BY_FRAGS)
+		return offset + SCTP_HEADER;
+	return packet->unfragmentable;
+}
+
+static __always_inline void measure_segments(struct sk_buff *skb, const struct packet *packet,
+					     const struct skb_shared_info *info,
+					     struct flow_counts *counts)
+{
+	__u32 size = info->gso_size, segments = info->gso_segs;
+	__u32 header = segment_header(skb, packet, info->gso_type, size);
+
+	if (header >= skb->len) /* no such packet is made by the stack: count what is there */
+		return;
+	if (size != GSO_BY_FRAGS)
+		segments = (skb->len - header + size - 1) / size;
+	if (!segments)
+		segments = 1;
+	counts->packets = segments;
+	counts->bytes = skb->len - packet->jumbo + (__u64)(segments - 1) * (header - packet->jumbo);
+}
+
+/* All parts but the last carry a multiple of 8 bytes; the last may fill the MTU. */
+static __always_inline void measure_fragments(struct sk_buff *skb, const struct packet *packet,
+					      __u32 mtu, __u32 header, struct flow_counts *counts)
+{
+	__u32 payload = skb->len - packet->unfragmentable;
+	__u32 room = mtu - packet->unfragmentable - header;
+	__u32 more;
+
+	if (mtu < packet->unfragmentable + header + 8 || payload <= room)
+		return;
+	more = (payload - room + (room & ~7u) - 1) / (room & ~7u);
+	counts->packets = 1 + more;
+	counts->bytes = skb->len + header + (__u64)more * (packet->unfragmentable + header);
+}
+
+static __always_inline void measure(const struct bpf_nf_ctx *ctx, const struct packet *packet,
+				    __u32 fragment_header, struct flow_counts *counts)
+{
+	const struct skb_shared_info *info;
+	struct sk_buff *skb = ctx->skb;
+	__u32 mtu;
+
+	counts->packets = 1;
+	counts->bytes = skb->len;
+	info = kernel_cast(struct skb_shared_info, skb->head + skb->end);
+	if (info->gso_size) {
+		measure_segments(skb, packet, info, counts);
+		return;
+	}
+	mtu = ctx->state->out->mtu;
+	if (skb->len > mtu)
+		measure_fragments(skb, packet, mtu, fragment_header, counts);
+}
+
+#endif

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* From a packet to its flow key, its packets and its bytes on the wire (docs/accuracy.md).
+ *
+ * Headers are read by plain loads through bpf_rdonly_cast, which the kernel guards against faults
+ * but not against the packet's end: every such read is bounded by the linear part first, and what
+ * lies beyond it is read through a dynptr slice.
+ */
+#ifndef KZN_PARSE_BPF_H
+#define KZN_PARSE_BPF_H
+
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
+extern int bpf_dynptr_from_skb(struct __sk_buff *skb, __u64 flags, struct bpf_dynptr *ptr) __ksym;
+extern void *bpf_dynptr_slice(const struct bpf_dynptr *ptr, __u32 offset, void *buffer,
+			      __u32 buffer__szk) __ksym;
+
+#define kernel_cast(type, address)                                                                 \
+	((const type *)bpf_rdonly_cast((const void *)(address), bpf_core_type_id_kernel(type)))
+
+#define MAX_EXTENSION_HEADERS 8
+
+struct packet {
+	struct flow_key key;
+	__u32 linear; /* bytes that may be read directly */
+	__u32 transport; /* offset of the transport header, or of what a fragment carries */
+	__u32 unfragmentable; /* bytes of IP header that each fragment repeats */
+	__u32 jumbo; /* bytes of IPv6 jumbo option, which never reaches the wire */
+	bool ports; /* a transport header with ports is there */
+};
+
+/* Four bytes beyond the linear part; false when the packet ends before them. */
+static __noinline bool load_beyond(struct sk_buff *skb, __u32 offset, __u32 *to)
+{
+	struct bpf_dynptr packet;
+	__u32 buffer = 0;
+	const __u32 *from;
+
+	if (bpf_dynptr_from_skb((struct __sk_buff *)skb, 0, &packet))
+		return false;
+	from = bpf_dynptr_slice(&packet, offset, &buffer, sizeof(buffer));
+	if (!from)
+		return false;
+	*to = *from;
+	return true;
+}
+
+static __always_inline bool has_ports(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP ||
+	       protocol == IPPROTO_UDPLITE || protocol == IPPROTO_DCCP;
+}
+
+/* Which end opened the connection, as conntrack knows it: KZN_INITIATOR_*, 0 unknown. */
+static __always_inline __u8 initiator(const struct sk_buff *skb)
+{
+	unsigned long nfct, info;
+
+	if (!bpf_core_field_exists(skb->_nfct))
+		return 0;
+	nfct = skb->_nfct;
+	info = nfct & NFCT_INFOMASK;
+	if (!(nfct & ~(unsigned long)NFCT_INFOMASK) || info == IP_CT_UNTRACKED)
+		return 0;
+	return info >= IP_CT_IS_REPLY ? KZN_INITIATOR_DESTINATION : KZN_INITIATOR_SOURCE;
+}
+
+/* The ports that --ports keeps. Without conntrack the lower one is taken for the service's:
+ * clients connect from the ephemeral range, which lies above the ports that are listened on.
+ */
+static __always_inline void keep_ports(struct flow_key *key, __u16 source, __u16 dest)
+{
+	bool all = settings.ports == KZN_PORTS_ALL;
+	bool connected_to_dest =
+		key->flags == KZN_INITIATOR_SOURCE || (!key->flags && dest <= source);
+
+	key->src_port = all || !connected_to_dest ? source : 0;
+	key->dst_port = all || connected_to_dest ? dest : 0;
+}
+
+static __always_inline bool parse_ports(struct sk_buff *skb, struct packet *packet)
+{
+	const struct tcphdr *header;
+	__u32 ports;
+
+	if (settings.ports == KZN_PORTS_NONE || !packet->ports)
+		return true;
+	if (packet->transport + sizeof(ports) <= packet->linear) {
+		header = kernel_cast(struct tcphdr, skb->data + packet->transport);
+		keep_ports(&packet->key, bpf_ntohs(header->source), bpf_ntohs(header->dest));
+		return true;
+	}
+	if (!load_beyond(skb, packet->transport, &ports))
+		return false;
+	keep_ports(&packet->key, bpf_ntohs(ports & 0xffff), bpf_ntohs(ports >> 16));
+	return true;
+}
+
+static __always_inline bool parse_ipv4(struct sk_buff *skb, struct packet *packet)
+{
+	const struct iphdr *header;
+	__u32 *src = (__u32 *)packet->key.src, *dst = (__u32 *)packet->key.dst;
+	__u32 length;
+
+	packet->linear = skb->len - skb->data_len;
+	if (packet->linear < sizeof(*header))
+		return false;
+	header = kernel_cast(struct iphdr, skb->data);
+	length = (header->version_ihl & 0xf) * 4;
+	if (length < sizeof(*header) || length > skb->len)
+		return false;
+	src[2] = KZN_MAPPED_PREFIX;
+	src[3] = header->saddr;
+	dst[2] = KZN_MAPPED_PREFIX;
+	dst[3] = header->daddr;
+	packet->key.protocol = header->protocol;
+	packet->transport = length;
+	packet->unfragmentable = length;
+	packet->ports =
+		has_ports(packet->key.protocol) && !(header->frag_off & bpf_htons(IP_OFFSET));
+	return parse_ports(skb, packet);
+}
+
+static __always_inline bool is_extension(__u8 protocol)
+{
+	return protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING ||
+	       protocol == IPPROTO_FRAGMENT || protocol == IPPROTO_AH ||
+	       protocol == IPPROTO_DSTOPTS;
+}
+
+/* Walks the extension headers; what each fragment repeats ends with the last of hop-by-hop and
+ * routing (RFC 8200, 4.5).
+ */
+static __noinline bool parse_extensions(struct sk_buff *skb, struct packet *packet)
+{
+	__u8 protocol = packet->key.protocol;
+	__u32 offset = packet->transport;
+	bool fragment = false;
+	int i;
+
+	for (i = 0; i < MAX_EXTENSION_HEADERS && is_extension(protocol) && !fragment; i++) {
+		__u32 word, length;
+
+		if (!load_beyond(skb, offset, &word))
+			return false;
+		length = (((word >> 8) & 0xff) + 1) * 8;
+		if (protocol == IPPROTO_AH)
+			length = (((word >> 8) & 0xff) + 2) * 4;
+		if (protocol == IPPROTO_FRAGMENT) {
+			length = 8;
+			fragment = bpf_ntohs(word >> 16) >> 3;
+		}
+		offset += length;
+		if (protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING)
+			packet->unfragmentable = offset;
+		protocol = word & 0xff;
+	}
+	packet->key.protocol = protocol;
+	packet->transport = offset;
+	packet->ports = has_ports(protocol) && !fragment;
+	return true;
+}
+
+static __always_inline bool parse_ipv6(struct sk_buff *skb, struct packet *packet)
+{
+	const struct ipv6hdr *header;
+	__u64 *src = (__u64 *)packet->key.src, *dst = (__u64 *)packet->key.dst;
+
+	packet->linear = skb->len - skb->data_len;
+	if (packet->linear < sizeof(*header))
+		return false;
+	header = kernel_cast(struct ipv6hdr, skb->data);
+	src[0] = header->saddr[0];
+	src[1] = header->saddr[1];
+	dst[0] = header->daddr[0];
+	dst[1] = header->daddr[1];
+	packet->key.protocol = header->nexthdr;
+	packet->transport = sizeof(*header);
+	packet->unfragmentable = sizeof(*header);
+	packet->ports = has_ports(packet->key.protocol);
+	if (is_extension(packet->key.protocol)) {
+		/* IPv6 BIG TCP: the stack adds a jumbo option of 8 bytes and takes it off again. */
+		if (!header->payload_len && packet->key.protocol == IPPROTO_HOPOPTS)
+			packet->jumbo = 8;
+		if (!parse_extensions(skb, packet))
+			return false;
+	}
+	return parse_ports(skb, packet);
+}
+
+#endif

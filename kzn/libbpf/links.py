@@ -1,0 +1,76 @@
+"""Netfilter links by bpf(2) itself: libbpf before 1.3 has no call for them."""
+
+import errno
+import os
+import platform
+from dataclasses import dataclass
+
+from kzn.errors import KernelError, UnsupportedError
+from kzn.libbpf.door import SYS_BPF, check, errno_text, ffi, libbpf, libc
+
+BPF_LINK_CREATE = 28
+PROG_TYPE_NETFILTER = 32
+ATTACH_TYPE_NETFILTER = 45
+LINK_TYPE_NETFILTER = 10
+"""include/uapi/linux/bpf.h, Linux 6.4."""
+
+NF_INET_POST_ROUTING = 4
+PROTOCOL_FAMILY = {"ipv4": 2, "ipv6": 10}
+"""NFPROTO_IPV4 and NFPROTO_IPV6; a netfilter link takes no other family."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetfilterLinkInfo:
+    """Where a link is attached."""
+
+    link_id: int
+    program_id: int
+    family: str
+    priority: int
+
+
+def attach_netfilter(program_fd: int, family: str, hook: int, priority: int, what: str) -> int:
+    """A new link in this thread's network namespace; its descriptor belongs to the caller.
+
+    KernelError with EBUSY when the priority is taken in this family and hook.
+    """
+    number = SYS_BPF.get(platform.machine())
+    if number is None:
+        raise UnsupportedError(
+            f"attach {what}: machine {platform.machine()} is not known to kzn",
+            hint=f"known are {', '.join(sorted(SYS_BPF))}",
+        )
+    attributes = ffi.new("struct kzn_link_create *")
+    attributes.prog_fd = program_fd
+    attributes.attach_type = ATTACH_TYPE_NETFILTER
+    attributes.pf = PROTOCOL_FAMILY[family]
+    attributes.hooknum = hook
+    attributes.priority = priority
+    size = ffi.cast("unsigned int", ffi.sizeof("struct kzn_link_create"))
+    fd = libc().syscall(number, ffi.cast("int", BPF_LINK_CREATE), attributes, size)
+    if fd >= 0:
+        return int(fd)
+    code = ffi.errno
+    hint = "another program has this priority" if code == errno.EBUSY else ""
+    raise KernelError(
+        f"attach {what} at priority {priority}: {errno_text(code)}", errno=code, hint=hint
+    )
+
+
+def netfilter_link_info(fd: int, what: str) -> NetfilterLinkInfo | None:
+    """What the kernel says of a link; None when it is no netfilter link."""
+    info, size = ffi.new("struct kzn_link_info *"), ffi.new("__u32 *")
+    size[0] = ffi.sizeof("struct kzn_link_info")
+    check(libbpf().bpf_obj_get_info_by_fd(fd, info, size), f"ask for link {what}")
+    if info.type != LINK_TYPE_NETFILTER:
+        return None
+    family = {number: name for name, number in PROTOCOL_FAMILY.items()}.get(info.pf, "?")
+    return NetfilterLinkInfo(info.id, info.prog_id, family, info.priority)
+
+
+def detach(fd: int, what: str) -> None:
+    """Take a link off its hook and close it; others that hold it keep an empty shell."""
+    try:
+        check(libbpf().bpf_link_detach(fd), f"detach {what}")
+    finally:
+        os.close(fd)

@@ -1,0 +1,44 @@
+"""Pins: names in a bpffs that keep maps and links alive without a process."""
+
+from pathlib import Path
+
+from kzn.errors import UnsupportedError
+from kzn.libbpf.door import check, libbpf
+
+
+def pin(fd: int, path: Path) -> None:
+    """Give an object a name; KernelError when it is taken."""
+    check(libbpf().bpf_obj_pin(fd, str(path).encode()), f"pin {path}")
+
+
+def open_pin(path: Path) -> int:
+    """A new descriptor for a pinned object; KernelError with ENOENT when there is none."""
+    return check(libbpf().bpf_obj_get(str(path).encode()), f"open pin {path}")
+
+
+def require_bpffs(path: Path) -> None:
+    """UnsupportedError unless ``path``, or the nearest parent that exists, is on a bpffs."""
+    existing = next(p for p in [path, *path.parents] if p.exists())
+    kind, mount = _mount_of(existing.resolve())
+    if kind != "bpf":
+        raise UnsupportedError(
+            f"pin directory {path} is not on a bpf file system ({mount} is {kind})",
+            hint=f"mount one: mount -t bpf bpf {_wanted_mount(path)}, or name another --pin-dir",
+        )
+
+
+def _wanted_mount(path: Path) -> Path:
+    return Path("/sys/fs/bpf") if Path("/sys/fs/bpf") in path.parents else path.parent
+
+
+def _mount_of(path: Path) -> tuple[str, str]:
+    """File system type and mount point that ``path`` is on (proc_pid_mountinfo(5))."""
+    best = ("unknown", "/")
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split(" ")
+        point = fields[4].encode().decode("unicode_escape")
+        kind = fields[fields.index("-") + 1]
+        inside = path == Path(point) or Path(point) in path.parents
+        if inside and len(point) >= len(best[1]):  # a later mount at one point covers earlier ones
+            best = (kind, point)
+    return best
