@@ -1,0 +1,177 @@
+"""The lab: zones of network namespaces on this machine, made on entry and gone on exit.
+
+In: a `LabSpec`. Out: nodes and pods to send from, processes inside them, the witness's counters.
+Never: touches a device, an address, a mount or a file of the machine itself.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from kzn.demo import namespaces, plan, witness
+from kzn.demo.plan import LabSpec, Node, Pod
+from kzn.errors import UnsupportedError
+from kzn.model.totals import Counts
+
+TOOLS = {"ip": "iproute2", "nft": "nftables", "setpriv": "util-linux"}
+
+
+class Lab:
+    """Two or more zones of nodes with pods, and a fabric that routes between the nodes.
+
+    The names live in a mount namespace of the entering thread: other programs of the machine do
+    not see them, and the kernel removes everything when this process and those that it started
+    have ended, however they end (``nsenter -t PID -m`` looks inside). Threads and processes
+    started by the entering thread are inside too.
+    """
+
+    def __init__(
+        self,
+        prefix: str = "kzn",
+        zones: tuple[str, ...] = ("zone-a", "zone-b"),
+        nodes_per_zone: int = 1,
+        pods_per_node: int = 2,
+        mtu: int = 1500,
+    ) -> None:
+        self.plan = plan.make_plan(LabSpec(prefix, zones, nodes_per_zone, pods_per_node, mtu))
+        self.fabric = self.plan.fabric
+        self.nodes = self.plan.nodes
+        self.pods = self.plan.pods
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Make it all; UnsupportedError without root, a tool or a kernel feature."""
+        require_tools(TOOLS)
+        with ExitStack() as stack:
+            self.directory = stack.enter_context(namespaces.private_names()) / ".lab"
+            self.directory.mkdir()
+            self._mount_bpffs(stack)
+            for namespace in self.plan.namespaces:
+                stack.callback(self.ip, ["netns", "del", namespace])
+                self.ip(["netns", "add", namespace])
+            self._set_sysctls()
+            witness.install(self.fabric.namespace)  # before the first packet
+            for namespace, lines in plan.batches(self.plan):
+                self.configure(namespace, lines)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take it all away."""
+        self._stack.close()
+
+    def node(self, name: str) -> Node:
+        """The node of that name (``a1``)."""
+        return next(node for node in self.nodes if node.name == name)
+
+    def pod(self, name: str) -> Pod:
+        """The pod of that name (``a1-p1``)."""
+        return next(pod for pod in self.pods if pod.name == name)
+
+    def pin_dir(self, node: Node) -> Path:
+        """A directory on a bpffs of the lab, for this node's agent alone."""
+        return self.directory / "bpf" / node.name
+
+    def uplink_counters(self, node: Node) -> witness.DeviceCounters:
+        """What the node's uplink device has sent and received."""
+        return witness.device_counters(node.namespace, node.uplink)
+
+    def carried(self) -> dict[witness.WireKey, Counts]:
+        """Packets and L3 bytes that all uplinks sent, by source, destination and protocol."""
+        return witness.carried(self.fabric.namespace)
+
+    def carried_by(self, node: Node) -> Counts:
+        """Packets and L3 bytes, multicast included, that reached the fabric from this node."""
+        return witness.carried_by(self.fabric.namespace, node.name)
+
+    def configure(self, namespace: str, commands: Sequence[str]) -> None:
+        """Run iproute2 commands (without the word ``ip``) in a namespace, all in one process."""
+        self.ip(["-n", namespace, "-batch", "-"], "\n".join(commands) + "\n")
+
+    def ip(self, arguments: Sequence[str], text: str = "") -> None:
+        """Run ``ip`` in the lab; KznError with its own words when it fails."""
+        witness.run(["ip", *arguments], text)
+
+    def popen(
+        self,
+        namespace: str,
+        command: Sequence[str],
+        *,
+        stdout: IO[bytes] | int | None = None,
+        stderr: IO[bytes] | int | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Start a process in a namespace of the lab; it dies with the thread that calls this.
+
+        It gets a process group of its own, so that Ctrl-C on the terminal reaches only us.
+        """
+        return subprocess.Popen(
+            self.command(namespace, command),
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            process_group=0,
+        )
+
+    def run(
+        self, namespace: str, command: Sequence[str], *, timeout: float = 60.0
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in a namespace to its end; its exit status is the caller's business."""
+        return subprocess.run(
+            self.command(namespace, command),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def command(self, namespace: str, command: Sequence[str]) -> list[str]:
+        """The command line that runs ``command`` in a namespace of the lab."""
+        dies_with_us = ["setpriv", "--pdeathsig", "KILL", "--"]
+        return ["ip", "netns", "exec", namespace, *dies_with_us, *command]
+
+    def _mount_bpffs(self, stack: ExitStack) -> None:
+        target = self.directory / "bpf"
+        target.mkdir()
+        try:
+            namespaces.mount("bpf", target)
+        except OSError as error:
+            raise UnsupportedError(
+                f"mount a bpffs: {error.strerror}", hint="the kernel needs CONFIG_BPF_SYSCALL"
+            ) from error
+        stack.callback(namespaces.unmount, target)
+
+    def _set_sysctls(self) -> None:
+        pods = {pod.namespace for pod in self.pods}
+        for namespace in self.plan.namespaces:
+            router = {} if namespace in pods else plan.ROUTER_SYSCTLS
+            with namespaces.inside(namespace):
+                for name, value in (plan.SYSCTLS | router).items():
+                    _set_sysctl(name, value)
+
+
+def require_tools(tools: dict[str, str]) -> None:
+    """UnsupportedError that names the packages of the programs that are missing."""
+    missing = sorted(package for tool, package in tools.items() if shutil.which(tool) is None)
+    if missing:
+        names = " ".join(missing)
+        raise UnsupportedError(f"missing programs of: {names}", hint=f"apt-get install {names}")
+
+
+def _set_sysctl(name: str, value: str) -> None:
+    try:
+        Path("/proc/sys/net", name).write_text(value)
+    except OSError as error:
+        raise UnsupportedError(
+            f"set net/{name} to {value}: {error.strerror}",
+            hint="the lab needs IPv6 in the kernel and a writable /proc/sys",
+        ) from error
