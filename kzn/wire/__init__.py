@@ -1,0 +1,1 @@
+"""The only bytes between agent and server: frames, messages, columns, and whose turn it is."""

@@ -1,0 +1,63 @@
+"""Frames: a 4-byte big-endian length, then one message. Pure: bytes in, messages out.
+
+In: bytes in any pieces, as a socket hands them over.
+Out: whole messages in order, none longer than the limit.
+Never: waits, or keeps more than one limit and one piece of bytes.
+"""
+
+from collections.abc import Iterator
+
+from kzn.errors import WireError
+
+HEADER = 4
+
+
+def frame(message: bytes) -> bytes:
+    """The frame that carries ``message``, which must not be empty."""
+    if not message:
+        raise ValueError("a frame carries at least one byte")
+    return len(message).to_bytes(HEADER, "big") + message
+
+
+class FrameReader:
+    """Cuts a stream of bytes into messages; one per connection.
+
+    A length of zero or beyond ``max_frame`` raises WireError as soon as its four bytes are there,
+    and ever after: a stream that lied once has no frame borders any more.
+    """
+
+    def __init__(self, max_frame: int) -> None:
+        self.max_frame = max_frame
+        """May be changed between frames: it holds for the next length that is read."""
+        self._buffer = bytearray()
+
+    @property
+    def buffered(self) -> int:
+        """Bytes of a frame that is not whole yet."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take ``data`` and yield the messages it completes; those not asked for are kept."""
+        self._buffer += data
+        return self._complete()
+
+    def _complete(self) -> Iterator[bytes]:
+        while (end := self._end_of_first()) is not None:
+            message = bytes(memoryview(self._buffer)[HEADER:end])
+            del self._buffer[:end]
+            yield message
+
+    def _end_of_first(self) -> int | None:
+        if len(self._buffer) < HEADER:
+            return None
+        length = int.from_bytes(self._buffer[:HEADER], "big")
+        if length == 0:
+            raise WireError("a frame of length 0", reason="frame_empty")
+        if length > self.max_frame:
+            raise WireError(
+                f"a frame of {length} bytes where at most {self.max_frame} are taken",
+                reason="frame_too_large",
+                hint="is the peer a kzn of this version, and not something else on this port?",
+            )
+        end = HEADER + length
+        return end if len(self._buffer) >= end else None

@@ -1,0 +1,79 @@
+"""Which batch of each node and epoch was applied last: what makes a second sending harmless.
+
+Memory is bounded: epochs that are connected now are as many as there are connections, and of
+those that are not, a fixed number is remembered, longest absent first to go.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from enum import Enum
+
+Key = tuple[str, int]
+"""Node name and epoch."""
+
+
+class Verdict(Enum):
+    """What a sequence is, seen from the last that was applied."""
+
+    NEXT = "next"
+    DUPLICATE = "duplicate"
+    GAP = "gap"
+
+
+@dataclass(slots=True)
+class _Live:
+    connections: int
+    last: int | None
+
+
+class SequenceBook:
+    """Last sequence by node and epoch, for all connections of one server.
+
+    `evicted` counts forgotten epochs: should such an agent come back with a batch whose ack was
+    lost, that batch would be applied twice, which is why the number is a metric.
+    """
+
+    def __init__(self, max_absent: int = 20_000) -> None:
+        self.max_absent = max_absent
+        self.evicted = 0
+        self._live: dict[Key, _Live] = {}
+        self._absent: OrderedDict[Key, int] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._live) + len(self._absent)
+
+    def opened(self, key: Key) -> None:
+        """One more connection of ``key``; each is matched by one `closed`."""
+        if key in self._live:
+            self._live[key].connections += 1
+        else:
+            self._live[key] = _Live(1, self._absent.pop(key, None))
+
+    def closed(self, key: Key) -> None:
+        """One connection of ``key`` fewer."""
+        live = self._live[key]
+        live.connections -= 1
+        if live.connections:
+            return
+        del self._live[key]
+        if live.last is not None:
+            self._absent[key] = live.last
+        while len(self._absent) > self.max_absent:
+            self._absent.popitem(last=False)
+            self.evicted += 1
+
+    def last(self, key: Key) -> int | None:
+        """The last sequence applied of a connected ``key``, None when there is none known."""
+        return self._live[key].last
+
+    def judge(self, key: Key, sequence: int) -> Verdict:
+        """What to do with ``sequence`` of a connected ``key``; changes nothing."""
+        last = self._live[key].last
+        if last is None or sequence == last + 1:
+            return Verdict.NEXT
+        return Verdict.DUPLICATE if sequence <= last else Verdict.GAP
+
+    def applied(self, key: Key, sequence: int) -> None:
+        """``sequence`` of a connected ``key`` is applied; the book never goes back."""
+        live = self._live[key]
+        live.last = sequence if live.last is None else max(live.last, sequence)

@@ -1,0 +1,183 @@
+"""Whose turn it is and what follows, for one connection, either side. Pure: no await, no clock.
+
+In: messages in the order in which they came.
+Out: what to do next, as a value.
+Never: sends, receives, decodes columns, or trusts that a peer keeps to its turn.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import TypeVar
+
+from kzn.errors import RefusedError, WireError
+from kzn.model.batch import AgentIdentity
+from kzn.wire.batch import EncodedBatch, check_limits
+from kzn.wire.limits import Limits
+from kzn.wire.messages import (
+    PROTOCOL,
+    Ack,
+    Hello,
+    Reason,
+    Refusal,
+    ToAgent,
+    ToServer,
+    Welcome,
+)
+from kzn.wire.sequences import Key, SequenceBook, Verdict
+
+_NODE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+_WORD = re.compile(r"[A-Za-z0-9._+-]{0,64}")
+_Answer = TypeVar("_Answer", Welcome, Ack)
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """Decide whether this agent may speak, then call `admitted` or close with a refusal."""
+
+    hello: Hello
+    identity: AgentIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Decode and apply this batch, then call `applied` and send what it returns.
+
+    ``gap`` is True when numbers before it never came.
+    """
+
+    batch: EncodedBatch
+    gap: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """This batch was applied before: send ``ack`` and count a duplicate."""
+
+    ack: Ack
+
+
+Step = Admit | Apply | Repeat | Refusal
+
+
+class ServerSession:
+    """The server's side of one connection; the book is shared by all of them."""
+
+    def __init__(self, book: SequenceBook, limits: Limits) -> None:
+        self.identity: AgentIdentity | None = None
+        self._book = book
+        self._limits = limits
+        self._greeted = False
+
+    def receive(self, message: ToServer) -> Step:
+        """What an agent's message asks for; after a Refusal the connection is over."""
+        if isinstance(message, Hello):
+            if self._greeted:
+                return Refusal(Reason.UNEXPECTED, "a second Hello")
+            self._greeted = True
+            return _greet(message)
+        if self.identity is None:
+            return Refusal(Reason.UNEXPECTED, "a batch before Hello")
+        if message.sequence == 0:
+            return Refusal(Reason.MALFORMED, "batches are numbered from 1")
+        verdict = self._book.judge(self._key, message.sequence)
+        if verdict is Verdict.DUPLICATE:
+            return Repeat(Ack(message.sequence, duplicate=True))
+        return Apply(message, gap=verdict is Verdict.GAP)
+
+    def admitted(self, identity: AgentIdentity) -> Welcome:
+        """The agent may speak; from here on `close` must be called."""
+        self.identity = identity
+        self._book.opened(self._key)
+        return Welcome(last_applied=self._book.last(self._key), limits=self._limits)
+
+    def applied(self, sequence: int) -> Ack:
+        """Batch ``sequence`` is applied, as a whole."""
+        self._book.applied(self._key, sequence)
+        return Ack(sequence)
+
+    def close(self) -> None:
+        """The connection is gone; may be called at any time, and twice."""
+        if self.identity is not None:
+            self._book.closed(self._key)
+            self.identity = None
+
+    @property
+    def _key(self) -> Key:
+        if self.identity is None:
+            raise RuntimeError("no agent was admitted")
+        return self.identity.node, self.identity.epoch
+
+
+def _greet(hello: Hello) -> Step:
+    if hello.protocol != PROTOCOL:
+        return Refusal(
+            Reason.VERSION,
+            f"the agent speaks protocol {hello.protocol}, this server {PROTOCOL}",
+        )
+    if not _NODE.fullmatch(hello.node):
+        return Refusal(Reason.NODE, f"{hello.node[:300]!r} is no node name")
+    if not (_WORD.fullmatch(hello.agent_version) and _WORD.fullmatch(hello.probe)):
+        return Refusal(Reason.MALFORMED, "agent version or probe is no word of 64 letters")
+    if hello.epoch == 0:
+        return Refusal(Reason.MALFORMED, "an epoch is not 0")
+    identity = AgentIdentity(hello.node, hello.epoch, hello.probe, hello.agent_version)
+    return Admit(hello, identity)
+
+
+class AgentSession:
+    """The agent's side of one connection: Hello, then one batch at a time until its Ack."""
+
+    def __init__(self, identity: AgentIdentity) -> None:
+        self._identity = identity
+        self._welcome: Welcome | None = None
+
+    def hello(self, token: str) -> Hello:
+        """The first message to send."""
+        return Hello(
+            node=self._identity.node,
+            epoch=self._identity.epoch,
+            token=token,
+            agent_version=self._identity.version,
+            probe=self._identity.probe,
+        )
+
+    def welcomed(self, message: ToAgent) -> Welcome:
+        """The answer to Hello; RefusedError or WireError when it is none."""
+        welcome = _expect(message, Welcome)
+        if welcome.protocol != PROTOCOL:
+            raise RefusedError(
+                f"the server speaks protocol {welcome.protocol}, this agent {PROTOCOL}",
+                reason=Reason.VERSION,
+                hint="run agents and server of the same kzn version",
+            )
+        self._welcome = welcome
+        return welcome
+
+    def check(self, batch: EncodedBatch, length: int) -> None:
+        """WireError when the server said that it does not take such a batch or message."""
+        if self._welcome is None:
+            raise RuntimeError("no server said Welcome")
+        limits = self._welcome.limits
+        check_limits(batch.columns, limits)
+        if length > limits.max_frame:
+            raise WireError(
+                f"a batch of {length} bytes where the server takes {limits.max_frame}",
+                reason="frame_too_large",
+            )
+
+    def acked(self, message: ToAgent, sequence: int) -> Ack:
+        """The answer to batch ``sequence``; RefusedError or WireError when it is none."""
+        ack = _expect(message, Ack)
+        if ack.sequence != sequence:
+            raise WireError(
+                f"an ack of batch {ack.sequence} where {sequence} was sent", reason="wrong_ack"
+            )
+        return ack
+
+
+def _expect(message: ToAgent, kind: type[_Answer]) -> _Answer:
+    if isinstance(message, kind):
+        return message
+    if isinstance(message, Refusal):
+        raise RefusedError(f"the server refused: {message.text}", reason=message.reason)
+    raise WireError(f"{type(message).__name__} out of turn", reason="unexpected_message")

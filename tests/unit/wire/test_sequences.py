@@ -1,0 +1,91 @@
+"""Sequences: a number is applied once, and what is remembered is bounded."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kzn.wire.sequences import SequenceBook, Verdict
+
+KEY = ("node-a", 1)
+
+
+def connected(*keys: tuple[str, int], max_absent: int = 10) -> SequenceBook:
+    book = SequenceBook(max_absent)
+    for key in keys:
+        book.opened(key)
+    return book
+
+
+def test_the_first_number_of_an_epoch_may_be_any() -> None:
+    assert connected(KEY).judge(KEY, 41) is Verdict.NEXT
+
+
+def test_numbers_are_next_duplicate_or_after_a_gap() -> None:
+    book = connected(KEY)
+    book.applied(KEY, 5)
+    verdicts = [book.judge(KEY, n) for n in (4, 5, 6, 7)]
+    assert verdicts == [Verdict.DUPLICATE, Verdict.DUPLICATE, Verdict.NEXT, Verdict.GAP]
+
+
+def test_judging_changes_nothing() -> None:
+    book = connected(KEY)
+    book.applied(KEY, 5)
+    book.judge(KEY, 6)
+    assert book.judge(KEY, 6) is Verdict.NEXT
+
+
+def test_a_number_survives_the_connection() -> None:
+    book = connected(KEY)
+    book.applied(KEY, 5)
+    book.closed(KEY)
+    book.opened(KEY)
+    assert book.last(KEY) == 5
+
+
+def test_two_connections_of_one_epoch_share_its_number() -> None:
+    book = connected(KEY, KEY)
+    book.applied(KEY, 5)
+    book.closed(KEY)
+    assert book.judge(KEY, 5) is Verdict.DUPLICATE
+
+
+def test_another_epoch_of_the_node_counts_for_itself() -> None:
+    other = ("node-a", 2)
+    book = connected(KEY, other)
+    book.applied(KEY, 5)
+    assert book.last(other) is None
+
+
+def test_the_longest_absent_epoch_is_forgotten_first_and_counted() -> None:
+    keys = [("n", i) for i in range(1, 5)]
+    book = connected(*keys, max_absent=2)
+    for key in keys:
+        book.applied(key, 9)
+    for key in keys[:3]:
+        book.closed(key)
+    for key in keys[:3]:
+        book.opened(key)
+    assert [book.last(key) for key in keys] == [None, 9, 9, 9]
+    assert book.evicted == 1
+
+
+def test_an_epoch_that_applied_nothing_is_not_remembered() -> None:
+    book = connected(KEY)
+    book.closed(KEY)
+    assert len(book) == 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 4)), max_size=60))
+def test_no_number_is_applied_twice_and_memory_stays_bounded(
+    tries: list[tuple[int, int]],
+) -> None:
+    book = SequenceBook(max_absent=6)
+    applied = []
+    for epoch, number in tries:
+        key = ("n", epoch)
+        book.opened(key)
+        if book.judge(key, number) is not Verdict.DUPLICATE:
+            book.applied(key, number)
+            applied.append((epoch, number))
+        book.closed(key)
+    assert len(applied) == len(set(applied))
+    assert len(book) <= 6

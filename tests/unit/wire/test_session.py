@@ -1,0 +1,161 @@
+"""Sessions: whose turn it is, on both sides, without a socket."""
+
+from dataclasses import replace
+
+import pytest
+
+from kzn.errors import RefusedError, WireError
+from kzn.model.batch import AgentIdentity, Batch
+from kzn.model.flows import Flows
+from kzn.model.totals import Totals
+from kzn.wire.batch import EncodedBatch, encode_batch
+from kzn.wire.limits import Limits
+from kzn.wire.messages import Ack, Hello, Reason, Refusal, Welcome
+from kzn.wire.sequences import SequenceBook
+from kzn.wire.session import Admit, AgentSession, Apply, Repeat, ServerSession
+
+IDENTITY = AgentIdentity("node-a", 77, "postrouting", "0.1.0")
+HELLO = Hello("node-a", 77, "token", "0.1.0", "postrouting")
+LIMITS = Limits(max_frame=1000, max_flows=10, max_addresses=10)
+
+
+def batch(sequence: int) -> EncodedBatch:
+    return encode_batch(Batch(sequence, 10, 0, Flows.empty(), Totals()))
+
+
+def welcomed(book: SequenceBook) -> ServerSession:
+    session = ServerSession(book, LIMITS)
+    step = session.receive(HELLO)
+    assert isinstance(step, Admit)
+    session.admitted(step.identity)
+    return session
+
+
+def test_an_agent_is_admitted_and_told_limits_and_last_number() -> None:
+    book = SequenceBook()
+    session = ServerSession(book, LIMITS)
+    assert session.receive(HELLO) == Admit(HELLO, IDENTITY)
+    assert session.admitted(IDENTITY) == Welcome(None, LIMITS)
+    session.applied(4)
+    session.close()
+    assert ServerSession(book, LIMITS).admitted(IDENTITY) == Welcome(4, LIMITS)
+
+
+def test_a_batch_is_applied_once_over_two_connections() -> None:
+    book = SequenceBook()
+    first = welcomed(book)
+    assert first.receive(batch(1)) == Apply(batch(1), gap=False)
+    assert first.applied(1) == Ack(1)
+    second = welcomed(book)
+    assert second.receive(batch(1)) == Repeat(Ack(1, duplicate=True))
+
+
+def test_a_batch_that_was_not_applied_may_come_again() -> None:
+    session = welcomed(SequenceBook())
+    session.receive(batch(1))
+    assert session.receive(batch(1)) == Apply(batch(1), gap=False)
+
+
+def test_a_gap_is_applied_and_told() -> None:
+    session = welcomed(SequenceBook())
+    session.applied(1)
+    assert session.receive(batch(3)) == Apply(batch(3), gap=True)
+
+
+@pytest.mark.parametrize(
+    ("hello", "reason"),
+    [
+        (replace(HELLO, protocol=2), Reason.VERSION),
+        (replace(HELLO, protocol=0), Reason.VERSION),
+        (replace(HELLO, node=""), Reason.NODE),
+        (replace(HELLO, node="x" * 254), Reason.NODE),
+        (replace(HELLO, node='a"b\n'), Reason.NODE),
+        (replace(HELLO, node="-a"), Reason.NODE),
+        (replace(HELLO, probe="x" * 65), Reason.MALFORMED),
+        (replace(HELLO, agent_version="\x1b[31m"), Reason.MALFORMED),
+        (replace(HELLO, epoch=0), Reason.MALFORMED),
+    ],
+)
+def test_a_hello_that_cannot_be_is_refused(hello: Hello, reason: Reason) -> None:
+    step = ServerSession(SequenceBook(), LIMITS).receive(hello)
+    assert isinstance(step, Refusal)
+    assert step.reason is reason
+
+
+def test_a_batch_before_hello_is_refused() -> None:
+    step = ServerSession(SequenceBook(), LIMITS).receive(batch(1))
+    assert isinstance(step, Refusal)
+    assert step.reason is Reason.UNEXPECTED
+
+
+def test_a_batch_before_the_server_decided_is_refused() -> None:
+    session = ServerSession(SequenceBook(), LIMITS)
+    session.receive(HELLO)
+    assert isinstance(session.receive(batch(1)), Refusal)
+
+
+def test_a_second_hello_is_refused() -> None:
+    step = welcomed(SequenceBook()).receive(HELLO)
+    assert isinstance(step, Refusal)
+    assert step.reason is Reason.UNEXPECTED
+
+
+def test_number_0_is_refused() -> None:
+    assert isinstance(welcomed(SequenceBook()).receive(batch(0)), Refusal)
+
+
+def test_closing_twice_or_before_hello_is_no_fault() -> None:
+    book = SequenceBook()
+    session = welcomed(book)
+    session.close()
+    session.close()
+    ServerSession(book, LIMITS).close()
+    assert len(book) == 0
+
+
+def test_the_agent_says_who_it_is() -> None:
+    assert AgentSession(IDENTITY).hello("token") == HELLO
+
+
+@pytest.mark.parametrize("reason", [Reason.TOKEN, Reason.BUSY])
+def test_a_refusal_reaches_the_agent_with_its_reason(reason: Reason) -> None:
+    with pytest.raises(RefusedError, match="go away") as caught:
+        AgentSession(IDENTITY).welcomed(Refusal(reason, "go away"))
+    assert caught.value.reason == reason
+
+
+def test_a_server_of_another_protocol_is_left() -> None:
+    with pytest.raises(RefusedError) as caught:
+        AgentSession(IDENTITY).welcomed(Welcome(None, LIMITS, protocol=2))
+    assert caught.value.reason == "version"
+
+
+@pytest.mark.parametrize("sequence", [4, 6])
+def test_only_the_ack_of_the_batch_that_was_sent_counts(sequence: int) -> None:
+    with pytest.raises(WireError) as caught:
+        AgentSession(IDENTITY).acked(Ack(sequence), 5)
+    assert caught.value.reason == "wrong_ack"
+    assert AgentSession(IDENTITY).acked(Ack(5, duplicate=True), 5).duplicate
+
+
+def test_an_ack_is_no_welcome_and_a_welcome_no_ack() -> None:
+    session = AgentSession(IDENTITY)
+    with pytest.raises(WireError):
+        session.welcomed(Ack(1))
+    with pytest.raises(WireError):
+        session.acked(Welcome(None, LIMITS), 1)
+
+
+def test_a_batch_beyond_the_servers_limits_is_not_sent() -> None:
+    session = AgentSession(IDENTITY)
+    session.welcomed(Welcome(None, LIMITS))
+    session.check(batch(1), 1000)
+    with pytest.raises(WireError) as caught:
+        session.check(batch(1), 1001)
+    assert caught.value.reason == "frame_too_large"
+    small = AgentSession(IDENTITY)
+    small.welcomed(Welcome(None, replace(LIMITS, max_flows=0)))
+    columns = replace(batch(1).columns, flows=1)
+    with pytest.raises(WireError) as caught:
+        small.check(replace(batch(1), columns=columns), 10)
+    assert caught.value.reason == "flows_limit"
