@@ -1,0 +1,48 @@
+"""From the rows of a buffer to columns: distinct addresses once, flows by row number.
+
+In: keys and folded counts as `MapSet.read` gives them. Out: `Flows`. Never: the kernel.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kzn.model.flows import FLOW_KEY, U8, Flows
+
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+
+
+def to_flows(keys: npt.NDArray[Any], counts: npt.NDArray[np.uint64]) -> Flows:
+    """Columns from keys (m,) of `FLOW_KEY` and counts (m, 2) of packets and bytes."""
+    if not len(keys):
+        return Flows.empty()
+    raw = keys.view(np.uint8).reshape(len(keys), FLOW_KEY.itemsize)
+    both = np.ascontiguousarray(np.concatenate((raw[:, :16], raw[:, 16:32])))
+    addresses, index = distinct(both)
+    return Flows(
+        addresses=addresses,
+        src=index[: len(keys)],
+        dst=index[len(keys) :],
+        src_port=keys["src_port"].copy(),
+        dst_port=keys["dst_port"].copy(),
+        protocol=keys["protocol"].copy(),
+        flags=keys["flags"].copy(),
+        packets=counts[:, 0].copy(),
+        bytes=counts[:, 1].copy(),
+    )
+
+
+def distinct(addresses: U8) -> tuple[U8, npt.NDArray[np.uint32]]:
+    """Distinct rows of (n, 16) and, for each row, its number among them.
+
+    Sorting a 64-bit mix is several times faster than sorting rows of 16 bytes. Two rows with one
+    mix are seen when the rows are compared afterwards; then the slow way is taken.
+    """
+    halves = addresses.view(np.uint64).reshape(-1, 2)
+    mixed = (halves[:, 0] ^ (halves[:, 0] >> np.uint64(29))) * _MIX + halves[:, 1]
+    _, first, index = np.unique(mixed, return_index=True, return_inverse=True)
+    rows = addresses[first]
+    if not np.array_equal(rows[index], addresses):
+        rows, index = np.unique(addresses, axis=0, return_inverse=True)
+    return rows, index.reshape(-1).astype(np.uint32)

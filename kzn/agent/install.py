@@ -1,0 +1,222 @@
+"""Puts a probe into the kernel and keeps it there by pins: adopt what fits, replace what does not.
+
+    <pin-dir>/<probe>/            flows_0 flows_1 totals control spool fence link_ipv4 link_ipv6
+    <pin-dir>/<probe>+new         being made; no link is in it, so it counts nothing
+    <pin-dir>/<probe>+retired+N   replaced; its links are gone, its last batches not yet shipped
+
+A set is made, then renamed, then linked: a process killed in between leaves something that the
+next one finishes. (A bpffs refuses names with a dot, kernel/bpf/inode.c: bpf_lookup.)
+"""
+
+import errno
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fcntl import LOCK_EX, LOCK_NB, flock
+from pathlib import Path
+
+from kzn.agent.control import LAYOUT, Phase, SpoolState
+from kzn.agent.mapset import MapSet
+from kzn.agent.spool import boottime_ns
+from kzn.errors import KernelError, KznError
+from kzn.libbpf.links import detach
+from kzn.libbpf.objects import BpfObject
+from kzn.libbpf.pins import open_pin, pin, require_bpffs
+from kzn.probes.attach import MAPS, attach, load
+from kzn.probes.declaration import Probe
+from kzn.probes.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LINK = "link_"
+
+
+@contextmanager
+def locked(pin_dir: Path) -> Iterator[None]:
+    """Hold the pin directory: one agent at a time drains it. KznError when another one does."""
+    require_bpffs(pin_dir)
+    try:
+        pin_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(pin_dir, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise KznError(f"pin directory {pin_dir}: {error.strerror}") from error
+    try:
+        flock(fd, LOCK_EX | LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise KznError(
+            f"another kzn agent uses pin directory {pin_dir}",
+            hint="stop it, or give this one another --pin-dir",
+        ) from error
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def unpinned(probe: Probe, settings: Settings) -> Iterator[MapSet]:
+    """The probe attached for the length of the block, beside any other, leaving nothing behind."""
+    links: list[int] = []
+    try:
+        with load(probe, settings) as loaded, _duplicate(loaded) as maps:
+            _initialise(maps, settings.digest(probe.image()))
+            links.extend(attach(probe, hook, loaded) for hook in probe.hooks)
+            yield maps
+    finally:
+        for fd in links:
+            os.close(fd)
+
+
+def install(probe: Probe, settings: Settings, pin_dir: Path) -> MapSet:
+    """The pinned set of this probe, attached: the one that is there when it fits, else a new one."""
+    folder = pin_dir / probe.name
+    remove(pin_dir / f"{probe.name}+new")
+    if folder.exists():
+        maps = open_set(folder)
+        if maps and _fits(maps, settings.digest(probe.image())):
+            return _relink(probe, settings, folder, maps)
+        if maps:
+            maps.close()
+        return _replace(probe, settings, folder)
+    with load(probe, settings) as loaded:
+        _make(probe, settings, folder, loaded)
+        return _link(probe, folder, loaded)
+
+
+def retired(probe: Probe, pin_dir: Path) -> list[Path]:
+    """Sets that were replaced and may still hold batches, oldest first."""
+    return sorted(pin_dir.glob(f"{probe.name}+retired+*"), key=_number)
+
+
+def open_set(folder: Path) -> MapSet | None:
+    """The maps pinned in a folder; None when it is not a whole set of this layout."""
+    fds: dict[str, int] = {}
+    try:
+        for name in MAPS:
+            fds[name] = open_pin(folder / name)
+    except KernelError as error:
+        for fd in fds.values():
+            os.close(fd)
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+    maps = MapSet(fds)
+    if maps.layout_fits() and maps.state().layout == LAYOUT:
+        return maps
+    maps.close()
+    return None
+
+
+def links(folder: Path) -> list[Path]:
+    """The links pinned in a folder."""
+    return sorted(folder.glob(f"{LINK}*"))
+
+
+def remove_all(pin_dir: Path) -> list[Path]:
+    """Detach and unpin everything below the pin directory; what was removed."""
+    found = sorted(path for path in pin_dir.iterdir() if path.is_dir())
+    for folder in found:
+        remove(folder)
+    return found
+
+
+def _number(folder: Path) -> int:
+    return int(folder.name.rpartition("+")[2])
+
+
+def _replace(probe: Probe, settings: Settings, folder: Path) -> MapSet:
+    """Load the new programs first, so that the time without any hook is short."""
+    with load(probe, settings) as loaded:
+        new = folder.with_name(f"{folder.name}+new")
+        _pin_set(settings.digest(probe.image()), new, loaded)
+        number = max(map(_number, retired(probe, folder.parent)), default=0)
+        old = folder.with_name(f"{folder.name}+retired+{number + 1}")
+        _detach_links(folder)
+        folder.rename(old)
+        new.rename(folder)
+        log.info("replaced the programs of %s; %s will be drained and removed", probe.name, old)
+        return _link(probe, folder, loaded)
+
+
+def _make(probe: Probe, settings: Settings, folder: Path, loaded: BpfObject) -> None:
+    new = folder.with_name(f"{folder.name}+new")
+    _pin_set(settings.digest(probe.image()), new, loaded)
+    new.rename(folder)
+
+
+def _relink(probe: Probe, settings: Settings, folder: Path, maps: MapSet) -> MapSet:
+    present = {path.name for path in links(folder)}
+    if all(LINK + hook.name in present for hook in probe.hooks):
+        log.info("adopted %s, epoch %016x", folder, maps.state().epoch)
+        return maps
+    with load(probe, settings, reuse=maps.fds()) as loaded:
+        maps.close()
+        return _link(probe, folder, loaded)
+
+
+def _link(probe: Probe, folder: Path, loaded: BpfObject) -> MapSet:
+    for hook in probe.hooks:
+        path = folder / (LINK + hook.name)
+        if path.exists():
+            continue
+        fd = attach(probe, hook, loaded)
+        try:
+            pin(fd, path)
+        finally:
+            os.close(fd)
+    maps = open_set(folder)
+    if maps is None:
+        raise KznError(f"{folder} was removed while the agent started")
+    return maps
+
+
+def _pin_set(digest: bytes, folder: Path, loaded: BpfObject) -> None:
+    folder.mkdir(mode=0o700)
+    with _duplicate(loaded) as maps:
+        _initialise(maps, digest)
+    for name in MAPS:
+        pin(loaded.map_fd(name), folder / name)
+
+
+@contextmanager
+def _duplicate(loaded: BpfObject) -> Iterator[MapSet]:
+    with MapSet({name: os.dup(loaded.map_fd(name)) for name in MAPS}) as maps:
+        yield maps
+
+
+def _initialise(maps: MapSet, digest: bytes) -> None:
+    now = boottime_ns()
+    maps.steer(0)
+    maps.remember(
+        SpoolState(
+            phase=Phase.IDLE,
+            buffer=1,
+            epoch=secrets.randbits(64) or 1,
+            sequence=0,
+            opened_ns=(now, now),
+            closed_ns=(0, 0),
+            settings=digest,
+        )
+    )
+
+
+def _fits(maps: MapSet, digest: bytes) -> bool:
+    return maps.state().settings == digest
+
+
+def _detach_links(folder: Path) -> None:
+    for path in links(folder):
+        fd = open_pin(path)
+        path.unlink()
+        detach(fd, str(path))
+
+
+def remove(folder: Path) -> None:
+    """Detach and unpin one set; nothing when it is not there."""
+    if not folder.exists():
+        return
+    _detach_links(folder)
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()

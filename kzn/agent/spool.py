@@ -1,0 +1,100 @@
+"""The kernel is the spool: batches are cut from the buffers and cleared only when acknowledged.
+
+In: a `MapSet`. Out: the `Batch` under way. Never: a second batch before the first is
+acknowledged; the other buffer goes on accumulating meanwhile.
+
+Every step is written to `spool` before it is done, so that an agent killed at any point goes on
+where it stopped: a batch that was cut is cut under the same number with the same content, a
+batch that was acknowledged is cleared and never sent again.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from kzn.agent.control import Phase, SpoolState
+from kzn.agent.drain import to_flows
+from kzn.agent.mapset import MapSet
+from kzn.model.batch import Batch
+from kzn.model.totals import Counts
+
+NS_PER_MS = 1_000_000
+
+
+def boottime_ns() -> int:
+    """CLOCK_BOOTTIME: monotonic, goes on in suspend, same for all processes of this boot."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+class Spool:
+    """The batches of one map set, one at a time."""
+
+    def __init__(self, maps: MapSet, clock: Callable[[], int] = boottime_ns) -> None:
+        self._maps = maps
+        self._clock = clock
+        self._quiet = 0  # the sequence whose buffer no program adds to any more
+        self.mismatches = 0
+        """Batches whose flows did not add up to their totals; not 0 means a defect of kzn."""
+
+    @property
+    def epoch(self) -> int:
+        """The number of this map set."""
+        return self._maps.state().epoch
+
+    def cut(self) -> Batch:
+        """The batch that is under way, or a new one: all that was counted since the last cut."""
+        state = self._finish_clearing(self._maps.state())
+        if state.phase is Phase.IDLE:
+            state = self._begin(state)
+        if self._quiet != state.sequence:
+            # Also when another process flipped before: it may have died before it had waited.
+            self._maps.activate(1 - state.buffer)
+            self._quiet = state.sequence
+        return self._batch(state)
+
+    def acknowledge(self, sequence: int) -> None:
+        """The batch of that number has been applied: clear its buffer."""
+        state = self._maps.state()
+        if state.phase is not Phase.CUT or state.sequence != sequence:
+            return
+        state = replace(state, phase=Phase.ACKNOWLEDGED)
+        self._maps.remember(state)
+        self._finish_clearing(state)
+
+    def _begin(self, state: SpoolState) -> SpoolState:
+        now, buffer = self._clock(), self._maps.active()
+        closed, opened = list(state.closed_ns), list(state.opened_ns)
+        closed[buffer], opened[1 - buffer] = now, now
+        state = replace(
+            state,
+            phase=Phase.CUT,
+            buffer=buffer,
+            sequence=state.sequence + 1,
+            opened_ns=(opened[0], opened[1]),
+            closed_ns=(closed[0], closed[1]),
+        )
+        self._maps.remember(state)
+        return state
+
+    def _finish_clearing(self, state: SpoolState) -> SpoolState:
+        if state.phase is not Phase.ACKNOWLEDGED:
+            return state
+        self._maps.clear(state.buffer)
+        state = replace(state, phase=Phase.IDLE)
+        self._maps.remember(state)
+        return state
+
+    def _batch(self, state: SpoolState) -> Batch:
+        flows = to_flows(*self._maps.read(state.buffer))
+        totals = self._maps.totals(state.buffer)
+        inside = Counts(int(flows.packets.sum()), int(flows.bytes.sum()))
+        if inside != totals.accounted:
+            self.mismatches += 1
+        now = self._clock()
+        return Batch(
+            sequence=state.sequence,
+            opened_ms_ago=max(0, now - state.opened_ns[state.buffer]) // NS_PER_MS,
+            closed_ms_ago=max(0, now - state.closed_ns[state.buffer]) // NS_PER_MS,
+            flows=flows,
+            totals=totals,
+        )

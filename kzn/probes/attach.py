@@ -1,0 +1,60 @@
+"""Loads a probe's object and attaches its programs; the only place that knows kinds of hooks."""
+
+import errno
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from kzn.errors import KernelError
+from kzn.libbpf.links import ATTACH_TYPE_NETFILTER, PROG_TYPE_NETFILTER, attach_netfilter
+from kzn.libbpf.objects import BpfObject
+from kzn.probes.declaration import NetfilterHook, Probe
+from kzn.probes.settings import Settings
+
+log = logging.getLogger(__name__)
+
+BUFFERS = ("flows_0", "flows_1")
+MAPS = (*BUFFERS, "totals", "control", "spool", "fence")
+"""The maps of bpf/src/account.bpf.h, which every probe shares."""
+
+
+@contextmanager
+def load(probe: Probe, settings: Settings, reuse: Mapping[str, int] | None = None) -> Iterator[BpfObject]:
+    """The probe's programs and maps in the kernel for the length of the block.
+
+    ``reuse`` names maps that exist already by their descriptors. KernelError, with the verifier's
+    log, when the kernel refuses.
+    """
+    with BpfObject(probe.image(), probe.name) as loaded:
+        loaded.set_program_type(PROG_TYPE_NETFILTER, ATTACH_TYPE_NETFILTER)
+        loaded.set_constants(settings.constants())
+        for name in BUFFERS:
+            loaded.set_max_entries(name, settings.max_flows)
+        for name, fd in (reuse or {}).items():
+            loaded.reuse(name, fd)
+        loaded.load()
+        yield loaded
+
+
+def attach(probe: Probe, hook: NetfilterHook, loaded: BpfObject) -> int:
+    """Attach one hook at the first free of its priorities; a link's descriptor.
+
+    KernelError when all are taken, or for any other reason at once.
+    """
+    what = f"{probe.name}/{hook.name}"
+    program = loaded.program_fd(hook.program)
+    for priority in hook.priorities:
+        try:
+            fd = attach_netfilter(program, hook.family, hook.hook, priority, what)
+        except KernelError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            log.warning("%s; trying the next", error.message)
+            continue
+        log.info("attached %s at priority %d", what, priority)
+        return fd
+    raise KernelError(
+        f"attach {what}: priorities {hook.priorities[0]} to {hook.priorities[-1]} are all taken",
+        errno=errno.EBUSY,
+        hint="is another kzn attached? kzn detach removes a pinned one; bpftool link lists all",
+    )

@@ -1,0 +1,68 @@
+"""What a probe is: a name, an object, the hooks it attaches to and the features it needs.
+
+A probe is a value. Loading, attaching, pinning, draining and cleaning up are the framework's.
+"""
+
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Literal
+
+from kzn.errors import KznError
+
+API = 1
+"""Version of this declaration and of the map layout behind it (KZN_LAYOUT in bpf/src/flow.h)."""
+
+Family = Literal["ipv4", "ipv6"]
+
+
+@dataclass(frozen=True, slots=True)
+class NetfilterHook:
+    """One program on one netfilter hook of one family.
+
+    ``priorities`` are tried in order: the kernel lets one program have a priority to itself.
+    """
+
+    family: Family
+    program: str
+    hook: int
+    priorities: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The hook as messages and pins call it."""
+        return self.family
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """Something the kernel must have: a type that its BTF must name, and what that means."""
+
+    btf_type: str
+    meaning: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A declaration, registered by an entry point in group ``kzn.probes``.
+
+    ``package`` and ``resource`` say where the compiled object lies.
+    """
+
+    name: str
+    summary: str
+    package: str
+    resource: str
+    hooks: tuple[NetfilterHook, ...]
+    features: tuple[Feature, ...]
+    api: int = API
+
+    def image(self) -> bytes:
+        """The bytes of the BPF object; KznError when the package does not have it."""
+        try:
+            return files(self.package).joinpath(self.resource).read_bytes()
+        except (OSError, ModuleNotFoundError) as error:
+            raise KznError(
+                f"probe {self.name}: object {self.package}/{self.resource}: {error}",
+                hint="the installation is incomplete; reinstall the package of the probe",
+            ) from error

@@ -1,0 +1,43 @@
+"""What can be set when a probe's object is loaded, and its bytes (`struct settings`, flow.h)."""
+
+import hashlib
+import struct
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+PortsMode = Literal["none", "service", "all"]
+
+PORTS: dict[PortsMode, int] = {"none": 0, "service": 1, "all": 2}
+MAX_FLOWS = 65536
+DORMANT_SECONDS = 600.0
+
+CLOCK_MONOTONIC_COARSE = 6  # include/uapi/linux/time.h; Python has no name for it
+
+_SETTINGS = struct.Struct("<QII")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Which ports are kept, how many flows a buffer holds, and when a program goes dormant.
+
+    ``dormant_seconds`` 0 means never.
+    """
+
+    ports: PortsMode = "service"
+    max_flows: int = MAX_FLOWS
+    dormant_seconds: float = DORMANT_SECONDS
+
+    def constants(self) -> bytes:
+        """The object's .rodata.
+
+        A jiffy is the resolution of the coarse clock (kernel/time: TICK_NSEC), so HZ need not be
+        known from the kernel's configuration.
+        """
+        jiffies = round(self.dormant_seconds / time.clock_getres(CLOCK_MONOTONIC_COARSE))
+        return _SETTINGS.pack(jiffies, PORTS[self.ports], 0)
+
+    def digest(self, image: bytes) -> bytes:
+        """32 bytes that tell whether pinned maps and programs were made from the same."""
+        text = f"{self.ports} {self.max_flows} {self.dormant_seconds} ".encode()
+        return hashlib.sha256(text + image).digest()

@@ -1,0 +1,87 @@
+"""Whether this kernel and this process can run a probe: the kernel is asked, never its version."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kzn.errors import KznError, UnsupportedError
+from kzn.libbpf.door import libbpf
+from kzn.probes.attach import load
+from kzn.probes.declaration import Probe
+from kzn.probes.settings import Settings
+
+BTF = Path("/sys/kernel/btf/vmlinux")
+STATUS = Path("/proc/self/status")
+
+CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_PERFMON": 38, "CAP_BPF": 39}
+"""Numbers of include/uapi/linux/capability.h; CAP_SYS_ADMIN (21) stands for PERFMON and BPF."""
+SYS_ADMIN = 21
+READ_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """Can it run here, and if not why and what to do; ``reason`` is one sentence."""
+
+    supported: bool
+    reason: str
+    hint: str = ""
+
+
+def require(probe: Probe) -> None:
+    """UnsupportedError naming the first thing that is missing, before anything is loaded."""
+    libbpf()
+    if not BTF.exists():
+        raise UnsupportedError(
+            f"probe {probe.name}: this kernel has no BTF ({BTF} is not there)",
+            hint="it needs a kernel built with CONFIG_DEBUG_INFO_BTF=y",
+        )
+    names = [feature.btf_type.encode() for feature in probe.features]
+    missing_types = set(names) - _btf_names(BTF, names)
+    for feature in probe.features:
+        if feature.btf_type.encode() in missing_types:
+            raise UnsupportedError(
+                f"probe {probe.name}: this kernel has no {feature.meaning}", hint=feature.hint
+            )
+    missing = missing_capabilities(STATUS.read_text())
+    if missing:
+        raise UnsupportedError(
+            f"probe {probe.name}: this process lacks {', '.join(missing)}",
+            hint="run as root or give it these capabilities",
+        )
+
+
+def examine(probe: Probe) -> Support:
+    """Everything short of attaching: the requirements, then a trial load."""
+    try:
+        require(probe)
+        with load(probe, Settings()):
+            pass
+    except KznError as error:
+        return Support(supported=False, reason=error.message, hint=error.hint)
+    return Support(supported=True, reason="loads on this kernel")
+
+
+def missing_capabilities(status: str) -> list[str]:
+    """Names of those in `CAPABILITIES` that /proc/PID/status does not show as effective."""
+    line = next(line for line in status.splitlines() if line.startswith("CapEff:"))
+    effective = int(line.split()[1], 16)
+    held = {name for name, bit in CAPABILITIES.items() if effective >> bit & 1}
+    if effective >> SYS_ADMIN & 1:
+        held |= {"CAP_BPF", "CAP_PERFMON"}
+    return [name for name in CAPABILITIES if name not in held]
+
+
+def _btf_names(path: Path, names: list[bytes]) -> set[bytes]:
+    """Which names stand in a BTF file's string section, where each one lies between NUL bytes.
+
+    Read in pieces: the file is 5 MB and more, and the agent is to stay small.
+    """
+    found: set[bytes] = set()
+    overlap = max((len(name) for name in names), default=0) + 2
+    tail = b""
+    with path.open("rb") as file:
+        while chunk := file.read(READ_CHUNK):
+            window = tail + chunk
+            found |= {name for name in names if b"\0" + name + b"\0" in window}
+            tail = window[-overlap:]
+    return found
