@@ -4,6 +4,7 @@ In: a `LabSpec`. Out: nodes and pods to send from, processes inside them, the wi
 Never: touches a device, an address, a mount or a file of the machine itself.
 """
 
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -18,6 +19,10 @@ from kzn.errors import UnsupportedError
 from kzn.model.totals import Counts
 
 TOOLS = {"ip": "iproute2", "nft": "nftables", "setpriv": "util-linux"}
+
+# The signal does not come when the parent has ended before it was asked for: hence the look.
+ALIVE = 'test "$PPID" = "$0" || exit 1; exec "$@"'
+DIES_WITH = ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", ALIVE]
 
 
 class Lab:
@@ -109,17 +114,19 @@ class Lab:
         stdout: IO[bytes] | int | None = None,
         stderr: IO[bytes] | int | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start a process in a namespace of the lab; it dies with the thread that calls this.
+        """Start a process in a namespace; it ends with the lab or the thread that calls this.
 
         It gets a process group of its own, so that Ctrl-C on the terminal reaches only us.
         """
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.command(namespace, command),
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
             process_group=0,
         )
+        self._stack.callback(_end, process)
+        return process
 
     def run(
         self, namespace: str, command: Sequence[str], *, timeout: float = 60.0
@@ -136,8 +143,8 @@ class Lab:
 
     def command(self, namespace: str, command: Sequence[str]) -> list[str]:
         """The command line that runs ``command`` in a namespace of the lab."""
-        dies_with_us = ["setpriv", "--pdeathsig", "KILL", "--"]
-        return ["ip", "netns", "exec", namespace, *dies_with_us, *command]
+        guarded = [*DIES_WITH, str(os.getpid()), *command]
+        return ["ip", "netns", "exec", namespace, *guarded]
 
     def _mount_bpffs(self, stack: ExitStack) -> None:
         target = self.directory / "bpf"
@@ -165,6 +172,11 @@ def require_tools(tools: dict[str, str]) -> None:
     if missing:
         names = " ".join(missing)
         raise UnsupportedError(f"missing programs of: {names}", hint=f"apt-get install {names}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
 
 
 def _set_sysctl(name: str, value: str) -> None:
