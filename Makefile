@@ -1,0 +1,47 @@
+# What a person runs here; .ci/run says the same words. Every target sets up what it needs.
+
+BIN := .venv/bin
+SECONDS ?= 10
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## two zones on this machine, real packets, real hook (root; ARGS="--json", SECONDS=10)
+	@scripts/setup demo
+	@$(BIN)/kzn demo --seconds $(SECONDS) $(ARGS)
+
+test: ## unit tests, and with root the kernel tests (ARGS="-k name")
+	@scripts/setup test
+	$(BIN)/pytest tests/unit tests/kernel $(ARGS)
+
+check: ## format, lint, types, floors, generated files
+	@scripts/setup test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@scripts/generated --check
+	$(BIN)/clang-format --dry-run -Werror bpf/src/*.c bpf/src/*.h
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/* .ci/run; fi
+
+format: ## mend format and lint, make the generated files again
+	@scripts/setup test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	@scripts/generated
+	$(BIN)/clang-format -i bpf/src/*.c bpf/src/*.h
+
+bench: ## every program of bench/, one line of JSON each
+	@scripts/setup test
+	@for program in bench/*.py; do \
+	    [ -e "$$program" ] || { echo "bench: no programs" >&2; exit 1; }; \
+	    $(BIN)/python "$$program" --json || exit 1; \
+	done
+
+clean: ## everything that the other targets made
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	$(MAKE) -C bpf clean
+
+.PHONY: help demo test check format bench clean
+.DEFAULT_GOAL := help
