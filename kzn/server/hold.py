@@ -1,0 +1,103 @@
+"""What cannot be resolved yet: held for two intervals, tried after each, bounded in all.
+
+In: flows of a node whose owner, node or zone the topology does not know (yet).
+Out: the same flows when their next try is due.
+Never: more than ``limit`` flows at once; what does not fit is the caller's to count.
+"""
+
+import heapq
+from dataclasses import dataclass
+
+import numpy as np
+
+from kzn.model.batch import Batch
+from kzn.model.flows import Flows
+from kzn.server.keytable import I64
+
+TRIES = 2
+"""How often held flows are tried again, an interval apart."""
+MIN_INTERVAL = 1.0
+MAX_INTERVAL = 60.0
+"""Bounds of the interval (seconds): the agent states it, and it must not decide what we hold."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """Flows that ``node`` saw in [opened, closed], and how often they may still be tried later."""
+
+    node: str
+    flows: Flows
+    opened: float
+    closed: float
+    interval: float
+    tries_left: int
+
+    @staticmethod
+    def of(node: str, batch: Batch, now: float) -> "Case":
+        """A batch that arrived at ``now``, a time of the same clock as opened and closed."""
+        opened_ago = max(batch.opened_ms_ago, batch.closed_ms_ago, 0) / 1000
+        closed_ago = min(max(batch.closed_ms_ago, 0) / 1000, opened_ago)
+        interval = min(max(opened_ago - closed_ago, MIN_INTERVAL), MAX_INTERVAL)
+        return Case(node, batch.flows, now - opened_ago, now - closed_ago, interval, TRIES)
+
+    def later(self, chosen: I64) -> "Case":
+        """The chosen flows as a case with one try less, without addresses that they do not use."""
+        return Case(
+            node=self.node,
+            flows=select(self.flows, chosen),
+            opened=self.opened,
+            closed=self.closed,
+            interval=self.interval,
+            tries_left=self.tries_left - 1,
+        )
+
+
+def select(flows: Flows, chosen: I64) -> Flows:
+    """The rows ``chosen`` of ``flows`` over just the addresses that they use."""
+    used, ends = np.unique(
+        np.concatenate([flows.src[chosen], flows.dst[chosen]]), return_inverse=True
+    )
+    ends = ends.astype(np.uint32)
+    return Flows(
+        addresses=flows.addresses[used],
+        src=ends[: len(chosen)],
+        dst=ends[len(chosen) :],
+        src_port=flows.src_port[chosen],
+        dst_port=flows.dst_port[chosen],
+        protocol=flows.protocol[chosen],
+        flags=flows.flags[chosen],
+        packets=flows.packets[chosen],
+        bytes=flows.bytes[chosen],
+    )
+
+
+class Hold:
+    """Cases by the time of their next try."""
+
+    __slots__ = ("_heap", "_limit", "_order", "flows")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._order = 0
+        self._heap: list[tuple[float, int, Case]] = []
+        self.flows = 0
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def put(self, case: Case, now: float) -> bool:
+        """Keep a case for an interval; False, and nothing kept, when that would be too much."""
+        if self.flows + len(case.flows) > self._limit:
+            return False
+        self._order += 1
+        heapq.heappush(self._heap, (now + case.interval, self._order, case))
+        self.flows += len(case.flows)
+        return True
+
+    def take(self, now: float) -> Case | None:
+        """The case that has been due for longest, None when none is due."""
+        if not self._heap or self._heap[0][0] > now:
+            return None
+        _, _, case = heapq.heappop(self._heap)
+        self.flows -= len(case.flows)
+        return case

@@ -1,0 +1,77 @@
+"""A hash table from int64 keys to row numbers that is asked for thousands of keys at once.
+
+Open addressing with linear probing in two numpy arrays; a look-up of n keys is a handful of
+numpy calls, however many series there are. Keys are never negative. Nothing is deleted: whoever
+drops rows builds a new table of what is left.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+I64 = npt.NDArray[np.int64]
+
+_EMPTY = -1
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: Fibonacci hashing
+_MIN_BITS = 10
+
+
+class KeyTable:
+    """Distinct keys in the order of their insertion: the n-th has row n."""
+
+    __slots__ = ("_bits", "_rows", "_slots", "size")
+
+    def __init__(self, keys: I64 | None = None) -> None:
+        self.size = 0
+        self._allot(_MIN_BITS)
+        if keys is not None:
+            self.insert(keys)
+
+    def find(self, keys: I64) -> I64:
+        """The row of each key, -1 where it is not in the table; shape (n,)."""
+        at = self._home(keys)
+        found = self._slots[at]
+        rows = np.where(found == keys, self._rows[at], _EMPTY)
+        probing = np.flatnonzero((found != keys) & (found != _EMPTY))
+        mask = len(self._slots) - 1
+        while probing.size:
+            at[probing] = (at[probing] + 1) & mask
+            found = self._slots[at[probing]]
+            hit = found == keys[probing]
+            rows[probing[hit]] = self._rows[at[probing[hit]]]
+            probing = probing[~hit & (found != _EMPTY)]
+        return rows
+
+    def insert(self, keys: I64) -> None:
+        """Add keys, distinct and none of them in the table, as the next rows."""
+        if 2 * (self.size + len(keys)) > len(self._slots):
+            self._grow(self.size + len(keys))
+        self._place(keys, np.arange(self.size, self.size + len(keys), dtype=np.int64))
+        self.size += len(keys)
+
+    def _place(self, keys: I64, rows: I64) -> None:
+        at = self._home(keys)
+        mask = len(self._slots) - 1
+        pending = np.arange(len(keys))
+        while pending.size:
+            free = pending[self._slots[at[pending]] == _EMPTY]
+            # Several keys may want one slot: numpy lets the last one win, the rest move on.
+            self._slots[at[free]] = keys[free]
+            won = free[self._slots[at[free]] == keys[free]]
+            self._rows[at[won]] = rows[won]
+            pending = pending[self._slots[at[pending]] != keys[pending]]
+            at[pending] = (at[pending] + 1) & mask
+
+    def _grow(self, keys: int) -> None:
+        slots, rows = self._slots, self._rows
+        used = slots != _EMPTY
+        self._allot(max(self._bits, (4 * keys - 1).bit_length()))
+        self._place(slots[used], rows[used])
+
+    def _allot(self, bits: int) -> None:
+        self._bits = bits
+        self._slots = np.full(1 << bits, _EMPTY, np.int64)
+        self._rows = np.zeros(1 << bits, np.int64)
+
+    def _home(self, keys: I64) -> I64:
+        mixed = keys.astype(np.uint64) * _GOLDEN
+        return (mixed >> np.uint64(64 - self._bits)).astype(np.int64)

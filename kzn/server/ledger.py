@@ -1,0 +1,233 @@
+"""The ledger: running totals of what is attributed, by pod, workload, pair, and zones.
+
+In: resolutions and the bytes of their flows.
+Out: snapshots to expose, and plain rows to save and to load.
+Never: a decrease of a series that lives, a byte of a full table lost (it is in ``other``).
+
+The state is four tables and the names behind their keys. `rows` is all of it that matters, and
+`load` puts it back, so a store needs to know nothing else.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from kzn.model.endpoint import UNKNOWN, Endpoint, EndpointIndex
+from kzn.model.flows import U64
+from kzn.server import verdict as v
+from kzn.server.families import (
+    EGRESS,
+    INGRESS,
+    LABELS,
+    PAIR_KEY,
+    WORKLOAD_KEY,
+    ZONE_KEY,
+    FamilyName,
+    LedgerSnapshot,
+    Row,
+    View,
+    key_of,
+)
+from kzn.server.keytable import I64
+from kzn.server.names import NONE, OTHER, OTHER_LABEL, Codes, Interner, Names
+from kzn.server.pairs import TopPairs
+from kzn.server.resolve import Resolution
+from kzn.server.series import BOOL, SeriesTable
+
+Lives = Callable[[Endpoint], bool]
+
+_SPARE_NAMES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLimits:
+    """How many series of each family, and how long idle ones stay (seconds)."""
+
+    pods: int = 200_000
+    workloads: int = 200_000
+    pairs: int = 20_000
+    zones: int = 20_000
+    retention: float = 600.0
+    pair_window: float = 300.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Groups:
+    """Bytes by one end's row and the other end's place."""
+
+    row: I64
+    place: I64
+    bytes: U64
+
+
+class Ledger:
+    """Totals per series, owned by one thread (the event loop's)."""
+
+    __slots__ = ("_limits", "_names", "_pairs", "_tables")
+
+    def __init__(self, limits: LedgerLimits) -> None:
+        self._limits = limits
+        self._names = Names()
+        self._pairs = TopPairs(limits.pairs, limits.pair_window)
+        self._tables: dict[FamilyName, SeriesTable] = {
+            "pod": SeriesTable(limits.pods),
+            "workload": SeriesTable(limits.workloads),
+            "pair": self._pairs.top,
+            "zone": SeriesTable(limits.zones),
+        }
+
+    def add(self, resolution: Resolution, sizes: U64, index: EndpointIndex, now: float) -> None:
+        """Add the attributed flows of a resolution; ``sizes`` are the bytes of all its flows."""
+        chosen = np.flatnonzero(resolution.verdict < v.TRANSIT)
+        if not chosen.size:
+            return
+        src, dst, sizes = resolution.src[chosen], resolution.dst[chosen], sizes[chosen]
+        place = resolution.place
+        used = np.zeros(len(place), np.bool_)
+        used[src] = used[dst] = True
+        codes = self._names.codes(np.where(used, resolution.endpoints, UNKNOWN), index)
+        zones = np.zeros(resolution.places, np.int64)
+        zones[place[used]] = codes.zone[used]
+        shape = (len(place), resolution.places)
+        sent = _group(src, place[dst], sizes, shape)
+        received = _group(dst, place[src], sizes, shape)
+        self._add_zones(resolution, sent, zones, now)
+        self._add_workloads(resolution, (sent, received), codes.workload, zones, now)
+        self._add_pods(resolution, sent, index, now)
+        crossing = np.flatnonzero(v.CROSSES[resolution.verdict[chosen]])
+        self._add_pairs(src[crossing], dst[crossing], sizes[crossing], codes, now)
+
+    def sweep(self, now: float, lives: Lives) -> None:
+        """End the series that have been idle for the retention and whose owner is gone."""
+        names = self._names
+        named: dict[FamilyName, dict[int, Interner]] = {
+            "pod": {0: names.pods},
+            "workload": {0: names.workloads},
+            "pair": {0: names.owners, 2: names.owners},
+        }
+        for family, interners in named.items():
+            ended = self._ended(family, interners, now, lives)
+            if ended.any():
+                table = self._pairs if family == "pair" else self._tables[family]
+                table.drop(ended)
+        self._pairs.turn(now)
+        self._forget_names()
+
+    def snapshot(self) -> LedgerSnapshot:
+        """A copy of everything, which another thread may read at leisure."""
+        names = self._names
+        return LedgerSnapshot(
+            views={family: _view(table) for family, table in self._tables.items()},
+            pods=tuple(names.pods.labels),
+            workloads=tuple(names.workloads.labels),
+            owners=tuple(names.owners.labels),
+            zones=tuple(names.zones.names.labels),
+        )
+
+    def rows(self) -> list[Row]:
+        """The ledger as plain rows, ``other`` among them."""
+        now = self.snapshot()
+        return [Row(family, *row) for family in LABELS for row in now.rows(family)]
+
+    def load(self, rows: Iterable[Row], now: float) -> None:
+        """Add saved rows; those that nobody adds to again end after the retention."""
+        for family, labels, total in rows:
+            table = self._tables[family]
+            if set(labels) == {OTHER_LABEL}:
+                table.other += total
+                continue
+            key = key_of(family, labels, self._names)
+            table.add(np.array([key], np.int64), np.array([total], np.uint64), now)
+
+    def _add_zones(self, resolution: Resolution, sent: _Groups, zones: I64, now: float) -> None:
+        src = resolution.place[sent.row]
+        crossed = resolution.classes[src, sent.place].astype(np.int64)
+        keys = ZONE_KEY.pack(zones[src], zones[sent.place], crossed)
+        self._tables["zone"].add(keys, sent.bytes, now)
+
+    def _add_workloads(
+        self,
+        resolution: Resolution,
+        ends: tuple[_Groups, _Groups],
+        workload: I64,
+        zones: I64,
+        now: float,
+    ) -> None:
+        for direction, groups in zip((EGRESS, INGRESS), ends, strict=True):
+            name, mine = workload[groups.row], resolution.place[groups.row]
+            src, dst = (mine, groups.place) if direction == EGRESS else (groups.place, mine)
+            crossed = resolution.classes[src, dst].astype(np.int64)
+            keys = WORKLOAD_KEY.pack(name, direction, crossed, zones[src], zones[dst])
+            named = name != NONE
+            self._tables["workload"].add(keys[named], groups.bytes[named], now)
+
+    def _add_pods(
+        self, resolution: Resolution, sent: _Groups, index: EndpointIndex, now: float
+    ) -> None:
+        crossed = v.CROSSES[resolution.classes[resolution.place[sent.row], sent.place]]
+        rows, owner = np.unique(sent.row[crossed], return_inverse=True)
+        sums = np.zeros(len(rows), np.uint64)
+        np.add.at(sums, owner, sent.bytes[crossed])
+        endpoints = map(index.endpoint, resolution.endpoints[rows].tolist())
+        keys = np.fromiter(map(self._names.pod, endpoints), np.int64, len(rows))
+        named = keys != NONE
+        self._tables["pod"].add(keys[named], sums[named], now)
+
+    def _add_pairs(self, src: I64, dst: I64, sizes: U64, codes: Codes, now: float) -> None:
+        near = PAIR_KEY.pack(codes.owner, codes.zone, 0, 0)
+        far = PAIR_KEY.pack(0, 0, codes.owner, codes.zone)
+        self._pairs.add(near[src] | far[dst], sizes, now)
+
+    def _ended(
+        self, family: FamilyName, interners: dict[int, Interner], now: float, lives: Lives
+    ) -> BOOL:
+        """The rows of ``family`` to end; ``interners`` by the column of the key they name."""
+        table = self._tables[family]
+        ended = np.zeros(len(table), np.bool_)
+        idle = np.flatnonzero(table.touched < now - self._limits.retention)
+        columns = _columns(family, table.keys[idle])
+        for column, interner in interners.items():
+            ended[idle] |= _dead(columns[column], interner, lives)
+        # Asked again only after another retention: a hundred thousand idle pods cost little.
+        table.touched[idle] = now
+        return ended
+
+    def _forget_names(self) -> None:
+        names = self._names
+        series = [len(self._tables[family]) for family in ("pod", "workload", "pair")]
+        kept = [len(names.pods), len(names.workloads), len(names.owners)]
+        if all(n <= 2 * s + _SPARE_NAMES for n, s in zip(kept, series, strict=True)):
+            return
+        pairs = _columns("pair", self._tables["pair"].keys)
+        names.forget(
+            workloads=_columns("workload", self._tables["workload"].keys)[0].tolist(),
+            owners=[*pairs[0].tolist(), *pairs[2].tolist()],
+            pods=self._tables["pod"].keys.tolist(),
+        )
+
+
+def _group(rows: I64, places: I64, sizes: U64, shape: tuple[int, int]) -> _Groups:
+    bins = np.zeros(shape[0] * shape[1], np.uint64)
+    np.add.at(bins, rows * shape[1] + places, sizes)
+    filled = np.flatnonzero(bins)
+    return _Groups(filled // shape[1], filled % shape[1], bins[filled])
+
+
+def _columns(family: FamilyName, keys: I64) -> tuple[I64, ...]:
+    if family == "pod":
+        return (keys,)
+    return (WORKLOAD_KEY if family == "workload" else PAIR_KEY).unpack(keys)
+
+
+def _dead(codes: I64, interner: Interner, lives: Lives) -> BOOL:
+    distinct, row = np.unique(codes, return_inverse=True)
+    dead = [
+        code > OTHER and ((owner := interner.owners[code]) is None or not lives(owner))
+        for code in distinct.tolist()
+    ]
+    return np.array(dead, np.bool_)[row]
+
+
+def _view(table: SeriesTable) -> View:
+    return View(table.keys.copy(), table.bytes.copy(), table.other, table.retired, table.limit)

@@ -1,0 +1,174 @@
+"""The names behind the codes of the ledger's keys: who a series belongs to, and its labels.
+
+The index's endpoint ids come and go with pods; a ledger code stands for a name as long as a series
+bears it. What an id's codes are is remembered from batch to batch and checked by the identity of
+the endpoint behind it, so a reused id or a node with a new zone is seen.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from kzn.model.endpoint import I32, POD, Endpoint, EndpointIndex
+from kzn.server.keytable import I64
+
+NONE = 0
+"""The code of no name: an address outside, or a zone that is not known."""
+OTHER = 1
+"""The code of every name beyond the limit of names."""
+OTHER_LABEL = "other"
+
+NAME_BITS = 21
+ZONE_BITS = 10
+
+Labels = tuple[str, ...]
+
+
+class Interner:
+    """Tuples of labels ↔ small codes; the endpoint that last bore the name is kept beside it."""
+
+    __slots__ = ("_codes", "_free", "_limit", "labels", "owners")
+
+    def __init__(self, width: int, bits: int) -> None:
+        self._limit = 1 << bits
+        self.labels: list[Labels] = [("",) * width, (OTHER_LABEL,) * width]
+        self.owners: list[Endpoint | None] = [None, None]
+        self._codes: dict[Labels, int] = {labels: code for code, labels in enumerate(self.labels)}
+        self._free: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def code(self, labels: Labels, owner: Endpoint | None) -> int:
+        """The code of ``labels``, a new one if need be, `OTHER` when there are too many."""
+        code = self._codes.get(labels)
+        if code is None:
+            code = self._allot(labels)
+        if owner is not None and code > OTHER:
+            self.owners[code] = owner
+        return code
+
+    def keep_only(self, used: Iterable[int]) -> list[int]:
+        """Free the codes that are not in ``used``, to be given to other names; returns them."""
+        free = sorted(set(self._codes.values()) - set(used) - {NONE, OTHER})
+        for code in free:
+            del self._codes[self.labels[code]]
+            self.owners[code] = None
+        self._free.extend(free)
+        return free
+
+    def _allot(self, labels: Labels) -> int:
+        if self._free:
+            code = self._free.pop()
+            self.labels[code] = labels
+        elif len(self.labels) < self._limit:
+            code = len(self.labels)
+            self.labels.append(labels)
+            self.owners.append(None)
+        else:
+            return OTHER
+        self._codes[labels] = code
+        return code
+
+
+class Zones:
+    """Zone codes by region and name; a label is the zone's name.
+
+    Two regions may have zones of one name. The first that is met bears the plain name, the others
+    are labelled REGION/NAME. There are few zones in a cluster, so codes are never freed.
+    """
+
+    __slots__ = ("_codes", "names")
+
+    def __init__(self) -> None:
+        self.names = Interner(1, ZONE_BITS)
+        self._codes: dict[tuple[str, str], int] = {}
+
+    def code(self, region: str, zone: str) -> int:
+        """The code of a zone, `NONE` for an unknown one."""
+        if not zone:
+            return NONE
+        code = self._codes.get((region, zone))
+        if code is None:
+            taken = any(name == zone and other != region for other, name in self._codes)
+            code = self.names.code((f"{region}/{zone}" if taken else zone,), None)
+            self._codes[region, zone] = code
+        return code
+
+    def label_code(self, label: str) -> int:
+        """The code of a zone by its label, as a saved row has it."""
+        return self.names.code((label,), None) if label else NONE
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Codes:
+    """Ledger codes by row of a resolution's endpoints, each (n + 1,).
+
+    ``workload`` names (namespace, kind, name); ``owner`` the same without the kind, as the labels
+    of pairs have it.
+    """
+
+    workload: I64
+    owner: I64
+    zone: I64
+
+
+class Names:
+    """All names of the ledger, and the codes of the endpoints met last."""
+
+    __slots__ = ("_cache", "_met", "owners", "pods", "workloads", "zones")
+
+    def __init__(self) -> None:
+        self.workloads = Interner(3, NAME_BITS)
+        self.owners = Interner(2, NAME_BITS)
+        self.pods = Interner(2, NAME_BITS)
+        self.zones = Zones()
+        self._met: list[Endpoint | None] = []
+        self._cache = np.zeros((3, 0), np.int64)
+
+    def codes(self, endpoints: I32, index: EndpointIndex) -> Codes:
+        """The codes of ``endpoints``; `NONE` throughout for negative ids."""
+        known = endpoints >= 0
+        ids = endpoints[known]
+        if len(ids):
+            self._meet(ids, index)
+        columns = np.zeros((3, len(endpoints)), np.int64)
+        columns[:, known] = self._cache[:, ids]
+        return Codes(*columns)
+
+    def pod(self, endpoint: Endpoint) -> int:
+        """The code of a pod's own series; `NONE` for what is no pod."""
+        if endpoint.kind != POD:
+            return NONE
+        return self.pods.code((endpoint.namespace, endpoint.name), endpoint)
+
+    def forget(self, workloads: Iterable[int], owners: Iterable[int], pods: Iterable[int]) -> None:
+        """Free the names that are in none of these collections of used codes."""
+        self.workloads.keep_only(workloads)
+        self.owners.keep_only(owners)
+        self.pods.keep_only(pods)
+        self._met = []
+        self._cache = np.zeros((3, 0), np.int64)
+
+    def _meet(self, ids: I32, index: EndpointIndex) -> None:
+        wanted = ids.tolist()
+        top = max(wanted) + 1
+        if top > len(self._met):
+            room = 2 * top - len(self._met)
+            self._met.extend([None] * room)
+            self._cache = np.append(self._cache, np.zeros((3, room), np.int64), axis=1)
+        met, endpoint = self._met, index.endpoint
+        for endpoint_id in wanted:
+            facts = endpoint(endpoint_id)
+            if facts is not met[endpoint_id]:
+                self._learn(endpoint_id, facts)
+
+    def _learn(self, endpoint_id: int, facts: Endpoint) -> None:
+        self._met[endpoint_id] = facts
+        name = facts.workload or facts.name
+        self._cache[:, endpoint_id] = (
+            self.workloads.code((facts.namespace, facts.workload_kind, name), facts),
+            self.owners.code((facts.namespace, name), facts),
+            self.zones.code(facts.region, facts.zone),
+        )

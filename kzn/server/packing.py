@@ -1,0 +1,31 @@
+"""Several small codes in one non-negative int64, so that a row of labels is one hash key."""
+
+import numpy as np
+
+from kzn.server.keytable import I64
+
+
+class Packing:
+    """Bit widths of the columns, most significant first; together at most 63."""
+
+    __slots__ = ("_shifts", "_widths")
+
+    def __init__(self, *widths: int) -> None:
+        if sum(widths) > 63:
+            raise ValueError(f"{sum(widths)} bits do not fit in an int64 key")
+        self._widths = widths
+        self._shifts = tuple(sum(widths[i + 1 :]) for i in range(len(widths)))
+
+    def pack(self, *columns: I64 | int) -> I64:
+        """One key for each row of ``columns``; the caller keeps codes within their widths."""
+        key: I64 = np.zeros((), np.int64)
+        for column, shift in zip(columns, self._shifts, strict=True):
+            key = key | (np.asarray(column, np.int64) << shift)
+        return key
+
+    def unpack(self, keys: I64) -> tuple[I64, ...]:
+        """The columns again, each of the shape of ``keys``."""
+        return tuple(
+            (keys >> shift) & ((1 << width) - 1)
+            for shift, width in zip(self._shifts, self._widths, strict=True)
+        )

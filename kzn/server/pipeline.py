@@ -1,0 +1,149 @@
+"""A batch's way through the server: books, resolve, ledger, hold, flow log.
+
+In: each batch once (the receiver drops repeats), and the passing of time.
+Out: the ledger, the books and the hold, changed together.
+Never: awaits, I/O, a byte that is in no term of its node's identity.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from kzn.model.batch import AgentIdentity, Batch
+from kzn.model.endpoint import EndpointIndex
+from kzn.model.flows import U64
+from kzn.model.totals import Counts
+from kzn.server import verdict as v
+from kzn.server.hold import Case, Hold
+from kzn.server.identity import Books, NodeBook
+from kzn.server.keytable import I64
+from kzn.server.ledger import Ledger
+from kzn.server.resolve import Resolution, resolve
+from kzn.server.stats import PipelineStats
+
+_SWEEP_SECONDS = 30.0
+_CASES_A_TICK = 64  # about 50 ms of large ones, so that acks do not wait for more
+
+
+class FlowSink(Protocol):
+    """Where settled flows are shown, one by one; must not block."""
+
+    def offer(self, case: Case, resolution: Resolution, chosen: I64, index: EndpointIndex) -> None:
+        """Show the flows ``chosen`` of ``case``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Monotonic seconds (the index's clock), and a finer one to measure durations with."""
+
+    now: Callable[[], float]
+    timer: Callable[[], float]
+
+
+class Pipeline:
+    """The server's state and the two things that change it: a batch, and time."""
+
+    def __init__(
+        self,
+        index: EndpointIndex,
+        ledger: Ledger,
+        books: Books,
+        hold: Hold,
+        *,
+        clocks: Clocks,
+        flow_log: FlowSink | None = None,
+        node_retention: float = 3600.0,
+    ) -> None:
+        self.index = index
+        self.ledger = ledger
+        self.books = books
+        self.hold = hold
+        self.stats = PipelineStats()
+        self._clocks = clocks
+        self._flow_log = flow_log
+        self._node_retention = node_retention
+        self._next_sweep = 0.0
+
+    def apply(self, identity: AgentIdentity, batch: Batch) -> None:
+        """Enter a batch that was not applied before; its flows are valid (wire checks them)."""
+        started = self._clocks.timer()
+        now = self._clocks.now()
+        book = self.books.of(identity.node)
+        book.touched = now
+        accounted = _sum(batch.flows.packets, batch.flows.bytes)
+        mismatch = book.take(batch.totals, accounted)
+        self.stats.mismatched_batches += mismatch != Counts()
+        self.stats.mismatched_bytes += mismatch.bytes
+        self._settle(Case.of(identity.node, batch, now), book, now)
+        self.stats.batches += 1
+        self.stats.flows += len(batch.flows)
+        self.stats.resolve_seconds.observe(self._clocks.timer() - started)
+
+    def tick(self) -> bool:
+        """Try held flows that are due, and end old series; True when more is due at once."""
+        now = self._clocks.now()
+        if now >= self._next_sweep:
+            self._next_sweep = now + _SWEEP_SECONDS
+            self.ledger.sweep(now, self.index.lives)
+            self.books.close_idle(now - self._node_retention)
+        for _ in range(_CASES_A_TICK):
+            case = self.hold.take(now)
+            if case is None:
+                return False
+            book = self.books.of(case.node)
+            book.hold(_sum(case.flows.packets, case.flows.bytes), release=True)
+            self._settle(case, book, now)
+        return True
+
+    def _settle(self, case: Case, book: NodeBook, now: float) -> None:
+        """Resolve, and put every flow into exactly one term of the node's identity."""
+        flows = case.flows
+        resolution = resolve(flows, case.node, self.index, case.opened, case.closed)
+        self.ledger.add(resolution, flows.bytes, self.index, now)
+        packets = _by_verdict(resolution, flows.packets)
+        sizes = _by_verdict(resolution, flows.bytes)
+        held = self._hold(case, resolution, book, now)
+        for code, name in enumerate(v.NAMES):
+            if not (held and v.MAY_RESOLVE_LATER[code]):
+                _enter(book, code, name, Counts(int(packets[code]), int(sizes[code])))
+        if self._flow_log is not None:
+            shown = resolution.verdict != v.TRANSIT
+            if held:
+                shown &= ~v.MAY_RESOLVE_LATER[resolution.verdict]
+            self._flow_log.offer(case, resolution, np.flatnonzero(shown), self.index)
+
+    def _hold(self, case: Case, resolution: Resolution, book: NodeBook, now: float) -> bool:
+        """Whether all flows that may resolve later were put on hold."""
+        if not case.tries_left:
+            return False
+        chosen = np.flatnonzero(v.MAY_RESOLVE_LATER[resolution.verdict])
+        if not chosen.size:
+            return False
+        later = case.later(chosen)
+        if not self.hold.put(later, now):
+            self.stats.hold_overflow_flows += len(chosen)
+            return False
+        book.hold(_sum(later.flows.packets, later.flows.bytes))
+        return True
+
+
+def _enter(book: NodeBook, code: int, name: str, counts: Counts) -> None:
+    if code < v.TRANSIT:
+        book.add("attributed", "", counts)
+    elif code == v.TRANSIT:
+        book.add("transit", "", counts)
+    else:
+        book.add("unresolved", name, counts)
+
+
+def _sum(packets: U64, sizes: U64) -> Counts:
+    return Counts(int(packets.sum()), int(sizes.sum()))
+
+
+def _by_verdict(resolution: Resolution, amounts: U64) -> U64:
+    sums = np.zeros(len(v.NAMES), np.uint64)
+    np.add.at(sums, resolution.verdict, amounts)
+    return sums

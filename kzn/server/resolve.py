@@ -1,0 +1,207 @@
+"""Who sent each flow to whom, and what they crossed: pure, columnar, by places.
+
+In: the flows of one interval of one reporting node, and an index of who owned an address then.
+Out: a verdict for every flow (kzn/server/verdict.py), and the two endpoints that it is charged to.
+Never: I/O, a clock, a change of the index.
+
+One table decides what a flow is. Rows are the source, columns the destination:
+
+                    here        elsewhere   static      outside     unknown     ambiguous
+    here            by zones    by zones    by zones    external    unk. dest.  ambiguous
+    elsewhere       transit     transit     transit     transit     transit     transit
+    static          by zones    forwarded   forwarded   forwarded   unk. dest.  ambiguous
+    outside         external    forwarded   forwarded   forwarded   unk. dest.  ambiguous
+    unknown         unknown source, whatever the destination
+    ambiguous       ambiguous, whatever the destination
+
+- *here* is an endpoint on the reporting node (or that node itself), *elsewhere* one on another
+  known node, *static* an entry of the static file without a node, *outside* an EXTERNAL address.
+- *transit*: the source's own node counts it. That holds whatever this node thinks of the
+  destination.
+- A source without a node (a database, the internet) has no node that could count it, so the
+  node where its packets arrive does.
+- *forwarded*: the source is outside and the destination is not here, so this node passes it on:
+  a NodePort's or a load balancer's second hop, or a node that serves as a router or NAT gateway.
+  It counts as sent by this node, classed by this node's zone; outside to outside is external.
+- An unknown source may belong to any node, so it is unresolved even on its way elsewhere.
+- When the reporting node itself is not known, nobody can say what is here: all is unknown_node.
+
+*By zones*, first match wins: both regions known and different → cross_region; either end outside,
+or static without a zone → external; source's zone unknown → source_zone_unknown; destination's →
+destination_zone_unknown; equal zones → same_zone; one region known and the other not →
+region_unknown (the zones may be one zone under two labels); else cross_zone. So two zones of
+which no region is known are compared by name, and an unknown zone is neither same nor cross.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kzn.model.endpoint import (
+    AMBIGUOUS,
+    EXTERNAL,
+    I32,
+    NO_CODE,
+    STATIC,
+    UNKNOWN,
+    EndpointIndex,
+)
+from kzn.model.flows import U8, Flows
+from kzn.server import verdict as v
+
+I64 = npt.NDArray[np.int64]
+
+_HERE, _ELSEWHERE, _STATIC, _OUTSIDE, _UNKNOWN, _AMBIGUOUS = range(6)
+_BY_ZONES, _TRANSIT, _FORWARDED, _NO_SOURCE, _NO_DESTINATION, _NO_OWNER = range(6)
+
+_D = _NO_DESTINATION
+_ACTIONS = np.array(
+    [
+        [_BY_ZONES, _BY_ZONES, _BY_ZONES, _BY_ZONES, _D, _NO_OWNER],
+        [_TRANSIT] * 6,
+        [_BY_ZONES, _FORWARDED, _FORWARDED, _FORWARDED, _D, _NO_OWNER],
+        [_BY_ZONES, _FORWARDED, _FORWARDED, _FORWARDED, _D, _NO_OWNER],
+        [_NO_SOURCE] * 6,
+        [_NO_OWNER] * 6,
+    ],
+    np.uint8,
+)
+_FIXED = {
+    _TRANSIT: v.TRANSIT,
+    _NO_SOURCE: v.UNKNOWN_SOURCE,
+    _NO_DESTINATION: v.UNKNOWN_DESTINATION,
+    _NO_OWNER: v.AMBIGUOUS_OWNER,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resolution:
+    """Verdicts of m flows over n distinct addresses.
+
+    ``endpoints`` is (n + 1,): ids or negative codes by address, the last row is the reporting
+    node itself. ``src`` and ``dst`` (m,) are the rows charged: of a forwarded flow ``src`` is the
+    node's row. ``place`` (n + 1,) numbers what rows have in common (where, zone, region), and
+    ``classes`` (p, p) is the verdict by the places of both ends of an attributed flow.
+    """
+
+    endpoints: I32
+    src: I64
+    dst: I64
+    verdict: U8
+    place: I64
+    classes: U8
+
+    @property
+    def places(self) -> int:
+        """How many distinct places there are."""
+        return len(self.classes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Places:
+    where: I64
+    zone: I64
+    region: I64
+
+
+def resolve(
+    flows: Flows, node: str, index: EndpointIndex, opened: float, closed: float
+) -> Resolution:
+    """Judge the flows that ``node`` saw in [opened, closed] (seconds of the index's clock)."""
+    here = index.node_code(node)
+    own = index.node_endpoint(node)
+    src, dst = flows.src.astype(np.int64), flows.dst.astype(np.int64)
+    if here == NO_CODE or own < 0:
+        return _nobody(len(flows.addresses) + 1, src, dst)
+    owners = index.lookup(flows.addresses, opened, closed)
+    endpoints = np.append(owners, np.int32(own)).astype(np.int32)
+    places, place = _places(endpoints, here, index)
+    own_place = int(place[-1])
+    actions = _ACTIONS[places.where[:, None], places.where[None, :]]
+    verdicts = _verdicts(actions, places, own_place)
+    pair = place[src] * len(verdicts) + place[dst]
+    forwarded = (actions == _FORWARDED).ravel()
+    if forwarded.any():
+        src = np.where(forwarded[pair], len(endpoints) - 1, src)
+    return Resolution(endpoints, src, dst, verdicts.ravel()[pair], place, verdicts)
+
+
+def _nobody(rows: int, src: I64, dst: I64) -> Resolution:
+    return Resolution(
+        endpoints=np.full(rows, UNKNOWN, np.int32),
+        src=src,
+        dst=dst,
+        verdict=np.full(len(src), v.UNKNOWN_NODE, np.uint8),
+        place=np.zeros(rows, np.int64),
+        classes=np.full((1, 1), v.UNKNOWN_NODE, np.uint8),
+    )
+
+
+def _places(endpoints: I32, here: int, index: EndpointIndex) -> tuple[_Places, I64]:
+    """What the rows have in common, and the number of it for each row."""
+    columns = index.columns
+    known = endpoints >= 0
+    ids = np.where(known, endpoints, 0)
+    nodes = np.where(known, columns.node[ids], NO_CODE)
+    zone = np.where(known, columns.zone[ids], NO_CODE).astype(np.int64)
+    region = np.where(known, columns.region[ids], NO_CODE).astype(np.int64)
+    where = np.select(
+        [endpoints == EXTERNAL, endpoints == AMBIGUOUS, ~known, nodes == here, nodes != NO_CODE],
+        [_OUTSIDE, _AMBIGUOUS, _UNKNOWN, _HERE, _ELSEWHERE],
+        _STATIC,
+    ).astype(np.int64)
+    _distrust_pods_without_node(where, endpoints, index)
+    zones, regions = zone.max() + 2, region.max() + 2
+    key = (where * zones + zone + 1) * regions + region + 1
+    _, first, place = np.unique(key, return_index=True, return_inverse=True)
+    return _Places(where[first], zone[first], region[first]), place.astype(np.int64)
+
+
+def _distrust_pods_without_node(where: I64, endpoints: I32, index: EndpointIndex) -> None:
+    """Only static entries have no node by nature; a pod's is just not known yet."""
+    rows = np.flatnonzero(where == _STATIC)
+    for endpoint_id in set(endpoints[rows].tolist()):
+        if index.endpoint(endpoint_id).kind != STATIC:
+            where[rows[endpoints[rows] == endpoint_id]] = _UNKNOWN
+
+
+def _verdicts(actions: U8, places: _Places, own: int) -> U8:
+    """The table of the docstring over all pairs of places, (p, p)."""
+    forwarded = actions == _FORWARDED
+    outside = (places.where == _OUTSIDE) | ((places.where == _STATIC) & (places.zone == NO_CODE))
+    result = _by_zones(
+        np.where(forwarded, places.zone[own], places.zone[:, None]),
+        np.where(forwarded, places.region[own], places.region[:, None]),
+        places.zone[None, :],
+        places.region[None, :],
+        np.where(forwarded, outside[own], outside[:, None]) | outside[None, :],
+    )
+    for action, code in _FIXED.items():
+        result[actions == action] = code
+    return result
+
+
+def _by_zones(
+    src_zone: I64, src_region: I64, dst_zone: I64, dst_region: I64, outside: npt.NDArray[np.bool_]
+) -> U8:
+    src_placed, dst_placed = src_region != NO_CODE, dst_region != NO_CODE
+    return np.select(
+        [
+            src_placed & dst_placed & (src_region != dst_region),
+            outside,
+            src_zone == NO_CODE,
+            dst_zone == NO_CODE,
+            src_zone == dst_zone,
+            src_placed != dst_placed,
+        ],
+        [
+            v.CROSS_REGION,
+            v.EXTERNAL_CLASS,
+            v.SOURCE_ZONE_UNKNOWN,
+            v.DESTINATION_ZONE_UNKNOWN,
+            v.SAME_ZONE,
+            v.REGION_UNKNOWN,
+        ],
+        v.CROSS_ZONE,
+    ).astype(np.uint8)

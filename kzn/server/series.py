@@ -1,0 +1,88 @@
+"""Running totals per series: int64 key → bytes that never decrease while the series lives.
+
+A table holds at most ``limit`` series; what comes for one series more is summed in ``other``. What
+ended series had counted is in ``retired``. So at every moment, to the byte:
+all that was ever added = the series + other + retired.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from kzn.model.flows import U64
+from kzn.server.keytable import I64, KeyTable
+
+BOOL = npt.NDArray[np.bool_]
+
+
+class SeriesTable:
+    """Series by key; rows are in order of admission and move up when others are dropped."""
+
+    __slots__ = ("_bytes", "_index", "_keys", "_touched", "limit", "other", "retired")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.other = 0
+        self.retired = 0
+        self._index = KeyTable()
+        self._keys = np.zeros(0, np.int64)
+        self._bytes = np.zeros(0, np.uint64)
+        self._touched = np.zeros(0, np.float64)
+
+    def __len__(self) -> int:
+        return self._index.size
+
+    @property
+    def keys(self) -> I64:
+        """The keys by row; a view."""
+        return self._keys[: len(self)]
+
+    @property
+    def bytes(self) -> U64:
+        """The running totals by row; a view."""
+        return self._bytes[: len(self)]
+
+    @property
+    def touched(self) -> npt.NDArray[np.float64]:
+        """When each row was last added to; a view."""
+        return self._touched[: len(self)]
+
+    def add(self, keys: I64, amounts: U64, now: float) -> BOOL | None:
+        """Add ``amounts`` to the series of ``keys`` (which may repeat), making new ones.
+
+        Returns a mask of what went to `other` because the table was full; None for nothing.
+        """
+        rows = self._index.find(keys)
+        if len(rows) and rows.min() < 0:
+            missing = rows < 0
+            self._admit(np.unique(keys[missing]))
+            rows[missing] = self._index.find(keys[missing])
+        limited = rows < 0
+        if not limited.any():
+            self._count(rows, amounts, now)
+            return None
+        self._count(rows[~limited], amounts[~limited], now)
+        self.other += int(amounts[limited].sum())
+        return limited
+
+    def drop(self, rows: BOOL) -> None:
+        """End the series marked in ``rows`` (len(self),); their bytes become `retired`."""
+        self.retired += int(self.bytes[rows].sum())
+        stay = ~rows
+        self._bytes, self._touched = self.bytes[stay], self.touched[stay]
+        self._keys = self.keys[stay]
+        self._index = KeyTable(self._keys)
+
+    def _count(self, rows: I64, amounts: U64, now: float) -> None:
+        np.add.at(self._bytes, rows, amounts)
+        self._touched[rows] = now
+
+    def _admit(self, keys: I64) -> None:
+        keys = keys[: max(0, self.limit - len(self))]
+        first, end = len(self), len(self) + len(keys)
+        if end > len(self._keys):
+            room = max(64, 2 * end) - len(self._keys)
+            self._keys = np.append(self._keys, np.zeros(room, np.int64))
+            self._bytes = np.append(self._bytes, np.zeros(room, np.uint64))
+            self._touched = np.append(self._touched, np.zeros(room))
+        self._keys[first:end] = keys
+        self._index.insert(keys)

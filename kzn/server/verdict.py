@@ -1,0 +1,59 @@
+"""The verdicts on a flow: the classes of what is attributed, transit, and why not resolved.
+
+A verdict is one uint8 code; the order is fixed: attributed classes first, so that
+``verdict < TRANSIT`` is "attributed", and ``verdict > TRANSIT`` is "unresolved".
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+SAME_ZONE = 0
+CROSS_ZONE = 1
+CROSS_REGION = 2
+EXTERNAL_CLASS = 3
+TRANSIT = 4
+UNKNOWN_NODE = 5
+UNKNOWN_SOURCE = 6
+UNKNOWN_DESTINATION = 7
+SOURCE_ZONE_UNKNOWN = 8
+DESTINATION_ZONE_UNKNOWN = 9
+REGION_UNKNOWN = 10
+AMBIGUOUS_OWNER = 11
+
+NAMES: tuple[str, ...] = (
+    "same_zone",
+    "cross_zone",
+    "cross_region",
+    "external",
+    "transit",
+    "unknown_node",
+    "unknown_source",
+    "unknown_destination",
+    "source_zone_unknown",
+    "destination_zone_unknown",
+    "region_unknown",
+    "ambiguous",
+)
+"""The label value of each verdict: a class, "transit", or a reason."""
+
+CLASSES = NAMES[:TRANSIT]
+REASONS = NAMES[TRANSIT + 1 :]
+
+CROSSES: npt.NDArray[np.bool_] = np.isin(np.arange(len(NAMES)), [CROSS_ZONE, CROSS_REGION])
+"""By verdict: whether the bytes cross a zone, which is what costs money."""
+
+MAY_RESOLVE_LATER: npt.NDArray[np.bool_] = np.isin(
+    np.arange(len(NAMES)),
+    [
+        UNKNOWN_NODE,
+        UNKNOWN_SOURCE,
+        UNKNOWN_DESTINATION,
+        SOURCE_ZONE_UNKNOWN,
+        DESTINATION_ZONE_UNKNOWN,
+    ],
+)
+"""By verdict: whether the topology may know better in an interval or two.
+
+A node's labels and a pod arrive by two watches, so an unknown zone is often just a late one. An
+address with two owners stays so, and a region that one side lacks is a gap in what was labelled.
+"""
