@@ -1,0 +1,156 @@
+"""Decoding: what the API server sends (list pages, watch lines) to facts.
+
+In: the body of a list page, or one line of a watch. Out: facts, and how many objects could not be
+read. Never: one bad object that costs the whole page.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import msgspec
+
+from kzn.errors import ApiError
+from kzn.topology.facts import NodeFacts, OwnerFacts, PodFacts
+from kzn.topology.objects import (
+    Json,
+    Node,
+    Owner,
+    Pod,
+    node_facts,
+    owner_facts,
+    pod_facts,
+)
+
+S = TypeVar("S", bound=Json)
+T = TypeVar("T")
+
+
+class _ListMeta(Json):
+    resource_version: str = ""
+    next: str = msgspec.field(default="", name="continue")
+
+
+class _Page(Json, Generic[S]):
+    metadata: _ListMeta
+    items: list[S] | None  # required: it tells a list from a Status; null when Go's slice is nil
+
+
+class _RawPage(Json):
+    metadata: _ListMeta
+    items: list[msgspec.Raw] | None
+
+
+class _Line(Json):
+    type: str
+    object: msgspec.Raw
+
+
+class _VersionMeta(Json):
+    uid: str = ""
+    resource_version: str = ""
+
+
+class _Versioned(Json):
+    metadata: _VersionMeta
+
+
+class _Status(Json):
+    code: int = 0
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list; ``next`` continues it, empty on the last page."""
+
+    items: Sequence[T]
+    version: str
+    next: str
+    undecodable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event(Generic[T]):
+    """One line of a watch; ``item`` is None for a bookmark and for what cannot be read."""
+
+    type: str
+    uid: str
+    version: str
+    item: T | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The Status object that the API server sends in place of data."""
+
+    code: int
+    reason: str
+    message: str
+
+
+class Codec(Generic[S, T]):
+    """Reads pages and watch lines of one resource."""
+
+    def __init__(self, shape: type[S], facts: Callable[[S], T]) -> None:
+        page = _Page[shape]  # type: ignore[valid-type]  # a type made from a value, for msgspec
+        self._page: msgspec.json.Decoder[_Page[S]] = msgspec.json.Decoder(page)
+        self._object = msgspec.json.Decoder(shape)
+        self._facts = facts
+
+    def page(self, body: bytes) -> Page[T]:
+        """A list page; ApiError when it is none. Objects that cannot be read are counted."""
+        try:
+            page = self._page.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return self._page_by_object(body)
+        items = [self._facts(item) for item in page.items or ()]
+        return Page(items, page.metadata.resource_version, page.metadata.next, 0)
+
+    def _page_by_object(self, body: bytes) -> Page[T]:
+        try:
+            page = _RAW_PAGE.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise ApiError(f"a body of {len(body)} bytes is no list page: {error}") from error
+        raw = page.items or []
+        items = [item for item in map(self._read, raw) if item is not None]
+        meta = page.metadata
+        return Page(items, meta.resource_version, meta.next, len(raw) - len(items))
+
+    def line(self, line: bytes) -> Event[T] | Refusal:
+        """One line of a watch; ApiError when it has not the outline of a watch event."""
+        try:
+            event = _LINE.decode(line)
+            if event.type == "ERROR":
+                return status(event.object)
+            meta = _VERSIONED.decode(event.object).metadata
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise ApiError(f"a line of {len(line)} bytes is no watch event: {error}") from error
+        item = None if event.type == "BOOKMARK" else self._read(event.object)
+        return Event(event.type, meta.uid, meta.resource_version, item)
+
+    def _read(self, raw: msgspec.Raw) -> T | None:
+        try:
+            return self._facts(self._object.decode(raw))
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return None
+
+
+def status(body: bytes | msgspec.Raw) -> Refusal:
+    """The Status in the body of a refusal; an empty one when it is something else."""
+    try:
+        read = _STATUS.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return Refusal(0, "", "")
+    return Refusal(read.code, read.reason, read.message)
+
+
+_RAW_PAGE = msgspec.json.Decoder(_RawPage)
+_LINE = msgspec.json.Decoder(_Line)
+_VERSIONED = msgspec.json.Decoder(_Versioned)
+_STATUS = msgspec.json.Decoder(_Status)
+
+PODS: Codec[Pod, PodFacts] = Codec(Pod, pod_facts)
+NODES: Codec[Node, NodeFacts] = Codec(Node, node_facts)
+OWNERS: Codec[Owner, OwnerFacts] = Codec(Owner, owner_facts)

@@ -1,0 +1,125 @@
+"""Endpoints by id: facts, integer columns, and ids that are used again only much later.
+
+In: endpoints as they become known and end. Out: ids and numpy columns by id. Never: addresses.
+"""
+
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from kzn.errors import KznError
+from kzn.model.endpoint import NO_CODE, Endpoint, EndpointColumns
+
+K = TypeVar("K", bound=Hashable)
+
+FIRST_CAPACITY = 1024
+
+
+class Codes(Generic[K]):
+    """Names as small integers; a code is free for another name once nobody holds it."""
+
+    def __init__(self) -> None:
+        self._codes: dict[K, int] = {}
+        self._names: list[K] = []
+        self._holders: list[int] = []
+        self._free: list[int] = []
+
+    def acquire(self, name: K) -> int:
+        """The code of ``name``, held once more."""
+        code = self._codes.get(name)
+        if code is not None:
+            self._holders[code] += 1
+            return code
+        if self._free:
+            code = self._free.pop()
+            self._names[code], self._holders[code] = name, 1
+        else:
+            code = len(self._names)
+            self._names.append(name)
+            self._holders.append(1)
+        self._codes[name] = code
+        return code
+
+    def release(self, code: int) -> None:
+        """One holder less; NO_CODE is held by nobody."""
+        if code == NO_CODE:
+            return
+        self._holders[code] -= 1
+        if self._holders[code] == 0:
+            del self._codes[self._names[code]]
+            self._free.append(code)
+
+    def get(self, name: K) -> int:
+        """The code of ``name``, NO_CODE when it has none."""
+        return self._codes.get(name, NO_CODE)
+
+
+class EndpointTable:
+    """All endpoints that a batch or a series may still refer to.
+
+    The facts behind an id never change. ``began`` (float64, monotonic seconds) is when the owner
+    behind an id may first have had an address.
+    """
+
+    def __init__(self) -> None:
+        self._endpoints: list[Endpoint | None] = []
+        self._free: list[int] = []
+        self._nodes: Codes[str] = Codes()
+        self._zones: Codes[tuple[str, str]] = Codes()
+        self._regions: Codes[str] = Codes()
+        self._codes = np.full((3, FIRST_CAPACITY), NO_CODE, np.int32)
+        self.began: npt.NDArray[np.float64] = np.zeros(FIRST_CAPACITY)
+
+    def __len__(self) -> int:
+        return len(self._endpoints) - len(self._free)
+
+    @property
+    def columns(self) -> EndpointColumns:
+        """Views of the columns, as long as the highest id."""
+        node, zone, region = self._codes[:, : len(self._endpoints)]
+        return EndpointColumns(node=node, zone=zone, region=region)
+
+    def add(self, endpoint: Endpoint, began: float) -> int:
+        """A new id for ``endpoint``."""
+        number = self._next_id()
+        self._endpoints[number] = endpoint
+        self.began[number] = began
+        zone, region = (endpoint.region, endpoint.zone), endpoint.region
+        self._codes[:, number] = (
+            self._nodes.acquire(endpoint.node) if endpoint.node else NO_CODE,
+            self._zones.acquire(zone) if endpoint.zone else NO_CODE,
+            self._regions.acquire(region) if region else NO_CODE,
+        )
+        return number
+
+    def free(self, number: int) -> None:
+        """Nobody refers to this id any more: it may be given to another endpoint."""
+        self._endpoints[number] = None
+        node, zone, region = self._codes[:, number].tolist()
+        self._nodes.release(node)
+        self._zones.release(zone)
+        self._regions.release(region)
+        self._codes[:, number] = NO_CODE
+        self._free.append(number)
+
+    def __getitem__(self, number: int) -> Endpoint:
+        endpoint = self._endpoints[number] if 0 <= number < len(self._endpoints) else None
+        if endpoint is None:
+            raise KznError(f"endpoint {number} is not known or ended too long ago")
+        return endpoint
+
+    def node_code(self, node: str) -> int:
+        """The code of a node by name."""
+        return self._nodes.get(node)
+
+    def _next_id(self) -> int:
+        if self._free:
+            return self._free.pop()
+        number = len(self._endpoints)
+        self._endpoints.append(None)
+        if number == len(self.began):
+            self._codes = np.concatenate([self._codes, np.full_like(self._codes, NO_CODE)], axis=1)
+            self.began = np.concatenate([self.began, np.zeros_like(self.began)])
+        return number

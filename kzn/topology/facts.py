@@ -1,0 +1,80 @@
+"""Facts: what is kept of a Pod, a Node, an owner and a network; all else is forgotten at once."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import NamedTuple
+
+CidrNetwork = IPv4Network | IPv6Network
+
+
+class Workload(NamedTuple):
+    """What a pod belongs to: ("Deployment", "web"), or ("Pod", its own name)."""
+
+    kind: str
+    name: str
+
+
+class OwnerRef(NamedTuple):
+    """The entry of metadata.ownerReferences with controller=true."""
+
+    kind: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodFacts:
+    """A pod at one version of its object.
+
+    ``addresses`` are 16 bytes each. ``started`` and ``finished`` are seconds of the epoch as the
+    cluster's clocks tell them (status.startTime, else the creation; the end of the last container
+    of a finished pod), None when not told. ``version`` is metadata.resourceVersion as a number, 0
+    when it is none.
+    """
+
+    uid: str
+    namespace: str
+    name: str
+    node: str = ""
+    addresses: tuple[bytes, ...] = ()
+    host_network: bool = False
+    is_finished: bool = False
+    is_deleting: bool = False
+    started: float | None = None
+    finished: float | None = None
+    controller: OwnerRef | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """A node at one version of its object; ``zone`` and ``region`` are empty when not known."""
+
+    uid: str
+    name: str
+    zone: str = ""
+    region: str = ""
+    addresses: tuple[bytes, ...] = ()
+    started: float | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerFacts:
+    """A ReplicaSet or Job: only who controls it."""
+
+    uid: str
+    name: str
+    controller: OwnerRef | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A named range of addresses that are no pods: a database, a subnet, a load balancer."""
+
+    name: str
+    kind: str
+    cidrs: tuple[CidrNetwork, ...]
+    zone: str = ""
+    region: str = ""

@@ -1,0 +1,297 @@
+"""The index: addresses to endpoints, as of a time; the `EndpointIndex` that resolving reads.
+
+In: facts of pods, nodes and networks as sources learn them. Out: endpoint ids, columns, endpoints.
+Never: I/O. One thread (the event loop's) changes it and reads it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from kzn.model.endpoint import I32, NODE, POD, STATIC, UNKNOWN, Endpoint, EndpointColumns
+from kzn.model.flows import U8
+from kzn.topology.endpoints import EndpointTable
+from kzn.topology.facts import Network, NodeFacts, PodFacts, Workload
+from kzn.topology.ownership import NOBODY, Owner, Ownership
+from kzn.topology.prefixes import PrefixTable
+from kzn.topology.tenancy import Tenancy
+
+F = TypeVar("F", PodFacts, NodeFacts)
+
+HISTORY_SECONDS = 1800.0
+"""How long an ended ownership is kept: how late a batch may come and still find who it was."""
+RECYCLE_SECONDS = 3600.0
+"""How long after its end an endpoint's id names it; more than history + hold + a series' life
+(15 minutes unless set otherwise)."""
+MAX_HISTORY = 1_000_000
+"""How many ended ownerships are kept at most (about 200 bytes each)."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexCounts:
+    """How much is known, for metrics. ``addresses`` counts those of history too."""
+
+    nodes: int
+    pods: int
+    addresses: int
+    networks: int
+    endpoints: int
+    ended_ownerships: int
+    evicted_ownerships: int
+
+
+@dataclass(slots=True, eq=False)
+class _Record(Generic[F]):
+    facts: F
+    workload: Workload
+    owner: Owner | None = None
+    is_gone: bool = False
+
+
+class AddressIndex:
+    """Endpoints by address and time. ``clock`` is monotonic, ``wall`` tells the epoch's seconds.
+
+    When more is learned of an owner (its node's zone, its workload) it gets a new id, under which
+    all its past is found too; the facts behind an id never change.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        history: float = HISTORY_SECONDS,
+        recycle: float = RECYCLE_SECONDS,
+        max_history: int = MAX_HISTORY,
+    ) -> None:
+        self._clock = clock
+        self._recycle = max(recycle, history)
+        self._ownership = Ownership(history, max_history)
+        self._table = EndpointTable()
+        self._tenancy = Tenancy(
+            self._table, self._ownership, clock=clock, wall=wall, recycle=self._recycle
+        )
+        self._pods: dict[str, _Record[PodFacts]] = {}
+        self._pods_on: dict[str, set[str]] = {}
+        self._nodes: dict[str, _Record[NodeFacts]] = {}
+        self._node_by_name: dict[str, _Record[NodeFacts]] = {}
+        self._dead_pods: set[str] = set()
+        self._dead_nodes = 0
+        self._graves: deque[tuple[float, str]] = deque()
+        self._networks: list[int] = []
+        self._prefixes = PrefixTable()
+
+    # Reading: EndpointIndex.
+
+    def lookup(self, addresses: U8, opened: float, closed: float) -> I32:
+        """Owners of ``addresses`` (n, 16) as of [opened, closed]: (n,) ids, or negative codes."""
+        rows = np.ascontiguousarray(addresses, np.uint8).reshape(-1, 16)
+        keys: list[bytes] = rows.view("V16").reshape(-1).tolist()
+        ids = self._ownership.find(keys, opened, closed, self._table.began)
+        nobody = np.flatnonzero(ids == NOBODY)
+        if len(nobody):
+            ids[nobody] = self._prefixes.lookup(rows[nobody])
+        return ids
+
+    @property
+    def columns(self) -> EndpointColumns:
+        """The columns of all endpoint ids: views, valid until the index is next changed."""
+        return self._table.columns
+
+    def endpoint(self, endpoint_id: int) -> Endpoint:
+        """The facts behind an id; KznError for one that is not, or no longer, given out."""
+        return self._table[endpoint_id]
+
+    def node_code(self, node: str) -> int:
+        """The code of a node by name; NO_CODE when not known."""
+        return self._table.node_code(node)
+
+    def node_endpoint(self, node: str) -> int:
+        """The endpoint id of a node by name, for a while after its end too; else UNKNOWN."""
+        record = self._node_by_name.get(node)
+        return record.owner.id if record is not None and record.owner is not None else UNKNOWN
+
+    def counts(self) -> IndexCounts:
+        """How much is known by now."""
+        return IndexCounts(
+            nodes=len(self._nodes) - self._dead_nodes,
+            pods=len(self._pods),
+            addresses=len(self._ownership),
+            networks=len(self._networks),
+            endpoints=len(self._table),
+            ended_ownerships=self._ownership.ended,
+            evicted_ownerships=self._ownership.evicted,
+        )
+
+    def pod(self, uid: str) -> PodFacts | None:
+        """The facts of a living pod."""
+        record = self._pods.get(uid)
+        return record.facts if record is not None else None
+
+    # Changing: sources. ``listing`` is the number of the list that an object came in, 0 for a
+    # watch event.
+
+    def put_node(self, node: NodeFacts, *, listing: int = 0) -> None:
+        """A node was added or changed."""
+        self._expire()
+        record = self._nodes.get(node.uid)
+        if record is None:
+            record = self._nodes[node.uid] = _Record(node, Workload("Node", node.name))
+        elif record.is_gone or _is_older(node, record.facts):
+            return
+        record.facts = node
+        self._settle(record, _node_endpoint(node), listing)
+        self._name(record)
+
+    def put_pod(self, pod: PodFacts, workload: Workload, *, listing: int = 0) -> None:
+        """A pod was added or changed; one that is finished or on the host network owns nothing."""
+        self._expire()
+        if pod.uid in self._dead_pods:
+            return
+        record = self._pods.get(pod.uid)
+        if record is None:
+            if pod.is_finished and not self._ended_lately(pod):
+                return
+            record = self._pods[pod.uid] = _Record(pod, workload)
+            self._pods_on.setdefault(pod.node, set()).add(pod.uid)
+        elif _is_older(pod, record.facts):
+            return
+        elif record.facts.node != pod.node:
+            self._leave_node(record.facts)
+            self._pods_on.setdefault(pod.node, set()).add(pod.uid)
+        record.facts, record.workload = pod, workload
+        if pod.is_finished:
+            self._finish(record)
+        else:
+            self._settle(record, self._pod_endpoint(record), listing)
+
+    def drop_node(self, uid: str) -> None:
+        """A node was deleted. Its name finds it for a while, unless another takes the name."""
+        self._expire()
+        record = self._nodes.get(uid)
+        if record is None or record.is_gone:
+            return
+        record.is_gone = True
+        self._dead_nodes += 1
+        if record.owner is not None:
+            self._tenancy.end(record.owner, self._clock())
+        self._graves.append((self._clock() + self._recycle, uid))
+
+    def drop_pod(self, uid: str) -> None:
+        """A pod was deleted."""
+        self._expire()
+        record = self._pods.get(uid)
+        if record is not None:
+            self._bury(record, self._clock())
+
+    def put_networks(self, networks: Sequence[Network]) -> None:
+        """These networks, and no others, are known from now on."""
+        for number in self._networks:
+            self._tenancy.retire(number)
+        now = self._clock()
+        self._networks = [self._table.add(_network_endpoint(net), now) for net in networks]
+        pairs = zip(networks, self._networks, strict=True)
+        self._prefixes = PrefixTable((cidr, number) for net, number in pairs for cidr in net.cidrs)
+
+    def _name(self, record: _Record[NodeFacts]) -> None:
+        """Let the node's name find it; a late word of an earlier node of that name does not."""
+        name = record.facts.name
+        known = self._node_by_name.setdefault(name, record)
+        if known is not record and not known.is_gone and known.facts.version > record.facts.version:
+            return
+        self._node_by_name[name] = record
+        for uid in self._pods_on.get(name, ()):
+            pod = self._pods[uid]
+            if pod.owner is not None:
+                self._tenancy.describe(pod.owner, self._pod_endpoint(pod))
+
+    def _settle(self, record: _Record[F], endpoint: Endpoint, listing: int) -> None:
+        wanted = _own_addresses(record.facts)
+        if record.owner is not None:
+            self._tenancy.describe(record.owner, endpoint)
+        elif wanted or endpoint.kind == NODE:
+            record.owner = self._tenancy.appoint(record.facts, endpoint, listing)
+        if record.owner is not None and record.owner.addresses != wanted:
+            self._tenancy.hold(record.owner, wanted)
+
+    def _finish(self, record: _Record[PodFacts]) -> None:
+        pod = record.facts
+        end = self._tenancy.end_of(pod)
+        addresses = _own_addresses(pod)
+        if record.owner is None and addresses:
+            record.owner = self._tenancy.appoint(pod, self._pod_endpoint(record), 0)
+            self._tenancy.record(record.owner, addresses, end)
+        self._bury(record, end)
+
+    def _ended_lately(self, pod: PodFacts) -> bool:
+        # Finished pods without a time stay listed for days: nothing says what they owned when.
+        known = pod.finished is not None
+        return known and self._clock() - self._tenancy.end_of(pod) < self._ownership.history
+
+    def _bury(self, record: _Record[PodFacts], end: float) -> None:
+        uid = record.facts.uid
+        if record.owner is not None:
+            self._tenancy.end(record.owner, end)
+        self._leave_node(record.facts)
+        del self._pods[uid]
+        self._dead_pods.add(uid)
+        self._graves.append((self._clock() + self._recycle, uid))
+
+    def _leave_node(self, pod: PodFacts) -> None:
+        here = self._pods_on[pod.node]
+        here.remove(pod.uid)
+        if not here:
+            del self._pods_on[pod.node]
+
+    def _expire(self) -> None:
+        self._tenancy.expire()
+        now = self._clock()
+        while self._graves and self._graves[0][0] <= now:
+            uid = self._graves.popleft()[1]
+            self._dead_pods.discard(uid)
+            node = self._nodes.get(uid)
+            if node is not None:
+                del self._nodes[uid]
+                self._dead_nodes -= 1
+                if self._node_by_name.get(node.facts.name) is node:
+                    del self._node_by_name[node.facts.name]
+
+    def _pod_endpoint(self, record: _Record[PodFacts]) -> Endpoint:
+        pod = record.facts
+        node = self._node_by_name.get(pod.node)
+        return Endpoint(
+            kind=POD,
+            namespace=pod.namespace,
+            name=pod.name,
+            workload_kind=record.workload.kind,
+            workload=record.workload.name,
+            node=pod.node,
+            zone=node.facts.zone if node is not None else "",
+            region=node.facts.region if node is not None else "",
+            uid=pod.uid,
+        )
+
+
+def _node_endpoint(node: NodeFacts) -> Endpoint:
+    names = {"name": node.name, "workload": node.name, "node": node.name}
+    places = {"zone": node.zone, "region": node.region}
+    return Endpoint(kind=NODE, namespace="", workload_kind="Node", uid=node.uid, **names, **places)
+
+
+def _network_endpoint(network: Network) -> Endpoint:
+    names = {"name": network.name, "workload_kind": network.kind, "workload": network.name}
+    places = {"zone": network.zone, "region": network.region}
+    return Endpoint(kind=STATIC, namespace="", node="", **names, **places)
+
+
+def _own_addresses(facts: PodFacts | NodeFacts) -> tuple[bytes, ...]:
+    # status.hostIPs of host-network pods are taken by the kubelet from Node.status.addresses, so
+    # the node's own entry has them all.
+    return () if isinstance(facts, PodFacts) and facts.host_network else facts.addresses
+
+
+def _is_older(facts: PodFacts | NodeFacts, known: PodFacts | NodeFacts) -> bool:
+    return 0 < facts.version < known.version

@@ -1,0 +1,81 @@
+"""Owners: from a pod to the workload that it belongs to, along ownerReferences.
+
+In: ReplicaSets and Jobs (their metadata) and the controller of each pod. Out: workloads, and which
+pods must be looked at again when an owner becomes known late. Never: the API.
+"""
+
+from kzn.topology.facts import OwnerFacts, OwnerRef, PodFacts, Workload
+
+FOLLOWED_KINDS = ("ReplicaSet", "Job")
+MAX_DEPTH = 4
+
+
+class Owners:
+    """ReplicaSets and Jobs by uid, and the pods that stand on them.
+
+    An owner that is deleted is remembered while pods stand on it: they outlive it by their grace
+    period, and must not turn from "Deployment/web" into "ReplicaSet/web-5d8f" for that time.
+    """
+
+    def __init__(self) -> None:
+        self._controllers: dict[str, OwnerRef | None] = {}
+        self._pods: dict[str, set[str]] = {}
+        self._gone: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._controllers)
+
+    def put(self, owner: OwnerFacts) -> frozenset[str]:
+        """Learn of an owner; the uids of the pods whose workload this may change."""
+        self._gone.discard(owner.uid)
+        if self._controllers.get(owner.uid, _UNSEEN) == owner.controller:
+            return frozenset()
+        self._controllers[owner.uid] = owner.controller
+        return frozenset(self._pods.get(owner.uid, ()))
+
+    def gone(self, uid: str) -> None:
+        """The owner was deleted."""
+        if self._pods.get(uid):
+            self._gone.add(uid)
+        else:
+            self._controllers.pop(uid, None)
+
+    def workload(self, pod: PodFacts) -> Workload:
+        """The workload of a pod, as far as its owners are known by now; remembers who asked."""
+        if pod.controller is None:
+            return Workload("Pod", pod.name)
+        reference = pod.controller
+        for _ in range(MAX_DEPTH):
+            if reference.kind not in FOLLOWED_KINDS:
+                break
+            self._pods.setdefault(reference.uid, set()).add(pod.uid)
+            above = self._controllers.get(reference.uid)
+            if above is None:
+                break
+            reference = above
+        return Workload(reference.kind, reference.name)
+
+    def forget_pod(self, pod: PodFacts) -> None:
+        """The pod is gone; an owner that was kept only for it goes too."""
+        reference = pod.controller
+        for _ in range(MAX_DEPTH):
+            if reference is None or reference.kind not in FOLLOWED_KINDS:
+                return
+            above = self._controllers.get(reference.uid)
+            self._release(reference.uid, pod.uid)
+            reference = above
+
+    def _release(self, uid: str, pod: str) -> None:
+        pods = self._pods.get(uid)
+        if pods is None:
+            return
+        pods.discard(pod)
+        if pods:
+            return
+        del self._pods[uid]
+        if uid in self._gone:
+            self._gone.remove(uid)
+            self._controllers.pop(uid, None)
+
+
+_UNSEEN = OwnerRef("", "", "")

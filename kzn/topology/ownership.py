@@ -1,0 +1,180 @@
+"""Ownership: who had an address when, as intervals on one monotonic clock.
+
+In: claims and releases of addresses by owners. Out: for addresses and an interval of time, the id
+of the one owner that can have had each. Never: a guess between two owners (AMBIGUOUS), nor a claim
+that is undone by the late delete of an earlier owner.
+
+An address that has had one owner as far back as history goes (nearly all) is one dict entry; the
+others have a list of intervals.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from itertools import repeat
+from math import inf
+
+import numpy as np
+import numpy.typing as npt
+
+from kzn.model.endpoint import AMBIGUOUS, I32
+
+NOBODY = -4
+"""`Ownership.find`: no owner known in that interval."""
+_SEVERAL = -5
+
+CLOCK_SLACK = 60.0
+"""An address with one owner in all of history is its owner's this many seconds before it began:
+the beginning is a node's clock against the server's, and there is nobody to confuse it with."""
+
+
+@dataclass(slots=True, eq=False)
+class Owner:
+    """One claimant of addresses: the id of its endpoint, and what decides between two claims.
+
+    ``order`` is the version of the object that made its first claim (0: none). ``listing`` is the
+    number of the list that it came in, 0 for a watch event. ``rank`` orders claims that came in
+    one list, which has no order of its own: terminating pods first, then by start.
+    """
+
+    id: int
+    began: float
+    order: int = 0
+    listing: int = 0
+    rank: tuple[bool, float] = (True, 0.0)
+    addresses: tuple[bytes, ...] = ()
+
+    def yields_to(self, other: "Owner") -> bool:
+        """Whether ``other``, who claims an address of mine, has it now."""
+        if other.listing and other.listing == self.listing:
+            return self.rank <= other.rank
+        if other.listing or not other.order:
+            return True
+        return self.order <= other.order
+
+
+@dataclass(slots=True, eq=False)
+class _Interval:
+    owner: Owner
+    begin: float
+    end: float = inf
+
+
+class Ownership:
+    """Addresses (16 bytes) to owners; ended intervals are kept for ``history`` seconds.
+
+    At most ``max_history`` ended intervals are kept: beyond that the oldest are forgotten early
+    and counted in ``evicted``.
+    """
+
+    def __init__(self, history: float, max_history: int) -> None:
+        self.history = history
+        self._max_history = max_history
+        self._sole: dict[bytes, int] = {}
+        self._owners: dict[int, Owner] = {}
+        self._several: dict[bytes, list[_Interval]] = {}
+        self._ended: deque[tuple[bytes, _Interval]] = deque()
+        self.evicted = 0
+
+    def __len__(self) -> int:
+        return len(self._sole)
+
+    @property
+    def ended(self) -> int:
+        """How many ended intervals are kept."""
+        return len(self._ended)
+
+    def enter(self, owner: Owner) -> None:
+        """``owner`` may claim addresses from now on."""
+        self._owners[owner.id] = owner
+
+    def leave(self, owner: Owner, end: float) -> None:
+        """``owner`` ended: so do all its intervals."""
+        for address in owner.addresses:
+            self.release(owner, address, end)
+        del self._owners[owner.id]
+
+    def renumber(self, owner: Owner, number: int) -> None:
+        """``owner`` goes under another id, in the past too."""
+        for address in owner.addresses:
+            if self._sole.get(address) == owner.id:
+                self._sole[address] = number
+        del self._owners[owner.id]
+        owner.id = number
+        self._owners[number] = owner
+
+    def claim(self, owner: Owner, address: bytes, begin: float, now: float) -> None:
+        """``owner`` says that it has had ``address`` since ``begin``; seen at ``now``."""
+        if address not in self._sole and begin == owner.began:
+            self._sole[address] = owner.id
+            return
+        intervals = self._spread(address)
+        holder = next((i for i in intervals if i.end == inf), None)
+        mine = _Interval(owner, begin)
+        intervals.append(mine)
+        if holder is not None:
+            self._end(address, holder if holder.owner.yields_to(owner) else mine, now)
+
+    def release(self, owner: Owner, address: bytes, end: float) -> None:
+        """``owner`` has no longer ``address``; nothing happens when another took it already."""
+        if self._sole.get(address) not in (owner.id, _SEVERAL):
+            return
+        for interval in self._spread(address):
+            if interval.owner is owner and interval.end == inf:
+                self._end(address, interval, end)
+
+    def record(self, owner: Owner, address: bytes, begin: float, end: float) -> None:
+        """``owner`` had ``address`` from ``begin`` to ``end``, learned only afterwards."""
+        interval = _Interval(owner, begin)
+        self._spread(address).append(interval)
+        self._end(address, interval, end)
+
+    def find(
+        self, keys: list[bytes], opened: float, closed: float, began: npt.NDArray[np.float64]
+    ) -> I32:
+        """The ids of who had each of ``keys`` in [opened, closed], AMBIGUOUS or NOBODY."""
+        ids = np.fromiter(map(self._sole.get, keys, repeat(NOBODY)), np.int32, len(keys))
+        too_late = (ids >= 0) & (began[ids] - CLOCK_SLACK > closed)
+        ids[too_late] = NOBODY
+        for row in np.flatnonzero(ids == _SEVERAL).tolist():
+            ids[row] = self._among(self._several[keys[row]], opened, closed)
+        return ids
+
+    def expire(self, now: float) -> None:
+        """Forget what ended more than ``history`` ago; a constant cost per ended interval."""
+        horizon = now - self.history
+        while self._ended:
+            over = len(self._ended) > self._max_history
+            if not over and self._ended[0][1].end >= horizon:
+                return
+            self.evicted += over and self._ended[0][1].end >= horizon
+            self._forget(*self._ended.popleft())
+
+    @staticmethod
+    def _among(intervals: list[_Interval], opened: float, closed: float) -> int:
+        owners = {i.owner.id for i in intervals if i.begin <= closed and i.end >= opened}
+        if not owners:
+            return NOBODY
+        return owners.pop() if len(owners) == 1 else AMBIGUOUS
+
+    def _spread(self, address: bytes) -> list[_Interval]:
+        number = self._sole.get(address, NOBODY)
+        if number != _SEVERAL:
+            self._sole[address] = _SEVERAL
+            owner = self._owners.get(number)
+            self._several[address] = [_Interval(owner, owner.began)] if owner is not None else []
+        return self._several[address]
+
+    def _end(self, address: bytes, interval: _Interval, end: float) -> None:
+        interval.end = max(end, interval.begin)
+        self._ended.append((address, interval))
+
+    def _forget(self, address: bytes, interval: _Interval) -> None:
+        intervals = self._several[address]
+        intervals.remove(interval)
+        if not intervals:
+            del self._several[address], self._sole[address]
+        elif len(intervals) == 1 and intervals[0].end == inf:
+            left = intervals[0]
+            if left.begin == left.owner.began:
+                del self._several[address]
+                self._sole[address] = left.owner.id

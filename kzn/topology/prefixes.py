@@ -1,0 +1,116 @@
+"""Prefixes: which network an address lies in, longest prefix first, both families in one table.
+
+In: networks with values, over the world as IANA cut it up. Out: a value for each of n addresses,
+without a loop. Never: single owners of addresses; those are in ownership.py and come first.
+"""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Network, ip_network
+
+import numpy as np
+
+from kzn.model.endpoint import EXTERNAL, I32, UNKNOWN
+from kzn.model.flows import U8
+from kzn.topology.facts import CidrNetwork
+
+_ALL = (1 << 128) - 1
+_MAPPED = 0xFFFF << 32
+
+_GLOBAL = (
+    "0.0.0.0/0",
+    "2000::/3",  # all that IANA hands out (RFC 4291, 2.4)
+    "64:ff9b::/96",  # IPv4 beyond a NAT64 (RFC 6052)
+    "192.0.0.9/32",  # the anycast exceptions below 192.0.0.0/24 (RFC 7723, RFC 8155)
+    "192.0.0.10/32",
+    "2001:1::1/128",  # and below 2001::/23 (RFC 7723, 8155, 7450, 7535, 7343, 9374)
+    "2001:1::2/128",
+    "2001:3::/32",
+    "2001:4:112::/48",
+    "2001:20::/28",
+    "2001:30::/28",
+)
+_NOT_GLOBAL = (
+    "::/0",  # everything that is not named in _GLOBAL: ULA, link-local, multicast, unassigned
+    "0.0.0.0/8",  # RFC 791
+    "10.0.0.0/8",  # RFC 1918
+    "100.64.0.0/10",  # RFC 6598, carrier-grade NAT, also some clouds' pods
+    "127.0.0.0/8",  # RFC 1122
+    "169.254.0.0/16",  # RFC 3927
+    "172.16.0.0/12",
+    "192.0.0.0/24",  # RFC 6890
+    "192.0.2.0/24",  # RFC 5737, documentation
+    "192.168.0.0/16",
+    "198.18.0.0/15",  # RFC 2544, benchmarks
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "224.0.0.0/4",  # RFC 5771, multicast
+    "240.0.0.0/4",  # RFC 1112, with the broadcast address
+    "2001::/23",  # RFC 2928, protocol assignments, Teredo
+    "2001:db8::/32",  # RFC 3849, documentation
+    "3fff::/20",  # RFC 9637, documentation
+)
+"""The IANA special-purpose registries, "globally reachable" column, as of 2024-10."""
+
+_WORLD = [(ip_network(text), UNKNOWN) for text in _NOT_GLOBAL] + [
+    (ip_network(text), EXTERNAL) for text in _GLOBAL
+]
+
+
+class PrefixTable:
+    """Longest prefix over ``networks``; what lies in none is EXTERNAL or UNKNOWN.
+
+    A network that equals one of the world's prefixes wins over it. Built once for a set of
+    networks: the prefixes are cut into ranges that do not overlap, searched by bisection.
+    """
+
+    def __init__(self, networks: Iterable[tuple[CidrNetwork, int]] = ()) -> None:
+        starts, values = _flatten([*_WORLD, *networks])
+        # Fixed-width byte strings compare like big-endian numbers; the padding NULs are the low
+        # bytes that numpy trims, so trimming changes no comparison.
+        self._starts = np.array([start.to_bytes(16, "big") for start in starts], "S16")
+        self._values = np.array(values, np.int32)
+
+    def lookup(self, addresses: U8) -> I32:
+        """The values of ``addresses`` (n, 16): (n,)."""
+        keys = np.ascontiguousarray(addresses).view("S16").reshape(-1)
+        rows = np.searchsorted(self._starts, keys, side="right") - 1
+        found: I32 = self._values[rows]
+        return found
+
+
+def _flatten(networks: list[tuple[CidrNetwork, int]]) -> tuple[list[int], list[int]]:
+    ranges = sorted(((*_range(net), value) for net, value in networks), key=_outermost_first)
+    starts: list[int] = []
+    values: list[int] = []
+    inside: list[tuple[int, int]] = []
+
+    def cut(start: int, value: int) -> None:
+        if starts and starts[-1] == start:
+            values[-1] = value
+        else:
+            starts.append(start)
+            values.append(value)
+
+    for start, end, value in ranges:
+        while inside and inside[-1][0] < start:
+            left = inside.pop()
+            cut(left[0] + 1, inside[-1][1])
+        cut(start, value)
+        inside.append((end, value))
+    while len(inside) > 1:
+        left = inside.pop()
+        if left[0] < _ALL:
+            cut(left[0] + 1, inside[-1][1])
+    return starts, values
+
+
+def _range(network: CidrNetwork) -> tuple[int, int]:
+    start = int(network.network_address)
+    if isinstance(network, IPv4Network):
+        start += _MAPPED
+    return start, start + network.num_addresses - 1
+
+
+def _outermost_first(entry: tuple[int, int, int]) -> tuple[int, int]:
+    start, end, _ = entry
+    return start, -end
