@@ -1,0 +1,1 @@
+"""The asyncio plumbing of both daemons: sockets, signals, logs, waits; nothing of traffic."""

@@ -1,0 +1,45 @@
+"""Connections to a server: dialled by name, and kept under watch so that a dead peer is noticed."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+
+from kzn.daemon.listen import Address
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Dial = Callable[[], Awaitable[Streams]]
+"""Makes one connection; OSError or UnicodeError when it cannot. The caller sets the time-out."""
+
+_HAPPY_EYEBALLS = 0.25
+"""Seconds before the next address of a name is tried beside a slow one (RFC 8305)."""
+
+_WATCH = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000),
+)
+"""A peer that vanished without a word is noticed within half a minute, idle or not."""
+
+
+def dial_tcp(address: Address) -> Dial:
+    """Dials ``address``, resolved anew each time: a Service or a DNS name may have moved."""
+
+    async def dial() -> Streams:
+        reader, writer = await asyncio.open_connection(
+            address.host, address.port, happy_eyeballs_delay=_HAPPY_EYEBALLS
+        )
+        watch(writer)
+        return reader, writer
+
+    return dial
+
+
+def watch(writer: asyncio.StreamWriter) -> None:
+    """Let the kernel probe an idle peer; does nothing on what is no TCP socket."""
+    sock = writer.get_extra_info("socket")
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    for level, option, value in _WATCH:
+        sock.setsockopt(level, option, value)

@@ -1,0 +1,132 @@
+"""Addresses that a daemon listens on: their text, and sockets bound to them."""
+
+import errno
+import os
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from kzn.errors import KznError, UsageError
+
+MAX_PORT = 65535
+BACKLOG = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host (empty: every address of this machine) and a TCP port (0: any free one)."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """HOST:PORT, :PORT or [IPv6]:PORT; UsageError when it is none of them."""
+    host, colon, port = text.strip().rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT:
+        raise UsageError(
+            f"{text!r} is no address with a port",
+            hint="write HOST:PORT, :PORT for all addresses, or [IPv6]:PORT",
+        )
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise UsageError(f"{text!r} leaves open where the port begins", hint="write [IPv6]:PORT")
+    return Address(host, int(port))
+
+
+def listen(address: Address) -> list[socket.socket]:
+    """Listening sockets for ``address``, at least one; KznError when it cannot be had.
+
+    Without a host one socket takes IPv4 and IPv6 alike, or IPv4 alone where the machine has no
+    IPv6. A name is bound at each of its addresses, but at one only when any port will do.
+    Resolving a name blocks: called before the daemon runs.
+    """
+    if not address.host:
+        return [_listen_everywhere(address)]
+    found = _resolve(address)
+    with ExitStack() as undo:
+        sockets = []
+        for family, where in found if address.port else found[:1]:
+            sock = undo.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            _bind(sock, where, address)
+            sockets.append(sock)
+        undo.pop_all()
+    return sockets
+
+
+def bound_port(sockets: list[socket.socket]) -> int:
+    """The port that the first socket got."""
+    port: int = sockets[0].getsockname()[1]
+    return port
+
+
+def _listen_everywhere(address: Address) -> socket.socket:
+    try:
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    except OSError:
+        return _listen_on_ipv4(address)
+    try:
+        _bind(sock, ("::", address.port), address, dual_stack=True)
+    except KznError as error:
+        sock.close()
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno == errno.EADDRNOTAVAIL:
+            return _listen_on_ipv4(address)  # IPv6 is compiled in and switched off
+        raise
+    return sock
+
+
+def _listen_on_ipv4(address: Address) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        _bind(sock, ("0.0.0.0", address.port), address)  # noqa: S104 - all addresses were asked for
+    except KznError:
+        sock.close()
+        raise
+    return sock
+
+
+def _bind(
+    sock: socket.socket, where: tuple[str, int], address: Address, *, dual_stack: bool = False
+) -> None:
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual_stack else 1)
+        sock.bind(where)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError as error:
+        raise _cannot(address, error) from error
+
+
+def _cannot(address: Address, error: OSError) -> KznError:
+    hints = {
+        errno.EADDRINUSE: "another process listens there: stop it, or choose another port",
+        errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE",
+        errno.EADDRNOTAVAIL: "this machine does not have that address",
+    }
+    number = error.errno or 0
+    name = errno.errorcode.get(number, str(number))
+    return KznError(
+        f"listen on {address}: {name} ({os.strerror(number)})", hint=hints.get(number, "")
+    )
+
+
+def _resolve(address: Address) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
+    try:
+        found = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (OSError, UnicodeError) as error:
+        raise KznError(
+            f"listen on {address}: the name does not resolve ({error})",
+            hint="write an address of this machine, or :PORT for all",
+        ) from error
+    # The last two members of an IPv6 address matter for link-local ones: they are kept.
+    distinct = dict.fromkeys((family, where) for family, _, _, _, where in found)
+    return list(distinct)  # type: ignore[arg-type]

@@ -1,0 +1,95 @@
+"""Logs: one plain line a record, and a brake that loses no count."""
+
+import io
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from kzn.daemon.logs import LineFormatter, Repeating, set_up
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def restored() -> Iterator[None]:
+    root, area = logging.getLogger(), logging.getLogger("kzn")
+    kept = root.handlers[:], root.level, area.level
+    yield
+    root.handlers[:], level, area_level = kept
+    root.setLevel(level)
+    area.setLevel(area_level)
+
+
+def record(message: str, *args: object, level: int = logging.WARNING) -> logging.LogRecord:
+    made = logging.LogRecord("kzn.agent.ship", level, "", 0, message, args, None)
+    made.created, made.msecs = 1_700_000_000.0625, 62.5
+    return made
+
+
+def test_a_line_has_time_level_area_and_text() -> None:
+    line = LineFormatter().format(record("lost %s", "it"))
+    assert line == "2023-11-14T22:13:20.062Z warning agent.ship: lost it"
+
+
+def test_what_a_peer_wrote_cannot_forge_a_line_or_colour_it() -> None:
+    line = LineFormatter().format(record("peer said %s", "a\n2023 fake\r\x1b[31m\x9b"))
+    assert line.endswith(r"peer said a\x0a2023 fake\x0d\x1b[31m\x9b")
+
+
+@pytest.mark.usefixtures("restored")
+def test_the_level_is_kzns_own_and_libraries_say_warnings() -> None:
+    stream = io.StringIO()
+    set_up("debug", stream)
+    set_up("debug", stream)
+    logging.getLogger("kzn.agent").debug("ours")
+    logging.getLogger("library").info("theirs")
+    logging.getLogger("library").warning("loud")
+    areas = [line.split(" ", 1)[1] for line in stream.getvalue().splitlines()]
+    assert areas == ["debug agent: ours", "warning library: loud"]
+
+
+def test_a_condition_that_repeats_is_one_line_an_interval_with_the_count(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = Clock()
+    log = Repeating(logging.getLogger("kzn.test"), interval=60.0, clock=clock)
+    for _ in range(61):
+        log.line("away", "server %s is away", "s")
+        clock.now += 1.0
+    assert caplog.messages == [
+        "server s is away",
+        "server s is away (and 59 times more since the last line)",
+    ]
+
+
+def test_conditions_do_not_silence_each_other(caplog: pytest.LogCaptureFixture) -> None:
+    log = Repeating(logging.getLogger("kzn.test"), clock=Clock())
+    log.line("one", "one")
+    log.line("two", "two")
+    assert caplog.messages == ["one", "two"]
+
+
+def test_a_condition_that_ended_speaks_at_once_when_it_returns(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = Repeating(logging.getLogger("kzn.test"), clock=Clock())
+    log.line("away", "away")
+    assert log.over("away")
+    assert not log.over("away")
+    log.line("away", "away again")
+    assert caplog.messages == ["away", "away again"]
+
+
+def test_conditions_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    log = Repeating(logging.getLogger("kzn.test"), clock=Clock(), max_conditions=2)
+    for name in ("a", "b", "c", "a"):
+        log.line(name, name)
+    assert caplog.messages == ["a", "b", "c", "a"]
+    assert not log.over("b")
