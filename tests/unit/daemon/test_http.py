@@ -1,6 +1,7 @@
 """The small HTTP server: what it answers, and that rude clients are bounded."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
@@ -30,11 +31,11 @@ def serve(client: Client, limits: HttpLimits | None = None) -> None:
         sockets = listen(Address("127.0.0.1", 0))
         server = HttpServer(ROUTES, limits)
         await server.start(sockets)
-        try:
-            async with asyncio.timeout(20):
+        async with asyncio.timeout(20):
+            try:
                 await client(bound_port(sockets))
-        finally:
-            await server.close()
+            finally:
+                await server.close()
 
     asyncio.run(run())
 
@@ -113,18 +114,28 @@ def test_one_client_too_many_is_told_and_the_place_is_free_again() -> None:
         idle.write(b"GET /healthz HTTP/1.1\r\n\r\n")
         assert (await held.read()).endswith(b"ok\n")
         idle.close()
-        answer = b""
-        while not answer.endswith(b"ok\n"):  # serve() has a deadline
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"GET /healthz HTTP/1.1\r\n\r\n")
-            answer = await reader.read()
-            writer.close()
+        while not await answered(port):
+            pass  # serve() has a deadline
 
     serve(client, HttpLimits(connections=1))
 
 
 def test_closing_does_not_wait_for_a_slow_client() -> None:
-    async def client(port: int) -> None:
-        await asyncio.open_connection("127.0.0.1", port)
+    held = []
 
+    async def client(port: int) -> None:
+        held.append(await asyncio.open_connection("127.0.0.1", port))
+        while not await answered(port):
+            pass  # the slow client came first, so by now it has its place
+
+    begin = time.monotonic()
     serve(client, HttpLimits(seconds=3600.0))
+    assert time.monotonic() - begin < 10.0
+
+
+async def answered(port: int) -> bool:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /healthz HTTP/1.1\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    return answer.endswith(b"ok\n")

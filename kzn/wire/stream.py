@@ -1,0 +1,75 @@
+"""Frames over a pair of asyncio streams: the thin shell around frames.py, for either side.
+
+In: a connection, and how long a frame may be.
+Out: whole messages.
+Never: a time-out of its own; each caller knows how long its peer may take.
+"""
+
+import asyncio
+
+from kzn.errors import WireError
+from kzn.wire.frames import FrameReader, frame
+
+_PIECE = 1 << 16
+
+
+class FrameStream:
+    """One connection; `received` and `sent` count its bytes."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, max_frame: int
+    ) -> None:
+        self.received = 0
+        self.sent = 0
+        self._reader = reader
+        self._writer = writer
+        self._frames = FrameReader(max_frame)
+
+    def take_frames_up_to(self, max_frame: int) -> None:
+        """From the next frame on, the limit is another one."""
+        self._frames.max_frame = max_frame
+
+    async def receive(self) -> bytes | None:
+        """The next message, None when the peer closed between two.
+
+        WireError when it lied about a length or closed within a frame; OSError when the
+        connection broke.
+        """
+        data = b""
+        while True:
+            for message in self._frames.feed(data):
+                return message
+            data = await self._reader.read(_PIECE)
+            self.received += len(data)
+            if not data:
+                break
+        if self._frames.buffered:
+            raise WireError("the connection ended within a frame", reason="frame_cut")
+        return None
+
+    async def send(self, message: bytes) -> None:
+        """Send one message; returns when the peer is not far behind in reading."""
+        data = frame(message)
+        self.sent += len(data)
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def linger(self, limit: int = 1 << 20) -> None:
+        """End the sending side and read what the peer still sends, up to ``limit`` bytes.
+
+        Closing with unread bytes would reset the connection, and the peer might lose the last
+        message on its way.
+        """
+        if self._writer.can_write_eof():
+            self._writer.write_eof()
+        while limit > 0 and (data := await self._reader.read(_PIECE)):
+            limit -= len(data)
+
+    def abort(self) -> None:
+        """Close at once; what was not sent yet is dropped. May be called twice."""
+        self._writer.transport.abort()
+
+    async def close(self) -> None:
+        """Send what is left, then close."""
+        self._writer.close()
+        await self._writer.wait_closed()
