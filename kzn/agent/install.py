@@ -113,8 +113,18 @@ def links(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"{LINK}*"))
 
 
-def remove_all(pin_dir: Path) -> list[Path]:
-    """Detach and unpin everything below the pin directory; what was removed."""
+def detach_all(pin_dir: Path) -> list[Path]:
+    """Detach and unpin everything below the pin directory; what was removed.
+
+    KznError while an agent uses it.
+    """
+    if not pin_dir.exists():
+        return []
+    with locked(pin_dir):
+        return _remove_all(pin_dir)
+
+
+def _remove_all(pin_dir: Path) -> list[Path]:
     found = sorted(path for path in pin_dir.iterdir() if path.is_dir())
     for folder in found:
         remove(folder)

@@ -41,6 +41,11 @@ class Spool:
         """The number of this map set."""
         return self._maps.state().epoch
 
+    @property
+    def under_way(self) -> bool:
+        """A batch was cut and is not acknowledged, perhaps by an agent before this one."""
+        return self._maps.state().phase is Phase.CUT
+
     def cut(self) -> Batch:
         """The batch that is under way, or a new one: all that was counted since the last cut."""
         state = self._finish_clearing(self._maps.state())

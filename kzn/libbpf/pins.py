@@ -1,5 +1,8 @@
 """Pins: names in a bpffs that keep maps and links alive without a process."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kzn.errors import UnsupportedError
@@ -9,6 +12,16 @@ from kzn.libbpf.door import check, libbpf
 def pin(fd: int, path: Path) -> None:
     """Give an object a name; KernelError when it is taken."""
     check(libbpf().bpf_obj_pin(fd, str(path).encode()), f"pin {path}")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """A descriptor for a pinned object for the length of the block."""
+    fd = open_pin(path)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def open_pin(path: Path) -> int:

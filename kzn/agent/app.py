@@ -1,0 +1,168 @@
+"""Wires the agent: a probe in the kernel, the loop over its batches, a shipper, HTTP, shutdown."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from kzn import __version__
+from kzn.agent import install
+from kzn.agent.config import LAST_DRAIN_SECONDS, AgentConfig
+from kzn.agent.loop import Loop, empty
+from kzn.agent.mapset import MapSet
+from kzn.agent.ship import Shipper
+from kzn.agent.show import lines
+from kzn.agent.spool import Spool
+from kzn.agent.stats import AgentCollector, AgentStats
+from kzn.daemon.http import HttpServer
+from kzn.daemon.listen import bound_port, listen
+from kzn.daemon.registry import health_route, metrics_route, new_registry
+from kzn.daemon.signals import shutdown_on_signals
+from kzn.errors import KznError
+from kzn.model.batch import AgentIdentity, Batch
+from kzn.probes import registry, support
+from kzn.probes.declaration import Probe
+
+log = logging.getLogger(__name__)
+
+
+async def run(config: AgentConfig) -> None:
+    """Run an agent until SIGTERM or SIGINT.
+
+    UnsupportedError when this kernel cannot, RefusedError when the server never will take this
+    agent, KznError when its hooks are taken away under it.
+    """
+    probe = registry.find(config.probe, registry.installed())
+    support.require(probe)
+    with _attached(probe, config) as maps:
+        stats = AgentStats(
+            node=config.node,
+            probe=probe.name,
+            interval=config.interval,
+            capacity=maps.capacity(),
+            attached=tuple(hook.name for hook in probe.hooks),
+        )
+        async with _http(config, stats):
+            if config.server is None:
+                await _print_until_stopped(maps, stats)
+            else:
+                await _ship_until_stopped(probe, config, maps, stats)
+
+
+@contextmanager
+def _attached(probe: Probe, config: AgentConfig) -> Iterator[MapSet]:
+    if config.server is None:
+        with install.unpinned(probe, config.settings) as maps:
+            yield maps
+        return
+    with (
+        install.locked(config.pin_dir),
+        install.install(probe, config.settings, config.pin_dir) as maps,
+    ):
+        yield maps
+
+
+@asynccontextmanager
+async def _http(config: AgentConfig, stats: AgentStats) -> AsyncIterator[None]:
+    if config.listen_http is None:
+        yield
+        return
+    sockets = listen(config.listen_http)
+    collectors = new_registry("agent")
+    collectors.register(AgentCollector(stats))
+    routes = {"/metrics": metrics_route(collectors), "/healthz": health_route(stats.ailment)}
+    server = HttpServer(routes)
+    await server.start(sockets)
+    log.info("metrics on port %d", bound_port(sockets))
+    try:
+        yield
+    finally:
+        await server.close()
+
+
+async def _print_until_stopped(maps: MapSet, stats: AgentStats) -> None:
+    async def deliver(batch: Batch) -> None:
+        sys.stdout.writelines(f"{line}\n" for line in lines(batch))
+        sys.stdout.flush()
+
+    await _until_stopped(Loop(Spool(maps), deliver, stats, lambda: None))
+
+
+async def _ship_until_stopped(
+    probe: Probe, config: AgentConfig, maps: MapSet, stats: AgentStats
+) -> None:
+    folder = config.pin_dir / probe.name
+    spool = Spool(maps)
+    async with asyncio.TaskGroup() as group:
+        old = [
+            group.create_task(_empty_retired(probe, config, path))
+            for path in install.retired(probe, config.pin_dir)
+        ]
+        async with _shipper(probe, config, spool.epoch) as shipper:
+            stats.delivery = shipper.stats
+            loop = Loop(spool, shipper.deliver, stats, lambda: _check_links(probe, folder))
+            await _until_stopped(loop)
+        for task in old:
+            task.cancel()
+
+
+@asynccontextmanager
+async def _shipper(probe: Probe, config: AgentConfig, epoch: int) -> AsyncIterator[Shipper]:
+    identity = AgentIdentity(config.node, epoch, probe.name, __version__)
+    shipper = Shipper(identity, config.server)
+    try:
+        yield shipper
+    finally:
+        await shipper.close()
+
+
+async def _empty_retired(probe: Probe, config: AgentConfig, folder: Path) -> None:
+    maps = install.open_set(folder)
+    if maps is None:
+        log.error("%s was made by another version of kzn and cannot be read; it is removed", folder)
+    else:
+        with maps:
+            spool = Spool(maps)
+            async with _shipper(probe, config, spool.epoch) as shipper:
+                await empty(spool, shipper.deliver)
+    install.remove(folder)
+    log.info("removed %s", folder)
+
+
+async def _until_stopped(loop: Loop) -> None:
+    """Run until a signal; then one last batch, for which there is a deadline.
+
+    What cannot be delivered by then stays in the kernel, for the next agent on this node.
+    """
+    with shutdown_on_signals() as shutdown:
+        working = asyncio.create_task(loop.run(shutdown.asked))
+        asked = asyncio.create_task(shutdown.asked.wait())
+        await asyncio.wait({working, asked}, return_when=asyncio.FIRST_COMPLETED)
+        hurry = asyncio.create_task(shutdown.hurry.wait())
+        if not working.done():
+            await asyncio.wait(
+                {working, hurry},
+                timeout=LAST_DRAIN_SECONDS,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        asked.cancel()
+        hurry.cancel()
+        if not working.done():
+            log.warning("stopped before the last batch was acknowledged; it stays in the kernel")
+            working.cancel()
+        await asyncio.gather(working, asked, hurry, return_exceptions=True)
+    if not working.cancelled():
+        working.result()
+
+
+def _check_links(probe: Probe, folder: Path) -> None:
+    """KznError when a link of this agent is no longer pinned: then nothing is counted any more."""
+    present = {path.name for path in install.links(folder)}
+    for hook in probe.hooks:
+        if install.LINK + hook.name not in present:
+            raise KznError(
+                f"{folder / (install.LINK + hook.name)} is gone: {probe.name} no longer counts",
+                hint="did somebody run kzn detach? start the agent again to attach anew",
+            )

@@ -1,0 +1,28 @@
+"""What an agent is told, in one frozen value."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kzn.daemon.listen import Address
+from kzn.probes.settings import Settings
+
+PIN_DIR = Path("/sys/fs/bpf/kzn")
+INTERVAL_SECONDS = 10.0
+MIN_INTERVAL_SECONDS = 0.5
+MAX_INTERVAL_SECONDS = 300.0
+"""Half of the time after which a program that nobody drains goes dormant."""
+LAST_DRAIN_SECONDS = 8.0
+"""Time for the last batch after SIGTERM; Kubernetes kills after 30 seconds by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """One agent; times in seconds. ``server`` None means: print batches, pin nothing."""
+
+    node: str
+    server: Address | None
+    probe: str = "auto"
+    settings: Settings = Settings()
+    interval: float = INTERVAL_SECONDS
+    pin_dir: Path = PIN_DIR
+    listen_http: Address | None = None

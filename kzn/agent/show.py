@@ -1,0 +1,69 @@
+"""A batch as text, for ``kzn agent --print``: what would be shipped, largest flow first."""
+
+import socket
+from collections.abc import Iterator
+
+import numpy as np
+
+from kzn.model import ip
+from kzn.model.batch import Batch
+from kzn.model.flows import (
+    INITIATOR_DESTINATION,
+    INITIATOR_MASK,
+    INITIATOR_SOURCE,
+    Flows,
+)
+
+_NAMES = {
+    socket.IPPROTO_TCP: "tcp",
+    socket.IPPROTO_UDP: "udp",
+    socket.IPPROTO_ICMP: "icmp",
+    socket.IPPROTO_ICMPV6: "icmpv6",
+    socket.IPPROTO_SCTP: "sctp",
+}
+INITIATORS = {INITIATOR_SOURCE: "source", INITIATOR_DESTINATION: "destination"}
+
+
+def protocol_name(number: int) -> str:
+    """The usual name of an IP protocol, else its number."""
+    return _NAMES.get(number, str(number))
+
+
+def initiator(flags: int) -> str:
+    """Which end opened the connection: "source", "destination", or "" when not known."""
+    return INITIATORS.get(flags & INITIATOR_MASK, "")
+
+
+def by_bytes(flows: Flows) -> list[int]:
+    """Row numbers, most bytes first."""
+    return [int(row) for row in np.argsort(flows.bytes)[::-1]]
+
+
+def ends(flows: Flows, row: int) -> tuple[str, str]:
+    """Source and destination of a flow as text, with the port that was kept."""
+    places = []
+    for index, port in ((flows.src, flows.src_port), (flows.dst, flows.dst_port)):
+        address, number = ip.text(flows.addresses[index[row]].tobytes()), int(port[row])
+        shown = f"[{address}]" if ":" in address and number else address
+        places.append(f"{shown}:{number}" if number else address)
+    return places[0], places[1]
+
+
+def lines(batch: Batch) -> Iterator[str]:
+    """The text of a batch: a head, a line for each flow, what is in no flow."""
+    totals = batch.totals
+    seconds = (batch.opened_ms_ago - batch.closed_ms_ago) / 1000
+    yield (
+        f"batch {batch.sequence}: {len(batch.flows)} flows in {seconds:.1f} s, "
+        f"seen {totals.seen.bytes} bytes in {totals.seen.packets} packets"
+    )
+    flows = batch.flows
+    for row in by_bytes(flows):
+        src, dst = ends(flows, row)
+        yield (
+            f"  {src} > {dst} {protocol_name(int(flows.protocol[row]))} "
+            f"{int(flows.bytes[row])} bytes {int(flows.packets[row])} packets"
+        )
+    for kind, rows in (("missed", totals.missed), ("ignored", totals.ignored)):
+        for reason, counts in rows.items():
+            yield f"  {kind} ({reason}) {counts.bytes} bytes {counts.packets} packets"

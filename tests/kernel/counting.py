@@ -1,0 +1,141 @@
+"""What the kernel tests share: a probe attached to a node of the lab, and what it counted."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from kzn.agent.install import unpinned
+from kzn.agent.mapset import MapSet
+from kzn.agent.spool import Spool
+from kzn.demo import namespaces
+from kzn.demo.lab import Lab
+from kzn.demo.plan import Node
+from kzn.demo.witness import WireKey
+from kzn.errors import UnsupportedError
+from kzn.model import ip
+from kzn.model.batch import Batch
+from kzn.model.totals import Counts
+from kzn.probes import support
+from kzn.probes.postrouting import PROBE
+from kzn.probes.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One flow in readable form."""
+
+    src: str
+    dst: str
+    protocol: int
+    src_port: int
+    dst_port: int
+    flags: int
+    counts: Counts
+
+    @property
+    def key(self) -> WireKey:
+        """The pair and protocol that the witness counts by."""
+        return WireKey(self.src, self.dst, self.protocol)
+
+
+@dataclass(slots=True)
+class Counted:
+    """The sum of the batches of one node."""
+
+    spool: Spool
+    rows: list[Row] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
+
+    def drain(self) -> "Counted":
+        """Cut, remember and acknowledge one batch, whose books must balance."""
+        batch = self.spool.cut()
+        assert self.spool.mismatches == 0
+        self.spool.acknowledge(batch.sequence)
+        self.batches.append(batch)
+        self.rows += rows(batch)
+        return self
+
+    def by_key(self) -> Mapping[WireKey, Counts]:
+        """Packets and bytes by source, destination and protocol."""
+        return by_key(self.rows)
+
+    @property
+    def seen(self) -> Counts:
+        """What the hook saw, in all batches."""
+        return _sum(batch.totals.seen for batch in self.batches)
+
+    @property
+    def accounted(self) -> Counts:
+        """What is in flows, in all batches."""
+        return _sum(row.counts for row in self.rows)
+
+    def missed(self, reason: str) -> Counts:
+        """What was missed for that reason, in all batches."""
+        return _sum(b.totals.missed.get(reason, Counts()) for b in self.batches)
+
+    def ignored(self, reason: str) -> Counts:
+        """What was ignored for that reason, in all batches."""
+        return _sum(b.totals.ignored.get(reason, Counts()) for b in self.batches)
+
+
+def rows(batch: Batch) -> list[Row]:
+    """The flows of a batch."""
+    flows = batch.flows
+    names = [ip.text(address.tobytes()) for address in flows.addresses]
+    return [
+        Row(
+            names[flows.src[i]],
+            names[flows.dst[i]],
+            int(flows.protocol[i]),
+            int(flows.src_port[i]),
+            int(flows.dst_port[i]),
+            int(flows.flags[i]),
+            Counts(int(flows.packets[i]), int(flows.bytes[i])),
+        )
+        for i in range(len(flows))
+    ]
+
+
+def by_key(found: list[Row]) -> Mapping[WireKey, Counts]:
+    """Packets and bytes by source, destination and protocol."""
+    sums: dict[WireKey, Counts] = {}
+    for row in found:
+        sums[row.key] = sums.get(row.key, Counts()).plus(row.counts)
+    return sums
+
+
+def difference(before: Mapping[WireKey, Counts], after: Mapping[WireKey, Counts]) -> dict[WireKey, Counts]:
+    """What came in between, keys without anything left out."""
+    found = {}
+    for key, now in after.items():
+        was = before.get(key, Counts())
+        if now != was:
+            found[key] = Counts(now.packets - was.packets, now.bytes - was.bytes)
+    return found
+
+
+@contextmanager
+def counting(lab: Lab, node: Node, settings: Settings | None = None) -> Iterator[Counted]:
+    """The probe attached in a node's namespace for the length of the block, nothing pinned."""
+    with attached(lab, node, settings) as maps:
+        yield Counted(Spool(maps))
+
+
+@contextmanager
+def attached(lab: Lab, node: Node, settings: Settings | None = None) -> Iterator[MapSet]:
+    """As `counting`, the maps themselves."""
+    try:
+        support.require(PROBE)
+    except UnsupportedError as error:
+        import pytest
+
+        pytest.skip(f"{error}: {error.hint}")
+    with namespaces.inside(node.namespace), unpinned(PROBE, settings or Settings()) as maps:
+        yield maps
+
+
+def _sum(counts: Iterator[Counts]) -> Counts:
+    total = Counts()
+    for one in counts:
+        total = total.plus(one)
+    return total

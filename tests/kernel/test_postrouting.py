@@ -1,0 +1,251 @@
+"""The probe `postrouting` on real packets: what it counts is what the wire carried."""
+
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import pytest
+from counting import Counted, attached, by_key, counting, difference
+
+from kzn.agent.spool import Spool
+from kzn.demo import traffic
+from kzn.demo.lab import Lab
+from kzn.demo.traffic import Family
+from kzn.demo.witness import WireKey
+from kzn.errors import KernelError
+from kzn.model.flows import INITIATOR_DESTINATION, INITIATOR_SOURCE
+from kzn.model.totals import Counts
+from kzn.probes.attach import attach, load
+from kzn.probes.postrouting import PRIORITIES, PROBE
+from kzn.probes.settings import Settings
+
+FAMILIES: tuple[Family, Family] = (4, 6)
+families = pytest.mark.parametrize("family", FAMILIES)
+
+
+@families
+@pytest.mark.parametrize("size", [0, 1, 1472, 1473, 2953, 4000, 60000])
+def test_udp_counts_payload_and_headers_of_every_fragment(
+    lab: Lab, family: Family, size: int
+) -> None:
+    a, b = lab.pod("a1-p1"), lab.pod("b1-p2")
+    with counting(lab, lab.node("a1")) as counted:
+        [sent] = traffic.udp(a, b, family, datagrams=40, size=size, mtu=1500)
+        counted.drain()
+    assert counted.by_key() == {WireKey(sent.src, sent.dst, sent.protocol): sent.wire}
+
+
+@families
+def test_echo_counts_both_directions(lab: Lab, family: Family) -> None:
+    a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
+    with counting(lab, lab.node("a1")) as counted:
+        sent = traffic.echo(a, b, family, requests=50, size=56, mtu=1500)
+        counted.drain()
+    assert counted.by_key() == {WireKey(s.src, s.dst, s.protocol): s.wire for s in sent}
+
+
+@families
+@pytest.mark.parametrize("mtu", [1500, 9001])
+def test_tcp_super_packets_count_what_the_uplink_sent_in_segments(
+    make_lab: Callable[..., Lab], family: Family, mtu: int
+) -> None:
+    lab = make_lab(mtu=mtu, pods_per_node=1)
+    node, a, b = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1")
+    with counting(lab, node) as counted:
+        before = lab.uplink_counters(node)
+        traffic.tcp_bulk(a, b, family, size=64_000_000)
+        sent = lab.uplink_counters(node).since(before)
+        counted.drain()
+    there = WireKey(*traffic.addresses(a, b, family), socket.IPPROTO_TCP)
+    assert counted.by_key()[there] == sent.tx_wire
+    assert sent.tx_dropped == 0
+
+
+@families
+def test_every_pair_equals_the_witness(lab: Lab, family: Family) -> None:
+    a, b, c = lab.pod("a1-p1"), lab.pod("b1-p1"), lab.pod("a1-p2")
+    with counting(lab, lab.node("a1")) as counted:
+        before = lab.carried()
+        traffic.tcp_calls(a, b, family, calls=50, ask=300, answer=40_000)
+        traffic.tcp_calls(b, c, family, calls=50, ask=300, answer=40_000)
+        traffic.udp(c, b, family, datagrams=100, size=900, mtu=1500)
+        carried = difference(before, lab.carried())
+        counted.drain()
+    assert counted.by_key() == carried
+
+
+def test_traffic_between_pods_of_one_node_is_counted_too(lab: Lab) -> None:
+    a, b = lab.pod("a1-p1"), lab.pod("a1-p2")
+    with counting(lab, lab.node("a1")) as counted:
+        [sent] = traffic.udp(a, b, 4, datagrams=10, size=100, mtu=1500)
+        counted.drain()
+    assert counted.by_key() == {WireKey(sent.src, sent.dst, sent.protocol): sent.wire}
+
+
+def test_a_full_map_misses_with_a_number_and_loses_nothing_else(lab: Lab) -> None:
+    a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
+    flows, limit, size = 200, 64, 120
+    with counting(lab, lab.node("a1"), Settings(max_flows=limit)) as counted:
+        for port in range(20_000, 20_000 + flows):
+            traffic.udp(a, b, 4, datagrams=2, size=size, mtu=1500, port=port)
+        counted.drain()
+    assert counted.seen == Counts(flows * 2, flows * 2 * (size + 28))
+    assert len(counted.rows) == limit
+    assert counted.accounted == Counts(limit * 2, limit * 2 * (size + 28))
+    assert counted.missed("map_full") == Counts(
+        (flows - limit) * 2, (flows - limit) * 2 * (size + 28)
+    )
+
+
+def test_a_full_map_is_empty_again_after_a_drain(lab: Lab) -> None:
+    a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
+    with counting(lab, lab.node("a1"), Settings(max_flows=8)) as counted:
+        for round_ in range(4):
+            for port in range(8):
+                first = 20_000 + round_ * 8
+                traffic.udp(a, b, 4, datagrams=1, size=10, mtu=1500, port=first + port)
+            counted.drain()
+    assert len(counted.rows) == 32
+    assert counted.missed("map_full") == Counts()
+
+
+def test_a_thousand_swaps_under_two_busy_senders_lose_nothing(lab: Lab) -> None:
+    pairs = [(lab.pod("a1-p1"), lab.pod("b1-p1")), (lab.pod("a1-p2"), lab.pod("b1-p2"))]
+    stop = threading.Event()
+    sent = [0, 0]
+
+    def send(number: int) -> None:
+        a, b = pairs[number]
+        while not stop.is_set():
+            traffic.udp(a, b, 4, datagrams=500, size=300, mtu=1500)
+            sent[number] += 500
+
+    with counting(lab, lab.node("a1")) as counted:
+        senders = [threading.Thread(target=send, args=(number,)) for number in (0, 1)]
+        for sender in senders:
+            sender.start()
+        try:
+            for _ in range(1000):
+                counted.drain()  # each must balance by itself
+        finally:
+            stop.set()
+            for sender in senders:
+                sender.join()
+        counted.drain()
+    expected = {
+        WireKey(a.ipv4, b.ipv4, socket.IPPROTO_UDP): Counts(n, n * 328)
+        for (a, b), n in zip(pairs, sent, strict=True)
+    }
+    assert counted.by_key() == expected
+    assert counted.seen == counted.accounted
+    assert sum(1 for batch in counted.batches if len(batch.flows)) > 100
+
+
+def test_a_batch_that_is_not_acknowledged_is_cut_again_as_it_was(lab: Lab) -> None:
+    a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
+    with attached(lab, lab.node("a1")) as maps:
+        traffic.udp(a, b, 4, datagrams=5, size=100, mtu=1500)
+        first = Spool(maps).cut()
+        traffic.udp(a, b, 4, datagrams=7, size=100, mtu=1500)
+        again = Counted(Spool(maps)).drain()  # another process would see the same maps
+        rest = Counted(Spool(maps)).drain()
+    assert (first.sequence, again.batches[0].sequence, rest.batches[0].sequence) == (1, 1, 2)
+    assert again.seen == Counts(5, 5 * 128)
+    assert rest.seen == Counts(7, 7 * 128)
+
+
+def test_multicast_and_link_local_packets_are_ignored_with_a_number(lab: Lab) -> None:
+    node = lab.node("a1")
+    with counting(lab, node) as counted:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.setsockopt(
+                socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(node.ipv4)
+            )
+            for _ in range(3):
+                sender.sendto(bytes(50), ("239.1.2.3", 9))
+        counted.drain()
+    assert counted.rows == []
+    assert counted.ignored("multicast") == counted.seen == Counts(3, 3 * 78)
+
+
+def test_packets_to_the_node_itself_are_ignored_as_loopback(lab: Lab) -> None:
+    node = lab.node("a1")
+    with counting(lab, node) as counted:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for _ in range(4):
+                sender.sendto(bytes(50), (node.ipv4, 9))
+        counted.drain()
+    assert counted.rows == []
+    assert counted.ignored("loopback").packets >= 4  # each is answered by an ICMP error
+    assert counted.ignored("loopback") == counted.seen
+
+
+@families
+def test_service_ports_keep_the_side_that_was_connected_to(lab: Lab, family: Family) -> None:
+    a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
+    with counting(lab, lab.node("a1")) as counted:
+        traffic.tcp_calls(a, b, family, calls=3, ask=10, answer=10, port=5500)
+        counted.drain()
+    here, there = traffic.addresses(a, b, family)
+    ports = {(row.src, row.src_port, row.dst, row.dst_port) for row in counted.rows}
+    assert ports == {(here, 0, there, 5500), (there, 5500, here, 0)}
+
+
+@families
+def test_conntrack_knows_the_service_even_on_a_high_port_and_who_opened(
+    lab: Lab, family: Family
+) -> None:
+    node, a, b = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1")
+    rules = "type filter hook prerouting priority 0; ct state new accept"
+    made = lab.run(node.namespace, ["nft", f"table inet tracked {{ chain seen {{ {rules}; }}\n}}"])
+    assert made.returncode == 0, made.stderr
+    try:
+        with counting(lab, node) as counted:
+            traffic.tcp_calls(a, b, family, calls=3, ask=10, answer=10, port=65500)
+            counted.drain()
+    finally:
+        lab.run(node.namespace, ["nft", "delete table inet tracked"])
+    here, there = traffic.addresses(a, b, family)
+    assert {(r.src, r.src_port, r.dst_port, r.flags) for r in counted.rows} == {
+        (here, 0, 65500, INITIATOR_SOURCE),
+        (there, 65500, 0, INITIATOR_DESTINATION),
+    }
+
+
+def test_no_ports_are_kept_when_none_are_asked_for(lab: Lab) -> None:
+    a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
+    with counting(lab, lab.node("a1"), Settings(ports="none")) as counted:
+        for port in (5500, 5501, 5502):
+            traffic.tcp_calls(a, b, 4, calls=1, ask=10, answer=10, port=port)
+        counted.drain()
+    assert [(row.src_port, row.dst_port) for row in counted.rows] == [(0, 0), (0, 0)]
+
+
+def test_both_ports_are_kept_when_all_are_asked_for(lab: Lab) -> None:
+    a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
+    with counting(lab, lab.node("a1"), Settings(ports="all")) as counted:
+        traffic.tcp_calls(a, b, 4, calls=1, ask=10, answer=10, port=5500)
+        counted.drain()
+    there, back = sorted(counted.rows, key=lambda row: row.src)
+    assert there.dst_port == back.src_port == 5500
+    assert there.src_port == back.dst_port != 0
+
+
+def test_a_taken_priority_is_passed_over(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
+    with counting(lab, lab.node("a1")) as first, counting(lab, lab.node("a1")) as second:
+        [sent] = traffic.udp(a, b, 4, datagrams=5, size=100, mtu=1500)
+        key = WireKey(sent.src, sent.dst, sent.protocol)
+        assert by_key(first.drain().rows)[key] == by_key(second.drain().rows)[key] == sent.wire
+    assert "at priority 50: EBUSY" in caplog.text
+
+
+def test_when_all_priorities_are_taken_the_error_names_them(lab: Lab) -> None:
+    with ExitStack() as stack:
+        for _ in PRIORITIES:
+            stack.enter_context(attached(lab, lab.node("a1")))
+        loaded = stack.enter_context(load(PROBE, Settings()))
+        with pytest.raises(KernelError, match="priorities 50 to 59 are all taken") as raised:
+            attach(PROBE, PROBE.hooks[0], loaded)
+    assert "kzn detach" in raised.value.hint
