@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kzn.model.batch import Batch
-from kzn.model.flows import Flows
+from kzn.model.flows import U32, Flows
 from kzn.server.keytable import I64
 
 TRIES = 2
@@ -19,6 +19,7 @@ TRIES = 2
 MIN_INTERVAL = 1.0
 MAX_INTERVAL = 60.0
 """Bounds of the interval (seconds): the agent states it, and it must not decide what we hold."""
+_CASE_COST = 32  # what a case takes beside its flows, in flows: many tiny ones are bounded too
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,10 +55,9 @@ class Case:
 
 def select(flows: Flows, chosen: I64) -> Flows:
     """The rows ``chosen`` of ``flows`` over just the addresses that they use."""
-    used, ends = np.unique(
-        np.concatenate([flows.src[chosen], flows.dst[chosen]]), return_inverse=True
-    )
-    ends = ends.astype(np.uint32)
+    both = np.concatenate([flows.src[chosen], flows.dst[chosen]])
+    used, inverse = np.unique(both, return_inverse=True)
+    ends: U32 = inverse.astype(np.uint32)
     return Flows(
         addresses=flows.addresses[used],
         src=ends[: len(chosen)],
@@ -74,11 +74,12 @@ def select(flows: Flows, chosen: I64) -> Flows:
 class Hold:
     """Cases by the time of their next try."""
 
-    __slots__ = ("_heap", "_limit", "_order", "flows")
+    __slots__ = ("_cost", "_heap", "_limit", "_order", "flows")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._order = 0
+        self._cost = 0
         self._heap: list[tuple[float, int, Case]] = []
         self.flows = 0
 
@@ -87,8 +88,10 @@ class Hold:
 
     def put(self, case: Case, now: float) -> bool:
         """Keep a case for an interval; False, and nothing kept, when that would be too much."""
-        if self.flows + len(case.flows) > self._limit:
+        cost = len(case.flows) + _CASE_COST
+        if self._cost + cost > self._limit:
             return False
+        self._cost += cost
         self._order += 1
         heapq.heappush(self._heap, (now + case.interval, self._order, case))
         self.flows += len(case.flows)
@@ -100,4 +103,5 @@ class Hold:
             return None
         _, _, case = heapq.heappop(self._heap)
         self.flows -= len(case.flows)
+        self._cost -= len(case.flows) + _CASE_COST
         return case

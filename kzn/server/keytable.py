@@ -13,6 +13,7 @@ I64 = npt.NDArray[np.int64]
 _EMPTY = -1
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: Fibonacci hashing
 _MIN_BITS = 10
+_SLOTS_A_KEY = 3  # at least: beyond a third full, second and third probes cost more than memory
 
 
 class KeyTable:
@@ -29,8 +30,8 @@ class KeyTable:
     def find(self, keys: I64) -> I64:
         """The row of each key, -1 where it is not in the table; shape (n,)."""
         at = self._home(keys)
-        found = self._slots[at]
-        rows = np.where(found == keys, self._rows[at], _EMPTY)
+        found = self._slots.take(at)
+        rows = np.where(found == keys, self._rows.take(at), _EMPTY)
         probing = np.flatnonzero((found != keys) & (found != _EMPTY))
         mask = len(self._slots) - 1
         while probing.size:
@@ -43,7 +44,7 @@ class KeyTable:
 
     def insert(self, keys: I64) -> None:
         """Add keys, distinct and none of them in the table, as the next rows."""
-        if 2 * (self.size + len(keys)) > len(self._slots):
+        if _SLOTS_A_KEY * (self.size + len(keys)) > len(self._slots):
             self._grow(self.size + len(keys))
         self._place(keys, np.arange(self.size, self.size + len(keys), dtype=np.int64))
         self.size += len(keys)
@@ -64,7 +65,7 @@ class KeyTable:
     def _grow(self, keys: int) -> None:
         slots, rows = self._slots, self._rows
         used = slots != _EMPTY
-        self._allot(max(self._bits, (4 * keys - 1).bit_length()))
+        self._allot(max(self._bits, (2 * _SLOTS_A_KEY * keys - 1).bit_length()))
         self._place(slots[used], rows[used])
 
     def _allot(self, bits: int) -> None:
@@ -73,5 +74,5 @@ class KeyTable:
         self._rows = np.zeros(1 << bits, np.int64)
 
     def _home(self, keys: I64) -> I64:
-        mixed = keys.astype(np.uint64) * _GOLDEN
-        return (mixed >> np.uint64(64 - self._bits)).astype(np.int64)
+        mixed = keys.view(np.uint64) * _GOLDEN
+        return (mixed >> np.uint64(64 - self._bits)).view(np.int64)

@@ -86,7 +86,7 @@ class Ledger:
         place = resolution.place
         used = np.zeros(len(place), np.bool_)
         used[src] = used[dst] = True
-        codes = self._names.codes(np.where(used, resolution.endpoints, UNKNOWN), index)
+        codes = self._names.codes(np.where(used, resolution.endpoints, UNKNOWN), index, now)
         zones = np.zeros(resolution.places, np.int64)
         zones[place[used]] = codes.zone[used]
         shape = (len(place), resolution.places)

@@ -1,8 +1,7 @@
 """The names behind the codes of the ledger's keys: who a series belongs to, and its labels.
 
 The index's endpoint ids come and go with pods; a ledger code stands for a name as long as a series
-bears it. What an id's codes are is remembered from batch to batch and checked by the identity of
-the endpoint behind it, so a reused id or a node with a new zone is seen.
+bears it. What an id's codes are is remembered from batch to batch, for a minute.
 """
 
 from collections.abc import Iterable
@@ -21,6 +20,9 @@ OTHER_LABEL = "other"
 
 NAME_BITS = 21
 ZONE_BITS = 10
+
+_TRUST_SECONDS = 60.0
+"""How long an id's codes are remembered: far below the time after which an id may be reused."""
 
 Labels = tuple[str, ...]
 
@@ -117,22 +119,22 @@ class Codes:
 class Names:
     """All names of the ledger, and the codes of the endpoints met last."""
 
-    __slots__ = ("_cache", "_met", "owners", "pods", "workloads", "zones")
+    __slots__ = ("_cache", "_trusted_until", "owners", "pods", "workloads", "zones")
 
     def __init__(self) -> None:
         self.workloads = Interner(3, NAME_BITS)
         self.owners = Interner(2, NAME_BITS)
         self.pods = Interner(2, NAME_BITS)
         self.zones = Zones()
-        self._met: list[Endpoint | None] = []
         self._cache = np.zeros((3, 0), np.int64)
+        self._trusted_until = np.zeros(0)
 
-    def codes(self, endpoints: I32, index: EndpointIndex) -> Codes:
+    def codes(self, endpoints: I32, index: EndpointIndex, now: float) -> Codes:
         """The codes of ``endpoints``; `NONE` throughout for negative ids."""
         known = endpoints >= 0
         ids = endpoints[known]
         if len(ids):
-            self._meet(ids, index)
+            self._refresh(ids, index, now)
         columns = np.zeros((3, len(endpoints)), np.int64)
         columns[:, known] = self._cache[:, ids]
         return Codes(*columns)
@@ -148,24 +150,20 @@ class Names:
         self.workloads.keep_only(workloads)
         self.owners.keep_only(owners)
         self.pods.keep_only(pods)
-        self._met = []
-        self._cache = np.zeros((3, 0), np.int64)
+        self._trusted_until[:] = -np.inf
 
-    def _meet(self, ids: I32, index: EndpointIndex) -> None:
-        wanted = ids.tolist()
-        top = max(wanted) + 1
-        if top > len(self._met):
-            room = 2 * top - len(self._met)
-            self._met.extend([None] * room)
+    def _refresh(self, ids: I32, index: EndpointIndex, now: float) -> None:
+        top = int(ids.max()) + 1
+        if top > len(self._trusted_until):
+            room = 2 * top - len(self._trusted_until)
             self._cache = np.append(self._cache, np.zeros((3, room), np.int64), axis=1)
-        met, endpoint = self._met, index.endpoint
-        for endpoint_id in wanted:
-            facts = endpoint(endpoint_id)
-            if facts is not met[endpoint_id]:
-                self._learn(endpoint_id, facts)
+            self._trusted_until = np.append(self._trusted_until, np.full(room, -np.inf))
+        stale = ids[self._trusted_until[ids] <= now]
+        for endpoint_id in stale.tolist():
+            self._learn(endpoint_id, index.endpoint(endpoint_id))
+        self._trusted_until[stale] = now + _TRUST_SECONDS
 
     def _learn(self, endpoint_id: int, facts: Endpoint) -> None:
-        self._met[endpoint_id] = facts
         name = facts.workload or facts.name
         self._cache[:, endpoint_id] = (
             self.workloads.code((facts.namespace, facts.workload_kind, name), facts),
