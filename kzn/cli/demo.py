@@ -1,0 +1,84 @@
+"""``kzn demo``: two zones on this machine, real packets, the real hook, and the books compared."""
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from kzn.demo.run import Look, Progress
+
+
+@click.command(short_help="Show on this machine that every byte is counted.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, max=86400),
+    default=10.0,
+    show_default=True,
+    help="How long to send.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--serve", is_flag=True, help="Send until Ctrl-C, with /metrics on this machine.")
+@click.option(
+    "--mtu",
+    type=click.IntRange(min=1280, max=20000),
+    default=1500,
+    show_default=True,
+    help="MTU of all links.",
+)
+@click.pass_context
+def demo(ctx: click.Context, seconds: float, as_json: bool, serve: bool, mtu: int) -> None:
+    """Make two zones of network namespaces, count their traffic, compare with the wire.
+
+    Needs root. Ends with 0 only when kzn counted every byte that the uplinks carried, and leaves
+    nothing behind.
+    """
+    from kzn.demo import view
+    from kzn.demo.run import DemoConfig, run_demo
+
+    _end_orderly_on_sigterm()
+    config = DemoConfig(seconds=None if serve else seconds, mtu=mtu)
+    found = run_demo(config, _Show(live=not as_json))
+    if as_json:
+        click.echo(json.dumps(found.as_json()))
+    else:
+        view.console().print(view.report(found))
+    ctx.exit(0 if found.exact else 1)
+
+
+class _Show:
+    """Progress on stderr, and a live table where stdout is a terminal."""
+
+    def __init__(self, *, live: bool) -> None:
+        self._live = live and sys.stdout.isatty()
+
+    def say(self, line: str) -> None:
+        click.echo(line, err=True)
+
+    @contextmanager
+    def live(self, seconds: float | None) -> "Iterator[Look | None]":
+        if not self._live:
+            yield None
+            return
+        from rich.live import Live
+
+        from kzn.demo import view
+
+        with Live(console=view.console(), transient=True, auto_refresh=False) as screen:
+
+            def look(progress: "Progress") -> None:
+                screen.update(view.live(progress.rows, progress.elapsed, seconds), refresh=True)
+
+            yield look
+
+
+def _end_orderly_on_sigterm() -> None:
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)

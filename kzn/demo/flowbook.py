@@ -1,0 +1,59 @@
+"""What kzn counted: the server's flow log, summed per address pair and protocol as it comes.
+
+In: the server's stdout, one JSON object a line. Out: bytes and packets per `WireKey`.
+Never: keeps a line.
+"""
+
+import json
+import threading
+from typing import IO
+
+from kzn.demo.report import PROTOCOL_NAMES
+from kzn.demo.witness import WireKey
+from kzn.errors import KznError
+from kzn.model.totals import Counts
+
+NUMBERS = {name: number for number, name in PROTOCOL_NAMES.items()}
+
+
+class FlowBook(threading.Thread):
+    """Reads the flow log to its end in a thread of its own."""
+
+    def __init__(self, log: IO[bytes]) -> None:
+        super().__init__(name="flow-log", daemon=True)
+        self._log = log
+        self._lock = threading.Lock()
+        self._sums: dict[WireKey, Counts] = {}
+        self._strange = b""
+        self.start()
+
+    def run(self) -> None:
+        """Sum the lines until the server closes its end."""
+        for line in self._log:
+            try:
+                self._add(line)
+            except (KeyError, TypeError, ValueError):
+                self._strange = self._strange or line
+
+    def copy(self) -> dict[WireKey, Counts]:
+        """The sums at this moment; KznError when a line was no flow."""
+        if self._strange:
+            raise KznError(f"flow log: not a flow: {self._strange[:200]!r}")
+        with self._lock:
+            return dict(self._sums)
+
+    def finish(self, seconds: float) -> dict[WireKey, Counts]:
+        """The sums when the log has ended; KznError when it does not end in time."""
+        self.join(seconds)
+        if self.is_alive():
+            raise KznError(f"flow log: no end within {seconds:.0f} s after the server's")
+        return self.copy()
+
+    def _add(self, line: bytes) -> None:
+        flow = json.loads(line)
+        protocol = str(flow["protocol"])
+        number = NUMBERS[protocol] if protocol in NUMBERS else int(protocol)
+        key = WireKey(flow["src"], flow["dst"], number)
+        counts = Counts(int(flow["packets"]), int(flow["bytes"]))
+        with self._lock:
+            self._sums[key] = self._sums.get(key, Counts()).plus(counts)

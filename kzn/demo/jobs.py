@@ -1,0 +1,121 @@
+"""The demo's traffic: which pod talks to which, over what, and the sum of what was sent.
+
+In: the lab. Out: `Sums`, what sockets took per address pair and protocol. Never: half a round;
+a stop waits for the end of the round, so that nothing is under way when the books are compared.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from kzn.demo import traffic
+from kzn.demo.lab import Lab
+from kzn.demo.plan import Pod
+from kzn.demo.traffic import Family, Sent
+from kzn.demo.witness import WireKey
+from kzn.model.totals import Counts
+
+REST_SECONDS = 0.1
+BULK = 1_500_000
+FIRST_PORT = 5300
+FAMILIES: tuple[Family, Family] = (4, 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """What was sent one way: payload, and what that must weigh where it can be computed."""
+
+    payload: int
+    wire: Counts | None
+
+
+class Sums:
+    """What was sent so far; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sums: dict[WireKey, Sum] = {}
+
+    def add(self, sent: Sent) -> None:
+        """Count one exchange."""
+        key = WireKey(sent.src, sent.dst, sent.protocol)
+        with self._lock:
+            before = self._sums.get(key, Sum(0, Counts()))
+            wire = None
+            if before.wire is not None and sent.wire is not None:
+                wire = before.wire.plus(sent.wire)
+            self._sums[key] = Sum(before.payload + sent.payload, wire)
+
+    def copy(self) -> dict[WireKey, Sum]:
+        """The sums at this moment."""
+        with self._lock:
+            return dict(self._sums)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Who sends to whom; the port is the route's own on every pod."""
+
+    src: Pod
+    dst: Pod
+    mtu: int
+    port: int
+
+
+def routes(lab: Lab) -> list[Route]:
+    """A ring over the first pods of all nodes, and one more route from zone to zone."""
+    firsts = [lab.pod(f"{node.name}-p1") for node in lab.nodes]
+    pairs = list(zip(firsts, firsts[1:] + firsts[:1], strict=True))
+    if len(firsts) > 2:
+        pairs.append((firsts[0], firsts[len(firsts) // 2]))
+    return [
+        Route(src, dst, lab.plan.spec.mtu, FIRST_PORT + number)
+        for number, (src, dst) in enumerate(pairs)
+    ]
+
+
+def round_of(route: Route) -> Iterator[Callable[[], list[Sent]]]:
+    """One of everything on a route, with datagrams that fit the MTU and some that do not."""
+    mtu, port = route.mtu, route.port
+    for family in FAMILIES:
+        between = (route.src, route.dst, family)
+        for number, size in ((32, 64), (32, mtu - 100), (8, 3 * mtu)):
+            yield partial(traffic.udp, *between, datagrams=number, size=size, mtu=mtu, port=port)
+        yield partial(traffic.echo, *between, requests=16, size=56, mtu=mtu)
+        yield partial(traffic.tcp_bulk, *between, size=BULK, port=port)
+        yield partial(traffic.tcp_calls, *between, calls=20, ask=300, answer=9000, port=port)
+
+
+@contextmanager
+def running(lab: Lab, sums: Sums) -> Iterator[Callable[[], None]]:
+    """Send rounds on all routes until the body ends.
+
+    Yields a function that raises what a route's thread raised, if one did.
+    """
+    stop = threading.Event()
+    ways = routes(lab)
+    with ThreadPoolExecutor(len(ways), thread_name_prefix="traffic") as pool:
+        futures = [pool.submit(_repeat, route, sums, stop) for route in ways]
+        try:
+            yield lambda: _raise_failure(futures)
+        finally:
+            stop.set()
+    _raise_failure(futures)
+
+
+def _repeat(route: Route, sums: Sums, stop: threading.Event) -> None:
+    while True:
+        for exchange in round_of(route):
+            for sent in exchange():
+                sums.add(sent)
+        if stop.wait(REST_SECONDS):
+            return
+
+
+def _raise_failure(futures: list[Future[None]]) -> None:
+    for future in futures:
+        if future.done():
+            future.result()

@@ -1,0 +1,172 @@
+"""The demo: a lab, a server, an agent per node, traffic, and the books side by side.
+
+In: a `DemoConfig` and a place to show progress. Out: a `Report`.
+Never: leaves a namespace, a process, a mount or a pin behind, however it ends.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from kzn.demo import jobs
+from kzn.demo.daemons import STOP_SECONDS, Daemon
+from kzn.demo.flowbook import FlowBook
+from kzn.demo.jobs import Sums
+from kzn.demo.lab import Lab
+from kzn.demo.plan import Node
+from kzn.demo.relay import relay
+from kzn.demo.report import PairRow, Report, own_rows, pair_rows, uplink_rows
+from kzn.demo.topology import topology
+
+AGENT_PORT = 9102
+SERVER_PORT = 8080
+BATCH_PORT = 7070
+SHOW_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class DemoConfig:
+    """What to run: seconds of traffic, None until interrupted with the pages served."""
+
+    seconds: float | None
+    mtu: int = 1500
+    interval: str = "2s"
+    listen: int = 8080
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A look at the books while traffic runs."""
+
+    rows: tuple[PairRow, ...]
+    elapsed: float
+
+
+Look = Callable[[Progress], None]
+
+
+class Show(Protocol):
+    """Where progress goes."""
+
+    def say(self, line: str) -> None:
+        """Tell about a step."""
+        ...
+
+    def live(self, seconds: float | None) -> AbstractContextManager[Look | None]:
+        """A place for looks at the books of so many seconds; None where nobody wants to see."""
+        ...
+
+
+class Demo:
+    """The daemons in a lab."""
+
+    def __init__(self, lab: Lab, config: DemoConfig) -> None:
+        self._lab = lab
+        self._config = config
+        self._sums = Sums()
+        self._server = self._start_server()
+        self._book = FlowBook(self._server.stdout)
+        self._agents: list[Daemon] = []
+
+    def start_agents(self) -> None:
+        """Start one agent per node, and return when all have attached their hooks."""
+        self._server.wait_ready("/readyz")
+        self._agents = [self._start_agent(node) for node in self._lab.nodes]
+        for agent in self._agents:
+            agent.wait_ready("/healthz")
+
+    def send(self, look: Look | None) -> None:
+        """Send for the configured time; KznError when a daemon or a sender fails meanwhile."""
+        started = time.monotonic()
+        with jobs.running(self._lab, self._sums) as check_senders:
+            for elapsed in _looks(started, self._config.seconds):
+                check_senders()
+                for daemon in (self._server, *self._agents):
+                    daemon.check()
+                if look is not None:
+                    look(Progress(self._rows(), elapsed))
+
+    def serve(self, say: Callable[[str], None], look: Look | None) -> None:
+        """Send until interrupted, with the server's pages on this machine's loopback."""
+        with relay(self._lab.fabric.namespace, SERVER_PORT, self._config.listen) as url:
+            say(f"metrics: {url}/metrics  (Ctrl-C ends it with the report)")
+            try:
+                self.send(look)
+            except KeyboardInterrupt:
+                say("stopping")
+
+    def finish(self) -> Report:
+        """Stop the agents (their last drain is shipped), then the server, and compare."""
+        lab = self._lab
+        for agent in self._agents:
+            agent.ask_to_stop()
+        for agent in self._agents:
+            agent.wait_stopped()
+        prometheus = self._server.page("/metrics")
+        self._server.ask_to_stop()
+        self._server.wait_stopped()
+        counted = self._book.finish(STOP_SECONDS)
+        carried = lab.carried()
+        return Report(
+            pairs=pair_rows(lab.plan, self._sums.copy(), carried, counted),
+            uplinks=uplink_rows(
+                {node.name: lab.uplink_counters(node) for node in lab.nodes},
+                {node.name: lab.carried_by(node) for node in lab.nodes},
+            ),
+            own=own_rows(lab.plan, carried, counted),
+            prometheus=prometheus,
+        )
+
+    def _rows(self) -> tuple[PairRow, ...]:
+        lab = self._lab
+        return pair_rows(lab.plan, self._sums.copy(), lab.carried(), self._book.copy())
+
+    def _start_server(self) -> Daemon:
+        path = Path(self._lab.directory, "topology.yaml")
+        path.write_text(topology(self._lab.plan))
+        arguments = [
+            *("server", "--topology", str(path), "--flow-log", "json"),
+            *("--listen-agents", f":{BATCH_PORT}", "--listen-http", f"127.0.0.1:{SERVER_PORT}"),
+        ]
+        namespace = self._lab.fabric.namespace
+        return Daemon(self._lab, "kzn server", namespace, arguments, port=SERVER_PORT)
+
+    def _start_agent(self, node: Node) -> Daemon:
+        arguments = [
+            *("agent", "--node", node.name, "--interval", self._config.interval),
+            *("--server", f"{self._lab.fabric.ipv4}:{BATCH_PORT}"),
+            *("--pin-dir", str(self._lab.pin_dir(node))),
+            *("--listen-http", f"127.0.0.1:{AGENT_PORT}"),
+        ]
+        name = f"kzn agent {node.name}"
+        return Daemon(self._lab, name, node.namespace, arguments, port=AGENT_PORT)
+
+
+def run_demo(config: DemoConfig, show: Show) -> Report:
+    """Run it all once; UnsupportedError where this machine cannot."""
+    with Lab("kzn", nodes_per_zone=2, pods_per_node=1, mtu=config.mtu) as lab:
+        show.say(f"lab: {len(lab.nodes)} nodes in 2 zones, {len(lab.pods)} pods")
+        demo = Demo(lab, config)
+        demo.start_agents()
+        show.say("server and agents: ready, hooks attached")
+        with show.live(config.seconds) as look:
+            if config.seconds is None:
+                demo.serve(show.say, look)
+            else:
+                demo.send(look)
+        show.say("traffic: ended; stopping the agents, which ship their last batch")
+        return demo.finish()
+
+
+def _looks(started: float, seconds: float | None) -> Iterator[float]:
+    """Elapsed seconds now and twice a second until the time is over."""
+    while True:
+        elapsed = time.monotonic() - started
+        yield elapsed
+        left = SHOW_SECONDS if seconds is None else min(SHOW_SECONDS, seconds - elapsed)
+        if left <= 0:
+            return
+        time.sleep(left)

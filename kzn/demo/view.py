@@ -1,0 +1,105 @@
+"""The demo on a terminal: the live table and the report, drawn by rich. Pure but for the console.
+
+In: rows of the report. Out: renderables. Never: reads a counter.
+"""
+
+from collections.abc import Iterable
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from kzn.demo.report import PairRow, Report
+
+PLAIN_WIDTH = 120
+
+
+def console(*, plain: bool = False) -> Console:
+    """A console on stdout; wide enough for the tables where stdout is a file or a pipe."""
+    found = Console(highlight=False)
+    return found if found.is_terminal and not plain else Console(width=PLAIN_WIDTH, highlight=False)
+
+
+def live(rows: Iterable[PairRow], elapsed: float, seconds: float | None) -> RenderableType:
+    """What was carried and counted so far; counted follows by up to an interval of the agents."""
+    table = Table(title="pods of two zones, so far", title_justify="left", box=None)
+    for name in ("from", "to", "protocol"):
+        table.add_column(name)
+    for name in ("payload sent", "on the wire", "counted by kzn"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            *_ends(row), f"{row.sent_bytes:,}", f"{row.wire_bytes:,}", f"{row.counted_bytes:,}"
+        )
+    return Group(table, Text(""), Text(_progress(elapsed, seconds)))
+
+
+def report(found: Report) -> RenderableType:
+    """The three books side by side, and the verdict."""
+    table = Table(title="L3 bytes per pair and protocol", title_justify="left", box=None)
+    for name in ("from", "to", "protocol"):
+        table.add_column(name)
+    for name in ("payload sent", "computed", "uplink carried", "kzn counted", "difference"):
+        table.add_column(name, justify="right")
+    for row in found.pairs:
+        computed = "" if row.computed_bytes is None else f"{row.computed_bytes:,}"
+        table.add_row(
+            *_ends(row),
+            f"{row.sent_bytes:,}",
+            computed,
+            f"{row.wire_bytes:,}",
+            f"{row.counted_bytes:,}",
+            f"{row.difference:+,}" if row.difference else "0",
+            style=None if row.exact else "red",
+        )
+    return Group(table, Text(""), _uplinks(found), Text(""), _own(found), Text(""), _verdict(found))
+
+
+def _uplinks(found: Report) -> RenderableType:
+    table = Table(title="The witness against the devices", title_justify="left", box=None)
+    table.add_column("node")
+    for name in ("device: L3 bytes", "packets", "carried: L3 bytes", "packets"):
+        table.add_column(name, justify="right")
+    for row in found.uplinks:
+        table.add_row(
+            row.node,
+            f"{row.device_bytes:,}",
+            f"{row.device_packets:,}",
+            f"{row.carried_bytes:,}",
+            f"{row.carried_packets:,}",
+            style=None if row.exact else "red",
+        )
+    return table
+
+
+def _own(found: Report) -> Text:
+    wire = sum(row.wire_bytes for row in found.own)
+    counted = sum(row.counted_bytes for row in found.own)
+    return Text(
+        f"kzn's own batches: {wire:,} bytes on the wire, {counted:,} of them counted; "
+        "the journey of the last batch is in no batch."
+    )
+
+
+def _verdict(found: Report) -> Text:
+    wire = sum(row.wire_bytes for row in found.pairs)
+    counted = sum(row.counted_bytes for row in found.pairs)
+    across = sum(row.wire_bytes for row in found.pairs if row.src_zone != row.dst_zone)
+    if found.exact:
+        words = f"exact: {counted:,} bytes counted of {wire:,}, {across:,} of them across zones"
+        return Text(words, style="green")
+    return Text(f"NOT exact: {counted:,} bytes counted of {wire:,}", style="red")
+
+
+def _ends(row: PairRow) -> tuple[str, str, str]:
+    src, dst = (
+        f"{name} ({zone})" for name, zone in ((row.src, row.src_zone), (row.dst, row.dst_zone))
+    )
+    return src, dst, f"{row.protocol}/IPv{row.family}"
+
+
+def _progress(elapsed: float, seconds: float | None) -> str:
+    if seconds is None:
+        return f"{elapsed:.0f} s; Ctrl-C ends it with the report"
+    done = min(20, int(20 * elapsed / seconds)) if seconds else 20
+    return f"[{'#' * done}{'.' * (20 - done)}] {min(elapsed, seconds):.0f} of {seconds:.0f} s"
