@@ -1,7 +1,8 @@
 """The demo's traffic: which pod talks to which, over what, and the sum of what was sent.
 
-In: the lab. Out: `Sums`, what sockets took per address pair and protocol. Never: half a round;
-a stop waits for the end of the round, so that nothing is under way when the books are compared.
+In: the plan of a lab that is up. Out: `Sums`, what sockets took per address pair and protocol.
+Never: half a round; a stop waits for the end of the round, so that nothing is under way when the
+books are compared.
 """
 
 import threading
@@ -12,8 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from kzn.demo import traffic
-from kzn.demo.lab import Lab
-from kzn.demo.plan import Pod
+from kzn.demo.plan import Plan, Pod
 from kzn.demo.traffic import Family, Sent
 from kzn.demo.witness import WireKey
 from kzn.model.totals import Counts
@@ -65,14 +65,17 @@ class Route:
     port: int
 
 
-def routes(lab: Lab) -> list[Route]:
-    """A ring over the first pods of all nodes, and one more route from zone to zone."""
-    firsts = [lab.pod(f"{node.name}-p1") for node in lab.nodes]
-    pairs = list(zip(firsts, firsts[1:] + firsts[:1], strict=True))
-    if len(firsts) > 2:
-        pairs.append((firsts[0], firsts[len(firsts) // 2]))
+def routes(plan: Plan) -> list[Route]:
+    """From zone to zone both ways, and between two nodes of one zone where it has two."""
+    here, there = (
+        [plan.pods_of(node)[0] for node in plan.nodes if node.zone == zone]
+        for zone in plan.spec.zones[:2]
+    )
+    pairs = [(here[0], there[0]), (there[-1], here[-1])]
+    if len(here) > 1:
+        pairs.append((here[0], here[-1]))
     return [
-        Route(src, dst, lab.plan.spec.mtu, FIRST_PORT + number)
+        Route(src, dst, plan.spec.mtu, FIRST_PORT + number)
         for number, (src, dst) in enumerate(pairs)
     ]
 
@@ -90,13 +93,13 @@ def round_of(route: Route) -> Iterator[Callable[[], list[Sent]]]:
 
 
 @contextmanager
-def running(lab: Lab, sums: Sums) -> Iterator[Callable[[], None]]:
+def running(plan: Plan, sums: Sums) -> Iterator[Callable[[], None]]:
     """Send rounds on all routes until the body ends.
 
     Yields a function that raises what a route's thread raised, if one did.
     """
     stop = threading.Event()
-    ways = routes(lab)
+    ways = routes(plan)
     with ThreadPoolExecutor(len(ways), thread_name_prefix="traffic") as pool:
         futures = [pool.submit(_repeat, route, sums, stop) for route in ways]
         try:

@@ -81,7 +81,7 @@ class Demo:
     def send(self, look: Look | None) -> None:
         """Send for the configured time; KznError when a daemon or a sender fails meanwhile."""
         started = time.monotonic()
-        with jobs.running(self._lab, self._sums) as check_senders:
+        with jobs.running(self._lab.plan, self._sums) as check_senders:
             for elapsed in _looks(started, self._config.seconds):
                 check_senders()
                 for daemon in (self._server, *self._agents):

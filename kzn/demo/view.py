@@ -21,16 +21,22 @@ def console(*, plain: bool = False) -> Console:
 
 
 def live(rows: Iterable[PairRow], elapsed: float, seconds: float | None) -> RenderableType:
-    """What was carried and counted so far; counted follows by up to an interval of the agents."""
-    table = Table(title="pods of two zones, so far", title_justify="left", box=None)
+    """What was carried and counted so far, both families together.
+
+    What kzn counted follows by up to an interval of the agents.
+    """
+    table = Table(title="L3 bytes so far", title_justify="left", box=None)
     for name in ("from", "to", "protocol"):
         table.add_column(name)
-    for name in ("payload sent", "on the wire", "counted by kzn"):
+    for name in ("payload sent", "uplink carried", "kzn counted"):
         table.add_column(name, justify="right")
+    sums: dict[tuple[str, str, str], tuple[int, int, int]] = {}
     for row in rows:
-        table.add_row(
-            *_ends(row), f"{row.sent_bytes:,}", f"{row.wire_bytes:,}", f"{row.counted_bytes:,}"
-        )
+        ends = (*_ends(row), row.protocol.removesuffix("v6"))
+        sent, wire, counted = sums.get(ends, (0, 0, 0))
+        sums[ends] = sent + row.sent_bytes, wire + row.wire_bytes, counted + row.counted_bytes
+    for ends, amounts in sorted(sums.items()):
+        table.add_row(*ends, *(f"{amount:,}" for amount in amounts))
     return Group(table, Text(""), Text(_progress(elapsed, seconds)))
 
 
@@ -45,6 +51,7 @@ def report(found: Report) -> RenderableType:
         computed = "" if row.computed_bytes is None else f"{row.computed_bytes:,}"
         table.add_row(
             *_ends(row),
+            f"{row.protocol.removesuffix('v6')}/IPv{row.family}",
             f"{row.sent_bytes:,}",
             computed,
             f"{row.wire_bytes:,}",
@@ -91,11 +98,8 @@ def _verdict(found: Report) -> Text:
     return Text(f"NOT exact: {counted:,} bytes counted of {wire:,}", style="red")
 
 
-def _ends(row: PairRow) -> tuple[str, str, str]:
-    src, dst = (
-        f"{name} ({zone})" for name, zone in ((row.src, row.src_zone), (row.dst, row.dst_zone))
-    )
-    return src, dst, f"{row.protocol}/IPv{row.family}"
+def _ends(row: PairRow) -> tuple[str, str]:
+    return f"{row.src} ({row.src_zone})", f"{row.dst} ({row.dst_zone})"
 
 
 def _progress(elapsed: float, seconds: float | None) -> str:

@@ -1,0 +1,131 @@
+"""The verdict of the demo, and how it reads."""
+
+from io import BytesIO, StringIO
+
+import pytest
+from rich.console import Console
+
+from kzn.demo import view
+from kzn.demo.flowbook import FlowBook
+from kzn.demo.jobs import Sum, Sums
+from kzn.demo.plan import LabSpec, make_plan
+from kzn.demo.report import Report, UplinkRow, own_rows, pair_rows
+from kzn.demo.traffic import Sent
+from kzn.demo.witness import WireKey
+from kzn.errors import KznError
+from kzn.model.totals import Counts
+
+PLAN = make_plan(LabSpec(pods_per_node=1))
+A, B = PLAN.pods
+UDP = WireKey(A.ipv4, B.ipv4, 17)
+TCP = WireKey(B.ipv6, A.ipv6, 6)
+SENT = {UDP: Sum(100, Counts(1, 128)), TCP: Sum(5000, None)}
+CARRIED = {
+    UDP: Counts(1, 128),
+    TCP: Counts(9, 5600),
+    WireKey(PLAN.nodes[0].ipv4, PLAN.fabric.ipv4, 6): Counts(12, 1300),
+}
+UPLINK = UplinkRow("a1", 128, 1, 128, 1)
+
+
+def report(
+    counted: dict[WireKey, Counts],
+    sent: dict[WireKey, Sum] = SENT,
+    uplink: UplinkRow = UPLINK,
+) -> Report:
+    return Report(
+        pairs=pair_rows(PLAN, sent, CARRIED, counted),
+        uplinks=(uplink,),
+        own=own_rows(PLAN, CARRIED, counted),
+        prometheus="kzn_up 1\n",
+    )
+
+
+def test_three_books_that_agree_are_exact() -> None:
+    found = report(CARRIED)
+    assert found.exact
+    assert [(row.src, row.dst, row.protocol, row.family) for row in found.pairs] == [
+        ("a1-p1", "b1-p1", "udp", 4),
+        ("b1-p1", "a1-p1", "tcp", 6),
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        report({**CARRIED, UDP: Counts(1, 127)}),
+        report({**CARRIED, UDP: Counts(2, 128)}),
+        report({key: CARRIED[key] for key in CARRIED if key != TCP}),
+        report({**CARRIED, WireKey(A.ipv4, B.ipv4, 1): Counts(1, 84)}),
+        report(CARRIED, sent={**SENT, UDP: Sum(100, Counts(1, 129))}),
+        report(CARRIED, uplink=UplinkRow("a1", 129, 1, 128, 1)),
+        Report((), (), (), ""),
+    ],
+)
+def test_any_difference_in_any_book_is_not_exact(wrong: Report) -> None:
+    assert not wrong.exact
+    assert wrong.as_json()["exact"] is False
+
+
+def test_own_traffic_is_told_and_not_judged() -> None:
+    found = report({UDP: CARRIED[UDP], TCP: CARRIED[TCP]})
+    assert found.exact
+    assert [(row.node, row.wire_bytes, row.counted_bytes) for row in found.own] == [
+        ("a1", 1300, 0),
+        ("b1", 0, 0),
+    ]
+
+
+def test_the_json_has_what_was_promised() -> None:
+    [udp, tcp] = report(CARRIED).as_json()["pairs"]
+    assert udp["src"] == "a1-p1"
+    assert (udp["sent_bytes"], udp["computed_bytes"]) == (100, 128)
+    assert (tcp["wire_bytes"], tcp["counted_bytes"], tcp["difference"]) == (5600, 5600, 0)
+
+
+def drawn(found: Report) -> str:
+    console = Console(file=StringIO(), width=120)
+    console.print(view.report(found))
+    console.print(view.live(found.pairs, 3.0, 10.0))
+    file = console.file
+    assert isinstance(file, StringIO)
+    return file.getvalue()
+
+
+def test_the_report_reads_well() -> None:
+    text = drawn(report(CARRIED))
+    assert "b1-p1 (zone-b)  a1-p1 (zone-a)  tcp/IPv6" in text
+    assert "exact: 5,728 bytes counted of 5,728, 5,728 of them across zones" in text
+    assert "[######..............] 3 of 10 s" in text
+
+
+def test_a_difference_is_shown_with_its_sign() -> None:
+    text = drawn(report({**CARRIED, UDP: Counts(1, 28)}))
+    assert "-100" in text
+    assert "NOT exact" in text
+
+
+def test_sums_know_the_weight_only_while_every_part_does() -> None:
+    sums = Sums()
+    sums.add(Sent("a", "b", 17, 10, Counts(1, 38)))
+    sums.add(Sent("a", "b", 17, 10, Counts(1, 38)))
+    sums.add(Sent("a", "b", 6, 10, None))
+    assert sums.copy() == {
+        WireKey("a", "b", 17): Sum(20, Counts(2, 76)),
+        WireKey("a", "b", 6): Sum(10, None),
+    }
+
+
+LINE = b'{"src": "10.0.0.1", "dst": "10.0.0.2", "protocol": "%s", "packets": 2, "bytes": 90}\n'
+
+
+def test_the_flow_log_is_summed_per_pair_and_protocol() -> None:
+    book = FlowBook(BytesIO(LINE % b"udp" * 3 + LINE % b"icmpv6" + LINE % b"47"))
+    found = {key.protocol: counts for key, counts in book.finish(5).items()}
+    assert found == {17: Counts(6, 270), 58: Counts(2, 90), 47: Counts(2, 90)}
+
+
+@pytest.mark.parametrize("line", [b"not json\n", b"{}\n", b"[1]\n", LINE % b"what"])
+def test_a_line_that_is_no_flow_is_not_passed_over(line: bytes) -> None:
+    with pytest.raises(KznError, match="not a flow"):
+        FlowBook(BytesIO(line)).finish(5)
