@@ -17,7 +17,7 @@ from kzn.agent.show import lines
 from kzn.agent.spool import Spool
 from kzn.agent.stats import AgentCollector, AgentStats
 from kzn.daemon.http import HttpServer
-from kzn.daemon.listen import bound_port, listen
+from kzn.daemon.listen import Address, bound_port, listen
 from kzn.daemon.registry import health_route, metrics_route, new_registry
 from kzn.daemon.signals import shutdown_on_signals
 from kzn.errors import KznError
@@ -48,7 +48,7 @@ async def run(config: AgentConfig) -> None:
             if config.server is None:
                 await _print_until_stopped(maps, stats)
             else:
-                await _ship_until_stopped(probe, config, maps, stats)
+                await _ship_until_stopped(probe, config, config.server, maps, stats)
 
 
 @contextmanager
@@ -91,16 +91,16 @@ async def _print_until_stopped(maps: MapSet, stats: AgentStats) -> None:
 
 
 async def _ship_until_stopped(
-    probe: Probe, config: AgentConfig, maps: MapSet, stats: AgentStats
+    probe: Probe, config: AgentConfig, server: Address, maps: MapSet, stats: AgentStats
 ) -> None:
     folder = config.pin_dir / probe.name
     spool = Spool(maps)
     async with asyncio.TaskGroup() as group:
         old = [
-            group.create_task(_empty_retired(probe, config, path))
+            group.create_task(_empty_retired(probe, config, server, path))
             for path in install.retired(probe, config.pin_dir)
         ]
-        async with _shipper(probe, config, spool.epoch) as shipper:
+        async with _shipper(probe, config, server, spool.epoch) as shipper:
             stats.delivery = shipper.stats
             loop = Loop(spool, shipper.deliver, stats, lambda: _check_links(probe, folder))
             await _until_stopped(loop)
@@ -109,23 +109,25 @@ async def _ship_until_stopped(
 
 
 @asynccontextmanager
-async def _shipper(probe: Probe, config: AgentConfig, epoch: int) -> AsyncIterator[Shipper]:
+async def _shipper(
+    probe: Probe, config: AgentConfig, server: Address, epoch: int
+) -> AsyncIterator[Shipper]:
     identity = AgentIdentity(config.node, epoch, probe.name, __version__)
-    shipper = Shipper(identity, config.server)
+    shipper = Shipper(identity, server)
     try:
         yield shipper
     finally:
         await shipper.close()
 
 
-async def _empty_retired(probe: Probe, config: AgentConfig, folder: Path) -> None:
+async def _empty_retired(probe: Probe, config: AgentConfig, server: Address, folder: Path) -> None:
     maps = install.open_set(folder)
     if maps is None:
         log.error("%s was made by another version of kzn and cannot be read; it is removed", folder)
     else:
         with maps:
             spool = Spool(maps)
-            async with _shipper(probe, config, spool.epoch) as shipper:
+            async with _shipper(probe, config, server, spool.epoch) as shipper:
                 await empty(spool, shipper.deliver)
     install.remove(folder)
     log.info("removed %s", folder)

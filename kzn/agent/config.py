@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kzn.daemon.listen import Address
+from kzn.errors import UsageError
 from kzn.probes.settings import Settings
 
 PIN_DIR = Path("/sys/fs/bpf/kzn")
@@ -26,3 +27,11 @@ class AgentConfig:
     interval: float = INTERVAL_SECONDS
     pin_dir: Path = PIN_DIR
     listen_http: Address | None = None
+
+    def __post_init__(self) -> None:
+        """UsageError for an interval that makes no sense."""
+        if not MIN_INTERVAL_SECONDS <= self.interval <= MAX_INTERVAL_SECONDS:
+            raise UsageError(
+                f"interval {self.interval:g} s is not between "
+                f"{MIN_INTERVAL_SECONDS:g} s and {MAX_INTERVAL_SECONDS:g} s"
+            )

@@ -69,7 +69,7 @@ def unpinned(probe: Probe, settings: Settings) -> Iterator[MapSet]:
 
 
 def install(probe: Probe, settings: Settings, pin_dir: Path) -> MapSet:
-    """The pinned set of this probe, attached: the one that is there when it fits, else a new one."""
+    """The pinned set of this probe, attached: what is there when it fits, else a new one."""
     folder = pin_dir / probe.name
     remove(pin_dir / f"{probe.name}+new")
     if folder.exists():

@@ -1,4 +1,4 @@
-"""The agent's stage of time: cut a batch, deliver it, have it cleared; every interval, until stopped.
+"""The agent's beat: cut a batch, deliver it, have it cleared, every interval, until stopped.
 
 In: a `Spool` and a `deliver`. Out: acknowledged batches. Never: a batch cleared that was not
 delivered, and never a second one cut before.

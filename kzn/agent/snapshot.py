@@ -74,7 +74,10 @@ def _one(folder: Path) -> Iterator[Snapshot]:
             sequence=state.sequence,
             capacity=maps.capacity(),
             links=_links(folder),
-            buffers=(_buffer(maps, state, active, active), _buffer(maps, state, 1 - active, active)),
+            buffers=(
+                _buffer(maps, state, active, active),
+                _buffer(maps, state, 1 - active, active),
+            ),
         )
 
 

@@ -8,6 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from kzn.agent.ship import ShipStats
 from kzn.model.batch import Batch
 from kzn.model.totals import Totals
 
@@ -33,12 +34,13 @@ class AgentStats:
     failing: str = ""
     """Why the last cut failed; empty when it did not."""
     mismatches: int = 0
+    delivery: ShipStats = field(default_factory=ShipStats)
     packets: Counter[tuple[str, str]] = field(default_factory=Counter)
     bytes: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By kind ("seen", "missed", "ignored") and reason."""
 
     def ailment(self) -> str:
-        """What is wrong with this agent, empty when nothing: the server's absence is not its fault."""
+        """What is wrong with this agent, if anything; the server's absence is not its fault."""
         return f"cutting batches fails: {self.failing}" if self.failing else ""
 
     def fail(self, reason: str) -> None:
@@ -98,6 +100,26 @@ class AgentCollector(Collector):
         for hook in stats.attached:
             hooks.add_metric([stats.probe, hook], 1)
         yield hooks
+        yield from self._delivery()
+
+    def _delivery(self) -> Iterator[Metric]:
+        stats = self._stats.delivery
+        yield _gauge("kzn_agent_connected", "1 while a server is connected.", stats.connected)
+        yield _counter("kzn_agent_connects", "Connections that a server welcomed.", stats.connects)
+        yield _counter("kzn_agent_sent", "Batches sent, each try counted.", stats.sent)
+        yield _counter("kzn_agent_sent_bytes", "Bytes sent to the server.", stats.sent_bytes)
+        yield _counter("kzn_agent_acked", "Batches that the server acknowledged.", stats.acked)
+        yield _counter(
+            "kzn_agent_duplicates",
+            "Acknowledged batches that the server had applied before.",
+            stats.duplicates,
+        )
+        failures = CounterMetricFamily(
+            "kzn_agent_delivery_failures", "Tries to deliver that failed.", labels=["reason"]
+        )
+        for reason, count in sorted(stats.failures.items()):
+            failures.add_metric([reason], count)
+        yield failures
 
     def _traffic(self) -> Iterator[Metric]:
         for kind, text in (
@@ -106,7 +128,9 @@ class AgentCollector(Collector):
             ("ignored", "that the hook saw and that cannot cross a zone, by reason"),
         ):
             labels = [] if kind == "seen" else ["reason"]
-            packets = CounterMetricFamily(f"kzn_agent_{kind}_packets", f"Packets {text}.", labels=labels)
+            packets = CounterMetricFamily(
+                f"kzn_agent_{kind}_packets", f"Packets {text}.", labels=labels
+            )
             size = CounterMetricFamily(f"kzn_agent_{kind}_bytes", f"{BYTES} {text}.", labels=labels)
             for (its_kind, reason), count in sorted(self._stats.packets.items()):
                 if its_kind == kind:

@@ -1,1 +1,1 @@
-"""The only C: libbpf and bpf(2) behind Python values; everything above works with ints and bytes."""
+"""The only C: libbpf and bpf(2) behind Python values; above it are only ints and bytes."""

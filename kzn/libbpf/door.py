@@ -7,9 +7,12 @@ from functools import cache
 from typing import Any
 
 from kzn.errors import KernelError, UnsupportedError
-from kzn.libbpf._libbpf import ffi
+from kzn.libbpf import _libbpf
 
 __all__ = ["SYS_BPF", "check", "ffi", "libbpf", "libc", "possible_cpus", "text", "version"]
+
+ffi: Any = _libbpf.ffi
+"""cffi's values have no useful static types; they stay inside this room."""
 
 SYS_BPF = {"x86_64": 321, "aarch64": 280}
 """Number of bpf(2) by machine (arch/x86/entry/syscalls, include/uapi/asm-generic/unistd.h)."""
@@ -25,7 +28,7 @@ def libbpf() -> Any:
     except OSError as error:
         raise UnsupportedError(
             f"load {LIBRARY}: {error}",
-            hint="install it: apt-get install libbpf1 (Debian, Ubuntu), dnf install libbpf (Fedora)",
+            hint="apt-get install libbpf1 (Debian, Ubuntu), dnf install libbpf (Fedora)",
         ) from error
 
 
@@ -52,7 +55,7 @@ def text(pointer: Any) -> str:
 
 
 def check(result: int, what: str, *, hint: str = "") -> int:
-    """Pass a result of libbpf on; a negative one (−errno since 1.0) becomes a KernelError."""
+    """Pass a result of libbpf on; a negative one (-errno since 1.0) becomes a KernelError."""
     if result >= 0:
         return result
     code = -result if result != -1 else (ffi.errno or 1)

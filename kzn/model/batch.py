@@ -24,7 +24,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class AgentIdentity:
-    """Who speaks on a connection: the node, its map epoch (random, new with new maps), the probe."""
+    """Who speaks on a connection: node, map epoch (random, new with new maps), probe, version."""
 
     node: str
     epoch: int

@@ -19,7 +19,9 @@ MAPS = (*BUFFERS, "totals", "control", "spool", "fence")
 
 
 @contextmanager
-def load(probe: Probe, settings: Settings, reuse: Mapping[str, int] | None = None) -> Iterator[BpfObject]:
+def load(
+    probe: Probe, settings: Settings, reuse: Mapping[str, int] | None = None
+) -> Iterator[BpfObject]:
     """The probe's programs and maps in the kernel for the length of the block.
 
     ``reuse`` names maps that exist already by their descriptors. KernelError, with the verifier's

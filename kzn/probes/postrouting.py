@@ -1,7 +1,7 @@
 """The probe `postrouting`: netfilter links on POSTROUTING, between filter (0) and source NAT (100).
 
 There the source is still the pod and the destination already the backend
-(include/uapi/linux/netfilter_ipv4.h: NF_IP_PRI_NAT_DST −100, NF_IP_PRI_NAT_SRC 100).
+(include/uapi/linux/netfilter_ipv4.h: NF_IP_PRI_NAT_DST -100, NF_IP_PRI_NAT_SRC 100).
 """
 
 from kzn.libbpf.links import NF_INET_POST_ROUTING

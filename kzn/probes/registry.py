@@ -1,4 +1,4 @@
-"""Which probes are installed: the entry points of group ``kzn.probes``, good ones and broken ones."""
+"""Which probes are installed: the entry points of ``kzn.probes``, good ones and broken ones."""
 
 import logging
 from collections.abc import Iterable

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import pytest
+
 from kzn.agent.install import unpinned
 from kzn.agent.mapset import MapSet
 from kzn.agent.spool import Spool
 from kzn.demo import namespaces
-from kzn.demo.lab import Lab
 from kzn.demo.plan import Node
 from kzn.demo.witness import WireKey
 from kzn.errors import UnsupportedError
@@ -104,7 +105,9 @@ def by_key(found: list[Row]) -> Mapping[WireKey, Counts]:
     return sums
 
 
-def difference(before: Mapping[WireKey, Counts], after: Mapping[WireKey, Counts]) -> dict[WireKey, Counts]:
+def difference(
+    before: Mapping[WireKey, Counts], after: Mapping[WireKey, Counts]
+) -> dict[WireKey, Counts]:
     """What came in between, keys without anything left out."""
     found = {}
     for key, now in after.items():
@@ -115,20 +118,18 @@ def difference(before: Mapping[WireKey, Counts], after: Mapping[WireKey, Counts]
 
 
 @contextmanager
-def counting(lab: Lab, node: Node, settings: Settings | None = None) -> Iterator[Counted]:
+def counting(node: Node, settings: Settings | None = None) -> Iterator[Counted]:
     """The probe attached in a node's namespace for the length of the block, nothing pinned."""
-    with attached(lab, node, settings) as maps:
+    with attached(node, settings) as maps:
         yield Counted(Spool(maps))
 
 
 @contextmanager
-def attached(lab: Lab, node: Node, settings: Settings | None = None) -> Iterator[MapSet]:
+def attached(node: Node, settings: Settings | None = None) -> Iterator[MapSet]:
     """As `counting`, the maps themselves."""
     try:
         support.require(PROBE)
     except UnsupportedError as error:
-        import pytest
-
         pytest.skip(f"{error}: {error.hint}")
     with namespaces.inside(node.namespace), unpinned(PROBE, settings or Settings()) as maps:
         yield maps

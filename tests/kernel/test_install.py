@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,11 +22,11 @@ from kzn.probes.settings import Settings
 
 
 @pytest.fixture
-def pin_dir(lab: Lab, request: pytest.FixtureRequest) -> Path:
+def pin_dir(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A folder of its own for each test, on the lab's bpffs."""
     folder = lab.pin_dir(lab.node("a1")).parent / request.node.name.replace(".", "-")[:60]
-    request.addfinalizer(lambda: folder.exists() and install.detach_all(folder))
-    return folder
+    yield folder
+    install.detach_all(folder)
 
 
 def attach(lab: Lab, pin_dir: Path, settings: Settings | None = None) -> MapSet:
@@ -68,8 +70,6 @@ def test_a_batch_cut_by_a_killed_agent_is_cut_again_the_same(lab: Lab, pin_dir: 
 def test_killed_between_writing_down_and_flipping_nothing_is_lost(
     lab: Lab, pin_dir: Path, flipped: bool
 ) -> None:
-    from dataclasses import replace
-
     with attach(lab, pin_dir) as maps:
         before = send(lab, 5)
         maps.remember(replace(maps.state(), phase=Phase.CUT, buffer=0, sequence=1))
@@ -86,8 +86,6 @@ def test_killed_between_writing_down_and_flipping_nothing_is_lost(
 def test_killed_while_clearing_an_acknowledged_batch_is_not_sent_again(
     lab: Lab, pin_dir: Path
 ) -> None:
-    from dataclasses import replace
-
     with attach(lab, pin_dir) as maps:
         send(lab, 5)
         Spool(maps).cut()
@@ -116,9 +114,7 @@ def test_other_settings_replace_the_set_and_the_old_one_still_holds_its_bytes(
     assert (left.seen, new.seen) == (before, after)
 
 
-def test_a_link_that_is_missing_is_attached_again_to_the_same_maps(
-    lab: Lab, pin_dir: Path
-) -> None:
+def test_a_link_that_is_missing_is_attached_again_to_the_same_maps(lab: Lab, pin_dir: Path) -> None:
     with attach(lab, pin_dir):
         before = send(lab, 5)
     (pin_dir / "postrouting" / "link_ipv4").unlink()
@@ -149,14 +145,17 @@ def test_detach_removes_all_and_nothing_is_counted_any_more(lab: Lab, pin_dir: P
     assert list(pin_dir.iterdir()) == []
 
 
-def test_two_agents_cannot_share_a_pin_directory(lab: Lab, pin_dir: Path) -> None:
+def test_two_agents_cannot_share_a_pin_directory(pin_dir: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from kzn.agent.install import locked\n"
         "with locked(Path(sys.argv[1])): pass"
     )
     with install.locked(pin_dir):
         done = subprocess.run(
-            [sys.executable, "-c", script, str(pin_dir)], capture_output=True, text=True, check=False
+            [sys.executable, "-c", script, str(pin_dir)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
     assert "another kzn agent uses pin directory" in done.stderr
 

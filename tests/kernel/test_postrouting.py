@@ -30,7 +30,7 @@ def test_udp_counts_payload_and_headers_of_every_fragment(
     lab: Lab, family: Family, size: int
 ) -> None:
     a, b = lab.pod("a1-p1"), lab.pod("b1-p2")
-    with counting(lab, lab.node("a1")) as counted:
+    with counting(lab.node("a1")) as counted:
         [sent] = traffic.udp(a, b, family, datagrams=40, size=size, mtu=1500)
         counted.drain()
     assert counted.by_key() == {WireKey(sent.src, sent.dst, sent.protocol): sent.wire}
@@ -39,7 +39,7 @@ def test_udp_counts_payload_and_headers_of_every_fragment(
 @families
 def test_echo_counts_both_directions(lab: Lab, family: Family) -> None:
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
-    with counting(lab, lab.node("a1")) as counted:
+    with counting(lab.node("a1")) as counted:
         sent = traffic.echo(a, b, family, requests=50, size=56, mtu=1500)
         counted.drain()
     assert counted.by_key() == {WireKey(s.src, s.dst, s.protocol): s.wire for s in sent}
@@ -52,7 +52,7 @@ def test_tcp_super_packets_count_what_the_uplink_sent_in_segments(
 ) -> None:
     lab = make_lab(mtu=mtu, pods_per_node=1)
     node, a, b = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1")
-    with counting(lab, node) as counted:
+    with counting(node) as counted:
         before = lab.uplink_counters(node)
         traffic.tcp_bulk(a, b, family, size=64_000_000)
         sent = lab.uplink_counters(node).since(before)
@@ -65,7 +65,7 @@ def test_tcp_super_packets_count_what_the_uplink_sent_in_segments(
 @families
 def test_every_pair_equals_the_witness(lab: Lab, family: Family) -> None:
     a, b, c = lab.pod("a1-p1"), lab.pod("b1-p1"), lab.pod("a1-p2")
-    with counting(lab, lab.node("a1")) as counted:
+    with counting(lab.node("a1")) as counted:
         before = lab.carried()
         traffic.tcp_calls(a, b, family, calls=50, ask=300, answer=40_000)
         traffic.tcp_calls(b, c, family, calls=50, ask=300, answer=40_000)
@@ -77,7 +77,7 @@ def test_every_pair_equals_the_witness(lab: Lab, family: Family) -> None:
 
 def test_traffic_between_pods_of_one_node_is_counted_too(lab: Lab) -> None:
     a, b = lab.pod("a1-p1"), lab.pod("a1-p2")
-    with counting(lab, lab.node("a1")) as counted:
+    with counting(lab.node("a1")) as counted:
         [sent] = traffic.udp(a, b, 4, datagrams=10, size=100, mtu=1500)
         counted.drain()
     assert counted.by_key() == {WireKey(sent.src, sent.dst, sent.protocol): sent.wire}
@@ -86,7 +86,7 @@ def test_traffic_between_pods_of_one_node_is_counted_too(lab: Lab) -> None:
 def test_a_full_map_misses_with_a_number_and_loses_nothing_else(lab: Lab) -> None:
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
     flows, limit, size = 200, 64, 120
-    with counting(lab, lab.node("a1"), Settings(max_flows=limit)) as counted:
+    with counting(lab.node("a1"), Settings(max_flows=limit)) as counted:
         for port in range(20_000, 20_000 + flows):
             traffic.udp(a, b, 4, datagrams=2, size=size, mtu=1500, port=port)
         counted.drain()
@@ -100,7 +100,7 @@ def test_a_full_map_misses_with_a_number_and_loses_nothing_else(lab: Lab) -> Non
 
 def test_a_full_map_is_empty_again_after_a_drain(lab: Lab) -> None:
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
-    with counting(lab, lab.node("a1"), Settings(max_flows=8)) as counted:
+    with counting(lab.node("a1"), Settings(max_flows=8)) as counted:
         for round_ in range(4):
             for port in range(8):
                 first = 20_000 + round_ * 8
@@ -121,7 +121,7 @@ def test_a_thousand_swaps_under_two_busy_senders_lose_nothing(lab: Lab) -> None:
             traffic.udp(a, b, 4, datagrams=500, size=300, mtu=1500)
             sent[number] += 500
 
-    with counting(lab, lab.node("a1")) as counted:
+    with counting(lab.node("a1")) as counted:
         senders = [threading.Thread(target=send, args=(number,)) for number in (0, 1)]
         for sender in senders:
             sender.start()
@@ -144,7 +144,7 @@ def test_a_thousand_swaps_under_two_busy_senders_lose_nothing(lab: Lab) -> None:
 
 def test_a_batch_that_is_not_acknowledged_is_cut_again_as_it_was(lab: Lab) -> None:
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
-    with attached(lab, lab.node("a1")) as maps:
+    with attached(lab.node("a1")) as maps:
         traffic.udp(a, b, 4, datagrams=5, size=100, mtu=1500)
         first = Spool(maps).cut()
         traffic.udp(a, b, 4, datagrams=7, size=100, mtu=1500)
@@ -157,7 +157,7 @@ def test_a_batch_that_is_not_acknowledged_is_cut_again_as_it_was(lab: Lab) -> No
 
 def test_multicast_and_link_local_packets_are_ignored_with_a_number(lab: Lab) -> None:
     node = lab.node("a1")
-    with counting(lab, node) as counted:
+    with counting(node) as counted:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             sender.setsockopt(
                 socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(node.ipv4)
@@ -171,7 +171,7 @@ def test_multicast_and_link_local_packets_are_ignored_with_a_number(lab: Lab) ->
 
 def test_packets_to_the_node_itself_are_ignored_as_loopback(lab: Lab) -> None:
     node = lab.node("a1")
-    with counting(lab, node) as counted:
+    with counting(node) as counted:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             for _ in range(4):
                 sender.sendto(bytes(50), (node.ipv4, 9))
@@ -184,7 +184,7 @@ def test_packets_to_the_node_itself_are_ignored_as_loopback(lab: Lab) -> None:
 @families
 def test_service_ports_keep_the_side_that_was_connected_to(lab: Lab, family: Family) -> None:
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
-    with counting(lab, lab.node("a1")) as counted:
+    with counting(lab.node("a1")) as counted:
         traffic.tcp_calls(a, b, family, calls=3, ask=10, answer=10, port=5500)
         counted.drain()
     here, there = traffic.addresses(a, b, family)
@@ -201,7 +201,7 @@ def test_conntrack_knows_the_service_even_on_a_high_port_and_who_opened(
     made = lab.run(node.namespace, ["nft", f"table inet tracked {{ chain seen {{ {rules}; }}\n}}"])
     assert made.returncode == 0, made.stderr
     try:
-        with counting(lab, node) as counted:
+        with counting(node) as counted:
             traffic.tcp_calls(a, b, family, calls=3, ask=10, answer=10, port=65500)
             counted.drain()
     finally:
@@ -215,7 +215,7 @@ def test_conntrack_knows_the_service_even_on_a_high_port_and_who_opened(
 
 def test_no_ports_are_kept_when_none_are_asked_for(lab: Lab) -> None:
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
-    with counting(lab, lab.node("a1"), Settings(ports="none")) as counted:
+    with counting(lab.node("a1"), Settings(ports="none")) as counted:
         for port in (5500, 5501, 5502):
             traffic.tcp_calls(a, b, 4, calls=1, ask=10, answer=10, port=port)
         counted.drain()
@@ -224,7 +224,7 @@ def test_no_ports_are_kept_when_none_are_asked_for(lab: Lab) -> None:
 
 def test_both_ports_are_kept_when_all_are_asked_for(lab: Lab) -> None:
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
-    with counting(lab, lab.node("a1"), Settings(ports="all")) as counted:
+    with counting(lab.node("a1"), Settings(ports="all")) as counted:
         traffic.tcp_calls(a, b, 4, calls=1, ask=10, answer=10, port=5500)
         counted.drain()
     there, back = sorted(counted.rows, key=lambda row: row.src)
@@ -234,7 +234,7 @@ def test_both_ports_are_kept_when_all_are_asked_for(lab: Lab) -> None:
 
 def test_a_taken_priority_is_passed_over(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
-    with counting(lab, lab.node("a1")) as first, counting(lab, lab.node("a1")) as second:
+    with counting(lab.node("a1")) as first, counting(lab.node("a1")) as second:
         [sent] = traffic.udp(a, b, 4, datagrams=5, size=100, mtu=1500)
         key = WireKey(sent.src, sent.dst, sent.protocol)
         assert by_key(first.drain().rows)[key] == by_key(second.drain().rows)[key] == sent.wire
@@ -244,7 +244,7 @@ def test_a_taken_priority_is_passed_over(lab: Lab, caplog: pytest.LogCaptureFixt
 def test_when_all_priorities_are_taken_the_error_names_them(lab: Lab) -> None:
     with ExitStack() as stack:
         for _ in PRIORITIES:
-            stack.enter_context(attached(lab, lab.node("a1")))
+            stack.enter_context(attached(lab.node("a1")))
         loaded = stack.enter_context(load(PROBE, Settings()))
         with pytest.raises(KernelError, match="priorities 50 to 59 are all taken") as raised:
             attach(PROBE, PROBE.hooks[0], loaded)

@@ -1,0 +1,87 @@
+"""``kzn agent``: count what leaves this node and ship it to a server."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from kzn.cli.params import ADDRESS, DURATION, LOG_LEVEL
+
+if TYPE_CHECKING:
+    from kzn.daemon.listen import Address
+    from kzn.probes.settings import PortsMode
+
+
+@click.command(short_help="Count what leaves this node and ship it.")
+@click.option("--server", type=ADDRESS, help="Where batches go.")
+@click.option("--node", help="Name of this node in Kubernetes.")
+@click.option("--probe", default="auto", show_default=True, help="Which probe; see kzn probes.")
+@click.option(
+    "--interval", type=DURATION, default="10s", show_default=True, help="Time between two batches."
+)
+@click.option(
+    "--max-flows",
+    type=click.IntRange(min=1, max=1 << 22),
+    default=65536,
+    show_default=True,
+    help="Flows that a buffer can hold; what comes beyond is counted as missed.",
+)
+@click.option(
+    "--ports",
+    type=click.Choice(["none", "service", "all"]),
+    default="service",
+    show_default=True,
+    help="Which ports are kept: none, that of the side connected to, or both.",
+)
+@click.option(
+    "--pin-dir",
+    type=click.Path(path_type=Path),
+    default=Path("/sys/fs/bpf/kzn"),
+    show_default=True,
+    help="Where links and maps outlive the agent; on a bpf file system.",
+)
+@click.option(
+    "--listen-http",
+    type=ADDRESS,
+    default=":9102",
+    show_default=True,
+    help="Where /metrics and /healthz are served.",
+)
+@click.option("--print", "print_only", is_flag=True, help="Print batches; no server, no pins.")
+@click.option("--log-level", type=LOG_LEVEL, default="info", show_default=True)
+def agent(
+    *,
+    server: "Address | None",
+    node: str | None,
+    probe: str,
+    interval: float,
+    max_flows: int,
+    ports: "PortsMode",
+    pin_dir: Path,
+    listen_http: "Address",
+    print_only: bool,
+    log_level: str,
+) -> None:
+    """Count every packet that leaves a network namespace of this node, and ship the counts.
+
+    Links and maps are pinned: they go on counting while the agent restarts. With --print nothing
+    is pinned or shipped, and an agent that runs beside it is not disturbed.
+    """
+    if not print_only and not (server and node):
+        raise click.UsageError("--server and --node are needed, or --print")
+    from kzn.agent.app import run
+    from kzn.agent.config import AgentConfig
+    from kzn.daemon import logs
+    from kzn.probes.settings import Settings
+
+    logs.set_up(log_level)
+    config = AgentConfig(
+        node=node or "",
+        server=None if print_only else server,
+        probe=probe,
+        settings=Settings(ports=ports, max_flows=max_flows),
+        interval=interval,
+        pin_dir=pin_dir,
+        listen_http=None if print_only else listen_http,
+    )
+    asyncio.run(run(config))

@@ -1,0 +1,76 @@
+"""What C and Python share has the same sizes, order and values on both sides."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from kzn.agent import control
+from kzn.agent.control import Phase, SpoolState
+from kzn.model import flows, totals
+from kzn.probes import settings
+
+FLOW_H = Path(__file__).parents[3] / "bpf" / "src" / "flow.h"
+
+
+@pytest.fixture(scope="module")
+def header() -> str:
+    return FLOW_H.read_text()
+
+
+def sizes(header: str) -> dict[str, int]:
+    found = re.findall(r"_Static_assert\(sizeof\(struct (\w+)\) == (\d+)", header)
+    return {name: int(size) for name, size in found}
+
+
+def defined(header: str, name: str) -> int:
+    found = re.search(rf"#define {name}\s+(\w+)", header)
+    assert found, name
+    return int(found[1], 0)
+
+
+def test_every_shared_struct_has_the_size_that_the_header_asserts(header: str) -> None:
+    assert sizes(header) == {
+        "flow_key": flows.FLOW_KEY.itemsize,
+        "flow_counts": flows.FLOW_COUNTS.itemsize,
+        "totals": totals.MAX_SLOTS * flows.FLOW_COUNTS.itemsize,
+        "settings": len(settings.Settings().constants()),
+        "control": control.CONTROL_SIZE,
+        "spool_state": control.STATE_SIZE,
+    }
+
+
+def test_the_reasons_stand_in_the_order_of_the_header(header: str) -> None:
+    body = re.search(r"enum total \{(.*?)\};", header, re.DOTALL)
+    assert body
+    names = re.findall(r"TOTAL_(\w+)", body[1])
+    expected = [f"{slot.kind}_{slot.reason}".strip("_").upper() for slot in totals.SLOTS]
+    assert names == [*expected, "MAX"]
+
+
+def test_numbers_defined_twice_are_equal(header: str) -> None:
+    assert defined(header, "KZN_LAYOUT") == control.LAYOUT
+    assert defined(header, "KZN_MAX_FLOWS") == settings.MAX_FLOWS
+    assert defined(header, "KZN_INITIATOR_SOURCE") == flows.INITIATOR_SOURCE
+    assert defined(header, "KZN_INITIATOR_DESTINATION") == flows.INITIATOR_DESTINATION
+    modes = {mode: defined(header, f"KZN_PORTS_{mode.upper()}") for mode in settings.PORTS}
+    assert modes == settings.PORTS
+
+
+def test_a_state_survives_its_bytes() -> None:
+    state = SpoolState(
+        phase=Phase.CUT,
+        buffer=1,
+        epoch=2**64 - 1,
+        sequence=7,
+        opened_ns=(1, 2),
+        closed_ns=(3, 4),
+        settings=bytes(range(32)),
+    )
+    assert SpoolState.unpack(state.pack()) == state
+
+
+def test_control_names_the_buffer_and_forgets_when_it_was_drained() -> None:
+    assert control.pack_control(1) == bytes([1] + [0] * 15)
+    assert control.active_buffer(control.pack_control(1)) == 1
+    assert control.active_buffer(control.pack_control(0)) == 0

@@ -1,0 +1,52 @@
+"""From map rows to columns: nothing is lost, every address stands once."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kzn.agent.drain import distinct, to_flows
+from kzn.model import ip
+from kzn.model.flows import FLOW_KEY
+
+addresses = st.integers(0, 7).map(lambda n: ip.pack(f"10.0.0.{n}")) | st.binary(
+    min_size=16, max_size=16
+)
+key = st.tuples(addresses, addresses, st.integers(0, 65535), st.integers(0, 65535))
+
+
+@given(st.lists(st.tuples(key, st.integers(0, 2**63), st.integers(0, 2**63)), max_size=40))
+def test_every_row_comes_out_as_it_went_in(
+    rows: list[tuple[tuple[bytes, bytes, int, int], int, int]],
+) -> None:
+    keys = np.zeros(len(rows), FLOW_KEY)
+    for slot, ((src, dst, src_port, dst_port), _, _) in zip(keys, rows, strict=True):
+        slot["src"], slot["dst"] = np.frombuffer(src, np.uint8), np.frombuffer(dst, np.uint8)
+        slot["src_port"], slot["dst_port"] = src_port, dst_port
+    counts = np.array([[p, b] for _, p, b in rows], np.uint64).reshape(-1, 2)
+    flows = to_flows(keys, counts)
+    out = [
+        (
+            (
+                flows.addresses[flows.src[i]].tobytes(),
+                flows.addresses[flows.dst[i]].tobytes(),
+                int(flows.src_port[i]),
+                int(flows.dst_port[i]),
+            ),
+            int(flows.packets[i]),
+            int(flows.bytes[i]),
+        )
+        for i in range(len(flows))
+    ]
+    assert out == rows
+    assert len({row.tobytes() for row in flows.addresses}) == len(flows.addresses)
+
+
+def test_two_addresses_with_one_mix_stay_two() -> None:
+    multiplier = np.uint64(0x9E3779B97F4A7C15)
+    one = np.array([[1, 0]], np.uint64)
+    with np.errstate(over="ignore"):
+        other = np.array([[0, np.uint64(1) * multiplier]], np.uint64)
+    both = np.concatenate((one, other)).view(np.uint8).reshape(2, 16)
+    rows, index = distinct(both)
+    assert len(rows) == 2
+    assert np.array_equal(rows[index], both)

@@ -1,0 +1,152 @@
+"""The loop: one batch at a time, cleared only after delivery, one more when it is told to stop."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from kzn.agent.loop import Loop, empty
+from kzn.agent.spool import Spool
+from kzn.agent.stats import AgentStats
+from kzn.errors import KernelError
+from kzn.model.batch import Batch
+from kzn.model.flows import Flows
+from kzn.model.totals import Counts, Totals
+
+
+@dataclass
+class FakeSpool:
+    """The protocol of `Spool` over a list of what each buffer saw."""
+
+    seen: list[int]
+    sequence: int = 0
+    under_way: bool = False
+    mismatches: int = 0
+    done: list[int] = field(default_factory=list)
+    fails: int = 0
+
+    def cut(self) -> Batch:
+        if self.fails:
+            self.fails -= 1
+            raise KernelError("read map flows_0: EIO", errno=5)
+        if not self.under_way:
+            self.under_way, self.sequence = True, self.sequence + 1
+        index = self.sequence - 1
+        seen = self.seen[index] if index < len(self.seen) else 0
+        return Batch(self.sequence, 10, 0, Flows.empty(), Totals(seen=Counts(seen, seen)))
+
+    def acknowledge(self, sequence: int) -> None:
+        assert self.under_way
+        assert sequence == self.sequence
+        self.under_way = False
+        self.done.append(sequence)
+
+
+def stats(interval: float = 0.0) -> AgentStats:
+    return AgentStats(node="n", probe="p", interval=interval)
+
+
+def make(spool: FakeSpool, deliver: Any, its: AgentStats) -> Loop:
+    return Loop(cast(Spool, spool), deliver, its, lambda: None)
+
+
+def test_a_batch_is_cleared_only_after_it_was_delivered() -> None:
+    spool = FakeSpool([1])
+
+    async def deliver(batch: Batch) -> None:
+        assert spool.done == []
+        assert batch.sequence == 1
+
+    asyncio.run(make(spool, deliver, stats()).once())
+    assert spool.done == [1]
+
+
+def test_stopping_cuts_and_delivers_once_more() -> None:
+    spool, delivered = FakeSpool([5, 6]), []
+
+    async def deliver(batch: Batch) -> None:
+        delivered.append(batch.totals.seen.bytes)
+
+    async def scenario() -> None:
+        stop = asyncio.Event()
+        stop.set()
+        await make(spool, deliver, stats(interval=3600)).run(stop)
+
+    asyncio.run(scenario())
+    assert (delivered, spool.done) == ([5], [1])
+
+
+def test_what_an_earlier_agent_left_is_delivered_before_the_first_interval() -> None:
+    spool, delivered = FakeSpool([5, 6], sequence=1, under_way=True), []
+
+    async def scenario() -> None:
+        stop = asyncio.Event()
+
+        async def deliver(batch: Batch) -> None:
+            delivered.append(batch.totals.seen.bytes)
+            stop.set()
+
+        await make(spool, deliver, stats(interval=3600)).run(stop)
+
+    asyncio.run(scenario())
+    assert (delivered, spool.done) == ([5, 6], [1, 2])
+
+
+def test_a_delivery_that_never_ends_clears_nothing() -> None:
+    spool = FakeSpool([5])
+
+    async def scenario() -> None:
+        started = asyncio.Event()
+
+        async def deliver(_batch: Batch) -> None:
+            started.set()
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(make(spool, deliver, stats()).once())
+        await started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(scenario())
+    assert (spool.done, spool.under_way) == ([], True)
+
+
+def test_a_cut_that_fails_is_counted_and_makes_the_agent_ill_until_one_succeeds() -> None:
+    spool, its = FakeSpool([5], fails=1), stats()
+
+    async def deliver(_batch: Batch) -> None:
+        return
+
+    asyncio.run(make(spool, deliver, its).once())
+    assert (its.cut_failures, its.ailment()) == (1, "cutting batches fails: read map flows_0: EIO")
+    asyncio.run(make(spool, deliver, its).once())
+    assert (its.batches, its.ailment()) == (1, "")
+
+
+def test_a_batch_counts_once_however_often_it_is_cut() -> None:
+    spool, its = FakeSpool([5]), stats()
+    tries = []
+
+    async def deliver(_batch: Batch) -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            raise asyncio.CancelledError
+
+    loop = make(spool, deliver, its)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(loop.once())
+    asyncio.run(loop.once())
+    assert its.batches == 1
+    assert its.bytes["seen", ""] == 5
+
+
+def test_a_retired_set_is_emptied_to_the_last_byte() -> None:
+    spool, delivered = FakeSpool([5, 6, 0]), []
+
+    async def deliver(batch: Batch) -> None:
+        delivered.append(batch.totals.seen.bytes)
+
+    asyncio.run(empty(cast(Spool, spool), deliver))
+    assert (delivered, spool.done) == ([5, 6], [1, 2, 3])

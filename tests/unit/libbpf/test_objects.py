@@ -1,0 +1,37 @@
+"""Objects that are none, or not kzn's: a clear error before the kernel is asked."""
+
+import pytest
+
+from kzn.errors import KznError
+from kzn.libbpf.objects import BpfObject
+from kzn.probes.postrouting import PROBE
+from kzn.probes.settings import Settings
+
+
+@pytest.mark.parametrize("image", [b"", b"not an object", b"\x7fELF" + bytes(60)])
+def test_what_is_no_object_is_refused_with_libbpfs_words(image: bytes) -> None:
+    with pytest.raises(KznError, match="open object odd") as raised:
+        BpfObject(image, "odd")
+    assert raised.value.hint
+
+
+def test_a_truncated_object_is_refused() -> None:
+    with pytest.raises(KznError, match="open object cut"):
+        BpfObject(PROBE.image()[:20_000], "cut")
+
+
+def test_settings_of_another_size_are_refused() -> None:
+    with (
+        BpfObject(PROBE.image(), "postrouting") as opened,
+        pytest.raises(KznError, match="has 16 bytes of settings, kzn writes 3"),
+    ):
+        opened.set_constants(b"abc")
+
+
+def test_an_object_has_its_programs_and_takes_settings() -> None:
+    with BpfObject(PROBE.image(), "postrouting") as opened:
+        assert opened.programs() == ["postrouting_ipv4", "postrouting_ipv6"]
+        opened.set_constants(Settings().constants())
+        opened.set_max_entries("flows_0", 10)
+        with pytest.raises(KznError, match="has no map flows_9"):
+            opened.set_max_entries("flows_9", 10)

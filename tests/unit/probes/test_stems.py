@@ -1,0 +1,30 @@
+"""A built-in probe has one stem in four places: C source, declaration, unit test, kernel test."""
+
+from pathlib import Path
+
+from kzn.probes.declaration import Probe
+from kzn.probes.registry import installed
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_every_built_in_probe_is_in_its_four_places() -> None:
+    built_in = [p for p in installed() if isinstance(p, Probe) and p.package == "kzn"]
+    assert built_in
+    for probe in built_in:
+        stem = probe.name
+        assert probe.resource == f"objects/{stem}.bpf.o"
+        for place in (
+            ROOT / "bpf" / "src" / f"{stem}.bpf.c",
+            ROOT / "kzn" / "probes" / f"{stem}.py",
+            ROOT / "tests" / "unit" / "probes" / f"test_{stem}.py",
+            ROOT / "tests" / "kernel" / f"test_{stem}.py",
+            ROOT / "kzn" / probe.resource,
+        ):
+            assert place.is_file(), place
+
+
+def test_every_source_belongs_to_a_probe() -> None:
+    names = {probe.name for probe in installed()}
+    for source in (ROOT / "bpf" / "src").glob("*.bpf.c"):
+        assert source.name.removesuffix(".bpf.c") in names
