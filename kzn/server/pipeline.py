@@ -5,12 +5,15 @@ Out: the ledger, the books and the hold, changed together.
 Never: awaits, I/O, a byte that is in no term of its node's identity.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 import numpy as np
 
+from kzn.daemon.logs import Repeating
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import U64
@@ -23,6 +26,7 @@ from kzn.server.ledger import Ledger
 from kzn.server.resolve import Resolution, resolve
 from kzn.server.stats import PipelineStats
 
+_LOG = logging.getLogger(__name__)
 _SWEEP_SECONDS = 30.0
 _CASES_A_TICK = 64  # about 50 ms of large ones, so that acks do not wait for more
 
@@ -65,19 +69,22 @@ class Pipeline:
         self._clocks = clocks
         self._flow_log = flow_log
         self._node_retention = node_retention
-        self._next_sweep = 0.0
+        self._next_sweep = -inf
+        self._complaints = Repeating(_LOG, clock=clocks.now)
 
     def apply(self, identity: AgentIdentity, batch: Batch) -> None:
         """Enter a batch that was not applied before; its flows are valid (wire checks them)."""
         started = self._clocks.timer()
         now = self._clocks.now()
+        case = Case.of(identity.node, batch, now)
+        resolution = self._resolve(case)  # before anything is changed, should it raise
         book = self.books.of(identity.node)
         book.touched = now
         accounted = _sum(batch.flows.packets, batch.flows.bytes)
         mismatch = book.take(batch.totals, accounted)
         self.stats.mismatched_batches += mismatch != Counts()
         self.stats.mismatched_bytes += mismatch.bytes
-        self._settle(Case.of(identity.node, batch, now), book, now)
+        self._settle(case, resolution, book, now)
         self.stats.batches += 1
         self.stats.flows += len(batch.flows)
         self.stats.resolve_seconds.observe(self._clocks.timer() - started)
@@ -93,15 +100,18 @@ class Pipeline:
             case = self.hold.take(now)
             if case is None:
                 return False
+            resolution = self._resolve(case)
             book = self.books.of(case.node)
             book.hold(_sum(case.flows.packets, case.flows.bytes), release=True)
-            self._settle(case, book, now)
+            self._settle(case, resolution, book, now)
         return True
 
-    def _settle(self, case: Case, book: NodeBook, now: float) -> None:
-        """Resolve, and put every flow into exactly one term of the node's identity."""
+    def _resolve(self, case: Case) -> Resolution:
+        return resolve(case.flows, case.node, self.index, case.opened, case.closed)
+
+    def _settle(self, case: Case, resolution: Resolution, book: NodeBook, now: float) -> None:
+        """Put every flow into exactly one term of the node's identity."""
         flows = case.flows
-        resolution = resolve(flows, case.node, self.index, case.opened, case.closed)
         self.ledger.add(resolution, flows.bytes, self.index, now)
         packets = _by_verdict(resolution, flows.packets)
         sizes = _by_verdict(resolution, flows.bytes)
@@ -109,6 +119,12 @@ class Pipeline:
         for code, name in enumerate(v.NAMES):
             if not (held and v.MAY_RESOLVE_LATER[code]):
                 _enter(book, code, name, Counts(int(packets[code]), int(sizes[code])))
+        if sizes[v.UNKNOWN_NODE] and not held:
+            self._complaints.line(
+                f"unknown node {case.node}",
+                "node %s sends batches and is not in the topology: nothing of it is attributed",
+                case.node,
+            )
         if self._flow_log is not None:
             shown = resolution.verdict != v.TRANSIT
             if held:

@@ -88,24 +88,24 @@ def _limits(snapshot: ServerSnapshot) -> Iterator[_Rows]:
 def _receiving(snapshot: ServerSnapshot) -> Iterator[_Rows]:
     receiver = snapshot.receiver
     yield _one("connections", "gauge", "Agents connected.", receiver.connections)
-    yield _one(
-        "duplicates_total", "counter", "Batches that had been applied before.", receiver.duplicates
-    )
-    yield _one("gaps_total", "counter", "Batches before which others never came.", receiver.gaps)
-    yield _one(
-        "evicted_epochs_total",
-        "counter",
-        "Absent agents whose last sequence was forgotten to bound memory.",
-        receiver.evicted_epochs,
-    )
-    yield (
-        Spec(
-            "kzn_server_refused_total",
-            "counter",
-            ("reason",),
-            "Connections and messages refused, by reason.",
+    for name, text, value in (
+        ("accepted_connections", "Connections accepted.", receiver.accepted),
+        ("broken_connections", "Connections that ended amid something.", receiver.broken),
+        ("frames", "Frames received.", receiver.frames),
+        ("received_bytes", "Bytes of the frames of agents.", receiver.received_bytes),
+        ("sent_bytes", "Bytes of the answers to agents.", receiver.sent_bytes),
+        ("duplicates", "Batches that had been applied before.", receiver.duplicates),
+        ("gaps", "Batches before which at least one never came.", receiver.gaps),
+        (
+            "forgotten_epochs",
+            "Absent agents whose last sequence was forgotten to bound memory.",
+            receiver.forgotten,
         ),
-        [((reason,), number) for reason, number in sorted(receiver.refused.items())],
+    ):
+        yield _one(f"{name}_total", "counter", text, value)
+    yield (
+        Spec("kzn_server_refused_total", "counter", ("reason",), "Connections refused, by reason."),
+        [((reason,), number) for reason, number in sorted(receiver.refusals.items())],
     )
 
 

@@ -1,29 +1,16 @@
 """A copy of all that the server shows, taken on the event loop, read by any thread."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from kzn.model.totals import Counts
+from kzn.server.desk import ReceiveStats
 from kzn.server.families import LedgerSnapshot
 from kzn.server.flowlog import LogCounts
 from kzn.server.identity import BookRow
 from kzn.server.pipeline import Pipeline
 from kzn.server.stats import PipelineStats
 from kzn.topology.source import TopologyStats
-
-NO_NUMBERS: Mapping[str, int] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiverCounts:
-    """What the receiver did; ``refused`` by reason."""
-
-    connections: int = 0
-    duplicates: int = 0
-    gaps: int = 0
-    evicted_epochs: int = 0
-    refused: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +40,7 @@ class ServerSnapshot:
     nodes: list[NodeHeld]
     pipeline: PipelineStats
     held_flows: int
-    receiver: ReceiverCounts
+    receiver: ReceiveStats
     sources: tuple[SourceState, ...]
     flow_log: LogCounts
 
@@ -61,7 +48,7 @@ class ServerSnapshot:
     def why_not_ready(self) -> str:
         """Why the topology cannot be trusted yet; empty when it can."""
         waiting = [source for source in self.sources if not source.is_ready]
-        return "; ".join(map(_why, waiting))
+        return "; ".join(map(why_waiting, waiting))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +56,7 @@ class Sources:
     """Where a snapshot is taken from."""
 
     pipeline: Pipeline
-    receiver: Callable[[], ReceiverCounts]
+    receiver: Callable[[], ReceiveStats]
     topology: Callable[[], tuple[SourceState, ...]]
     flow_log: Callable[[], LogCounts]
 
@@ -91,7 +78,8 @@ class Sources:
         )
 
 
-def _why(source: SourceState) -> str:
+def why_waiting(source: SourceState) -> str:
+    """What a source that is not ready is waiting for."""
     missing = [r.resource for r in source.stats.resources if not r.is_listed]
     what = f"the first full list of {', '.join(missing)}" if missing else "its first full list"
     return f"the {source.name} topology is waiting for {what}"

@@ -1,0 +1,152 @@
+"""The server as a whole: topology, receiver, HTTP and hold timer in one TaskGroup.
+
+In: one frozen config, and signals. Out: a running server, and an orderly end within a deadline.
+Never: a task whose failure goes unseen.
+"""
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from socket import socket
+
+from kzn.daemon.listen import bound_port, listen
+from kzn.daemon.signals import Shutdown, shutdown_on_signals
+from kzn.errors import KznError
+from kzn.server.config import ServerConfig
+from kzn.server.desk import AdmitAgent
+from kzn.server.flowlog import FlowLog, LogCounts
+from kzn.server.hold import Hold
+from kzn.server.http import HttpApi
+from kzn.server.identity import Books
+from kzn.server.ledger import Ledger
+from kzn.server.pipeline import Clocks, Pipeline
+from kzn.server.receive import Receiver
+from kzn.server.snapshot import Sources
+from kzn.server.topology import Topology, open_topology
+from kzn.wire.messages import Hello, Reason, Refusal
+
+_LOG = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.5
+
+Announce = Callable[[int, int], None]
+"""Called once when the server serves, with the ports for agents and for HTTP."""
+
+
+async def run(config: ServerConfig, announce: Announce | None = None) -> None:
+    """Serve until SIGTERM or SIGINT. KznError when it cannot begin, or its topology fails.
+
+    A second signal, or ``shutdown_seconds``, cuts short what a good end would still wait for.
+    """
+    topology = open_topology(config)
+    agents, http = listen(config.listen_agents), listen(config.listen_http)
+    flow_log = None
+    if config.flow_log != "off":
+        flow_log = FlowLog(sys.stdout.buffer, config.flow_log, epoch_of=_epoch_of)
+    server = Server(config, topology, flow_log)
+    with shutdown_on_signals() as shutdown:
+        try:
+            await server.serve(agents, http, shutdown, announce)
+        except* KznError as group:
+            raise _first(group) from None
+
+
+class Server:
+    """The stages of one server, wired together."""
+
+    def __init__(self, config: ServerConfig, topology: Topology, flow_log: FlowLog | None) -> None:
+        self._config = config
+        self._topology = topology
+        self._flow_log = flow_log
+        self._pipeline = Pipeline(
+            topology.index,
+            Ledger(config.ledger),
+            Books(config.max_nodes),
+            Hold(config.max_held_flows),
+            clocks=Clocks(time.monotonic, time.perf_counter),
+            flow_log=flow_log,
+        )
+        self._receiver = Receiver(self._pipeline.apply, admit=self._admission())
+        sources = Sources(
+            pipeline=self._pipeline,
+            receiver=self._receiver.stats.copy,
+            topology=topology.states,
+            flow_log=self._log_counts,
+        )
+        self._http = HttpApi(lambda: sources.snapshot(time.monotonic()), topology.why_not_ready)
+
+    async def serve(
+        self,
+        agents: list[socket],
+        http: list[socket],
+        shutdown: Shutdown,
+        announce: Announce | None = None,
+    ) -> None:
+        """Serve on listening sockets until asked to stop."""
+        ports = bound_port(agents), bound_port(http)
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+            stack.push_async_callback(self._stop, shutdown)
+            background = [
+                tasks.create_task(self._topology.run(), name="topology"),
+                tasks.create_task(self._keep_time(), name="hold timer"),
+            ]
+            await self._http.start(http)
+            await self._receiver.start(agents)
+            _LOG.info("agents on port %d, HTTP on port %d", *ports)
+            if announce is not None:
+                announce(*ports)
+            await shutdown.asked.wait()
+            for task in background:
+                task.cancel()
+
+    async def _stop(self, shutdown: Shutdown) -> None:
+        closing = asyncio.create_task(self._close(), name="close")
+        hurry = asyncio.create_task(shutdown.hurry.wait(), name="hurry")
+        both = {closing, hurry}
+        seconds = self._config.shutdown_seconds
+        await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if not closing.done():
+            _LOG.warning("stopped before all was closed in good order")
+        for task in both:
+            task.cancel()
+        await asyncio.gather(*both, return_exceptions=True)
+
+    async def _close(self) -> None:
+        """No new batches, then the log of those that came, then no more answers."""
+        seconds = self._config.shutdown_seconds / 2
+        await self._receiver.close(seconds)
+        if self._flow_log is not None and not await asyncio.to_thread(
+            self._flow_log.close, seconds / 2
+        ):
+            _LOG.warning("flow log: the stream did not take its last lines")
+        await self._http.close()
+
+    async def _keep_time(self) -> None:
+        while True:
+            more = self._pipeline.tick()
+            await asyncio.sleep(0 if more else TICK_SECONDS)
+
+    def _admission(self) -> AdmitAgent:
+        async def admit(_hello: Hello) -> Refusal | None:
+            # The kernel keeps what an agent cannot ship, and nothing could be resolved yet.
+            why = self._topology.why_not_ready()
+            return Refusal(Reason.BUSY, why) if why else None
+
+        return admit
+
+    def _log_counts(self) -> LogCounts:
+        return self._flow_log.counts if self._flow_log is not None else LogCounts()
+
+
+def _epoch_of(monotonic: float) -> float:
+    return time.time() - (time.monotonic() - monotonic)
+
+
+def _first(group: BaseExceptionGroup[KznError]) -> KznError:
+    """The first of the errors, however deeply they are grouped."""
+    for error in group.exceptions:
+        return _first(error) if isinstance(error, BaseExceptionGroup) else error
+    raise AssertionError("an exception group is never empty")

@@ -1,0 +1,67 @@
+"""The topology that a server was configured with: its index, and the sources that feed it."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kzn.server.config import ServerConfig
+from kzn.server.snapshot import SourceState, why_waiting
+from kzn.topology.index import AddressIndex
+from kzn.topology.source import TopologySource
+from kzn.topology.static import StaticSource, StaticTopology, load_static
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """One index and its named sources."""
+
+    index: AddressIndex
+    sources: tuple[tuple[str, TopologySource], ...]
+
+    def states(self) -> tuple[SourceState, ...]:
+        """How each source fares."""
+        return tuple(SourceState(name, s.ready, s.stats()) for name, s in self.sources)
+
+    def why_not_ready(self) -> str:
+        """What is waited for; empty when everything that exists was listed once."""
+        return "; ".join(why_waiting(state) for state in self.states() if not state.is_ready)
+
+    async def run(self) -> None:
+        """Feed the index until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for name, source in self.sources:
+                tasks.create_task(source.run(), name=f"topology {name}")
+
+
+def open_topology(config: ServerConfig) -> Topology:
+    """The sources of ``config``; UsageError when a file or the kubeconfig is wrong."""
+    index = AddressIndex(clock=time.monotonic, wall=time.time)
+    sources: list[tuple[str, TopologySource]] = []
+    if config.topology is None:
+        sources.append(("kubernetes", _kubernetes(index, config)))
+    files = [path for path in (config.topology, config.static) if path is not None]
+    sources += _static(index, files)
+    return Topology(index, tuple(sources))
+
+
+def _kubernetes(index: AddressIndex, config: ServerConfig) -> TopologySource:
+    # Imported here: a server with a file alone needs neither the package nor its start-up time.
+    from kzn.topology.kube.cluster import load_cluster  # noqa: PLC0415
+    from kzn.topology.kube.source import KubernetesSource  # noqa: PLC0415
+
+    return KubernetesSource(index, load_cluster(config.kubeconfig, config.context))
+
+
+def _static(index: AddressIndex, files: Sequence[Path]) -> list[tuple[str, TopologySource]]:
+    """All files as one source: an index takes the networks of one."""
+    if not files:
+        return []
+    read = [load_static(path) for path in files]
+    together = StaticTopology(
+        nodes=tuple(node for one in read for node in one.nodes),
+        pods=tuple(pod for one in read for pod in one.pods),
+        networks=tuple(network for one in read for network in one.networks),
+    )
+    return [("static", StaticSource(index, together))]
