@@ -58,7 +58,7 @@ def check(result: int, what: str, *, hint: str = "") -> int:
     """Pass a result of libbpf on; a negative one (-errno since 1.0) becomes a KernelError."""
     if result >= 0:
         return result
-    code = -result if result != -1 else (ffi.errno or 1)
+    code = -result
     raise KernelError(f"{what}: {errno_text(code)}", errno=code, hint=hint or _hint(code))
 
 
