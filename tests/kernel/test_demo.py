@@ -1,0 +1,161 @@
+"""`kzn demo` as a user runs it: exact, and nothing left behind however it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kzn.demo.daemons import Daemon, wait_for
+from kzn.demo.lab import Lab
+from kzn.demo.namespaces import NAMES
+from kzn.errors import KznError
+
+DEMO = [sys.executable, "-m", "kzn", "demo"]
+ATTACHED = "hooks attached"
+
+
+class Machine:
+    """What a demo could leave behind on this machine."""
+
+    def __init__(self) -> None:
+        self.mark = f"KZN_TEST_MARK={uuid.uuid4()}"
+        self._mounts = Path("/proc/self/mounts").read_text()
+        self._names = self._namespaces()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For the demo, and so for all that it starts."""
+        name, value = self.mark.split("=")
+        return os.environ | {name: value}
+
+    def is_clean(self) -> bool:
+        """Whether no process of the demo lives, and mounts and names are as before."""
+        return (
+            not self.processes()
+            and Path("/proc/self/mounts").read_text() == self._mounts
+            and self._namespaces() == self._names
+        )
+
+    def processes(self) -> list[str]:
+        """Command lines of the demo's processes."""
+        return [
+            command
+            for folder in Path("/proc").glob("[0-9]*")
+            if self.mark.encode() in _read(folder / "environ")
+            and (command := _read(folder / "cmdline").decode(errors="replace"))
+        ]
+
+    def _namespaces(self) -> set[str]:
+        return {entry.name for entry in NAMES.iterdir()}
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # it has ended
+        return b""
+
+
+@pytest.fixture
+def machine(lab: Lab) -> Machine:  # noqa: ARG001 - skips where no lab can be made
+    """This machine before the demo."""
+    return Machine()
+
+
+def run_json(machine: Machine, *options: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [*DEMO, "--json", *options],
+        env=machine.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout[:2000]
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("mtu", [1500, 9001])
+def test_every_byte_of_the_demo_is_counted(machine: Machine, mtu: int) -> None:
+    report = run_json(machine, "--seconds", "3", "--mtu", str(mtu))
+    assert report["exact"] is True
+    pairs = report["pairs"]
+    assert {row["protocol"] for row in pairs} == {"tcp", "udp", "icmp", "icmpv6"}
+    assert {row["family"] for row in pairs} == {4, 6}
+    assert {row["src_zone"] == row["dst_zone"] for row in pairs} == {True, False}
+    for row in pairs:
+        assert row["counted_bytes"] == row["wire_bytes"] > row["sent_bytes"], row
+        assert row["counted_packets"] == row["wire_packets"] > 0, row
+    crossed: dict[str, int] = {}
+    for row in pairs:
+        if row["src_zone"] != row["dst_zone"]:
+            crossed[row["src"]] = crossed.get(row["src"], 0) + row["wire_bytes"]
+    metric = "pod_cross_zone_network_traffic_bytes_total"
+    for pod, size in crossed.items():
+        assert value_of(report["prometheus"], metric, f'pod="{pod}"') == size
+    assert machine.is_clean(), machine.processes()
+
+
+def value_of(text: str, metric: str, label: str) -> float:
+    [line] = [
+        line for line in text.splitlines() if line.startswith(f"{metric}{{") and label in line
+    ]
+    return float(line.rsplit(" ", 1)[1])
+
+
+def start(machine: Machine, until: Callable[[str], bool]) -> subprocess.Popen[str]:
+    demo = subprocess.Popen(
+        [*DEMO, "--json", "--seconds", "600"],
+        env=machine.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert demo.stderr is not None
+    said = next((line for line in demo.stderr if until(line)), None)
+    assert said is not None, "the demo ended early"
+    return demo
+
+
+@pytest.mark.parametrize("moment", ["lab:", ATTACHED])
+@pytest.mark.parametrize(
+    ("how", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
+def test_nothing_is_left_when_it_is_interrupted(
+    machine: Machine, moment: str, how: signal.Signals, status: int
+) -> None:
+    with start(machine, lambda line: moment in line) as demo:
+        demo.send_signal(how)
+        assert demo.wait(60) == status
+    assert wait_for(machine.is_clean, 20), machine.processes()
+
+
+def test_without_privilege_it_refuses_and_says_what_to_do(machine: Machine) -> None:
+    done = subprocess.run(
+        ["setpriv", "--bounding-set=-all", *DEMO, "--json"],
+        env=machine.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert "root" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_daemon_that_dies_leaves_its_last_words_in_the_error(lab: Lab) -> None:
+    daemon = Daemon(
+        lab, "kzn server", lab.fabric.namespace, ["server", "--topology", "/no/such"], port=8080
+    )
+    with pytest.raises(KznError, match="kzn server ended with status 2") as caught:
+        daemon.wait_ready("/readyz")
+    assert "/no/such" in caught.value.hint
