@@ -1,0 +1,54 @@
+"""Packets through a loaded program by BPF_PROG_TEST_RUN: what one run costs, in nanoseconds."""
+
+import os
+import struct
+import subprocess
+import tempfile
+from pathlib import Path
+
+from kzn.libbpf.door import check, ffi, libbpf
+from kzn.model import ip
+
+BPF = Path(__file__).parents[1] / "bpf"
+ETHERNET = {4: bytes(12) + b"\x08\x00", 6: bytes(12) + b"\x86\xdd"}
+POST_ROUTING = 4
+PF = {4: 2, 6: 10}
+HOOK_STATE = 48
+"""sizeof(struct nf_hook_state): hook and family in the first two bytes, then five pointers."""
+
+
+def compile_object(source: Path) -> bytes:
+    """The object of a C file of the bench, built with the compiler of bpf/Makefile."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "out.o")
+        flags = ["-target", "bpfel", "-mcpu=v3", "-g", "-O2", "-std=gnu11", f"-I{BPF / 'src'}"]
+        clang = os.environ.get("CLANG", "clang-19")
+        subprocess.run([clang, *flags, "-c", source, "-o", out], check=True)
+        return out.read_bytes()
+
+
+def tcp_packet(
+    family: int, src: str, dst: str, source: int, dest: int, payload: int = 1000
+) -> bytes:
+    """An Ethernet frame with TCP to give to a test run."""
+    tcp = struct.pack("!HHIIBBHHH", source, dest, 1, 1, 5 << 4, 0x10, 500, 0, 0) + bytes(payload)
+    here, there = ip.pack(src), ip.pack(dst)
+    if family == 4:
+        head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 1, 0x4000, 64, 6, 0)
+        return ETHERNET[4] + head + here[12:] + there[12:] + tcp
+    return ETHERNET[6] + struct.pack("!IHBB", 6 << 28, len(tcp), 6, 64) + here + there + tcp
+
+
+def run(program: int, frame: bytes, repeat: int, family: int = 4) -> int:
+    """Nanoseconds that one of ``repeat`` runs took, on the average."""
+    state = bytes([POST_ROUTING, PF[family]]) + bytes(HOOK_STATE - 2)
+    options = ffi.new("struct bpf_test_run_opts *")
+    data, context = ffi.from_buffer(frame), ffi.from_buffer(state)
+    options.sz = ffi.sizeof("struct bpf_test_run_opts")
+    options.data_in, options.data_size_in = data, len(frame)
+    options.ctx_in, options.ctx_size_in = context, len(state)
+    options.repeat = repeat
+    check(libbpf().bpf_prog_test_run_opts(program, options), "test run")
+    if options.retval != 1:
+        raise AssertionError(f"verdict {options.retval}, NF_ACCEPT is 1")
+    return int(options.duration)
