@@ -63,12 +63,15 @@ class _Status(Json):
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a list; ``next`` continues it, empty on the last page."""
+    """One page of a list; ``next`` continues it, empty on the last page.
+
+    ``unreadable`` has the uids of the objects that could not be read, empty where not even that.
+    """
 
     items: Sequence[T]
     version: str
     next: str
-    undecodable: int
+    unreadable: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +109,17 @@ class Codec(Generic[S, T]):
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return self._page_by_object(body)
         items = [self._facts(item) for item in page.items or ()]
-        return Page(items, page.metadata.resource_version, page.metadata.next, 0)
+        return Page(items, page.metadata.resource_version, page.metadata.next)
 
     def _page_by_object(self, body: bytes) -> Page[T]:
         try:
             page = _RAW_PAGE.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise ApiError(f"a body of {len(body)} bytes is no list page: {error}") from error
-        raw = page.items or []
-        items = [item for item in map(self._read, raw) if item is not None]
-        meta = page.metadata
-        return Page(items, meta.resource_version, meta.next, len(raw) - len(items))
+        pairs = [(raw, self._read(raw)) for raw in page.items or ()]
+        items = [item for _, item in pairs if item is not None]
+        unreadable = [_uid(raw) for raw, item in pairs if item is None]
+        return Page(items, page.metadata.resource_version, page.metadata.next, unreadable)
 
     def line(self, line: bytes) -> Event[T] | Refusal:
         """One line of a watch; ApiError when it has not the outline of a watch event."""
@@ -135,6 +138,13 @@ class Codec(Generic[S, T]):
             return self._facts(self._object.decode(raw))
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return None
+
+
+def _uid(raw: msgspec.Raw) -> str:
+    try:
+        return _VERSIONED.decode(raw).metadata.uid
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return ""
 
 
 def status(body: bytes | msgspec.Raw) -> Refusal:

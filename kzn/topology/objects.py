@@ -78,7 +78,7 @@ class ContainerState(Json):
 class ContainerStatus(Json):
     """ContainerStatus."""
 
-    state: ContainerState = ContainerState()
+    state: ContainerState = msgspec.field(default_factory=ContainerState)
 
 
 class PodStatus(Json):
@@ -95,8 +95,8 @@ class Pod(Json):
     """v1 Pod."""
 
     metadata: Meta
-    spec: PodSpec = PodSpec()
-    status: PodStatus = PodStatus()
+    spec: PodSpec = msgspec.field(default_factory=PodSpec)
+    status: PodStatus = msgspec.field(default_factory=PodStatus)
 
 
 class NodeSpec(Json):
@@ -122,8 +122,8 @@ class Node(Json):
     """v1 Node."""
 
     metadata: NodeMeta
-    spec: NodeSpec = NodeSpec()
-    status: NodeStatus = NodeStatus()
+    spec: NodeSpec = msgspec.field(default_factory=NodeSpec)
+    status: NodeStatus = msgspec.field(default_factory=NodeStatus)
 
 
 class Owner(Json):

@@ -1,0 +1,139 @@
+"""The client: GET requests to the API server over aiohttp; foreign errors end here.
+
+In: a path and parameters. Out: a body, or chunks of a stream. Never: a retry; watching decides.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from kzn.topology.decode import status
+from kzn.topology.kube.cluster import Access, Credentials
+from kzn.topology.kube.failure import KubeError, reason_of
+
+CONNECT_SECONDS = 10.0
+LIST_SECONDS = 120.0
+"""How long one page may take in all."""
+MAX_REFUSAL_BYTES = 65536
+
+
+class KubeClient:
+    """One session with the API server, used by all watches; an async context manager."""
+
+    def __init__(self, credentials: Credentials, *, idle: float) -> None:
+        self._credentials = credentials
+        self._idle = idle
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            auto_decompress=True,
+            read_bufsize=1 << 20,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": "kzn-server"},
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def page(self, path: str, parameters: Mapping[str, str], accept: str) -> bytes:
+        """The whole body; KubeError when there is none within LIST_SECONDS."""
+        timeout = aiohttp.ClientTimeout(total=LIST_SECONDS, sock_connect=CONNECT_SECONDS)
+        async with self._get(path, parameters, accept, timeout) as response:
+            return await response.read()
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, parameters: Mapping[str, str], accept: str
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The chunks of a watch; KubeError when nothing comes for ``idle`` seconds."""
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_SECONDS, sock_read=self._idle
+        )
+        async with self._get(path, parameters, accept, timeout) as response:
+            yield response.content.iter_any()
+
+    @asynccontextmanager
+    async def _get(
+        self,
+        path: str,
+        parameters: Mapping[str, str],
+        accept: str,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own, with its parts
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        access = await asyncio.to_thread(self._credentials.access)
+        if self._session is None:
+            raise RuntimeError("KubeClient is used outside its context")
+        try:
+            async with self._session.get(
+                access.host + path,
+                params=parameters,
+                headers=_headers(access, accept),
+                ssl=access.tls if access.tls is not None else True,
+                server_hostname=access.tls_server_name or None,
+                proxy=access.proxy or None,
+                timeout=timeout,
+                allow_redirects=False,
+            ) as response:
+                if response.status != 200:
+                    await self._refuse(response, path)
+                yield response
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if isinstance(error, ssl.SSLError | aiohttp.ClientSSLError):
+                self._credentials.reload()  # certificates may have been replaced
+            raise _translated(error, access) from error
+
+    async def _refuse(self, response: aiohttp.ClientResponse, path: str) -> None:
+        body = await response.content.read(MAX_REFUSAL_BYTES)
+        if response.status == 401:
+            self._credentials.reload()
+        said = status(body).message or response.reason or "no reason given"
+        message = f"GET {path}: {response.status}: {said[:300]}"
+        after = response.headers.get("Retry-After", "")
+        raise KubeError(
+            message,
+            reason=reason_of(response.status),
+            status=response.status,
+            retry_after=float(after) if after.isascii() and after.isdigit() else 0.0,
+            hint=_HINTS.get(response.status, ""),
+        )
+
+
+_HINTS = {
+    401: "the token or certificate is not accepted: renew the kubeconfig or the service account",
+    403: "the server's ServiceAccount needs get, list and watch of pods, nodes, replicasets, jobs",
+    404: "is this address a Kubernetes API server?",
+    429: "the API server asks for patience; this is retried",
+}
+
+
+def _headers(access: Access, accept: str) -> dict[str, str]:
+    headers = {"Accept": accept}
+    if access.authorization:
+        headers["Authorization"] = access.authorization
+    return headers
+
+
+def _translated(error: Exception, access: Access) -> KubeError:
+    where = f"API server {urlsplit(access.host).netloc or access.host}"
+    if isinstance(error, TimeoutError):
+        message = f"{where}: no answer in time"
+        return KubeError(message, reason="timeout", hint="is the address reachable from here?")
+    hint = "check the address, the network policy, and that the API server runs"
+    if isinstance(error, ssl.SSLError | aiohttp.ClientSSLError):
+        hint = "check the certificate authority and the client certificate"
+    said = str(error) or type(error).__name__
+    return KubeError(f"{where}: {said}", reason="connection", hint=hint)

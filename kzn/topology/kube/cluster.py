@@ -1,0 +1,147 @@
+"""The cluster: where the API server is, and how to prove who asks; from kubeconfig or the pod.
+
+In: what the `kubernetes` package makes of kubeconfig (current context, certificates, tokens, exec
+plugins) or of the service account. Out: one frozen `Access` for each request. Never: a request.
+
+This is the only module that imports `kubernetes`, and only when called: its import costs 190 ms.
+"""
+
+import os
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from kzn.errors import KznError, UsageError
+
+TOKEN_KEYS = ("BearerToken", "authorization")
+"""Where the package keeps the Authorization header: since version 36, and before."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Access:
+    """How to reach the API server now; ``tls`` is None for plain HTTP."""
+
+    host: str
+    authorization: str = ""
+    tls: ssl.SSLContext | None = None
+    tls_server_name: str = ""
+    proxy: str = ""
+
+
+class Credentials(Protocol):
+    """Something that knows the access of the moment; both calls may block (a plugin is run)."""
+
+    def access(self) -> Access:
+        """The access to use now; a token that expired is renewed first. KznError when it fails."""
+        ...
+
+    def reload(self) -> None:
+        """The last access was refused: read everything anew at the next call."""
+        ...
+
+
+class Cluster:
+    """The access of one kubeconfig context or service account, renewed when it expires.
+
+    ``load`` makes a configuration of the `kubernetes` package, or raises; it is called again
+    after a refusal, so replaced files and certificates are found.
+    """
+
+    def __init__(self, load: Callable[[], Any]) -> None:
+        self._load = load
+        self._lock = threading.Lock()
+        self._configuration: Any = None
+        self._tls: ssl.SSLContext | None = None
+
+    def access(self) -> Access:
+        """The access to use now."""
+        with self._lock:
+            try:
+                return self._access()
+            except KznError:
+                raise
+            except Exception as error:  # plugins and the package raise anything
+                raise _refused(error) from error
+
+    def reload(self) -> None:
+        """Read configuration and certificates anew at the next call."""
+        with self._lock:
+            self._configuration = None
+
+    def _access(self) -> Access:
+        if self._configuration is None:
+            configuration = self._load()
+            self._tls = _tls(configuration)
+            self._configuration = configuration
+        configuration = self._configuration
+        keys = (configuration.get_api_key_with_prefix(key) for key in TOKEN_KEYS)
+        return Access(
+            host=configuration.host.rstrip("/"),
+            authorization=next((key for key in keys if key), ""),
+            tls=self._tls,
+            tls_server_name=configuration.tls_server_name or "",
+            proxy=configuration.proxy or "",
+        )
+
+
+def load_cluster(kubeconfig: str = "", context: str = "") -> Cluster:
+    """The cluster that kubectl would talk to: KUBECONFIG, ~/.kube/config, else the pod's own.
+
+    UsageError when there is none, or it is written wrongly. The API server is not asked.
+    """
+    named = kubeconfig or os.environ.get("KUBECONFIG", "")
+    default = Path("~/.kube/config").expanduser()
+    if named or context or default.exists():
+        cluster = Cluster(lambda: _from_kubeconfig(named or str(default), context))
+    elif "KUBERNETES_SERVICE_HOST" in os.environ:
+        cluster = Cluster(_from_pod)
+    else:
+        raise UsageError(
+            "no Kubernetes cluster is configured: no KUBECONFIG, no ~/.kube/config, not in a pod",
+            hint="set KUBECONFIG, or give --topology FILE to run without a cluster",
+        )
+    cluster.access()
+    return cluster
+
+
+def _from_kubeconfig(path: str, context: str) -> Any:
+    from kubernetes import client, config  # noqa: PLC0415 - 190 ms, and only with a cluster
+
+    configuration = client.Configuration()
+    load: Any = config.load_kube_config  # the package is not typed
+    load(path, context or None, configuration, persist_config=False)
+    return configuration
+
+
+def _from_pod() -> Any:
+    from kubernetes import client, config  # noqa: PLC0415 - 190 ms, and only with a cluster
+
+    configuration = client.Configuration()
+    load: Any = config.load_incluster_config
+    load(configuration)
+    return configuration
+
+
+def _tls(configuration: Any) -> ssl.SSLContext | None:
+    if not configuration.host.startswith("https:"):
+        return None
+    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert or None)
+    # Cluster authorities made by older kubeadm lack the key identifiers that OpenSSL's strict
+    # mode (Python's default from 3.13) asks for; kubectl accepts them.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if not configuration.verify_ssl:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if configuration.cert_file:
+        context.load_cert_chain(configuration.cert_file, configuration.key_file or None)
+    return context
+
+
+def _refused(error: Exception) -> UsageError:
+    return UsageError(
+        f"the Kubernetes configuration cannot be used: {error}",
+        hint="check that `kubectl get nodes` works with the same KUBECONFIG and context",
+    )

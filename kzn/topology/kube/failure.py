@@ -1,0 +1,46 @@
+"""The one error of following the API, with a reason that is a metric label."""
+
+from kzn.errors import ApiError
+
+
+class KubeError(ApiError):
+    """A request failed or its answer is of no use; it is always tried again.
+
+    ``reason`` is one of REASONS; ``retry_after`` is what the API server asked for, 0 for nothing.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str,
+        status: int = 0,
+        retry_after: float = 0.0,
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, status=status, hint=hint)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+REASONS = (
+    "connection",  # refused, reset, unknown host, TLS
+    "timeout",  # no answer, or a watch that fell silent
+    "credentials",  # kubeconfig, token or plugin cannot be read
+    "unauthorized",
+    "forbidden",
+    "expired",  # 410: the version or the continue token is too old
+    "throttled",  # 429
+    "refused",  # any other 4xx
+    "server_error",  # 5xx, and errors inside a stream
+    "bad_page",
+    "bad_line",
+    "undecodable",  # one object; the others of the page or stream count
+    "unknown_event",
+)
+
+
+def reason_of(status: int) -> str:
+    """The reason behind an HTTP status or the code of a Status object."""
+    named = {401: "unauthorized", 403: "forbidden", 410: "expired", 429: "throttled"}
+    return named.get(status) or ("refused" if 300 <= status < 500 else "server_error")

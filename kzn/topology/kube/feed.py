@@ -1,0 +1,40 @@
+"""The feed: joins pods with the workloads that own them, and puts both into the index."""
+
+from kzn.topology.facts import OwnerFacts, PodFacts
+from kzn.topology.index import AddressIndex
+from kzn.topology.owners import Owners
+
+
+class Feed:
+    """What the sinks of pods, ReplicaSets and Jobs call; nodes go to the index directly."""
+
+    def __init__(self, index: AddressIndex) -> None:
+        self._index = index
+        self._owners = Owners()
+
+    def put_pod(self, pod: PodFacts, listing: int) -> None:
+        """A pod was listed, added or changed."""
+        known = self._index.pod(pod.uid)
+        if known is not None and known.controller != pod.controller:
+            self._owners.forget_pod(known)
+        self._index.put_pod(pod, self._owners.workload(pod), listing=listing)
+        if self._index.pod(pod.uid) is None:  # finished, or dead before
+            self._owners.forget_pod(pod)
+
+    def drop_pod(self, uid: str) -> None:
+        """A pod was deleted."""
+        known = self._index.pod(uid)
+        self._index.drop_pod(uid)
+        if known is not None:
+            self._owners.forget_pod(known)
+
+    def put_owner(self, owner: OwnerFacts, _listing: int) -> None:
+        """A ReplicaSet or Job was listed, added or changed: so may be its pods' workload."""
+        for uid in self._owners.put(owner):
+            pod = self._index.pod(uid)
+            if pod is not None:
+                self._index.put_pod(pod, self._owners.workload(pod))
+
+    def drop_owner(self, uid: str) -> None:
+        """A ReplicaSet or Job was deleted."""
+        self._owners.gone(uid)

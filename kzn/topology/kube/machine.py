@@ -1,0 +1,223 @@
+"""Following one resource, as a state machine: list, then watch from there, and again after faults.
+
+In: pages, lines, and what went wrong. Out: puts and removals to a sink, the next request, and how
+long to wait before it. Never: I/O or sleep; watch.py is the shell that does both.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Generic, Protocol, TypeVar
+
+from kzn.daemon.backoff import Backoff
+from kzn.errors import ApiError, KznError
+from kzn.topology.decode import Event, Refusal
+from kzn.topology.kube.failure import KubeError, reason_of
+from kzn.topology.kube.resources import Resource
+from kzn.topology.objects import Json
+from kzn.topology.source import ResourceStats
+
+S = TypeVar("S", bound=Json)
+F = TypeVar("F", bound="Identified")
+
+PAGE_SIZE = 500
+WATCH_SECONDS = (240, 480)
+"""The API server ends a watch after a time in this range, so that watches do not end together."""
+SETTLED_SECONDS = 30.0
+"""A watch that lived this long went well, even if nothing happened."""
+LONGEST_RETRY_AFTER = 300.0
+LONGEST_BACKOFF = 30.0
+STRIKES = 2
+"""How many lines in a row may be broken before all is listed anew."""
+
+
+class Identified(Protocol):
+    """Facts of an object that has a uid."""
+
+    @property
+    def uid(self) -> str:
+        """metadata.uid."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sink(Generic[F]):
+    """Who is told: ``put(item, listing)``, listing 0 for a watch event; ``gone(uid)``."""
+
+    put: Callable[[F, int], None]
+    gone: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The next GET."""
+
+    path: str
+    parameters: dict[str, str]
+    accept: str
+    is_watch: bool
+
+
+class Machine(Generic[S, F]):
+    """What is known of one resource, and what to ask next. ``listings`` numbers lists."""
+
+    def __init__(
+        self,
+        resource: Resource[S, F],
+        sink: Sink[F],
+        *,
+        clock: Callable[[], float],
+        rng: Random,
+        listings: Iterator[int],
+        page_size: int = PAGE_SIZE,
+    ) -> None:
+        self.resource = resource
+        self.is_listed = False
+        self._sink = sink
+        self._clock = clock
+        self._rng = rng
+        self._listings = listings
+        self._limit = page_size
+        self._backoff = Backoff(rng, longest=LONGEST_BACKOFF)
+        self._known: set[str] = set()
+        self._seen: set[str] = set()
+        self._listing = 0
+        self._version = ""
+        self._continue = ""
+        self._wait = 0.0
+        self._strikes = 0
+        self._heard = self._opened = clock()
+        self._lists = self._watches = self._events = 0
+        self._failures: Counter[str] = Counter()
+
+    def stats(self) -> ResourceStats:
+        """How well it goes."""
+        return ResourceStats(
+            resource=self.resource.name,
+            is_listed=self.is_listed,
+            objects=len(self._known),
+            staleness=self._clock() - self._heard,
+            lists=self._lists,
+            watches=self._watches,
+            events=self._events,
+            failures=dict(self._failures),
+        )
+
+    def wait(self) -> float:
+        """Seconds to wait before the next request; asked once for each."""
+        wait, self._wait = self._wait, 0.0
+        return wait
+
+    def request(self) -> Request:
+        """What to ask for now."""
+        if self._version:
+            return self._watch_request()
+        if not self._continue:
+            self._seen = set()
+            self._listing = next(self._listings)
+        asked = {"limit": str(self._limit), "continue": self._continue}
+        parameters = {key: value for key, value in asked.items() if value not in {"", "0"}}
+        return Request(self.resource.path, parameters, self.resource.accept_list, is_watch=False)
+
+    def page(self, body: bytes) -> None:
+        """A page of the list came."""
+        try:
+            page = self.resource.codec.page(body)
+        except ApiError as error:
+            raise KubeError(f"{self.resource.name}: {error}", reason="bad_page") from error
+        for item in page.items:
+            self._seen.add(item.uid)
+            self._known.add(item.uid)
+            self._sink.put(item, self._listing)
+        # An object that became unreadable has not vanished.
+        self._seen.update(page.unreadable)
+        self._failures["undecodable"] += len(page.unreadable)
+        self._heard = self._clock()
+        self._strikes = 0
+        self._continue = page.next
+        if not page.next:
+            self._complete(page.version)
+
+    def opened(self) -> None:
+        """The API server has accepted the watch."""
+        self._watches += 1
+        self._opened = self._clock()
+
+    def line(self, line: bytes) -> None:
+        """A line of the watch came; KubeError when the watch is of no more use after it."""
+        try:
+            event = self.resource.codec.line(line)
+        except ApiError as error:
+            raise KubeError(f"{self.resource.name}: {error}", reason="bad_line") from error
+        if isinstance(event, Refusal):
+            said = f"{event.code} {event.message or event.reason}"
+            raise KubeError(
+                f"watch of {self.resource.name} ended: {said}",
+                reason=reason_of(event.code),
+                status=event.code,
+            )
+        self._apply(event)
+        self._version = event.version or self._version
+        self._heard = self._clock()
+        self._strikes = 0
+        self._backoff.reset()
+
+    def ended(self) -> None:
+        """The watch ended as a watch does."""
+        if self._clock() - self._opened >= SETTLED_SECONDS:
+            self._backoff.reset()
+        else:
+            self._wait = self._backoff.next()
+
+    def failed(self, error: KznError) -> str:
+        """The request failed: decide what to do next. Returns the reason that was counted."""
+        reason = error.reason if isinstance(error, KubeError) else "credentials"
+        self._failures[reason] += 1
+        if reason == "expired" and self._continue:
+            # Listing takes longer than continue tokens live: fewer, larger pages, at last one.
+            self._limit = self._limit * 4 if self._limit < 8000 else 0
+        if reason in {"bad_line", "server_error"}:
+            self._strikes += 1
+        if reason in {"expired", "refused"} or self._strikes >= STRIKES:
+            self._version = self._continue = ""
+            self._strikes = 0
+        asked = error.retry_after if isinstance(error, KubeError) else 0.0
+        self._wait = self._backoff.next() + min(asked, LONGEST_RETRY_AFTER)
+        return reason
+
+    def _watch_request(self) -> Request:
+        parameters = {
+            "watch": "1",
+            "resourceVersion": self._version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(self._rng.randint(*WATCH_SECONDS)),
+        }
+        return Request(self.resource.path, parameters, self.resource.accept_watch, is_watch=True)
+
+    def _complete(self, version: str) -> None:
+        if not version:
+            name = self.resource.name
+            raise KubeError(f"the list of {name} has no resourceVersion", reason="bad_page")
+        for uid in self._known - self._seen:
+            self._sink.gone(uid)
+        self._known &= self._seen
+        self._seen = set()
+        self._version = version
+        self._lists += 1
+        self.is_listed = True
+
+    def _apply(self, event: Event[F]) -> None:
+        if event.type == "BOOKMARK":
+            return
+        self._events += 1
+        if event.type == "DELETED":
+            self._known.discard(event.uid)
+            self._sink.gone(event.uid)
+        elif event.type not in {"ADDED", "MODIFIED"}:
+            self._failures["unknown_event"] += 1
+        elif event.item is None:
+            self._failures["undecodable"] += 1
+        else:
+            self._known.add(event.uid)
+            self._sink.put(event.item, 0)

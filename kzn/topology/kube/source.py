@@ -1,0 +1,133 @@
+"""The Kubernetes API as a topology source: four resources followed, one index fed.
+
+In: credentials. Out: the index, readiness, statistics. Never: a write to the API.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any
+
+from kzn.daemon.logs import Repeating
+from kzn.topology.facts import NodeFacts
+from kzn.topology.index import AddressIndex
+from kzn.topology.kube.client import KubeClient
+from kzn.topology.kube.cluster import Credentials
+from kzn.topology.kube.feed import Feed
+from kzn.topology.kube.machine import PAGE_SIZE, Machine, Sink
+from kzn.topology.kube.resources import (
+    JOB_RESOURCE,
+    NODE_RESOURCE,
+    POD_RESOURCE,
+    REPLICASET_RESOURCE,
+)
+from kzn.topology.kube.watch import Sleep, follow
+from kzn.topology.source import TopologyStats
+
+IDLE_SECONDS = 150.0
+"""A watch that says nothing for so long is broken: bookmarks come about once a minute."""
+PODS_WAIT_SECONDS = 30.0
+"""How long pods wait for nodes and owners, so that each is described once and rightly."""
+
+_LOG = logging.getLogger(__name__)
+
+
+class KubernetesSource:
+    """Feeds ``index`` from the API server that ``credentials`` lead to."""
+
+    def __init__(
+        self,
+        index: AddressIndex,
+        credentials: Credentials,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+        sleep: Sleep = asyncio.sleep,
+        idle: float = IDLE_SECONDS,
+        page_size: int = PAGE_SIZE,
+    ) -> None:
+        self._index = index
+        self._credentials = credentials
+        self._sleep = sleep
+        self._idle = idle
+        self._complaints = Repeating(_LOG, clock=clock)
+        self._was_ready = False
+        feed, listings = Feed(index), count(1)
+        rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, not a secret
+
+        def machine(resource: Any, put: Any, gone: Callable[[str], None]) -> Machine[Any, Any]:
+            return Machine(
+                resource,
+                Sink(put, gone),
+                clock=clock,
+                rng=rng,
+                listings=listings,
+                page_size=page_size,
+            )
+
+        self._pods = machine(POD_RESOURCE, feed.put_pod, feed.drop_pod)
+        self._before_pods = (
+            machine(NODE_RESOURCE, self._put_node, index.drop_node),
+            machine(REPLICASET_RESOURCE, feed.put_owner, feed.drop_owner),
+            machine(JOB_RESOURCE, feed.put_owner, feed.drop_owner),
+        )
+        self._listed = asyncio.Event()
+
+    @property
+    def index(self) -> AddressIndex:
+        """The index that is fed."""
+        return self._index
+
+    @property
+    def ready(self) -> bool:
+        """Whether all four resources have been listed whole once."""
+        return all(machine.is_listed for machine in self._machines)
+
+    def stats(self) -> TopologyStats:
+        """How much is known, and how well each resource is followed."""
+        resources = tuple(machine.stats() for machine in self._machines)
+        return TopologyStats(counts=self._index.counts(), resources=resources)
+
+    async def run(self) -> None:
+        """Follow the four resources until cancelled; whatever fails is tried again."""
+        async with (
+            KubeClient(self._credentials, idle=self._idle) as client,
+            asyncio.TaskGroup() as tasks,
+        ):
+            for machine in self._before_pods:
+                tasks.create_task(self._follow(machine, client), name=machine.resource.name)
+            await self._others_listed()
+            tasks.create_task(self._follow(self._pods, client), name="pods")
+
+    @property
+    def _machines(self) -> Sequence[Machine[Any, Any]]:
+        return (self._pods, *self._before_pods)
+
+    def _put_node(self, node: NodeFacts, listing: int) -> None:
+        self._index.put_node(node, listing=listing)
+
+    async def _others_listed(self) -> None:
+        try:
+            await asyncio.wait_for(self._listed.wait(), PODS_WAIT_SECONDS)
+        except TimeoutError:
+            _LOG.info("pods are listed although nodes or owners are not known yet")
+
+    async def _follow(self, machine: Machine[Any, Any], client: KubeClient) -> None:
+        await follow(
+            machine,
+            client,
+            sleep=self._sleep,
+            complaints=self._complaints,
+            on_listed=self._note_progress,
+        )
+
+    def _note_progress(self) -> None:
+        if all(machine.is_listed for machine in self._before_pods):
+            self._listed.set()
+        if self.ready and not self._was_ready:
+            self._was_ready = True
+            counts = self._index.counts()
+            _LOG.info("topology complete: %d nodes, %d pods", counts.nodes, counts.pods)

@@ -1,0 +1,62 @@
+"""kzn/topology/endpoints.py."""
+
+import numpy as np
+import pytest
+
+from kzn.errors import KznError
+from kzn.model.endpoint import NO_CODE, NODE, Endpoint
+from kzn.topology.endpoints import FIRST_CAPACITY, Codes, EndpointTable
+
+
+def node(name: str, zone: str = "", region: str = "") -> Endpoint:
+    return Endpoint(NODE, "", name, "Node", name, name, zone, region)
+
+
+def test_equal_zone_names_in_two_regions_are_different_zones() -> None:
+    table = EndpointTable()
+    ids = [table.add(node("n", "a", region), 0.0) for region in ("r1", "r2", "r1")]
+    zones = table.columns.zone[ids].tolist()
+    assert zones[0] == zones[2] != zones[1]
+
+
+def test_what_is_not_known_has_no_code() -> None:
+    table = EndpointTable()
+    number = table.add(Endpoint("Static", "", "db", "Database", "db", "", "", ""), 0.0)
+    columns = table.columns
+    codes = columns.node[number], columns.zone[number], columns.region[number]
+    assert codes == (NO_CODE, NO_CODE, NO_CODE)
+
+
+def test_columns_grow_beyond_their_first_capacity_and_keep_their_contents() -> None:
+    table = EndpointTable()
+    count = FIRST_CAPACITY * 2 + 1
+    for number in range(count):
+        assert table.add(node(f"n{number}", "ab"[number % 2], "r"), float(number)) == number
+    assert len(table.columns.zone) == count
+    assert np.array_equal(table.columns.zone, np.arange(count) % 2)
+    assert len(set(table.columns.node.tolist())) == count
+    assert np.array_equal(table.began[:count], np.arange(count, dtype=float))
+
+
+def test_a_freed_id_is_used_again_and_until_then_answers_an_error() -> None:
+    table = EndpointTable()
+    first = table.add(node("n1", "a", "r"), 0.0)
+    table.free(first)
+    with pytest.raises(KznError, match="endpoint 0"):
+        table[first]
+    assert table.node_code("n1") == NO_CODE
+    assert table.add(node("n2"), 0.0) == first
+    assert table.columns.zone[first] == NO_CODE
+    with pytest.raises(KznError):
+        table[-1]
+
+
+def test_a_code_is_free_for_another_name_once_nobody_holds_it() -> None:
+    codes: Codes[str] = Codes()
+    a, b = codes.acquire("a"), codes.acquire("b")
+    assert codes.acquire("a") == a
+    codes.release(a)
+    assert codes.get("a") == a
+    codes.release(a)
+    assert codes.get("a") == NO_CODE
+    assert codes.acquire("c") == a != b

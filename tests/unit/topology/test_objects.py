@@ -1,0 +1,176 @@
+"""kzn/topology/objects.py and decode.py: facts out of real-looking JSON."""
+
+import json
+from typing import Any
+
+import pytest
+
+from kzn.errors import ApiError
+from kzn.model.ip import pack
+from kzn.topology.decode import NODES, OWNERS, PODS, Event, Refusal
+from kzn.topology.facts import NodeFacts, OwnerRef, PodFacts
+
+JULY = 1751328000.0  # 2025-07-01T00:00:00Z
+
+
+def pod_object(**status: Any) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": "web-1",
+            "namespace": "shop",
+            "uid": "u1",
+            "resourceVersion": "41",
+            "creationTimestamp": "2025-07-01T00:00:00Z",
+            "labels": {"app": "web"},
+            "annotations": {"note": "skipped"},
+            "managedFields": [{"manager": "kubelet"}],
+            "ownerReferences": [
+                {"apiVersion": "v1", "kind": "Sidecar", "name": "no", "uid": "x"},
+                {"kind": "ReplicaSet", "name": "web", "uid": "rs", "controller": True},
+            ],
+        },
+        "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]},
+        "status": {"phase": "Running", "podIP": "10.0.0.1"} | status,
+    }
+
+
+def page(*items: dict[str, Any], **meta: str) -> bytes:
+    body = {"kind": "PodList", "metadata": {"resourceVersion": "50"} | meta, "items": list(items)}
+    return json.dumps(body).encode()
+
+
+def read_pod(obj: dict[str, Any]) -> PodFacts:
+    (facts,) = PODS.page(page(obj)).items
+    return facts
+
+
+def read_node(labels: dict[str, str] | None, **spec: str) -> NodeFacts:
+    addresses = [
+        {"type": "InternalIP", "address": "192.0.2.1"},
+        {"type": "InternalIP", "address": "2001:db8::1"},
+        {"type": "ExternalIP", "address": "ec2-1.example"},
+        {"type": "Hostname", "address": "192.0.2.9"},
+    ]
+    meta: dict[str, Any] = {"name": "n1", "uid": "u1", "labels": labels}
+    node = {"metadata": meta, "spec": spec, "status": {"addresses": addresses}}
+    (facts,) = NODES.page(page(node)).items
+    return facts
+
+
+def test_a_pod_is_read_with_both_its_addresses_once_each() -> None:
+    facts = read_pod(pod_object(podIPs=[{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]))
+    assert facts == PodFacts(
+        uid="u1",
+        namespace="shop",
+        name="web-1",
+        node="n1",
+        addresses=(pack("10.0.0.1"), pack("fd00::1")),
+        started=JULY,
+        controller=OwnerRef("ReplicaSet", "web", "rs"),
+        version=41,
+    )
+
+
+def test_the_kubelets_start_time_is_better_than_the_creation() -> None:
+    assert read_pod(pod_object(startTime="2025-07-01T00:01:00Z")).started == JULY + 60
+
+
+def test_a_pending_pod_and_one_of_empty_parts_are_read() -> None:
+    bare = {"metadata": {"name": "p", "uid": "u"}, "spec": {}, "status": {}}
+    assert read_pod(bare) == PodFacts(uid="u", namespace="", name="p")
+    null = pod_object(podIPs=None, podIP="", startTime=None, containerStatuses=None)
+    null["metadata"] |= {"ownerReferences": None, "creationTimestamp": None}
+    assert read_pod(null).addresses == ()
+
+
+def test_a_finished_pod_says_when_its_last_container_ended() -> None:
+    ended = [
+        {"state": {"terminated": {"finishedAt": f"2025-07-01T00:0{m}:00Z"}}} for m in (3, 5, 1)
+    ]
+    facts = read_pod(pod_object(phase="Succeeded", containerStatuses=ended))
+    assert (facts.is_finished, facts.finished) == (True, JULY + 300)
+    ended.append({"state": {"running": {}}})
+    assert read_pod(pod_object(phase="Failed", containerStatuses=ended)).finished == JULY + 300
+    ended.append({"state": {"terminated": {"finishedAt": None}}})
+    assert read_pod(pod_object(phase="Failed", containerStatuses=ended)).finished is None
+
+
+def test_host_network_and_deletion_are_read() -> None:
+    obj = pod_object()
+    obj["spec"]["hostNetwork"] = True
+    obj["metadata"]["deletionTimestamp"] = "2025-07-01T00:00:00Z"
+    facts = read_pod(obj)
+    assert (facts.host_network, facts.is_deleting) == (True, True)
+
+
+def test_a_node_is_read_with_its_own_addresses_only() -> None:
+    assert read_node(None).addresses == (pack("192.0.2.1"), pack("2001:db8::1"))
+
+
+def test_zone_and_region_labels_fall_back_to_the_legacy_ones() -> None:
+    old = "failure-domain.beta.kubernetes.io"
+    legacy = read_node({f"{old}/zone": "z", f"{old}/region": "r"})
+    assert (legacy.zone, legacy.region) == ("z", "r")
+    new = "topology.kubernetes.io"
+    both = read_node({f"{old}/zone": "z", f"{new}/zone": "a", f"{new}/region": "b"})
+    assert (both.zone, both.region) == ("a", "b")
+    assert (read_node(None).zone, read_node({}).region) == ("", "")
+
+
+def test_an_azure_fault_domain_is_no_zone_but_a_number_elsewhere_is() -> None:
+    label = "topology.kubernetes.io/zone"
+    azure = {"providerID": "azure:///subscriptions/x"}
+    assert read_node({label: "0"}, **azure).zone == ""
+    assert read_node({label: "eastus-1"}, **azure).zone == "eastus-1"
+    assert read_node({label: "0"}).zone == "0"
+
+
+def test_an_object_that_cannot_be_read_costs_only_itself() -> None:
+    bad = pod_object()
+    bad["metadata"]["uid"] = "broken"
+    bad["status"]["podIPs"] = "not a list"
+    answer = PODS.page(page(pod_object(), bad, {"metadata": 7}, **{"continue": "next"}))
+    assert [pod.uid for pod in answer.items] == ["u1"]
+    assert (answer.version, answer.next, answer.unreadable) == ("50", "next", ["broken", ""])
+
+
+def test_a_list_of_null_is_empty() -> None:
+    assert PODS.page(b'{"metadata": {"resourceVersion": "9"}, "items": null}').items == []
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"kind": "Status"}', b"\xff", b"<html>"])
+def test_what_is_no_list_is_an_api_error(body: bytes) -> None:
+    with pytest.raises(ApiError, match="no list page"):
+        PODS.page(body)
+
+
+def test_watch_lines_become_events() -> None:
+    line = json.dumps({"type": "ADDED", "object": pod_object()}).encode()
+    event = PODS.line(line)
+    assert isinstance(event, Event)
+    assert (event.type, event.uid, event.version) == ("ADDED", "u1", "41")
+    assert event.item == read_pod(pod_object())
+    mark = b'{"type":"BOOKMARK","object":{"kind":"Pod","metadata":{"resourceVersion":"77"}}}'
+    assert PODS.line(mark) == Event("BOOKMARK", "", "77", None)
+
+
+def test_an_event_of_an_unreadable_object_still_has_its_uid_and_version() -> None:
+    line = b'{"type":"DELETED","object":{"metadata":{"uid":"u","resourceVersion":"3"}}}'
+    assert PODS.line(line) == Event("DELETED", "u", "3", None)
+
+
+def test_an_error_in_the_stream_is_a_refusal() -> None:
+    line = b'{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired"}}'
+    assert PODS.line(line) == Refusal(410, "Expired", "")
+
+
+@pytest.mark.parametrize("line", [b"{", b'{"type":"ADDED"}', b'{"type":1,"object":{}}', b"\xff"])
+def test_what_is_no_event_is_an_api_error(line: bytes) -> None:
+    with pytest.raises(ApiError, match="no watch event"):
+        PODS.line(line)
+
+
+def test_owners_are_read_from_partial_metadata() -> None:
+    item = {"kind": "PartialObjectMetadata", "metadata": pod_object()["metadata"]}
+    (owner,) = OWNERS.page(page(item)).items
+    assert (owner.uid, owner.controller) == ("u1", OwnerRef("ReplicaSet", "web", "rs"))

@@ -1,0 +1,98 @@
+"""kzn/topology/prefixes.py."""
+
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kzn.model.endpoint import EXTERNAL, UNKNOWN
+from kzn.model.flows import U8
+from kzn.model.ip import MAPPED_PREFIX, pack
+from kzn.topology.facts import CidrNetwork
+from kzn.topology.prefixes import _WORLD, PrefixTable
+
+
+def rows(addresses: list[bytes]) -> U8:
+    return np.frombuffer(b"".join(addresses), np.uint8).reshape(-1, 16)
+
+
+def one(table: PrefixTable, address: str) -> int:
+    return int(table.lookup(rows([pack(address)]))[0])
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["8.8.8.8", "1.1.1.1", "223.255.255.255", "172.32.0.0", "100.128.0.0", "2a00:1450::1"]
+    + ["64:ff9b::808:808", "2001:4860::8888", "192.0.0.9", "2000::", "11.0.0.0", "9.255.255.255"],
+)
+def test_a_routable_address_that_nobody_claims_is_external(address: str) -> None:
+    assert one(PrefixTable(), address) == EXTERNAL
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["10.0.0.1", "172.16.0.0", "172.31.255.255", "192.168.1.1", "100.64.0.1", "169.254.0.1"]
+    + ["127.0.0.1", "0.0.0.0", "255.255.255.255", "198.51.100.7", "fd00::1", "fe80::1", "::1"]
+    + ["ff02::1", "2001:db8::1", "::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "3fff::1"]
+    + ["10.255.255.255", "64:ff9b:1::1", "1::", "240.0.0.1"],
+)
+def test_a_private_address_that_nobody_claims_is_unknown(address: str) -> None:
+    assert one(PrefixTable(), address) == UNKNOWN
+
+
+def test_the_longest_prefix_wins_and_its_end_gives_back_to_the_one_around_it() -> None:
+    nets = ["10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "10.1.2.255/32"]
+    table = PrefixTable((ip_network(net), n) for n, net in enumerate(nets))
+    asked = ["10.0.0.0", "10.1.0.0", "10.1.2.0", "10.1.2.255", "10.1.3.0", "10.2.0.0", "11.0.0.0"]
+    assert [one(table, address) for address in asked] == [0, 1, 2, 3, 1, 0, EXTERNAL]
+
+
+def test_a_network_wins_over_the_world_even_when_it_is_the_whole_world() -> None:
+    table = PrefixTable([(ip_network("0.0.0.0/0"), 7), (ip_network("10.0.0.0/8"), 8)])
+    assert [one(table, "8.8.8.8"), one(table, "10.0.0.1"), one(table, "fd00::1")] == [7, 8, UNKNOWN]
+
+
+def test_no_addresses_give_no_values() -> None:
+    assert PrefixTable().lookup(np.zeros((0, 16), np.uint8)).shape == (0,)
+
+
+V4 = st.builds(
+    lambda value, length: IPv4Network((value >> (32 - length) << (32 - length), length)),
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 32),
+)
+V6 = st.builds(
+    lambda value, length: IPv6Network((value >> (128 - length) << (128 - length), length)),
+    st.integers(0, 2**128 - 1),
+    st.integers(1, 128),
+).filter(lambda net: not net.overlaps(ip_network("::ffff:0:0/96")))
+
+
+def _edges(net: CidrNetwork) -> list[bytes]:
+    first, last = int(net.network_address), int(net.broadcast_address)
+    top = 2**net.max_prefixlen - 1
+    make = type(net.network_address)
+    near = {first, last, max(first - 1, 0), min(last + 1, top)}
+    return [pack(str(make(value))) for value in near]
+
+
+def _longest(nets: dict[CidrNetwork, int], address: bytes) -> int:
+    mapped = address[:12] == MAPPED_PREFIX
+    parsed = ip_address(address[12:]) if mapped else IPv6Address(address)
+    inside = [n for n in nets if n.version == parsed.version and parsed in n]
+    return nets[max(inside, key=lambda n: n.prefixlen)]
+
+
+@given(
+    nets=st.lists(V4 | V6, max_size=12, unique=True),
+    more=st.lists(st.binary(min_size=16, max_size=16)),
+)
+def test_it_agrees_with_the_standard_library(nets: list[CidrNetwork], more: list[bytes]) -> None:
+    numbered = {net: number for number, net in enumerate(nets)}
+    asked = [address for net in nets for address in _edges(net)] + more
+    if asked:
+        found = PrefixTable(numbered.items()).lookup(rows(asked)).tolist()
+        everything = dict(_WORLD) | numbered
+        assert found == [_longest(everything, address) for address in asked]
