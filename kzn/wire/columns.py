@@ -120,9 +120,8 @@ def _inflate(data: bytes, length: int) -> bytes:
     except zlib.error as error:
         raise WireError(f"inflate columns: {error}", reason="inflate") from error
     if len(inflated) != length or not stream.eof:
-        more = "" if len(inflated) <= length and stream.eof else " or more, or cut off"
         raise WireError(
-            f"columns inflate to {len(inflated)} bytes{more} where {length} are declared",
+            f"the columns do not inflate to the {length} bytes that are declared",
             reason="inflated_length",
         )
     if stream.unused_data:

@@ -40,11 +40,12 @@ class Admit:
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Decode and apply this batch, then call `applied` and send what it returns.
+    """Decode and apply this batch of ``identity``, then call `applied` and send what it returns.
 
     ``gap`` is True when numbers before it never came.
     """
 
+    identity: AgentIdentity
     batch: EncodedBatch
     gap: bool
 
@@ -82,7 +83,7 @@ class ServerSession:
         verdict = self._book.judge(self._key, message.sequence)
         if verdict is Verdict.DUPLICATE:
             return Repeat(Ack(message.sequence, duplicate=True))
-        return Apply(message, gap=verdict is Verdict.GAP)
+        return Apply(self.identity, message, gap=verdict is Verdict.GAP)
 
     def admitted(self, identity: AgentIdentity) -> Welcome:
         """The agent may speak; from here on `close` must be called."""

@@ -44,7 +44,7 @@ def test_an_agent_is_admitted_and_told_limits_and_last_number() -> None:
 def test_a_batch_is_applied_once_over_two_connections() -> None:
     book = SequenceBook()
     first = welcomed(book)
-    assert first.receive(batch(1)) == Apply(batch(1), gap=False)
+    assert first.receive(batch(1)) == Apply(IDENTITY, batch(1), gap=False)
     assert first.applied(1) == Ack(1)
     second = welcomed(book)
     assert second.receive(batch(1)) == Repeat(Ack(1, duplicate=True))
@@ -53,13 +53,13 @@ def test_a_batch_is_applied_once_over_two_connections() -> None:
 def test_a_batch_that_was_not_applied_may_come_again() -> None:
     session = welcomed(SequenceBook())
     session.receive(batch(1))
-    assert session.receive(batch(1)) == Apply(batch(1), gap=False)
+    assert session.receive(batch(1)) == Apply(IDENTITY, batch(1), gap=False)
 
 
 def test_a_gap_is_applied_and_told() -> None:
     session = welcomed(SequenceBook())
     session.applied(1)
-    assert session.receive(batch(3)) == Apply(batch(3), gap=True)
+    assert session.receive(batch(3)) == Apply(IDENTITY, batch(3), gap=True)
 
 
 @pytest.mark.parametrize(

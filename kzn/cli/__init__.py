@@ -1,0 +1,1 @@
+"""The commands: each parses, builds one frozen config and calls one function."""

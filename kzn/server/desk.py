@@ -1,0 +1,78 @@
+"""What all connections of a receiver share: limits, counters, last numbers, and whom to ask."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+from kzn.daemon.logs import Repeating
+from kzn.model.batch import AgentIdentity, Batch
+from kzn.wire.limits import Limits
+from kzn.wire.messages import Hello, Refusal
+from kzn.wire.sequences import SequenceBook
+
+ApplyBatch = Callable[[AgentIdentity, Batch], None]
+"""Enters a batch as a whole or, when it raises, not at all. It must not block for long."""
+
+AdmitAgent = Callable[[Hello], Awaitable[Refusal | None]]
+"""Decides whether an agent may speak, None when it may: by its token and the node it names."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveLimits:
+    """What peers may take of a server: sizes, connections, and seconds for each step.
+
+    ``idle`` is the time from one whole frame to the next, so a frame that trickles counts as
+    none. An agent that sends more rarely than that connects anew for each batch.
+    """
+
+    wire: Limits = field(default_factory=Limits)
+    connections: int = 10_000
+    connections_per_address: int = 100
+    handshake: float = 10.0
+    idle: float = 600.0
+    write: float = 10.0
+    linger: float = 1.0
+
+
+@dataclass(slots=True)
+class ReceiveStats:
+    """What all connections did since the server started; written by the event loop alone."""
+
+    connections: int = 0
+    """Open now."""
+    accepted: int = 0
+    frames: int = 0
+    received_bytes: int = 0
+    """Bytes of frames and their lengths, of whole and of broken ones."""
+    sent_bytes: int = 0
+    batches: int = 0
+    flows: int = 0
+    duplicates: int = 0
+    gaps: int = 0
+    """Batches whose number left some out: bytes lost between agent and server."""
+    refusals: Counter[str] = field(default_factory=Counter)
+    """Connections ended by this server, by reason."""
+    broken: int = 0
+    """Connections that ended in the middle of something."""
+    forgotten: int = 0
+    """Epochs whose last number is no longer remembered."""
+
+    def copy(self) -> "ReceiveStats":
+        """A copy that further frames leave alone."""
+        return replace(self, refusals=Counter(self.refusals))
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What all connections of a receiver share."""
+
+    limits: ReceiveLimits
+    book: SequenceBook
+    stats: ReceiveStats
+    apply: ApplyBatch
+    admit: AdmitAgent
+    complaints: Repeating
+
+
+async def admit_all(_hello: Hello) -> None:
+    """Every agent may speak for the node it names."""

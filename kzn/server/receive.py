@@ -1,0 +1,135 @@
+"""Takes connections of agents, bounds them in number, and ends them all in good order.
+
+In: listening sockets.
+Out: for each connection that fits a `Peer`, for each other a refusal.
+Never: keeps a connection beyond its limits, or stops accepting for the fault of one.
+"""
+
+import asyncio
+import logging
+import socket
+from collections import Counter
+
+from kzn.daemon.connect import watch
+from kzn.daemon.logs import Repeating
+from kzn.server.desk import (
+    AdmitAgent,
+    ApplyBatch,
+    Desk,
+    ReceiveLimits,
+    ReceiveStats,
+    admit_all,
+)
+from kzn.server.peer import Peer
+from kzn.wire.codec import encode_to_agent
+from kzn.wire.frames import frame
+from kzn.wire.limits import MAX_HELLO
+from kzn.wire.messages import Reason, Refusal
+from kzn.wire.sequences import SequenceBook
+from kzn.wire.stream import FrameStream
+
+log = logging.getLogger(__name__)
+
+_MAPPED = "::ffff:"
+
+
+class Receiver:
+    """The server's side of delivery. ``apply`` runs in the event loop, once for each number.
+
+    ``stats`` is live and read by metrics. ``book`` outlives connections; it is given when its
+    numbers come from somewhere, and is empty otherwise.
+    """
+
+    def __init__(
+        self,
+        apply: ApplyBatch,
+        *,
+        limits: ReceiveLimits | None = None,
+        admit: AdmitAgent = admit_all,
+        book: SequenceBook | None = None,
+    ) -> None:
+        self.stats = ReceiveStats()
+        self._desk = Desk(
+            limits=limits or ReceiveLimits(),
+            book=book or SequenceBook(),
+            stats=self.stats,
+            apply=apply,
+            admit=admit,
+            complaints=Repeating(log),
+        )
+        self._servers: list[asyncio.Server] = []
+        self._peers: dict[asyncio.Task[None], Peer] = {}
+        self._by_address: Counter[str] = Counter()
+        self._closing = False
+
+    async def start(self, sockets: list[socket.socket]) -> None:
+        """Accept on ``sockets``, which belong to this receiver from now on."""
+        for sock in sockets:
+            self._servers.append(await asyncio.start_server(self._accept, sock=sock))
+
+    async def close(self, deadline: float) -> None:
+        """Stop accepting, let frames that are being applied finish, and close all connections.
+
+        After ``deadline`` seconds whatever is left is cut off; nobody's bytes are lost by that,
+        since what was not acked is sent again.
+        """
+        self._closing = True
+        for server in self._servers:
+            server.close()
+        for task, peer in self._peers.items():
+            if peer.stop():
+                task.cancel()
+        if self._peers:
+            _, late = await asyncio.wait(list(self._peers), timeout=deadline)
+            for task in late:
+                self._peers[task].abort()
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        address = _address_of(writer)
+        self.stats.accepted += 1
+        refusal = self._no_place(address)
+        if refusal is not None:
+            self._turn_away(writer, refusal, address)
+            return
+        watch(writer)
+        peer = Peer(FrameStream(reader, writer, MAX_HELLO), address, self._desk)
+        task = asyncio.get_running_loop().create_task(peer.run())
+        self._peers[task] = peer
+        self._by_address[address] += 1
+        self.stats.connections = len(self._peers)
+        task.add_done_callback(lambda done: self._ended(done, address))
+
+    def _ended(self, task: asyncio.Task[None], address: str) -> None:
+        self._peers.pop(task).abort()
+        self._by_address[address] -= 1
+        if not self._by_address[address]:
+            del self._by_address[address]
+        self.stats.connections = len(self._peers)
+        self.stats.forgotten = self._desk.book.evicted
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a connection of %s ended by a defect of kzn", address, exc_info=error)
+
+    def _no_place(self, address: str) -> Refusal | None:
+        limits = self._desk.limits
+        if self._closing:
+            return Refusal(Reason.SHUTTING_DOWN, "shutting down")
+        if len(self._peers) >= limits.connections:
+            return Refusal(Reason.BUSY, f"{limits.connections} connections are open")
+        if self._by_address[address] >= limits.connections_per_address:
+            text = f"{limits.connections_per_address} connections from {address} are open"
+            return Refusal(Reason.BUSY, text)
+        return None
+
+    def _turn_away(self, writer: asyncio.StreamWriter, refusal: Refusal, address: str) -> None:
+        self.stats.refusals[refusal.reason] += 1
+        self._desk.complaints.line("busy", "turned away %s: %s", address, refusal.text)
+        writer.write(frame(encode_to_agent(refusal)))
+        writer.close()
+
+
+def _address_of(writer: asyncio.StreamWriter) -> str:
+    """The peer's address without port; a dual-stack socket shows IPv4 as mapped."""
+    name = writer.get_extra_info("peername")
+    return str(name[0]).removeprefix(_MAPPED) if name else "unknown"
