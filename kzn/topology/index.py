@@ -114,6 +114,14 @@ class AddressIndex:
         record = self._node_by_name.get(node)
         return record.owner.id if record is not None and record.owner is not None else UNKNOWN
 
+    def lives(self, endpoint: Endpoint) -> bool:
+        """Whether this very endpoint (same uid) exists now; static networks always do."""
+        if endpoint.kind == STATIC:
+            return True
+        records = self._pods if endpoint.kind == POD else self._nodes
+        record = records.get(endpoint.uid)
+        return record is not None and not record.is_gone
+
     def counts(self) -> IndexCounts:
         """How much is known by now."""
         return IndexCounts(
