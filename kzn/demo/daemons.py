@@ -21,7 +21,7 @@ READY_SECONDS = 30.0
 STOP_SECONDS = 20.0
 LOOK_SECONDS = 0.02
 LAST_WORDS = 8
-KZN = [sys.executable, "-m", "kzn"]
+KZN = [sys.executable, "-m", "kzn.cli.main"]
 
 
 def fetch(namespace: str, host: str, port: int, path: str) -> tuple[int, str]:

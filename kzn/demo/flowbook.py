@@ -1,12 +1,12 @@
-"""What kzn counted: the server's flow log, summed per address pair and protocol as it comes.
+"""What kzn counted: its flows as JSON, summed per address pair and protocol.
 
-In: the server's stdout, one JSON object a line. Out: bytes and packets per `WireKey`.
-Never: keeps a line.
+In: the server's flow log, a line at a time, or what `kzn inspect-map --json` prints.
+Out: bytes and packets per `WireKey`. Never: keeps a line.
 """
 
 import json
 import threading
-from typing import IO
+from typing import IO, Any
 
 from kzn.demo.report import PROTOCOL_NAMES
 from kzn.demo.witness import WireKey
@@ -50,10 +50,25 @@ class FlowBook(threading.Thread):
         return self.copy()
 
     def _add(self, line: bytes) -> None:
-        flow = json.loads(line)
-        protocol = str(flow["protocol"])
-        number = NUMBERS[protocol] if protocol in NUMBERS else int(protocol)
-        key = WireKey(flow["src"], flow["dst"], number)
-        counts = Counts(int(flow["packets"]), int(flow["bytes"]))
         with self._lock:
-            self._sums[key] = self._sums.get(key, Counts()).plus(counts)
+            _add(self._sums, json.loads(line))
+
+
+def snapshot_sums(text: str) -> dict[WireKey, Counts]:
+    """What is in the maps of a node, as `kzn inspect-map --json` prints it; KznError otherwise."""
+    sums: dict[WireKey, Counts] = {}
+    try:
+        for snapshot in json.loads(text):
+            for flow in snapshot["flows"]:
+                _add(sums, flow)
+    except (KeyError, TypeError, ValueError) as error:
+        raise KznError(f"kzn inspect-map: not flows: {text[:200]!r}") from error
+    return sums
+
+
+def _add(sums: dict[WireKey, Counts], flow: dict[str, Any]) -> None:
+    protocol = str(flow["protocol"])
+    number = NUMBERS[protocol] if protocol in NUMBERS else int(protocol)
+    key = WireKey(flow["src"], flow["dst"], number)
+    counts = Counts(int(flow["packets"]), int(flow["bytes"]))
+    sums[key] = sums.get(key, Counts()).plus(counts)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kzn.demo.jobs import Sum
-from kzn.demo.plan import Plan, Pod
+from kzn.demo.plan import Node, Plan, Pod
 from kzn.demo.witness import DeviceCounters, WireKey
 from kzn.model.totals import Counts
 
@@ -75,14 +75,16 @@ class UplinkRow:
 
 @dataclass(frozen=True, slots=True)
 class OwnRow:
-    """What kzn itself sent from a node to its server.
+    """What kzn itself sent from a node to its server, a flow like any other.
 
-    The last batch cannot contain its own journey, so that ``wire_bytes`` is a little larger.
+    The last batch cannot contain its own journey: ``left_bytes`` are those that the node's kernel
+    still holds, counted and not shipped, when the agent has ended.
     """
 
     node: str
     wire_bytes: int
     counted_bytes: int
+    left_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,17 +178,18 @@ def uplink_rows(
 
 
 def own_rows(
-    plan: Plan, carried: Mapping[WireKey, Counts], counted: Mapping[WireKey, Counts]
+    plan: Plan,
+    carried: Mapping[WireKey, Counts],
+    counted: Mapping[WireKey, Counts],
+    left: Mapping[WireKey, Counts],
 ) -> tuple[OwnRow, ...]:
     """What each node sent to the server."""
 
-    def to_server(book: Mapping[WireKey, Counts], address: str) -> int:
-        server = (plan.fabric.ipv4, plan.fabric.ipv6)
-        return sum(
-            counts.bytes for key, counts in book.items() if key.src == address and key.dst in server
-        )
+    def to_server(book: Mapping[WireKey, Counts], node: Node) -> int:
+        ends = [(node.ipv4, plan.fabric.ipv4), (node.ipv6, plan.fabric.ipv6)]
+        return sum(counts.bytes for key, counts in book.items() if (key.src, key.dst) in ends)
 
     return tuple(
-        OwnRow(node.name, to_server(carried, node.ipv4), to_server(counted, node.ipv4))
+        OwnRow(node.name, *(to_server(book, node) for book in (carried, counted, left)))
         for node in plan.nodes
     )

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Protocol
 
 from kzn.demo import jobs
-from kzn.demo.daemons import STOP_SECONDS, Daemon
-from kzn.demo.flowbook import FlowBook
+from kzn.demo.daemons import KZN, STOP_SECONDS, Daemon
+from kzn.demo.flowbook import FlowBook, snapshot_sums
 from kzn.demo.jobs import Sums
 from kzn.demo.lab import Lab
 from kzn.demo.plan import Node
 from kzn.demo.relay import relay
 from kzn.demo.report import PairRow, Report, own_rows, pair_rows, uplink_rows
 from kzn.demo.topology import topology
+from kzn.demo.witness import WireKey
+from kzn.errors import KznError
+from kzn.model.totals import Counts
 
 AGENT_PORT = 9102
 SERVER_PORT = 8080
@@ -109,6 +112,7 @@ class Demo:
         self._server.ask_to_stop()
         self._server.wait_stopped()
         counted = self._book.finish(STOP_SECONDS)
+        left = self._left_in_kernel()
         carried = lab.carried()
         return Report(
             pairs=pair_rows(lab.plan, self._sums.copy(), carried, counted),
@@ -116,9 +120,19 @@ class Demo:
                 {node.name: lab.uplink_counters(node) for node in lab.nodes},
                 {node.name: lab.carried_by(node) for node in lab.nodes},
             ),
-            own=own_rows(lab.plan, carried, counted),
+            own=own_rows(lab.plan, carried, counted, left),
             prometheus=prometheus,
         )
+
+    def _left_in_kernel(self) -> dict[WireKey, Counts]:
+        left: dict[WireKey, Counts] = {}
+        for node in self._lab.nodes:
+            look = [*KZN, "inspect-map", "--json", "--pin-dir", str(self._lab.pin_dir(node))]
+            done = self._lab.run(node.namespace, look)
+            if done.returncode != 0:
+                raise KznError(f"kzn inspect-map on {node.name} failed", hint=done.stderr.strip())
+            left |= snapshot_sums(done.stdout)
+        return left
 
     def _rows(self) -> tuple[PairRow, ...]:
         lab = self._lab

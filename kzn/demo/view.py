@@ -82,9 +82,10 @@ def _uplinks(found: Report) -> RenderableType:
 def _own(found: Report) -> Text:
     wire = sum(row.wire_bytes for row in found.own)
     counted = sum(row.counted_bytes for row in found.own)
+    left = sum(row.left_bytes for row in found.own)
     return Text(
-        f"kzn's own batches: {wire:,} bytes on the wire, {counted:,} of them counted; "
-        "the journey of the last batch is in no batch."
+        f"kzn's own batches: {wire:,} bytes on the wire, {counted:,} counted, {left:,} still in the"
+        " kernel, since the last batch cannot contain its own journey"
     )
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from kzn.demo.daemons import Daemon, wait_for
+from kzn.demo.daemons import KZN, Daemon, wait_for
 from kzn.demo.lab import Lab
 from kzn.demo.namespaces import NAMES
 from kzn.errors import KznError
 
-DEMO = [sys.executable, "-m", "kzn", "demo"]
+DEMO = [*KZN, "demo"]
 ATTACHED = "hooks attached"
 
 

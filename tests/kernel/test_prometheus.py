@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -62,7 +61,7 @@ class Prometheus:
 
 
 @pytest.fixture
-def prometheus(lab: Lab, tmp_path: Path) -> Iterator[Prometheus]:
+def prometheus(lab: Lab, tmp_path: Path) -> Prometheus:
     """A Prometheus that has begun to scrape."""
     beside_python = shutil.which("prometheus", path=str(Path(sys.executable).parent))
     binary = beside_python or shutil.which("prometheus")

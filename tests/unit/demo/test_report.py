@@ -1,15 +1,16 @@
 """The verdict of the demo, and how it reads."""
 
+import json
 from io import BytesIO, StringIO
 
 import pytest
 from rich.console import Console
 
 from kzn.demo import view
-from kzn.demo.flowbook import FlowBook
+from kzn.demo.flowbook import FlowBook, snapshot_sums
 from kzn.demo.jobs import Sum, Sums
 from kzn.demo.plan import LabSpec, make_plan
-from kzn.demo.report import Report, UplinkRow, own_rows, pair_rows
+from kzn.demo.report import OwnRow, Report, UplinkRow, own_rows, pair_rows
 from kzn.demo.traffic import Sent
 from kzn.demo.witness import WireKey
 from kzn.errors import KznError
@@ -25,6 +26,7 @@ CARRIED = {
     TCP: Counts(9, 5600),
     WireKey(PLAN.nodes[0].ipv4, PLAN.fabric.ipv4, 6): Counts(12, 1300),
 }
+LEFT = {WireKey(PLAN.nodes[0].ipv4, PLAN.fabric.ipv4, 6): Counts(3, 200)}
 UPLINK = UplinkRow("a1", 128, 1, 128, 1)
 
 
@@ -36,7 +38,7 @@ def report(
     return Report(
         pairs=pair_rows(PLAN, sent, CARRIED, counted),
         uplinks=(uplink,),
-        own=own_rows(PLAN, CARRIED, counted),
+        own=own_rows(PLAN, CARRIED, counted, LEFT),
         prometheus="kzn_up 1\n",
     )
 
@@ -70,10 +72,7 @@ def test_any_difference_in_any_book_is_not_exact(wrong: Report) -> None:
 def test_own_traffic_is_told_and_not_judged() -> None:
     found = report({UDP: CARRIED[UDP], TCP: CARRIED[TCP]})
     assert found.exact
-    assert [(row.node, row.wire_bytes, row.counted_bytes) for row in found.own] == [
-        ("a1", 1300, 0),
-        ("b1", 0, 0),
-    ]
+    assert found.own == (OwnRow("a1", 1300, 0, 200), OwnRow("b1", 0, 0, 0))
 
 
 def test_the_json_has_what_was_promised() -> None:
@@ -123,6 +122,14 @@ def test_the_flow_log_is_summed_per_pair_and_protocol() -> None:
     book = FlowBook(BytesIO(LINE % b"udp" * 3 + LINE % b"icmpv6" + LINE % b"47"))
     found = {key.protocol: counts for key, counts in book.finish(5).items()}
     assert found == {17: Counts(6, 270), 58: Counts(2, 90), 47: Counts(2, 90)}
+
+
+def test_what_is_left_in_the_kernel_is_summed_over_all_maps() -> None:
+    flow = {"src": "10.0.0.1", "dst": "10.0.0.2", "protocol": "tcp", "packets": 1, "bytes": 52}
+    found = snapshot_sums(json.dumps([{"flows": [flow, flow]}, {"flows": [flow]}]))
+    assert found == {WireKey("10.0.0.1", "10.0.0.2", 6): Counts(3, 156)}
+    with pytest.raises(KznError, match="not flows"):
+        snapshot_sums("[{}]")
 
 
 @pytest.mark.parametrize("line", [b"not json\n", b"{}\n", b"[1]\n", LINE % b"what"])
