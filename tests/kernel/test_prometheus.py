@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -61,13 +62,13 @@ class Prometheus:
 
 
 @pytest.fixture
-def prometheus(lab: Lab, tmp_path: Path) -> Prometheus:
-    """A Prometheus that has begun to scrape."""
+def binary() -> str:
+    """The Prometheus that scripts/setup put beside Python, or one of the machine."""
     beside_python = shutil.which("prometheus", path=str(Path(sys.executable).parent))
-    binary = beside_python or shutil.which("prometheus")
-    if binary is None:
+    found = beside_python or shutil.which("prometheus")
+    if found is None:
         pytest.skip("no prometheus program: scripts/setup test fetches one")
-    return Prometheus(lab, binary, tmp_path)
+    return found
 
 
 def crossed(lab: Lab) -> dict[str, float]:
@@ -87,7 +88,11 @@ def send_a_round(lab: Lab) -> None:
             exchange()
 
 
-def test_prometheus_answers_with_what_was_sent(lab: Lab, prometheus: Prometheus) -> None:
+def test_prometheus_answers_with_what_was_sent(
+    make_lab: Callable[..., Lab], binary: str, tmp_path: Path
+) -> None:
+    lab = make_lab(nodes_per_zone=2, pods_per_node=1)
+    prometheus = Prometheus(lab, binary, tmp_path)
     demo = Demo(lab, DemoConfig(seconds=0, interval="500ms"))
     demo.start_agents()
 
@@ -104,6 +109,8 @@ def test_prometheus_answers_with_what_was_sent(lab: Lab, prometheus: Prometheus)
     for row in prometheus.query(f"{METRIC}[5m]"):
         samples = [(float(when), float(value)) for when, value in row["values"]]
         assert_rate(rates[row["metric"]["pod"]], samples)
+    assert rates.keys() == second.keys()
+    assert list(rates.values()) == sorted(rates.values(), reverse=True)
     demo.finish()
 
 
