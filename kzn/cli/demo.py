@@ -6,12 +6,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
 
 import click
+from rich.live import Live
 
-if TYPE_CHECKING:
-    from kzn.demo.run import Look, Progress
+from kzn.demo import view
+from kzn.demo.run import DemoConfig, Look, Progress, run_demo
+from kzn.errors import EXIT_FAULT, EXIT_OK
 
 
 @click.command(short_help="Show on this machine that every byte is counted.")
@@ -31,16 +32,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="MTU of all links.",
 )
-@click.pass_context
-def demo(ctx: click.Context, seconds: float, as_json: bool, serve: bool, mtu: int) -> None:
+def demo(*, seconds: float, as_json: bool, serve: bool, mtu: int) -> int:
     """Make two zones of network namespaces, count their traffic, compare with the wire.
 
     Needs root. Ends with 0 only when kzn counted every byte that the uplinks carried, and leaves
     nothing behind.
     """
-    from kzn.demo import view
-    from kzn.demo.run import DemoConfig, run_demo
-
     _end_orderly_on_sigterm()
     config = DemoConfig(seconds=None if serve else seconds, mtu=mtu)
     found = run_demo(config, _Show(live=not as_json))
@@ -48,7 +45,7 @@ def demo(ctx: click.Context, seconds: float, as_json: bool, serve: bool, mtu: in
         click.echo(json.dumps(found.as_json()))
     else:
         view.console().print(view.report(found))
-    ctx.exit(0 if found.exact else 1)
+    return EXIT_OK if found.exact else EXIT_FAULT
 
 
 class _Show:
@@ -61,17 +58,13 @@ class _Show:
         click.echo(line, err=True)
 
     @contextmanager
-    def live(self, seconds: float | None) -> "Iterator[Look | None]":
+    def live(self, seconds: float | None) -> Iterator[Look | None]:
         if not self._live:
             yield None
             return
-        from rich.live import Live
-
-        from kzn.demo import view
-
         with Live(console=view.console(), transient=True, auto_refresh=False) as screen:
 
-            def look(progress: "Progress") -> None:
+            def look(progress: Progress) -> None:
                 screen.update(view.live(progress.rows, progress.elapsed, seconds), refresh=True)
 
             yield look

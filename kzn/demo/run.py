@@ -6,7 +6,7 @@ Never: leaves a namespace, a process, a mount or a pin behind, however it ends.
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -92,14 +92,9 @@ class Demo:
                 if look is not None:
                     look(Progress(self._rows(), elapsed))
 
-    def serve(self, say: Callable[[str], None], look: Look | None) -> None:
-        """Send until interrupted, with the server's pages on this machine's loopback."""
-        with relay(self._lab.fabric.namespace, SERVER_PORT, self._config.listen) as url:
-            say(f"metrics: {url}/metrics  (Ctrl-C ends it with the report)")
-            try:
-                self.send(look)
-            except KeyboardInterrupt:
-                say("stopping")
+    def served(self) -> AbstractContextManager[str]:
+        """The server's pages on this machine's loopback; yields their URL."""
+        return relay(self._lab.fabric.namespace, SERVER_PORT, self._config.listen)
 
     def finish(self) -> Report:
         """Stop the agents (their last drain is shipped), then the server, and compare."""
@@ -166,13 +161,20 @@ def run_demo(config: DemoConfig, show: Show) -> Report:
         demo = Demo(lab, config)
         demo.start_agents()
         show.say("server and agents: ready, hooks attached")
-        with show.live(config.seconds) as look:
-            if config.seconds is None:
-                demo.serve(show.say, look)
-            else:
+        if config.seconds is None:
+            _serve(demo, show)
+        else:
+            with show.live(config.seconds) as look:
                 demo.send(look)
         show.say("traffic: ended; stopping the agents, which ship their last batch")
         return demo.finish()
+
+
+def _serve(demo: Demo, show: Show) -> None:
+    with demo.served() as url:
+        show.say(f"metrics: {url}/metrics  (Ctrl-C ends it with the report)")
+        with suppress(KeyboardInterrupt), show.live(None) as look:
+            demo.send(look)
 
 
 def _looks(started: float, seconds: float | None) -> Iterator[float]:

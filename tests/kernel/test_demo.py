@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import urllib.request
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -134,6 +135,30 @@ def test_nothing_is_left_when_it_is_interrupted(
         demo.send_signal(how)
         assert demo.wait(60) == status
     assert wait_for(machine.is_clean, 20), machine.processes()
+
+
+def test_served_metrics_are_reached_from_this_machine_until_ctrl_c(machine: Machine) -> None:
+    with subprocess.Popen(
+        [*DEMO, "--json", "--serve"],
+        env=machine.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as demo:
+        assert demo.stderr is not None
+        line = next(line for line in demo.stderr if line.startswith("metrics: "))
+        url = line.split()[1]
+        assert wait_for(lambda: "kzn_seen_bytes_total{" in get(url), 20)
+        demo.send_signal(signal.SIGINT)
+        report, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 0
+    assert json.loads(report)["exact"] is True
+    assert machine.is_clean(), machine.processes()
+
+
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - the demo's own URL
+        return str(answer.read().decode())
 
 
 def test_without_privilege_it_refuses_and_says_what_to_do(machine: Machine) -> None:
