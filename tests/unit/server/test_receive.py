@@ -386,10 +386,11 @@ def test_closing_waits_for_the_frame_in_hand_but_not_beyond_its_deadline() -> No
         decided.set()
         assert isinstance(await agent.hear(), Welcome)
         assert await agent.refusal() is Reason.SHUTTING_DOWN
-        await closing
+        async with asyncio.timeout(5):
+            await closing
         assert scene.receiver.stats.connections == 0
 
-    play(act, admit=admit)
+    play(act, ReceiveLimits(linger=15.0), admit=admit)
 
 
 def test_one_line_a_minute_is_logged_for_a_peer_that_keeps_coming(

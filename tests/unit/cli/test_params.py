@@ -1,0 +1,57 @@
+"""Words of options: what is taken, and a sentence for what is not."""
+
+import click
+import pytest
+
+from kzn.cli.params import ADDRESS, DURATION, LOG_LEVEL, REMOTE_ADDRESS
+from kzn.daemon.listen import Address
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("10s", 10.0),
+        ("500ms", 0.5),
+        ("2m", 120.0),
+        ("1m30s", 90.0),
+        ("1.5h", 5400.0),
+        ("1d", 86400.0),
+        (" 10s ", 10.0),
+    ],
+)
+def test_a_duration_is_seconds(text: str, seconds: float) -> None:
+    assert DURATION.convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "10", "s", "-1s", "0s", "0ms0s", "1e3s", "nan", "infs", "10 s", "1.s", "1..2s"]
+)
+def test_what_is_no_duration_is_a_usage_error(text: str) -> None:
+    with pytest.raises(click.UsageError):
+        DURATION.convert(text, None, None)
+
+
+def test_a_default_that_is_a_number_already_stays_one() -> None:
+    assert DURATION.convert(10, None, None) == 10.0
+
+
+def test_an_address_is_read() -> None:
+    assert ADDRESS.convert(":7070", None, None) == Address("", 7070)
+    assert ADDRESS.convert(Address("a", 1), None, None) == Address("a", 1)
+    assert REMOTE_ADDRESS.convert("[::1]:70", None, None) == Address("::1", 70)
+
+
+@pytest.mark.parametrize("text", ["7070", "host", "h:99999", "::1:70"])
+def test_what_is_no_address_is_a_usage_error_with_a_hint(text: str) -> None:
+    with pytest.raises(click.UsageError, match=r"\[IPv6\]:PORT"):
+        ADDRESS.convert(text, None, None)
+
+
+@pytest.mark.parametrize("text", [":7070", "host:0"])
+def test_an_address_to_connect_to_has_a_host_and_a_port(text: str) -> None:
+    with pytest.raises(click.UsageError, match="write HOST:PORT"):
+        REMOTE_ADDRESS.convert(text, None, None)
+
+
+def test_log_levels_are_words() -> None:
+    assert LOG_LEVEL.convert("WARNING", None, None) == "warning"
