@@ -414,7 +414,7 @@ def test_history_agrees_with_a_naive_model(
             naive.put(uid, addresses, world.now)
         elif world.index.pod(uid) is not None:
             if verb == "finish":
-                world.put(replace(pod(uid, *addresses), is_finished=True))
+                world.put(replace(pod(uid, *naive.held[uid]), is_finished=True))
             else:
                 world.index.drop_pod(uid)
             naive.drop(uid, world.now)

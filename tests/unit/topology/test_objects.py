@@ -76,7 +76,7 @@ def test_the_kubelets_start_time_is_better_than_the_creation() -> None:
 
 
 def test_a_pending_pod_and_one_of_empty_parts_are_read() -> None:
-    bare = {"metadata": {"name": "p", "uid": "u"}, "spec": {}, "status": {}}
+    bare: dict[str, Any] = {"metadata": {"name": "p", "uid": "u"}, "spec": {}, "status": {}}
     assert read_pod(bare) == PodFacts(uid="u", namespace="", name="p")
     null = pod_object(podIPs=None, podIP="", startTime=None, containerStatuses=None)
     null["metadata"] |= {"ownerReferences": None, "creationTimestamp": None}
@@ -84,7 +84,7 @@ def test_a_pending_pod_and_one_of_empty_parts_are_read() -> None:
 
 
 def test_a_finished_pod_says_when_its_last_container_ended() -> None:
-    ended = [
+    ended: list[dict[str, Any]] = [
         {"state": {"terminated": {"finishedAt": f"2025-07-01T00:0{m}:00Z"}}} for m in (3, 5, 1)
     ]
     facts = read_pod(pod_object(phase="Succeeded", containerStatuses=ended))

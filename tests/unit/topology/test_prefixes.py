@@ -22,22 +22,23 @@ def one(table: PrefixTable, address: str) -> int:
     return int(table.lookup(rows([pack(address)]))[0])
 
 
-@pytest.mark.parametrize(
-    "address",
-    ["8.8.8.8", "1.1.1.1", "223.255.255.255", "172.32.0.0", "100.128.0.0", "2a00:1450::1"]
-    + ["64:ff9b::808:808", "2001:4860::8888", "192.0.0.9", "2000::", "11.0.0.0", "9.255.255.255"],
-)
+EXTERNALS = """
+8.8.8.8 1.1.1.1 223.255.255.255 172.32.0.0 100.128.0.0 2a00:1450::1 64:ff9b::808:808
+2001:4860::8888 192.0.0.9 2000:: 11.0.0.0 9.255.255.255
+"""
+UNKNOWNS = """
+10.0.0.1 172.16.0.0 172.31.255.255 192.168.1.1 100.64.0.1 169.254.0.1 127.0.0.1 0.0.0.0
+255.255.255.255 198.51.100.7 240.0.0.1 10.255.255.255 fd00::1 fe80::1 ::1 ff02::1 2001:db8::1
+:: ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 3fff::1 64:ff9b:1::1 1::
+"""
+
+
+@pytest.mark.parametrize("address", EXTERNALS.split())
 def test_a_routable_address_that_nobody_claims_is_external(address: str) -> None:
     assert one(PrefixTable(), address) == EXTERNAL
 
 
-@pytest.mark.parametrize(
-    "address",
-    ["10.0.0.1", "172.16.0.0", "172.31.255.255", "192.168.1.1", "100.64.0.1", "169.254.0.1"]
-    + ["127.0.0.1", "0.0.0.0", "255.255.255.255", "198.51.100.7", "fd00::1", "fe80::1", "::1"]
-    + ["ff02::1", "2001:db8::1", "::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "3fff::1"]
-    + ["10.255.255.255", "64:ff9b:1::1", "1::", "240.0.0.1"],
-)
+@pytest.mark.parametrize("address", UNKNOWNS.split())
 def test_a_private_address_that_nobody_claims_is_unknown(address: str) -> None:
     assert one(PrefixTable(), address) == UNKNOWN
 

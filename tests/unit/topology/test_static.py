@@ -144,18 +144,20 @@ def test_an_alias_that_holds_itself_is_refused_like_any_mistake() -> None:
         parse_static("f", "nodes: &a [*a]")
 
 
-@given(st.text())
-def test_any_text_is_read_or_refused_with_a_line(content: str) -> None:
+def complaint(content: str) -> str:
     try:
         parse_static("f", content)
     except UsageError as error:
-        assert str(error).startswith("f:")
+        return str(error)
+    return "none"
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused_with_a_line(content: str) -> None:
+    assert complaint(content).startswith(("f:", "none"))
 
 
 @given(st.binary(max_size=40), st.integers(0, len(GOOD)), st.integers(0, 40))
 def test_a_damaged_file_is_read_or_refused_with_a_line(junk: bytes, at: int, cut: int) -> None:
     content = GOOD[:at] + junk.decode("latin-1") + GOOD[at + cut :]
-    try:
-        parse_static("f", content)
-    except UsageError as error:
-        assert str(error).startswith("f:")
+    assert complaint(content).startswith(("f:", "none"))

@@ -1,0 +1,311 @@
+"""kzn/topology/kube/source.py, watch.py and client.py against an API server on loopback."""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_api import FakeApi, line, node, owned, pod, status
+
+from kzn.errors import UsageError
+from kzn.model.endpoint import Endpoint
+from kzn.model.ip import pack
+from kzn.topology.index import AddressIndex
+from kzn.topology.kube.cluster import Access, Credentials
+from kzn.topology.kube.source import KubernetesSource
+from kzn.topology.source import TopologySource
+
+REPLICASET = ("ReplicaSet", "web-5d8f", "rs1")
+
+
+def cluster_of_two() -> FakeApi:
+    api = FakeApi()
+    api.put("nodes", node("n1", "a", "192.0.2.1"))
+    api.put("nodes", node("n2", "b", "192.0.2.2"))
+    api.put("replicasets", owned("rs1", "web-5d8f", ("Deployment", "web", "d1")))
+    api.put("jobs", owned("j1", "backup-28", ("CronJob", "backup", "c1")))
+    api.put("pods", pod("p1", "10.0.0.1", "n1", REPLICASET))
+    api.put("pods", pod("p2", "10.0.0.2", "n2", ("Job", "backup-28", "j1")))
+    api.put("pods", pod("p3", "10.0.0.3", "n2"))
+    return api
+
+
+class Time:
+    """A clock that only sleeping moves; a sleep lets the others run and is over."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+        await asyncio.sleep(0)
+
+
+class Session:
+    """A source that runs, and how to look into it."""
+
+    def __init__(self, api: FakeApi, source: KubernetesSource, time: Time) -> None:
+        self.api = api
+        self.source = source
+        self.time = time
+
+    def endpoint(self, address: str) -> Endpoint | None:
+        asked = np.frombuffer(pack(address), np.uint8).reshape(1, 16)
+        now = self.time.now
+        found = int(self.source.index.lookup(asked, now, now)[0])
+        return self.source.index.endpoint(found) if found >= 0 else None
+
+    def failures(self, resource: str) -> dict[str, int]:
+        stats = {r.resource: r for r in self.source.stats().resources}
+        return {reason: n for reason, n in stats[resource].failures.items() if n}
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110 - what is awaited is in another object
+                await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def running(
+    api: FakeApi, credentials: Credentials | None = None, **settings: Any
+) -> AsyncIterator[Session]:
+    time = Time()
+    index = AddressIndex(clock=time, wall=lambda: 1.7e9 + time.now)
+    async with api.serve():
+        source = KubernetesSource(
+            index,
+            credentials or api,
+            clock=time,
+            rng=random.Random(1),  # noqa: S311 - a seed that repeats
+            sleep=time.sleep,
+            **settings,
+        )
+        task = asyncio.create_task(source.run())
+        try:
+            yield Session(api, source, time)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def ready(session: Session) -> Session:
+    await session.until(lambda: session.source.ready)
+    return session
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(test)
+
+
+def test_a_cluster_is_listed_and_every_pod_has_its_workload_and_place() -> None:
+    async def test() -> None:
+        async with running(cluster_of_two(), page_size=2) as session:
+            source: TopologySource = session.source
+            assert not source.ready
+            await ready(session)
+            web, backup = session.endpoint("10.0.0.1"), session.endpoint("10.0.0.2")
+            bare, own = session.endpoint("10.0.0.3"), session.endpoint("192.0.2.2")
+            assert web is not None
+            assert backup is not None
+            assert bare is not None
+            assert own is not None
+            assert (web.workload_kind, web.workload, web.zone) == ("Deployment", "web", "a")
+            assert (backup.workload_kind, backup.workload) == ("CronJob", "backup")
+            assert (bare.workload_kind, bare.workload, bare.zone) == ("Pod", "pod-p3", "b")
+            assert (own.workload_kind, own.region) == ("Node", "r1")
+            assert len([p for p in session.api.asked("pods") if "watch" not in p]) == 2
+            assert source.stats().counts.pods == 3
+            accepts = {path: h["Accept"] for path, _, h in session.api.requests}
+            assert "PartialObjectMetadata" in accepts["/apis/batch/v1/jobs"]
+            assert accepts["/api/v1/pods"] == "application/json"
+
+    run(test())
+
+
+def test_each_pod_is_described_once_because_owners_and_nodes_come_first() -> None:
+    async def test() -> None:
+        async with running(cluster_of_two()) as session:
+            await ready(session)
+            assert session.source.stats().counts.endpoints == 5
+
+    run(test())
+
+
+def test_changes_reach_the_index() -> None:
+    async def test() -> None:
+        async with running(cluster_of_two()) as session:
+            api = (await ready(session)).api
+            api.put("pods", pod("p4", "10.0.0.4", "n1"))
+            await session.until(lambda: session.endpoint("10.0.0.4"))
+            api.delete("pods", "p4")
+            session.time.now += 1
+            await session.until(lambda: session.source.index.pod("p4") is None)
+            session.time.now += 1
+            assert session.endpoint("10.0.0.4") is None
+            api.put("nodes", node("n3", "c", "192.0.2.3"))
+            await session.until(lambda: session.endpoint("192.0.2.3"))
+
+    run(test())
+
+
+def test_an_expired_stream_is_listed_anew_and_what_vanished_meanwhile_is_gone() -> None:
+    async def test() -> None:
+        async with running(cluster_of_two()) as session:
+            api = (await ready(session)).api
+            del api.objects["pods"]["p3"]
+            api.expire_watches()
+            await session.until(lambda: session.source.index.pod("p3") is None)
+            assert session.failures("pods") == {"expired": 1}
+            assert session.source.stats().counts.pods == 2
+
+    run(test())
+
+
+def test_a_watch_refused_as_expired_is_listed_anew() -> None:
+    async def test() -> None:
+        api = cluster_of_two()
+        api.faults["pods"].extend([None, status(410, "Expired")])
+        async with running(api) as session:
+            await session.until(lambda: session.failures("pods") == {"expired": 1})
+            api.put("pods", pod("p4", "10.0.0.4", "n1"))
+            await session.until(lambda: session.endpoint("10.0.0.4"))
+            assert len([p for p in api.asked("pods") if "watch" not in p]) == 2
+
+    run(test())
+
+
+FAULTS = [
+    (status(500, "InternalError"), "server_error"),
+    (status(503, "ServiceUnavailable"), "server_error"),
+    (status(403, "Forbidden"), "forbidden"),
+    (b"", None),
+    (line("ADDED", pod("p9", "10.0.0.9", "n1"))[:40], "bad_line"),
+    (b'{"type": "ADDED", "object": {]}\n', "bad_line"),
+    (line("ERROR", {"code": 500, "message": "etcd is away"}), "server_error"),
+]
+
+
+@pytest.mark.parametrize(("fault", "reason"), FAULTS)
+def test_after_any_fault_of_a_watch_nothing_is_missed(fault: Any, reason: str | None) -> None:
+    async def test() -> None:
+        api = cluster_of_two()
+        api.faults["pods"].extend([None, fault])
+        async with running(api) as session:
+            await ready(session)
+            api.put("pods", pod("p4", "10.0.0.4", "n1"))
+            await session.until(lambda: session.endpoint("10.0.0.4"))
+            assert session.failures("pods") == ({reason: 1} if reason else {})
+            assert session.time.slept  # it did not come back at once
+
+    run(test())
+
+
+def test_throttling_waits_as_long_as_it_is_asked_to() -> None:
+    async def test() -> None:
+        api = cluster_of_two()
+        api.faults["pods"].append(status(429, "TooManyRequests", Retry_After="7"))
+        async with running(api) as session:
+            await ready(session)
+            assert session.failures("pods") == {"throttled": 1}
+            assert any(7 <= seconds <= 8 for seconds in session.time.slept)
+
+    run(test())
+
+
+def test_refused_credentials_are_read_anew() -> None:
+    async def test() -> None:
+        api = cluster_of_two()
+        api.token = "Bearer stale"  # noqa: S105 - a fake's
+        api.faults["nodes"].append(status(401, "Unauthorized"))
+        async with running(api) as session:
+            await ready(session)
+            assert session.failures("nodes") == {"unauthorized": 1}
+            tokens = [h["Authorization"] for path, _, h in api.requests if path.endswith("pods")]
+            assert tokens[0] == "Bearer fresh"
+
+    run(test())
+
+
+def test_a_watch_that_falls_silent_is_resumed() -> None:
+    async def test() -> None:
+        async with running(cluster_of_two(), idle=0.05) as session:
+            await ready(session)
+            await session.until(lambda: session.failures("pods").get("timeout", 0) >= 2)
+            session.api.put("pods", pod("p4", "10.0.0.4", "n1"))
+            await session.until(lambda: session.endpoint("10.0.0.4"))
+            lists = [p for p in session.api.asked("pods") if "watch" not in p]
+            assert len(lists) == 1
+
+    run(test())
+
+
+class Nowhere:
+    """Credentials of a server that is not there, or that cannot be read."""
+
+    def __init__(self, error: UsageError | None = None) -> None:
+        self.error = error
+
+    def access(self) -> Access:
+        if self.error is not None:
+            raise self.error
+        return Access(host="http://127.0.0.1:1")
+
+    def reload(self) -> None:
+        """Nothing to read."""
+
+
+def test_an_unreachable_server_is_one_log_line_an_interval_and_tried_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        async with running(FakeApi(), Nowhere()) as session:
+            await session.until(lambda: session.failures("nodes").get("connection", 0) > 20)
+            assert not session.source.ready
+            elapsed = session.time.now - 1000.0
+            lines = [r for r in caplog.records if "following Kubernetes" in r.getMessage()]
+            assert 1 <= len(lines) <= 1 + elapsed / 60
+            assert "127.0.0.1:1" in lines[0].getMessage()
+            assert "check the address" in lines[0].getMessage()
+
+    with caplog.at_level(logging.WARNING):
+        run(test())
+
+
+def test_credentials_that_cannot_be_read_are_counted_and_tried_on() -> None:
+    async def test() -> None:
+        async with running(FakeApi(), Nowhere(UsageError("no kubeconfig"))) as session:
+            await session.until(lambda: session.failures("jobs").get("credentials", 0) > 3)
+
+    run(test())
+
+
+def test_what_is_no_api_server_is_a_bad_page() -> None:
+    async def test() -> None:
+        from aiohttp import web
+
+        api = cluster_of_two()
+        api.faults["nodes"].append(web.Response(text="<html>hello</html>"))
+        async with running(api) as session:
+            await ready(session)
+            assert session.failures("nodes") == {"bad_page": 1}
+
+    run(test())
+
+
+def test_stopping_ends_all_watches() -> None:
+    async def test() -> None:
+        async with running(cluster_of_two()) as session:
+            await ready(session)
+        names = {task.get_name() for task in asyncio.all_tasks()}
+        assert not names & {"pods", "nodes", "replicasets", "jobs"}
+
+    run(test())
