@@ -52,6 +52,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--context", default="", metavar="NAME", help="Context of the kubeconfig.")
 @click.option("--log-level", type=LOG_LEVEL, default="info", show_default=True)
 def server(
+    *,
     listen_agents: "Address",
     listen_http: "Address",
     topology: str,

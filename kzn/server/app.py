@@ -14,7 +14,6 @@ from socket import socket
 
 from kzn.daemon.listen import bound_port, listen
 from kzn.daemon.signals import Shutdown, shutdown_on_signals
-from kzn.errors import KznError
 from kzn.server.config import ServerConfig
 from kzn.server.desk import AdmitAgent
 from kzn.server.flowlog import FlowLog, LogCounts
@@ -37,7 +36,7 @@ Announce = Callable[[int, int], None]
 
 
 async def run(config: ServerConfig, announce: Announce | None = None) -> None:
-    """Serve until SIGTERM or SIGINT. KznError when it cannot begin, or its topology fails.
+    """Serve until SIGTERM or SIGINT. KznError when it cannot begin.
 
     A second signal, or ``shutdown_seconds``, cuts short what a good end would still wait for.
     """
@@ -48,10 +47,7 @@ async def run(config: ServerConfig, announce: Announce | None = None) -> None:
         flow_log = FlowLog(sys.stdout.buffer, config.flow_log, epoch_of=_epoch_of)
     server = Server(config, topology, flow_log)
     with shutdown_on_signals() as shutdown:
-        try:
-            await server.serve(agents, http, shutdown, announce)
-        except* KznError as group:
-            raise _first(group) from None
+        await server.serve(agents, http, shutdown, announce)
 
 
 class Server:
@@ -143,10 +139,3 @@ class Server:
 
 def _epoch_of(monotonic: float) -> float:
     return time.time() - (time.monotonic() - monotonic)
-
-
-def _first(group: BaseExceptionGroup[KznError]) -> KznError:
-    """The first of the errors, however deeply they are grouped."""
-    for error in group.exceptions:
-        return _first(error) if isinstance(error, BaseExceptionGroup) else error
-    raise AssertionError("an exception group is never empty")

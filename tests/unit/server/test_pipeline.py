@@ -1,0 +1,297 @@
+"""The pipeline: every byte in one term of its node's identity, whatever comes and when."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kzn.model.batch import AgentIdentity, Batch
+from kzn.model.endpoint import EndpointIndex
+from kzn.model.flows import Flows
+from kzn.model.ip import pack
+from kzn.model.totals import Counts, Totals
+from kzn.server.families import LABELS
+from kzn.server.hold import Case, Hold
+from kzn.server.identity import Books
+from kzn.server.keytable import I64
+from kzn.server.ledger import Ledger, LedgerLimits
+from kzn.server.pipeline import Clocks, Pipeline
+from kzn.server.resolve import Resolution
+from kzn.server.verdict import NAMES
+from kzn.topology.facts import NodeFacts, PodFacts, Workload
+from kzn.topology.index import AddressIndex
+from kzn.topology.static import StaticSource, parse_static
+
+CLUSTER = """
+nodes:
+  - {name: n1, zone: a, region: r, addresses: [10.0.0.1]}
+  - {name: n2, zone: b, region: r, addresses: [10.0.0.2]}
+  - {name: bare, addresses: [10.0.0.3]}
+pods:
+  - {namespace: d, name: p1, node: n1, addresses: [10.1.0.1]}
+  - {namespace: d, name: p2, node: n2, addresses: [10.2.0.1]}
+  - {namespace: d, name: p3, node: bare, addresses: [10.3.0.1]}
+networks:
+  - {name: store, kind: Database, cidr: 10.9.0.0/24, zone: b, region: r}
+  - {name: office, kind: Subnet, cidr: 10.9.1.0/24}
+"""
+P1, P2, LATE, LATE2 = "10.1.0.1", "10.2.0.1", "10.1.0.9", "10.2.0.9"
+ADDRESSES = [P1, P2, "10.3.0.1", "10.0.0.1", "10.9.0.1", "10.9.1.1", "8.8.8.8", LATE, LATE2]
+NODES = ["n1", "n2", "bare", "late-node"]
+NO_DROPS = Totals()
+
+Amount = tuple[str, str, int, int]
+
+
+@dataclass
+class Shown:
+    """A flow sink that remembers what it was shown: verdict and bytes."""
+
+    lines: list[tuple[str, int]] = field(default_factory=list)
+
+    def offer(self, case: Case, resolution: Resolution, chosen: I64, index: EndpointIndex) -> None:
+        del index
+        for row in chosen.tolist():
+            self.lines.append((NAMES[resolution.verdict[row]], int(case.flows.bytes[row])))
+
+
+class World:
+    """A pipeline over the cluster above, and a clock."""
+
+    def __init__(self, held_flows: int = 10_000, limits: LedgerLimits | None = None) -> None:
+        self.now = 1000.0
+        self.shown = Shown()
+        self.index = AddressIndex(clock=lambda: self.now, wall=lambda: self.now + 1e9)
+        StaticSource(self.index, parse_static("cluster.yaml", CLUSTER))
+        self.pipeline = Pipeline(
+            self.index,
+            Ledger(limits or LedgerLimits()),
+            Books(100),
+            Hold(held_flows),
+            clocks=Clocks(lambda: self.now, lambda: 0.0),
+            flow_log=self.shown,
+        )
+
+    def apply(self, node: str, *amounts: Amount, totals: Totals | None = None) -> None:
+        flows = flows_of([*amounts])
+        seen = Counts(sum(n for _, _, n, _ in amounts), sum(size for *_, size in amounts))
+        batch = Batch(1, 10_000, 0, flows, totals or Totals(seen))
+        self.pipeline.apply(AgentIdentity(node, 1, "postrouting", "0"), batch)
+
+    def tick(self, seconds: float) -> None:
+        self.now += seconds
+        while self.pipeline.tick():
+            pass
+
+    def pod(self, name: str, node: str, address: str) -> None:
+        pod = PodFacts(
+            uid=name,
+            namespace="d",
+            name=name,
+            node=node,
+            addresses=(pack(address),),
+            started=self.now + 1e9 - 100,
+        )
+        self.index.put_pod(pod, Workload("Pod", name))
+
+    def late_node(self) -> None:
+        self.index.put_node(NodeFacts(uid="l", name="late-node", zone="b", region="r"))
+
+    def terms(self, node: str) -> dict[str, int]:
+        book = self.pipeline.books.of(node)
+        found = {f"{term} {reason}".strip(): c.bytes for (term, reason), c in book.totals.items()}
+        found["held"] = book.held.bytes
+        return {name: size for name, size in found.items() if size}
+
+    def check(self) -> None:
+        for _, book in self.pipeline.books.items():
+            assert book.gap() == Counts()
+        attributed = sum(
+            row.counts.bytes for row in self.pipeline.books.rows() if row.term == "attributed"
+        )
+        zones = self.pipeline.ledger.snapshot().rows("zone")
+        assert sum(size for _, size in zones) == attributed
+        held = sum(book.held.packets for _, book in self.pipeline.books.items())
+        assert (held == 0) == (self.pipeline.hold.flows == 0)
+
+
+def flows_of(amounts: list[Amount]) -> Flows:
+    m = len(amounts)
+    return Flows(
+        addresses=np.frombuffer(b"".join(map(pack, ADDRESSES)), np.uint8).reshape(-1, 16),
+        src=np.array([ADDRESSES.index(src) for src, *_ in amounts], np.uint32),
+        dst=np.array([ADDRESSES.index(dst) for _, dst, *_ in amounts], np.uint32),
+        src_port=np.zeros(m, np.uint16),
+        dst_port=np.zeros(m, np.uint16),
+        protocol=np.full(m, 6, np.uint8),
+        flags=np.zeros(m, np.uint8),
+        packets=np.array([n for *_, n, _ in amounts], np.uint64),
+        bytes=np.array([size for *_, size in amounts], np.uint64),
+    )
+
+
+def test_each_flow_is_in_one_term() -> None:
+    world = World()
+    world.apply("n1", (P1, P2, 1, 10), (P2, P1, 1, 20), (P1, LATE, 1, 40), (P1, "8.8.8.8", 1, 80))
+    assert world.terms("n1") == {"seen": 150, "attributed": 90, "transit": 20, "held": 40}
+    world.check()
+
+
+def test_a_pod_known_an_interval_late_gets_its_bytes() -> None:
+    world = World()
+    world.apply("n1", (P1, LATE2, 1, 40))
+    world.tick(5.0)
+    world.pod("late", "n2", LATE2)
+    world.tick(4.0)
+    assert world.terms("n1") == {"seen": 40, "held": 40}
+    world.tick(1.0)
+    assert world.terms("n1") == {"seen": 40, "attributed": 40}
+    assert dict(world.pipeline.ledger.snapshot().rows("pod")) == {("d", "p1"): 40}
+
+
+def test_a_pod_known_two_intervals_late_gets_its_bytes() -> None:
+    world = World()
+    world.apply("n1", (P1, LATE2, 1, 40))
+    world.tick(10.0)
+    world.pod("late", "n2", LATE2)
+    world.tick(10.0)
+    assert world.terms("n1") == {"seen": 40, "attributed": 40}
+
+
+def test_what_nobody_claims_is_unresolved_after_two_intervals() -> None:
+    world = World()
+    world.apply("n1", (P1, LATE, 1, 40), (LATE, P1, 1, 2))
+    world.tick(10.0)
+    assert world.terms("n1") == {"seen": 42, "held": 42}
+    world.tick(10.0)
+    assert world.terms("n1") == {
+        "seen": 42,
+        "unresolved unknown_destination": 40,
+        "unresolved unknown_source": 2,
+    }
+    world.check()
+
+
+def test_a_node_known_late_gets_its_batch() -> None:
+    world = World()
+    world.apply("late-node", (P1, P2, 1, 40), (P2, P2, 1, 2))
+    assert world.terms("late-node") == {"seen": 42, "held": 42}
+    world.late_node()
+    world.tick(10.0)
+    assert world.terms("late-node") == {"seen": 42, "transit": 42}
+
+
+def test_a_node_that_stays_unknown_is_unresolved() -> None:
+    world = World()
+    world.apply("late-node", (P1, P2, 1, 40))
+    world.tick(10.0)
+    world.tick(10.0)
+    assert world.terms("late-node") == {"seen": 40, "unresolved unknown_node": 40}
+
+
+def test_what_does_not_fit_in_the_hold_is_unresolved_at_once() -> None:
+    world = World(held_flows=34)
+    world.apply("n1", (P1, LATE, 1, 1), (P1, LATE2, 1, 2), (P1, LATE, 1, 4))
+    world.apply("n1", (P1, LATE, 1, 8), (P1, P2, 1, 16))
+    assert world.terms("n1") == {
+        "seen": 31,
+        "held": 8,
+        "attributed": 16,
+        "unresolved unknown_destination": 7,
+    }
+    assert world.pipeline.stats.hold_overflow_flows == 3
+    world.check()
+
+
+def test_totals_that_do_not_fit_the_flows_are_counted_and_break_nothing() -> None:
+    world = World()
+    world.apply("n1", (P1, P2, 1, 10), totals=Totals(Counts(3, 35), {"parse": Counts(1, 5)}))
+    assert world.terms("n1") == {
+        "seen": 35,
+        "attributed": 10,
+        "missed parse": 5,
+        "missed not_in_flows": 20,
+    }
+    assert (world.pipeline.stats.mismatched_batches, world.pipeline.stats.mismatched_bytes) == (
+        1,
+        20,
+    )
+    world.check()
+
+
+def test_the_log_shows_each_flow_once_and_no_transit() -> None:
+    world = World()
+    world.apply("n1", (P1, P2, 1, 10), (P2, P1, 1, 20), (P1, LATE, 1, 40), (P1, LATE2, 1, 80))
+    world.tick(10.0)
+    world.pod("late", "n2", LATE2)
+    world.tick(10.0)
+    assert world.shown.lines == [
+        ("cross_zone", 10),
+        ("unknown_destination", 40),
+        ("cross_zone", 80),
+    ]
+
+
+def test_the_book_of_a_silent_node_ends() -> None:
+    world = World()
+    world.apply("n1", (P1, P2, 1, 10))
+    world.tick(3599.0)
+    assert len(world.pipeline.books) == 1
+    world.tick(3600.0)
+    assert len(world.pipeline.books) == 0
+
+
+AMOUNT = st.tuples(
+    st.sampled_from(ADDRESSES),
+    st.sampled_from(ADDRESSES),
+    st.integers(0, 2**40),
+    st.integers(0, 2**50),
+)
+COUNTS = st.builds(Counts, st.integers(0, 10**6), st.integers(0, 2**50))
+REASONS = st.sampled_from(["map_full", "parse", "loopback", "new_reason"])
+TOTALS = st.builds(
+    Totals, COUNTS, st.dictionaries(REASONS, COUNTS), st.dictionaries(REASONS, COUNTS)
+)
+STEP = st.one_of(
+    st.tuples(
+        st.just("batch"), st.sampled_from(NODES), st.lists(AMOUNT, max_size=12), TOTALS | st.none()
+    ),
+    st.tuples(st.just("tick"), st.floats(0.0, 25.0)),
+    st.tuples(st.just("pod"), st.sampled_from(NODES), st.sampled_from([LATE, LATE2])),
+    st.tuples(st.just("node")),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(STEP, max_size=25), st.integers(0, 200), st.integers(1, 6))
+def test_nothing_is_lost_or_doubled_whatever_happens(
+    steps: list[tuple[object, ...]], held_flows: int, series: int
+) -> None:
+    limits = LedgerLimits(series, series, series, series, retention=30.0, pair_window=20.0)
+    world = World(held_flows, limits)
+    before: dict[tuple[str, tuple[str, ...]], int] = {}
+    for number, step in enumerate(steps):
+        match step:
+            case ("batch", str(node), [*amounts], totals):
+                assert totals is None or isinstance(totals, Totals)
+                world.apply(node, *amounts, totals=totals)
+            case ("tick", float(seconds)):
+                world.tick(seconds)
+            case ("pod", str(node), str(address)):
+                world.pod(f"pod-{number}", node, address)
+            case ("node",):
+                world.late_node()
+        world.check()
+        now = {
+            (family, labels): size
+            for family in LABELS
+            for labels, size in world.pipeline.ledger.snapshot().rows(family)
+        }
+        if step[0] == "batch":  # only a sweep ends series
+            assert all(now[key] >= size for key, size in before.items())
+        before = now
+    world.tick(120.0)
+    world.tick(120.0)
+    assert world.pipeline.hold.flows == 0
+    world.check()
