@@ -56,7 +56,8 @@ def private_names() -> Iterator[Path]:
     except OSError as error:
         raise UnsupportedError(
             f"network namespaces of our own: {error.strerror}",
-            hint="this needs root with CAP_SYS_ADMIN: try sudo, or a privileged container",
+            hint="this needs root with CAP_SYS_ADMIN: try sudo, or a privileged container"
+            " (in a chroot, / must be a mount point)",
         ) from error
     try:
         yield NAMES
