@@ -162,7 +162,7 @@ def test_a_blocked_stream_costs_lines_beyond_the_limit_and_no_waiting(index: Add
 class Broken(io.BytesIO):
     """A stream whose reader is gone."""
 
-    def write(self, data: object, /) -> int:
+    def write(self, _data: object, /) -> int:
         raise BrokenPipeError(32, "Broken pipe")
 
 

@@ -21,7 +21,7 @@ from kzn.server.http import HttpApi, HttpLimits
 from kzn.server.identity import Books
 from kzn.server.ledger import Ledger, LedgerLimits
 from kzn.server.pipeline import Clocks, Pipeline
-from kzn.server.snapshot import ServerSnapshot, SourceState, Sources
+from kzn.server.snapshot import ServerSnapshot, Sources, SourceState
 from kzn.topology.index import AddressIndex
 from kzn.topology.source import ResourceStats, TopologyStats
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kzn.errors import KznError
+from kzn.model.endpoint import Endpoint
 from kzn.model.flows import Flows
 from kzn.model.ip import pack
 from kzn.server.families import FamilyName, Row
@@ -163,8 +164,13 @@ def test_a_living_owner_is_asked_for_once_a_retention(index: AddressIndex) -> No
     ledger = Ledger(LedgerLimits(retention=600.0))
     add(ledger, index, (WEB1, DB, 1), now=0.0)
     asked: list[str] = []
+
+    def lives(endpoint: Endpoint) -> bool:
+        asked.append(endpoint.name)
+        return True
+
     for now in (601.0, 602.0, 1200.0):
-        ledger.sweep(now, lambda endpoint: bool(asked.append(endpoint.name)) or True)
+        ledger.sweep(now, lives)
     assert sorted(set(asked)) == ["db-0", "web-1"]
     assert asked.count("db-0") == 2  # once as a workload, once as the end of a pair
     assert series(ledger, "pod") == {("shop", "web-1"): 1}

@@ -20,7 +20,7 @@ from kzn.server.identity import Books
 from kzn.server.ledger import Ledger, LedgerLimits
 from kzn.server.metrics import SnapshotCollector, render
 from kzn.server.pipeline import Clocks, Pipeline
-from kzn.server.snapshot import ServerSnapshot, SourceState, Sources
+from kzn.server.snapshot import ServerSnapshot, Sources, SourceState
 from kzn.server.verdict import REASONS
 from kzn.topology.index import AddressIndex
 from kzn.topology.source import ResourceStats, TopologyStats

@@ -60,7 +60,7 @@ class World:
         return resolve(flows, node, self.index, self.now - 50, self.now + 50)
 
     def verdict(self, src: str, dst: str, node: str = "n1") -> str:
-        return NAMES[self.resolve(src, dst, node).verdict[0]]
+        return NAMES[int(self.resolve(src, dst, node).verdict[0])]
 
     def names(self, src: str, dst: str, node: str = "n1") -> tuple[str, str]:
         found = self.resolve(src, dst, node)
