@@ -1,10 +1,10 @@
-"""Wires the agent: a probe in the kernel, the loop over its batches, a shipper, HTTP, shutdown."""
+"""Wires an attached probe: the loop over its batches, a shipper, HTTP; and shuts them down."""
 
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from kzn import __version__
@@ -22,46 +22,28 @@ from kzn.daemon.registry import health_route, metrics_route, new_registry
 from kzn.daemon.signals import shutdown_on_signals
 from kzn.errors import KznError
 from kzn.model.batch import AgentIdentity, Batch
-from kzn.probes import registry, support
 from kzn.probes.declaration import Probe
 
 log = logging.getLogger(__name__)
 
 
-async def run(config: AgentConfig) -> None:
-    """Run an agent until SIGTERM or SIGINT.
+async def run(probe: Probe, config: AgentConfig, maps: MapSet) -> None:
+    """Serve an attached probe until SIGTERM or SIGINT.
 
-    UnsupportedError when this kernel cannot, RefusedError when the server never will take this
-    agent, KznError when its hooks are taken away under it.
+    RefusedError when the server never will take this agent, KznError when the hooks are taken
+    away under it.
     """
-    probe = registry.find(config.probe, registry.installed())
-    support.require(probe)
-    with _attached(probe, config) as maps:
-        stats = AgentStats(
-            node=config.node,
-            probe=probe.name,
-            interval=config.interval,
-            capacity=maps.capacity(),
-            attached=tuple(hook.name for hook in probe.hooks),
-        )
-        async with _http(config, stats):
-            if config.server is None:
-                await _print_until_stopped(maps, stats)
-            else:
-                await _ship_until_stopped(probe, config, config.server, maps, stats)
-
-
-@contextmanager
-def _attached(probe: Probe, config: AgentConfig) -> Iterator[MapSet]:
-    if config.server is None:
-        with install.unpinned(probe, config.settings) as maps:
-            yield maps
-        return
-    with (
-        install.locked(config.pin_dir),
-        install.install(probe, config.settings, config.pin_dir) as maps,
-    ):
-        yield maps
+    stats = AgentStats(
+        probe=probe.name,
+        interval=config.interval,
+        capacity=maps.capacity(),
+        attached=tuple(hook.name for hook in probe.hooks),
+    )
+    async with _http(config, stats):
+        if config.server is None:
+            await _print_until_stopped(maps, stats)
+        else:
+            await _ship_until_stopped(probe, config, config.server, maps, stats)
 
 
 @asynccontextmanager

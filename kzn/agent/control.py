@@ -5,6 +5,7 @@ the maps so that it outlives the agent.
 """
 
 import struct
+import time
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -14,6 +15,10 @@ LAYOUT = 1
 _CONTROL = struct.Struct("<I4xQ")
 _STATE = struct.Struct("<III4xQQ2Q2Q32s")
 
+KEY_SIZE = 40
+"""sizeof(struct flow_key); its fields are kzn.model.flows.FLOW_KEY."""
+COUNTS_SIZE = 16
+TOTALS_SIZE = 16 * COUNTS_SIZE
 CONTROL_SIZE = _CONTROL.size
 STATE_SIZE = _STATE.size
 
@@ -38,6 +43,11 @@ def active_buffer(control: bytes) -> int:
     """Which buffer packets go to."""
     active: int = _CONTROL.unpack(control)[0]
     return active & 1
+
+
+def boottime_ns() -> int:
+    """CLOCK_BOOTTIME: monotonic, goes on in suspend, same for all processes of this boot."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 @dataclass(frozen=True, slots=True)

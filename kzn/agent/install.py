@@ -11,15 +11,13 @@ next one finishes. (A bpffs refuses names with a dot, kernel/bpf/inode.c: bpf_lo
 import errno
 import logging
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
-from kzn.agent.control import LAYOUT, Phase, SpoolState
+from kzn.agent.control import LAYOUT, Phase, SpoolState, boottime_ns
 from kzn.agent.mapset import MapSet
-from kzn.agent.spool import boottime_ns
 from kzn.errors import KernelError, KznError
 from kzn.libbpf.links import detach
 from kzn.libbpf.objects import BpfObject
@@ -202,7 +200,7 @@ def _initialise(maps: MapSet, digest: bytes) -> None:
         SpoolState(
             phase=Phase.IDLE,
             buffer=1,
-            epoch=secrets.randbits(64) or 1,
+            epoch=int.from_bytes(os.urandom(8)) or 1,
             sequence=0,
             opened_ns=(now, now),
             closed_ns=(0, 0),

@@ -1,30 +1,26 @@
-"""One set of a probe's maps: its two buffers and their books, by descriptor.
+"""One set of a probe's maps, by descriptor: which buffer is active, and the agent's memory.
 
-A set is one epoch. Pinned or not makes no difference here.
+A set is one epoch. Pinned or not makes no difference here. What is in the buffers is read in
+buffers.py, so that a probe is loaded before numpy is (start.py says why).
 """
 
 import os
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
-
-import numpy as np
-import numpy.typing as npt
+from typing import Self
 
 from kzn.agent.control import (
     CONTROL_SIZE,
+    COUNTS_SIZE,
+    KEY_SIZE,
     STATE_SIZE,
+    TOTALS_SIZE,
     SpoolState,
     active_buffer,
     pack_control,
 )
-from kzn.libbpf.door import possible_cpus
 from kzn.libbpf.maps import Map, create_array
-from kzn.model.flows import FLOW_COUNTS, FLOW_KEY
-from kzn.model.totals import MAX_SLOTS, SLOTS, Counts, Totals
 from kzn.probes.attach import BUFFERS, MAPS
-
-_TOTALS_BYTES = MAX_SLOTS * FLOW_COUNTS.itemsize
 
 
 class MapSet:
@@ -59,12 +55,21 @@ class MapSet:
         """Whether keys and values have the sizes that this kzn reads."""
         sizes = {name: owned.info() for name, owned in self._maps.items()}
         return (
-            all(sizes[name].key_size == FLOW_KEY.itemsize for name in BUFFERS)
-            and all(sizes[name].value_size == FLOW_COUNTS.itemsize for name in BUFFERS)
-            and sizes["totals"].value_size == _TOTALS_BYTES
+            all(sizes[name].key_size == KEY_SIZE for name in BUFFERS)
+            and all(sizes[name].value_size == COUNTS_SIZE for name in BUFFERS)
+            and sizes["totals"].value_size == TOTALS_SIZE
             and sizes["control"].value_size == CONTROL_SIZE
             and sizes["spool"].value_size == STATE_SIZE
         )
+
+    def flows(self, buffer: int) -> Map:
+        """The hash of a buffer."""
+        return self._maps[BUFFERS[buffer]]
+
+    @property
+    def totals(self) -> Map:
+        """The books of both buffers."""
+        return self._maps["totals"]
 
     def capacity(self) -> int:
         """How many flows a buffer holds."""
@@ -96,45 +101,3 @@ class MapSet:
         if self._inner is None:
             self._inner = create_array("kzn_fence", 4)
         self._maps["fence"].write_fd(0, self._inner.fd)
-
-    def read(self, buffer: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint64]]:
-        """Every flow of a buffer with the CPUs folded: keys (m,), and (m, 2) packets and bytes.
-
-        Exact when the buffer is quiet; of the active one it is a picture that may miss flows.
-        """
-        keys, counts = [], []
-        for key, value in self._maps[BUFFERS[buffer]].batches(FLOW_KEY, FLOW_COUNTS):
-            keys.append(key.copy())
-            per_cpu = value.view(np.uint64).reshape(*value.shape, 2)
-            counts.append(per_cpu.sum(axis=1, dtype=np.uint64))
-        return np.concatenate(keys), np.concatenate(counts)
-
-    def totals(self, buffer: int) -> Totals:
-        """The books of a buffer, CPUs folded."""
-        raw = self._maps["totals"].read(buffer, _TOTALS_BYTES * possible_cpus())
-        folded = np.frombuffer(raw, np.uint64).reshape(-1, MAX_SLOTS, 2).sum(axis=0)
-        rows = [Counts(int(packets), int(size)) for packets, size in folded]
-        return Totals(
-            seen=rows[0],
-            missed=_by_reason(rows, "missed"),
-            ignored=_by_reason(rows, "ignored"),
-        )
-
-    def clear(self, buffer: int) -> None:
-        """Empty a quiet buffer and its books."""
-        for _ in self._maps[BUFFERS[buffer]].batches(FLOW_KEY, FLOW_COUNTS, delete=True):
-            pass
-        self._maps["totals"].write(buffer, bytes(_TOTALS_BYTES * possible_cpus()))
-
-
-def _by_reason(rows: list[Counts], kind: str) -> dict[str, Counts]:
-    """The rows of a kind by reason; a slot that a newer object added is "unknown", not lost."""
-    found = {
-        slot.reason: row
-        for slot, row in zip(SLOTS, rows, strict=False)
-        if slot.kind == kind and row.packets
-    }
-    unknown = [row for row in rows[len(SLOTS) :] if row.packets]
-    if kind == "missed" and unknown:
-        found["unknown"] = Counts(*map(sum, zip(*unknown, strict=True)))
-    return found

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kzn.agent.control import Phase, SpoolState
-from kzn.agent.drain import to_flows
+from kzn.agent import buffers
+from kzn.agent.control import Phase, SpoolState, boottime_ns
 from kzn.agent.install import links, open_set
 from kzn.agent.mapset import MapSet
-from kzn.agent.spool import boottime_ns
 from kzn.errors import KznError
 from kzn.libbpf.links import NetfilterLinkInfo, netfilter_link_info
 from kzn.libbpf.pins import opened, require_bpffs
@@ -89,8 +88,8 @@ def _buffer(maps: MapSet, state: SpoolState, number: int, active: int) -> Buffer
     return Buffer(
         state=word,
         seconds=max(0, until - state.opened_ns[number]) / 1e9,
-        flows=to_flows(*maps.read(number)),
-        totals=maps.totals(number),
+        flows=buffers.read_flows(maps, number),
+        totals=buffers.read_totals(maps, number),
     )
 
 

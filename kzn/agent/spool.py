@@ -8,22 +8,16 @@ where it stopped: a batch that was cut is cut under the same number with the sam
 batch that was acknowledged is cleared and never sent again.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from kzn.agent.control import Phase, SpoolState
-from kzn.agent.drain import to_flows
+from kzn.agent import buffers
+from kzn.agent.control import Phase, SpoolState, boottime_ns
 from kzn.agent.mapset import MapSet
 from kzn.model.batch import Batch
 from kzn.model.totals import Counts
 
 NS_PER_MS = 1_000_000
-
-
-def boottime_ns() -> int:
-    """CLOCK_BOOTTIME: monotonic, goes on in suspend, same for all processes of this boot."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 class Spool:
@@ -84,14 +78,14 @@ class Spool:
     def _finish_clearing(self, state: SpoolState) -> SpoolState:
         if state.phase is not Phase.ACKNOWLEDGED:
             return state
-        self._maps.clear(state.buffer)
+        buffers.clear(self._maps, state.buffer)
         state = replace(state, phase=Phase.IDLE)
         self._maps.remember(state)
         return state
 
     def _batch(self, state: SpoolState) -> Batch:
-        flows = to_flows(*self._maps.read(state.buffer))
-        totals = self._maps.totals(state.buffer)
+        flows = buffers.read_flows(self._maps, state.buffer)
+        totals = buffers.read_totals(self._maps, state.buffer)
         inside = Counts(int(flows.packets.sum()), int(flows.bytes.sum()))
         if inside != totals.accounted:
             self.mismatches += 1

@@ -19,7 +19,6 @@ BYTES = "L3 bytes on the wire (docs/accuracy.md)"
 class AgentStats:
     """Running numbers of one agent process; the event loop alone writes them."""
 
-    node: str
     probe: str
     interval: float
     capacity: int = 0

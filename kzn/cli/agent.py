@@ -1,11 +1,10 @@
 """``kzn agent``: count what leaves this node and ship it to a server."""
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from kzn.cli.params import ADDRESS, DURATION, LOG_LEVEL
+from kzn.cli.params import ADDRESS, DURATION, LOG_LEVEL, REMOTE_ADDRESS
 
 if TYPE_CHECKING:
     from kzn.daemon.listen import Address
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Count what leaves this node and ship it.")
-@click.option("--server", type=ADDRESS, help="Where batches go.")
+@click.option("--server", type=REMOTE_ADDRESS, help="Where batches go.")
 @click.option("--node", help="Name of this node in Kubernetes.")
 @click.option("--probe", default="auto", show_default=True, help="Which probe; see kzn probes.")
 @click.option(
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--max-flows",
-    type=click.IntRange(min=1, max=1 << 22),
+    type=click.IntRange(min=1, max=1 << 17),
     default=65536,
     show_default=True,
     help="Flows that a buffer can hold; what comes beyond is counted as missed.",
@@ -69,8 +68,8 @@ def agent(
     """
     if not print_only and not (server and node):
         raise click.UsageError("--server and --node are needed, or --print")
-    from kzn.agent.app import run
     from kzn.agent.config import AgentConfig
+    from kzn.agent.start import run
     from kzn.daemon import logs
     from kzn.probes.settings import Settings
 
@@ -84,4 +83,4 @@ def agent(
         pin_dir=pin_dir,
         listen_http=None if print_only else listen_http,
     )
-    asyncio.run(run(config))
+    run(config)

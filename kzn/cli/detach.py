@@ -11,8 +11,6 @@ import click
     type=click.Path(path_type=Path),
     default=Path("/sys/fs/bpf/kzn"),
     show_default=True,
-    envvar="KZN_PIN_DIR",
-    show_envvar=True,
     help="Where the agent pinned them.",
 )
 def detach(pin_dir: Path) -> None:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     default=Path("/sys/fs/bpf/kzn"),
     show_default=True,
-    envvar="KZN_PIN_DIR",
-    show_envvar=True,
     help="Where the agent pinned its maps.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document; with --watch one a line.")

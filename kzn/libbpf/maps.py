@@ -1,25 +1,13 @@
-"""Maps in the kernel, by descriptor: single values as bytes, whole hashes as numpy columns."""
+"""Maps in the kernel, by descriptor: single values as bytes (whole hashes: batches.py)."""
 
-import errno
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import numpy as np
-import numpy.typing as npt
+from kzn.libbpf.door import check, ffi, libbpf, text
 
-from kzn.errors import KernelError
-from kzn.libbpf.door import check, errno_text, ffi, libbpf, possible_cpus, text
-
-ARRAY = 2
-PERCPU_HASH = 5
-PERCPU_ARRAY = 6
-ARRAY_OF_MAPS = 12
-
-CHUNK_BYTES = 4 << 20
-"""Memory for one batch of a per-CPU map's values: rows are fewer where CPUs are many."""
+ARRAY = 2  # enum bpf_map_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,47 +62,6 @@ class Map:
         key, value = ffi.new("__u32 *", index), ffi.new("int *", fd)
         result = libbpf().bpf_map_update_elem(self.fd, key, value, 0)
         check(result, f"replace the map in {self.name}[{index}]")
-
-    def batches(
-        self, key: np.dtype[Any], value: np.dtype[Any], *, delete: bool = False
-    ) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
-        """Read a per-CPU hash: keys (n,) and values (n, CPUs) at a time, in views reused.
-
-        With ``delete`` every entry read is removed. Nothing may be inserted meanwhile (the buffer
-        is quiet); then every entry comes exactly once. Sizes must be multiples of 8.
-        """
-        cpus = possible_cpus()
-        rows = max(256, CHUNK_BYTES // (key.itemsize + value.itemsize * cpus))
-        keys, values = np.empty(rows, key), np.empty((rows, cpus), value)
-        call = libbpf().bpf_map_lookup_batch
-        if delete:
-            call = libbpf().bpf_map_lookup_and_delete_batch
-        positions = ffi.new("__u32[2]")
-        before, after = ffi.NULL, positions
-        count = ffi.new("__u32 *")
-        while True:
-            count[0] = len(keys)
-            result = call(
-                self.fd,
-                before,
-                after,
-                ffi.from_buffer(keys.view(np.uint8)),
-                ffi.from_buffer(values.view(np.uint8)),
-                count,
-                ffi.NULL,
-            )
-            if result == -errno.ENOSPC:  # one bucket holds more than the rows asked for
-                keys, values = np.empty(len(keys) * 4, key), np.empty((len(keys) * 4, cpus), value)
-                continue
-            if result < 0 and result != -errno.ENOENT:
-                raise KernelError(
-                    f"read map {self.name}: {errno_text(-result)}",
-                    errno=-result,
-                )
-            yield keys[: count[0]], values[: count[0]]
-            if result == -errno.ENOENT:
-                return
-            before = positions
 
 
 def map_info(fd: int, name: str) -> MapInfo:

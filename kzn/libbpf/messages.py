@@ -20,12 +20,12 @@ MAX_MESSAGES = 200
 def captured() -> Iterator[list[str]]:
     """Collect libbpf's warnings for the length of the block; at most MAX_MESSAGES."""
     messages: list[str] = []
-    buffer = ffi.new("char[]", MAX_MESSAGE)
 
     @ffi.callback("int(int, const char *, void *)")  # type: ignore[untyped-decorator]
     def keep(level: int, form: Any, arguments: Any) -> int:
         if level > WARN or len(messages) >= MAX_MESSAGES:
             return 0
+        buffer = ffi.new("char[]", MAX_MESSAGE)
         libc().vsnprintf(buffer, MAX_MESSAGE, form, arguments)
         messages.append(ffi.string(buffer).decode(errors="replace").rstrip())
         return 0

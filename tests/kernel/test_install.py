@@ -16,6 +16,8 @@ from kzn.agent.spool import Spool
 from kzn.demo import namespaces, traffic
 from kzn.demo.lab import Lab
 from kzn.errors import KznError, UnsupportedError
+from kzn.libbpf.links import detach
+from kzn.libbpf.pins import open_pin
 from kzn.model.totals import Counts
 from kzn.probes.postrouting import PROBE
 from kzn.probes.settings import Settings
@@ -117,7 +119,9 @@ def test_other_settings_replace_the_set_and_the_old_one_still_holds_its_bytes(
 def test_a_link_that_is_missing_is_attached_again_to_the_same_maps(lab: Lab, pin_dir: Path) -> None:
     with attach(lab, pin_dir):
         before = send(lab, 5)
-    (pin_dir / "postrouting" / "link_ipv4").unlink()
+    link = pin_dir / "postrouting" / "link_ipv4"
+    detach(open_pin(link), "link_ipv4")
+    link.unlink()
     send(lab, 100)  # nobody counts these
     with attach(lab, pin_dir) as maps:
         after = send(lab, 7)

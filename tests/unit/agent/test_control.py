@@ -31,13 +31,19 @@ def defined(header: str, name: str) -> int:
 
 def test_every_shared_struct_has_the_size_that_the_header_asserts(header: str) -> None:
     assert sizes(header) == {
-        "flow_key": flows.FLOW_KEY.itemsize,
-        "flow_counts": flows.FLOW_COUNTS.itemsize,
-        "totals": totals.MAX_SLOTS * flows.FLOW_COUNTS.itemsize,
+        "flow_key": control.KEY_SIZE,
+        "flow_counts": control.COUNTS_SIZE,
+        "totals": control.TOTALS_SIZE,
         "settings": len(settings.Settings().constants()),
         "control": control.CONTROL_SIZE,
         "spool_state": control.STATE_SIZE,
     }
+
+
+def test_columns_are_as_wide_as_the_structs() -> None:
+    assert flows.FLOW_KEY.itemsize == control.KEY_SIZE
+    assert flows.FLOW_COUNTS.itemsize == control.COUNTS_SIZE
+    assert totals.MAX_SLOTS * flows.FLOW_COUNTS.itemsize == control.TOTALS_SIZE
 
 
 def test_the_reasons_stand_in_the_order_of_the_header(header: str) -> None:

@@ -44,7 +44,7 @@ class FakeSpool:
 
 
 def stats(interval: float = 0.0) -> AgentStats:
-    return AgentStats(node="n", probe="p", interval=interval)
+    return AgentStats(probe="p", interval=interval)
 
 
 def make(spool: FakeSpool, deliver: Any, its: AgentStats) -> Loop:

@@ -16,7 +16,7 @@ def scraped(stats: AgentStats) -> list[str]:
 
 
 def test_totals_add_up_over_batches_by_kind_and_reason() -> None:
-    stats = AgentStats(node="n", probe="postrouting", interval=10.0, attached=("ipv4", "ipv6"))
+    stats = AgentStats(probe="postrouting", interval=10.0, attached=("ipv4", "ipv6"))
     totals = Totals(
         seen=Counts(10, 1000),
         missed={"map_full": Counts(2, 200)},

@@ -1,0 +1,65 @@
+"""What is in a buffer: its flows and its books, with the CPUs folded; and how it is emptied.
+
+Exact when the buffer is quiet; of the active one a picture that may miss what comes meanwhile.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kzn.agent.control import TOTALS_SIZE
+from kzn.agent.drain import to_flows
+from kzn.agent.mapset import MapSet
+from kzn.libbpf.batches import batches
+from kzn.libbpf.door import possible_cpus
+from kzn.model.flows import FLOW_COUNTS, FLOW_KEY, Flows
+from kzn.model.totals import MAX_SLOTS, SLOTS, Counts, Totals
+
+
+def read_flows(maps: MapSet, buffer: int) -> Flows:
+    """Every flow of a buffer."""
+    keys, counts = [], []
+    for key, value in batches(maps.flows(buffer), FLOW_KEY, FLOW_COUNTS):
+        keys.append(key.copy())
+        counts.append(_fold(value))
+    return to_flows(np.concatenate(keys), np.concatenate(counts))
+
+
+def read_totals(maps: MapSet, buffer: int) -> Totals:
+    """The books of a buffer."""
+    raw = maps.totals.read(buffer, TOTALS_SIZE * possible_cpus())
+    folded = np.frombuffer(raw, np.uint64).reshape(-1, MAX_SLOTS, 2).sum(axis=0)
+    rows = [Counts(int(packets), int(size)) for packets, size in folded]
+    return Totals(
+        seen=rows[0],
+        missed=_by_reason(rows, "missed"),
+        ignored=_by_reason(rows, "ignored"),
+    )
+
+
+def clear(maps: MapSet, buffer: int) -> None:
+    """Empty a quiet buffer and its books."""
+    for _ in batches(maps.flows(buffer), FLOW_KEY, FLOW_COUNTS, delete=True):
+        pass
+    maps.totals.write(buffer, bytes(TOTALS_SIZE * possible_cpus()))
+
+
+def _fold(values: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """(m, CPUs) of `FLOW_COUNTS` to (m, 2) packets and bytes."""
+    per_cpu: npt.NDArray[np.uint64] = values.view(np.uint64).reshape(*values.shape, 2)
+    folded: npt.NDArray[np.uint64] = np.add.reduce(per_cpu, axis=1)
+    return folded
+
+
+def _by_reason(rows: list[Counts], kind: str) -> dict[str, Counts]:
+    """The rows of a kind by reason; a slot that a newer object added is "unknown", not lost."""
+    found = {
+        slot.reason: row
+        for slot, row in zip(SLOTS, rows, strict=False)
+        if slot.kind == kind and row.packets
+    }
+    unknown = [row for row in rows[len(SLOTS) :] if row.packets]
+    if kind == "missed" and unknown:
+        found["unknown"] = Counts(*map(sum, zip(*unknown, strict=True)))
+    return found

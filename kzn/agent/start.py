@@ -1,0 +1,40 @@
+"""Starts an agent: first the probe into the kernel, then the daemon around it."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kzn.agent import install
+from kzn.agent.config import AgentConfig
+from kzn.agent.mapset import MapSet
+from kzn.probes import registry, support
+from kzn.probes.declaration import Probe
+
+
+def run(config: AgentConfig) -> None:
+    """Run an agent until SIGTERM or SIGINT.
+
+    UnsupportedError when this kernel cannot, KernelError when it refuses, and the errors of
+    `kzn.agent.app.run`.
+    """
+    probe = registry.find(config.probe, registry.installed())
+    support.require(probe)
+    with _attached(probe, config) as maps:
+        # libbpf holds the kernel's BTF, 10 MB and more, while it loads. What the daemon imports
+        # afterwards finds that memory free again, so that the two do not add up.
+        from kzn.agent import app  # noqa: PLC0415
+
+        asyncio.run(app.run(probe, config, maps))
+
+
+@contextmanager
+def _attached(probe: Probe, config: AgentConfig) -> Iterator[MapSet]:
+    if config.server is None:
+        with install.unpinned(probe, config.settings) as maps:
+            yield maps
+        return
+    with (
+        install.locked(config.pin_dir),
+        install.install(probe, config.settings, config.pin_dir) as maps,
+    ):
+        yield maps
