@@ -144,6 +144,8 @@ def test_each_cell_of_the_table(world: World, ends: tuple[str, str], expected: s
 def test_a_forwarded_flow_is_charged_to_the_node_that_forwards_it(world: World) -> None:
     assert world.names(OUTSIDE, ELSEWHERE) == ("n1", "p2")
     assert world.names(STATIC, ELSEWHERE) == ("n1", "p2")
+    assert world.names(STATIC, "10.9.1.1") == world.names(OUTSIDE, "10.9.1.1") == ("n1", "db-a")
+    assert world.names(STATIC, OUTSIDE) == world.names(OUTSIDE, "1.1.1.1") == ("n1", "")
     assert world.verdict(OUTSIDE, "10.1.3.1") == "same_zone"
 
 
