@@ -12,6 +12,11 @@ class Feed:
         self._index = index
         self._owners = Owners()
 
+    @property
+    def owners(self) -> int:
+        """How many ReplicaSets and Jobs are remembered."""
+        return len(self._owners)
+
     def put_pod(self, pod: PodFacts, listing: int) -> None:
         """A pod was listed, added or changed."""
         known = self._index.pod(pod.uid)

@@ -63,6 +63,31 @@ def test_a_pod_that_changes_its_controller_changes_its_workload() -> None:
     assert workload(index) == ("Pod", "web-1")
 
 
+def test_owners_are_forgotten_once_neither_they_nor_their_pods_are_left() -> None:
+    for last in (
+        replace(POD, is_finished=True),
+        replace(POD, controller=None),
+    ):
+        index, feed = new()
+        feed.put_owner(REPLICASET, 1)
+        feed.put_pod(POD, 1)
+        feed.put_pod(last, 0)
+        feed.put_pod(last, 0)
+        feed.drop_owner("rs")
+        assert feed.owners == 0
+        assert index.counts().pods == (0 if last.is_finished else 1)
+
+
+def test_a_late_word_of_a_dead_pod_keeps_no_owner() -> None:
+    _, feed = new()
+    feed.put_owner(REPLICASET, 1)
+    feed.put_pod(POD, 1)
+    feed.drop_pod("p")
+    feed.put_pod(POD, 0)
+    feed.drop_owner("rs")
+    assert feed.owners == 0
+
+
 def test_a_deleted_pod_is_gone_from_index_and_owners() -> None:
     index, feed = new()
     feed.put_pod(POD, 1)

@@ -343,6 +343,31 @@ def test_churn_leaves_nothing_behind_in_the_end() -> None:
         world.index.endpoint(10_000)
 
 
+def test_a_delete_that_comes_after_all_history_leaves_nothing_behind() -> None:
+    world = World()
+    world.put(pod("old", A))
+    world.put(pod("new", A))
+    world.index.drop_pod("new")
+    world.now += world.history + 1
+    world.put(pod("other", B))
+    world.index.drop_pod("old")
+    assert world.index.counts().addresses == 1
+
+
+def test_an_address_that_came_later_stays_so_when_its_former_owner_is_forgotten() -> None:
+    world = World()
+    world.put(pod("p", B, started=0.0))
+    world.put(pod("q", A, started=0.0))
+    world.index.drop_pod("q")
+    world.now = 1200.0
+    world.put(pod("p", A, B, started=0.0))
+    world.now += world.history
+    world.put(pod("other", V6))
+    assert world.index.counts().ended_ownerships == 0
+    assert world.who(A, 1180, 1190) == "p"
+    assert world.who(A, 1000, 1100) == UNKNOWN
+
+
 ADDRESSES = [pack(f"10.0.0.{n}") for n in range(3)]
 STEP = st.tuples(
     st.sampled_from(["put", "put", "put", "finish", "drop"]),
