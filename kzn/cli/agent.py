@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
 from kzn.cli.params import ADDRESS, DURATION, LOG_LEVEL, REMOTE_ADDRESS
 
 if TYPE_CHECKING:
