@@ -13,6 +13,7 @@ import numpy as np
 
 from kzn.model.endpoint import I32, NODE, POD, STATIC, UNKNOWN, Endpoint, EndpointColumns
 from kzn.model.flows import U8
+from kzn.topology.describe import network_endpoint, node_endpoint, pod_endpoint
 from kzn.topology.endpoints import EndpointTable
 from kzn.topology.facts import Network, NodeFacts, PodFacts, Workload
 from kzn.topology.ownership import NOBODY, Owner, Ownership
@@ -151,7 +152,7 @@ class AddressIndex:
         elif record.is_gone or _is_older(node, record.facts):
             return
         record.facts = node
-        self._settle(record, _node_endpoint(node), listing)
+        self._settle(record, node_endpoint(node), listing)
         self._name(record)
 
     def put_pod(self, pod: PodFacts, workload: Workload, *, listing: int = 0) -> None:
@@ -200,7 +201,7 @@ class AddressIndex:
         for number in self._networks:
             self._tenancy.retire(number)
         now = self._clock()
-        self._networks = [self._table.add(_network_endpoint(net), now) for net in networks]
+        self._networks = [self._table.add(network_endpoint(net), now) for net in networks]
         pairs = zip(networks, self._networks, strict=True)
         self._prefixes = PrefixTable((cidr, number) for net, number in pairs for cidr in net.cidrs)
 
@@ -268,31 +269,8 @@ class AddressIndex:
                     del self._node_by_name[node.facts.name]
 
     def _pod_endpoint(self, record: _Record[PodFacts]) -> Endpoint:
-        pod = record.facts
-        node = self._node_by_name.get(pod.node)
-        return Endpoint(
-            kind=POD,
-            namespace=pod.namespace,
-            name=pod.name,
-            workload_kind=record.workload.kind,
-            workload=record.workload.name,
-            node=pod.node,
-            zone=node.facts.zone if node is not None else "",
-            region=node.facts.region if node is not None else "",
-            uid=pod.uid,
-        )
-
-
-def _node_endpoint(node: NodeFacts) -> Endpoint:
-    names = {"name": node.name, "workload": node.name, "node": node.name}
-    places = {"zone": node.zone, "region": node.region}
-    return Endpoint(kind=NODE, namespace="", workload_kind="Node", uid=node.uid, **names, **places)
-
-
-def _network_endpoint(network: Network) -> Endpoint:
-    names = {"name": network.name, "workload_kind": network.kind, "workload": network.name}
-    places = {"zone": network.zone, "region": network.region}
-    return Endpoint(kind=STATIC, namespace="", node="", **names, **places)
+        node = self._node_by_name.get(record.facts.node)
+        return pod_endpoint(record.facts, record.workload, node.facts if node else None)
 
 
 def _own_addresses(facts: PodFacts | NodeFacts) -> tuple[bytes, ...]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kzn.errors import KznError
-from kzn.model.endpoint import AMBIGUOUS, NO_CODE, NODE, UNKNOWN, EndpointIndex
+from kzn.model.endpoint import AMBIGUOUS, NO_CODE, NODE, STATIC, UNKNOWN, EndpointIndex
 from kzn.model.ip import pack
 from kzn.topology.facts import NodeFacts, PodFacts, Workload
 from kzn.topology.index import AddressIndex
@@ -314,6 +314,19 @@ def test_a_node_is_found_by_name_for_a_while_after_its_end() -> None:
     assert world.index.node_endpoint("n1") == UNKNOWN
     assert world.index.node_code("n1") == NO_CODE
     assert world.index.counts().nodes == 1
+
+
+def test_an_endpoint_lives_until_its_own_end_and_not_until_its_names() -> None:
+    world = World()
+    world.index.put_node(node("N1", "n1", "a", V6))
+    world.put(pod("p", A))
+    at_a, at_v6 = (world.index.endpoint(world.id_at(x, 1000, 1000)) for x in (A, V6))
+    assert (world.index.lives(at_a), world.index.lives(at_v6)) == (True, True)
+    world.index.drop_pod("p")
+    world.index.drop_node("N1")
+    world.put(replace(pod("q", A), name=at_a.name))
+    assert (world.index.lives(at_a), world.index.lives(at_v6)) == (False, False)
+    assert world.index.lives(replace(at_a, kind=STATIC))
 
 
 def test_history_is_bounded_and_what_it_loses_early_is_counted() -> None:

@@ -1,0 +1,48 @@
+"""Facts to endpoints: how a pod, a node and a network are called to the rest of the server."""
+
+from kzn.model.endpoint import NODE, POD, STATIC, Endpoint
+from kzn.topology.facts import Network, NodeFacts, PodFacts, Workload
+
+
+def pod_endpoint(pod: PodFacts, workload: Workload, node: NodeFacts | None) -> Endpoint:
+    """A pod stands where its node does; nowhere while that is not known."""
+    return Endpoint(
+        kind=POD,
+        namespace=pod.namespace,
+        name=pod.name,
+        workload_kind=workload.kind,
+        workload=workload.name,
+        node=pod.node,
+        zone=node.zone if node is not None else "",
+        region=node.region if node is not None else "",
+        uid=pod.uid,
+    )
+
+
+def node_endpoint(node: NodeFacts) -> Endpoint:
+    """A node is its own workload, of kind "Node"."""
+    return Endpoint(
+        kind=NODE,
+        namespace="",
+        name=node.name,
+        workload_kind="Node",
+        workload=node.name,
+        node=node.name,
+        zone=node.zone,
+        region=node.region,
+        uid=node.uid,
+    )
+
+
+def network_endpoint(network: Network) -> Endpoint:
+    """A network is a workload of the kind that the file says, on no node."""
+    return Endpoint(
+        kind=STATIC,
+        namespace="",
+        name=network.name,
+        workload_kind=network.kind,
+        workload=network.name,
+        node="",
+        zone=network.zone,
+        region=network.region,
+    )
