@@ -9,7 +9,7 @@ from pathlib import Path
 from kzn.libbpf.door import check, ffi, libbpf
 from kzn.model import ip
 
-BPF = Path(__file__).parents[1] / "bpf"
+BPF = Path(__file__).parents[2] / "bpf"
 ETHERNET = {4: bytes(12) + b"\x08\x00", 6: bytes(12) + b"\x86\xdd"}
 POST_ROUTING = 4
 PF = {4: 2, 6: 10}
