@@ -17,12 +17,17 @@ AdmitAgent = Callable[[Hello], Awaitable[Refusal | None]]
 """Decides whether an agent may speak, None when it may: by its token and the node it names."""
 
 
+Durable = Callable[[], Awaitable[None]]
+"""Returns once all that was applied so far would survive this process."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReceiveLimits:
     """What peers may take of a server: sizes, connections, and seconds for each step.
 
     ``idle`` is the time from one whole frame to the next, so a frame that trickles counts as
-    none. An agent that sends more rarely than that connects anew for each batch.
+    none. An agent that sends more rarely than that connects anew for each batch. ``durable`` is the
+    time that an ack waits for the state file, less than an agent waits for it.
     """
 
     wire: Limits = field(default_factory=Limits)
@@ -30,6 +35,7 @@ class ReceiveLimits:
     connections_per_address: int = 100
     handshake: float = 10.0
     idle: float = 600.0
+    durable: float = 25.0
     write: float = 10.0
     linger: float = 1.0
 
@@ -72,7 +78,14 @@ class Desk:
     apply: ApplyBatch
     admit: AdmitAgent
     complaints: Repeating
+    durable: Durable
+    instance: int
+    """Names the ledger that batches go to, so that agents can tell two servers apart."""
 
 
 async def admit_all(_hello: Hello) -> None:
     """Every agent may speak for the node it names."""
+
+
+async def at_once() -> None:
+    """Nothing survives this process, so there is nothing to wait for."""

@@ -2,7 +2,7 @@
 
 In: frames, each within its time and size.
 Out: applied batches, and an answer to each frame.
-Never: an ack before the batch is applied, or a fault that leaves this connection.
+Never: an ack before the batch is applied and durable, or a fault that leaves this connection.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _TOO_LARGE = ("frame_too_large", "flows_limit", "addresses_limit")
 _OUR_FAULT = Refusal(Reason.INTERNAL, "a fault of the server; its log says more")
+_NOT_DURABLE = Refusal(Reason.BUSY, "the batch is not in the state file yet")
 
 
 class _RefusedPeer(Exception):  # noqa: N818 - no fault of ours, but how a conversation ends
@@ -36,7 +37,7 @@ class Peer:
         self._stream = stream
         self._address = address
         self._desk = desk
-        self._session = ServerSession(desk.book, desk.limits.wire)
+        self._session = ServerSession(desk.book, desk.limits.wire, desk.instance)
         self._who = "a stranger"
         self._busy = False
         self._stopping = False
@@ -99,9 +100,13 @@ class Peer:
             case Admit():
                 return await self._admit(step)
             case Apply():
-                return self._apply(step)
+                ack = self._apply(step)
+                await self._wait_until_durable()
+                return ack
             case Repeat(ack):
                 self._desk.stats.duplicates += 1
+                # What was applied before may have been a moment ago, on another connection.
+                await self._wait_until_durable()
                 return ack
             case Refusal():
                 raise _RefusedPeer(step)
@@ -131,6 +136,13 @@ class Peer:
         self._desk.stats.flows += len(batch.flows)
         self._desk.stats.gaps += step.gap
         return self._session.applied(batch.sequence)
+
+    async def _wait_until_durable(self) -> None:
+        try:
+            async with asyncio.timeout(self._desk.limits.durable):
+                await self._desk.durable()
+        except TimeoutError as error:
+            raise _RefusedPeer(_NOT_DURABLE) from error
 
     async def _misunderstood(self, error: WireError) -> None:
         if error.reason == "frame_cut":

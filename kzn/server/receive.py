@@ -16,9 +16,11 @@ from kzn.server.desk import (
     AdmitAgent,
     ApplyBatch,
     Desk,
+    Durable,
     ReceiveLimits,
     ReceiveStats,
     admit_all,
+    at_once,
 )
 from kzn.server.peer import Peer
 from kzn.wire.codec import encode_to_agent
@@ -37,7 +39,7 @@ class Receiver:
     """The server's side of delivery. ``apply`` runs in the event loop, once for each number.
 
     ``stats`` is live and read by metrics. ``book`` outlives connections; it is given when its
-    numbers come from somewhere, and is empty otherwise.
+    numbers come from somewhere, and is empty otherwise. An ack waits until ``durable`` returns.
     """
 
     def __init__(
@@ -47,6 +49,8 @@ class Receiver:
         limits: ReceiveLimits | None = None,
         admit: AdmitAgent = admit_all,
         book: SequenceBook | None = None,
+        durable: Durable = at_once,
+        instance: int = 0,
     ) -> None:
         self.stats = ReceiveStats()
         self._desk = Desk(
@@ -56,6 +60,8 @@ class Receiver:
             apply=apply,
             admit=admit,
             complaints=Repeating(log),
+            durable=durable,
+            instance=instance,
         )
         self._servers: list[asyncio.Server] = []
         self._peers: dict[asyncio.Task[None], Peer] = {}
@@ -65,7 +71,7 @@ class Receiver:
     async def start(self, sockets: list[socket.socket]) -> None:
         """Accept on ``sockets``, which belong to this receiver from now on."""
         for sock in sockets:
-            self._servers.append(await asyncio.start_server(self._accept, sock=sock))
+            self._servers.append(await asyncio.start_server(self.accept, sock=sock))
 
     async def close(self, deadline: float) -> None:
         """Stop accepting, let frames that are being applied finish, and close all connections.
@@ -86,7 +92,8 @@ class Receiver:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take a connection that was just made, whatever it is made of."""
         address = _address_of(writer)
         self.stats.accepted += 1
         refusal = self._no_place(address)

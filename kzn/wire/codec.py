@@ -90,6 +90,7 @@ def encode_to_agent(message: ToAgent) -> bytes:
         max_frame=message.limits.max_frame,
         max_flows=message.limits.max_flows,
         max_addresses=message.limits.max_addresses,
+        instance=message.instance,
     )
     return kzn_pb2.ToAgent(welcome=welcome).SerializeToString()
 
@@ -108,6 +109,7 @@ def decode_to_agent(data: bytes) -> ToAgent:
             last_applied=welcome.last_applied if welcome.HasField("last_applied") else None,
             limits=Limits(welcome.max_frame, welcome.max_flows, welcome.max_addresses),
             protocol=welcome.protocol,
+            instance=welcome.instance,
         )
     raise _unknown(data)
 

@@ -41,18 +41,20 @@ class Hello(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., node: _Optional[str] = ..., epoch: _Optional[int] = ..., token: _Optional[str] = ..., agent_version: _Optional[str] = ..., probe: _Optional[str] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("protocol", "last_applied", "max_frame", "max_flows", "max_addresses")
+    __slots__ = ("protocol", "last_applied", "max_frame", "max_flows", "max_addresses", "instance")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     LAST_APPLIED_FIELD_NUMBER: _ClassVar[int]
     MAX_FRAME_FIELD_NUMBER: _ClassVar[int]
     MAX_FLOWS_FIELD_NUMBER: _ClassVar[int]
     MAX_ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     last_applied: int
     max_frame: int
     max_flows: int
     max_addresses: int
-    def __init__(self, protocol: _Optional[int] = ..., last_applied: _Optional[int] = ..., max_frame: _Optional[int] = ..., max_flows: _Optional[int] = ..., max_addresses: _Optional[int] = ...) -> None: ...
+    instance: int
+    def __init__(self, protocol: _Optional[int] = ..., last_applied: _Optional[int] = ..., max_frame: _Optional[int] = ..., max_flows: _Optional[int] = ..., max_addresses: _Optional[int] = ..., instance: _Optional[int] = ...) -> None: ...
 
 class Refusal(_message.Message):
     __slots__ = ("reason", "text")

@@ -48,11 +48,15 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The server takes batches; ``last_applied`` of this node and epoch, None when not known."""
+    """The server takes batches; ``last_applied`` of this node and epoch, None when not known.
+
+    ``instance`` names the server's ledger: the same number, the same ledger; 0 is not known.
+    """
 
     last_applied: int | None
     limits: Limits
     protocol: int = PROTOCOL
+    instance: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,10 +63,11 @@ Step = Admit | Apply | Repeat | Refusal
 class ServerSession:
     """The server's side of one connection; the book is shared by all of them."""
 
-    def __init__(self, book: SequenceBook, limits: Limits) -> None:
+    def __init__(self, book: SequenceBook, limits: Limits, instance: int = 0) -> None:
         self.identity: AgentIdentity | None = None
         self._book = book
         self._limits = limits
+        self._instance = instance
         self._greeted = False
 
     def receive(self, message: ToServer) -> Step:
@@ -89,7 +90,8 @@ class ServerSession:
         """The agent may speak; from here on `close` must be called."""
         self.identity = identity
         self._book.opened(self._key)
-        return Welcome(last_applied=self._book.last(self._key), limits=self._limits)
+        last = self._book.last(self._key)
+        return Welcome(last_applied=last, limits=self._limits, instance=self._instance)
 
     def applied(self, sequence: int) -> Ack:
         """Batch ``sequence`` is applied, as a whole."""

@@ -5,7 +5,8 @@ Out: whole messages.
 Never: a time-out of its own; each caller knows how long its peer may take.
 """
 
-import asyncio
+from collections.abc import Callable
+from typing import Protocol
 
 from kzn.errors import WireError
 from kzn.wire.frames import FrameReader, frame
@@ -13,21 +14,80 @@ from kzn.wire.frames import FrameReader, frame
 _PIECE = 1 << 16
 
 
+class Reader(Protocol):
+    """What is used of an asyncio.StreamReader."""
+
+    async def read(self, n: int, /) -> bytes:
+        """Some bytes, none at the end."""
+        ...
+
+
+class _Transport(Protocol):
+    def abort(self) -> None: ...
+
+
+class Writer(Protocol):
+    """What is used of an asyncio.StreamWriter."""
+
+    @property
+    def transport(self) -> _Transport:
+        """What is aborted."""
+        ...
+
+    def write(self, data: bytes, /) -> None:
+        """Send when the peer takes it."""
+        ...
+
+    async def drain(self) -> None:
+        """Return when the peer is not far behind."""
+        ...
+
+    def can_write_eof(self) -> bool:
+        """Whether one direction can be ended alone."""
+        ...
+
+    def write_eof(self) -> None:
+        """End this direction."""
+        ...
+
+    def close(self) -> None:
+        """Send what is left, then close."""
+        ...
+
+    async def wait_closed(self) -> None:
+        """Return when closed."""
+        ...
+
+
 class FrameStream:
-    """One connection; `received` and `sent` count its bytes."""
+    """One connection; `received` and `sent` count its bytes.
+
+    ``kept`` is told how many bytes of unfinished frames are kept, whenever that changes.
+    """
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, max_frame: int
+        self,
+        reader: Reader,
+        writer: Writer,
+        max_frame: int,
+        kept: Callable[[int], None] = lambda _bytes: None,
     ) -> None:
         self.received = 0
         self.sent = 0
         self._reader = reader
         self._writer = writer
+        self._kept = kept
         self._frames = FrameReader(max_frame)
+        self._ended = False
 
     def take_frames_up_to(self, max_frame: int) -> None:
         """From the next frame on, the limit is another one."""
         self._frames.max_frame = max_frame
+
+    async def begun(self) -> None:
+        """Return when the next message has begun to arrive, or the peer has closed."""
+        if not self._frames.buffered:
+            await self._read()
 
     async def receive(self) -> bytes | None:
         """The next message, None when the peer closed between two.
@@ -35,17 +95,23 @@ class FrameStream:
         WireError when it lied about a length or closed within a frame; OSError when the
         connection broke.
         """
-        data = b""
         while True:
-            for message in self._frames.feed(data):
+            for message in self._frames.feed(b""):
+                self._kept(self._frames.buffered)
                 return message
-            data = await self._reader.read(_PIECE)
-            self.received += len(data)
-            if not data:
+            if self._ended:
                 break
+            await self._read()
         if self._frames.buffered:
             raise WireError("the connection ended within a frame", reason="frame_cut")
         return None
+
+    async def _read(self) -> None:
+        data = await self._reader.read(_PIECE)
+        self.received += len(data)
+        self._ended = not data
+        self._frames.feed(data)
+        self._kept(self._frames.buffered)
 
     async def send(self, message: bytes) -> None:
         """Send one message; returns when the peer is not far behind in reading."""
