@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from socket import socket
 
 from kzn import __version__
 from kzn.agent import install
@@ -17,7 +18,7 @@ from kzn.agent.show import lines
 from kzn.agent.spool import Spool
 from kzn.agent.stats import AgentCollector, AgentStats
 from kzn.daemon.http import HttpServer
-from kzn.daemon.listen import Address, bound_port, listen
+from kzn.daemon.listen import Address, bound_port
 from kzn.daemon.registry import health_route, metrics_route, new_registry
 from kzn.daemon.signals import shutdown_on_signals
 from kzn.errors import KznError
@@ -27,8 +28,8 @@ from kzn.probes.declaration import Probe
 log = logging.getLogger(__name__)
 
 
-async def run(probe: Probe, config: AgentConfig, maps: MapSet) -> None:
-    """Serve an attached probe until SIGTERM or SIGINT.
+async def run(probe: Probe, config: AgentConfig, maps: MapSet, sockets: list[socket]) -> None:
+    """Serve an attached probe until SIGTERM or SIGINT, its pages on listening ``sockets``.
 
     RefusedError when the server never will take this agent, KznError when the hooks are taken
     away under it.
@@ -39,7 +40,7 @@ async def run(probe: Probe, config: AgentConfig, maps: MapSet) -> None:
         capacity=maps.capacity(),
         attached=tuple(hook.name for hook in probe.hooks),
     )
-    async with _http(config, stats):
+    async with _http(sockets, stats):
         if config.server is None:
             await _print_until_stopped(maps, stats)
         else:
@@ -47,11 +48,10 @@ async def run(probe: Probe, config: AgentConfig, maps: MapSet) -> None:
 
 
 @asynccontextmanager
-async def _http(config: AgentConfig, stats: AgentStats) -> AsyncIterator[None]:
-    if config.listen_http is None:
+async def _http(sockets: list[socket], stats: AgentStats) -> AsyncIterator[None]:
+    if not sockets:
         yield
         return
-    sockets = listen(config.listen_http)
     collectors = new_registry("agent")
     collectors.register(AgentCollector(stats))
     routes = {"/metrics": metrics_route(collectors), "/healthz": health_route(stats.ailment)}

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from kzn.agent.control import LAYOUT, Phase, SpoolState, boottime_ns
 from kzn.agent.mapset import MapSet
-from kzn.errors import KernelError, KznError
+from kzn.errors import KernelError, KznError, UnsupportedError
 from kzn.libbpf.links import detach
 from kzn.libbpf.objects import BpfObject
 from kzn.libbpf.pins import open_pin, pin, require_bpffs
@@ -35,11 +35,9 @@ LINK = "link_"
 def locked(pin_dir: Path) -> Iterator[None]:
     """Hold the pin directory: one agent at a time drains it. KznError when another one does."""
     require_bpffs(pin_dir)
-    try:
+    with file_errors(pin_dir):
         pin_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(pin_dir, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise KznError(f"pin directory {pin_dir}: {error.strerror}") from error
     try:
         flock(fd, LOCK_EX | LOCK_NB)
         yield
@@ -50,6 +48,28 @@ def locked(pin_dir: Path) -> Iterator[None]:
         ) from error
     finally:
         os.close(fd)
+
+
+@contextmanager
+def file_errors(pin_dir: Path) -> Iterator[None]:
+    """Turn what the file system answers about a pin directory into a KznError with a hint."""
+    try:
+        yield
+    except PermissionError as error:
+        if any("." in part for part in pin_dir.parts):
+            raise KznError(
+                f"pin directory {pin_dir}: {error.strerror}",
+                hint="a bpf file system takes no name with a dot in it: name another --pin-dir",
+            ) from error
+        raise UnsupportedError(
+            f"pin directory {pin_dir}: {error.strerror}", hint="run as root"
+        ) from error
+    except OSError as error:
+        name = error.filename or pin_dir
+        raise KznError(
+            f"pin directory {pin_dir}: {name}: {error.strerror}",
+            hint="name a --pin-dir that only kzn agent uses",
+        ) from error
 
 
 @contextmanager
@@ -68,8 +88,12 @@ def unpinned(probe: Probe, settings: Settings) -> Iterator[MapSet]:
 
 def install(probe: Probe, settings: Settings, pin_dir: Path) -> MapSet:
     """The pinned set of this probe, attached: what is there when it fits, else a new one."""
-    folder = pin_dir / probe.name
-    remove(pin_dir / f"{probe.name}+new")
+    with file_errors(pin_dir):
+        return _install(probe, settings, pin_dir / probe.name)
+
+
+def _install(probe: Probe, settings: Settings, folder: Path) -> MapSet:
+    remove(folder.with_name(f"{folder.name}+new"))
     if folder.exists():
         maps = open_set(folder)
         if maps and _fits(maps, settings.digest(probe.image())):
@@ -112,21 +136,31 @@ def links(folder: Path) -> list[Path]:
 
 
 def detach_all(pin_dir: Path) -> list[Path]:
-    """Detach and unpin everything below the pin directory; what was removed.
+    """Detach and unpin every set below the pin directory; what was removed.
 
-    KznError while an agent uses it.
+    What others pinned there is left alone. KznError while an agent uses it.
     """
-    if not pin_dir.exists():
-        return []
-    with locked(pin_dir):
-        return _remove_all(pin_dir)
+    with file_errors(pin_dir):
+        if not pin_dir.exists():
+            return []
+        with locked(pin_dir):
+            return _remove_all(pin_dir)
 
 
 def _remove_all(pin_dir: Path) -> list[Path]:
-    found = sorted(path for path in pin_dir.iterdir() if path.is_dir())
+    found = sorted(path for path in pin_dir.iterdir() if path.is_dir() and _is_set(path))
     for folder in found:
         remove(folder)
     return found
+
+
+def _is_set(folder: Path) -> bool:
+    """Whether kzn made a folder: also when it died meanwhile, or was of another version."""
+    names = {path.name for path in folder.iterdir() if not path.is_dir()}
+    if len(names) < len(list(folder.iterdir())):
+        return False
+    is_whole = {"control", "spool"} <= names
+    return is_whole or all(name in MAPS or name.startswith(LINK) for name in names)
 
 
 def _number(folder: Path) -> int:

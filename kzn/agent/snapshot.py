@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kzn.agent import buffers
 from kzn.agent.control import Phase, SpoolState, boottime_ns
-from kzn.agent.install import links, open_set
+from kzn.agent.install import file_errors, links, open_set
 from kzn.agent.mapset import MapSet
 from kzn.errors import KznError
 from kzn.libbpf.links import NetfilterLinkInfo, netfilter_link_info
@@ -46,12 +46,11 @@ class Snapshot:
 def take(pin_dir: Path) -> list[Snapshot]:
     """All sets below a pin directory; KznError with a hint when there is none."""
     require_bpffs(pin_dir)
-    try:
-        folders = sorted(path for path in pin_dir.iterdir() if path.is_dir())
-    except FileNotFoundError:
-        folders = []
-    except OSError as error:
-        raise KznError(f"pin directory {pin_dir}: {error.strerror}") from error
+    with file_errors(pin_dir):
+        try:
+            folders = sorted(path for path in pin_dir.iterdir() if path.is_dir())
+        except FileNotFoundError:
+            folders = []
     found = [snapshot for folder in folders for snapshot in _one(folder)]
     if not found:
         raise KznError(

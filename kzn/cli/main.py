@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from kzn import __version__
+from kzn.cli import stdout
 from kzn.errors import EXIT_FAULT, EXIT_OK, KznError, UnsupportedError
 
 ENVIRONMENT = "KZN"
@@ -116,11 +117,14 @@ def main(args: Sequence[str] | None = None) -> None:
     # numpy's OpenBLAS keeps a thread and its memory for each core; nothing here multiplies
     # matrices. It reads this when it is imported, which no command has done yet.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    stdout.guard()
     code = run(args)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _forget_stdout()
+        stdout.forget()
+    except stdout.OutputError as error:
+        code = _output_ends(error)
     sys.exit(code)
 
 
@@ -135,9 +139,8 @@ def run(args: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except KznError as error:
         return _tell(error)
-    except BrokenPipeError:
-        _forget_stdout()
-        return EXIT_FAULT
+    except (BrokenPipeError, stdout.OutputError) as error:
+        return _output_ends(error)
     except BaseExceptionGroup as group:
         return _tell_all(group)
     return result if isinstance(result, int) else EXIT_OK
@@ -165,9 +168,12 @@ def _leaves(group: BaseExceptionGroup[KznError]) -> list[KznError]:
     return found
 
 
-def _forget_stdout() -> None:
-    """Whoever read our output is gone; what is left must not raise once more at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _output_ends(error: OSError) -> int:
+    """A reader that went away knows that; a full disk is news."""
+    stdout.forget()
+    if isinstance(error, BrokenPipeError):
+        return EXIT_FAULT
+    return _tell(KznError(str(error), hint="is there room where standard output goes to?"))
 
 
 if __name__ == "__main__":

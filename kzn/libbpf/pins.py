@@ -8,6 +8,9 @@ from pathlib import Path
 from kzn.errors import UnsupportedError
 from kzn.libbpf.door import check, libbpf
 
+BPFFS = Path("/sys/fs/bpf")
+"""Where a machine has its bpf file system, by convention of systemd and libbpf."""
+
 
 def pin(fd: int, path: Path) -> None:
     """Give an object a name; KernelError when it is taken."""
@@ -31,17 +34,25 @@ def open_pin(path: Path) -> int:
 
 def require_bpffs(path: Path) -> None:
     """UnsupportedError unless ``path``, or the nearest parent that exists, is on a bpffs."""
-    existing = next(p for p in [path, *path.parents] if p.exists())
+    path = path.absolute()
+    existing = next(p for p in [path, *path.parents] if _exists(p))
     kind, mount = _mount_of(existing.resolve())
     if kind != "bpf":
+        wanted = BPFFS in path.parents
         raise UnsupportedError(
             f"pin directory {path} is not on a bpf file system ({mount} is {kind})",
-            hint=f"mount one: mount -t bpf bpf {_wanted_mount(path)}, or name another --pin-dir",
+            hint=f"mount one: mount -t bpf bpf {BPFFS}"
+            + ("" if wanted else f", and name a --pin-dir in it, such as {BPFFS / 'kzn'}"),
         )
 
 
-def _wanted_mount(path: Path) -> Path:
-    return Path("/sys/fs/bpf") if Path("/sys/fs/bpf") in path.parents else path.parent
+def _exists(path: Path) -> bool:
+    """A bpffs answers EPERM to a name with a dot (kernel/bpf/inode.c): it does not have it."""
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
 
 
 def _mount_of(path: Path) -> tuple[str, str]:
