@@ -57,6 +57,22 @@ struct {
 		});
 } fence SEC(".maps");
 
+/* A flow_key as a program writes it: in words. What is stored in pieces and then read whole, by the
+ * hash and the comparison of the map, waits for the store buffer.
+ */
+struct flow_words {
+	__u64 src[2];
+	__u64 dst[2];
+	__u32 service; /* port, protocol and flags */
+	__u32 peer; /* the other port; beyond the key unless KZN_KEY_ALL */
+};
+_Static_assert(sizeof(struct flow_words) == KZN_KEY_ALL, "flow_words covers the longest key");
+
+static __always_inline __u32 service_word(__u16 port, __u8 protocol, __u8 flags)
+{
+	return port | (__u32)protocol << 16 | (__u32)flags << 24;
+}
+
 /* Slots are per CPU, but a program in process context can be interrupted by one in softirq. */
 static __always_inline void add(struct flow_counts *to, const struct flow_counts *counts)
 {
@@ -64,39 +80,44 @@ static __always_inline void add(struct flow_counts *to, const struct flow_counts
 	__sync_fetch_and_add(&to->bytes, counts->bytes);
 }
 
-/* Traffic that cannot cross a zone makes no flow. The key alone decides, so it is asked only
- * when a key is first met, and never on the hot path.
- */
-static __always_inline enum total ignored(const struct flow_key *key)
+static __always_inline bool is_link_local6(const __u64 *address)
 {
-	const __u8 *src = key->src, *dst = key->dst;
-	const __u64 *src_words = (const __u64 *)src, *dst_words = (const __u64 *)dst;
-	bool mapped = !dst_words[0] && *(const __u32 *)(dst + 8) == KZN_MAPPED_PREFIX;
+	return (address[0] & bpf_cpu_to_be64(0xffc0ull << 48)) == bpf_cpu_to_be64(0xfe80ull << 48);
+}
 
-	if (src_words[0] == dst_words[0] && src_words[1] == dst_words[1])
+static __always_inline bool is_link_local4(__u32 address)
+{
+	return (address & bpf_htonl(0xffff0000)) == bpf_htonl(0xa9fe0000); /* 169.254.0.0/16 */
+}
+
+/* Traffic that cannot cross a zone makes no flow. What the key alone decides is asked only when a
+ * key is first met, and never on the hot path.
+ */
+static __always_inline enum total ignored(const struct flow_words *key)
+{
+	bool mapped = !key->dst[0] && (__u32)key->dst[1] == KZN_MAPPED_PREFIX;
+	__u32 src = key->src[1] >> 32, dst = key->dst[1] >> 32;
+
+	if (key->src[0] == key->dst[0] && key->src[1] == key->dst[1])
 		return TOTAL_IGNORED_LOOPBACK;
-	if (mapped) {
-		if (dst[12] == 127)
-			return TOTAL_IGNORED_LOOPBACK;
-		if (dst[12] >= 224) /* 224.0.0.0/4 and limited broadcast */
+	if (!mapped) {
+		if ((key->dst[0] & 0xff) == 0xff)
 			return TOTAL_IGNORED_MULTICAST;
-		if ((dst[12] == 169 && dst[13] == 254) || (src[12] == 169 && src[13] == 254))
+		if (is_link_local6(key->src) || is_link_local6(key->dst))
 			return TOTAL_IGNORED_LINK_LOCAL;
 		return TOTAL_SEEN;
 	}
-	if (dst[0] == 0xff)
-		return TOTAL_IGNORED_MULTICAST;
-	if (dst[0] == 0xfe && (dst[1] & 0xc0) == 0x80)
-		return TOTAL_IGNORED_LINK_LOCAL;
-	if (src[0] == 0xfe && (src[1] & 0xc0) == 0x80)
-		return TOTAL_IGNORED_LINK_LOCAL;
-	if (!dst_words[0] && dst_words[1] == bpf_cpu_to_be64(1))
+	if ((dst & 0xff) == 127)
 		return TOTAL_IGNORED_LOOPBACK;
+	if ((dst & 0xff) >= 224) /* 224.0.0.0/4 and limited broadcast */
+		return TOTAL_IGNORED_MULTICAST;
+	if (is_link_local4(src) || is_link_local4(dst))
+		return TOTAL_IGNORED_LINK_LOCAL;
 	return TOTAL_SEEN;
 }
 
 /* A key that was not in the map: TOTAL_SEEN when its counts are in now, else why not. */
-static __noinline enum total first(void *flows, const struct flow_key *key,
+static __noinline enum total first(void *flows, const struct flow_words *key,
 				   const struct flow_counts *counts)
 {
 	struct flow_counts *present;
@@ -119,7 +140,7 @@ static __noinline enum total first(void *flows, const struct flow_key *key,
 	return TOTAL_SEEN;
 }
 
-static __always_inline enum total put(void *flows, const struct flow_key *key,
+static __always_inline enum total put(void *flows, const struct flow_words *key,
 				      const struct flow_counts *counts)
 {
 	struct flow_counts *present = bpf_map_lookup_elem(flows, key);
@@ -146,18 +167,20 @@ static __always_inline bool dormant(struct control *ctl)
 	return now - drained > settings.dormant_jiffies;
 }
 
-/* Adds a packet to its flow and to the totals; `reason` is TOTAL_SEEN or why it makes no flow. */
-static __always_inline void account(const struct flow_key *key, const struct flow_counts *counts,
-				    enum total reason)
+static __always_inline struct control *steering(void)
 {
-	__u32 zero = 0, active;
-	struct control *ctl = bpf_map_lookup_elem(&control, &zero);
-	struct totals *books;
+	__u32 zero = 0;
 
-	if (!ctl)
-		return;
-	active = *(volatile __u32 *)&ctl->active & 1;
-	books = bpf_map_lookup_elem(&totals, &active);
+	return bpf_map_lookup_elem(&control, &zero);
+}
+
+/* Adds a packet to its flow and to the books; `reason` is TOTAL_SEEN or why it makes no flow. */
+static __always_inline void account(struct control *ctl, const struct flow_words *key,
+				    const struct flow_counts *counts, enum total reason)
+{
+	__u32 active = *(volatile __u32 *)&ctl->active & 1;
+	struct totals *books = bpf_map_lookup_elem(&totals, &active);
+
 	if (!books)
 		return;
 	add(&books->of[TOTAL_SEEN], counts);

@@ -13,23 +13,27 @@
 
 #define KZN_MAX_FLOWS 65536 /* of one buffer, unless --max-flows says otherwise */
 
+#define KZN_MAPPED_PREFIX 0xffff0000ull /* bytes 8-11 of ::ffff:0:0/96, read little-endian */
+
 /* flow_key.flags */
 #define KZN_INITIATOR_SOURCE 0x01
 #define KZN_INITIATOR_DESTINATION 0x02
+#define KZN_PORT_OF_SOURCE 0x04 /* `port` is the source's; else it is the destination's */
 
-#define KZN_MAPPED_PREFIX 0xffff0000 /* bytes 8-11 of ::ffff:0:0/96, read little-endian */
-
-/* IPv4 addresses are ::ffff:a.b.c.d. Ports are in host order, 0 where not kept. */
+/* IPv4 addresses are ::ffff:a.b.c.d. Ports are in host order, 0 where not kept.
+ *
+ * Nine words: what a look-up costs grows with the key. With --ports all the maps are made with keys
+ * of KZN_KEY_ALL bytes, where the port of the other side and two bytes of zero follow.
+ */
 struct flow_key {
 	__u8 src[16];
 	__u8 dst[16];
-	__u16 src_port;
-	__u16 dst_port;
+	__u16 port; /* of the side that was connected to */
 	__u8 protocol;
 	__u8 flags;
-	__u16 padding;
 };
-_Static_assert(sizeof(struct flow_key) == 40, "flow_key is 40 bytes without holes");
+_Static_assert(sizeof(struct flow_key) == 36, "flow_key is 36 bytes without holes");
+#define KZN_KEY_ALL 40
 
 struct flow_counts {
 	__u64 packets;
@@ -48,6 +52,8 @@ enum total {
 	TOTAL_IGNORED_LOOPBACK,
 	TOTAL_IGNORED_MULTICAST,
 	TOTAL_IGNORED_LINK_LOCAL,
+	TOTAL_IGNORED_LOCAL,
+	TOTAL_IGNORED_INBOUND,
 	TOTAL_MAX = 16, /* room for reasons without a new layout */
 };
 
@@ -69,13 +75,17 @@ struct settings {
 };
 _Static_assert(sizeof(struct settings) == 16, "settings is 16 bytes");
 
-/* Written by user space, read by every program run, on a cache line of its own. */
+#define KZN_MAX_UPLINKS 11
+
+/* Written by user space, read by every program run: one cache line. */
 struct control {
 	__u32 active; /* the buffer that packets go to: 0 or 1 */
-	__u32 padding;
+	__u32 uplinks; /* how many of `uplink` are known; 0 when they are not known for certain */
 	__u64 drained; /* jiffies of the first packet after a drain; user space writes 0 */
+	__u32 skip_inbound; /* packets from an uplink to no uplink make no flow */
+	__u32 uplink[KZN_MAX_UPLINKS]; /* interface indices */
 };
-_Static_assert(sizeof(struct control) == 16, "control is 16 bytes");
+_Static_assert(sizeof(struct control) == 64, "control is 64 bytes");
 
 /* The agent's own: which batch is under way. No program reads it. */
 struct spool_state {

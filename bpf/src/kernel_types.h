@@ -44,6 +44,7 @@ struct net_device {
 };
 
 struct nf_hook_state {
+	struct net_device *in; /* NULL for what this host itself sends */
 	struct net_device *out;
 };
 

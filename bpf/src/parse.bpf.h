@@ -19,11 +19,11 @@ extern void *bpf_dynptr_slice(const struct bpf_dynptr *ptr, __u32 offset, void *
 #define MAX_EXTENSION_HEADERS 8
 
 struct packet {
-	struct flow_key key;
 	__u32 linear; /* bytes that may be read directly */
 	__u32 transport; /* offset of the transport header, or of what a fragment carries */
 	__u32 unfragmentable; /* bytes of IP header that each fragment repeats */
 	__u32 jumbo; /* bytes of IPv6 jumbo option, which never reaches the wire */
+	__u8 protocol;
 	bool ports; /* a transport header with ports is there */
 };
 
@@ -63,41 +63,51 @@ static __always_inline __u8 initiator(const struct sk_buff *skb)
 	return info >= IP_CT_IS_REPLY ? KZN_INITIATOR_DESTINATION : KZN_INITIATOR_SOURCE;
 }
 
-/* The ports that --ports keeps. Without conntrack the lower one is taken for the service's:
- * clients connect from the ephemeral range, which lies above the ports that are listened on.
+/* The end of a key, with the ports that --ports keeps. Without conntrack the lower one is taken for
+ * the service's: clients connect from the ephemeral range, which lies above the ports that are
+ * listened on.
  */
-static __always_inline void keep_ports(struct flow_key *key, __u16 source, __u16 dest)
+static __always_inline void keep_ports(struct flow_words *key, __u8 protocol, __u8 opened,
+				       __u16 source, __u16 dest)
 {
-	bool all = settings.ports == KZN_PORTS_ALL;
-	bool connected_to_dest =
-		key->flags == KZN_INITIATOR_SOURCE || (!key->flags && dest <= source);
-
-	key->src_port = all || !connected_to_dest ? source : 0;
-	key->dst_port = all || connected_to_dest ? dest : 0;
+	if (opened == KZN_INITIATOR_SOURCE || (!opened && dest <= source)) {
+		key->service = service_word(dest, protocol, opened);
+		key->peer = source;
+	} else {
+		key->service = service_word(source, protocol, opened | KZN_PORT_OF_SOURCE);
+		key->peer = dest;
+	}
 }
 
-static __always_inline bool parse_ports(struct sk_buff *skb, struct packet *packet)
+static __always_inline bool parse_ports(struct sk_buff *skb, const struct packet *packet,
+					struct flow_words *key)
 {
+	__u8 opened = initiator(skb);
 	const struct tcphdr *header;
 	__u32 ports;
 
-	if (settings.ports == KZN_PORTS_NONE || !packet->ports)
+	if (settings.ports == KZN_PORTS_NONE || !packet->ports) {
+		key->service = service_word(0, packet->protocol, opened);
+		key->peer = 0;
 		return true;
+	}
 	if (packet->transport + sizeof(ports) <= packet->linear) {
 		header = kernel_cast(struct tcphdr, skb->data + packet->transport);
-		keep_ports(&packet->key, bpf_ntohs(header->source), bpf_ntohs(header->dest));
+		keep_ports(key, packet->protocol, opened, bpf_ntohs(header->source),
+			   bpf_ntohs(header->dest));
 		return true;
 	}
 	if (!load_beyond(skb, packet->transport, &ports))
 		return false;
-	keep_ports(&packet->key, bpf_ntohs(ports & 0xffff), bpf_ntohs(ports >> 16));
+	keep_ports(key, packet->protocol, opened, bpf_ntohs(ports & 0xffff),
+		   bpf_ntohs(ports >> 16));
 	return true;
 }
 
-static __always_inline bool parse_ipv4(struct sk_buff *skb, struct packet *packet)
+static __always_inline bool parse_ipv4(struct sk_buff *skb, struct packet *packet,
+				       struct flow_words *key)
 {
 	const struct iphdr *header;
-	__u32 *src = (__u32 *)packet->key.src, *dst = (__u32 *)packet->key.dst;
 	__u32 length;
 
 	packet->linear = skb->len - skb->data_len;
@@ -107,16 +117,15 @@ static __always_inline bool parse_ipv4(struct sk_buff *skb, struct packet *packe
 	length = (header->version_ihl & 0xf) * 4;
 	if (length < sizeof(*header) || length > skb->len)
 		return false;
-	src[2] = KZN_MAPPED_PREFIX;
-	src[3] = header->saddr;
-	dst[2] = KZN_MAPPED_PREFIX;
-	dst[3] = header->daddr;
-	packet->key.protocol = header->protocol;
+	key->src[0] = 0;
+	key->src[1] = KZN_MAPPED_PREFIX | (__u64)header->saddr << 32;
+	key->dst[0] = 0;
+	key->dst[1] = KZN_MAPPED_PREFIX | (__u64)header->daddr << 32;
+	packet->protocol = header->protocol;
 	packet->transport = length;
 	packet->unfragmentable = length;
-	packet->ports =
-		has_ports(packet->key.protocol) && !(header->frag_off & bpf_htons(IP_OFFSET));
-	return parse_ports(skb, packet);
+	packet->ports = has_ports(packet->protocol) && !(header->frag_off & bpf_htons(IP_OFFSET));
+	return parse_ports(skb, packet, key);
 }
 
 static __always_inline bool is_extension(__u8 protocol)
@@ -131,7 +140,7 @@ static __always_inline bool is_extension(__u8 protocol)
  */
 static __noinline bool parse_extensions(struct sk_buff *skb, struct packet *packet)
 {
-	__u8 protocol = packet->key.protocol;
+	__u8 protocol = packet->protocol;
 	__u32 offset = packet->transport;
 	bool fragment = false;
 	int i;
@@ -153,37 +162,37 @@ static __noinline bool parse_extensions(struct sk_buff *skb, struct packet *pack
 			packet->unfragmentable = offset;
 		protocol = word & 0xff;
 	}
-	packet->key.protocol = protocol;
+	packet->protocol = protocol;
 	packet->transport = offset;
 	packet->ports = has_ports(protocol) && !fragment;
 	return true;
 }
 
-static __always_inline bool parse_ipv6(struct sk_buff *skb, struct packet *packet)
+static __always_inline bool parse_ipv6(struct sk_buff *skb, struct packet *packet,
+				       struct flow_words *key)
 {
 	const struct ipv6hdr *header;
-	__u64 *src = (__u64 *)packet->key.src, *dst = (__u64 *)packet->key.dst;
 
 	packet->linear = skb->len - skb->data_len;
 	if (packet->linear < sizeof(*header))
 		return false;
 	header = kernel_cast(struct ipv6hdr, skb->data);
-	src[0] = header->saddr[0];
-	src[1] = header->saddr[1];
-	dst[0] = header->daddr[0];
-	dst[1] = header->daddr[1];
-	packet->key.protocol = header->nexthdr;
+	key->src[0] = header->saddr[0];
+	key->src[1] = header->saddr[1];
+	key->dst[0] = header->daddr[0];
+	key->dst[1] = header->daddr[1];
+	packet->protocol = header->nexthdr;
 	packet->transport = sizeof(*header);
 	packet->unfragmentable = sizeof(*header);
-	packet->ports = has_ports(packet->key.protocol);
-	if (is_extension(packet->key.protocol)) {
+	packet->ports = has_ports(packet->protocol);
+	if (is_extension(packet->protocol)) {
 		/* IPv6 BIG TCP: the stack adds a jumbo option of 8 bytes and takes it off again. */
-		if (!header->payload_len && packet->key.protocol == IPPROTO_HOPOPTS)
+		if (!header->payload_len && packet->protocol == IPPROTO_HOPOPTS)
 			packet->jumbo = 8;
 		if (!parse_extensions(skb, packet))
 			return false;
 	}
-	return parse_ports(skb, packet);
+	return parse_ports(skb, packet, key);
 }
 
 #endif

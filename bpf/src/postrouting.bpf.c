@@ -10,33 +10,43 @@
 #include "account.bpf.h"
 #include "parse.bpf.h"
 #include "measure.bpf.h"
-
-static __always_inline void count(const struct bpf_nf_ctx *ctx, struct packet *packet, bool parsed,
-				  __u32 fragment_header)
-{
-	struct flow_counts counts = {.packets = 1, .bytes = ctx->skb->len};
-
-	if (parsed) {
-		measure(ctx, packet, fragment_header, &counts);
-	}
-	account(&packet->key, &counts, parsed ? TOTAL_SEEN : TOTAL_MISSED_PARSE);
-}
+#include "uplink.bpf.h"
 
 SEC("netfilter")
 int postrouting_ipv4(struct bpf_nf_ctx *ctx)
 {
-	struct packet packet = {.key.flags = initiator(ctx->skb)};
+	struct flow_counts counts = {.packets = 1, .bytes = ctx->skb->len};
+	enum total reason = TOTAL_MISSED_PARSE;
+	struct control *ctl = steering();
+	struct packet packet = {};
+	struct flow_words key;
 
-	count(ctx, &packet, parse_ipv4(ctx->skb, &packet), 0);
+	if (!ctl)
+		return NF_ACCEPT;
+	if (parse_ipv4(ctx->skb, &packet, &key)) {
+		measure(ctx, &packet, 0, &counts);
+		reason = stays(ctl, ctx->state);
+	}
+	account(ctl, &key, &counts, reason);
 	return NF_ACCEPT;
 }
 
 SEC("netfilter")
 int postrouting_ipv6(struct bpf_nf_ctx *ctx)
 {
-	struct packet packet = {.key.flags = initiator(ctx->skb)};
+	struct flow_counts counts = {.packets = 1, .bytes = ctx->skb->len};
+	enum total reason = TOTAL_MISSED_PARSE;
+	struct control *ctl = steering();
+	struct packet packet = {};
+	struct flow_words key;
 
-	count(ctx, &packet, parse_ipv6(ctx->skb, &packet), IPV6_FRAGMENT_HEADER);
+	if (!ctl)
+		return NF_ACCEPT;
+	if (parse_ipv6(ctx->skb, &packet, &key)) {
+		measure(ctx, &packet, IPV6_FRAGMENT_HEADER, &counts);
+		reason = stays(ctl, ctx->state);
+	}
+	account(ctl, &key, &counts, reason);
 	return NF_ACCEPT;
 }
 

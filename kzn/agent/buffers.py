@@ -13,14 +13,14 @@ from kzn.agent.drain import to_flows
 from kzn.agent.mapset import MapSet
 from kzn.libbpf.batches import batches
 from kzn.libbpf.door import possible_cpus
-from kzn.model.flows import FLOW_COUNTS, FLOW_KEY, Flows
+from kzn.model.flows import FLOW_COUNTS, FLOW_KEY, FLOW_KEY_ALL, Flows
 from kzn.model.totals import MAX_SLOTS, SLOTS, Counts, Totals
 
 
 def read_flows(maps: MapSet, buffer: int) -> Flows:
     """Every flow of a buffer."""
     keys, counts = [], []
-    for key, value in batches(maps.flows(buffer), FLOW_KEY, FLOW_COUNTS):
+    for key, value in batches(maps.flows(buffer), _key(maps, buffer), FLOW_COUNTS):
         keys.append(key.copy())
         counts.append(_fold(value))
     return to_flows(np.concatenate(keys), np.concatenate(counts))
@@ -40,9 +40,14 @@ def read_totals(maps: MapSet, buffer: int) -> Totals:
 
 def clear(maps: MapSet, buffer: int) -> None:
     """Empty a quiet buffer and its books."""
-    for _ in batches(maps.flows(buffer), FLOW_KEY, FLOW_COUNTS, delete=True):
+    for _ in batches(maps.flows(buffer), _key(maps, buffer), FLOW_COUNTS, delete=True):
         pass
     maps.totals.write(buffer, bytes(TOTALS_SIZE * possible_cpus()))
+
+
+def _key(maps: MapSet, buffer: int) -> np.dtype[Any]:
+    size = maps.flows(buffer).info().key_size
+    return FLOW_KEY_ALL if size == FLOW_KEY_ALL.itemsize else FLOW_KEY
 
 
 def _fold(values: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:

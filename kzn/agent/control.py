@@ -11,12 +11,14 @@ from enum import IntEnum
 
 LAYOUT = 1
 """KZN_LAYOUT."""
+MAX_UPLINKS = 11
+"""KZN_MAX_UPLINKS."""
 
-_CONTROL = struct.Struct("<I4xQ")
+_CONTROL = struct.Struct(f"<IIQI{MAX_UPLINKS}I")
 _STATE = struct.Struct("<III4xQQ2Q2Q32s")
 
-KEY_SIZE = 40
-"""sizeof(struct flow_key); its fields are kzn.model.flows.FLOW_KEY."""
+KEY_SIZES = (36, 40)
+"""sizeof(struct flow_key) and KZN_KEY_ALL; kzn.model.flows has the fields."""
 COUNTS_SIZE = 16
 TOTALS_SIZE = 16 * COUNTS_SIZE
 CONTROL_SIZE = _CONTROL.size
@@ -34,15 +36,29 @@ class Phase(IntEnum):
     """Its batch is acknowledged; it is being cleared and must not be sent again."""
 
 
-def pack_control(active: int) -> bytes:
-    """A `struct control` that says: this buffer from now on, and it was just drained."""
-    return _CONTROL.pack(active, 0)
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What every run of a program reads.
 
+    ``uplinks`` are interface indices; none means that they are not known for certain, and then
+    nothing is taken to stay on the node. More than fit are as good as unknown.
+    """
 
-def active_buffer(control: bytes) -> int:
-    """Which buffer packets go to."""
-    active: int = _CONTROL.unpack(control)[0]
-    return active & 1
+    active: int = 0
+    uplinks: tuple[int, ...] = ()
+    skip_inbound: bool = False
+
+    def pack(self) -> bytes:
+        """The bytes of `struct control`, with the time of the last drain forgotten: just now."""
+        known = self.uplinks if len(self.uplinks) <= MAX_UPLINKS else ()
+        room = (*known, *[0] * (MAX_UPLINKS - len(known)))
+        return _CONTROL.pack(self.active, len(known), 0, self.skip_inbound, *room)
+
+    @staticmethod
+    def unpack(raw: bytes) -> "Control":
+        """From the bytes of `struct control`."""
+        active, count, _, skip, *uplinks = _CONTROL.unpack(raw)
+        return Control(active & 1, tuple(uplinks[:count]), bool(skip))
 
 
 def boottime_ns() -> int:

@@ -8,29 +8,42 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kzn.model.flows import FLOW_KEY, U8, Flows
+from kzn.model.flows import (
+    FLOW_KEY_ALL,
+    INITIATOR_MASK,
+    PORT_OF_SOURCE,
+    U8,
+    U16,
+    Flows,
+)
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 def to_flows(keys: npt.NDArray[Any], counts: npt.NDArray[np.uint64]) -> Flows:
-    """Columns from keys (m,) of `FLOW_KEY` and counts (m, 2) of packets and bytes."""
+    """Columns from keys (m,) of `FLOW_KEY` or `FLOW_KEY_ALL` and counts (m, 2) of packets and bytes."""
     if not len(keys):
         return Flows.empty()
-    raw = keys.view(np.uint8).reshape(len(keys), FLOW_KEY.itemsize)
-    both = np.ascontiguousarray(np.concatenate((raw[:, :16], raw[:, 16:32])))
-    addresses, index = distinct(both)
+    addresses, index = distinct(np.concatenate((keys["src"], keys["dst"])))
+    port, peer = keys["port"], _peer_ports(keys)
+    of_source = (keys["flags"] & PORT_OF_SOURCE) != 0
     return Flows(
         addresses=addresses,
         src=index[: len(keys)],
         dst=index[len(keys) :],
-        src_port=keys["src_port"].copy(),
-        dst_port=keys["dst_port"].copy(),
+        src_port=np.where(of_source, port, peer),
+        dst_port=np.where(of_source, peer, port),
         protocol=keys["protocol"].copy(),
-        flags=keys["flags"].copy(),
+        flags=keys["flags"] & np.uint8(INITIATOR_MASK),
         packets=counts[:, 0].copy(),
         bytes=counts[:, 1].copy(),
     )
+
+
+def _peer_ports(keys: npt.NDArray[Any]) -> U16:
+    if keys.dtype == FLOW_KEY_ALL:
+        return keys["peer_port"]
+    return np.zeros(len(keys), np.uint16)
 
 
 def distinct(addresses: U8) -> tuple[U8, npt.NDArray[np.uint32]]:

@@ -6,18 +6,19 @@ buffers.py, so that a probe is loaded before numpy is (start.py says why).
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
+from threading import Lock
 from types import TracebackType
 from typing import Self
 
 from kzn.agent.control import (
     CONTROL_SIZE,
     COUNTS_SIZE,
-    KEY_SIZE,
+    KEY_SIZES,
     STATE_SIZE,
     TOTALS_SIZE,
+    Control,
     SpoolState,
-    active_buffer,
-    pack_control,
 )
 from kzn.libbpf.maps import Map, create_array
 from kzn.probes.attach import BUFFERS, MAPS
@@ -29,6 +30,7 @@ class MapSet:
     def __init__(self, fds: Mapping[str, int]) -> None:
         self._maps = {name: Map(fds[name], name) for name in MAPS}
         self._inner: Map | None = None
+        self._steering = Lock()  # uplinks change while a worker thread flips
 
     def __enter__(self) -> Self:
         return self
@@ -55,7 +57,7 @@ class MapSet:
         """Whether keys and values have the sizes that this kzn reads."""
         sizes = {name: owned.info() for name, owned in self._maps.items()}
         return (
-            all(sizes[name].key_size == KEY_SIZE for name in BUFFERS)
+            all(sizes[name].key_size in KEY_SIZES for name in BUFFERS)
             and all(sizes[name].value_size == COUNTS_SIZE for name in BUFFERS)
             and sizes["totals"].value_size == TOTALS_SIZE
             and sizes["control"].value_size == CONTROL_SIZE
@@ -85,11 +87,23 @@ class MapSet:
 
     def active(self) -> int:
         """Which buffer packets go to."""
-        return active_buffer(self._maps["control"].read(0, CONTROL_SIZE))
+        return self._control().active
 
     def steer(self, buffer: int) -> None:
         """Send packets to ``buffer`` from now on; programs that run may still use the other."""
-        self._maps["control"].write(0, pack_control(buffer))
+        with self._steering:
+            self._write(replace(self._control(), active=buffer))
+
+    def set_uplinks(self, uplinks: tuple[int, ...], *, skip_inbound: bool) -> None:
+        """Which interfaces lead off this node, by index; none when that is not certain."""
+        with self._steering:
+            self._write(replace(self._control(), uplinks=uplinks, skip_inbound=skip_inbound))
+
+    def _control(self) -> Control:
+        return Control.unpack(self._maps["control"].read(0, CONTROL_SIZE))
+
+    def _write(self, control: Control) -> None:
+        self._maps["control"].write(0, control.pack())
 
     def activate(self, buffer: int) -> None:
         """Send packets to ``buffer`` and wait until no program still adds to the other one.

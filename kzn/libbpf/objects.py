@@ -52,12 +52,11 @@ class BpfObject:
             libbpf().bpf_program__set_type(program, program_type)
             libbpf().bpf_program__set_expected_attach_type(program, attach_type)
 
-    def set_max_entries(self, map_name: str, count: int) -> None:
-        """The size of a map, before loading."""
-        check(
-            libbpf().bpf_map__set_max_entries(self._map(map_name), count),
-            f"size map {map_name} to {count} entries",
-        )
+    def size(self, map_name: str, key_size: int, max_entries: int) -> None:
+        """The bytes of a map's keys and how many it holds, before loading."""
+        found, what = self._map(map_name), f"size map {map_name}"
+        check(libbpf().bpf_map__set_key_size(found, key_size), what)
+        check(libbpf().bpf_map__set_max_entries(found, max_entries), what)
 
     def set_constants(self, value: bytes) -> None:
         """The bytes of the object's .rodata section; KznError when the size differs."""

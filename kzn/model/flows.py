@@ -11,21 +11,15 @@ U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
 
 FLOW_KEY = np.dtype(
-    [
-        ("src", "u1", 16),
-        ("dst", "u1", 16),
-        ("src_port", "<u2"),
-        ("dst_port", "<u2"),
-        ("protocol", "u1"),
-        ("flags", "u1"),
-        ("padding", "<u2"),
-    ]
+    [("src", "u1", 16), ("dst", "u1", 16), ("port", "<u2"), ("protocol", "u1"), ("flags", "u1")]
 )
 """``struct flow_key`` of bpf/src/flow.h: IPv4 is ::ffff:a.b.c.d; ports in host order, 0 = not kept.
 
-With ``--ports service`` only the port of the side that was connected to is kept, so the column
-that is not 0 also says which side that is.
+``port`` is that of the side that was connected to, the source's when `PORT_OF_SOURCE` is set.
 """
+
+FLOW_KEY_ALL = np.dtype([*FLOW_KEY.descr, ("peer_port", "<u2"), ("padding", "<u2")])
+"""The same with the port of the other side, as ``--ports all`` keeps it."""
 
 FLOW_COUNTS = np.dtype([("packets", "<u8"), ("bytes", "<u8")])
 """``struct flow_counts`` of bpf/src/flow.h."""
@@ -34,14 +28,16 @@ INITIATOR_MASK = 0x03
 INITIATOR_UNKNOWN = 0x00
 INITIATOR_SOURCE = 0x01
 INITIATOR_DESTINATION = 0x02
-"""``flags`` bits 0-1: which end opened the connection, as conntrack knows it."""
+PORT_OF_SOURCE = 0x04
+"""``flags``: which end opened the connection, as conntrack knows it; in a key also whose port."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Flows:
     """m flows over n distinct addresses; every per-flow column has shape (m,).
 
-    ``addresses`` is (n, 16) uint8; ``src`` and ``dst`` are row numbers in it.
+    ``addresses`` is (n, 16) uint8; ``src`` and ``dst`` are row numbers in it. Of ``flags`` only
+    the initiator is kept. With ``--ports service`` the port that is not 0 is that of the service.
     """
 
     addresses: U8

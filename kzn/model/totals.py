@@ -40,6 +40,8 @@ SLOTS: tuple[Slot, ...] = (
     Slot("ignored", "loopback"),
     Slot("ignored", "multicast"),
     Slot("ignored", "link_local"),
+    Slot("ignored", "local"),
+    Slot("ignored", "inbound"),
 )
 
 MAX_SLOTS = 16

@@ -31,7 +31,7 @@ def load(
         loaded.set_program_type(PROG_TYPE_NETFILTER, ATTACH_TYPE_NETFILTER)
         loaded.set_constants(settings.constants())
         for name in BUFFERS:
-            loaded.set_max_entries(name, settings.max_flows)
+            loaded.size(name, settings.key_size, settings.max_flows)
         for name, fd in (reuse or {}).items():
             loaded.reuse(name, fd)
         loaded.load()

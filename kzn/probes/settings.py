@@ -28,6 +28,11 @@ class Settings:
     max_flows: int = MAX_FLOWS
     dormant_seconds: float = DORMANT_SECONDS
 
+    @property
+    def key_size(self) -> int:
+        """Bytes of a key: ``--ports all`` has the other side's port too (KZN_KEY_ALL)."""
+        return 40 if self.ports == "all" else 36
+
     def constants(self) -> bytes:
         """The object's .rodata.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kzn.agent import control
-from kzn.agent.control import Phase, SpoolState
+from kzn.agent.control import Control, Phase, SpoolState
 from kzn.model import flows, totals
 from kzn.probes import settings
 
@@ -31,7 +31,7 @@ def defined(header: str, name: str) -> int:
 
 def test_every_shared_struct_has_the_size_that_the_header_asserts(header: str) -> None:
     assert sizes(header) == {
-        "flow_key": control.KEY_SIZE,
+        "flow_key": control.KEY_SIZES[0],
         "flow_counts": control.COUNTS_SIZE,
         "totals": control.TOTALS_SIZE,
         "settings": len(settings.Settings().constants()),
@@ -41,7 +41,9 @@ def test_every_shared_struct_has_the_size_that_the_header_asserts(header: str) -
 
 
 def test_columns_are_as_wide_as_the_structs() -> None:
-    assert flows.FLOW_KEY.itemsize == control.KEY_SIZE
+    assert (flows.FLOW_KEY.itemsize, flows.FLOW_KEY_ALL.itemsize) == control.KEY_SIZES
+    assert settings.Settings(ports="service").key_size == flows.FLOW_KEY.itemsize
+    assert settings.Settings(ports="all").key_size == flows.FLOW_KEY_ALL.itemsize
     assert flows.FLOW_COUNTS.itemsize == control.COUNTS_SIZE
     assert totals.MAX_SLOTS * flows.FLOW_COUNTS.itemsize == control.TOTALS_SIZE
 
@@ -57,6 +59,9 @@ def test_the_reasons_stand_in_the_order_of_the_header(header: str) -> None:
 def test_numbers_defined_twice_are_equal(header: str) -> None:
     assert defined(header, "KZN_LAYOUT") == control.LAYOUT
     assert defined(header, "KZN_MAX_FLOWS") == settings.MAX_FLOWS
+    assert defined(header, "KZN_MAX_UPLINKS") == control.MAX_UPLINKS
+    assert defined(header, "KZN_KEY_ALL") == control.KEY_SIZES[1]
+    assert defined(header, "KZN_PORT_OF_SOURCE") == flows.PORT_OF_SOURCE
     assert defined(header, "KZN_INITIATOR_SOURCE") == flows.INITIATOR_SOURCE
     assert defined(header, "KZN_INITIATOR_DESTINATION") == flows.INITIATOR_DESTINATION
     modes = {mode: defined(header, f"KZN_PORTS_{mode.upper()}") for mode in settings.PORTS}
@@ -76,7 +81,12 @@ def test_a_state_survives_its_bytes() -> None:
     assert SpoolState.unpack(state.pack()) == state
 
 
-def test_control_names_the_buffer_and_forgets_when_it_was_drained() -> None:
-    assert control.pack_control(1) == bytes([1] + [0] * 15)
-    assert control.active_buffer(control.pack_control(1)) == 1
-    assert control.active_buffer(control.pack_control(0)) == 0
+def test_control_survives_its_bytes_and_forgets_when_it_was_drained() -> None:
+    steering = Control(active=1, uplinks=(2, 700), skip_inbound=True)
+    assert Control.unpack(steering.pack()) == steering
+    assert steering.pack()[8:16] == bytes(8)
+
+
+def test_more_uplinks_than_fit_are_as_good_as_unknown() -> None:
+    assert Control.unpack(Control(uplinks=tuple(range(2, 14))).pack()).uplinks == ()
+    assert len(Control.unpack(Control(uplinks=tuple(range(2, 13))).pack()).uplinks) == 11

@@ -1,27 +1,42 @@
 """From map rows to columns: nothing is lost, every address stands once."""
 
+from typing import Any
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kzn.agent.drain import distinct, to_flows
 from kzn.model import ip
-from kzn.model.flows import FLOW_KEY
+from kzn.model.flows import FLOW_KEY, FLOW_KEY_ALL, PORT_OF_SOURCE
 
 addresses = st.integers(0, 7).map(lambda n: ip.pack(f"10.0.0.{n}")) | st.binary(
     min_size=16, max_size=16
 )
-key = st.tuples(addresses, addresses, st.integers(0, 65535), st.integers(0, 65535))
+flags = st.integers(0, 7)
+key = st.tuples(addresses, addresses, st.integers(0, 65535), st.integers(0, 65535), flags)
+Key = tuple[bytes, bytes, int, int, int]
 
 
-@given(st.lists(st.tuples(key, st.integers(0, 2**63), st.integers(0, 2**63)), max_size=40))
-def test_every_row_comes_out_as_it_went_in(
-    rows: list[tuple[tuple[bytes, bytes, int, int], int, int]],
-) -> None:
-    keys = np.zeros(len(rows), FLOW_KEY)
-    for slot, ((src, dst, src_port, dst_port), _, _) in zip(keys, rows, strict=True):
+def expected(of: Key) -> Key:
+    """Source, destination, their ports, the initiator."""
+    src, dst, port, peer, bits = of
+    ports = (port, peer) if bits & PORT_OF_SOURCE else (peer, port)
+    return (src, dst, *ports, bits & 3)
+
+
+@given(st.sampled_from([FLOW_KEY, FLOW_KEY_ALL]), st.data())
+def test_every_row_comes_out_as_it_went_in(dtype: np.dtype[Any], data: st.DataObject) -> None:
+    count = st.integers(0, 2**63)
+    rows = data.draw(st.lists(st.tuples(key, count, count), max_size=40))
+    if dtype == FLOW_KEY:
+        rows = [((src, dst, port, 0, bits), *c) for (src, dst, port, _, bits), *c in rows]
+    keys = np.zeros(len(rows), dtype)
+    for slot, ((src, dst, port, peer, bits), _, _) in zip(keys, rows, strict=True):
         slot["src"], slot["dst"] = np.frombuffer(src, np.uint8), np.frombuffer(dst, np.uint8)
-        slot["src_port"], slot["dst_port"] = src_port, dst_port
+        slot["port"], slot["flags"] = port, bits
+        if dtype == FLOW_KEY_ALL:
+            slot["peer_port"] = peer
     counts = np.array([[p, b] for _, p, b in rows], np.uint64).reshape(-1, 2)
     flows = to_flows(keys, counts)
     out = [
@@ -31,13 +46,14 @@ def test_every_row_comes_out_as_it_went_in(
                 flows.addresses[flows.dst[i]].tobytes(),
                 int(flows.src_port[i]),
                 int(flows.dst_port[i]),
+                int(flows.flags[i]),
             ),
             int(flows.packets[i]),
             int(flows.bytes[i]),
         )
         for i in range(len(flows))
     ]
-    assert out == rows
+    assert out == [(expected(of), p, b) for of, p, b in rows]
     assert len({row.tobytes() for row in flows.addresses}) == len(flows.addresses)
 
 

@@ -32,6 +32,6 @@ def test_an_object_has_its_programs_and_takes_settings() -> None:
     with BpfObject(PROBE.image(), "postrouting") as opened:
         assert opened.programs() == ["postrouting_ipv4", "postrouting_ipv6"]
         opened.set_constants(Settings().constants())
-        opened.set_max_entries("flows_0", 10)
+        opened.size("flows_0", 36, 10)
         with pytest.raises(KznError, match="has no map flows_9"):
-            opened.set_max_entries("flows_9", 10)
+            opened.size("flows_9", 36, 10)
