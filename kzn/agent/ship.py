@@ -9,6 +9,7 @@ import asyncio
 import logging
 import random
 import socket
+import ssl
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -42,6 +43,8 @@ _LABELS: tuple[tuple[type[Exception], str], ...] = (
     (socket.gaierror, "resolve"),
     (UnicodeError, "resolve"),
     (ConnectionRefusedError, "connect"),
+    (ssl.SSLCertVerificationError, "certificate"),
+    (ssl.SSLError, "tls"),
     (OSError, "connection"),  # last, since all but UnicodeError are OSErrors
 )
 
@@ -228,4 +231,4 @@ def _reason_of(error: Exception) -> str:
         return f"refused_{error.reason}"
     if isinstance(error, WireError):
         return error.reason
-    return next((label for kind, label in _LABELS if isinstance(error, kind)), "token")
+    return next((label for kind, label in _LABELS if isinstance(error, kind)), "credentials")

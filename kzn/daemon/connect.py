@@ -5,10 +5,12 @@ import socket
 from collections.abc import Awaitable, Callable
 
 from kzn.daemon.listen import Address
+from kzn.daemon.tls import ClientTls
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Dial = Callable[[], Awaitable[Streams]]
-"""Makes one connection; OSError or UnicodeError when it cannot. The caller sets the time-out."""
+"""Makes one connection; OSError, UnicodeError or UsageError (files) when it cannot. The caller sets
+the time-out."""
 
 _HAPPY_EYEBALLS = 0.25
 """Seconds before the next address of a name is tried beside a slow one (RFC 8305)."""
@@ -23,12 +25,19 @@ _WATCH = (
 """A peer that vanished without a word is noticed within half a minute, idle or not."""
 
 
-def dial_tcp(address: Address) -> Dial:
-    """Dials ``address``, resolved anew each time: a Service or a DNS name may have moved."""
+def dial_tcp(address: Address, tls: ClientTls | None = None) -> Dial:
+    """Dials ``address``, resolved anew each time: a Service or a DNS name may have moved.
+
+    The files of ``tls`` are read anew each time, too: certificates are renewed in them.
+    """
 
     async def dial() -> Streams:
         reader, writer = await asyncio.open_connection(
-            address.host, address.port, happy_eyeballs_delay=_HAPPY_EYEBALLS
+            address.host,
+            address.port,
+            happy_eyeballs_delay=_HAPPY_EYEBALLS,
+            ssl=tls.context() if tls else None,
+            server_hostname=(tls.server_name or address.host) if tls else None,
         )
         watch(writer)
         return reader, writer

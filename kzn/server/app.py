@@ -15,7 +15,7 @@ from socket import socket
 from kzn.daemon.listen import bound_port, listen
 from kzn.daemon.signals import Shutdown, shutdown_on_signals
 from kzn.server.config import ServerConfig
-from kzn.server.desk import AdmitAgent
+from kzn.server.desk import AdmitAgent, Caller, Permit
 from kzn.server.flowlog import FlowLog, LogCounts
 from kzn.server.hold import Hold
 from kzn.server.http import HttpApi
@@ -126,10 +126,10 @@ class Server:
             await asyncio.sleep(0 if more else TICK_SECONDS)
 
     def _admission(self) -> AdmitAgent:
-        async def admit(_hello: Hello) -> Refusal | None:
+        async def admit(_hello: Hello, _caller: Caller) -> Permit | Refusal:
             # The kernel keeps what an agent cannot ship, and nothing could be resolved yet.
             why = self._topology.why_not_ready()
-            return Refusal(Reason.BUSY, why) if why else None
+            return Refusal(Reason.BUSY, why) if why else Permit()
 
         return admit
 

@@ -1,11 +1,15 @@
 """What all connections of a receiver share: limits, counters, last numbers, and whom to ask."""
 
+import math
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from kzn.daemon.logs import Repeating
 from kzn.model.batch import AgentIdentity, Batch
+from kzn.server.backlog import Backlog
+from kzn.server.pace import Pace
 from kzn.wire.limits import Limits
 from kzn.wire.messages import Hello, Refusal
 from kzn.wire.sequences import SequenceBook
@@ -13,9 +17,29 @@ from kzn.wire.sequences import SequenceBook
 ApplyBatch = Callable[[AgentIdentity, Batch], None]
 """Enters a batch as a whole or, when it raises, not at all. It must not block for long."""
 
-AdmitAgent = Callable[[Hello], Awaitable[Refusal | None]]
-"""Decides whether an agent may speak, None when it may: by its token and the node it names."""
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What the connection itself tells of a peer.
+
+    ``names`` are the DNS names of its verified certificate, None when none was asked for, and
+    ``seconds`` is how long that is still valid.
+    """
+
+    address: str
+    names: frozenset[str] | None = None
+    seconds: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """The agent may speak, for so many seconds; then it must come anew and prove itself again."""
+
+    seconds: float = math.inf
+
+
+AdmitAgent = Callable[[Hello, Caller], Awaitable[Permit | Refusal]]
+"""Decides whether an agent may speak for the node it names."""
 
 Durable = Callable[[], Awaitable[None]]
 """Returns once all that was applied so far would survive this process."""
@@ -27,14 +51,24 @@ class ReceiveLimits:
 
     ``idle`` is the time from one whole frame to the next, so a frame that trickles counts as
     none. An agent that sends more rarely than that connects anew for each batch. ``durable`` is the
-    time that an ack waits for the state file, less than an agent waits for it.
+    time that an ack waits for the state file, less than an agent waits for it. ``frame`` is the
+    time from the first byte of a frame to its last.
+
+    ``strangers`` are connections that were not welcomed yet; beyond that many the oldest gives way.
+    ``backlog`` bounds the bytes of unfinished frames over all connections. ``share`` and ``burst``
+    are what one address may take of the event loop while others are connected.
     """
 
     wire: Limits = field(default_factory=Limits)
     connections: int = 10_000
     connections_per_address: int = 100
+    strangers: int = 1_000
+    backlog: int = 128 << 20
+    share: float = 0.25
+    burst: float = 2.0
     handshake: float = 10.0
     idle: float = 600.0
+    frame: float = 30.0
     durable: float = 25.0
     write: float = 10.0
     linger: float = 1.0
@@ -58,6 +92,8 @@ class ReceiveStats:
     """Batches whose number left some out: bytes lost between agent and server."""
     refusals: Counter[str] = field(default_factory=Counter)
     """Connections ended by this server, by reason."""
+    waits: int = 0
+    """Frames that had to wait because their address took more than its share."""
     broken: int = 0
     """Connections that ended in the middle of something."""
     forgotten: int = 0
@@ -78,13 +114,17 @@ class Desk:
     apply: ApplyBatch
     admit: AdmitAgent
     complaints: Repeating
+    backlog: Backlog
+    pace: Pace
     durable: Durable
     instance: int
     """Names the ledger that batches go to, so that agents can tell two servers apart."""
+    clock: Callable[[], float] = time.monotonic
 
 
-async def admit_all(_hello: Hello) -> None:
+async def admit_all(_hello: Hello, _caller: Caller) -> Permit:
     """Every agent may speak for the node it names."""
+    return Permit()
 
 
 async def at_once() -> None:

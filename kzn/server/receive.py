@@ -12,6 +12,9 @@ from collections import Counter
 
 from kzn.daemon.connect import watch
 from kzn.daemon.logs import Repeating
+from kzn.daemon.tls import ServerTls
+from kzn.daemon.tlsstream import TlsStream
+from kzn.server.backlog import Backlog
 from kzn.server.desk import (
     AdmitAgent,
     ApplyBatch,
@@ -22,17 +25,22 @@ from kzn.server.desk import (
     admit_all,
     at_once,
 )
+from kzn.server.pace import Pace
 from kzn.server.peer import Peer
 from kzn.wire.codec import encode_to_agent
 from kzn.wire.frames import frame
-from kzn.wire.limits import MAX_HELLO
 from kzn.wire.messages import Reason, Refusal
 from kzn.wire.sequences import SequenceBook
-from kzn.wire.stream import FrameStream
+from kzn.wire.stream import Reader, Writer
 
 log = logging.getLogger(__name__)
 
 _MAPPED = "::ffff:"
+_BUFFER = 64 << 10
+"""Bytes that the kernel keeps of one connection's frames, and about as many the loop: TCP makes
+the peer wait. asyncio reads what there is at once, so this bounds its memory, too."""
+_ANSWERS = 16 << 10
+"""Bytes of answers that a peer may leave unread before it is waited for."""
 
 
 class Receiver:
@@ -51,26 +59,33 @@ class Receiver:
         book: SequenceBook | None = None,
         durable: Durable = at_once,
         instance: int = 0,
+        tls: ServerTls | None = None,
     ) -> None:
         self.stats = ReceiveStats()
+        self._tls = tls
+        limits = limits or ReceiveLimits()
         self._desk = Desk(
-            limits=limits or ReceiveLimits(),
+            limits=limits,
             book=book or SequenceBook(),
             stats=self.stats,
             apply=apply,
             admit=admit,
             complaints=Repeating(log),
+            backlog=Backlog(limits.backlog),
+            pace=Pace(limits.share, limits.burst),
             durable=durable,
             instance=instance,
         )
         self._servers: list[asyncio.Server] = []
         self._peers: dict[asyncio.Task[None], Peer] = {}
+        self._strangers: dict[asyncio.Task[None], Peer] = {}
         self._by_address: Counter[str] = Counter()
         self._closing = False
 
     async def start(self, sockets: list[socket.socket]) -> None:
         """Accept on ``sockets``, which belong to this receiver from now on."""
         for sock in sockets:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
             self._servers.append(await asyncio.start_server(self.accept, sock=sock))
 
     async def close(self, deadline: float) -> None:
@@ -96,43 +111,68 @@ class Receiver:
         """Take a connection that was just made, whatever it is made of."""
         address = _address_of(writer)
         self.stats.accepted += 1
-        refusal = self._no_place(address)
-        if refusal is not None:
-            self._turn_away(writer, refusal, address)
+        refused = self._no_place(address)
+        if refused is not None:
+            self._turn_away(writer, *refused, address)
             return
         watch(writer)
-        peer = Peer(FrameStream(reader, writer, MAX_HELLO), address, self._desk)
+        writer.transport.set_write_buffer_limits(high=_ANSWERS)
+        streams: tuple[Reader, Writer] = (reader, writer)
+        if self._tls is not None:
+            secure = TlsStream(reader, writer, self._tls.context())
+            streams = (secure, secure)
+        peer = Peer(*streams, address, self._desk)
         task = asyncio.get_running_loop().create_task(peer.run())
-        self._peers[task] = peer
+        self._peers[task] = self._strangers[task] = peer
         self._by_address[address] += 1
-        self.stats.connections = len(self._peers)
+        self._count()
         task.add_done_callback(lambda done: self._ended(done, address))
+        self._bound_strangers()
+
+    def _bound_strangers(self) -> None:
+        """Whoever has been silent for longest makes room: an agent is welcomed in milliseconds."""
+        if len(self._strangers) <= self._desk.limits.strangers:
+            return
+        self._strangers = {task: p for task, p in self._strangers.items() if p.is_stranger}
+        while len(self._strangers) > self._desk.limits.strangers:
+            oldest = next(iter(self._strangers))
+            self._strangers.pop(oldest).cut("strangers", "too many have not said who they are")
+            oldest.cancel()
+
+    def _count(self) -> None:
+        self.stats.connections = len(self._peers)
+        self._desk.pace.alone = len(self._by_address) <= 1
 
     def _ended(self, task: asyncio.Task[None], address: str) -> None:
         self._peers.pop(task).abort()
+        self._strangers.pop(task, None)
         self._by_address[address] -= 1
         if not self._by_address[address]:
             del self._by_address[address]
-        self.stats.connections = len(self._peers)
+        self._count()
         self.stats.forgotten = self._desk.book.evicted
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a connection of %s ended by a defect of kzn", address, exc_info=error)
 
-    def _no_place(self, address: str) -> Refusal | None:
+    def _no_place(self, address: str) -> tuple[str, Refusal] | None:
         limits = self._desk.limits
         if self._closing:
-            return Refusal(Reason.SHUTTING_DOWN, "shutting down")
+            return "shutting_down", Refusal(Reason.SHUTTING_DOWN, "shutting down")
         if len(self._peers) >= limits.connections:
-            return Refusal(Reason.BUSY, f"{limits.connections} connections are open")
+            text = f"{limits.connections} connections are open"
+            return "connections", Refusal(Reason.BUSY, text)
         if self._by_address[address] >= limits.connections_per_address:
             text = f"{limits.connections_per_address} connections from {address} are open"
-            return Refusal(Reason.BUSY, text)
+            return "connections_per_address", Refusal(Reason.BUSY, text)
         return None
 
-    def _turn_away(self, writer: asyncio.StreamWriter, refusal: Refusal, address: str) -> None:
-        self.stats.refusals[refusal.reason] += 1
-        self._desk.complaints.line("busy", "turned away %s: %s", address, refusal.text)
-        writer.write(frame(encode_to_agent(refusal)))
+    def _turn_away(
+        self, writer: asyncio.StreamWriter, label: str, refusal: Refusal, address: str
+    ) -> None:
+        self.stats.refusals[label] += 1
+        self._desk.complaints.line(label, "turned away %s: %s", address, refusal.text)
+        if self._tls is None:  # a handshake is work, and there is no other way to say it
+            writer.write(frame(encode_to_agent(refusal)))
         writer.close()
 
 

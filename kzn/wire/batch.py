@@ -139,6 +139,8 @@ def _decode_totals(data: bytes) -> Totals:
         if row.kind == kzn_pb2.Total.KIND_SEEN:
             seen = seen.plus(counts)
         elif row.kind in others and _REASON.fullmatch(row.reason):
+            if not any(counts):
+                continue
             name = "missed" if row.kind == kzn_pb2.Total.KIND_MISSED else "ignored"
             reason = row.reason if (name, row.reason) in _KNOWN else OTHER
             known = others[row.kind]

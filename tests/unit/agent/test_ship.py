@@ -18,7 +18,7 @@ from kzn.errors import KznError, RefusedError
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
-from kzn.server.desk import AdmitAgent, ReceiveLimits, admit_all
+from kzn.server.desk import AdmitAgent, Caller, Permit, ReceiveLimits, admit_all
 from kzn.server.receive import Receiver
 from kzn.wire.codec import encode_to_agent
 from kzn.wire.frames import frame
@@ -306,7 +306,7 @@ def test_after_a_fault_the_batch_is_sent_again_on_another_connection(
 
 @pytest.mark.parametrize("reason", [Reason.VERSION, Reason.TOKEN, Reason.NODE])
 def test_a_server_that_never_will_is_told_with_a_hint_and_not_asked_again(reason: Reason) -> None:
-    async def admit(_hello: Hello) -> Refusal:
+    async def admit(_hello: Hello, _caller: Caller) -> Refusal:
         return Refusal(reason, "not you")
 
     async def act(scene: Scene) -> None:
@@ -420,15 +420,15 @@ def test_the_token_is_asked_for_at_each_connection_and_its_absence_is_a_fault_li
 
     told = []
 
-    async def admit(hello: Hello) -> Refusal | None:
+    async def admit(hello: Hello, _caller: Caller) -> Permit | Refusal:
         told.append(hello.token)
-        return Refusal(Reason.BUSY, "") if hello.token == "old" else None  # noqa: S105
+        return Refusal(Reason.BUSY, "") if hello.token == "old" else Permit()  # noqa: S105
 
     async def act(scene: Scene) -> None:
         shipper = scene.shipper(token=token)
         await shipper.deliver(batch())
         assert told == ["old", "new"]
-        assert shipper.stats.failures == {"token": 1, "refused_busy": 1}
+        assert shipper.stats.failures == {"credentials": 1, "refused_busy": 1}
 
     play(act, admit=admit)
 

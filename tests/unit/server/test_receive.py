@@ -13,7 +13,7 @@ from kzn.daemon.listen import Address, bound_port, listen
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
-from kzn.server.desk import AdmitAgent, ReceiveLimits, admit_all
+from kzn.server.desk import AdmitAgent, Caller, Permit, ReceiveLimits, admit_all
 from kzn.server.receive import Receiver
 from kzn.wire.batch import encode_batch
 from kzn.wire.codec import decode_to_agent, encode_to_server
@@ -251,8 +251,8 @@ def test_a_refusal_arrives_although_more_bytes_were_on_their_way() -> None:
 
 
 def test_whoever_may_not_speak_is_refused_with_the_reason_given() -> None:
-    async def admit(hello: Hello) -> Refusal | None:
-        return None if hello.token == "good" else Refusal(Reason.TOKEN, "no")  # noqa: S105
+    async def admit(hello: Hello, _caller: Caller) -> Permit | Refusal:
+        return Permit() if hello.token == "good" else Refusal(Reason.TOKEN, "no")  # noqa: S105
 
     async def act(scene: Scene) -> None:
         assert await (await scene.client()).say(HELLO) == Refusal(Reason.TOKEN, "no")
@@ -262,7 +262,7 @@ def test_whoever_may_not_speak_is_refused_with_the_reason_given() -> None:
 
 
 def test_a_decision_that_fails_is_the_servers_fault(caplog: pytest.LogCaptureFixture) -> None:
-    async def admit(_hello: Hello) -> Refusal | None:
+    async def admit(_hello: Hello, _caller: Caller) -> Permit | Refusal:
         raise RuntimeError("a bug")
 
     async def act(scene: Scene) -> None:
@@ -320,16 +320,19 @@ def test_a_peer_with_much_to_say_leaves_others_their_turn() -> None:
 
 
 @pytest.mark.parametrize(
-    "limits",
-    [ReceiveLimits(connections=2), ReceiveLimits(connections_per_address=2)],
+    ("limits", "label"),
+    [
+        (ReceiveLimits(connections=2), "connections"),
+        (ReceiveLimits(connections_per_address=2), "connections_per_address"),
+    ],
 )
 def test_one_connection_too_many_is_turned_away_until_there_is_a_place(
-    limits: ReceiveLimits,
+    limits: ReceiveLimits, label: str
 ) -> None:
     async def act(scene: Scene) -> None:
         first, _ = await scene.agent(), await scene.agent()
         assert await (await scene.client()).refusal() is Reason.BUSY
-        assert scene.receiver.stats.refusals == {"busy": 1}
+        assert scene.receiver.stats.refusals == {label: 1}
         first.stream.abort()
         await scene.until(lambda: scene.receiver.stats.connections == 1)
         await scene.agent()
@@ -369,10 +372,10 @@ def test_closing_waits_for_the_frame_in_hand_but_not_beyond_its_deadline() -> No
     decided = asyncio.Event()
     asked = asyncio.Event()
 
-    async def admit(hello: Hello) -> Refusal | None:
+    async def admit(hello: Hello, _caller: Caller) -> Permit | Refusal:
         asked.set()
         await (decided if hello.epoch == 77 else asyncio.Event()).wait()
-        return None
+        return Permit()
 
     async def act(scene: Scene) -> None:
         agent, stuck = await scene.client(), await scene.client()
