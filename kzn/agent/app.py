@@ -11,12 +11,14 @@ from socket import socket
 from kzn import __version__
 from kzn.agent import install
 from kzn.agent.config import LAST_DRAIN_SECONDS, AgentConfig
+from kzn.agent.credentials import token_source
 from kzn.agent.loop import Loop, empty
 from kzn.agent.mapset import MapSet
 from kzn.agent.ship import Shipper
 from kzn.agent.show import lines
 from kzn.agent.spool import Spool
 from kzn.agent.stats import AgentCollector, AgentStats
+from kzn.daemon.connect import dial_tcp
 from kzn.daemon.http import HttpServer
 from kzn.daemon.listen import Address, bound_port
 from kzn.daemon.registry import health_route, metrics_route, new_registry
@@ -95,7 +97,12 @@ async def _shipper(
     probe: Probe, config: AgentConfig, server: Address, epoch: int
 ) -> AsyncIterator[Shipper]:
     identity = AgentIdentity(config.node, epoch, probe.name, __version__)
-    shipper = Shipper(identity, server)
+    shipper = Shipper(
+        identity,
+        server,
+        token=token_source(config.token_file),
+        dial=dial_tcp(server, config.tls),
+    )
     try:
         yield shipper
     finally:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kzn.daemon.listen import Address
+from kzn.daemon.tls import ClientTls
 from kzn.errors import UsageError
 from kzn.probes.settings import Settings
 
@@ -27,6 +28,8 @@ class AgentConfig:
     interval: float = INTERVAL_SECONDS
     pin_dir: Path = PIN_DIR
     listen_http: Address | None = None
+    tls: ClientTls | None = None
+    token_file: Path | None = None
 
     def __post_init__(self) -> None:
         """UsageError for an interval that makes no sense."""

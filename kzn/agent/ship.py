@@ -34,7 +34,7 @@ MAX_ANSWER = 64 << 10
 
 _HINTS = {
     Reason.VERSION: "run agents and server of the same kzn version",
-    Reason.TOKEN: "give the agent the token that this server asks for",
+    Reason.TOKEN: "give the agent a token that this server takes (--token-file, docs/security.md)",
     Reason.NODE: "start the agent with --node NODE, the node's name in Kubernetes",
 }
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from socket import socket
 
-from kzn.agent import install
+from kzn.agent import credentials, install
 from kzn.agent.config import AgentConfig
 from kzn.agent.mapset import MapSet
 from kzn.daemon.listen import listen
@@ -16,9 +16,10 @@ from kzn.probes.declaration import Probe
 def run(config: AgentConfig) -> None:
     """Run an agent until SIGTERM or SIGINT.
 
-    UnsupportedError when this kernel cannot, KernelError when it refuses, and the errors of
-    `kzn.agent.app.run`.
+    UsageError for files that cannot be used, UnsupportedError when this kernel cannot,
+    KernelError when it refuses, and the errors of `kzn.agent.app.run`.
     """
+    credentials.check(config)
     probe = registry.find(config.probe, registry.installed())
     support.require(probe)
     # The port first: one that is taken is no reason to leave programs attached behind.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kzn.cli.params import ADDRESS, DURATION, LOG_LEVEL, REMOTE_ADDRESS
+from kzn.cli.params import ADDRESS, DURATION, FILE, LOG_LEVEL, REMOTE_ADDRESS
 
 if TYPE_CHECKING:
     from kzn.daemon.listen import Address
@@ -47,6 +47,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where /metrics and /healthz are served.",
 )
+@click.option("--tls-ca", type=FILE, help="Speak TLS, and check the server by these authorities.")
+@click.option("--tls-cert", type=FILE, help="Certificate to show to the server (mutual TLS).")
+@click.option("--tls-key", type=FILE, help="Its key, when not in the same file.")
+@click.option(
+    "--tls-server-name", default="", metavar="NAME", help="Name to expect in place of HOST."
+)
+@click.option("--token-file", type=FILE, help="ServiceAccount token to show; read at each connect.")
 @click.option("--print", "print_only", is_flag=True, help="Print batches; no server, no pins.")
 @click.option("--log-level", type=LOG_LEVEL, default="info", show_default=True)
 def agent(
@@ -59,6 +66,11 @@ def agent(
     ports: "PortsMode",
     pin_dir: Path,
     listen_http: "Address",
+    tls_ca: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_server_name: str,
+    token_file: Path | None,
     print_only: bool,
     log_level: str,
 ) -> None:
@@ -69,9 +81,14 @@ def agent(
     """
     if not print_only and not (server and node):
         raise click.UsageError("--server and --node are needed, or --print")
+    if tls_ca is None and (tls_cert or tls_key or tls_server_name):
+        raise click.UsageError("--tls-cert, --tls-key and --tls-server-name need --tls-ca")
+    if tls_key and not tls_cert:
+        raise click.UsageError("--tls-key needs --tls-cert")
     from kzn.agent.config import AgentConfig
     from kzn.agent.start import run
     from kzn.daemon import logs
+    from kzn.daemon.tls import ClientTls
     from kzn.probes.settings import Settings
 
     logs.set_up(log_level)
@@ -83,5 +100,7 @@ def agent(
         interval=interval,
         pin_dir=pin_dir,
         listen_http=None if print_only else listen_http,
+        tls=ClientTls(tls_ca, tls_cert, tls_key, tls_server_name) if tls_ca else None,
+        token_file=token_file,
     )
     run(config)

@@ -1,6 +1,7 @@
 """Words that options take: durations, addresses, log levels."""
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -69,4 +70,6 @@ ADDRESS = AddressType()
 """Where to listen."""
 REMOTE_ADDRESS = AddressType(remote=True)
 """Where to connect to: host and port must be there."""
+FILE = click.Path(path_type=Path, dir_okay=False)
+"""A file that the command reads; whether it can is said by who reads it."""
 LOG_LEVEL = click.Choice(LEVELS, case_sensitive=False)

@@ -1,4 +1,4 @@
-"""The client: GET requests to the API server over aiohttp; foreign errors end here.
+"""The client: requests to the API server over aiohttp; foreign errors end here.
 
 In: a path and parameters. Out: a body, or chunks of a stream. Never: a retry; watching decides.
 """
@@ -21,6 +21,9 @@ CONNECT_SECONDS = 10.0
 LIST_SECONDS = 120.0
 """How long one page may take in all."""
 MAX_REFUSAL_BYTES = 65536
+MAX_ANSWER_BYTES = 1 << 20
+"""Of a POST; what is longer is cut off, and then no JSON."""
+JSON = "application/json"
 
 
 class KubeClient:
@@ -52,8 +55,14 @@ class KubeClient:
     async def page(self, path: str, parameters: Mapping[str, str], accept: str) -> bytes:
         """The whole body; KubeError when there is none within LIST_SECONDS."""
         timeout = aiohttp.ClientTimeout(total=LIST_SECONDS, sock_connect=CONNECT_SECONDS)
-        async with self._get(path, parameters, accept, timeout) as response:
+        async with self._request(path, parameters, accept, timeout) as response:
             return await response.read()
+
+    async def post(self, path: str, body: bytes, *, seconds: float) -> bytes:
+        """The answer to a JSON ``body``; KubeError when there is none in time."""
+        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
+        async with self._request(path, {}, JSON, timeout, method="POST", body=body) as response:
+            return await response.content.read(MAX_ANSWER_BYTES)
 
     @asynccontextmanager
     async def stream(
@@ -63,52 +72,58 @@ class KubeClient:
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=CONNECT_SECONDS, sock_read=self._idle
         )
-        async with self._get(path, parameters, accept, timeout) as response:
+        async with self._request(path, parameters, accept, timeout) as response:
             yield response.content.iter_any()
 
     @asynccontextmanager
-    async def _get(
+    async def _request(
         self,
         path: str,
         parameters: Mapping[str, str],
         accept: str,
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own, with its parts
+        *,
+        method: str = "GET",
+        body: bytes | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         access = await asyncio.to_thread(self._credentials.access)
         if self._session is None:
             raise RuntimeError("KubeClient is used outside its context")
         try:
-            async with self._session.get(
+            async with self._session.request(
+                method,
                 access.host + path,
                 params=parameters,
-                headers=_headers(access, accept),
+                data=body,
+                headers=_headers(access, accept, body),
                 ssl=access.tls if access.tls is not None else True,
                 server_hostname=access.tls_server_name or None,
                 proxy=access.proxy or None,
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:
-                if response.status != 200:
-                    await self._refuse(response, path)
+                if response.status not in (200, 201):
+                    await self._refuse(response, method, path)
                 yield response
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             if isinstance(error, ssl.SSLError | aiohttp.ClientSSLError):
                 self._credentials.reload()  # certificates may have been replaced
             raise _translated(error, access) from error
 
-    async def _refuse(self, response: aiohttp.ClientResponse, path: str) -> None:
+    async def _refuse(self, response: aiohttp.ClientResponse, method: str, path: str) -> None:
         body = await response.content.read(MAX_REFUSAL_BYTES)
         if response.status == 401:
             self._credentials.reload()
         said = status(body).message or response.reason or "no reason given"
-        message = f"GET {path}: {response.status}: {said[:300]}"
+        message = f"{method} {path}: {response.status}: {said[:300]}"
+        hint = _HINTS.get(response.status, "")
         after = response.headers.get("Retry-After", "")
         raise KubeError(
             message,
             reason=reason_of(response.status),
             status=response.status,
             retry_after=float(after) if after.isascii() and after.isdigit() else 0.0,
-            hint=_HINTS.get(response.status, ""),
+            hint=_WRITE_HINT if (method, response.status) == ("POST", 403) else hint,
         )
 
 
@@ -118,10 +133,13 @@ _HINTS = {
     404: "is this address a Kubernetes API server?",
     429: "the API server asks for patience; this is retried",
 }
+_WRITE_HINT = "the server's ServiceAccount needs create of tokenreviews (system:auth-delegator)"
 
 
-def _headers(access: Access, accept: str) -> dict[str, str]:
+def _headers(access: Access, accept: str, body: bytes | None) -> dict[str, str]:
     headers = {"Accept": accept}
+    if body is not None:
+        headers["Content-Type"] = JSON
     if access.authorization:
         headers["Authorization"] = access.authorization
     return headers

@@ -1,0 +1,82 @@
+"""Token reviews: what the API server says of a ServiceAccount token that somebody showed.
+
+In: a token. Out: whose it is, and the pod and node that it is bound to. Never: the token in an
+error or a log line.
+
+The claims are in ``status.user.extra`` under ``authentication.kubernetes.io/``: ``pod-name`` and
+``pod-uid`` of tokens bound to a pod, and from Kubernetes 1.30 on ``node-name`` (KEP-4193).
+"""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from kzn.topology.kube.client import KubeClient
+from kzn.topology.kube.failure import KubeError
+from kzn.topology.objects import Json
+
+PATH = "/apis/authentication.k8s.io/v1/tokenreviews"
+SECONDS = 8.0
+"""Less than an agent has for its handshake."""
+_CLAIM = "authentication.kubernetes.io/"
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """The answer; all other fields are empty when not ``authenticated``."""
+
+    authenticated: bool
+    user: str = ""
+    audiences: frozenset[str] = frozenset()
+    node: str = ""
+    pod_uid: str = ""
+
+
+class _User(Json):
+    username: str = ""
+    extra: dict[str, list[str]] | None = None
+
+
+class _Status(Json):
+    authenticated: bool = False
+    user: _User = msgspec.field(default_factory=_User)
+    audiences: list[str] | None = None
+
+
+class _TokenReview(Json):
+    status: _Status
+
+
+_DECODER = msgspec.json.Decoder(_TokenReview)
+
+
+async def review_token(client: KubeClient, token: str, audience: str) -> Review:
+    """Ask the API server about ``token``; KubeError when it gives no answer."""
+    question = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenReview",
+        "spec": {"token": token, "audiences": [audience]},
+    }
+    return decode(await client.post(PATH, msgspec.json.encode(question), seconds=SECONDS))
+
+
+def decode(body: bytes) -> Review:
+    """The review in ``body``; KubeError when it holds none."""
+    try:
+        status = _DECODER.decode(body).status
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise KubeError(f"an answer that is no TokenReview: {error}", reason="bad_page") from error
+    if not status.authenticated:
+        return Review(authenticated=False)
+    extra = status.user.extra or {}
+    return Review(
+        authenticated=True,
+        user=status.user.username,
+        audiences=frozenset(status.audiences or ()),
+        node=_first(extra, "node-name"),
+        pod_uid=_first(extra, "pod-uid"),
+    )
+
+
+def _first(extra: dict[str, list[str]], claim: str) -> str:
+    return next(iter(extra.get(_CLAIM + claim, ())), "")
