@@ -224,6 +224,11 @@ def _pin_set(digest: bytes, folder: Path, loaded: BpfObject) -> None:
 @contextmanager
 def _duplicate(loaded: BpfObject) -> Iterator[MapSet]:
     with MapSet({name: os.dup(loaded.map_fd(name)) for name in MAPS}) as maps:
+        if not maps.layout_fits():
+            raise KznError(
+                f"object {loaded.name} has maps of another layout than this kzn reads",
+                hint="the object was built from another flow.h: make -C bpf",
+            )
         yield maps
 
 

@@ -1,0 +1,200 @@
+"""What the tests of whole daemons share: a server and agents as processes in the lab."""
+
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count, cycle
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+from kzn.agent import install
+from kzn.demo import traffic
+from kzn.demo.daemons import KZN, Daemon, wait_for
+from kzn.demo.flowbook import FlowBook, snapshot_sums
+from kzn.demo.lab import Lab
+from kzn.demo.topology import topology
+from kzn.demo.witness import WireKey
+from kzn.errors import KznError
+from kzn.model.totals import Counts
+
+BATCH_PORT = 7070
+SERVER_PORT = 8080
+AGENT_PORT = 9102
+WAIT = 20.0
+
+_number = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A daemon of the site, and the words on its stderr."""
+
+    daemon: Daemon
+    errors: Path
+
+    @property
+    def stderr(self) -> str:
+        """What it has said so far."""
+        return self.errors.read_text(errors="replace")
+
+    def kill(self) -> None:
+        """End it by SIGKILL."""
+        self.daemon.process.kill()
+        self.daemon.process.wait()
+
+    def stop(self) -> None:
+        """End it by SIGTERM, which must end well."""
+        self.daemon.ask_to_stop()
+        self.daemon.wait_stopped()
+
+    def wait(self, seconds: float = WAIT) -> int:
+        """Its exit status."""
+        return self.daemon.process.wait(seconds)
+
+    def catches(self, number: signal.Signals) -> bool:
+        """Whether it has a way of its own to take a signal by now."""
+        lines = Path(f"/proc/{self.daemon.process.pid}/status").read_text().splitlines()
+        [caught] = [int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:")]
+        return bool(caught >> (number - 1) & 1)
+
+    def says(self, text: str, seconds: float = WAIT) -> bool:
+        """Whether it says something on stderr within a time."""
+        return wait_for(lambda: text in self.stderr, seconds)
+
+    def metric(self, name: str) -> float:
+        """The sum of the samples whose line begins with ``name``."""
+        lines = self.daemon.page("/metrics").splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
+
+
+@dataclass(frozen=True, slots=True)
+class Served(Process):
+    """A server, and what its flow log says."""
+
+    book: FlowBook
+
+    def has(self, key: WireKey) -> Counts:
+        """What it settled of an address pair and protocol."""
+        return self.book.copy().get(key, Counts())
+
+    def gets(self, key: WireKey, counts: Counts) -> bool:
+        """Whether that becomes exactly this within a time."""
+        return wait_for(lambda: self.has(key) == counts, WAIT)
+
+
+@dataclass(slots=True)
+class Site:
+    """Node a1 of a lab with its pins, and a server in the fabric."""
+
+    lab: Lab
+    pin_dir: Path
+    running: list[Process] = field(default_factory=list)
+
+    def server(self, *options: str) -> Served:
+        """A server that is ready; it knows the lab by a static topology."""
+        path = Path(self.lab.directory, "topology.yaml")
+        path.write_text(topology(self.lab.plan))
+        arguments = ["server", "--topology", str(path), "--flow-log", "json", *options]
+        arguments += ["--listen-agents", f":{BATCH_PORT}", "--listen-http", f":{SERVER_PORT}"]
+        daemon, errors = self._start(self.lab.fabric.namespace, arguments, SERVER_PORT)
+        served = Served(daemon, errors, FlowBook(daemon.stdout))
+        self.running.append(served)
+        wait_ready(daemon, "/readyz")
+        return served
+
+    def agent(self, *options: str, ready: bool = True) -> Process:
+        """An agent of node a1; attached when this returns, unless it need not be ``ready``."""
+        arguments = ["agent", "--node", "a1", "--interval", "500ms"]
+        arguments += ["--server", f"{self.lab.fabric.ipv4}:{BATCH_PORT}"]
+        arguments += ["--pin-dir", str(self.pin_dir), "--listen-http", f"127.0.0.1:{AGENT_PORT}"]
+        daemon, errors = self._start(
+            self.lab.node("a1").namespace, [*arguments, *options], AGENT_PORT
+        )
+        process = Process(daemon, errors)
+        self.running.append(process)
+        if ready:
+            wait_ready(daemon, "/healthz")
+        return process
+
+    def kzn(self, *arguments: str, prefix: tuple[str, ...] = ()) -> CompletedProcess[str]:
+        """Run a command of kzn on node a1 to its end; never a traceback."""
+        command = [*prefix, *KZN, *arguments]
+        done = self.lab.run(self.lab.node("a1").namespace, command)
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    def inspect(self) -> list[dict[str, Any]]:
+        """The document of `kzn inspect-map --json`."""
+        done = self.kzn("inspect-map", "--json", "--pin-dir", str(self.pin_dir))
+        assert done.returncode == 0, done.stderr
+        return list(json.loads(done.stdout))
+
+    def left(self, key: WireKey) -> Counts:
+        """What the kernel still holds of an address pair and protocol."""
+        return snapshot_sums(json.dumps(self.inspect())).get(key, Counts())
+
+    @property
+    def key(self) -> WireKey:
+        """The pair and protocol of `send`."""
+        a, b = self.lab.pod("a1-p1"), self.lab.pod("b1-p1")
+        return WireKey(a.ipv4, b.ipv4, 17)
+
+    def send(self, datagrams: int, port: int = 5300) -> Counts:
+        """Datagrams from zone to zone; what they weigh on the wire."""
+        a, b = self.lab.pod("a1-p1"), self.lab.pod("b1-p1")
+        [sent] = traffic.udp(a, b, 4, datagrams=datagrams, size=100, mtu=1500, port=port)
+        assert sent.wire is not None
+        return sent.wire
+
+    @contextmanager
+    def busy(self) -> Iterator[Callable[[], Counts]]:
+        """Send without a pause until the body ends; yields what was sent, whole when it ended."""
+        stop, sent = threading.Event(), Counts()
+
+        def work() -> None:
+            nonlocal sent
+            # A process that is being started holds a copy of our sockets, and so their port.
+            for port in cycle(range(5301, 5401)):
+                if stop.is_set():
+                    return
+                sent = sent.plus(self.send(64, port))
+
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(work)
+            try:
+                yield lambda: sent
+            finally:
+                stop.set()
+            future.result()
+
+    def _start(self, namespace: str, arguments: list[str], port: int) -> tuple[Daemon, Path]:
+        name = f"kzn {arguments[0]} {next(_number)}"
+        daemon = Daemon(self.lab, name, namespace, arguments, port=port)
+        return daemon, Path(self.lab.directory, f"{name.replace(' ', '-')}.stderr")
+
+
+def wait_ready(daemon: Daemon, path: str) -> None:
+    """As `Daemon.wait_ready`; its last words are shown when a test fails by it."""
+    try:
+        daemon.wait_ready(path)
+    except KznError as error:
+        raise AssertionError(f"{error}: {error.hint}") from error
+
+
+@contextmanager
+def made(lab: Lab, name: str) -> Iterator[Site]:
+    """A site with a pin directory of its own; its processes and pins end with the block."""
+    site = Site(lab, lab.pin_dir(lab.node("a1")).parent / name)
+    try:
+        yield site
+    finally:
+        for process in site.running:
+            process.kill()
+        install.detach_all(site.pin_dir)
+    for process in site.running:
+        assert "Traceback" not in process.stderr

@@ -1,0 +1,199 @@
+"""`kzn agent` as a process: however it, its server or its pins end, no byte is lost or doubled."""
+
+import signal
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+import site_of_a1 as sites
+from site_of_a1 import Process, Site
+
+from kzn.agent import install
+from kzn.agent.config import LAST_DRAIN_SECONDS
+from kzn.demo.daemons import wait_for
+from kzn.demo.lab import Lab
+from kzn.model.totals import Counts
+from kzn.probes.postrouting import PROBE
+
+FAILED_TRIES = "kzn_agent_delivery_failures_total"
+
+
+@pytest.fixture
+def site(lab: Lab) -> Iterator[Site]:
+    """Node a1 and a place for a server."""
+    with sites.made(lab, "agent") as site:
+        yield site
+
+
+def test_killed_amid_traffic_and_started_again_every_byte_arrives_once(site: Site) -> None:
+    server = site.server()
+    agent = site.agent()
+    with site.busy() as sent:
+        for _ in range(3):
+            assert wait_for(partial(has_acked, agent, 2), sites.WAIT)
+            agent.kill()
+            agent = site.agent()
+    assert sent().bytes > 0
+    assert server.gets(site.key, sent()), (server.has(site.key), sent())
+
+
+def has_acked(agent: Process, batches: int) -> bool:
+    return agent.metric("kzn_agent_acked_total") >= batches
+
+
+def test_a_server_that_is_away_for_several_intervals_costs_no_byte(site: Site) -> None:
+    agent = site.agent()
+    with site.busy() as sent:
+        assert wait_for(lambda: agent.metric(FAILED_TRIES) >= 3, sites.WAIT)
+    assert agent.metric("kzn_agent_batches_total") == 1
+    assert "its bytes stay in the kernel" in agent.stderr
+    server = site.server()
+    assert server.gets(site.key, sent()), (server.has(site.key), sent())
+    assert agent.says("again after")
+
+
+def test_a_new_server_gets_what_the_old_one_had_not_acknowledged(site: Site) -> None:
+    old = site.server()
+    site.agent()
+    before = site.send(50)
+    assert old.gets(site.key, before)
+    assert wait_for(lambda: site.left(site.key) == Counts(), sites.WAIT)
+    old.kill()
+    after = site.send(70)
+    new = site.server()
+    assert new.gets(site.key, after), (new.has(site.key), after)
+    assert old.has(site.key).plus(new.has(site.key)) == before.plus(after)
+
+
+def test_a_server_killed_amid_traffic_leaves_the_rest_to_the_next(site: Site) -> None:
+    old = site.server()
+    agent = site.agent()
+    with site.busy() as sent:
+        assert wait_for(lambda: old.has(site.key) != Counts(), sites.WAIT)
+        old.kill()
+        assert wait_for(lambda: agent.metric(FAILED_TRIES) >= 2, sites.WAIT)
+    left = site.left(site.key)
+    assert 0 < left.bytes < sent().bytes
+    new = site.server()
+    assert new.gets(site.key, left), (new.has(site.key), left)
+
+
+def test_sigterm_ships_what_was_counted_since_the_last_batch(site: Site) -> None:
+    server = site.server()
+    agent = site.agent("--interval", "5m")
+    sent = site.send(50)
+    agent.stop()
+    assert server.gets(site.key, sent)
+    assert site.left(site.key) == Counts()
+
+
+def test_sigterm_without_a_server_keeps_the_batch_for_the_next_agent(site: Site) -> None:
+    agent = site.agent()
+    sent = site.send(50)
+    assert wait_for(lambda: agent.metric(FAILED_TRIES) >= 1, sites.WAIT)
+    begun = time.monotonic()
+    agent.stop()
+    assert time.monotonic() - begun < LAST_DRAIN_SECONDS + 2
+    assert "it stays in the kernel" in agent.stderr
+    assert site.left(site.key) == sent
+    sent = sent.plus(site.send(30))  # nobody is there, and still it is counted
+    server = site.server()
+    site.agent()
+    assert server.gets(site.key, sent), (server.has(site.key), sent)
+
+
+def test_a_second_signal_ends_the_wait_for_a_dead_server(site: Site) -> None:
+    agent = site.agent()
+    assert wait_for(lambda: agent.metric(FAILED_TRIES) >= 1, sites.WAIT)
+    begun = time.monotonic()
+    agent.daemon.process.send_signal(signal.SIGTERM)
+    # Two kinds: two signals of one kind would be one while the first is pending.
+    agent.daemon.process.send_signal(signal.SIGINT)
+    assert agent.wait() == 0
+    assert time.monotonic() - begun < LAST_DRAIN_SECONDS - 1
+
+
+def test_other_settings_ship_what_the_old_maps_held_under_its_own_epoch(site: Site) -> None:
+    old = site.agent()
+    before = site.send(50)
+    assert wait_for(lambda: old.metric(FAILED_TRIES) >= 1, sites.WAIT)
+    old.kill()
+    [was] = site.inspect()
+    new = site.agent("--ports", "none")
+    after = site.send(30)
+    assert len(install.retired(PROBE, site.pin_dir)) == 1
+    assert wait_for(lambda: new.metric("kzn_agent_batches_total") >= 1, sites.WAIT)
+    server = site.server()
+    # Both epochs begin with batch 1: under one number the second would be taken for a repetition.
+    assert server.gets(site.key, before.plus(after)), (server.has(site.key), before, after)
+    assert new.says(f"removed {site.pin_dir}/postrouting+retired+1")
+    assert [path.name for path in site.pin_dir.iterdir()] == ["postrouting"]
+    [now] = site.inspect()
+    assert now["epoch"] != was["epoch"]
+    assert server.metric("kzn_server_duplicate_batches_total") == 0
+
+
+def test_detach_is_refused_while_the_agent_runs_and_removes_all_afterwards(site: Site) -> None:
+    site.server()
+    agent = site.agent()
+    pins = ("--pin-dir", str(site.pin_dir))
+    refused = site.kzn("detach", *pins)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "another kzn agent uses pin directory" in refused.stderr
+    assert "hint: stop it" in refused.stderr
+    agent.stop()
+    done = site.kzn("detach", *pins)
+    assert (done.returncode, done.stdout) == (0, f"removed {site.pin_dir}/postrouting\n")
+    assert list(site.pin_dir.iterdir()) == []
+    assert "nothing of kzn is pinned" in site.kzn("detach", *pins).stdout
+
+
+@pytest.mark.parametrize("what", ["link_ipv6", ""])
+def test_pins_taken_away_end_the_agent_with_a_sentence(site: Site, what: str) -> None:
+    site.server()
+    agent = site.agent()
+    folder = site.pin_dir / "postrouting"
+    if what:
+        (folder / what).unlink()
+    else:
+        install.remove(folder)
+    assert agent.wait() == 1
+    assert "is gone: postrouting no longer counts" in agent.stderr
+    assert "hint: did somebody run kzn detach?" in agent.stderr
+
+
+def test_looking_takes_nothing_away(site: Site) -> None:
+    server = site.server()
+    site.agent()
+    pins = ("--pin-dir", str(site.pin_dir))
+    with site.busy() as sent:
+        for _ in range(5):
+            [seen] = site.inspect()
+            assert len(seen["links"]) == 2
+            table = site.kzn("inspect-map", *pins)
+            assert table.returncode == 0
+            assert table.stdout.startswith("postrouting: ipv4 at 50, ipv6 at 50; epoch ")
+    assert server.gets(site.key, sent()), (server.has(site.key), sent())
+
+
+def test_printing_disturbs_no_agent_and_leaves_nothing(site: Site) -> None:
+    server = site.server()
+    site.agent()
+    pins = sorted(site.pin_dir.rglob("*"))
+    sent = Counts()
+    for _ in range(2):
+        printer = site.agent("--print", "--interval", "5m", ready=False)
+        # The same place both times: the first one's links are gone with it.
+        assert printer.says("attached postrouting/ipv6 at priority 51")
+        assert wait_for(partial(printer.catches, signal.SIGTERM), sites.WAIT)
+        now = site.send(50)
+        sent = sent.plus(now)
+        printer.daemon.ask_to_stop()
+        assert printer.wait() == 0
+        text = printer.daemon.stdout.read().decode()
+        assert text.startswith("batch 1: ")
+        ends = f"{site.key.src} > {site.key.dst}:5300 udp"
+        assert f"  {ends} {now.bytes} bytes {now.packets} packets\n" in text
+    assert sorted(site.pin_dir.rglob("*")) == pins
+    assert server.gets(site.key, sent), (server.has(site.key), sent)
