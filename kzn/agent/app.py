@@ -18,6 +18,7 @@ from kzn.agent.ship import Shipper
 from kzn.agent.show import lines
 from kzn.agent.spool import Spool
 from kzn.agent.stats import AgentCollector, AgentStats
+from kzn.agent.uplinks import Watch
 from kzn.daemon.connect import dial_tcp
 from kzn.daemon.http import HttpServer
 from kzn.daemon.listen import Address, bound_port
@@ -64,6 +65,26 @@ async def _http(sockets: list[socket], stats: AgentStats) -> AsyncIterator[None]
         yield
     finally:
         await server.close()
+
+
+@asynccontextmanager
+async def _uplinks(config: AgentConfig, maps: MapSet, stats: AgentStats) -> AsyncIterator[None]:
+    if config.uplinks is None:
+        maps.set_uplinks((), skip_inbound=False)
+        yield
+        return
+
+    def tell(indices: tuple[int, ...]) -> None:
+        maps.set_uplinks(indices, skip_inbound=config.skip_inbound)
+        stats.uplinks = len(indices)
+
+    tell(())
+    watching = asyncio.create_task(Watch(tell, config.uplinks).run())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
 
 
 async def _print_until_stopped(maps: MapSet, stats: AgentStats) -> None:

@@ -28,6 +28,9 @@ class AgentConfig:
     interval: float = INTERVAL_SECONDS
     pin_dir: Path = PIN_DIR
     listen_http: Address | None = None
+    uplinks: tuple[str, ...] | None = ()
+    """Names of interfaces; empty: find out; None: do not care, and count what stays here too."""
+    skip_inbound: bool = False
     tls: ClientTls | None = None
     token_file: Path | None = None
 

@@ -21,7 +21,7 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 def to_flows(keys: npt.NDArray[Any], counts: npt.NDArray[np.uint64]) -> Flows:
-    """Columns from keys (m,) of `FLOW_KEY` or `FLOW_KEY_ALL` and counts (m, 2) of packets and bytes."""
+    """Columns from keys (m,), short or long, and counts (m, 2) of packets and bytes."""
     if not len(keys):
         return Flows.empty()
     addresses, index = distinct(np.concatenate((keys["src"], keys["dst"])))

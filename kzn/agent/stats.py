@@ -23,6 +23,7 @@ class AgentStats:
     interval: float
     capacity: int = 0
     attached: tuple[str, ...] = ()
+    uplinks: int = 0
     batches: int = 0
     flows: int = 0
     last_flows: int = 0
@@ -93,6 +94,11 @@ class AgentCollector(Collector):
             stats.last_cut,
         )
         yield _gauge("kzn_agent_interval_seconds", "Seconds between two cuts.", stats.interval)
+        yield _gauge(
+            "kzn_agent_uplinks",
+            "Interfaces known to lead off this node; 0 while that is not certain.",
+            stats.uplinks,
+        )
         hooks = GaugeMetricFamily(
             "kzn_agent_hook_attached", "1 for each hook attached.", labels=["probe", "hook"]
         )

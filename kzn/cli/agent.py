@@ -54,6 +54,21 @@ if TYPE_CHECKING:
     "--tls-server-name", default="", metavar="NAME", help="Name to expect in place of HOST."
 )
 @click.option("--token-file", type=FILE, help="ServiceAccount token to show; read at each connect.")
+@click.option(
+    "--uplink",
+    "uplinks",
+    default="auto",
+    show_default=True,
+    metavar="auto|all|NAME[,NAME...]",
+    help="Interfaces that lead off this node; what stays makes no flow. With all it does.",
+)
+@click.option(
+    "--inbound",
+    type=click.Choice(["count", "skip"]),
+    default="count",
+    show_default=True,
+    help="What came in by an uplink for a pod here: skip it only if every sender has an agent.",
+)
 @click.option("--print", "print_only", is_flag=True, help="Print batches; no server, no pins.")
 @click.option("--log-level", type=LOG_LEVEL, default="info", show_default=True)
 def agent(
@@ -66,6 +81,8 @@ def agent(
     ports: "PortsMode",
     pin_dir: Path,
     listen_http: "Address",
+    uplinks: str,
+    inbound: str,
     tls_ca: Path | None,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -100,7 +117,18 @@ def agent(
         interval=interval,
         pin_dir=pin_dir,
         listen_http=None if print_only else listen_http,
+        uplinks=_uplinks(uplinks),
+        skip_inbound=inbound == "skip",
         tls=ClientTls(tls_ca, tls_cert, tls_key, tls_server_name) if tls_ca else None,
         token_file=token_file,
     )
     run(config)
+
+
+def _uplinks(text: str) -> tuple[str, ...] | None:
+    if text in ("auto", "all"):
+        return () if text == "auto" else None
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise click.UsageError(f"--uplink {text!r}: write auto, all, or names with commas between")
+    return names

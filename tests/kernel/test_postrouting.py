@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -9,8 +10,9 @@ import pytest
 from counting import Counted, attached, by_key, counting, difference
 
 from kzn.agent.spool import Spool
-from kzn.demo import traffic
+from kzn.demo import namespaces, traffic
 from kzn.demo.lab import Lab
+from kzn.demo.plan import Node
 from kzn.demo.traffic import Family
 from kzn.demo.witness import WireKey
 from kzn.errors import KernelError
@@ -18,7 +20,7 @@ from kzn.model.flows import INITIATOR_DESTINATION, INITIATOR_SOURCE
 from kzn.model.totals import Counts
 from kzn.probes.attach import attach, load
 from kzn.probes.postrouting import PRIORITIES, PROBE
-from kzn.probes.settings import Settings
+from kzn.probes.settings import CLOCK_MONOTONIC_COARSE, Settings
 
 FAMILIES: tuple[Family, Family] = (4, 6)
 families = pytest.mark.parametrize("family", FAMILIES)
@@ -249,3 +251,61 @@ def test_when_all_priorities_are_taken_the_error_names_them(lab: Lab) -> None:
         with pytest.raises(KernelError, match="priorities 50 to 59 are all taken") as raised:
             attach(PROBE, PROBE.hooks[0], loaded)
     assert "kzn detach" in raised.value.hint
+
+
+def uplink_index(node: Node) -> int:
+    with namespaces.inside(node.namespace):
+        return socket.if_nametoindex(node.uplink)
+
+
+def test_what_stays_on_the_node_makes_no_flow_when_the_uplinks_are_known(lab: Lab) -> None:
+    node, a, b, far = (lab.node("a1"), *map(lab.pod, ("a1-p1", "a1-p2", "b1-p1")))
+    with attached(node) as maps:
+        maps.set_uplinks((uplink_index(node),), skip_inbound=False)
+        counted = Counted(Spool(maps))
+        [stays] = traffic.udp(a, b, 4, datagrams=10, size=100, mtu=1500)
+        [leaves] = traffic.udp(a, far, 4, datagrams=20, size=100, mtu=1500)
+        [arrives] = traffic.udp(far, a, 4, datagrams=30, size=100, mtu=1500)
+        counted.drain()
+    assert counted.ignored("local") == stays.wire
+    assert counted.by_key() == {
+        WireKey(s.src, s.dst, s.protocol): s.wire for s in (leaves, arrives)
+    }
+
+
+@families
+def test_what_arrives_makes_no_flow_when_it_is_to_be_skipped(lab: Lab, family: Family) -> None:
+    node, a, far = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1")
+    with attached(node) as maps:
+        maps.set_uplinks((uplink_index(node),), skip_inbound=True)
+        counted = Counted(Spool(maps))
+        [leaves] = traffic.udp(a, far, family, datagrams=20, size=100, mtu=1500)
+        [arrives] = traffic.udp(far, a, family, datagrams=30, size=100, mtu=1500)
+        counted.drain()
+    assert counted.ignored("inbound") == arrives.wire
+    assert counted.by_key() == {WireKey(leaves.src, leaves.dst, leaves.protocol): leaves.wire}
+
+
+def test_uplinks_outlive_a_flip(lab: Lab) -> None:
+    node, a, b = lab.node("a1"), lab.pod("a1-p1"), lab.pod("a1-p2")
+    with attached(node) as maps:
+        maps.set_uplinks((7, 8, uplink_index(node)), skip_inbound=False)
+        counted = Counted(Spool(maps)).drain().drain()
+        [stays] = traffic.udp(a, b, 4, datagrams=10, size=100, mtu=1500)
+        assert counted.drain().ignored("local") == stays.wire
+
+
+def test_a_program_that_nobody_drains_goes_dormant_and_a_drain_wakes_it(lab: Lab) -> None:
+    a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
+    tick = time.clock_getres(CLOCK_MONOTONIC_COARSE)
+    with counting(lab.node("a1"), Settings(dormant_seconds=2 * tick)) as counted:
+        [first] = traffic.udp(a, b, 4, datagrams=1, size=100, mtu=1500)
+        begun = time.monotonic()
+        while time.monotonic() < begun + 8 * tick:
+            pass  # jiffies go on without us
+        [late] = traffic.udp(a, b, 4, datagrams=10, size=100, mtu=1500)
+        counted.drain()
+        assert counted.missed("dormant") == late.wire
+        assert counted.accounted == first.wire
+        traffic.udp(a, b, 4, datagrams=1, size=100, mtu=1500)
+        assert counted.drain().accounted == Counts(2, 2 * 128)
