@@ -1,0 +1,153 @@
+"""What the pages say exists: files, tests, commands, options, variables, metrics, make targets."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from kzn.cli.main import SUBCOMMANDS, load, variable
+from kzn.model.totals import SLOTS
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+USERS_PAGES = [page for page in PAGES if page.name not in ("CONTRIBUTING.md", "CHANGELOG.md")]
+OPERATIONS = ROOT / "docs" / "operations.md"
+
+FOREIGN_OPTIONS = {"--verb", "--resource"}
+"""kubectl's."""
+
+LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
+FENCE = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SPAN = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
+PATH = re.compile(r"(?<![\w/.<-])(?:kzn|bpf|tests|docs|scripts|bench|deploy)/[\w./-]*[\w/]")
+TEST_FILE = re.compile(r"\btest_\w+\.py\b")
+TEST = re.compile(r"`(test_\w+)`")
+COMMAND = re.compile(r"^(?:\S*/)?kzn ([a-z][a-z-]*)((?: [^#|]*)?)")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+VARIABLE = re.compile(r"\bKZN_[A-Z_]+\b")
+METRIC = re.compile(r"(?<![\w/])(?:kzn_(?:[a-z]+_)*[a-z]+|pod_cross_zone\w+)\b")
+TARGET = re.compile(r"^make ([a-z]+)", re.MULTILINE)
+
+on_every_page = pytest.mark.parametrize(
+    "page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES]
+)
+on_users_pages = pytest.mark.parametrize(
+    "page", USERS_PAGES, ids=[str(page.relative_to(ROOT)) for page in USERS_PAGES]
+)
+
+
+def code(page: Path) -> Iterator[str]:
+    """Every line of code on a page: of fenced blocks, and code within the text."""
+    text = page.read_text()
+    for block in FENCE.findall(text):
+        yield from block.splitlines()
+    for span in SPAN.findall(FENCE.sub("", text)):
+        yield " ".join(span.split())
+
+
+def options_of(name: str) -> dict[str, click.Option]:
+    """The options of a real command by every name that they have."""
+    command = load(name, SUBCOMMANDS[name])
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    return {word: option for option in options for word in option.opts}
+
+
+def all_options() -> set[str]:
+    return {word for name in SUBCOMMANDS for word in options_of(name)} | {"--help", "--version"}
+
+
+def section(page: Path, heading: str) -> str:
+    """The text below a heading, up to the next one."""
+    _, found, rest = page.read_text().partition(f"\n{heading}\n")
+    assert found, f"{page.name} has no section {heading!r}"
+    return re.split(r"^#{1,3} ", rest, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+@on_every_page
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    links = [link for link in LINK.findall(page.read_text()) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@on_every_page
+def test_every_path_that_is_named_exists(page: Path) -> None:
+    text = FENCE.sub("", page.read_text())
+    named = {path for path in PATH.findall(text) if "NAME" not in path}
+    assert {path for path in named if not (ROOT / path).exists()} == set()
+
+
+@on_every_page
+def test_every_test_that_is_named_exists(page: Path) -> None:
+    files = list(ROOT.glob("tests/**/test_*.py"))
+    functions = {name for file in files for name in re.findall(r"def (test_\w+)", file.read_text())}
+    text = FENCE.sub("", page.read_text())
+    assert set(TEST_FILE.findall(text)) <= {file.name for file in files}
+    if page.name == "CONTRIBUTING.md":  # names there are examples of a style
+        return
+    assert set(TEST.findall(text)) <= functions
+
+
+@on_users_pages
+def test_every_command_has_the_options_that_are_shown_with_it(page: Path) -> None:
+    shown = [match for line in code(page) for match in COMMAND.findall(line)]
+    assert {name for name, _ in shown} <= set(SUBCOMMANDS)
+    wrong = {
+        (name, option)
+        for name, rest in shown
+        for option in OPTION.findall(rest)
+        if option not in options_of(name)
+    }
+    assert wrong == set()
+
+
+@on_users_pages
+def test_every_option_that_is_named_is_one_of_some_command(page: Path) -> None:
+    named = {option for line in code(page) for option in OPTION.findall(line)}
+    assert named - all_options() - FOREIGN_OPTIONS == set()
+
+
+@on_users_pages
+def test_every_environment_variable_that_is_named_is_an_options(page: Path) -> None:
+    known = {variable(option) for name in SUBCOMMANDS for option in options_of(name).values()}
+    assert set(VARIABLE.findall(page.read_text())) <= known
+
+
+@pytest.mark.parametrize("name", ["agent", "server"])
+def test_the_tables_of_options_are_those_of_the_daemons(name: str) -> None:
+    rows = re.findall(r"^\| (`--[^|]*)\|", section(OPERATIONS, f"### kzn {name}"), re.MULTILINE)
+    listed = {option for row in rows for option in OPTION.findall(row)}
+    assert listed == {word for word in options_of(name) if word.startswith("--")}
+
+
+@pytest.mark.parametrize("name", ["inspect-map", "probes", "detach", "demo"])
+def test_every_option_of_the_other_commands_is_in_operations(name: str) -> None:
+    text = OPERATIONS.read_text()
+    assert {word for word in options_of(name) if f"`{word}" not in text} == set()
+
+
+@on_users_pages
+def test_every_metric_that_is_named_is_in_the_list_of_metrics(page: Path) -> None:
+    listed = set(METRIC.findall((ROOT / "docs" / "metrics.md").read_text()))
+    named = {name for line in code(page) for name in METRIC.findall(line)}
+    assert named <= listed
+
+
+@on_every_page
+def test_every_make_target_that_is_named_exists(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {name for line in code(page) for name in TARGET.findall(line)}
+    assert named <= targets
+
+
+def test_every_reason_of_the_kernel_is_explained() -> None:
+    text = (ROOT / "docs" / "accuracy.md").read_text()
+    assert {
+        slot.reason for slot in SLOTS if slot.reason and f"`{slot.reason}`" not in text
+    } == set()
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/adr/*.md")), ids=lambda page: page.name)
+def test_a_decision_fits_on_a_screen(page: Path) -> None:
+    assert len(page.read_text().splitlines()) <= 40
