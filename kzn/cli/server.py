@@ -5,12 +5,10 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from kzn.cli.params import ADDRESS, LOG_LEVEL
+from kzn.cli.params import ADDRESS, FILE, LOG_LEVEL
 
 if TYPE_CHECKING:
     from kzn.daemon.listen import Address
-
-_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command(short_help="Take batches of agents and show whose traffic crosses zones.")
@@ -37,9 +35,15 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option(
     "--static",
-    type=_FILE,
+    type=FILE,
     metavar="FILE",
     help="YAML file of networks beside the topology: databases, subnets, load balancers.",
+)
+@click.option(
+    "--state",
+    type=FILE,
+    metavar="FILE",
+    help="Keep counters in this file over restarts; batches are acknowledged once they are in it.",
 )
 @click.option(
     "--flow-log",
@@ -47,6 +51,22 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     default="off",
     show_default=True,
     help="A line on stdout for each flow of each interval.",
+)
+@click.option("--tls-cert", type=FILE, help="Speak TLS with agents, with this certificate.")
+@click.option("--tls-key", type=FILE, help="Its key.")
+@click.option("--tls-client-ca", type=FILE, help="Ask agents for certificates of this authority.")
+@click.option(
+    "--auth",
+    type=click.Choice(["none", "token", "mtls"]),
+    help="What agents prove their node with.  [default: mtls with --tls-client-ca, else none]",
+)
+@click.option(
+    "--agent-service-account",
+    multiple=True,
+    default=("kzn/kzn-agent",),
+    show_default=True,
+    metavar="NAMESPACE/NAME",
+    help="Whose tokens are taken; may be given more than once.",
 )
 @click.option("--kubeconfig", default="", metavar="FILE", help="As kubectl's.")
 @click.option("--context", default="", metavar="NAME", help="Context of the kubeconfig.")
@@ -57,7 +77,13 @@ def server(
     listen_http: "Address",
     topology: str,
     static: Path | None,
+    state: Path | None,
     flow_log: Literal["text", "json", "off"],
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
+    auth: Literal["none", "token", "mtls"] | None,
+    agent_service_account: tuple[str, ...],
     kubeconfig: str,
     context: str,
     log_level: str,
@@ -66,9 +92,14 @@ def server(
 
     A server with a topology FILE needs no cluster. --static comes beside either.
     """
+    if (tls_cert is None) != (tls_key is None):
+        raise click.UsageError("--tls-cert and --tls-key go together")
+    if tls_client_ca and not tls_cert:
+        raise click.UsageError("--tls-client-ca needs --tls-cert and --tls-key")
     import asyncio
 
     from kzn.daemon import logs
+    from kzn.daemon.tls import ServerTlsFiles
     from kzn.server.app import run
     from kzn.server.config import ServerConfig
 
@@ -78,8 +109,12 @@ def server(
         listen_http=listen_http,
         topology=None if topology == "kubernetes" else Path(topology),
         static=static,
+        state=state,
         flow_log=flow_log,
         kubeconfig=kubeconfig,
         context=context,
+        tls=ServerTlsFiles(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None,
+        auth=auth or ("mtls" if tls_client_ca else "none"),
+        agent_accounts=agent_service_account,
     )
     asyncio.run(run(config))

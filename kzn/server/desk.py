@@ -92,6 +92,8 @@ class ReceiveStats:
     """Batches whose number left some out: bytes lost between agent and server."""
     refusals: Counter[str] = field(default_factory=Counter)
     """Connections ended by this server, by reason."""
+    unfinished: int = 0
+    """Bytes kept now of frames that are not whole, beyond what each connection may keep."""
     waits: int = 0
     """Frames that had to wait because their address took more than its share."""
     broken: int = 0

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 _TOO_LARGE = ("frame_too_large", "flows_limit", "addresses_limit")
 _OUR_FAULT = Refusal(Reason.INTERNAL, "a fault of the server; its log says more")
 _ENDED = Refusal(Reason.BUSY, "what this agent proved itself with has ended: connect anew")
+_UNDECIDED = Refusal(Reason.BUSY, "it was not decided in time whether this agent may speak")
 _NOT_DURABLE = Refusal(Reason.BUSY, "the batch is not in the state file yet")
 
 
@@ -170,6 +171,8 @@ class Peer:
         try:
             async with asyncio.timeout(self._desk.limits.handshake):
                 permit = await self._desk.admit(step.hello, self._caller)
+        except TimeoutError as error:
+            raise _RefusedPeer(_UNDECIDED, "admission_timeout") from error
         except Exception as error:
             log.exception("whether %s may speak cannot be decided", step.identity.node)
             raise _RefusedPeer(_OUR_FAULT) from error
@@ -224,6 +227,7 @@ class Peer:
 
     def _keep(self, size: int) -> None:
         self._desk.backlog.keep(self, size)
+        self._desk.stats.unfinished = self._desk.backlog.held
 
     def _count_bytes(self) -> None:
         received, sent = self._stream.received, self._stream.sent

@@ -28,6 +28,11 @@ class Topology:
         """What is waited for; empty when everything that exists was listed once."""
         return "; ".join(why_waiting(state) for state in self.states() if not state.is_ready)
 
+    def node_of_pod(self, uid: str) -> str:
+        """The node that a living pod runs on; empty when the pod is not known."""
+        pod = self.index.pod(uid)
+        return pod.node if pod is not None else ""
+
     async def run(self) -> None:
         """Feed the index until cancelled."""
         async with asyncio.TaskGroup() as tasks:

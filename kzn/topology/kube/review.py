@@ -50,7 +50,7 @@ class _TokenReview(Json):
 _DECODER = msgspec.json.Decoder(_TokenReview)
 
 
-async def review_token(client: KubeClient, token: str, audience: str) -> Review:
+async def review_token(client: KubeClient, audience: str, token: str) -> Review:
     """Ask the API server about ``token``; KubeError when it gives no answer."""
     question = {
         "apiVersion": "authentication.k8s.io/v1",
