@@ -6,15 +6,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from kzn.libbpf.door import check, ffi, libbpf
+from kzn.libbpf.testrun import run_netfilter
 from kzn.model import ip
 
 BPF = Path(__file__).parents[2] / "bpf"
 ETHERNET = {4: bytes(12) + b"\x08\x00", 6: bytes(12) + b"\x86\xdd"}
-POST_ROUTING = 4
-PF = {4: 2, 6: 10}
-HOOK_STATE = 48
-"""sizeof(struct nf_hook_state): hook and family in the first two bytes, then five pointers."""
+NF_ACCEPT = 1
 
 
 def compile_object(source: Path) -> bytes:
@@ -41,14 +38,7 @@ def tcp_packet(
 
 def run(program: int, frame: bytes, repeat: int, family: int = 4) -> int:
     """Nanoseconds that one of ``repeat`` runs took, on the average."""
-    state = bytes([POST_ROUTING, PF[family]]) + bytes(HOOK_STATE - 2)
-    options = ffi.new("struct bpf_test_run_opts *")
-    data, context = ffi.from_buffer(frame), ffi.from_buffer(state)
-    options.sz = ffi.sizeof("struct bpf_test_run_opts")
-    options.data_in, options.data_size_in = data, len(frame)
-    options.ctx_in, options.ctx_size_in = context, len(state)
-    options.repeat = repeat
-    check(libbpf().bpf_prog_test_run_opts(program, options), "test run")
-    if options.retval != 1:
-        raise AssertionError(f"verdict {options.retval}, NF_ACCEPT is 1")
-    return int(options.duration)
+    verdict, nanoseconds = run_netfilter(program, frame, family=family, repeat=repeat)
+    if verdict != NF_ACCEPT:
+        raise AssertionError(f"verdict {verdict}, NF_ACCEPT is {NF_ACCEPT}")
+    return nanoseconds

@@ -1,5 +1,6 @@
 """What the kernel tests share: a probe attached to a node of the lab, and what it counted."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,12 +14,16 @@ from kzn.demo import namespaces
 from kzn.demo.plan import Node
 from kzn.demo.witness import WireKey
 from kzn.errors import UnsupportedError
+from kzn.libbpf.testrun import run_netfilter
 from kzn.model import ip
 from kzn.model.batch import Batch
 from kzn.model.totals import Counts
 from kzn.probes import support
+from kzn.probes.attach import MAPS, load
 from kzn.probes.postrouting import PROBE
 from kzn.probes.settings import Settings
+
+NF_ACCEPT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,31 @@ def attached(node: Node, settings: Settings | None = None) -> Iterator[MapSet]:
         pytest.skip(f"{error}: {error.hint}")
     with namespaces.inside(node.namespace), unpinned(PROBE, settings or Settings()) as maps:
         yield maps
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A loaded program that no hook runs: packets are given to it one by one."""
+
+    programs: Mapping[int, int]
+    counted: Counted
+
+    def give(self, frame: bytes, family: int) -> None:
+        """Run an Ethernet frame through the program of a family; it must be accepted."""
+        verdict, _ = run_netfilter(self.programs[family], frame, family=family)
+        assert verdict == NF_ACCEPT
+
+
+@contextmanager
+def loaded(settings: Settings | None = None) -> Iterator[Bench]:
+    """The probe loaded for the length of the block, attached nowhere."""
+    with load(PROBE, settings or Settings()) as found:
+        programs = {
+            family: found.program_fd(hook.program)
+            for family, hook in zip((4, 6), PROBE.hooks, strict=True)
+        }
+        with MapSet({name: os.dup(found.map_fd(name)) for name in MAPS}) as maps:
+            yield Bench(programs, Counted(Spool(maps)))
 
 
 def _sum(counts: Iterator[Counts]) -> Counts:
