@@ -66,3 +66,11 @@ class ApiError(KznError):
     def __init__(self, message: str, *, status: int = 0, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.status = status
+
+
+class StateError(KznError):
+    """The state file could not be written; ``reason`` is a metric label."""
+
+    def __init__(self, message: str, *, reason: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason

@@ -14,18 +14,19 @@ from socket import socket
 
 from kzn.daemon.listen import bound_port, listen
 from kzn.daemon.signals import Shutdown, shutdown_on_signals
+from kzn.server.admission import Admission, open_admission
 from kzn.server.config import ServerConfig
-from kzn.server.desk import AdmitAgent, Caller, Permit
 from kzn.server.flowlog import FlowLog, LogCounts
 from kzn.server.hold import Hold
 from kzn.server.http import HttpApi
 from kzn.server.identity import Books
+from kzn.server.keep import Keep
 from kzn.server.ledger import Ledger
 from kzn.server.pipeline import Clocks, Pipeline
 from kzn.server.receive import Receiver
-from kzn.server.snapshot import Sources
+from kzn.server.snapshot import ServerSnapshot, Sources
+from kzn.server.state import StateFile
 from kzn.server.topology import Topology, open_topology
-from kzn.wire.messages import Hello, Reason, Refusal
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,11 +42,13 @@ async def run(config: ServerConfig, announce: Announce | None = None) -> None:
     A second signal, or ``shutdown_seconds``, cuts short what a good end would still wait for.
     """
     topology = open_topology(config)
+    admission = open_admission(config, topology)
     agents, http = listen(config.listen_agents), listen(config.listen_http)
     flow_log = None
     if config.flow_log != "off":
         flow_log = FlowLog(sys.stdout.buffer, config.flow_log, epoch_of=_epoch_of)
-    server = Server(config, topology, flow_log)
+    state = StateFile(config.state) if config.state is not None else None
+    server = Server(config, topology, flow_log, admission, state)
     with shutdown_on_signals() as shutdown:
         await server.serve(agents, http, shutdown, announce)
 
@@ -53,8 +56,16 @@ async def run(config: ServerConfig, announce: Announce | None = None) -> None:
 class Server:
     """The stages of one server, wired together."""
 
-    def __init__(self, config: ServerConfig, topology: Topology, flow_log: FlowLog | None) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        topology: Topology,
+        flow_log: FlowLog | None,
+        admission: Admission | None = None,
+        state: StateFile | None = None,
+    ) -> None:
         self._config = config
+        self._admission = admission or Admission("none", topology.why_not_ready)
         self._topology = topology
         self._flow_log = flow_log
         self._pipeline = Pipeline(
@@ -65,14 +76,24 @@ class Server:
             clocks=Clocks(time.monotonic, time.perf_counter),
             flow_log=flow_log,
         )
-        self._receiver = Receiver(self._pipeline.apply, admit=self._admission())
-        sources = Sources(
+        self._keep = Keep(self._pipeline, state, now=time.monotonic())
+        self._receiver = Receiver(
+            self._pipeline.apply,
+            admit=self._admission.admit,
+            tls=self._admission.tls,
+            book=self._keep.book,
+            durable=self._keep.durable,
+            instance=self._keep.instance,
+        )
+        self._sources = Sources(
             pipeline=self._pipeline,
             receiver=self._receiver.stats.copy,
             topology=topology.states,
             flow_log=self._log_counts,
+            security=self._admission.state,
+            state=self._keep.stats,
         )
-        self._http = HttpApi(lambda: sources.snapshot(time.monotonic()), topology.why_not_ready)
+        self._http = HttpApi(self._snapshot, topology.why_not_ready)
 
     async def serve(
         self,
@@ -83,7 +104,12 @@ class Server:
     ) -> None:
         """Serve on listening sockets until asked to stop."""
         ports = bound_port(agents), bound_port(http)
-        async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+        async with (
+            self._keep.running(),  # acks wait for it until the last connection is closed
+            AsyncExitStack() as stack,
+            asyncio.TaskGroup() as tasks,
+        ):
+            await stack.enter_async_context(self._admission.connection)
             stack.push_async_callback(self._stop, shutdown)
             background = [
                 tasks.create_task(self._topology.run(), name="topology"),
@@ -114,24 +140,20 @@ class Server:
         """No new batches, then the log of those that came, then no more answers."""
         seconds = self._config.shutdown_seconds / 2
         await self._receiver.close(seconds)
+        await self._keep.close()
         if self._flow_log is not None and not await asyncio.to_thread(
             self._flow_log.close, seconds / 2
         ):
             _LOG.warning("flow log: the stream did not take its last lines")
         await self._http.close()
 
+    async def _snapshot(self) -> ServerSnapshot:
+        return self._sources.snapshot(await self._keep.view(), time.monotonic())
+
     async def _keep_time(self) -> None:
         while True:
             more = self._pipeline.tick()
             await asyncio.sleep(0 if more else TICK_SECONDS)
-
-    def _admission(self) -> AdmitAgent:
-        async def admit(_hello: Hello, _caller: Caller) -> Permit | Refusal:
-            # The kernel keeps what an agent cannot ship, and nothing could be resolved yet.
-            why = self._topology.why_not_ready()
-            return Refusal(Reason.BUSY, why) if why else Permit()
-
-        return admit
 
     def _log_counts(self) -> LogCounts:
         return self._flow_log.counts if self._flow_log is not None else LogCounts()

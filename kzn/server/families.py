@@ -47,12 +47,31 @@ ZONE_KEY = Packing(ZONE_BITS, ZONE_BITS, 3)
 """Keys of series: codes in the order of the labels above. A pod's key is its code."""
 
 
+OTHER_LABELS: dict[FamilyName, Labels] = {
+    family: (OTHER_LABEL,) * len(labels) for family, labels in LABELS.items()
+}
+"""Of the series that sums what has no series of its own; in a saved row, too."""
+
+
 class Row(NamedTuple):
     """One series as plain values."""
 
     family: FamilyName
     labels: Labels
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyChanges:
+    """Series that ended, then the totals of series that changed, and what the family sums up.
+
+    ``other`` is the total of the series other, ``retired`` what ended series had counted.
+    """
+
+    ended: list[Labels]
+    rows: dict[Labels, int]
+    other: int
+    retired: int
 
 
 def key_of(family: FamilyName, labels: Labels, names: Names) -> int:
@@ -126,9 +145,9 @@ class LedgerSnapshot:
     def rows(self, family: FamilyName) -> Iterator[tuple[Labels, int]]:
         """Label values and bytes of each series, at last ``other`` when there is any."""
         view = self.views[family]
-        other_labels = (OTHER_LABEL,) * len(LABELS[family])
+        other_labels = OTHER_LABELS[family]
         other = view.other
-        for labels, total in zip(self._labels(family, view.keys), view.bytes.tolist(), strict=True):
+        for labels, total in zip(self.labels(family, view.keys), view.bytes.tolist(), strict=True):
             if labels == other_labels:  # a pod may be called other in a namespace called other
                 other += total
             else:
@@ -136,7 +155,8 @@ class LedgerSnapshot:
         if other:
             yield other_labels, other
 
-    def _labels(self, family: FamilyName, keys: I64) -> Iterator[Labels]:
+    def labels(self, family: FamilyName, keys: I64) -> Iterator[Labels]:
+        """The label values of each key."""
         match family:
             case "pod":
                 return map(self.pods.__getitem__, keys.tolist())

@@ -40,7 +40,7 @@ class HttpApi:
 
     def __init__(
         self,
-        take: Callable[[], ServerSnapshot],
+        take: Callable[[], Awaitable[ServerSnapshot]],
         why_not_ready: Callable[[], str],
         limits: HttpLimits | None = None,
     ) -> None:
@@ -106,7 +106,7 @@ class HttpApi:
         self._waiting += 1
         try:
             async with self._turn:
-                snapshot = self._take()
+                snapshot = await self._take()
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._threads, work, snapshot)
         finally:

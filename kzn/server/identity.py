@@ -36,17 +36,20 @@ class NodeBook:
     """The totals of one node."""
 
     touched: float = 0.0
+    changed: bool = True
     held: Counts = NOTHING
     totals: dict[tuple[Term, str], Counts] = field(default_factory=dict)
 
     def add(self, term: Term, reason: str, counts: Counts) -> None:
         """Add to one total; a reason appears with its first packet, the rest are always there."""
         if counts != Counts() or not reason:
+            self.changed = True
             key = (term, reason)
             self.totals[key] = self.totals.get(key, Counts()).plus(counts)
 
     def hold(self, counts: Counts, *, release: bool = False) -> None:
         """Move into held, or with ``release`` out of it."""
+        self.changed = True
         sign = -1 if release else 1
         self.held = self.held.plus(Counts(sign * counts.packets, sign * counts.bytes))
 
@@ -82,10 +85,11 @@ class NodeBook:
 class Books:
     """The books of at most ``limit`` nodes; further ones share the book of node ``other``."""
 
-    __slots__ = ("_books", "_limit")
+    __slots__ = ("_books", "_gone", "_limit")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._gone: list[str] | None = None
         self._books: dict[str, NodeBook] = {}
 
     def __len__(self) -> int:
@@ -107,6 +111,22 @@ class Books:
         for node in [n for n, b in self._books.items() if b.touched < before]:
             if self._books[node].held == Counts():
                 del self._books[node]
+                if self._gone is not None:
+                    self._gone.append(node)
+
+    def watch(self) -> None:
+        """From now on remember what changes until it is asked for."""
+        self._gone = []
+        for book in self._books.values():
+            book.changed = False
+
+    def changed(self) -> tuple[list[str], list[tuple[str, NodeBook]]]:
+        """Nodes whose books were closed, then books that changed, since this was last asked."""
+        gone, self._gone = self._gone or [], []
+        found = [(node, book) for node, book in self._books.items() if book.changed]
+        for _, book in found:
+            book.changed = False
+        return gone, found
 
     def items(self) -> Iterator[tuple[str, NodeBook]]:
         """Node names and their books."""

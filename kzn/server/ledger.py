@@ -4,12 +4,13 @@ In: resolutions and the bytes of their flows.
 Out: snapshots to expose, and plain rows to save and to load.
 Never: a decrease of a series that lives, a byte of a full table lost (it is in ``other``).
 
-The state is four tables and the names behind their keys. `rows` is all of it that matters, and
-`load` puts it back, so a store needs to know nothing else.
+The state is four tables and the names behind their keys. `load` puts back what `changed` gave, so
+a store needs to know nothing else.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -20,9 +21,11 @@ from kzn.server.families import (
     EGRESS,
     INGRESS,
     LABELS,
+    OTHER_LABELS,
     PAIR_KEY,
     WORKLOAD_KEY,
     ZONE_KEY,
+    FamilyChanges,
     FamilyName,
     LedgerSnapshot,
     Row,
@@ -30,7 +33,7 @@ from kzn.server.families import (
     key_of,
 )
 from kzn.server.keytable import I64
-from kzn.server.names import NONE, OTHER, OTHER_LABEL, Codes, Interner, Names
+from kzn.server.names import NONE, OTHER, Codes, Interner, Labels, Names
 from kzn.server.pairs import TopPairs
 from kzn.server.resolve import Resolution
 from kzn.server.series import BOOL, SeriesTable
@@ -64,7 +67,7 @@ class _Groups:
 class Ledger:
     """Totals per series, owned by one thread (the event loop's)."""
 
-    __slots__ = ("_limits", "_names", "_pairs", "_tables")
+    __slots__ = ("_ended_labels", "_limits", "_names", "_pairs", "_tables")
 
     def __init__(self, limits: LedgerLimits) -> None:
         self._limits = limits
@@ -76,6 +79,12 @@ class Ledger:
             "pair": self._pairs.top,
             "zone": SeriesTable(limits.zones),
         }
+        self._ended_labels: dict[FamilyName, list[Labels]] = {family: [] for family in LABELS}
+
+    @property
+    def names(self) -> Names:
+        """The names of all series, for a store alone."""
+        return self._names
 
     def add(self, resolution: Resolution, sizes: U64, index: EndpointIndex, now: float) -> None:
         """Add the attributed flows of a resolution; ``sizes`` are the bytes of all its flows."""
@@ -112,6 +121,8 @@ class Ledger:
                 table = self._pairs if family == "pair" else self._tables[family]
                 table.drop(ended)
         self._pairs.turn(now)
+        for family in LABELS:
+            self._note_ended(family)  # before their names are given to others
         self._forget_names()
 
     def snapshot(self) -> LedgerSnapshot:
@@ -125,20 +136,73 @@ class Ledger:
             zones=tuple(names.zones.names.labels),
         )
 
-    def rows(self) -> list[Row]:
-        """The ledger as plain rows, ``other`` among them."""
-        now = self.snapshot()
-        return [Row(family, *row) for family in LABELS for row in now.rows(family)]
+    def watch(self) -> None:
+        """From now on remember what changes until it is asked for."""
+        for table in self._tables.values():
+            table.watch()
+        for interner in self._names.interners.values():
+            interner.watch()
 
-    def load(self, rows: Iterable[Row], now: float) -> None:
-        """Add saved rows; those that nobody adds to again end after the retention."""
+    def changed(self, family: FamilyName) -> FamilyChanges:
+        """What changed since this was last asked, or since `watch`."""
+        table = self._tables[family]
+        self._note_ended(family)
+        keys, totals = table.changed()
+        labels = self._live_names().labels(family, keys)
+        rows = dict(zip(labels, totals.tolist(), strict=True))
+        ended, self._ended_labels[family] = self._ended_labels[family], []
+        rows.pop(OTHER_LABELS[family], None)
+        return FamilyChanges(ended, rows, self._other(family), table.retired)
+
+    def load(
+        self,
+        rows: Iterable[Row],
+        now: float,
+        retired: Mapping[FamilyName, int] = MappingProxyType({}),
+    ) -> None:
+        """Add saved rows, and what had been retired.
+
+        Those that nobody adds to again end after the retention, unless their owner lives. Those
+        for which there is no room any more are in ``other``, and have ended for `changed`.
+        """
+        keys: dict[FamilyName, list[int]] = {family: [] for family in LABELS}
+        totals: dict[FamilyName, list[int]] = {family: [] for family in LABELS}
         for family, labels, total in rows:
-            table = self._tables[family]
-            if set(labels) == {OTHER_LABEL}:
-                table.other += total
-                continue
-            key = key_of(family, labels, self._names)
-            table.add(np.array([key], np.int64), np.array([total], np.uint64), now)
+            if labels == OTHER_LABELS.get(family):
+                self._tables[family].other += total
+            else:
+                keys[family].append(key_of(family, labels, self._names))
+                totals[family].append(total)
+        for family, table in self._tables.items():
+            limited = table.add(
+                np.array(keys[family], np.int64), np.array(totals[family], np.uint64), now
+            )
+            if limited is not None:
+                beyond = np.array(keys[family], np.int64)[limited]
+                self._ended_labels[family].extend(self._live_names().labels(family, beyond))
+            table.retired += retired.get(family, 0)
+
+    def _note_ended(self, family: FamilyName) -> None:
+        ended = self._tables[family].ended()
+        self._ended_labels[family].extend(self._live_names().labels(family, ended))
+
+    def _live_names(self) -> LedgerSnapshot:
+        names = self._names
+        return LedgerSnapshot(
+            views={},
+            pods=names.pods.labels,
+            workloads=names.workloads.labels,
+            owners=names.owners.labels,
+            zones=names.zones.names.labels,
+        )
+
+    def _other(self, family: FamilyName) -> int:
+        """What the series ``other`` shows, whose labels a pod or a workload may bear by chance."""
+        table = self._tables[family]
+        if family not in ("pod", "pair"):
+            return table.other
+        key = key_of(family, OTHER_LABELS[family], self._names)
+        return table.other + table.total(key)
 
     def _add_zones(self, resolution: Resolution, sent: _Groups, zones: I64, now: float) -> None:
         src = resolution.place[sent.row]

@@ -30,7 +30,7 @@ Labels = tuple[str, ...]
 class Interner:
     """Tuples of labels ↔ small codes; the endpoint that last bore the name is kept beside it."""
 
-    __slots__ = ("_codes", "_free", "_limit", "labels", "owners")
+    __slots__ = ("_changed", "_codes", "_free", "_freed", "_limit", "labels", "owners")
 
     def __init__(self, width: int, bits: int) -> None:
         self._limit = 1 << bits
@@ -38,6 +38,8 @@ class Interner:
         self.owners: list[Endpoint | None] = [None, None]
         self._codes: dict[Labels, int] = {labels: code for code, labels in enumerate(self.labels)}
         self._free: list[int] = []
+        self._changed: set[int] = set()
+        self._freed: list[Labels] | None = None
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -47,8 +49,10 @@ class Interner:
         code = self._codes.get(labels)
         if code is None:
             code = self._allot(labels)
-        if owner is not None and code > OTHER:
+        if owner is not None and code > OTHER and owner != self.owners[code]:
             self.owners[code] = owner
+            if self._freed is not None:
+                self._changed.add(code)
         return code
 
     def keep_only(self, used: Iterable[int]) -> list[int]:
@@ -57,8 +61,23 @@ class Interner:
         for code in free:
             del self._codes[self.labels[code]]
             self.owners[code] = None
+            self._changed.discard(code)
+            if self._freed is not None:
+                self._freed.append(self.labels[code])
         self._free.extend(free)
         return free
+
+    def watch(self) -> None:
+        """From now on remember what changes until it is asked for."""
+        self._freed = []
+        self._changed.clear()
+
+    def changed(self) -> "Owners":
+        """Names that were freed, then who bears a name now, since this was last asked."""
+        freed, self._freed = self._freed or [], []
+        codes, self._changed = self._changed, set()
+        found = ((self.labels[code], self.owners[code]) for code in codes)
+        return Owners(freed, [(labels, owner) for labels, owner in found if owner is not None])
 
     def _allot(self, labels: Labels) -> int:
         if self._free:
@@ -72,6 +91,14 @@ class Interner:
             return OTHER
         self._codes[labels] = code
         return code
+
+
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Names that nobody bears any more, and the endpoints that bear others."""
+
+    gone: list[Labels]
+    now: list[tuple[Labels, Endpoint]]
 
 
 class Zones:
@@ -97,6 +124,16 @@ class Zones:
             code = self.names.code((f"{region}/{zone}" if taken else zone,), None)
             self._codes[region, zone] = code
         return code
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Region, zone and label of all."""
+        labels = self.names.labels
+        return [(*key, labels[code][0]) for key, code in self._codes.items()]
+
+    def restore(self, rows: Iterable[tuple[str, str, str]]) -> None:
+        """Give zones the labels that they had, before any other is met."""
+        for region, zone, label in rows:
+            self._codes[region, zone] = self.names.code((label,), None)
 
     def label_code(self, label: str) -> int:
         """The code of a zone by its label, as a saved row has it."""
@@ -128,6 +165,11 @@ class Names:
         self.zones = Zones()
         self._cache = np.zeros((3, 0), np.int64)
         self._trusted_until = np.zeros(0)
+
+    @property
+    def interners(self) -> dict[str, Interner]:
+        """Those whose names have owners, by what they name."""
+        return {"pod": self.pods, "workload": self.workloads, "owner": self.owners}
 
     def codes(self, endpoints: I32, index: EndpointIndex, now: float) -> Codes:
         """The codes of ``endpoints``; `NONE` throughout for negative ids."""

@@ -17,7 +17,17 @@ BOOL = npt.NDArray[np.bool_]
 class SeriesTable:
     """Series by key; rows are in order of admission and move up when others are dropped."""
 
-    __slots__ = ("_bytes", "_index", "_keys", "_touched", "limit", "other", "retired")
+    __slots__ = (
+        "_bytes",
+        "_changed",
+        "_ended",
+        "_index",
+        "_keys",
+        "_touched",
+        "limit",
+        "other",
+        "retired",
+    )
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -27,6 +37,8 @@ class SeriesTable:
         self._keys = np.zeros(0, np.int64)
         self._bytes = np.zeros(0, np.uint64)
         self._touched = np.zeros(0, np.float64)
+        self._changed = np.zeros(0, np.bool_)
+        self._ended: list[I64] | None = None
 
     def __len__(self) -> int:
         return self._index.size
@@ -67,14 +79,41 @@ class SeriesTable:
     def drop(self, rows: BOOL) -> None:
         """End the series marked in ``rows`` (len(self),); their bytes become `retired`."""
         self.retired += int(self.bytes[rows].sum())
+        if self._ended is not None:
+            self._ended.append(self.keys[rows])
         stay = ~rows
+        self._changed = self._changed[: len(self)][stay]
         self._bytes, self._touched = self.bytes[stay], self.touched[stay]
         self._keys = self.keys[stay]
         self._index = KeyTable(self._keys)
 
+    def watch(self) -> None:
+        """From now on remember what changes until it is asked for."""
+        self._ended = []
+        self._changed[:] = False
+
+    def changed(self) -> tuple[I64, U64]:
+        """Keys and totals of the series that changed since this was last asked."""
+        rows = np.flatnonzero(self._changed[: len(self)])
+        self._changed[rows] = False
+        return self._keys[rows], self._bytes[rows]
+
+    def ended(self) -> I64:
+        """Keys of the series that ended since this was last asked; some may live again."""
+        if not self._ended:
+            return np.zeros(0, np.int64)
+        ended, self._ended = self._ended, []
+        return np.concatenate(ended)
+
+    def total(self, key: int) -> int:
+        """The total of one series, 0 where there is none."""
+        (row,) = self._index.find(np.array([key], np.int64)).tolist()
+        return int(self._bytes[row]) if row >= 0 else 0
+
     def _count(self, rows: I64, amounts: U64, now: float) -> None:
         np.add.at(self._bytes, rows, amounts)
         self._touched[rows] = now
+        self._changed[rows] = True
 
     def _admit(self, keys: I64) -> None:
         keys = keys[: self.limit - len(self)]
@@ -84,6 +123,7 @@ class SeriesTable:
             self._keys = np.append(self._keys, np.zeros(room, np.int64))
             self._bytes = np.append(self._bytes, np.zeros(room, np.uint64))
             self._touched = np.append(self._touched, np.zeros(room))
+            self._changed = np.append(self._changed, np.zeros(room, np.bool_))
         self._keys[first:end] = keys
         self._index.insert(keys)
 

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kzn.model.totals import Counts
+from kzn.server.commit import CommitStats
 from kzn.server.desk import ReceiveStats
 from kzn.server.families import LedgerSnapshot
 from kzn.server.flowlog import LogCounts
 from kzn.server.identity import BookRow
 from kzn.server.pipeline import Pipeline
+from kzn.server.security import SecurityState
 from kzn.server.stats import PipelineStats
 from kzn.topology.source import TopologyStats
 
@@ -32,6 +34,25 @@ class NodeHeld:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Counted:
+    """What has been counted, at one moment between two batches; nodes with when they were heard."""
+
+    ledger: LedgerSnapshot
+    books: list[BookRow]
+    nodes: list[tuple[str, Counts, float]]
+
+    @staticmethod
+    def of(pipeline: Pipeline) -> "Counted":
+        """A copy as of now; some milliseconds at hundreds of thousands of series."""
+        books = pipeline.books
+        return Counted(
+            ledger=pipeline.ledger.snapshot(),
+            books=books.rows(),
+            nodes=[(node, book.held, book.touched) for node, book in books.items()],
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ServerSnapshot:
     """Everything at one moment of the event loop, so that all numbers fit together."""
 
@@ -43,6 +64,9 @@ class ServerSnapshot:
     receiver: ReceiveStats
     sources: tuple[SourceState, ...]
     flow_log: LogCounts
+    security: SecurityState = SecurityState()
+    state: CommitStats | None = None
+    """None without a state file."""
 
     @property
     def why_not_ready(self) -> str:
@@ -59,22 +83,26 @@ class Sources:
     receiver: Callable[[], ReceiveStats]
     topology: Callable[[], tuple[SourceState, ...]]
     flow_log: Callable[[], LogCounts]
+    security: Callable[[], SecurityState] = SecurityState
+    state: Callable[[], CommitStats | None] = lambda: None
 
-    def snapshot(self, now: float) -> ServerSnapshot:
-        """Everything as of ``now``; some milliseconds at hundreds of thousands of series."""
+    def snapshot(self, counted: Counted, now: float) -> ServerSnapshot:
+        """Everything as of ``now``, but for what is counted: that may be of a moment ago."""
         pipeline = self.pipeline
         return ServerSnapshot(
-            ledger=pipeline.ledger.snapshot(),
-            books=pipeline.books.rows(),
+            ledger=counted.ledger,
+            books=counted.books,
             nodes=[
-                NodeHeld(node, book.held, max(0.0, now - book.touched))
-                for node, book in pipeline.books.items()
+                NodeHeld(node, held, max(0.0, now - touched))
+                for node, held, touched in counted.nodes
             ],
             pipeline=pipeline.stats.copy(),
             held_flows=pipeline.hold.flows,
             receiver=self.receiver(),
             sources=self.topology(),
             flow_log=self.flow_log(),
+            security=self.security(),
+            state=self.state(),
         )
 
 

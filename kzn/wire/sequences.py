@@ -5,6 +5,7 @@ those that are not, a fixed number is remembered, longest absent first to go.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -38,6 +39,7 @@ class SequenceBook:
         self.evicted = 0
         self._live: dict[Key, _Live] = {}
         self._absent: OrderedDict[Key, int] = OrderedDict()
+        self._changed: dict[Key, int | None] | None = None
 
     def __len__(self) -> int:
         return len(self._live) + len(self._absent)
@@ -59,8 +61,10 @@ class SequenceBook:
         if live.last is not None:
             self._absent[key] = live.last
         while len(self._absent) > self.max_absent:
-            self._absent.popitem(last=False)
+            key, _ = self._absent.popitem(last=False)
             self.evicted += 1
+            if self._changed is not None:
+                self._changed[key] = None
 
     def last(self, key: Key) -> int | None:
         """The last sequence applied of a connected ``key``, None when there is none known."""
@@ -77,3 +81,18 @@ class SequenceBook:
         """``sequence`` of a connected ``key`` is applied; the book never goes back."""
         live = self._live[key]
         live.last = sequence if live.last is None else max(live.last, sequence)
+        if self._changed is not None:
+            self._changed[key] = live.last
+
+    def restore(self, rows: Iterable[tuple[Key, int]]) -> None:
+        """Numbers from an earlier life of this server, longest absent first; nobody is connected."""
+        self._absent.update(rows)
+
+    def watch(self) -> None:
+        """From now on remember what changes until it is asked for."""
+        self._changed = {}
+
+    def changed(self) -> dict[Key, int | None]:
+        """The keys that changed since this was last asked; None is one that is forgotten."""
+        found, self._changed = self._changed or {}, {}
+        return found

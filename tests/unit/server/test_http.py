@@ -21,7 +21,7 @@ from kzn.server.http import HttpApi, HttpLimits
 from kzn.server.identity import Books
 from kzn.server.ledger import Ledger, LedgerLimits
 from kzn.server.pipeline import Clocks, Pipeline
-from kzn.server.snapshot import ServerSnapshot, Sources, SourceState
+from kzn.server.snapshot import Counted, ServerSnapshot, Sources, SourceState
 from kzn.topology.index import AddressIndex
 from kzn.topology.source import ResourceStats, TopologyStats
 
@@ -45,12 +45,13 @@ def take() -> ServerSnapshot:
     books.of("n1").take(Totals(Counts(9, 90), {"map_full": Counts(1, 10)}), Counts(8, 80))
     books.of("n1").add("attributed", "", Counts(6, 60))
     books.of("n1").hold(Counts(2, 20))
-    return Sources(
+    sources = Sources(
         pipeline=Pipeline(index, ledger, books, Hold(10), clocks=Clocks(lambda: 0.0, lambda: 0.0)),
         receiver=ReceiveStats,
         topology=lambda: (SourceState("static", True, TopologyStats(index.counts())),),
         flow_log=LogCounts,
-    ).snapshot(4.0)
+    )
+    return sources.snapshot(Counted.of(sources.pipeline), 4.0)
 
 
 @asynccontextmanager
@@ -71,8 +72,11 @@ def ask(
     why_not_ready: str = "",
     limits: HttpLimits | None = None,
 ) -> None:
+    async def taken() -> ServerSnapshot:
+        return take()
+
     async def main() -> None:
-        async with serving(HttpApi(take, lambda: why_not_ready, limits)) as session:
+        async with serving(HttpApi(taken, lambda: why_not_ready, limits)) as session:
             await asking(session)
 
     asyncio.run(main())

@@ -20,7 +20,7 @@ from kzn.server.identity import Books
 from kzn.server.ledger import Ledger, LedgerLimits
 from kzn.server.metrics import SnapshotCollector, render
 from kzn.server.pipeline import Clocks, Pipeline
-from kzn.server.snapshot import ServerSnapshot, Sources, SourceState
+from kzn.server.snapshot import Counted, ServerSnapshot, Sources, SourceState
 from kzn.server.verdict import REASONS
 from kzn.topology.index import AddressIndex
 from kzn.topology.source import ResourceStats, TopologyStats
@@ -62,7 +62,7 @@ def snapshot() -> ServerSnapshot:
         flow_log=lambda: LogCounts(3, 4),
     )
     sources.pipeline.stats.resolve_seconds.observe(0.003)
-    return sources.snapshot(1.0)
+    return sources.snapshot(Counted.of(sources.pipeline), 1.0)
 
 
 def exposed(collector: Collector) -> Families:
