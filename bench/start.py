@@ -1,0 +1,151 @@
+"""How soon an agent has attached, and what it weighs: against a plain Python with its packages.
+
+In a network namespace of its own, so that nothing of this machine is counted. The baseline is the
+time that the same interpreter takes to import the larger packages of the agent, and nothing else.
+``--json`` ends with one object on one line.
+"""
+
+import argparse
+import json
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+KZN = [sys.executable, "-m", "kzn.cli.main"]
+AGENT = [*KZN, "agent", "--print", "--interval", "5m"]
+ALONE = ["unshare", "--net", "--"]
+PLAIN = "import asyncio, numpy, prometheus_client, google.protobuf"
+ATTACHED = "attached postrouting/ipv6"
+LIMIT_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One start of an agent: seconds from exec to the last hook, and kB when it had settled."""
+
+    seconds: float
+    rss_kb: int
+    hwm_kb: int
+
+
+def start_agent() -> Start:
+    """Start one, wait for its hooks, weigh it when it waits for signals, end it."""
+    begun = time.perf_counter()
+    with subprocess.Popen([*ALONE, *AGENT], stderr=subprocess.PIPE, text=True) as agent:
+        try:
+            assert agent.stderr is not None  # noqa: S101 - asked for above
+            said = []
+            for line in agent.stderr:
+                said.append(line)
+                if ATTACHED in line:
+                    break
+            else:
+                raise SystemExit("".join(said) + "bench: the agent did not attach")
+            seconds = time.perf_counter() - begun
+            settle(agent.pid)
+            return Start(seconds, kilobytes(agent.pid, "VmRSS"), kilobytes(agent.pid, "VmHWM"))
+        finally:
+            agent.kill()
+
+
+def settle(pid: int) -> None:
+    """Wait until the agent sleeps in its event loop: it has imported all that it needs."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not (catches_sigterm(pid) and status(pid, "State").startswith("S")):
+        if time.monotonic() > deadline:
+            raise SystemExit("bench: the agent does not come to rest")
+        time.sleep(0.01)
+
+
+def catches_sigterm(pid: int) -> bool:
+    """The agent sets its signal handlers last."""
+    return bool(int(status(pid, "SigCgt"), 16) >> 14 & 1)
+
+
+def status(pid: int, field: str) -> str:
+    """A field of /proc/PID/status."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(rf"^{field}:\s*(.*)$", text, re.MULTILINE)
+    if found is None:
+        raise SystemExit(f"bench: process {pid} has no {field}")
+    return found[1]
+
+
+def kilobytes(pid: int, field: str) -> int:
+    """A memory field of /proc/PID/status."""
+    return int(status(pid, field).split()[0])
+
+
+def plain() -> Start:
+    """The baseline: seconds to import, and what the process weighs then."""
+    code = f"{PLAIN}; print(open('/proc/self/status').read())"
+    begun = time.perf_counter()
+    text = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
+    seconds = time.perf_counter() - begun
+    rss, hwm = (int(re.search(rf"{name}:\s*(\d+)", text)[1]) for name in ("VmRSS", "VmHWM"))  # type: ignore[index]
+    return Start(seconds, rss, hwm)
+
+
+def help_seconds() -> float:
+    """How long `kzn --help` takes."""
+    begun = time.perf_counter()
+    subprocess.run([*KZN, "--help"], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - begun
+
+
+def imports_kubernetes() -> bool:
+    """Whether the modules of a running agent bring the client of Kubernetes with them."""
+    code = "import sys, kzn.cli.agent, kzn.agent.start, kzn.agent.app; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return "kubernetes" in done.stdout.split()
+
+
+def measure(times: int) -> dict[str, object]:
+    """Medians of ``times`` starts of each kind, taken in turn."""
+    agents, plains, helps = [], [], []
+    for _ in range(times):
+        agents.append(start_agent())
+        plains.append(plain())
+        helps.append(help_seconds())
+    ours = statistics.median(one.seconds for one in agents)
+    baseline = statistics.median(one.seconds for one in plains)
+    return {
+        "name": "start",
+        "ours": round(ours, 3),
+        "baseline": round(baseline, 3),
+        "ratio": round(ours / baseline, 2),
+        "unit": "s from exec to attached",
+        "machine": f"{platform.machine()} Linux {platform.release()}",
+        "rss_kb": max(one.rss_kb for one in agents),
+        "hwm_kb": max(one.hwm_kb for one in agents),
+        "baseline_rss_kb": max(one.rss_kb for one in plains),
+        "help_seconds": round(statistics.median(helps), 3),
+        "kubernetes_imported": imports_kubernetes(),
+        "times": times,
+    }
+
+
+def main() -> None:
+    """Print the result."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="one object on the last line")
+    parser.add_argument("--times", type=int, default=5, help="starts of each kind")
+    options = parser.parse_args()
+    found = measure(options.times)
+    if options.json:
+        print(json.dumps(found))
+        return
+    print(f"kzn agent, exec to attached: {found['ours']} s; plain Python: {found['baseline']} s")
+    print(f"memory: {found['rss_kb']} kB, at most {found['hwm_kb']} kB")
+    print(f"plain Python: {found['baseline_rss_kb']} kB; kzn --help: {found['help_seconds']} s")
+
+
+if __name__ == "__main__":
+    main()
