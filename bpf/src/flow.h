@@ -92,7 +92,7 @@ struct spool_state {
 	__u32 layout; /* KZN_LAYOUT */
 	__u32 phase; /* what is being done with `buffer` */
 	__u32 buffer; /* the one that was cut last */
-	__u32 padding;
+	__u32 server; /* the ledger that its batch was first sent to; 0 for none */
 	__u64 epoch; /* random, new with new maps */
 	__u64 sequence; /* of the last batch cut */
 	__u64 opened_ns[2]; /* CLOCK_BOOTTIME when the buffer became active */

@@ -105,7 +105,7 @@ async def _ship_until_stopped(
             group.create_task(_empty_retired(probe, config, server, path))
             for path in install.retired(probe, config.pin_dir)
         ]
-        async with _shipper(probe, config, server, spool.epoch) as shipper:
+        async with _shipper(probe, config, server, spool) as shipper:
             stats.delivery = shipper.stats
             loop = Loop(spool, shipper.deliver, stats, lambda: _check_links(probe, folder))
             await _until_stopped(loop)
@@ -115,12 +115,13 @@ async def _ship_until_stopped(
 
 @asynccontextmanager
 async def _shipper(
-    probe: Probe, config: AgentConfig, server: Address, epoch: int
+    probe: Probe, config: AgentConfig, server: Address, spool: Spool
 ) -> AsyncIterator[Shipper]:
-    identity = AgentIdentity(config.node, epoch, probe.name, __version__)
+    identity = AgentIdentity(config.node, spool.epoch, probe.name, __version__)
     shipper = Shipper(
         identity,
         server,
+        first=spool,
         token=token_source(config.token_file),
         dial=dial_tcp(server, config.tls),
     )
@@ -137,7 +138,7 @@ async def _empty_retired(probe: Probe, config: AgentConfig, server: Address, fol
     else:
         with maps:
             spool = Spool(maps)
-            async with _shipper(probe, config, server, spool.epoch) as shipper:
+            async with _shipper(probe, config, server, spool) as shipper:
                 await empty(spool, shipper.deliver)
     install.remove(folder)
     log.info("removed %s", folder)

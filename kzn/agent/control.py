@@ -15,7 +15,7 @@ MAX_UPLINKS = 11
 """KZN_MAX_UPLINKS."""
 
 _CONTROL = struct.Struct(f"<IIQI{MAX_UPLINKS}I")
-_STATE = struct.Struct("<III4xQQ2Q2Q32s")
+_STATE = struct.Struct("<IIIIQQ2Q2Q32s")
 
 KEY_SIZES = (36, 40)
 """sizeof(struct flow_key) and KZN_KEY_ALL; kzn.model.flows has the fields."""
@@ -77,6 +77,8 @@ class SpoolState:
     opened_ns: tuple[int, int]
     closed_ns: tuple[int, int]
     settings: bytes
+    server: int = 0
+    """The ledger that the batch was first sent to (Welcome's instance); 0 for none."""
     layout: int = LAYOUT
 
     def pack(self) -> bytes:
@@ -85,6 +87,7 @@ class SpoolState:
             self.layout,
             self.phase,
             self.buffer,
+            self.server,
             self.epoch,
             self.sequence,
             *self.opened_ns,
@@ -95,7 +98,8 @@ class SpoolState:
     @staticmethod
     def unpack(raw: bytes) -> "SpoolState":
         """From the bytes of `struct spool_state`; ValueError for a phase that does not exist."""
-        layout, phase, buffer, epoch, sequence, o0, o1, c0, c1, settings = _STATE.unpack(raw)
+        layout, phase, buffer, server, epoch, *rest = _STATE.unpack(raw)
+        sequence, o0, o1, c0, c1, settings = rest
         return SpoolState(
             phase=Phase(phase),
             buffer=buffer & 1,
@@ -104,5 +108,6 @@ class SpoolState:
             opened_ns=(o0, o1),
             closed_ns=(c0, c1),
             settings=settings,
+            server=server,
             layout=layout,
         )

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from kzn.agent.spool import Spool
 from kzn.agent.stats import AgentStats
@@ -16,6 +17,9 @@ from kzn.model.batch import Batch
 from kzn.model.totals import Counts
 
 log = logging.getLogger(__name__)
+
+AWAKE_SECONDS = 60.0
+"""A fraction of the time after which programs that nobody drains go dormant."""
 
 Deliver = Callable[[Batch], Awaitable[None]]
 
@@ -40,6 +44,20 @@ class Loop:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, then cut and deliver once more."""
+        awake = asyncio.create_task(self._stay_awake())
+        try:
+            await self._run(stop)
+        finally:
+            awake.cancel()
+
+    async def _stay_awake(self) -> None:
+        while True:
+            await asyncio.sleep(AWAKE_SECONDS)
+            # A map that cannot be written cannot be cut either, which is told there.
+            with suppress(KernelError):
+                self._spool.stay_awake()
+
+    async def _run(self, stop: asyncio.Event) -> None:
         if self._spool.under_way:
             await self.once()
         due = self._clock() + self._stats.interval

@@ -94,6 +94,11 @@ class MapSet:
         with self._steering:
             self._write(replace(self._control(), active=buffer))
 
+    def keep_awake(self) -> None:
+        """Tell the programs that somebody is here who will drain them."""
+        with self._steering:
+            self._write(self._control())
+
     def set_uplinks(self, uplinks: tuple[int, ...], *, skip_inbound: bool) -> None:
         """Which interfaces lead off this node, by index; none when that is not certain."""
         with self._steering:

@@ -11,10 +11,11 @@ import random
 import socket
 import ssl
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from typing import Protocol
 
+from kzn.agent.link import Link, ShipStats
 from kzn.daemon.backoff import Backoff
 from kzn.daemon.connect import Dial, dial_tcp
 from kzn.daemon.listen import Address
@@ -22,15 +23,15 @@ from kzn.daemon.logs import Repeating
 from kzn.errors import KznError, RefusedError, WireError
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.wire.batch import EncodedBatch, encode_batch
-from kzn.wire.codec import decode_to_agent, encode_to_server
-from kzn.wire.messages import Reason, ToAgent
-from kzn.wire.session import AgentSession
-from kzn.wire.stream import FrameStream
+from kzn.wire.messages import Reason
 
 log = logging.getLogger(__name__)
 
-MAX_ANSWER = 64 << 10
-"""Bytes of a frame that a server may send: a refusal with its text is the longest."""
+MOVE_SECONDS = 120.0
+"""How long the server that a batch was sent to is looked for, from the first time that another
+one of its name answers; well below the ten minutes after which the kernel's programs go dormant."""
+SEARCH_SECONDS = 8.0
+"""The longest wait between two looks: some thirty looks, each at a server by chance."""
 
 _HINTS = {
     Reason.VERSION: "run agents and server of the same kzn version",
@@ -58,25 +59,17 @@ class ShipTimeouts:
     ack: float = 30.0
 
 
-@dataclass(slots=True)
-class ShipStats:
-    """What one shipper did so far; written by the event loop alone."""
+class FirstServer(Protocol):
+    """Which ledger the batch under way was first sent to, remembered beside the batch."""
 
-    connected: bool = False
-    connects: int = 0
-    sent: int = 0
-    """Batches sent, each try counted."""
-    sent_bytes: int = 0
-    """Bytes on the connection, frames and their lengths."""
-    acked: int = 0
-    duplicates: int = 0
-    """Acked batches that the server had applied before: an ack was lost."""
-    failures: Counter[str] = field(default_factory=Counter)
-    """Tries that failed, by reason."""
+    @property
+    def server(self) -> int:
+        """Welcome's instance, 0 when it was sent to none."""
+        ...
 
-    def copy(self) -> "ShipStats":
-        """A copy that further batches leave alone."""
-        return replace(self, failures=Counter(self.failures))
+    def sending_to(self, server: int) -> None:
+        """It may be in this ledger from now on."""
+        ...
 
 
 class Shipper:
@@ -84,6 +77,9 @@ class Shipper:
 
     ``token`` is asked for at each connection, since tokens are renewed in their files; the
     KznError that it raises is a fault like any other. ``stats`` is read by metrics.
+
+    Several servers may answer to one name, each with its own ledger. A batch whose ack was lost may
+    be in the ledger of the one that it was sent to, so no other is given it for `MOVE_SECONDS`.
     """
 
     def __init__(
@@ -91,24 +87,29 @@ class Shipper:
         identity: AgentIdentity,
         server: Address,
         *,
+        first: FirstServer,
         token: Callable[[], str] = str,
         timeouts: ShipTimeouts | None = None,
         dial: Dial | None = None,
         backoff: Backoff | None = None,
+        search: Backoff | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.stats = ShipStats()
         self._identity = identity
         self._server = server
+        self._first = first
+        self._elsewhere_since: float | None = None
         self._token = token
         self._timeouts = timeouts or ShipTimeouts()
         self._dial = dial or dial_tcp(server)
         self._backoff = backoff or Backoff(random.SystemRandom())
+        self._search = search or Backoff(random.SystemRandom(), longest=SEARCH_SECONDS)
         self._clock = clock
         self._sleep = sleep
         self._away = Repeating(log, clock=clock)
-        self._link: _Link | None = None
+        self._link: Link | None = None
 
     async def deliver(self, batch: Batch) -> None:
         """Return when the server has acknowledged ``batch``, however long that takes.
@@ -119,19 +120,25 @@ class Shipper:
         begun = self._clock()
         encoded = encode_batch(batch)
         self._backoff.reset()
+        self._search.reset()
+        self._elsewhere_since = None
         while True:
             # A connection kept since the last batch may have ended meanwhile, which says
             # nothing about the server: only a failure on a new one makes the next try wait.
             wait = self._link is None
+            backoff = self._backoff
             try:
                 await self._try(encoded, begun)
+            except _ElsewhereError as error:
+                backoff = self._search
+                self._failed(error, batch.sequence, self._clock() - begun)
             except (KznError, OSError, UnicodeError) as error:
                 self._failed(error, batch.sequence, self._clock() - begun)
             else:
                 self._delivered(begun)
                 return
             if wait:
-                await self._sleep(self._backoff.next())
+                await self._sleep(backoff.next())
 
     async def close(self) -> None:
         """Close the connection; a `deliver` under way must have been cancelled before."""
@@ -140,6 +147,7 @@ class Shipper:
     async def _try(self, encoded: EncodedBatch, begun: float) -> None:
         try:
             link = self._link or await self._connect()
+            self._keep_to_one_ledger(link, encoded.sequence)
             waited = round((self._clock() - begun) * 1000)
             async with asyncio.timeout(self._timeouts.ack):
                 duplicate = await link.exchange(encoded.waited(waited), self.stats)
@@ -149,11 +157,33 @@ class Shipper:
         self.stats.acked += 1
         self.stats.duplicates += duplicate
 
-    async def _connect(self) -> "_Link":
+    def _keep_to_one_ledger(self, link: Link, sequence: int) -> None:
+        """_ElsewhereError while another server than this one may have the batch."""
+        first = self._first.server
+        here = link.instance
+        if first and here and first != here and link.last_applied < sequence:
+            now = self._clock()
+            since = self._elsewhere_since = self._elsewhere_since or now
+            if now - since < MOVE_SECONDS:
+                raise _ElsewhereError(
+                    f"batch {sequence} may be counted by another server of this name already",
+                    reason="other_server",
+                )
+            self.stats.moved += 1
+            log.warning(
+                "batch %d was sent to a server that was not met again for %.0f s, and goes to"
+                " another one now; if the first had counted it, it is counted twice",
+                sequence,
+                now - since,
+            )
+        if here:
+            self._first.sending_to(here)
+
+    async def _connect(self) -> Link:
         token = self._token()
         async with asyncio.timeout(self._timeouts.connect):
             reader, writer = await self._dial()
-        self._link = link = _Link(FrameStream(reader, writer, MAX_ANSWER), self._identity)
+        self._link = link = Link(reader, writer, self._identity)
         async with asyncio.timeout(self._timeouts.welcome):
             await link.greet(token, self.stats)
         self.stats.connects += 1
@@ -187,42 +217,8 @@ class Shipper:
             log.info("delivering to %s again after %.0f s", self._server, self._clock() - begun)
 
 
-class _Link:
-    """One connection: whose turn it is, and the bytes."""
-
-    def __init__(self, stream: FrameStream, identity: AgentIdentity) -> None:
-        self._stream = stream
-        self._session = AgentSession(identity)
-
-    async def greet(self, token: str, stats: ShipStats) -> None:
-        """Hello and Welcome."""
-        await self._send(encode_to_server(self._session.hello(token)), stats)
-        self._session.welcomed(await self._answer())
-
-    async def exchange(self, batch: EncodedBatch, stats: ShipStats) -> bool:
-        """Send one batch and have its Ack; True when the server had applied it before."""
-        message = encode_to_server(batch)
-        self._session.check(batch, len(message))
-        stats.sent += 1
-        await self._send(message, stats)
-        return self._session.acked(await self._answer(), batch.sequence).duplicate
-
-    def abort(self) -> None:
-        """Close at once."""
-        self._stream.abort()
-
-    async def _send(self, message: bytes, stats: ShipStats) -> None:
-        before = self._stream.sent
-        try:
-            await self._stream.send(message)
-        finally:
-            stats.sent_bytes += self._stream.sent - before
-
-    async def _answer(self) -> ToAgent:
-        message = await self._stream.receive()
-        if message is None:
-            raise WireError("the server closed the connection", reason="closed")
-        return decode_to_agent(message)
+class _ElsewhereError(WireError):
+    """The server is not the one that the batch was first sent to."""
 
 
 def _reason_of(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """The kernel is the spool: batches are cut from the buffers and cleared only when acknowledged.
 
-In: a `MapSet`. Out: the `Batch` under way. Never: a second batch before the first is
+In: the maps of one epoch. Out: the `Batch` under way. Never: a second batch before the first is
 acknowledged; the other buffer goes on accumulating meanwhile.
 
 Every step is written to `spool` before it is done, so that an agent killed at any point goes on
@@ -10,22 +10,47 @@ batch that was acknowledged is cleared and never sent again.
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, Protocol
 
 from kzn.agent import buffers
 from kzn.agent.control import Phase, SpoolState, boottime_ns
-from kzn.agent.mapset import MapSet
 from kzn.model.batch import Batch
-from kzn.model.totals import Counts
+from kzn.model.flows import Flows
+from kzn.model.totals import Counts, Totals
 
 NS_PER_MS = 1_000_000
+
+
+class Memory(Protocol):
+    """What `kzn.agent.mapset.MapSet` does for a spool."""
+
+    def state(self) -> SpoolState: ...
+    def remember(self, state: SpoolState) -> None: ...
+    def active(self) -> int: ...
+    def activate(self, buffer: int) -> None: ...
+    def keep_awake(self) -> None: ...
+
+
+class Contents(Protocol):
+    """What `kzn.agent.buffers` does with the maps."""
+
+    def read_flows(self, maps: Any, buffer: int) -> Flows: ...
+    def read_totals(self, maps: Any, buffer: int) -> Totals: ...
+    def clear(self, maps: Any, buffer: int) -> None: ...
 
 
 class Spool:
     """The batches of one map set, one at a time."""
 
-    def __init__(self, maps: MapSet, clock: Callable[[], int] = boottime_ns) -> None:
+    def __init__(
+        self,
+        maps: Memory,
+        clock: Callable[[], int] = boottime_ns,
+        contents: Contents = buffers,
+    ) -> None:
         self._maps = maps
         self._clock = clock
+        self._contents = contents
         self._quiet = 0  # the sequence whose buffer no program adds to any more
         self.mismatches = 0
         """Batches whose flows did not add up to their totals; not 0 means a defect of kzn."""
@@ -39,6 +64,21 @@ class Spool:
     def under_way(self) -> bool:
         """A batch was cut and is not acknowledged, perhaps by an agent before this one."""
         return self._maps.state().phase is Phase.CUT
+
+    @property
+    def server(self) -> int:
+        """The ledger that the batch under way was first sent to, 0 for none."""
+        return self._maps.state().server
+
+    def sending_to(self, server: int) -> None:
+        """Remember, before a byte of it is sent, whose ledger may have the batch under way."""
+        state = self._maps.state()
+        if state.server != server:
+            self._maps.remember(replace(state, server=server))
+
+    def stay_awake(self) -> None:
+        """Nobody can drain while the server is away; somebody is here all the same."""
+        self._maps.keep_awake()
 
     def cut(self) -> Batch:
         """The batch that is under way, or a new one: all that was counted since the last cut."""
@@ -69,6 +109,7 @@ class Spool:
             phase=Phase.CUT,
             buffer=buffer,
             sequence=state.sequence + 1,
+            server=0,
             opened_ns=(opened[0], opened[1]),
             closed_ns=(closed[0], closed[1]),
         )
@@ -78,14 +119,14 @@ class Spool:
     def _finish_clearing(self, state: SpoolState) -> SpoolState:
         if state.phase is not Phase.ACKNOWLEDGED:
             return state
-        buffers.clear(self._maps, state.buffer)
+        self._contents.clear(self._maps, state.buffer)
         state = replace(state, phase=Phase.IDLE)
         self._maps.remember(state)
         return state
 
     def _batch(self, state: SpoolState) -> Batch:
-        flows = buffers.read_flows(self._maps, state.buffer)
-        totals = buffers.read_totals(self._maps, state.buffer)
+        flows = self._contents.read_flows(self._maps, state.buffer)
+        totals = self._contents.read_totals(self._maps, state.buffer)
         inside = Counts(int(flows.packets.sum()), int(flows.bytes.sum()))
         if inside != totals.accounted:
             self.mismatches += 1

@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from kzn.agent.ship import ShipStats
+from kzn.agent.link import ShipStats
 from kzn.model.batch import Batch
 from kzn.model.totals import Totals
 
@@ -118,6 +118,11 @@ class AgentCollector(Collector):
             "kzn_agent_duplicates",
             "Acknowledged batches that the server had applied before.",
             stats.duplicates,
+        )
+        yield _counter(
+            "kzn_agent_moved",
+            "Batches sent to another server because the first one stayed away: perhaps doubled.",
+            stats.moved,
         )
         failures = CounterMetricFamily(
             "kzn_agent_delivery_failures", "Tries to deliver that failed.", labels=["reason"]
