@@ -120,7 +120,7 @@ def test_a_client_without_a_certificate_is_not_let_in(
     files: ServerTlsFiles, authority: Authority
 ) -> None:
     server = ServerTlsFiles(files.cert, files.key, authority.ca).context()
-    with pytest.raises(ssl.SSLError, match="(?i)did.not.return.a.certificate"):
+    with pytest.raises(ssl.SSLError, match=r"(?i)did.not.return.a.certificate"):
         handshake(server, ClientTls(authority.ca).context())
 
 

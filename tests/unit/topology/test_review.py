@@ -1,0 +1,108 @@
+"""Token reviews against an API server on loopback."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+
+import pytest
+from aiohttp import web
+
+from kzn.topology.kube.client import KubeClient
+from kzn.topology.kube.cluster import Access
+from kzn.topology.kube.failure import KubeError
+from kzn.topology.kube.review import PATH, Review, decode, review_token
+
+Answer = Callable[[web.Request], Awaitable[web.Response]]
+CLAIM = "authentication.kubernetes.io/"
+STATUS = {
+    "authenticated": True,
+    "user": {
+        "username": "system:serviceaccount:kzn:kzn-agent",
+        "uid": "x",
+        "groups": ["system:serviceaccounts"],
+        "extra": {
+            CLAIM + "pod-name": ["kzn-agent-1"],
+            CLAIM + "pod-uid": ["uid-1"],
+            CLAIM + "node-name": ["node-a"],
+        },
+    },
+    "audiences": ["kzn-server"],
+}
+
+
+class Plain:
+    """Credentials for plain HTTP."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+
+    def access(self) -> Access:
+        return Access(host=self._host, authorization="Bearer server")
+
+    def reload(self) -> None:
+        raise AssertionError("nothing was refused")
+
+
+def ask(answer: Answer) -> Review:
+    async def run() -> Review:
+        app = web.Application()
+        app.router.add_post(PATH, answer)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        try:
+            async with KubeClient(Plain(host), idle=1.0) as client:
+                return await review_token(client, "kzn-server", "secret")
+        finally:
+            await runner.cleanup()
+
+    return asyncio.run(run())
+
+
+def test_the_api_server_is_asked_as_documented_and_its_claims_are_read() -> None:
+    asked = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(await request.json())
+        assert request.headers["Authorization"] == "Bearer server"
+        assert request.headers["Content-Type"] == "application/json"
+        return web.json_response({"kind": "TokenReview", "status": STATUS}, status=201)
+
+    user = "system:serviceaccount:kzn:kzn-agent"
+    assert ask(answer) == Review(True, user, frozenset({"kzn-server"}), "node-a", "uid-1")
+    assert asked == [
+        {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": "secret", "audiences": ["kzn-server"]},
+        }
+    ]
+
+
+def test_a_missing_right_is_named() -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.json_response({"kind": "Status", "message": "forbidden: User"}, status=403)
+
+    with pytest.raises(KubeError, match=r"POST .*403: forbidden") as caught:
+        ask(answer)
+    assert "system:auth-delegator" in caught.value.hint
+    assert "secret" not in caught.value.message
+
+
+def test_a_token_that_is_not_accepted_says_nothing_else() -> None:
+    refused = {"status": {"authenticated": False, "user": {"username": "x"}, "error": "expired"}}
+    assert decode(json.dumps(refused).encode()) == Review(False)
+
+
+def test_claims_that_are_not_there_are_empty() -> None:
+    bare = {"status": {"authenticated": True, "user": {"username": "x", "extra": None}}}
+    assert decode(json.dumps(bare).encode()) == Review(True, "x")
+    lone = {"status": {"authenticated": True, "user": {"extra": {CLAIM + "node-name": []}}}}
+    assert decode(json.dumps(lone).encode()) == Review(True)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"status":{"authenticated":"yes"}}'])
+def test_what_is_no_review_is_an_error_and_not_a_yes(body: bytes) -> None:
+    with pytest.raises(KubeError, match="no TokenReview"):
+        decode(body)

@@ -1,0 +1,19 @@
+"""The fuzz targets hold for their seeds, so that neither rots; what fuzzing found stays found."""
+
+from pathlib import Path
+
+import pytest
+from targets import TARGETS
+
+SEEDS = Path(__file__).parents[2] / "fuzz" / "seeds"
+ALL = sorted(path for path in SEEDS.glob("*/*"))
+
+
+def test_every_target_has_small_seeds() -> None:
+    assert {path.parent.name for path in ALL} == set(TARGETS)
+    assert sum(path.stat().st_size for path in ALL) < 4096
+
+
+@pytest.mark.parametrize("seed", ALL, ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_a_seed_is_no_finding(seed: Path) -> None:
+    TARGETS[seed.parent.name](seed.read_bytes())
