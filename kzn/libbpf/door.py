@@ -18,6 +18,8 @@ SYS_BPF = {"x86_64": 321, "aarch64": 280}
 """Number of bpf(2) by machine (arch/x86/entry/syscalls, include/uapi/asm-generic/unistd.h)."""
 
 LIBRARY = "libbpf.so.1"
+LIBBPF_ERRNO = 4000
+"""libbpf's own numbers, all of which are about the object file, begin here (libbpf_legacy.h)."""
 
 
 @cache
@@ -64,6 +66,8 @@ def check(result: int, what: str, *, hint: str = "") -> int:
 
 def errno_text(code: int) -> str:
     """An error number as "EPERM (Operation not permitted)"."""
+    if code >= LIBBPF_ERRNO:
+        return f"libbpf cannot read it (its error {code})"
     return f"{errno.errorcode.get(code, code)} ({os.strerror(code)})"
 
 

@@ -95,7 +95,10 @@ class BpfObject:
         """The descriptor of a loaded program."""
         program = libbpf().bpf_object__find_program_by_name(self._object, name.encode())
         if program == ffi.NULL:
-            raise KznError(f"object {self.name} has no program {name}")
+            raise KznError(
+                f"object {self.name} has no program {name}",
+                hint=f"its programs are {', '.join(self.programs()) or 'none'}",
+            )
         return int(libbpf().bpf_program__fd(program))
 
     def _programs(self) -> list[Any]:

@@ -35,6 +35,8 @@ def load(
         for name, fd in (reuse or {}).items():
             loaded.reuse(name, fd)
         loaded.load()
+        for hook in probe.hooks:
+            loaded.program_fd(hook.program)  # a declaration that names another is told at once
         yield loaded
 
 

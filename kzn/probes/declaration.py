@@ -3,6 +3,7 @@
 A probe is a value. Loading, attaching, pinning, draining and cleaning up are the framework's.
 """
 
+import re
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Literal
@@ -13,6 +14,8 @@ API = 1
 """Version of this declaration and of the map layout behind it (KZN_LAYOUT in bpf/src/flow.h)."""
 
 Family = Literal["ipv4", "ipv6"]
+
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,11 @@ class NetfilterHook:
     program: str
     hook: int
     priorities: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """ValueError for a hook that could never be attached."""
+        if not self.priorities:
+            raise ValueError(f"hook {self.family} has no priorities")
 
     @property
     def name(self) -> str:
@@ -56,6 +64,13 @@ class Probe:
     hooks: tuple[NetfilterHook, ...]
     features: tuple[Feature, ...]
     api: int = API
+
+    def __post_init__(self) -> None:
+        """ValueError for a probe without hooks, and for a name that a bpffs or a label refuses."""
+        if not self.hooks:
+            raise ValueError(f"probe {self.name} has no hooks")
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"{self.name!r} is no name of a probe: it must match {NAME.pattern}")
 
     def image(self) -> bytes:
         """The bytes of the BPF object; KznError when the package does not have it."""

@@ -57,7 +57,8 @@ def examine(probe: Probe) -> Support:
         with load(probe, Settings()):
             pass
     except KznError as error:
-        return Support(supported=False, reason=error.message, hint=error.hint)
+        sentence, _, log = error.message.partition("\n")  # the verifier's log follows
+        return Support(supported=False, reason=sentence, hint=log or error.hint)
     return Support(supported=True, reason="loads on this kernel")
 
 
