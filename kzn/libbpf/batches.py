@@ -15,43 +15,70 @@ CHUNK_BYTES = 4 << 20
 """Memory for one batch of a per-CPU map's values: rows are fewer where CPUs are many."""
 
 
-def batches(
-    source: Map, key: np.dtype[Any], value: np.dtype[Any], *, delete: bool = False
+def read(
+    source: Map, key: np.dtype[Any], value: np.dtype[Any]
 ) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
     """Read a per-CPU hash: keys (n,) and values (n, CPUs) at a time, in views reused.
 
-    With ``delete`` every entry read is removed. Nothing may be inserted meanwhile (the buffer
-    is quiet); then every entry comes exactly once. Sizes must be multiples of 8.
+    Every entry comes once as long as nothing is inserted or removed meanwhile. The size of a
+    value must be a multiple of 8.
     """
-    cpus = possible_cpus()
-    rows = max(256, CHUNK_BYTES // (key.itemsize + value.itemsize * cpus))
-    keys, values = np.empty(rows, key), np.empty((rows, cpus), value)
-    call = libbpf().bpf_map_lookup_batch
-    if delete:
-        call = libbpf().bpf_map_lookup_and_delete_batch
-    positions = ffi.new("__u32[2]")
-    before, after = ffi.NULL, positions
-    count = ffi.new("__u32 *")
+    keys, values = _room(key, value, _rows(key, value))
+    positions, count = ffi.new("__u32[2]"), ffi.new("__u32 *")
+    before = ffi.NULL
     while True:
         count[0] = len(keys)
-        result = call(
-            source.fd,
-            before,
-            after,
-            ffi.from_buffer(keys.view(np.uint8)),
-            ffi.from_buffer(values.view(np.uint8)),
-            count,
-            ffi.NULL,
+        result = libbpf().bpf_map_lookup_batch(
+            source.fd, before, positions, _bytes(keys), _bytes(values), count, ffi.NULL
         )
         if result == -errno.ENOSPC:  # one bucket holds more than the rows asked for
-            keys, values = np.empty(len(keys) * 4, key), np.empty((len(keys) * 4, cpus), value)
+            keys, values = _room(key, value, 4 * len(keys))
             continue
         if result < 0 and result != -errno.ENOENT:
-            raise KernelError(
-                f"read map {source.name}: {errno_text(-result)}",
-                errno=-result,
-            )
+            raise _failed("read", source, result)
         yield keys[: count[0]], values[: count[0]]
         if result == -errno.ENOENT:
             return
         before = positions
+
+
+def zero(target: Map, keys: npt.NDArray[Any], value: np.dtype[Any]) -> None:
+    """Set the values of ``keys``, which must be there, to zero on every CPU."""
+    rows = _rows(keys.dtype, value)
+    zeros = np.zeros((min(rows, len(keys)), possible_cpus()), value)
+    for first in range(0, len(keys), rows):
+        some = np.ascontiguousarray(keys[first : first + rows])
+        count = ffi.new("__u32 *", len(some))
+        result = libbpf().bpf_map_update_batch(
+            target.fd, _bytes(some), _bytes(zeros), count, ffi.NULL
+        )
+        if result < 0:
+            raise _failed("zero", target, result)
+
+
+def delete(target: Map, keys: npt.NDArray[Any]) -> None:
+    """Remove ``keys``, which must be there."""
+    if len(keys):
+        count = ffi.new("__u32 *", len(keys))
+        some = np.ascontiguousarray(keys)
+        result = libbpf().bpf_map_delete_batch(target.fd, _bytes(some), count, ffi.NULL)
+        if result < 0:
+            raise _failed("clear", target, result)
+
+
+def _rows(key: np.dtype[Any], value: np.dtype[Any]) -> int:
+    return max(256, CHUNK_BYTES // (key.itemsize + value.itemsize * possible_cpus()))
+
+
+def _room(
+    key: np.dtype[Any], value: np.dtype[Any], rows: int
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    return np.empty(rows, key), np.empty((rows, possible_cpus()), value)
+
+
+def _bytes(array: npt.NDArray[Any]) -> Any:
+    return ffi.from_buffer(array.view(np.uint8))
+
+
+def _failed(verb: str, which: Map, result: int) -> KernelError:
+    return KernelError(f"{verb} map {which.name}: {errno_text(-result)}", errno=-result)
