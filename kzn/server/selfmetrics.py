@@ -13,6 +13,7 @@ def own(snapshot: ServerSnapshot) -> Iterator[_Rows]:
     yield from _work(snapshot)
     yield from _limits(snapshot)
     yield from _receiving(snapshot)
+    yield from _security(snapshot)
     yield from _topology(snapshot)
     yield from _resources(snapshot.sources)
 
@@ -88,8 +89,12 @@ def _limits(snapshot: ServerSnapshot) -> Iterator[_Rows]:
 def _receiving(snapshot: ServerSnapshot) -> Iterator[_Rows]:
     receiver = snapshot.receiver
     yield _one("connections", "gauge", "Agents connected.", receiver.connections)
+    yield _one(
+        "unfinished_bytes", "gauge", "Bytes kept of frames not yet whole.", receiver.unfinished
+    )
     for name, text, value in (
         ("accepted_connections", "Connections accepted.", receiver.accepted),
+        ("paced_frames", "Frames whose sender had to wait its turn.", receiver.waits),
         ("broken_connections", "Connections that ended amid something.", receiver.broken),
         ("frames", "Frames received.", receiver.frames),
         ("received_bytes", "Bytes of the frames of agents.", receiver.received_bytes),
@@ -106,6 +111,37 @@ def _receiving(snapshot: ServerSnapshot) -> Iterator[_Rows]:
     yield (
         Spec("kzn_server_refused_total", "counter", ("reason",), "Connections refused, by reason."),
         [((reason,), number) for reason, number in sorted(receiver.refusals.items())],
+    )
+
+
+def _security(snapshot: ServerSnapshot) -> Iterator[_Rows]:
+    security = snapshot.security
+    yield (
+        Spec(
+            "kzn_server_authentication",
+            "gauge",
+            ("mode",),
+            "1 for what agents prove their node with: none, token or mtls.",
+        ),
+        [((security.mode,), 1)],
+    )
+    yield (
+        Spec(
+            "kzn_server_token_reviews_total",
+            "counter",
+            ("result",),
+            "Tokens looked at, by result.",
+        ),
+        [((result,), number) for result, number in sorted(security.reviews.items())],
+    )
+    yield (
+        Spec(
+            "kzn_server_tls_reads_total",
+            "counter",
+            ("result",),
+            "Readings of the TLS files, at the start and after they changed.",
+        ),
+        [(("loaded",), security.tls_loaded), (("failed",), security.tls_failed)],
     )
 
 

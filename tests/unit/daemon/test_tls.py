@@ -22,9 +22,10 @@ def authority(tmp_path: Path) -> Authority:
 @pytest.fixture
 def files(tmp_path: Path, authority: Authority) -> ServerTlsFiles:
     cert, key = authority.issue("server", "DNS:kzn")
-    return ServerTlsFiles(
-        shutil.copy(cert, tmp_path / "tls.crt"), shutil.copy(key, tmp_path / "tls.key")
-    )
+    place = tmp_path / "tls.crt", tmp_path / "tls.key"
+    for file, where in zip((cert, key), place, strict=True):
+        shutil.copy(file, where)
+    return ServerTlsFiles(*place)
 
 
 def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str = "kzn") -> ssl.SSLObject:

@@ -20,6 +20,7 @@ from kzn.server.identity import Books
 from kzn.server.ledger import Ledger, LedgerLimits
 from kzn.server.metrics import SnapshotCollector, render
 from kzn.server.pipeline import Clocks, Pipeline
+from kzn.server.security import SecurityState
 from kzn.server.snapshot import Counted, ServerSnapshot, Sources, SourceState
 from kzn.server.verdict import REASONS
 from kzn.topology.index import AddressIndex
@@ -60,6 +61,7 @@ def snapshot() -> ServerSnapshot:
             SourceState("kubernetes", False, TopologyStats(index.counts(), (resource,))),
         ),
         flow_log=lambda: LogCounts(3, 4),
+        security=lambda: SecurityState("token", {"accepted": 1}, 1, 0),
     )
     sources.pipeline.stats.resolve_seconds.observe(0.003)
     return sources.snapshot(Counted.of(sources.pipeline), 1.0)

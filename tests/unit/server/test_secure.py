@@ -111,9 +111,10 @@ def authority(tmp_path: Path) -> Authority:
 @pytest.fixture
 def files(tmp_path: Path, authority: Authority) -> ServerTlsFiles:
     cert, key = authority.issue("server", "IP:127.0.0.1", "DNS:kzn")
-    return ServerTlsFiles(
-        shutil.copy(cert, tmp_path / "tls.crt"), shutil.copy(key, tmp_path / "tls.key")
-    )
+    place = tmp_path / "tls.crt", tmp_path / "tls.key"
+    for file, where in zip((cert, key), place, strict=True):
+        shutil.copy(file, where)
+    return ServerTlsFiles(*place)
 
 
 def test_batches_arrive_over_tls_and_bytes_are_counted(
