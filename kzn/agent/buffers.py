@@ -3,6 +3,7 @@
 Exact when the buffer is quiet; of the active one a picture that may miss what comes meanwhile.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,13 @@ from kzn.model.totals import MAX_SLOTS, SLOTS, Counts, Totals
 
 def read_flows(maps: MapSet, buffer: int) -> Flows:
     """Every flow of a buffer."""
+    return fold_flows(read(maps.flows(buffer), _key(maps, buffer), FLOW_COUNTS))
+
+
+def fold_flows(chunks: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> Flows:
+    """The CPUs folded, entries without a packet left out: keys (n,), values (n, CPUs) at a time."""
     keys, counts = [], []
-    for key, value in read(maps.flows(buffer), _key(maps, buffer), FLOW_COUNTS):
+    for key, value in chunks:
         folded = _fold(value)
         used = folded[:, 0] > 0
         keys.append(key[used])

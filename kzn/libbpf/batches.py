@@ -11,7 +11,7 @@ from kzn.errors import KernelError
 from kzn.libbpf.door import errno_text, ffi, libbpf, possible_cpus
 from kzn.libbpf.maps import Map
 
-CHUNK_BYTES = 4 << 20
+CHUNK_BYTES = 1 << 20
 """Memory for one batch of a per-CPU map's values: rows are fewer where CPUs are many."""
 
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 from counting import Counted, attached, by_key, counting, difference
 
+from kzn.agent.mapset import MapSet
 from kzn.agent.spool import Spool
 from kzn.demo import namespaces, traffic
 from kzn.demo.lab import Lab
@@ -16,7 +17,13 @@ from kzn.demo.plan import Node
 from kzn.demo.traffic import Family
 from kzn.demo.witness import WireKey
 from kzn.errors import KernelError
-from kzn.model.flows import INITIATOR_DESTINATION, INITIATOR_SOURCE
+from kzn.libbpf.batches import read
+from kzn.model.flows import (
+    FLOW_COUNTS,
+    FLOW_KEY,
+    INITIATOR_DESTINATION,
+    INITIATOR_SOURCE,
+)
 from kzn.model.totals import Counts
 from kzn.probes.attach import attach, load
 from kzn.probes.postrouting import PRIORITIES, PROBE
@@ -110,6 +117,25 @@ def test_a_full_map_is_empty_again_after_a_drain(lab: Lab) -> None:
             counted.drain()
     assert len(counted.rows) == 32
     assert counted.missed("map_full") == Counts()
+
+
+def test_an_entry_in_use_stays_over_a_drain_and_an_idle_one_goes(lab: Lab) -> None:
+    a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
+
+    def entries(maps: MapSet) -> list[int]:
+        return [sum(len(k) for k, _ in read(maps.flows(n), FLOW_KEY, FLOW_COUNTS)) for n in (0, 1)]
+
+    with attached(lab.node("a1")) as maps:
+        counted = Counted(Spool(maps))
+        [sent] = traffic.udp(a, b, 4, datagrams=5, size=100, mtu=1500)
+        assert counted.drain().seen == sent.wire
+        assert entries(maps) == [1, 0]
+        traffic.udp(a, b, 4, datagrams=5, size=100, mtu=1500)
+        assert counted.drain().accounted == Counts(10, 10 * 128)
+        assert entries(maps) == [1, 1]
+        assert counted.drain().drain().accounted == Counts(10, 10 * 128)
+        assert entries(maps) == [0, 0]
+    assert [len(batch.flows) for batch in counted.batches] == [1, 1, 0, 0]
 
 
 def test_a_thousand_swaps_under_two_busy_senders_lose_nothing(lab: Lab) -> None:

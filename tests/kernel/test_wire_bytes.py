@@ -62,7 +62,7 @@ def test_big_tcp_counts_what_the_uplink_sent(make_lab: Callable[..., Lab], famil
     node, a, b = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1")
     allow_big(a.namespace, a.device)
     allow_big(node.namespace, a.veth)
-    with counting(node) as counted, super_packets(node, family) as lengths:
+    with counting(node) as counted, super_packets(node) as lengths:
         before = lab.uplink_counters(node)
         traffic.tcp_bulk(a, b, family, size=64_000_000)
         sent = lab.uplink_counters(node).since(before)
@@ -88,7 +88,7 @@ def allow_big(namespace: str, device: str) -> None:
 
 
 @contextmanager
-def super_packets(node: Node, family: Family) -> Iterator[Callable[[], list[int]]]:
+def super_packets(node: Node) -> Iterator[Callable[[], list[int]]]:
     """Lengths of what is forwarded by a node, seen before it is cut up, by a packet socket."""
     with namespaces.inside(node.namespace):
         watch = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))

@@ -1,0 +1,132 @@
+"""What a drain costs: read, fold and encode a full buffer, beside one look-up a flow.
+
+The second part folds and encodes the same flows with the stride of a machine of 128 CPUs, whose
+values come from an array instead of a map, since this machine has fewer.
+"""
+
+import resource
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from lib.report import finish
+
+from kzn.agent import buffers
+from kzn.agent.install import unpinned
+from kzn.agent.mapset import MapSet
+from kzn.libbpf.batches import CHUNK_BYTES
+from kzn.libbpf.door import check, ffi, libbpf, possible_cpus
+from kzn.model import ip
+from kzn.model.batch import Batch
+from kzn.model.flows import FLOW_COUNTS, FLOW_KEY
+from kzn.model.totals import Totals
+from kzn.probes.postrouting import PROBE
+from kzn.probes.settings import Settings
+from kzn.wire.batch import encode_batch
+from kzn.wire.codec import encode_to_server
+
+FLOWS = 65_536
+ADDRESSES = 2_000
+MANY_CPUS = 128
+TURNS = 7
+
+
+def keys() -> npt.NDArray[Any]:
+    """As many keys as a buffer holds, over a typical number of addresses."""
+    rng = np.random.default_rng(7)
+    names = [ip.pack(f"10.{n >> 8}.{n & 255}.9") for n in range(ADDRESSES)]
+    addresses = np.frombuffer(b"".join(names), np.uint8).reshape(-1, 16)
+    made = np.zeros(FLOWS, FLOW_KEY)
+    made["src"] = addresses[rng.integers(0, ADDRESSES // 8, FLOWS)]
+    made["dst"] = addresses[rng.integers(0, ADDRESSES, FLOWS)]
+    made["port"] = rng.integers(1, 9000, FLOWS)
+    made["protocol"] = 6
+    return np.unique(made)
+
+
+def fill(maps: MapSet, rows: npt.NDArray[Any]) -> None:
+    """Put counts of every CPU into buffer 0."""
+    values = np.ones((len(rows), possible_cpus()), FLOW_COUNTS)
+    values["bytes"] = 1500
+    count = ffi.new("__u32 *", len(rows))
+    made, put = ffi.from_buffer(rows.view(np.uint8)), ffi.from_buffer(values.view(np.uint8))
+    check(libbpf().bpf_map_update_batch(maps.flows(0).fd, made, put, count, ffi.NULL), "fill")
+
+
+def drain(maps: MapSet) -> int:
+    """What an agent does with a buffer: its bytes as a frame, and how many there are."""
+    flows = buffers.read_flows(maps, 0)
+    return len(encode_to_server(encode_batch(Batch(1, 10_000, 0, flows, Totals()))))
+
+
+def one_by_one(maps: MapSet, rows: npt.NDArray[Any]) -> int:
+    """The plain way: a look-up, a sum and a struct for each flow."""
+    values = np.zeros(possible_cpus(), FLOW_COUNTS)
+    target, fd, total = ffi.from_buffer(values.view(np.uint8)), maps.flows(0).fd, bytearray()
+    for row in rows:
+        libbpf().bpf_map_lookup_elem(fd, ffi.from_buffer(row.tobytes()), target)
+        total += row.tobytes() + int(values["bytes"].sum()).to_bytes(8)
+    return len(total)
+
+
+def many_cpus(rows: npt.NDArray[Any]) -> None:
+    """Fold and encode with the stride of many CPUs, in chunks as they would be read."""
+    chunk = CHUNK_BYTES
+    step = max(256, chunk // (rows.dtype.itemsize + FLOW_COUNTS.itemsize * MANY_CPUS))
+    values = np.ones((step, MANY_CPUS), FLOW_COUNTS)
+
+    def chunks(*_: object) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+        for first in range(0, len(rows), step):
+            some = rows[first : first + step]
+            yield some, values[: len(some)]
+
+    flows = buffers.fold_flows(chunks())
+    encode_batch(Batch(1, 10_000, 0, flows, Totals()))
+
+
+def best(work: Callable[[], object], turns: int = TURNS) -> float:
+    """Milliseconds of the best of some turns."""
+    taken = []
+    for _ in range(turns):
+        begun = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - begun)
+    return 1000 * min(taken)
+
+
+def peak(work: Callable[[], object]) -> float:
+    """MiB that the work allocated at most at one time, by Python's own account."""
+    tracemalloc.start()
+    work()
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return round(most / (1 << 20), 1)
+
+
+def main() -> None:
+    """Measure and report."""
+    rows = keys()
+    with unpinned(PROBE, Settings()) as maps:
+        fill(maps, rows)
+        ours = best(lambda: drain(maps))
+        baseline = best(lambda: one_by_one(maps, rows), 2)
+        more = {
+            "flows": len(rows),
+            "cpus": possible_cpus(),
+            "bytes_per_flow": round(drain(maps) / len(rows), 2),
+            "peak_mib": peak(lambda: drain(maps)),
+            "clear_ms": round(best(lambda: buffers.clear(maps, 0), 1), 1),
+            "many_cpus": MANY_CPUS,
+            "many_cpus_fold_encode_ms": round(best(lambda: many_cpus(rows)), 1),
+            "rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+            "source": Path(__file__).name,
+        }
+    finish("drain", ours, baseline, "ms per full buffer", more)
+
+
+if __name__ == "__main__":
+    main()
