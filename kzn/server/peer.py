@@ -226,7 +226,7 @@ class Peer:
         self._desk.stats.broken += not self._cut
 
     def _keep(self, size: int) -> None:
-        self._desk.backlog.keep(self, size)
+        self._desk.backlog.keep(self, 0 if self._cut else size)
         self._desk.stats.unfinished = self._desk.backlog.held
 
     def _count_bytes(self) -> None:
