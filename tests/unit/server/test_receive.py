@@ -292,6 +292,48 @@ def test_silence_after_hello_is_ended_and_a_trickle_is_silence() -> None:
     play(act, ReceiveLimits(idle=0.1))
 
 
+def test_a_frame_that_has_begun_has_less_time_than_silence() -> None:
+    async def act(scene: Scene) -> None:
+        silent, trickling = await scene.agent(), await scene.agent()
+        trickling.writer.write(frame(encode_to_server(message(1)))[:-1])
+        assert await trickling.refusal() is Reason.TIMEOUT
+        assert await silent.say(message(1)) == Ack(1)
+
+    play(act, ReceiveLimits(idle=60.0, frame=0.05))
+
+
+def test_what_has_ended_must_be_proved_anew_and_the_batch_is_not_lost() -> None:
+    async def admit(_hello: Hello, _caller: Caller) -> Permit | Refusal:
+        return permits.pop()
+
+    permits = [Permit(), Permit(0.0)]
+
+    async def act(scene: Scene) -> None:
+        agent = await scene.agent()
+        answer = await agent.say(message(1))
+        assert isinstance(answer, Refusal)
+        assert not answer.reason.permanent
+        assert scene.receiver.stats.refusals == {"permit_ended": 1}
+        assert scene.applied.sequences == []
+        assert await (await scene.agent()).say(message(1)) == Ack(1)
+
+    play(act, admit=admit)
+
+
+def test_a_decision_that_takes_long_is_put_off() -> None:
+    async def admit(_hello: Hello, _caller: Caller) -> Permit | Refusal:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def act(scene: Scene) -> None:
+        answer = await (await scene.client()).say(HELLO)
+        assert isinstance(answer, Refusal)
+        assert answer.reason is Reason.BUSY
+        assert scene.receiver.stats.refusals == {"admission_timeout": 1}
+
+    play(act, ReceiveLimits(handshake=0.05), admit=admit)
+
+
 def test_a_peer_that_never_reads_is_ended() -> None:
     async def act(scene: Scene) -> None:
         agent = await scene.agent()
