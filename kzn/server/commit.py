@@ -127,7 +127,9 @@ class Committer(Generic[_T]):
     async def begin(self) -> None:
         """The first commit, before anything is shown; StateError when it fails."""
         self._shown = self._look()
-        await self._run(partial(self._store.write, self._take()))
+        changes = self._take()
+        if not changes.is_empty:
+            await self._run(partial(self._store.write, changes))
 
     async def run(self) -> None:
         """Commit until `close` or a cancellation; then let go of the file."""

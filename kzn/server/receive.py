@@ -66,7 +66,7 @@ class Receiver:
         limits = limits or ReceiveLimits()
         self._desk = Desk(
             limits=limits,
-            book=book or SequenceBook(),
+            book=SequenceBook() if book is None else book,  # an empty one is falsy
             stats=self.stats,
             apply=apply,
             admit=admit,
