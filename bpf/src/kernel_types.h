@@ -48,7 +48,17 @@ struct nf_hook_state {
 	struct net_device *out;
 };
 
+/* What IP keeps in skb->cb, by family. */
+struct inet_skb_parm {
+	__u16 frag_max_size;
+};
+
+struct inet6_skb_parm {
+	__u16 frag_max_size;
+};
+
 struct sk_buff {
+	char cb[48];
 	unsigned int len;
 	unsigned int data_len;
 	unsigned char *head;

@@ -77,8 +77,12 @@ static __always_inline void measure_fragments(struct sk_buff *skb, const struct 
 	counts->bytes = skb->len + header + (__u64)more * (packet->unfragmentable + header);
 }
 
+/* `largest` is the longest fragment of what was put together on its way here (conntrack does that)
+ * and is cut up again no larger than it came; 0 for all else.
+ */
 static __always_inline void measure(const struct bpf_nf_ctx *ctx, const struct packet *packet,
-				    __u32 fragment_header, struct flow_counts *counts)
+				    __u32 fragment_header, __u32 largest,
+				    struct flow_counts *counts)
 {
 	const struct skb_shared_info *info;
 	struct sk_buff *skb = ctx->skb;
@@ -92,6 +96,8 @@ static __always_inline void measure(const struct bpf_nf_ctx *ctx, const struct p
 		return;
 	}
 	mtu = ctx->state->out->mtu;
+	if (largest && largest < mtu)
+		mtu = largest;
 	if (skb->len > mtu)
 		measure_fragments(skb, packet, mtu, fragment_header, counts);
 }

@@ -24,7 +24,8 @@ int postrouting_ipv4(struct bpf_nf_ctx *ctx)
 	if (!ctl)
 		return NF_ACCEPT;
 	if (parse_ipv4(ctx->skb, &packet, &key)) {
-		measure(ctx, &packet, 0, &counts);
+		measure(ctx, &packet, 0,
+			kernel_cast(struct inet_skb_parm, ctx->skb->cb)->frag_max_size, &counts);
 		reason = stays(ctl, ctx->state);
 	}
 	account(ctl, &key, &counts, reason);
@@ -43,7 +44,8 @@ int postrouting_ipv6(struct bpf_nf_ctx *ctx)
 	if (!ctl)
 		return NF_ACCEPT;
 	if (parse_ipv6(ctx->skb, &packet, &key)) {
-		measure(ctx, &packet, IPV6_FRAGMENT_HEADER, &counts);
+		measure(ctx, &packet, IPV6_FRAGMENT_HEADER,
+			kernel_cast(struct inet6_skb_parm, ctx->skb->cb)->frag_max_size, &counts);
 		reason = stays(ctl, ctx->state);
 	}
 	account(ctl, &key, &counts, reason);

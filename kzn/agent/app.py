@@ -43,7 +43,7 @@ async def run(probe: Probe, config: AgentConfig, maps: MapSet, sockets: list[soc
         capacity=maps.capacity(),
         attached=tuple(hook.name for hook in probe.hooks),
     )
-    async with _http(sockets, stats):
+    async with _http(sockets, stats), _uplinks(config, maps, stats):
         if config.server is None:
             await _print_until_stopped(maps, stats)
         else:

@@ -51,14 +51,14 @@ def clear(maps: MapSet, buffer: int) -> None:
 
     Making an entry costs the kernel a hundred times what finding one does. So entries that were
     used are set to zero and stay for next time; those that were not used since the last time are
-    removed, and all are when more than half of the map is taken.
+    removed, and all are when more than a quarter of the map is taken.
     """
     flows, keys, used = maps.flows(buffer), [], []
     for key, value in read(flows, _key(maps, buffer), FLOW_COUNTS):
         keys.append(key.copy())
         used.append(_fold(value)[:, 0] > 0)
     present, stay = np.concatenate(keys), np.concatenate(used)
-    if len(present) > maps.capacity() // 2:
+    if len(present) > maps.capacity() // 4:
         stay[:] = False
     zero(flows, present[stay], FLOW_COUNTS)
     delete(flows, present[~stay])

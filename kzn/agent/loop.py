@@ -18,8 +18,8 @@ from kzn.model.totals import Counts
 
 log = logging.getLogger(__name__)
 
-AWAKE_SECONDS = 60.0
-"""A fraction of the time after which programs that nobody drains go dormant."""
+ATTEND_SECONDS = 10.0
+"""How often the hooks are looked after, a fraction of the time after which they go dormant."""
 
 Deliver = Callable[[Batch], Awaitable[None]]
 
@@ -44,15 +44,21 @@ class Loop:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, then cut and deliver once more."""
-        awake = asyncio.create_task(self._stay_awake())
+        tasks = {asyncio.create_task(self._run(stop)), asyncio.create_task(self._attend())}
         try:
-            await self._run(stop)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
-            awake.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _stay_awake(self) -> None:
+    async def _attend(self) -> None:
+        """Also while a delivery waits: the hooks must be there, and the programs awake."""
         while True:
-            await asyncio.sleep(AWAKE_SECONDS)
+            await asyncio.sleep(ATTEND_SECONDS)
+            self._check()
             # A map that cannot be written cannot be cut either, which is told there.
             with suppress(KernelError):
                 self._spool.stay_awake()
@@ -62,7 +68,6 @@ class Loop:
             await self.once()
         due = self._clock() + self._stats.interval
         while not await _set_within(stop, due - self._clock()):
-            self._check()
             await self.once()
             due = max(due + self._stats.interval, self._clock())
         await self.once()
@@ -85,14 +90,17 @@ class Loop:
 
 
 async def empty(spool: Spool, deliver: Deliver) -> None:
-    """Deliver everything that a retired set holds; it counts no more, so this ends."""
-    while True:
+    """Deliver everything that a retired set holds; it counts no more, so this ends.
+
+    A set has two buffers: it is empty when two cuts in a row were.
+    """
+    empty_cuts = 0
+    while empty_cuts < 2:
         batch = await asyncio.to_thread(spool.cut)
-        if batch.totals.seen != Counts():
+        empty_cuts = empty_cuts + 1 if batch.totals.seen == Counts() else 0
+        if not empty_cuts:
             await deliver(batch)
         await asyncio.to_thread(spool.acknowledge, batch.sequence)
-        if batch.totals.seen == Counts():
-            return
 
 
 async def _set_within(stop: asyncio.Event, seconds: float) -> bool:

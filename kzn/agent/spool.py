@@ -130,11 +130,16 @@ class Spool:
         inside = Counts(int(flows.packets.sum()), int(flows.bytes.sum()))
         if inside != totals.accounted:
             self.mismatches += 1
-        now = self._clock()
+        closed_ago, opened_ago = (
+            max(0, self._clock() - since[state.buffer]) // NS_PER_MS
+            for since in (state.closed_ns, state.opened_ns)
+        )
         return Batch(
             sequence=state.sequence,
-            opened_ms_ago=max(0, now - state.opened_ns[state.buffer]) // NS_PER_MS,
-            closed_ms_ago=max(0, now - state.closed_ns[state.buffer]) // NS_PER_MS,
+            # A clock that went back (a time namespace, a restored machine) must not make a batch
+            # that no server can make sense of: it would never be cleared.
+            opened_ms_ago=max(opened_ago, closed_ago),
+            closed_ms_ago=closed_ago,
             flows=flows,
             totals=totals,
         )

@@ -124,7 +124,7 @@ def _section(snapshot: "Snapshot", top: int) -> list[Any]:
     shown = rows[:top] if top else rows
     table = Table(box=None, pad_edge=False)
     for title in ("source", "destination", "protocol", "port", "opened by"):
-        table.add_column(title, overflow="fold")
+        table.add_column(title, no_wrap=True)
     for title in ("bytes", "packets", "bytes/s"):
         table.add_column(title, justify="right", no_wrap=True)
     for row in shown:

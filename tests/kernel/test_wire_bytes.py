@@ -56,6 +56,29 @@ def test_udp_segmentation_counts_the_headers_of_every_segment(
 
 
 @families
+@pytest.mark.parametrize(
+    ("pod_mtu", "size"), [(1280, 3000), (1280, 1300), (1400, 9000), (1500, 5000)]
+)
+def test_fragments_that_conntrack_put_together_leave_as_they_came(
+    make_lab: Callable[..., Lab], family: Family, pod_mtu: int, size: int
+) -> None:
+    lab = make_lab(pods_per_node=1)
+    node, a, b = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1")
+    lab.ip(["-n", a.namespace, "link", "set", "dev", a.device, "mtu", str(pod_mtu)])
+    rules = "type filter hook prerouting priority 0; ct state new accept"
+    lab.run(node.namespace, ["nft", f"table inet tracked {{ chain seen {{ {rules}; }}\n}}"])
+    with counting(node) as counted:
+        before = lab.carried()
+        traffic.udp(a, b, family, datagrams=20, size=size, mtu=pod_mtu)
+        carried = difference(before, lab.carried())
+        counted.drain()
+    assert counted.by_key() == carried
+    [(flow, counts)] = carried.items()
+    assert flow.src == traffic.addresses(a, b, family)[0]
+    assert counts.packets > 20, "nothing was cut up: nothing was proved"
+
+
+@families
 def test_big_tcp_counts_what_the_uplink_sent(make_lab: Callable[..., Lab], family: Family) -> None:
     """Super-packets beyond 64 KiB: the length in their headers is 0 (IPv6 adds an option)."""
     lab = make_lab(pods_per_node=1)

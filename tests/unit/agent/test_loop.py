@@ -9,7 +9,7 @@ import pytest
 from kzn.agent.loop import Loop, empty
 from kzn.agent.spool import Spool
 from kzn.agent.stats import AgentStats
-from kzn.errors import KernelError
+from kzn.errors import KernelError, KznError
 from kzn.model.batch import Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
@@ -113,6 +113,24 @@ def test_a_delivery_that_never_ends_clears_nothing() -> None:
     assert (spool.done, spool.under_way) == ([], True)
 
 
+def test_hooks_that_are_gone_are_noticed_while_a_delivery_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("kzn.agent.loop.ATTEND_SECONDS", 0.0)
+    spool = FakeSpool([5], under_way=True, sequence=1)
+
+    async def deliver(_batch: Batch) -> None:
+        await asyncio.Event().wait()
+
+    def check() -> None:
+        raise KznError("link_ipv4 is gone")
+
+    loop = Loop(cast(Spool, spool), deliver, stats(), check)
+    with pytest.raises(KznError, match="link_ipv4 is gone"):
+        asyncio.run(loop.run(asyncio.Event()))
+    assert spool.done == []
+
+
 def test_a_cut_that_fails_is_counted_and_makes_the_agent_ill_until_one_succeeds() -> None:
     spool, its = FakeSpool([5], fails=1), stats()
 
@@ -142,11 +160,13 @@ def test_a_batch_counts_once_however_often_it_is_cut() -> None:
     assert its.bytes["seen", ""] == 5
 
 
-def test_a_retired_set_is_emptied_to_the_last_byte() -> None:
-    spool, delivered = FakeSpool([5, 6, 0]), []
+@pytest.mark.parametrize("seen", [[5, 6], [0, 6], [5, 0], [0, 0], [5]])
+def test_a_retired_set_is_emptied_to_the_last_byte(seen: list[int]) -> None:
+    spool, delivered = FakeSpool(seen), []
 
     async def deliver(batch: Batch) -> None:
         delivered.append(batch.totals.seen.bytes)
 
     asyncio.run(empty(cast(Spool, spool), deliver))
-    assert (delivered, spool.done) == ([5, 6], [1, 2, 3])
+    assert delivered == [size for size in seen if size]
+    assert spool.done[-2:] == [spool.sequence - 1, spool.sequence]
