@@ -38,11 +38,11 @@ class EncodedBatch:
     totals: bytes
 
     def waited(self, milliseconds: int) -> "EncodedBatch":
-        """The same batch, sent that much later."""
+        """The same batch, sent that much later; as old as a server believes at most."""
         return replace(
             self,
-            opened_ms_ago=self.opened_ms_ago + milliseconds,
-            closed_ms_ago=self.closed_ms_ago + milliseconds,
+            opened_ms_ago=min(self.opened_ms_ago + milliseconds, MAX_AGE_MS),
+            closed_ms_ago=min(self.closed_ms_ago + milliseconds, MAX_AGE_MS),
         )
 
 

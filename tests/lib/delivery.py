@@ -1,0 +1,429 @@
+"""One random fault schedule: agents, servers and the network between them, played in virtual time.
+
+Everything between the kernel's maps and the state file is the real thing; the maps, the network and
+time are not. The same seed plays the same way every time.
+"""
+
+import asyncio
+import random
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+from fakekernel import FakeKernel, FakeMaps, Killed, Pair
+from faultnet import NEVER, End, Fault, connect
+from virtual import play
+
+from kzn.agent.loop import Loop
+from kzn.agent.ship import Shipper, ShipTimeouts
+from kzn.agent.spool import Spool
+from kzn.agent.stats import AgentStats
+from kzn.daemon.backoff import Backoff
+from kzn.daemon.connect import Streams
+from kzn.daemon.listen import Address
+from kzn.errors import StateError
+from kzn.model.batch import AgentIdentity, Batch
+from kzn.model.totals import Counts
+from kzn.server.commit import Pace
+from kzn.server.desk import ReceiveLimits
+from kzn.server.hold import Hold
+from kzn.server.identity import Books
+from kzn.server.keep import Keep
+from kzn.server.ledger import Ledger, LedgerLimits
+from kzn.server.pipeline import Clocks, Pipeline
+from kzn.server.receive import Receiver
+from kzn.server.saved import Changes
+from kzn.server.state import StateFile
+from kzn.topology.index import AddressIndex
+from kzn.topology.static import StaticSource, parse_static
+
+CLUSTER = """
+nodes:
+  - {name: n0, zone: a, region: r, addresses: [10.0.0.1]}
+  - {name: n1, zone: b, region: r, addresses: [10.0.0.2]}
+  - {name: n2, zone: a, region: r, addresses: [10.0.0.3]}
+pods:
+  - {namespace: d, name: p0, node: n0, addresses: [10.1.0.1]}
+  - {namespace: d, name: p1, node: n1, addresses: [10.2.0.1]}
+  - {namespace: d, name: p2, node: n2, addresses: [10.3.0.1]}
+"""
+OWN = ("10.1.0.1", "10.2.0.1", "10.3.0.1")
+FAR = (*OWN, "8.8.8.8", "10.99.0.1")
+"""Pods, the internet, and a private address that nobody claims: held, then unresolved."""
+
+INTERVAL = 3.0
+STORM = 45.0
+"""Seconds of faults; then all goes well, and everything must arrive."""
+PATIENCE = 1200.0
+TIMEOUTS = ShipTimeouts(connect=2.0, welcome=3.0, ack=6.0)
+LIMITS = ReceiveLimits(durable=4.0, linger=0.2, handshake=5.0, idle=60.0)
+PACE = Pace(waited_for=0.2, idle=5.0, failed=0.5, view=2.0)
+QUIET = Fault()
+
+
+class BrokenPromiseError(AssertionError):
+    """Bytes were lost or doubled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a schedule is made of; a test puts a broken one in."""
+
+    spool: Callable[..., Spool] = Spool
+    keep: Callable[..., Keep] = Keep
+    shipper: Callable[..., Shipper] = Shipper
+
+
+class _Store(StateFile):
+    """A state file whose server may die, or whose disk may be full, at any moment of a commit."""
+
+    def __init__(self, path: Path, at: Callable[[str], None]) -> None:
+        super().__init__(path, synchronous="OFF")
+        self._at = at
+
+    def write(self, changes: Changes) -> None:
+        self._at("begin")
+        super().write(changes)
+        self._at("end")
+
+    def _write_sequences(self, sequences: Any) -> None:
+        self._at("middle")
+        super()._write_sequences(sequences)
+
+
+class SimServer:
+    """One server of the name, over all its lives."""
+
+    def __init__(self, world: "World", number: int) -> None:
+        self._world = world
+        self._path = world.folder / f"state-{number}"
+        self._ends: list[End] = []
+        self._shown: dict[str, int] = {}
+        self._life: asyncio.Task[None] | None = None
+        self.up = False
+        self.disk_full_until = 0.0
+
+    def start(self) -> None:
+        """Begin a life with what the last one left."""
+        world = self._world
+        self._store = _Store(self._path, self._at)
+        self.pipeline = Pipeline(
+            world.index,
+            Ledger(LedgerLimits(pairs=2)),
+            Books(10),
+            Hold(10_000),
+            clocks=Clocks(world.now, lambda: 0.0),
+        )
+        self._keep = world.parts.keep(self.pipeline, self._store, now=world.now(), pace=PACE)
+        self._receiver = Receiver(
+            self.pipeline.apply,
+            limits=LIMITS,
+            book=self._keep.book,
+            durable=self._keep.durable,
+            instance=self._keep.instance,
+        )
+        self._life = asyncio.create_task(self._live())
+
+    def accept(self, end: End) -> None:
+        """A connection of an agent."""
+        self._ends.append(end)
+        streams = cast(Streams, (end, end))
+        self._receiver.accept(*streams)
+
+    def kill(self) -> None:
+        """Kill -9: nothing more is sent or written."""
+        self.up = False
+        for end in self._ends:
+            end.abort()
+        self._ends.clear()
+        self._store.close()
+        if self._life is not None:
+            self._life.cancel()
+
+    async def stop(self) -> None:
+        """SIGTERM."""
+        self.up = False
+        await self._receiver.close(3.0)
+        if self._life is not None and not self._life.done():
+            await self._keep.close()
+        self.kill()
+
+    def check(self) -> None:
+        """The books of this server balance, and its zones hold what is attributed."""
+        for node, book in self.pipeline.books.items():
+            if book.gap() != Counts():
+                raise BrokenPromiseError(f"the books of {node} do not balance: {book.gap()}")
+        rows = self.pipeline.books.rows()
+        attributed = sum(row.counts.bytes for row in rows if row.term == "attributed")
+        snapshot = self.pipeline.ledger.snapshot()
+        for family in ("zone", "pair"):
+            view = snapshot.views[cast(Any, family)]
+            total = int(view.bytes.sum()) + view.other + view.retired
+            if family == "zone" and total != attributed:
+                raise BrokenPromiseError(f"zones hold {total} of {attributed} attributed bytes")
+
+    def seen(self) -> Counts:
+        """All that this server counted."""
+        total = Counts()
+        for row in self.pipeline.books.rows():
+            if row.term == "seen":
+                total = total.plus(row.counts)
+        return total
+
+    async def _live(self) -> None:
+        try:
+            await self._serve()
+        except* StateError:  # it cannot begin while the disk is full, and is started again
+            self._world.kill(self)
+
+    async def _serve(self) -> None:
+        async with self._keep.running():
+            self.up = True
+            scraped = asyncio.create_task(self._be_scraped())
+            try:
+                while True:
+                    self.pipeline.tick()
+                    await asyncio.sleep(1.0)
+            finally:
+                scraped.cancel()
+
+    async def _be_scraped(self) -> None:
+        """A counter never goes back, whatever happens to the server between two scrapes."""
+        while True:
+            await asyncio.sleep(self._world.rng.choice([0.05, 0.05, 1.0, 4.0]))
+            counted = await self._keep.view()
+            if not self.up:
+                return
+            for node, term, reason, counts in counted.books:
+                key = f"{node} {term} {reason}"
+                if counts.bytes < self._shown.get(key, 0):
+                    self._world.broken.append(f"{key} fell to {counts.bytes}")
+                self._shown[key] = counts.bytes
+
+    def _at(self, moment: str) -> None:
+        world = self._world
+        if moment != "end" and world.now() < self.disk_full_until:
+            raise StateError("no space left on device", reason="disk_full")
+        if self.up and world.stormy and world.rng.random() < world.deadly_commits:
+            asyncio.get_running_loop().call_soon(world.kill, self)
+            self.up = False
+            raise StateError(f"killed at the {moment} of a commit", reason="killed")
+
+
+class SimAgent:
+    """The agent of one node, over all its lives, and the node's kernel."""
+
+    def __init__(self, world: "World", number: int) -> None:
+        self._world = world
+        self.node = f"n{number}"
+        self.kernel = FakeKernel(epoch=world.rng.getrandbits(64) or 1)
+        self._ends: list[End] = []
+        self._life: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
+        self.moved = 0
+
+    async def run(self) -> None:
+        """Live, die, live again, until `finish`."""
+        while True:
+            self._life = asyncio.create_task(self._live())
+            await asyncio.wait({self._life})
+            for end in self._ends:
+                end.abort()
+            self._ends.clear()
+            if not self._life.cancelled() and (error := self._life.exception()) is not None:
+                if not isinstance(error, Killed):
+                    raise error
+            elif not self._life.cancelled() and self._stop.is_set():
+                return
+            await asyncio.sleep(self._world.rng.uniform(0.0, 3.0))
+
+    def kill(self) -> None:
+        """Kill -9, wherever it is."""
+        if self._life is not None:
+            self._life.cancel()
+
+    def finish(self) -> None:
+        """SIGTERM: the last batch is cut and delivered."""
+        self._stop.set()
+
+    async def _live(self) -> None:
+        world, rng = self._world, self._world.rng
+        steps = rng.randrange(1, 200) if world.stormy and rng.random() < 0.5 else NEVER
+        maps = FakeMaps(self.kernel, steps)
+        spool = world.parts.spool(maps, self._boottime, maps)
+        shipper = world.parts.shipper(
+            AgentIdentity(self.node, self.kernel.epoch, "postrouting", "0.1.0"),
+            Address("kzn", 7070),
+            first=spool,
+            dial=self._dial,
+            timeouts=TIMEOUTS,
+            backoff=Backoff(rng),
+            search=Backoff(rng, longest=4.0),
+            clock=world.now,
+        )
+
+        async def deliver(batch: Batch) -> None:
+            before = shipper.stats.moved
+            try:
+                await shipper.deliver(batch)
+            finally:
+                self.moved += batch.totals.seen.bytes * (shipper.stats.moved - before)
+
+        stats = AgentStats(probe="postrouting", interval=INTERVAL)
+        try:
+            await Loop(spool, deliver, stats, lambda: None, clock=world.now).run(self._stop)
+        finally:
+            await shipper.close()
+
+    async def _dial(self) -> Streams:
+        end = await self._world.dial()
+        self._ends.append(end)
+        return cast(Streams, (end, end))
+
+    def _boottime(self) -> int:
+        return max(0, int((self._world.now() + self._world.clock_offset) * 1e9))
+
+
+@dataclass
+class World:
+    """Everything of one schedule."""
+
+    seed: int
+    folder: Path
+    parts: Parts
+    rng: random.Random = field(init=False)
+    servers: list[SimServer] = field(default_factory=list)
+    agents: list[SimAgent] = field(default_factory=list)
+    stormy: bool = True
+    broken: list[str] = field(default_factory=list)
+    clock_offset: float = 1000.0
+
+    def __post_init__(self) -> None:
+        self.rng = random.Random(self.seed)
+        self.deadly_commits = self.rng.choice([0.0, 0.02, 0.1])
+        self.index = AddressIndex(clock=self.now, wall=lambda: self.now() + 1e9)
+        StaticSource(self.index, parse_static("cluster.yaml", CLUSTER))
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def play(self) -> None:
+        """The storm, then the calm, then the books. BrokenPromiseError when they are wrong."""
+        self.servers = [SimServer(self, n) for n in range(self.rng.choice([1, 1, 2]))]
+        self.agents = [SimAgent(self, n) for n in range(self.rng.randrange(1, 4))]
+        for server in self.servers:
+            server.start()
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(agent.run()) for agent in self.agents]
+            await self._storm()
+            await self._calm()
+            for agent in self.agents:
+                agent.finish()
+            await asyncio.wait(running, timeout=PATIENCE)
+            self._no_bytes_left()
+        for server in self.servers:
+            await server.stop()
+        self._balance()
+
+    def kill(self, server: SimServer) -> None:
+        """End a server now, and start it again some time later."""
+        server.kill()
+        self._rise(server, self.rng.uniform(0.1, 12.0))
+
+    def _rise(self, server: SimServer, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, server.start)
+
+    async def dial(self) -> End:
+        """A connection to one of the servers by chance, with whatever will befall it."""
+        server = self.rng.choice(self.servers)
+        fault = self._fault()
+        await asyncio.sleep(fault.latency)
+        if not server.up:
+            if self.stormy and self.rng.random() < 0.2:
+                await asyncio.Event().wait()  # a host that is gone does not even refuse
+            raise ConnectionRefusedError("refused")
+        near, far = connect(fault)
+        server.accept(far)
+        return near
+
+    def _fault(self) -> Fault:
+        rng = self.rng
+        if not self.stormy or rng.random() < 0.35:
+            return QUIET
+        here = (rng.randrange(1, 500), NEVER)
+        there = (NEVER, rng.randrange(1, 90))
+        kind = rng.randrange(6)
+        if kind < 2:
+            return Fault(cut=(here, there)[kind])
+        if kind < 4:
+            return Fault(hole=(here, there)[kind - 2])
+        return replace(QUIET, latency=rng.choice([1.0, 4.0, 9.0]))
+
+    async def _storm(self) -> None:
+        rng = self.rng
+        while self.now() < STORM:
+            await asyncio.sleep(rng.uniform(0.0, 1.5))
+            self._send()
+            what, server = rng.random(), rng.choice(self.servers)
+            if what < 0.03 and server.up:
+                self.kill(server)
+            elif what < 0.05 and server.up:
+                await server.stop()
+                self._rise(server, rng.uniform(0.1, 12.0))
+            elif what < 0.08:
+                server.disk_full_until = self.now() + rng.uniform(0.0, 15.0)
+            elif what < 0.12:
+                rng.choice(self.agents).kill()
+            elif what < 0.14:
+                self.clock_offset += rng.choice([-500.0, 3600.0])
+
+    def _send(self) -> None:
+        rng = self.rng
+        for agent in self.agents:
+            for _ in range(rng.randrange(4)):
+                pair: Pair = (rng.choice(OWN), rng.choice(FAR))
+                packets = rng.randrange(1, 9)
+                counts = Counts(packets, packets * rng.randrange(40, 1500))
+                agent.kernel.account(pair, counts, late=rng.random() < 0.1)
+
+    async def _calm(self) -> None:
+        self.stormy = False
+        for agent in self.agents:
+            agent.kernel.fence()
+        await asyncio.sleep(30.0)
+
+    def _no_bytes_left(self) -> None:
+        left = [agent.node for agent in self.agents if agent.kernel.left]
+        if left:
+            raise BrokenPromiseError(f"bytes of {left} were never delivered")
+
+    def _balance(self) -> None:
+        if self.broken:
+            raise BrokenPromiseError("; ".join(self.broken))
+        sent, counted = Counts(), Counts()
+        for agent in self.agents:
+            sent = sent.plus(agent.kernel.sent)
+        for server in self.servers:
+            server.check()
+            counted = counted.plus(server.seen())
+        doubled = counted.bytes - sent.bytes
+        if not 0 <= doubled <= sum(agent.moved for agent in self.agents):
+            raise BrokenPromiseError(f"sent {sent}, counted {counted}")
+
+
+def play_schedule(seed: int, parts: Parts | None = None) -> World:
+    """One schedule; BrokenPromiseError (perhaps within groups) when a byte is lost or doubled."""
+    with tempfile.TemporaryDirectory(dir=_memory()) as folder:
+
+        async def act() -> World:
+            world = World(seed, Path(folder), parts or Parts())
+            await world.play()
+            return world
+
+        return play(act())
+
+
+def _memory() -> str | None:
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - as a disk without delay
