@@ -247,6 +247,7 @@ def test_the_command_serves_and_ends_on_a_signal(cluster: Path, number: signal.S
         text=True,
     )
     assert process.stderr is not None
+    assert "agents are not authenticated" in process.stderr.readline()
     line = process.stderr.readline()
     found = re.search(r" info server.app: agents on port \d+, HTTP on port (\d+)$", line)
     assert found, line

@@ -1,0 +1,215 @@
+"""The command with real files: TLS, client certificates, tokens; what it says of how safe it is."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from pki import Authority
+
+from kzn.agent.ship import Shipper
+from kzn.daemon.connect import dial_tcp
+from kzn.daemon.listen import Address
+from kzn.daemon.tls import ClientTls
+from kzn.errors import RefusedError
+from kzn.model.batch import AgentIdentity, Batch
+from kzn.model.flows import Flows
+from kzn.model.totals import Counts, Totals
+from kzn.wire.messages import Reason
+
+DEADLINE = 20.0
+TOPOLOGY = "nodes: [{name: node-a, zone: a, addresses: [10.0.0.1]}]\n"
+SERVING = re.compile(r"agents on port (\d+), HTTP on port (\d+)$")
+
+
+@dataclass
+class First:
+    """The server that the batch was first sent to, as the spool remembers it."""
+
+    server: int = 0
+
+    def sending_to(self, server: int) -> None:
+        self.server = server
+
+
+@contextmanager
+def serving(tmp_path: Path, *options: str, **environment: str) -> Iterator[tuple[int, int, str]]:
+    """`kzn server` with ``options``: its ports, and what it said before it served."""
+    topology = tmp_path / "cluster.yaml"
+    topology.write_text(TOPOLOGY)
+    command = [sys.executable, "-m", "kzn.cli.main", "server", "--topology", str(topology)]
+    command += ["--listen-agents", "127.0.0.1:0", "--listen-http", "127.0.0.1:0", *options]
+    process = subprocess.Popen(
+        command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    said = ""
+    found = None
+    while not found:
+        line = process.stderr.readline()
+        assert line, said
+        said += line
+        found = SERVING.search(line.rstrip())
+    try:
+        yield int(found[1]), int(found[2]), said
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=DEADLINE)
+        assert "Traceback" not in rest
+    assert process.returncode == 0, rest
+
+
+def deliver(port: int, tls: ClientTls | None, *, node: str = "node-a", token: str = "") -> int:
+    """Deliver one batch; how many connections that took."""
+
+    async def run() -> int:
+        address = Address("127.0.0.1", port)
+        identity = AgentIdentity(node, 7, "postrouting", "0.1.0")
+        dial = dial_tcp(address, tls)
+        shipper = Shipper(identity, address, first=First(), dial=dial, token=lambda: token)
+        try:
+            async with asyncio.timeout(DEADLINE):
+                totals = Totals(seen=Counts(1, 100), ignored={"loopback": Counts(1, 100)})
+                await shipper.deliver(Batch(1, 0, 0, Flows.empty(), totals))
+        finally:
+            await shipper.close()
+        return shipper.stats.connects
+
+    return asyncio.run(run())
+
+
+def metrics(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=DEADLINE) as answer:
+        return str(answer.read().decode())
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "pki")
+
+
+@pytest.fixture
+def tls(authority: Authority) -> list[str]:
+    cert, key = authority.issue("server", "IP:127.0.0.1")
+    return ["--tls-cert", str(cert), "--tls-key", str(key)]
+
+
+def test_without_authentication_it_says_so(tmp_path: Path) -> None:
+    with serving(tmp_path) as (agents, http, said):
+        assert "warning server.admission: agents are not authenticated" in said
+        assert deliver(agents, None) == 1
+        assert 'kzn_server_authentication{mode="none"} 1' in metrics(http)
+
+
+def test_certificates_on_both_sides(tmp_path: Path, authority: Authority, tls: list[str]) -> None:
+    ours = ClientTls(authority.ca, *authority.issue("agent", "DNS:node-a"))
+    options = [*tls, "--tls-client-ca", str(authority.ca)]
+    with serving(tmp_path, *options) as (agents, http, said):
+        assert "warning" not in said
+        deliver(agents, ours)
+        with pytest.raises(RefusedError) as caught:
+            deliver(agents, ours, node="node-b")
+        assert caught.value.reason == Reason.NODE
+        text = metrics(http)
+        assert 'kzn_server_authentication{mode="mtls"} 1' in text
+        assert 'kzn_server_tls_reads_total{result="loaded"} 1' in text
+        assert 'kzn_server_refused_total{reason="node"} 1' in text
+
+
+class Api(BaseHTTPRequestHandler):
+    """Reviews tokens: "good" is an agent's on node-a."""
+
+    def do_POST(self) -> None:
+        spec = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["spec"]
+        assert spec["audiences"] == ["kzn-server"]
+        user = {
+            "username": "system:serviceaccount:kzn:kzn-agent",
+            "extra": {"authentication.kubernetes.io/node-name": ["node-a"]},
+        }
+        good = {"authenticated": True, "user": user, "audiences": spec["audiences"]}
+        status = {"good": good}.get(spec["token"], {"authenticated": False})
+        body = json.dumps({"kind": "TokenReview", "status": status}).encode()
+        self.send_response(201)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path) -> Iterator[Path]:
+    api = ThreadingHTTPServer(("127.0.0.1", 0), Api)
+    threading.Thread(target=api.serve_forever, daemon=True).start()
+    path = tmp_path / "kubeconfig"
+    cluster = {"name": "c", "cluster": {"server": f"http://127.0.0.1:{api.server_port}"}}
+    context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+    user = {"name": "u", "user": {"token": "server"}}
+    path.write_text(
+        json.dumps(
+            {"clusters": [cluster], "contexts": [context], "users": [user], "current-context": "c"}
+        )
+    )
+    yield path
+    api.shutdown()
+    api.server_close()
+
+
+def test_tokens(tmp_path: Path, authority: Authority, tls: list[str], kubeconfig: Path) -> None:
+    ours = ClientTls(authority.ca)
+    options = [*tls, "--auth", "token", "--kubeconfig", str(kubeconfig)]
+    with serving(tmp_path, *options) as (agents, http, said):
+        assert "warning" not in said
+        deliver(agents, ours, token="good")  # noqa: S106
+        for node, token in (("node-b", "good"), ("node-a", "bad"), ("node-a", "")):
+            with pytest.raises(RefusedError):
+                deliver(agents, ours, node=node, token=token)
+        text = metrics(http)
+        assert 'kzn_server_authentication{mode="token"} 1' in text
+        assert 'kzn_server_token_reviews_total{result="accepted"} 1' in text
+        assert 'kzn_server_token_reviews_total{result="cached"} 1' in text
+        assert 'kzn_server_token_reviews_total{result="refused"} 1' in text
+    with serving(tmp_path, "--auth", "token", "--kubeconfig", str(kubeconfig)) as (_, _, said):
+        assert "warning server.admission: tokens travel in clear text" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--tls-cert", "x"], "--tls-cert and --tls-key go together"),
+        (["--tls-client-ca", "x"], "--tls-client-ca needs --tls-cert"),
+        (["--auth", "mtls"], "give --tls-client-ca"),
+        (["--auth", "none", "--tls-cert", "x", "--tls-key", "x", "--tls-client-ca", "x"], "--auth"),
+        (["--tls-cert", "missing.pem", "--tls-key", "missing.key"], "missing.pem"),
+        (["--auth", "token", "--kubeconfig", "missing"], "Kubernetes configuration"),
+        (["--agent-service-account", "agent"], "NAMESPACE/NAME"),
+    ],
+)
+def test_what_does_not_go_together_is_a_usage_error(
+    tmp_path: Path, options: list[str], text: str
+) -> None:
+    topology = tmp_path / "cluster.yaml"
+    topology.write_text(TOPOLOGY)
+    command = [sys.executable, "-m", "kzn.cli.main", "server", "--topology", str(topology)]
+    done = subprocess.run(
+        [*command, "--listen-agents", "127.0.0.1:0", "--listen-http", "127.0.0.1:0", *options],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
