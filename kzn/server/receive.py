@@ -36,7 +36,7 @@ from kzn.wire.stream import Reader, Writer
 log = logging.getLogger(__name__)
 
 _MAPPED = "::ffff:"
-_BUFFER = 64 << 10
+_BUFFER = 32 << 10
 """Bytes that the kernel keeps of one connection's frames, and about as many the loop: TCP makes
 the peer wait. asyncio reads what there is at once, so this bounds its memory, too."""
 _ANSWERS = 16 << 10
@@ -86,7 +86,9 @@ class Receiver:
         """Accept on ``sockets``, which belong to this receiver from now on."""
         for sock in sockets:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-            self._servers.append(await asyncio.start_server(self.accept, sock=sock))
+            self._servers.append(
+                await asyncio.start_server(self.accept, sock=sock, limit=_BUFFER // 2)
+            )
 
     async def close(self, deadline: float) -> None:
         """Stop accepting, let frames that are being applied finish, and close all connections.

@@ -15,7 +15,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 USERS_PAGES = [page for page in PAGES if page.name not in ("CONTRIBUTING.md", "CHANGELOG.md")]
 OPERATIONS = ROOT / "docs" / "operations.md"
 
-FOREIGN_OPTIONS = {"--verb", "--resource"}
+FOREIGN_OPTIONS = {"--verb", "--resource", "--from-file"}
 """kubectl's."""
 NO_PATHS = {"kzn/kzn-agent"}
 """A ServiceAccount."""
