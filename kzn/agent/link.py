@@ -54,8 +54,14 @@ class Link:
     ) -> None:
         self.instance = 0
         self.last_applied = 0
+        self._reader = reader
         self._stream = FrameStream(reader, writer, MAX_ANSWER)
         self._session = AgentSession(identity)
+
+    @property
+    def ended(self) -> bool:
+        """The server has closed this connection: a batch sent on it would reach nobody."""
+        return self._reader.at_eof()
 
     async def greet(self, token: str, stats: ShipStats) -> None:
         """Hello and Welcome."""

@@ -146,6 +146,8 @@ class Shipper:
 
     async def _try(self, encoded: EncodedBatch, begun: float) -> None:
         try:
+            if self._link is not None and self._link.ended:
+                self._drop()  # before the batch counts as sent to that server
             link = self._link or await self._connect()
             self._keep_to_one_ledger(link, encoded.sequence)
             waited = round((self._clock() - begun) * 1000)
