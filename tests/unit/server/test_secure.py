@@ -81,7 +81,9 @@ def batch(sequence: int) -> Batch:
     return Batch(sequence, 10_000, 0, Flows.empty(), Totals(seen=Counts(sequence, 100)))
 
 
-def play(act: Callable[[Scene], Awaitable[None]], tls: ServerTls | None) -> None:
+def play(
+    act: Callable[[Scene], Awaitable[None]], tls: ServerTls | None, limits: ReceiveLimits = FEW
+) -> None:
     async def run() -> None:
         sockets = listen(Address("127.0.0.1", 0))
         applied: list[tuple[str, int]] = []
@@ -89,7 +91,7 @@ def play(act: Callable[[Scene], Awaitable[None]], tls: ServerTls | None) -> None
         admission = Admission(mode, str, tls=tls)  # type: ignore[arg-type]  # a str, yet the right one
         receiver = Receiver(
             lambda who, got: applied.append((who.node, got.sequence)),
-            limits=FEW,
+            limits=limits,
             admit=admission.admit,
             tls=tls,
         )
@@ -170,6 +172,25 @@ def test_one_side_with_tls_and_one_without_do_not_meet(
 
     play(clear_agent, ServerTls(files))
     play(clear_server, None)
+
+
+def test_a_handshake_that_does_not_end_is_ended_and_holds_nobody_up(
+    files: ServerTlsFiles, authority: Authority
+) -> None:
+    hello = bytes.fromhex("16030100c8010000c40303")  # how a ClientHello of 200 bytes begins
+
+    async def act(scene: Scene) -> None:
+        bad = [await asyncio.open_connection("127.0.0.1", scene.port) for _ in range(20)]
+        for _, writer in bad[::2]:
+            writer.write(hello)
+        async with scene.shipper(ClientTls(authority.ca)) as shipper:
+            await shipper.deliver(batch(1))
+        for reader, writer in bad:
+            assert await reader.read() == b""
+            writer.close()
+        assert scene.receiver.stats.refusals == {"timeout": 20}
+
+    play(act, ServerTls(files), ReceiveLimits(handshake=0.3, linger=0.05))
 
 
 def test_a_renewed_certificate_serves_new_connections_and_old_ones_go_on(
