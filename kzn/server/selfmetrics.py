@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from kzn.server.commit import CommitStats
 from kzn.server.snapshot import ServerSnapshot, SourceState
 from kzn.server.spec import BYTE, Kind, Sample, Spec
 
@@ -14,6 +15,7 @@ def own(snapshot: ServerSnapshot) -> Iterator[_Rows]:
     yield from _limits(snapshot)
     yield from _receiving(snapshot)
     yield from _security(snapshot)
+    yield from _state(snapshot.state or CommitStats())
     yield from _topology(snapshot)
     yield from _resources(snapshot.sources)
 
@@ -142,6 +144,22 @@ def _security(snapshot: ServerSnapshot) -> Iterator[_Rows]:
             "Readings of the TLS files, at the start and after they changed.",
         ),
         [(("loaded",), security.tls_loaded), (("failed",), security.tls_failed)],
+    )
+
+
+def _state(stats: CommitStats) -> Iterator[_Rows]:
+    yield _one("state_commits_total", "counter", "Commits to the state file.", stats.commits)
+    yield _one(
+        "state_commit_seconds_total", "counter", "Time that commits took.", round(stats.seconds, 6)
+    )
+    yield (
+        Spec(
+            "kzn_server_state_failures_total",
+            "counter",
+            ("reason",),
+            "Commits that failed and are tried again, by reason.",
+        ),
+        [((reason,), number) for reason, number in sorted(stats.failures.items())],
     )
 
 

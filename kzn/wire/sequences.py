@@ -85,7 +85,7 @@ class SequenceBook:
             self._changed[key] = live.last
 
     def restore(self, rows: Iterable[tuple[Key, int]]) -> None:
-        """Numbers from an earlier life of this server, longest absent first; nobody connects yet."""
+        """Numbers of an earlier life of this server, longest absent first; nobody is connected."""
         self._absent.update(rows)
 
     def watch(self) -> None:

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from kzn.agent.stats import AgentCollector, AgentStats
 from kzn.daemon.registry import new_registry
 from kzn.model.totals import SLOTS, Counts, Totals
+from kzn.server.commit import CommitStats
 from kzn.server.desk import ReceiveStats
 from kzn.server.families import Row
 from kzn.server.flowlog import LogCounts
@@ -62,6 +63,7 @@ def snapshot() -> ServerSnapshot:
         ),
         flow_log=lambda: LogCounts(3, 4),
         security=lambda: SecurityState("token", {"accepted": 1}, 1, 0),
+        state=lambda: CommitStats(failures=Counter(disk_full=1)),
     )
     sources.pipeline.stats.resolve_seconds.observe(0.003)
     return sources.snapshot(Counted.of(sources.pipeline), 1.0)
