@@ -14,6 +14,7 @@ from socket import socket
 
 from kzn.daemon.listen import bound_port, listen
 from kzn.daemon.signals import Shutdown, shutdown_on_signals
+from kzn.server import addresses
 from kzn.server.admission import Admission, open_admission
 from kzn.server.config import ServerConfig
 from kzn.server.flowlog import FlowLog, LogCounts
@@ -93,7 +94,7 @@ class Server:
             security=self._admission.state,
             state=self._keep.stats,
         )
-        self._http = HttpApi(self._snapshot, topology.why_not_ready)
+        self._http = HttpApi(self._snapshot, topology.why_not_ready, owners=self._owners)
 
     async def serve(
         self,
@@ -149,6 +150,9 @@ class Server:
 
     async def _snapshot(self) -> ServerSnapshot:
         return self._sources.snapshot(await self._keep.view(), time.monotonic())
+
+    def _owners(self, asked: list[str]) -> bytes:
+        return addresses.answer(self._topology.index, asked, time.monotonic())
 
     async def _keep_time(self) -> None:
         while True:

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from kzn.daemon.logs import Repeating
 from kzn.errors import UsageError
+from kzn.server.addresses import parse_addresses
 from kzn.server.api import TOPICS, answer, parse_limit
 from kzn.server.metrics import render
 from kzn.server.snapshot import ServerSnapshot
@@ -36,16 +37,21 @@ class HttpLimits:
 
 
 class HttpApi:
-    """Routes over `take`, which copies the server's state and `why_not_ready`, which is cheap."""
+    """Routes over `take`, which copies the server's state, and two that are cheap.
+
+    ``owners`` gives the body for a list of addresses; without it nobody can ask for them.
+    """
 
     def __init__(
         self,
         take: Callable[[], Awaitable[ServerSnapshot]],
         why_not_ready: Callable[[], str],
         limits: HttpLimits | None = None,
+        owners: Callable[[list[str]], bytes] | None = None,
     ) -> None:
         self._take = take
         self._why_not_ready = why_not_ready
+        self._owners = owners
         self._limits = limits or HttpLimits()
         self._threads = ThreadPoolExecutor(self._limits.renderers, "http-render")
         self._turn = asyncio.Semaphore(self._limits.renderers)
@@ -65,6 +71,7 @@ class HttpApi:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get(f"/api/v1/{{topic:{'|'.join(TOPICS)}}}", self._api)
+        app.router.add_get("/api/v1/addresses", self._addresses)
         return app
 
     async def start(self, sockets: Iterable[socket.socket]) -> None:
@@ -95,9 +102,18 @@ class HttpApi:
         try:
             limit = parse_limit(request.query.get("limit"))
         except UsageError as error:
-            return web.Response(text=f"{error}: {error.hint}\n", status=400)
+            return _bad_request(error)
         body = await self._rendered(lambda snapshot: answer(topic, snapshot, limit))
         return web.Response(body=body, content_type="application/json")
+
+    async def _addresses(self, request: web.Request) -> web.StreamResponse:
+        if self._owners is None:
+            raise web.HTTPNotFound
+        try:
+            asked = parse_addresses(request.query.getall("address", []))
+        except UsageError as error:
+            return _bad_request(error)
+        return web.Response(body=self._owners(asked), content_type="application/json")
 
     async def _rendered(self, work: Callable[[ServerSnapshot], _T]) -> _T:
         """``work`` on a snapshot, in a thread, when its turn comes."""
@@ -126,3 +142,7 @@ class HttpApi:
             self._faults.line(request.path, "%s failed", request.path)
             _LOG.debug("%s failed", request.path, exc_info=True)
             return web.Response(text="internal error\n", status=500)
+
+
+def _bad_request(error: UsageError) -> web.Response:
+    return web.Response(text=f"{error}: {error.hint}\n", status=400)
