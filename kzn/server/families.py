@@ -157,6 +157,8 @@ class LedgerSnapshot:
 
     def labels(self, family: FamilyName, keys: I64) -> Iterator[Labels]:
         """The label values of each key."""
+        if not keys.size:
+            return iter(())
         match family:
             case "pod":
                 return map(self.pods.__getitem__, keys.tolist())

@@ -54,7 +54,7 @@ FAR = (*OWN, "8.8.8.8", "10.99.0.1")
 """Pods, the internet, and a private address that nobody claims: held, then unresolved."""
 
 INTERVAL = 3.0
-STORM = 45.0
+STORM = 30.0
 """Seconds of faults; then all goes well, and everything must arrive."""
 PATIENCE = 1200.0
 TIMEOUTS = ShipTimeouts(connect=2.0, welcome=3.0, ack=6.0)
@@ -392,7 +392,7 @@ class World:
         self.stormy = False
         for agent in self.agents:
             agent.kernel.fence()
-        await asyncio.sleep(30.0)
+        await asyncio.sleep(10.0)
 
     def _no_bytes_left(self) -> None:
         left = [agent.node for agent in self.agents if agent.kernel.left]

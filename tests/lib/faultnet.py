@@ -67,6 +67,9 @@ class End:
             raise self._error
         return b""
 
+    def at_eof(self) -> bool:
+        return self._eof and not self._data
+
     def feed(self, data: bytes) -> None:
         if self._error is None:
             self._data += data
