@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
+from virtual import play
 
-from kzn.agent.loop import Loop, empty
+from kzn.agent.loop import ATTEND_SECONDS, Loop, empty
 from kzn.agent.spool import Spool
 from kzn.agent.stats import AgentStats
 from kzn.errors import KernelError, KznError
@@ -25,6 +26,10 @@ class FakeSpool:
     mismatches: int = 0
     done: list[int] = field(default_factory=list)
     fails: int = 0
+    awake: int = 0
+
+    def stay_awake(self) -> None:
+        self.awake += 1
 
     def cut(self) -> Batch:
         if self.fails:
@@ -170,3 +175,20 @@ def test_a_retired_set_is_emptied_to_the_last_byte(seen: list[int]) -> None:
     asyncio.run(empty(cast(Spool, spool), deliver))
     assert delivered == [size for size in seen if size]
     assert spool.done[-2:] == [spool.sequence - 1, spool.sequence]
+
+
+def test_while_the_server_is_away_the_kernel_hears_that_somebody_is_here() -> None:
+    spool = FakeSpool([5])
+
+    async def scenario() -> None:
+        stop = asyncio.Event()
+
+        async def deliver(_batch: Batch) -> None:
+            stop.set()
+            await asyncio.sleep(1000.0)
+
+        await make(spool, deliver, stats()).run(stop)
+
+    play(scenario())
+    assert spool.awake >= 1000.0 // ATTEND_SECONDS
+    assert spool.done == [1, 2]

@@ -13,7 +13,7 @@ from kzn.daemon.listen import Address, bound_port, listen
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
-from kzn.server.desk import AdmitAgent, Caller, Permit, ReceiveLimits, admit_all
+from kzn.server.desk import AdmitAgent, Caller, Durable, Permit, ReceiveLimits, admit_all, at_once
 from kzn.server.receive import Receiver
 from kzn.wire.batch import encode_batch
 from kzn.wire.codec import decode_to_agent, encode_to_server
@@ -94,13 +94,14 @@ def play(
     limits: ReceiveLimits | None = None,
     admit: AdmitAgent = admit_all,
     send_buffer: int = 0,
+    durable: Durable = at_once,
 ) -> None:
     async def run() -> None:
         sockets = listen(Address("127.0.0.1", 0))
         if send_buffer:
             sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         applied = Applied()
-        receiver = Receiver(applied, limits=limits, admit=admit)
+        receiver = Receiver(applied, limits=limits, admit=admit, durable=durable)
         await receiver.start(sockets)
         scene = Scene(receiver, bound_port(sockets), applied)
         async with asyncio.timeout(20):
@@ -450,3 +451,36 @@ def test_one_line_a_minute_is_logged_for_a_peer_that_keeps_coming(
     assert caplog.messages == [
         "refused a stranger from 127.0.0.1: the agent speaks protocol 9, this server 1"
     ]
+
+
+def test_an_ack_waits_until_the_batch_is_durable_also_that_of_a_repeat() -> None:
+    durable = asyncio.Event()
+
+    async def wait() -> None:
+        await durable.wait()
+
+    async def act(scene: Scene) -> None:
+        first, second = await scene.agent(), await scene.agent()
+        answers = [asyncio.create_task(agent.say(message(1))) for agent in (first, second)]
+        await scene.until(lambda: scene.receiver.stats.duplicates == 1)
+        assert not any(answer.done() for answer in answers)
+        assert scene.applied.sequences == [1]
+        durable.set()
+        assert {await answer for answer in answers} == {Ack(1), Ack(1, duplicate=True)}
+
+    play(act, durable=wait)
+
+
+def test_a_batch_that_does_not_become_durable_is_refused_for_now_and_not_acked() -> None:
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    async def act(scene: Scene) -> None:
+        answer = await (await scene.agent()).say(message(1))
+        assert isinstance(answer, Refusal)
+        assert answer.reason is Reason.BUSY
+        again = await (await scene.agent()).say(message(1))
+        assert isinstance(again, Refusal)
+        assert scene.applied.sequences == [1]
+
+    play(act, ReceiveLimits(durable=0.05), durable=never)

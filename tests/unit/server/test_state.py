@@ -4,7 +4,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from types import MappingProxyType
@@ -366,3 +366,25 @@ def test_the_instance_is_the_files_and_another_file_has_another(path: Path) -> N
     assert again.read().instance == instance != other.read().instance
     again.close()
     other.close()
+
+
+@pytest.mark.parametrize(("make", "code"), [(foreign, 2), (scribbled, 1)])
+def test_the_command_ends_with_a_sentence_when_the_file_is_refused(
+    path: Path, tmp_path: Path, make: Callable[[Path], None], code: int
+) -> None:
+    make(path)
+    cluster = tmp_path / "cluster.yaml"
+    cluster.write_text("nodes: [{name: n1, zone: a, addresses: [10.0.0.1]}]\n")
+    command = [*(sys.executable, "-m", "kzn.cli.main", "server"), "--topology", str(cluster)]
+    ports = ["--listen-agents", "127.0.0.1:0", "--listen-http", "127.0.0.1:0"]
+    done = subprocess.run(
+        [*command, *ports, "--state", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == code
+    assert f"{path}" in done.stderr
+    assert "hint: " in done.stderr
+    assert "Traceback" not in done.stderr
