@@ -4,7 +4,7 @@ BIN := .venv/bin
 SECONDS ?= 10
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## two zones on this machine, real packets, real hook (root; ARGS="--json", SECONDS=10)
 	@scripts/setup demo
@@ -38,10 +38,14 @@ bench: ## every program of bench/, one line of JSON each
 	    $(BIN)/python "$$program" --json || exit 1; \
 	done
 
+manifests: ## deploy/kzn.yaml and the operator's rules, of their sources
+	@scripts/setup test
+	@scripts/manifests
+
 clean: ## everything that the other targets made
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	$(MAKE) -C bpf clean
 
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format bench manifests clean
 .DEFAULT_GOAL := help
