@@ -16,7 +16,7 @@ from kzn.server import schema
 from kzn.server.families import LABELS, OTHER_LABELS, FamilyName, Row
 from kzn.server.names import Labels
 from kzn.server.saved import Changes, Saved, SavedBook
-from kzn.server.statefile import check, damaged, prepare
+from kzn.server.statefile import check, check_labels, damaged, prepare
 from kzn.wire.sequences import Key
 
 _WAIT_SECONDS = 5.0
@@ -193,6 +193,7 @@ def _take(db: sqlite3.Connection, path: Path, synchronous: str) -> None:
         ]
         check(path, *numbers)
         faults = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        columns = {f: db.execute(f"PRAGMA table_info({f}_series)").fetchall() for f in LABELS}
         db.execute("COMMIT")
     except sqlite3.OperationalError as error:
         if (error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -208,6 +209,8 @@ def _take(db: sqlite3.Connection, path: Path, synchronous: str) -> None:
         raise damaged(path, str(error)) from error
     if faults != "ok":
         raise damaged(path, str(faults).splitlines()[-1])
+    for family, found in columns.items():
+        check_labels(path, family, [name for _, name, *_ in found][:-1])
 
 
 def _key(key: Key) -> tuple[str, str]:

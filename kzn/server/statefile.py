@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kzn.errors import KznError, UsageError
 from kzn.server import schema
+from kzn.server.families import LABELS, FamilyName
 
 _MAGIC = b"SQLite format 3\x00"
 _HEADER = 100
@@ -48,6 +49,16 @@ def check(path: Path, application_id: int, version: int) -> None:
         raise UsageError(
             f"{path} has layout {version}, this kzn reads {schema.VERSION}",
             hint="run the kzn that wrote it, or " + _KEEP_OR_MOVE,
+        )
+
+
+def check_labels(path: Path, family: FamilyName, labels: list[str]) -> None:
+    """UsageError unless the series of ``family`` are labelled as this kzn labels them."""
+    if labels != [*LABELS[family]]:
+        raise UsageError(
+            f"{path} was written by a kzn whose {family} series have the labels"
+            f" {', '.join(labels) or 'of no table'}",
+            hint="run that kzn, or " + _KEEP_OR_MOVE,
         )
 
 

@@ -23,7 +23,7 @@ from kzn.server.state import StateFile
 from kzn.wire.sequences import SequenceBook
 
 WEB: Labels = ("shop", "web-1")
-PAIR: Labels = ("shop", "web", "a", "shop", "db", "b")
+PAIR: Labels = ("shop", "web", "a", "shop", "db", "b", "source")
 EXITS = MappingProxyType({UsageError: 2, KznError: 1})
 
 
@@ -146,7 +146,7 @@ def test_a_pod_that_is_called_other_is_counted_once(server: Server) -> None:
 
 def test_owners_come_back_so_that_a_series_of_a_living_pod_does_not_end(server: Server) -> None:
     pod = Endpoint(POD, "shop", "web-1", "Deployment", "web", "n1", "a", "r", uid="u1")
-    server.state.ledger.names.pod(pod)
+    server.state.ledger.names.pods.code(WEB, pod)
     add(server, Row("pod", WEB, 5), Row("pod", ("shop", "gone"), 1))
     server.commit()
     server.live(LedgerLimits(retention=1.0))
@@ -281,6 +281,12 @@ def newer(path: Path) -> None:
         db.execute("PRAGMA user_version = 99")
 
 
+def otherwise_labelled(path: Path) -> None:
+    StateFile(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("ALTER TABLE pod_series RENAME COLUMN pod TO container")
+
+
 def torn(path: Path) -> None:
     StateFile(path).close()
     whole = path.read_bytes()
@@ -302,10 +308,11 @@ def scribbled(path: Path) -> None:
         (lambda path: path.mkdir(), "Is a directory"),
         (foreign, "another program"),
         (newer, "layout 99"),
+        (otherwise_labelled, "namespace, container"),
         (torn, "damaged"),
         (scribbled, "damaged"),
     ],
-    ids=["empty", "text", "folder", "foreign", "newer", "torn", "scribbled"],
+    ids=["empty", "text", "folder", "foreign", "newer", "labels", "torn", "scribbled"],
 )
 def test_a_file_that_is_not_ours_or_not_whole_is_refused_and_left_alone(
     path: Path, make: object, words: str
