@@ -34,6 +34,7 @@ LABELS: dict[FamilyName, Labels] = {
         "dst_namespace",
         "dst_workload",
         "dst_zone",
+        "initiator",
     ),
     "zone": ("src_zone", "dst_zone", "class"),
 }
@@ -41,8 +42,11 @@ LABELS: dict[FamilyName, Labels] = {
 DIRECTIONS = ("egress", "ingress")
 EGRESS, INGRESS = range(2)
 
+INITIATORS = ("unknown", "source", "destination")
+"""Which side of a pair opened the connection, by the bits of kzn.model.flows."""
+
 WORKLOAD_KEY = Packing(NAME_BITS, 1, 3, ZONE_BITS, ZONE_BITS)
-PAIR_KEY = Packing(NAME_BITS, ZONE_BITS, NAME_BITS, ZONE_BITS)
+PAIR_KEY = Packing(NAME_BITS, ZONE_BITS, NAME_BITS, ZONE_BITS, 2)
 ZONE_KEY = Packing(ZONE_BITS, ZONE_BITS, 3)
 """Keys of series: codes in the order of the labels above. A pod's key is its code."""
 
@@ -101,13 +105,14 @@ def _workload_key(labels: Labels, names: Names) -> int:
 
 
 def _pair_key(labels: Labels, names: Names) -> int:
-    src_namespace, src, src_zone, dst_namespace, dst, dst_zone = labels
+    src_namespace, src, src_zone, dst_namespace, dst, dst_zone, initiator = labels
     return int(
         PAIR_KEY.pack(
             names.owners.code((src_namespace, src), None),
             names.zones.label_code(src_zone),
             names.owners.code((dst_namespace, dst), None),
             names.zones.label_code(dst_zone),
+            INITIATORS.index(initiator),
         )
     )
 
@@ -179,8 +184,9 @@ class LedgerSnapshot:
     def _pair_labels(self, keys: I64) -> Iterator[Labels]:
         names, zones = self.owners, self.zones
         columns = (column.tolist() for column in PAIR_KEY.unpack(keys))
-        for src, src_zone, dst, dst_zone in zip(*columns, strict=True):
-            yield (*names[src], zones[src_zone][0], *names[dst], zones[dst_zone][0])
+        for src, src_zone, dst, dst_zone, opened in zip(*columns, strict=True):
+            ends = (*names[src], zones[src_zone][0], *names[dst], zones[dst_zone][0])
+            yield (*ends, INITIATORS[opened])
 
     def _zone_labels(self, keys: I64) -> Iterator[Labels]:
         columns = (column.tolist() for column in ZONE_KEY.unpack(keys))

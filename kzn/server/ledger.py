@@ -14,17 +14,13 @@ from types import MappingProxyType
 
 import numpy as np
 
-from kzn.model.endpoint import UNKNOWN, Endpoint, EndpointIndex
+from kzn.model.endpoint import Endpoint, EndpointIndex
 from kzn.model.flows import U64
-from kzn.server import verdict as v
 from kzn.server.families import (
-    EGRESS,
-    INGRESS,
     LABELS,
     OTHER_LABELS,
     PAIR_KEY,
     WORKLOAD_KEY,
-    ZONE_KEY,
     FamilyChanges,
     FamilyName,
     LedgerSnapshot,
@@ -33,8 +29,9 @@ from kzn.server.families import (
     key_of,
 )
 from kzn.server.keytable import I64
-from kzn.server.names import NONE, OTHER, Codes, Interner, Labels, Names
+from kzn.server.names import OTHER, Interner, Labels, Names
 from kzn.server.pairs import TopPairs
+from kzn.server.postings import postings
 from kzn.server.resolve import Resolution
 from kzn.server.series import BOOL, SeriesTable
 
@@ -53,15 +50,6 @@ class LedgerLimits:
     zones: int = 20_000
     retention: float = 600.0
     pair_window: float = 300.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Groups:
-    """Bytes by one end's row and the other end's place."""
-
-    row: I64
-    place: I64
-    bytes: U64
 
 
 class Ledger:
@@ -88,24 +76,9 @@ class Ledger:
 
     def add(self, resolution: Resolution, sizes: U64, index: EndpointIndex, now: float) -> None:
         """Add the attributed flows of a resolution; ``sizes`` are the bytes of all its flows."""
-        chosen = np.flatnonzero(resolution.verdict < v.TRANSIT)
-        if not chosen.size:
-            return
-        src, dst, sizes = resolution.src[chosen], resolution.dst[chosen], sizes[chosen]
-        place = resolution.place
-        used = np.zeros(len(place), np.bool_)
-        used[src] = used[dst] = True
-        codes = self._names.codes(np.where(used, resolution.endpoints, UNKNOWN), index, now)
-        zones = np.zeros(resolution.places, np.int64)
-        zones[place[used]] = codes.zone[used]
-        shape = (len(place), resolution.places)
-        sent = _group(src, place[dst], sizes, shape)
-        received = _group(dst, place[src], sizes, shape)
-        self._add_zones(resolution, sent, zones, now)
-        self._add_workloads(resolution, (sent, received), codes.workload, zones, now)
-        self._add_pods(resolution, sent, index, now)
-        crossing = np.flatnonzero(v.CROSSES[resolution.verdict[chosen]])
-        self._add_pairs(src[crossing], dst[crossing], sizes[crossing], codes, now)
+        for family, keys, amounts in postings(resolution, sizes, self._names, index, now):
+            table = self._pairs if family == "pair" else self._tables[family]
+            table.add(keys, amounts, now)
 
     def sweep(self, now: float, lives: Lives) -> None:
         """End the series that have been idle for the retention and whose owner is gone."""
@@ -197,51 +170,12 @@ class Ledger:
         )
 
     def _other(self, family: FamilyName) -> int:
-        """What the series ``other`` shows, whose labels a pod or a workload may bear by chance."""
+        """What the series ``other`` shows, whose labels a pod may bear by chance."""
         table = self._tables[family]
-        if family not in ("pod", "pair"):
+        if family != "pod":
             return table.other
         key = key_of(family, OTHER_LABELS[family], self._names)
         return table.other + table.total(key)
-
-    def _add_zones(self, resolution: Resolution, sent: _Groups, zones: I64, now: float) -> None:
-        src = resolution.place[sent.row]
-        crossed = resolution.classes[src, sent.place].astype(np.int64)
-        keys = ZONE_KEY.pack(zones[src], zones[sent.place], crossed)
-        self._tables["zone"].add(keys, sent.bytes, now)
-
-    def _add_workloads(
-        self,
-        resolution: Resolution,
-        ends: tuple[_Groups, _Groups],
-        workload: I64,
-        zones: I64,
-        now: float,
-    ) -> None:
-        for direction, groups in zip((EGRESS, INGRESS), ends, strict=True):
-            name, mine = workload[groups.row], resolution.place[groups.row]
-            src, dst = (mine, groups.place) if direction == EGRESS else (groups.place, mine)
-            crossed = resolution.classes[src, dst].astype(np.int64)
-            keys = WORKLOAD_KEY.pack(name, direction, crossed, zones[src], zones[dst])
-            named = name != NONE
-            self._tables["workload"].add(keys[named], groups.bytes[named], now)
-
-    def _add_pods(
-        self, resolution: Resolution, sent: _Groups, index: EndpointIndex, now: float
-    ) -> None:
-        crossed = v.CROSSES[resolution.classes[resolution.place[sent.row], sent.place]]
-        rows, owner = np.unique(sent.row[crossed], return_inverse=True)
-        sums = np.zeros(len(rows), np.uint64)
-        np.add.at(sums, owner, sent.bytes[crossed])
-        endpoints = map(index.endpoint, resolution.endpoints[rows].tolist())
-        keys = np.fromiter(map(self._names.pod, endpoints), np.int64, len(rows))
-        named = keys != NONE
-        self._tables["pod"].add(keys[named], sums[named], now)
-
-    def _add_pairs(self, src: I64, dst: I64, sizes: U64, codes: Codes, now: float) -> None:
-        near = PAIR_KEY.pack(codes.owner, codes.zone, 0, 0)
-        far = PAIR_KEY.pack(0, 0, codes.owner, codes.zone)
-        self._pairs.add(near[src] | far[dst], sizes, now)
 
     def _ended(
         self, family: FamilyName, interners: dict[int, Interner], now: float, lives: Lives
@@ -269,13 +203,6 @@ class Ledger:
             owners=[*pairs[0].tolist(), *pairs[2].tolist()],
             pods=self._tables["pod"].keys.tolist(),
         )
-
-
-def _group(rows: I64, places: I64, sizes: U64, shape: tuple[int, int]) -> _Groups:
-    bins = np.zeros(shape[0] * shape[1], np.uint64)
-    np.add.at(bins, rows * shape[1] + places, sizes)
-    filled = np.flatnonzero(bins)
-    return _Groups(filled // shape[1], filled % shape[1], bins[filled])
 
 
 def _columns(family: FamilyName, keys: I64) -> tuple[I64, ...]:

@@ -18,9 +18,11 @@ OTHER = 1
 """The code of every name beyond the limit of names."""
 OTHER_LABEL = "other"
 
-NAME_BITS = 21
+NAME_BITS = 20
 ZONE_BITS = 10
 
+_NOT_ASKED = -1
+_POD = 3  # the column of pods in what is remembered
 _TRUST_SECONDS = 60.0
 """How long an id's codes are remembered: far below the time after which an id may be reused."""
 
@@ -163,7 +165,7 @@ class Names:
         self.owners = Interner(2, NAME_BITS)
         self.pods = Interner(2, NAME_BITS)
         self.zones = Zones()
-        self._cache = np.zeros((3, 0), np.int64)
+        self._cache = np.zeros((0, 4), np.int64)
         self._trusted_until = np.zeros(0)
 
     @property
@@ -177,12 +179,23 @@ class Names:
         ids = endpoints[known]
         if len(ids):
             self._refresh(ids, index, now)
-        columns = np.zeros((3, len(endpoints)), np.int64)
-        columns[:, known] = self._cache[:, ids]
-        return Codes(*columns)
+        columns = np.zeros((len(endpoints), 4), np.int64)
+        columns[known] = self._cache.take(ids, axis=0)
+        return Codes(*np.ascontiguousarray(columns.T)[:3])
 
-    def pod(self, endpoint: Endpoint) -> int:
-        """The code of a pod's own series; `NONE` for what is no pod."""
+    def pod_codes(self, endpoints: I32, index: EndpointIndex) -> I64:
+        """The codes of pods' own series; `NONE` for what is no pod.
+
+        Only ids that `codes` was just asked for. A name is given out when it is first asked for:
+        most pods never send to another zone.
+        """
+        found = self._cache[endpoints, _POD]
+        for row in np.flatnonzero(found == _NOT_ASKED).tolist():
+            endpoint_id = int(endpoints[row])
+            found[row] = self._cache[endpoint_id, _POD] = self._pod(index.endpoint(endpoint_id))
+        return found
+
+    def _pod(self, endpoint: Endpoint) -> int:
         if endpoint.kind != POD:
             return NONE
         return self.pods.code((endpoint.namespace, endpoint.name), endpoint)
@@ -198,7 +211,7 @@ class Names:
         top = int(ids.max()) + 1
         if top > len(self._trusted_until):
             room = 2 * top - len(self._trusted_until)
-            self._cache = np.append(self._cache, np.zeros((3, room), np.int64), axis=1)
+            self._cache = np.append(self._cache, np.zeros((room, 4), np.int64), axis=0)
             self._trusted_until = np.append(self._trusted_until, np.full(room, -np.inf))
         stale = ids[self._trusted_until[ids] <= now]
         for endpoint_id in stale.tolist():
@@ -207,8 +220,9 @@ class Names:
 
     def _learn(self, endpoint_id: int, facts: Endpoint) -> None:
         name = facts.workload or facts.name
-        self._cache[:, endpoint_id] = (
+        self._cache[endpoint_id] = (
             self.workloads.code((facts.namespace, facts.workload_kind, name), facts),
             self.owners.code((facts.namespace, name), facts),
             self.zones.code(facts.region, facts.zone),
+            _NOT_ASKED,
         )

@@ -31,7 +31,7 @@ class TopPairs:
         """Add to each pair's series, or to `other` where it has none."""
         limited = self.top.add(keys, amounts, now)
         if limited is not None:
-            self._candidates.add(keys[limited], amounts[limited], now)
+            self._candidates.add(keys.take(limited), amounts.take(limited), now)
 
     def turn(self, now: float) -> None:
         """End the window when its time has come: promote, demote, forget the candidates."""

@@ -113,8 +113,8 @@ class Pipeline:
         """Put every flow into exactly one term of the node's identity."""
         flows = case.flows
         self.ledger.add(resolution, flows.bytes, self.index, now)
-        packets = _by_verdict(resolution, flows.packets)
-        sizes = _by_verdict(resolution, flows.bytes)
+        packets = resolution.by_verdict(flows.packets)
+        sizes = resolution.by_verdict(flows.bytes)
         held = self._hold(case, resolution, book, now)
         for code, name in enumerate(v.NAMES):
             if not (held and v.MAY_RESOLVE_LATER[code]):
@@ -133,7 +133,7 @@ class Pipeline:
 
     def _hold(self, case: Case, resolution: Resolution, book: NodeBook, now: float) -> bool:
         """Whether all flows that may resolve later were put on hold."""
-        if not case.tries_left:
+        if not case.tries_left or not v.MAY_RESOLVE_LATER[resolution.classes].any():
             return False
         chosen = np.flatnonzero(v.MAY_RESOLVE_LATER[resolution.verdict])
         if not chosen.size:
@@ -157,9 +157,3 @@ def _enter(book: NodeBook, code: int, name: str, counts: Counts) -> None:
 
 def _sum(packets: U64, sizes: U64) -> Counts:
     return Counts(int(packets.sum()), int(sizes.sum()))
-
-
-def _by_verdict(resolution: Resolution, amounts: U64) -> U64:
-    sums = np.zeros(len(v.NAMES), np.uint64)
-    np.add.at(sums, resolution.verdict, amounts)
-    return sums

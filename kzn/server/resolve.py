@@ -39,21 +39,31 @@ import numpy as np
 import numpy.typing as npt
 
 from kzn.model.endpoint import (
-    AMBIGUOUS,
-    EXTERNAL,
     I32,
     NO_CODE,
     STATIC,
     UNKNOWN,
     EndpointIndex,
 )
-from kzn.model.flows import U8, Flows
+from kzn.model.flows import (
+    INITIATOR_DESTINATION,
+    INITIATOR_MASK,
+    INITIATOR_SOURCE,
+    INITIATOR_UNKNOWN,
+    U8,
+    U64,
+    Flows,
+)
 from kzn.server import verdict as v
-
-I64 = npt.NDArray[np.int64]
+from kzn.server.keytable import I64
+from kzn.server.sums import sums
 
 _HERE, _ELSEWHERE, _STATIC, _OUTSIDE, _UNKNOWN, _AMBIGUOUS = range(6)
 _BY_ZONES, _TRANSIT, _FORWARDED, _NO_SOURCE, _NO_DESTINATION, _NO_OWNER = range(6)
+
+_OF_CODE = np.array([-1, _AMBIGUOUS, _UNKNOWN, _OUTSIDE])
+"""By a negative endpoint code, counted from the end: AMBIGUOUS is -3, UNKNOWN -2, EXTERNAL -1."""
+_FEW = 1 << 14
 
 _D = _NO_DESTINATION
 _ACTIONS = np.array(
@@ -73,6 +83,10 @@ _FIXED = {
     _NO_DESTINATION: v.UNKNOWN_DESTINATION,
     _NO_OWNER: v.AMBIGUOUS_OWNER,
 }
+_INITIATORS = np.array(
+    [INITIATOR_UNKNOWN, INITIATOR_SOURCE, INITIATOR_DESTINATION, INITIATOR_UNKNOWN], np.uint8
+)
+"""By the bits of a flow's flags; both at once is a peer's nonsense."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,13 +96,17 @@ class Resolution:
     ``endpoints`` is (n + 1,): ids or negative codes by address, the last row is the reporting
     node itself. ``src`` and ``dst`` (m,) are the rows charged: of a forwarded flow ``src`` is the
     node's row. ``place`` (n + 1,) numbers what rows have in common (where, zone, region), and
-    ``classes`` (p, p) is the verdict by the places of both ends of an attributed flow.
+    ``classes`` (p, p) is the verdict by the places of both ends. ``pair`` (m,) is the cell of it,
+    counted row by row, that each flow had its ``verdict`` from. ``initiator`` (m,) tells which end
+    opened the connection (kzn.model.flows).
     """
 
     endpoints: I32
     src: I64
     dst: I64
+    pair: I64
     verdict: U8
+    initiator: U8
     place: I64
     classes: U8
 
@@ -96,6 +114,12 @@ class Resolution:
     def places(self) -> int:
         """How many distinct places there are."""
         return len(self.classes)
+
+    def by_verdict(self, amounts: U64) -> U64:
+        """The sum of ``amounts`` (m,) under each verdict."""
+        found = np.zeros(len(v.NAMES), np.uint64)
+        np.add.at(found, self.classes.ravel(), sums(self.pair, amounts, self.classes.size))
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,25 +137,37 @@ def resolve(
     own = index.node_endpoint(node)
     src, dst = flows.src.astype(np.int64), flows.dst.astype(np.int64)
     if here == NO_CODE or own < 0:
-        return _nobody(len(flows.addresses) + 1, src, dst)
+        return _nobody(flows, src, dst)
     owners = index.lookup(flows.addresses, opened, closed)
     endpoints = np.append(owners, np.int32(own)).astype(np.int32)
     places, place = _places(endpoints, here, index)
     own_place = int(place[-1])
     actions = _ACTIONS[places.where[:, None], places.where[None, :]]
     verdicts = _verdicts(actions, places, own_place)
-    pair = place[src] * len(verdicts) + place[dst]
+    pair = (place * len(verdicts)).take(src) + place.take(dst)
     forwarded = (actions == _FORWARDED).ravel()
     if forwarded.any():
-        src = np.where(forwarded[pair], len(endpoints) - 1, src)
-    return Resolution(endpoints, src, dst, verdicts.ravel()[pair], place, verdicts)
+        src[forwarded.take(pair)] = len(endpoints) - 1
+    return Resolution(
+        endpoints=endpoints,
+        src=src,
+        dst=dst,
+        pair=pair,
+        verdict=verdicts.ravel().take(pair),
+        initiator=_INITIATORS.take(flows.flags & INITIATOR_MASK),
+        place=place,
+        classes=verdicts,
+    )
 
 
-def _nobody(rows: int, src: I64, dst: I64) -> Resolution:
+def _nobody(flows: Flows, src: I64, dst: I64) -> Resolution:
+    rows = len(flows.addresses) + 1
     return Resolution(
         endpoints=np.full(rows, UNKNOWN, np.int32),
         src=src,
         dst=dst,
+        pair=np.zeros(len(src), np.int64),
+        initiator=_INITIATORS.take(flows.flags & INITIATOR_MASK),
         verdict=np.full(len(src), v.UNKNOWN_NODE, np.uint8),
         place=np.zeros(rows, np.int64),
         classes=np.full((1, 1), v.UNKNOWN_NODE, np.uint8),
@@ -146,16 +182,24 @@ def _places(endpoints: I32, here: int, index: EndpointIndex) -> tuple[_Places, I
     nodes = np.where(known, columns.node[ids], NO_CODE)
     zone = np.where(known, columns.zone[ids], NO_CODE).astype(np.int64)
     region = np.where(known, columns.region[ids], NO_CODE).astype(np.int64)
-    where = np.select(
-        [endpoints == EXTERNAL, endpoints == AMBIGUOUS, ~known, nodes == here, nodes != NO_CODE],
-        [_OUTSIDE, _AMBIGUOUS, _UNKNOWN, _HERE, _ELSEWHERE],
-        _STATIC,
-    ).astype(np.int64)
+    of_node = np.where(nodes == here, _HERE, np.where(nodes != NO_CODE, _ELSEWHERE, _STATIC))
+    where = np.where(known, of_node, _OF_CODE.take(np.minimum(endpoints, -1)))
     _distrust_pods_without_node(where, endpoints, index)
-    zones, regions = zone.max() + 2, region.max() + 2
+    zones, regions = int(zone.max()) + 2, int(region.max()) + 2
     key = (where * zones + zone + 1) * regions + region + 1
-    _, first, place = np.unique(key, return_index=True, return_inverse=True)
-    return _Places(where[first], zone[first], region[first]), place.astype(np.int64)
+    first, place = _numbered(key, 6 * zones * regions)
+    return _Places(where[first], zone[first], region[first]), place
+
+
+def _numbered(keys: I64, size: int) -> tuple[I64, I64]:
+    """A row of each distinct key below ``size``, and for each row the number of its key."""
+    if size > _FEW:
+        _, first, number = np.unique(keys, return_index=True, return_inverse=True)
+        return first, number.astype(np.int64)
+    row_of = np.full(size, -1)
+    row_of[keys] = np.arange(len(keys))
+    present = row_of >= 0
+    return row_of[present], (np.cumsum(present) - 1).take(keys)
 
 
 def _distrust_pods_without_node(where: I64, endpoints: I32, index: EndpointIndex) -> None:

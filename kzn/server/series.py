@@ -58,22 +58,24 @@ class SeriesTable:
         """When each row was last added to; a view."""
         return self._touched[: len(self)]
 
-    def add(self, keys: I64, amounts: U64, now: float) -> BOOL | None:
+    def add(self, keys: I64, amounts: U64, now: float) -> I64 | None:
         """Add ``amounts`` to the series of ``keys`` (which may repeat), making new ones.
 
-        Returns a mask of what went to `other` because the table was full; None for nothing.
+        Returns the rows of what went to `other` because the table was full; None for nothing.
         """
         rows = self._index.find(keys)
-        limited = rows < 0
-        if len(self) < self.limit and limited.any():
-            self._admit(_distinct(keys[limited]))
-            rows[limited] = self._index.find(keys[limited])
-            limited = rows < 0
-        if not limited.any():
+        limited = np.flatnonzero(rows < 0)
+        if limited.size and len(self) < self.limit:
+            new = keys.take(limited)
+            self._admit(_distinct(new))
+            rows[limited] = self._index.find(new)
+            limited = limited[rows.take(limited) < 0]
+        if not limited.size:
             self._count(rows, amounts, now)
             return None
-        self._count(rows[~limited], amounts[~limited], now)
-        self.other += int(amounts[limited].sum())
+        counted = np.flatnonzero(rows >= 0)
+        self._count(rows.take(counted), amounts.take(counted), now)
+        self.other += int(amounts.take(limited).sum())
         return limited
 
     def drop(self, rows: BOOL) -> None:

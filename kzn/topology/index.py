@@ -13,10 +13,11 @@ import numpy as np
 
 from kzn.model.endpoint import I32, NODE, POD, STATIC, UNKNOWN, Endpoint, EndpointColumns
 from kzn.model.flows import U8
+from kzn.topology.addresses import NOBODY
 from kzn.topology.describe import network_endpoint, node_endpoint, pod_endpoint
 from kzn.topology.endpoints import EndpointTable
 from kzn.topology.facts import Network, NodeFacts, PodFacts, Workload
-from kzn.topology.ownership import NOBODY, Owner, Ownership
+from kzn.topology.ownership import Owner, Ownership
 from kzn.topology.prefixes import PrefixTable
 from kzn.topology.tenancy import Tenancy
 
@@ -90,8 +91,7 @@ class AddressIndex:
     def lookup(self, addresses: U8, opened: float, closed: float) -> I32:
         """Owners of ``addresses`` (n, 16) as of [opened, closed]: (n,) ids, or negative codes."""
         rows = np.ascontiguousarray(addresses, np.uint8).reshape(-1, 16)
-        keys: list[bytes] = rows.view("V16").reshape(-1).tolist()
-        ids = self._ownership.find(keys, opened, closed, self._table.began)
+        ids = self._ownership.find(rows, opened, closed, self._table.began)
         nobody = np.flatnonzero(ids == NOBODY)
         if len(nobody):
             ids[nobody] = self._prefixes.lookup(rows[nobody])

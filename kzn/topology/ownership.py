@@ -4,22 +4,21 @@ In: claims and releases of addresses by owners. Out: for addresses and an interv
 of the one owner that can have had each. Never: a guess between two owners (AMBIGUOUS), nor a claim
 that is undone by the late delete of an earlier owner.
 
-An address that has had one owner as far back as history goes (nearly all) is one dict entry; the
-others have a list of intervals.
+An address that has had one owner as far back as history goes (nearly all) is one number in a
+table; the others have a list of intervals.
 """
 
 from collections import deque
 from dataclasses import dataclass
-from itertools import repeat
 from math import inf
 
 import numpy as np
 import numpy.typing as npt
 
 from kzn.model.endpoint import AMBIGUOUS, I32
+from kzn.model.flows import U8
+from kzn.topology.addresses import NOBODY, AddressTable
 
-NOBODY = -4
-"""`Ownership.find`: no owner known in that interval."""
 _SEVERAL = -5
 
 CLOCK_SLACK = 60.0
@@ -69,7 +68,7 @@ class Ownership:
     def __init__(self, history: float, max_history: int) -> None:
         self.history = history
         self._max_history = max_history
-        self._sole: dict[bytes, int] = {}
+        self._sole = AddressTable()
         self._owners: dict[int, Owner] = {}
         self._several: dict[bytes, list[_Interval]] = {}
         self._ended: deque[tuple[bytes, _Interval]] = deque()
@@ -97,7 +96,7 @@ class Ownership:
         """``owner`` goes under another id, in the past too."""
         for address in owner.addresses:
             if self._sole.get(address) == owner.id:
-                self._sole[address] = number
+                self._sole.put(address, number)
         del self._owners[owner.id]
         owner.id = number
         self._owners[number] = owner
@@ -105,7 +104,7 @@ class Ownership:
     def claim(self, owner: Owner, address: bytes, begin: float, now: float) -> None:
         """``owner`` says that it has had ``address`` since ``begin``; seen at ``now``."""
         if address not in self._sole and begin == owner.began:
-            self._sole[address] = owner.id
+            self._sole.put(address, owner.id)
             return
         intervals = self._spread(address)
         holder = next((i for i in intervals if i.end == inf), None)
@@ -128,15 +127,13 @@ class Ownership:
         self._spread(address).append(interval)
         self._end(address, interval, end)
 
-    def find(
-        self, keys: list[bytes], opened: float, closed: float, began: npt.NDArray[np.float64]
-    ) -> I32:
-        """The ids of who had each of ``keys`` in [opened, closed], AMBIGUOUS or NOBODY."""
-        ids = np.fromiter(map(self._sole.get, keys, repeat(NOBODY)), np.int32, len(keys))
-        too_late = (ids >= 0) & (began[ids] - CLOCK_SLACK > closed)
+    def find(self, rows: U8, opened: float, closed: float, began: npt.NDArray[np.float64]) -> I32:
+        """The ids of who had each of ``rows`` (n, 16) in [opened, closed], AMBIGUOUS or NOBODY."""
+        ids = self._sole.find(rows)
+        too_late = (ids >= 0) & (began.take(ids, mode="clip") - CLOCK_SLACK > closed)
         ids[too_late] = NOBODY
         for row in np.flatnonzero(ids == _SEVERAL).tolist():
-            ids[row] = self._among(self._several[keys[row]], opened, closed)
+            ids[row] = self._among(self._several[rows[row].tobytes()], opened, closed)
         return ids
 
     def expire(self, now: float) -> None:
@@ -157,9 +154,9 @@ class Ownership:
         return owners.pop() if len(owners) == 1 else AMBIGUOUS
 
     def _spread(self, address: bytes) -> list[_Interval]:
-        number = self._sole.get(address, NOBODY)
+        number = self._sole.get(address)
         if number != _SEVERAL:
-            self._sole[address] = _SEVERAL
+            self._sole.put(address, _SEVERAL)
             owner = self._owners.get(number)
             self._several[address] = [_Interval(owner, owner.began)] if owner is not None else []
         return self._several[address]
@@ -172,9 +169,10 @@ class Ownership:
         intervals = self._several[address]
         intervals.remove(interval)
         if not intervals:
-            del self._several[address], self._sole[address]
+            del self._several[address]
+            self._sole.remove(address)
         elif len(intervals) == 1 and intervals[0].end == inf:
             left = intervals[0]
             if left.begin == left.owner.began:
                 del self._several[address]
-                self._sole[address] = left.owner.id
+                self._sole.put(address, left.owner.id)

@@ -34,8 +34,8 @@ def take() -> ServerSnapshot:
     ledger = Ledger(LedgerLimits())
     ledger.load(
         [
-            Row("pair", ("shop", "web", "a", "shop", "db", "b"), 3),
-            Row("pair", ("shop", "web", "a", "shop", "cache", "b"), 30),
+            Row("pair", ("shop", "web", "a", "shop", "db", "b", "source"), 3),
+            Row("pair", ("shop", "web", "a", "shop", "cache", "b", "source"), 30),
             Row("zone", ("a", "b", "cross_zone"), 33),
             Row("workload", ("shop", "Deployment", "web", "egress", "cross_zone", "a", "b"), 33),
         ],
@@ -130,6 +130,7 @@ def test_pairs_come_largest_first_and_cut_at_the_limit() -> None:
                 "dst_namespace": "shop",
                 "dst_workload": "cache",
                 "dst_zone": "b",
+                "initiator": "source",
                 "bytes": 30,
             }
         ]

@@ -1,13 +1,20 @@
 """The ledger: which series a flow adds to, when series end, and rows that can be saved."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from kzn.errors import KznError
 from kzn.model.endpoint import Endpoint
-from kzn.model.flows import Flows
+from kzn.model.flows import (
+    INITIATOR_DESTINATION,
+    INITIATOR_SOURCE,
+    INITIATOR_UNKNOWN,
+    PORT_OF_SOURCE,
+    Flows,
+)
 from kzn.model.ip import pack
 from kzn.server.families import LABELS, FamilyName, Row
 from kzn.server.ledger import Ledger, LedgerLimits
@@ -104,8 +111,22 @@ def test_pairs_are_of_what_crosses_zones_alone(index: AddressIndex) -> None:
     add(ledger, index, (WEB1, DB, 1), (WEB2, DB, 2), (WEB1, WEB2, 50), (WEB1, OUT, 60))
     add(ledger, index, (STORE, WEB1, 3))
     assert series(ledger, "pair") == {
-        ("shop", "web", "a", "shop", "db", "b"): 3,
-        ("", "store", "b", "shop", "web", "a"): 3,
+        ("shop", "web", "a", "shop", "db", "b", "unknown"): 3,
+        ("", "store", "b", "shop", "web", "a", "unknown"): 3,
+    }
+
+
+def test_a_pair_tells_which_side_opened_the_connection(index: AddressIndex) -> None:
+    ledger = Ledger(LedgerLimits())
+    flows = flows_of([(WEB1, DB, 1), (WEB1, DB, 20), (WEB2, DB, 300), (WEB2, DB, 4000)])
+    opened = np.array([INITIATOR_SOURCE, INITIATOR_DESTINATION, INITIATOR_UNKNOWN, 3], np.uint8)
+    flows = replace(flows, flags=opened | np.uint8(PORT_OF_SOURCE))
+    ledger.add(resolve(flows, "n1", index, 90.0, 100.0), flows.bytes, index, 0.0)
+    pair = ("shop", "web", "a", "shop", "db", "b")
+    assert series(ledger, "pair") == {
+        (*pair, "source"): 1,
+        (*pair, "destination"): 20,
+        (*pair, "unknown"): 4300,
     }
 
 
@@ -124,7 +145,7 @@ def test_zones_have_everything_that_is_attributed(index: AddressIndex) -> None:
 def test_a_forwarded_flow_is_the_nodes(index: AddressIndex) -> None:
     ledger = Ledger(LedgerLimits())
     add(ledger, index, (OUT, DB, 9))
-    assert ("", "n1", "a", "shop", "db", "b") in series(ledger, "pair")
+    assert ("", "n1", "a", "shop", "db", "b", "unknown") in series(ledger, "pair")
     assert ("", "Node", "n1", "egress", "cross_zone", "a", "b") in series(ledger, "workload")
     assert series(ledger, "pod") == {}
 
@@ -142,7 +163,7 @@ def test_full_families_keep_their_sums_in_other(index: AddressIndex) -> None:
     assert sum(series(ledger, "pair").values()) == 7
     assert sum(series(ledger, "zone").values()) == 7
     assert sum(series(ledger, "workload").values()) == 14
-    for family, width in (("pod", 2), ("pair", 6), ("zone", 3), ("workload", 7)):
+    for family, width in (("pod", 2), ("pair", 7), ("zone", 3), ("workload", 7)):
         assert len(series(ledger, family)) == 2  # type: ignore[arg-type] # of the four names
         assert ("other",) * width in series(ledger, family)  # type: ignore[arg-type] # as above
 
@@ -183,7 +204,7 @@ def test_names_are_forgotten_with_their_series_and_learned_again(index: AddressI
     add(ledger, index, (WEB1, DB, 1), now=10.0)
     ledger.sweep(10.5, lambda _: False)
     assert series(ledger, "pod") == {("shop", "web-1"): 1}
-    taken = ("shop", "taken", "a", "shop", "taken-too", "b")
+    taken = ("shop", "taken", "a", "shop", "taken-too", "b", "source")
     ledger.load([Row("pair", taken, 9), Row("pod", ("shop", "taken"), 9)], 10.5)
     add(ledger, index, (WEB1, DB, 1), (WEB2, COPY, 5), now=11.0)
     assert series(ledger, "pod") == {
@@ -192,9 +213,9 @@ def test_names_are_forgotten_with_their_series_and_learned_again(index: AddressI
         ("shop", "web-2"): 5,
     }
     assert series(ledger, "pair") == {
-        ("shop", "web", "a", "shop", "db", "b"): 2,
+        ("shop", "web", "a", "shop", "db", "b", "unknown"): 2,
         taken: 9,
-        ("shop", "web", "a", "shop", "copy", "s/a"): 5,
+        ("shop", "web", "a", "shop", "copy", "s/a", "unknown"): 5,
     }
 
 
@@ -219,6 +240,7 @@ def test_saved_rows_loaded_again_go_on_where_they_were(index: AddressIndex) -> N
         Row("pod", ("shop",), 1),
         Row("workload", (*WEB, "sideways", "cross_zone", "a", "b"), 1),
         Row("zone", ("a", "b", "cross_planet"), 1),
+        Row("pair", ("shop", "web", "a", "shop", "db", "b", "nobody"), 1),
     ],
 )
 def test_a_row_that_is_none_is_refused(row: Row) -> None:

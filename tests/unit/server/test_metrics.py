@@ -38,7 +38,7 @@ def snapshot() -> ServerSnapshot:
     """A server with at least one sample of every family."""
     index = AddressIndex(clock=lambda: 0.0, wall=lambda: 0.0)
     ledger = Ledger(LedgerLimits(pairs=1))
-    pair = ("shop", "web", "a", "shop", "db", "b")
+    pair = ("shop", "web", "a", "shop", "db", "b", "source")
     ledger.load(
         [
             Row("pod", ("shop", "web-1"), 2**53 + 2),
@@ -128,7 +128,8 @@ def test_the_lines_that_dashboards_rely_on(snapshot: ServerSnapshot) -> None:
         'kzn_workload_traffic_bytes_total{class="cross_zone",direction="egress",dst_zone="b",'
         'namespace="shop",src_zone="a",workload="web",workload_kind="Deployment"} 5.0',
         'kzn_workload_pair_bytes_total{dst_namespace="other",dst_workload="other",'
-        'dst_zone="other",src_namespace="other",src_workload="other",src_zone="other"} 2.0',
+        'dst_zone="other",initiator="other",src_namespace="other",src_workload="other",'
+        'src_zone="other"} 2.0',
         'kzn_zone_traffic_bytes_total{class="cross_zone",dst_zone="b",src_zone="a"} 5.0',
         'kzn_seen_bytes_total{node="n1"} 90.0',
         'kzn_missed_bytes_total{node="n1",reason="map_full"} 10.0',

@@ -85,7 +85,7 @@ async def running(
             index,
             credentials or api,
             clock=time,
-            rng=random.Random(1),  # noqa: S311 - a seed that repeats
+            rng=random.Random(1),
             sleep=time.sleep,
             **settings,
         )

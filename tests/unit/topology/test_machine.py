@@ -46,7 +46,7 @@ class Rig:
             put=lambda item, listing: self.told.append(("put", item.uid, listing)),
             gone=lambda uid: self.told.append(("gone", uid, 0)),
         )
-        rng = Random(1)  # noqa: S311 - a seed that repeats
+        rng = Random(1)
         self.machine = Machine(
             REPLICASET_RESOURCE, sink, clock=lambda: self.now, rng=rng, listings=count(1)
         )

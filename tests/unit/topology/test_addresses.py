@@ -1,0 +1,54 @@
+"""kzn/topology/addresses.py: a table asked for many at once says what a dict would."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kzn.topology.addresses import NOBODY, AddressTable
+
+ADDRESSES = [bytes([0] * 15 + [number]) for number in range(40)]
+Step = tuple[int, int | None]
+
+
+def asked(table: AddressTable, addresses: list[bytes]) -> list[int]:
+    rows = np.frombuffer(b"".join(addresses), np.uint8).reshape(-1, 16)
+    return [int(number) for number in table.find(rows)]
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 39), st.integers(-9, 99) | st.none()))))
+def test_it_answers_as_a_dict_would(rounds: list[list[Step]]) -> None:
+    table, plain = AddressTable(), dict[bytes, int]()
+    for steps in rounds:
+        for at, number in steps:
+            address = ADDRESSES[at]
+            if number is not None:
+                table.put(address, number)
+                plain[address] = number
+            elif address in table:
+                table.remove(address)
+                del plain[address]
+        assert asked(table, ADDRESSES) == [plain.get(address, NOBODY) for address in ADDRESSES]
+        assert len(table) == len(plain)
+
+
+def test_it_grows_with_what_it_holds() -> None:
+    table = AddressTable()
+    many = [number.to_bytes(16, "big") for number in range(0, 50_000 << 8, 1 << 8)]
+    for count, address in enumerate(many):
+        table.put(address, count)
+        if count % 9973 == 0:
+            assert asked(table, [address]) == [count]
+    assert asked(table, many) == list(range(len(many)))
+
+
+def test_addresses_that_come_and_go_do_not_fill_it() -> None:
+    table = AddressTable()
+    stays = b"\xff" * 16
+    table.put(stays, 7)
+    for number in range(20_000):
+        address = number.to_bytes(16, "big")
+        table.put(address, number)
+        if number >= 20:
+            table.remove((number - 20).to_bytes(16, "big"))
+        assert asked(table, [address, stays]) == [number, 7]
+    assert table.slots == 1024
