@@ -21,6 +21,8 @@ _NAMES = {
     socket.IPPROTO_ICMPV6: "icmpv6",
     socket.IPPROTO_SCTP: "sctp",
 }
+NUMBERS: dict[str, int] = {name: int(number) for number, name in _NAMES.items()}
+"""Protocols by their usual names."""
 INITIATORS = {INITIATOR_SOURCE: "source", INITIATOR_DESTINATION: "destination"}
 
 

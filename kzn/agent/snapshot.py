@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kzn.agent import buffers
 from kzn.agent.control import Phase, SpoolState, boottime_ns
+from kzn.agent.entries import Entries, read_entries
 from kzn.agent.install import file_errors, links, open_set
 from kzn.agent.mapset import MapSet
 from kzn.errors import KznError
@@ -17,25 +18,33 @@ from kzn.libbpf.pins import opened, require_bpffs
 from kzn.model.flows import Flows
 from kzn.model.totals import Totals
 
+TRIES = 5
+"""Looks until one is not disturbed by the agent's cutting or clearing a batch meanwhile."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Buffer:
     """One of the two buffers: since when packets go (or went) to it, and what it holds.
 
-    ``state`` is "active", "in flight" (cut, not acknowledged) or "empty".
+    ``number`` is the kernel's; ``state`` is "active", "in flight" (cut, not acknowledged) or
+    "empty". Rows of ``flows`` are the keys of ``entries``.
     """
 
+    number: int
     state: str
+    opened_ns: int
     seconds: float
     flows: Flows
+    entries: Entries
     totals: Totals
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """One set of maps: the active buffer first."""
+    """One set of maps at ``taken_ns`` (CLOCK_BOOTTIME): the active buffer first."""
 
     name: str
+    taken_ns: int
     epoch: int
     sequence: int
     capacity: int
@@ -65,18 +74,30 @@ def _one(folder: Path) -> Iterator[Snapshot]:
     if maps is None:
         return
     with maps:
-        state, active = maps.state(), maps.active()
+        for _ in range(TRIES):
+            state, active = maps.state(), maps.active()
+            taken_ns = boottime_ns()
+            found = (
+                _buffer(maps, state, active, active),
+                _buffer(maps, state, 1 - active, active),
+            )
+            if (maps.state(), maps.active()) == (state, active) and _is_settled(state, active):
+                break
         yield Snapshot(
             name=folder.name,
+            taken_ns=taken_ns,
             epoch=state.epoch,
             sequence=state.sequence,
             capacity=maps.capacity(),
             links=_links(folder),
-            buffers=(
-                _buffer(maps, state, active, active),
-                _buffer(maps, state, 1 - active, active),
-            ),
+            buffers=found,
         )
+
+
+def _is_settled(state: SpoolState, active: int) -> bool:
+    return state.phase is not Phase.ACKNOWLEDGED and not (
+        state.phase is Phase.CUT and state.buffer == active
+    )
 
 
 def _buffer(maps: MapSet, state: SpoolState, number: int, active: int) -> Buffer:
@@ -84,10 +105,14 @@ def _buffer(maps: MapSet, state: SpoolState, number: int, active: int) -> Buffer
     word = "active" if number == active else "empty"
     if state.phase is not Phase.IDLE and number == state.buffer and number != active:
         word = "in flight"
+    entries = read_entries(maps.flows(number))
     return Buffer(
+        number=number,
         state=word,
+        opened_ns=state.opened_ns[number],
         seconds=max(0, until - state.opened_ns[number]) / 1e9,
-        flows=buffers.read_flows(maps, number),
+        flows=entries.flows(),
+        entries=entries,
         totals=buffers.read_totals(maps, number),
     )
 

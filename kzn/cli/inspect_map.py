@@ -1,22 +1,46 @@
 """``kzn inspect-map``: the node's live counters from the pinned maps, as a table or JSON."""
 
 import json
+import os
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-if TYPE_CHECKING:
-    from rich.console import Group
+from kzn.agent.flowfilter import FlowFilter, parse_filters
+from kzn.agent.flowrows import FlowRow, Rates, Sort, ordered
+from kzn.agent.snapshot import Snapshot, take
+from kzn.cli.flow_document import document
+from kzn.cli.names import Names, Owner
+from kzn.errors import KznError
 
-    from kzn.agent.snapshot import Snapshot
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+LOOK_SECONDS = 1.0
+PLAIN_WIDTH = 10_000
+"""Of a table that goes to a file or a pipe: as wide as it needs to be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the command line asks for."""
+
+    pin_dir: Path
+    top: int
+    sort: Sort
+    wanted: FlowFilter
+    names: Names | None
+    raw: bool
 
 
 @click.command("inspect-map", short_help="This node's live counters.")
 @click.option(
     "--pin-dir",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     default=Path("/sys/fs/bpf/kzn"),
     show_default=True,
     help="Where the agent pinned its maps.",
@@ -28,132 +52,128 @@ if TYPE_CHECKING:
     type=click.IntRange(min=0),
     default=30,
     show_default=True,
-    help="Rows of the table, largest first; 0 for all. JSON always has all.",
+    help="Rows of the table; 0 for all. JSON always has all.",
 )
-def inspect_map(pin_dir: Path, *, as_json: bool, watch: bool, top: int) -> None:
+@click.option(
+    "--sort",
+    type=click.Choice(get_args(Sort)),
+    default="bytes",
+    show_default=True,
+    help="Largest first, or by address.",
+)
+@click.option(
+    "--filter",
+    "filters",
+    multiple=True,
+    metavar="TERM[,TERM...]",
+    help="Only flows that match one of the terms; given more than once, all must match.",
+)
+@click.option(
+    "--server",
+    metavar="URL",
+    allow_from_autoenv=False,  # KZN_SERVER is where an agent ships to, and no URL
+    help="Show names of pods, as this server's HTTP port tells them (http://HOST:8080).",
+)
+@click.option("--raw", is_flag=True, help="Also the bytes of keys and values, CPU by CPU.")
+def inspect_map(
+    *,
+    pin_dir: Path,
+    as_json: bool,
+    watch: bool,
+    top: int,
+    sort: Sort,
+    filters: tuple[str, ...],
+    server: str | None,
+    raw: bool,
+) -> None:
     """Show what this node has counted and no server has acknowledged yet.
 
     Both buffers are read, the active one and the one in flight. Reading takes nothing away from
-    the agent. The rate is that of the active buffer over its age.
-    """
-    from kzn.agent.snapshot import take
+    the agent. The rate is that of the active buffer over its age; with --watch, from look to look.
 
+    \b
+    TERM  [!][src=|dst=|proto=]WORD  (! means not; else either end)
+    WORD  an address, a network, a port, or the name of a protocol:
+          --filter 10.1.0.0/16,fd00::/8   in one of the networks
+          --filter dst=443 --filter !udp  both must hold
+          --filter proto=47               a protocol by its number
+    """  # noqa: D301 - click's mark of lines that stay as they are
+    names = Names(server) if server is not None else None
+    look = Look(pin_dir, top, sort, parse_filters(filters), names, raw)
     if as_json:
-        click.echo(json.dumps([_document(snapshot) for snapshot in take(pin_dir)]))
-        while watch:
-            time.sleep(1)
-            click.echo(json.dumps([_document(snapshot) for snapshot in take(pin_dir)]))
+        for snapshots in _looks(look, watch=watch):
+            click.echo(json.dumps([_document(look, *found) for found in snapshots]))
         return
     from rich.console import Console
-    from rich.live import Live
 
-    if not watch:
-        Console().print(_page(take(pin_dir), top))
+    plain = Console()
+    console = plain if plain.is_terminal or _width_is_set() else Console(width=PLAIN_WIDTH)
+    if watch and console.is_terminal:
+        _watch(look, console)
         return
-    with Live(_page(take(pin_dir), top), auto_refresh=False, screen=True) as live:
-        while True:
-            time.sleep(1)
-            live.update(_page(take(pin_dir), top), refresh=True)
+    for snapshots in _looks(look, watch=watch):
+        console.print(_page(look, snapshots, console), soft_wrap=True)
 
 
-def _flows(snapshot: "Snapshot") -> list[dict[str, Any]]:
-    """Both buffers as one list of flows, most bytes first."""
-    from kzn.agent.show import initiator, protocol_name
-    from kzn.model import ip
-
-    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for buffer in snapshot.buffers:
-        flows, rate = buffer.flows, buffer.state == "active" and buffer.seconds > 0
-        texts = [ip.text(row.tobytes()) for row in flows.addresses]
-        for row in range(len(flows)):
-            names = {
-                "src": texts[flows.src[row]],
-                "dst": texts[flows.dst[row]],
-                "protocol": protocol_name(int(flows.protocol[row])),
-                "src_port": int(flows.src_port[row]),
-                "dst_port": int(flows.dst_port[row]),
-                "initiator": initiator(int(flows.flags[row])),
-            }
-            zero = {"bytes": 0, "packets": 0, "bytes_per_second": 0.0}
-            entry = merged.setdefault(tuple(names.values()), names | zero)
-            entry["bytes"] += int(flows.bytes[row])
-            entry["packets"] += int(flows.packets[row])
-            if rate:
-                entry["bytes_per_second"] += round(int(flows.bytes[row]) / buffer.seconds, 1)
-    return sorted(merged.values(), key=lambda entry: entry["bytes"], reverse=True)
+Seen = list[tuple[Snapshot, list[FlowRow]]]
 
 
-def _document(snapshot: "Snapshot") -> dict[str, Any]:
-    return {
-        "probe": snapshot.name,
-        "epoch": f"{snapshot.epoch:016x}",
-        "sequence": snapshot.sequence,
-        "capacity": snapshot.capacity,
-        "links": [
-            {"family": link.family, "priority": link.priority, "program_id": link.program_id}
-            for link in snapshot.links
-        ],
-        "buffers": [
-            {
-                "state": buffer.state,
-                "seconds": round(buffer.seconds, 3),
-                "flows": len(buffer.flows),
-                "seen": buffer.totals.seen._asdict(),
-                "accounted": buffer.totals.accounted._asdict(),
-                "missed": {k: v._asdict() for k, v in buffer.totals.missed.items()},
-                "ignored": {k: v._asdict() for k, v in buffer.totals.ignored.items()},
-            }
-            for buffer in snapshot.buffers
-        ],
-        "flows": _flows(snapshot),
-    }
+def _looks(look: Look, *, watch: bool) -> Iterator[Seen]:
+    """Every set with all its flows; again each second when it is watched."""
+    rates: dict[str, Rates] = {}
+    while True:
+        snapshots = take(look.pin_dir)
+        rates = {found.name: rates.get(found.name, Rates()) for found in snapshots}
+        yield [(found, rates[found.name].rows(found)) for found in snapshots]
+        if not watch:
+            return
+        time.sleep(LOOK_SECONDS)
 
 
-def _page(snapshots: "list[Snapshot]", top: int) -> "Group":
+def _chosen(look: Look, rows: list[FlowRow]) -> list[FlowRow]:
+    return ordered((row for row in rows if look.wanted.matches(row.id)), look.sort)
+
+
+def _owners(look: Look, rows: list[FlowRow]) -> dict[str, Owner] | None:
+    if look.names is None:
+        return None
+    return look.names.of(address for row in rows for address in (row.id.src, row.id.dst))
+
+
+def _document(look: Look, snapshot: Snapshot, rows: list[FlowRow]) -> dict[str, Any]:
+    chosen = _chosen(look, rows)
+    return document(snapshot, chosen, _owners(look, chosen), raw=look.raw)
+
+
+def _page(look: Look, seen: Seen, console: "Console") -> "RenderableType":
     from rich.console import Group
 
-    return Group(*(part for snapshot in snapshots for part in _section(snapshot, top)))
+    from kzn.cli.flow_table import Page, section
+
+    parts: list[RenderableType] = []
+    for snapshot, rows in seen:
+        chosen = _chosen(look, rows)
+        owners = _owners(look, chosen[: look.top] if look.top else chosen)
+        page = Page(chosen, of=len(rows), top=look.top, owners=owners, raw=look.raw)
+        parts += [section(snapshot, page, console.width), ""]
+    return Group(*parts)
 
 
-def _section(snapshot: "Snapshot", top: int) -> list[Any]:
-    from rich.table import Table
+def _watch(look: Look, console: "Console") -> None:
+    """The whole terminal, until Ctrl-C; a server that is away for a while is no reason to end."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
 
-    links = ", ".join(f"{link.family} at {link.priority}" for link in snapshot.links)
-    head = f"{snapshot.name}: {links or 'not attached'}; epoch {snapshot.epoch:016x}"
-    rows = _flows(snapshot)
-    shown = rows[:top] if top else rows
-    table = Table(box=None, pad_edge=False)
-    for title in ("source", "destination", "protocol", "port", "opened by"):
-        table.add_column(title, no_wrap=True)
-    for title in ("bytes", "packets", "bytes/s"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for row in shown:
-        ports = [str(row[name]) for name in ("src_port", "dst_port") if row[name]]
-        table.add_row(
-            row["src"],
-            row["dst"],
-            row["protocol"],
-            ">".join(ports),
-            row["initiator"],
-            f"{row['bytes']:,}",
-            f"{row['packets']:,}",
-            f"{row['bytes_per_second']:,.0f}",
-        )
-    more = len(rows) - len(shown)
-    tail = [f"... and {more} flows more (--top 0 shows all)"] if more else []
-    return [head, *_books(snapshot), "", table, *tail, ""]
+    with Live(console=console, auto_refresh=False, screen=True, vertical_overflow="crop") as live:
+        for seen in _looks(look, watch=True):
+            try:
+                page = _page(look, seen, console)
+            except KznError as error:
+                without = replace(look, names=None)
+                page = Group(Text(f"{error}\n"), _page(without, seen, console))
+            live.update(page, refresh=True)
 
 
-def _books(snapshot: "Snapshot") -> list[str]:
-    """A line for each buffer that holds something: seen = accounted + missed + ignored."""
-    lines = []
-    for buffer in snapshot.buffers:
-        if buffer.state == "empty":
-            continue
-        totals = buffer.totals
-        parts = [f"seen {totals.seen.bytes:,} bytes", f"accounted {totals.accounted.bytes:,}"]
-        parts += [f"missed ({why}) {c.bytes:,}" for why, c in totals.missed.items()]
-        parts += [f"ignored ({why}) {c.bytes:,}" for why, c in totals.ignored.items()]
-        flows = f"{len(buffer.flows)}/{snapshot.capacity} flows"
-        lines.append(f"{buffer.state}, {buffer.seconds:.1f} s, {flows}: " + ", ".join(parts))
-    return lines
+def _width_is_set() -> bool:
+    return os.environ.get("COLUMNS", "").isdigit()

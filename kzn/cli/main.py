@@ -41,7 +41,12 @@ SUBCOMMANDS = {
         "kzn.cli.inspect_map:inspect_map", "Show this node's live counters.", "agent,tools"
     ),
     "probes": Subcommand(
-        "kzn.cli.probes:probes", "Show what can be attached, and whether it runs here.", "agent"
+        "kzn.cli.probes:probes",
+        "Show what can be attached, and whether it runs here.",
+        "agent,tools",
+    ),
+    "doctor": Subcommand(
+        "kzn.cli.doctor:doctor", "Say what works on this node, and what to do.", "agent,tools"
     ),
     "demo": Subcommand(
         "kzn.cli.demo:demo", "Two zones on this machine: real packets, real hook, proof.", "demo"
@@ -54,6 +59,16 @@ SUBCOMMANDS = {
 
 class LazyGroup(click.Group):
     """Imports a subcommand when it is run or asked for its help, not to list it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a package that it imports only while it runs may be missing as well."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            name = ctx.invoked_subcommand or ""
+            if name not in SUBCOMMANDS:
+                raise
+            raise _not_installed(name, SUBCOMMANDS[name].extra, error) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Names in the order of the table."""
@@ -79,10 +94,7 @@ def load(name: str, subcommand: Subcommand) -> click.Command:
     try:
         command: click.Command = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing in ("kzn", ""):
-            raise
-        raise _not_installed(name, subcommand.extra, missing) from error
+        raise _not_installed(name, subcommand.extra, error) from error
     for param in command.params:
         if isinstance(param, click.Option) and param.allow_from_autoenv:
             param.envvar = param.envvar or variable(param)
@@ -96,7 +108,11 @@ def variable(option: click.Option) -> str:
     return f"{ENVIRONMENT}_{name.replace('-', '_').upper()}"
 
 
-def _not_installed(name: str, extra: str, missing: str) -> UnsupportedError:
+def _not_installed(name: str, extra: str, error: ModuleNotFoundError) -> UnsupportedError:
+    """What to install; a module of kzn itself that is missing is a defect and is raised."""
+    missing = (error.name or "").partition(".")[0]
+    if missing in ("kzn", ""):
+        raise error
     return UnsupportedError(
         f"kzn {name} needs the Python package {missing}, which is not installed",
         hint=f"pip install 'kzn[{extra}]'",

@@ -68,6 +68,8 @@ int bpf_obj_pin(int fd, const char *path);
 int bpf_obj_get(const char *path);
 int bpf_obj_get_info_by_fd(int fd, void *info, __u32 *info_len);
 int bpf_link_detach(int fd);
+int bpf_link_get_next_id(__u32 start_id, __u32 *next_id);
+int bpf_link_get_fd_by_id(__u32 id);
 
 struct bpf_test_run_opts {
 	size_t sz;

@@ -27,6 +27,7 @@ class NetfilterLinkInfo:
     program_id: int
     family: str
     priority: int
+    hook: int
 
 
 def attach_netfilter(program_fd: int, family: str, hook: int, priority: int, what: str) -> int:
@@ -65,7 +66,7 @@ def netfilter_link_info(fd: int, what: str) -> NetfilterLinkInfo | None:
     if info.type != LINK_TYPE_NETFILTER:
         return None
     family = {number: name for name, number in PROTOCOL_FAMILY.items()}.get(info.pf, "?")
-    return NetfilterLinkInfo(info.id, info.prog_id, family, info.priority)
+    return NetfilterLinkInfo(info.id, info.prog_id, family, info.priority, info.hooknum)
 
 
 def detach(fd: int, what: str) -> None:

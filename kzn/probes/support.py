@@ -36,7 +36,7 @@ def require(probe: Probe) -> None:
             hint="it needs a kernel built with CONFIG_DEBUG_INFO_BTF=y",
         )
     names = [feature.btf_type.encode() for feature in probe.features]
-    missing_types = set(names) - _btf_names(BTF, names)
+    missing_types = set(names) - btf_names(BTF, names)
     for feature in probe.features:
         if feature.btf_type.encode() in missing_types:
             raise UnsupportedError(
@@ -72,7 +72,7 @@ def missing_capabilities(status: str) -> list[str]:
     return [name for name in CAPABILITIES if name not in held]
 
 
-def _btf_names(path: Path, names: list[bytes]) -> set[bytes]:
+def btf_names(path: Path, names: list[bytes]) -> set[bytes]:
     """Which names stand in a BTF file's string section, where each one lies between NUL bytes.
 
     Read in pieces: the file is 5 MB and more, and the agent is to stay small.

@@ -172,6 +172,44 @@ def test_a_package_that_is_missing_is_named_with_the_extra_that_has_it(
     )
 
 
+def test_a_package_that_is_missed_only_while_a_command_runs_is_named_as_well(
+    command: Callable[[Body], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(raising(ModuleNotFoundError("No module named 'rich'", name="rich.console")))
+    assert main.run(["try"]) == 3
+    assert capsys.readouterr().err == (
+        "kzn: kzn try needs the Python package rich, which is not installed\n"
+        "hint: pip install 'kzn[demo]'\n"
+    )
+
+
+def test_a_module_of_kzn_that_is_missed_while_a_command_runs_is_a_defect(
+    command: Callable[[Body], None],
+) -> None:
+    command(raising(ModuleNotFoundError("No module named 'kzn.x'", name="kzn.x")))
+    with pytest.raises(ModuleNotFoundError):
+        main.run(["try"])
+
+
+@pytest.mark.parametrize("name", ["probes", "doctor", "inspect-map"])
+def test_without_rich_a_table_cannot_be_drawn_and_json_can(name: str) -> None:
+    code = (
+        "import sys; sys.modules['rich'] = None; sys.modules['rich.console'] = None; "
+        f"from kzn.cli.main import main; main(['{name}'] + sys.argv[1:])"
+    )
+    pins = ["--pin-dir", "/no-such"] if name != "probes" else []
+    table, lists = (
+        subprocess.run(
+            [sys.executable, "-c", code, *pins, *more], text=True, capture_output=True, check=False
+        )
+        for more in ([], ["--json"])
+    )
+    assert table.returncode == 3
+    assert f"kzn {name} needs the Python package rich" in table.stderr
+    assert "Traceback" not in table.stderr + lists.stderr
+    assert "rich" not in lists.stderr
+
+
 def test_a_missing_module_of_kzn_itself_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SUBCOMMANDS, "try", Subcommand("kzn.nothing:x", "Try.", "server"))
     with pytest.raises(ModuleNotFoundError):

@@ -1,0 +1,29 @@
+"""Findings about programs that others have on the same hook: which priorities are taken."""
+
+from collections.abc import Iterable, Iterator
+
+from kzn.agent.doctor.finding import Finding
+from kzn.libbpf.links import NetfilterLinkInfo
+from kzn.probes.declaration import NetfilterHook, Probe
+
+
+def priorities(probe: Probe, links: Iterable[NetfilterLinkInfo]) -> Iterator[Finding]:
+    """What is taken, on all of the machine: the kernel tells no link's network namespace."""
+    links = list(links)
+    for hook in probe.hooks:
+        if not isinstance(hook, NetfilterHook):
+            continue
+        taken = sorted(
+            link.priority for link in links if link.family == hook.family and link.hook == hook.hook
+        )
+        name = f"priorities {hook.name}"
+        wanted = f"{hook.priorities[0]} to {hook.priorities[-1]}"
+        if not taken:
+            yield Finding(name, "ok", f"no BPF program is on this hook; {wanted} are free")
+            continue
+        where = f"BPF programs are at {', '.join(map(str, taken))} (in any network namespace)"
+        if set(hook.priorities) <= set(taken):
+            message = f"{where}: none of {wanted} may be left here"
+            yield Finding(name, "warn", message, "bpftool link says whose; kzn detach removes ours")
+        else:
+            yield Finding(name, "ok", where)

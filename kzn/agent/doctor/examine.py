@@ -1,0 +1,80 @@
+"""The doctor's round: every check once, each one's failure a finding of its own.
+
+In: where to look. Out: findings. Never: a change that outlives it, or an error of its own.
+"""
+
+import asyncio
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kzn.agent import uplinks
+from kzn.agent.config import PIN_DIR
+from kzn.agent.doctor import bypass, kernel, network, process
+from kzn.agent.doctor.attached import priorities
+from kzn.agent.doctor.devices import Interface, interfaces
+from kzn.agent.doctor.finding import Finding, Host, looked
+from kzn.agent.doctor.proof import Proof, prove
+from kzn.libbpf.linklist import all_netfilter_links
+from kzn.probes import registry
+from kzn.probes.declaration import NetfilterHook, Probe
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What to examine; without ``proof`` nothing is attached and nothing is sent."""
+
+    pin_dir: Path = PIN_DIR
+    probe: str = "auto"
+    proof: bool = True
+    host: Host = Host()
+
+
+def examine(wanted: Examination) -> list[Finding]:
+    """All findings, in the order in which they matter. UsageError for a probe that is not there."""
+    probe = registry.find(wanted.probe, registry.installed())
+    proof = _proof(wanted, probe)
+    return [
+        *_machine(wanted, probe),
+        *proof.findings,
+        *_network(wanted.host, proof.is_tracked),
+    ]
+
+
+def _machine(wanted: Examination, probe: Probe) -> Iterator[Finding]:
+    host = wanted.host
+    yield from looked("BTF", lambda: kernel.features(host, probe))
+    yield from looked("JIT", lambda: kernel.jit(host))
+    yield from looked("lockdown", lambda: kernel.confinement(host))
+    yield from looked("libbpf", process.library)
+    yield from looked("capabilities", lambda: process.capabilities(host))
+    yield from looked("bpffs", lambda: process.bpffs(wanted.pin_dir))
+    yield from looked("memory", lambda: process.memory(host))
+    if any(isinstance(hook, NetfilterHook) for hook in probe.hooks):
+        yield from looked("priorities", lambda: priorities(probe, all_netfilter_links()))
+    yield from looked(f"load {probe.name}", lambda: process.trial_load(host, probe))
+
+
+def _proof(wanted: Examination, probe: Probe) -> Proof:
+    if not wanted.proof:
+        return Proof([Finding("proof", "unknown", "was not asked for")])
+    if process.missing_capabilities(wanted.host):
+        message = "was not tried: this process may not attach programs"
+        return Proof([Finding("proof", "unknown", message, "run as root")])
+    return prove(probe, random.SystemRandom())
+
+
+def _network(host: Host, is_tracked: bool | None) -> Iterator[Finding]:
+    devices: list[Interface] = []
+
+    def lead_off() -> Iterator[Finding]:
+        devices.extend(interfaces())
+        found = asyncio.run(uplinks.ask())
+        yield from network.uplinks(devices, {device.index for device in found})
+
+    yield from looked("uplinks", lead_off)
+    yield from looked("conntrack", lambda: network.conntrack(host, is_tracked=is_tracked))
+    yield from looked("flowtables", lambda: network.flowtables(host))
+    yield from looked("Cilium", lambda: bypass.cilium(host, devices))
+    yield from looked("datapaths", lambda: bypass.other_datapaths(host, devices))

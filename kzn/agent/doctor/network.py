@@ -1,0 +1,126 @@
+"""Findings about the network: what leads off this node, and what would bypass the hook."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Collection, Iterator, Sequence
+
+from kzn.agent.control import MAX_UPLINKS
+from kzn.agent.doctor.devices import Interface
+from kzn.agent.doctor.finding import Finding, Host
+from kzn.errors import KznError
+
+GSO_LEGACY = 65536
+"""GSO_LEGACY_MAX_SIZE: what is larger is BIG TCP."""
+NFT_SECONDS = 10.0
+
+
+def uplinks(devices: Sequence[Interface], indices: Collection[int]) -> Iterator[Finding]:
+    """The devices that may lead off this node, with their sizes."""
+    found = [device for device in devices if device.index in indices]
+    if not found:
+        yield Finding(
+            "uplinks",
+            "warn",
+            "no device leads off this network namespace",
+            "run it in the node's network namespace (hostNetwork: true)",
+        )
+        return
+    names = ", ".join(f"{device.name} (MTU {device.mtu})" for device in found)
+    if len(found) > MAX_UPLINKS:
+        message = f"{len(found)} devices may lead off this node, more than {MAX_UPLINKS}: {names}"
+        hint = "name the real ones by --uplink; until then packets that stay here count too"
+        yield Finding("uplinks", "warn", message, hint)
+    else:
+        yield Finding("uplinks", "ok", f"leading off this node: {names}")
+    yield _big_tcp(found)
+
+
+def _big_tcp(found: Sequence[Interface]) -> Finding:
+    big = [
+        f"{device.name} (IPv6 {device.gso_max}, IPv4 {device.gso_ipv4_max} bytes)"
+        for device in found
+        if max(device.gso_max, device.gso_ipv4_max) > GSO_LEGACY
+    ]
+    if big:
+        return Finding("BIG TCP", "ok", f"on for {', '.join(big)}; counted as the wire carries it")
+    return Finding("BIG TCP", "ok", "off: no uplink takes packets above 64 KiB from the stack")
+
+
+def conntrack(host: Host, *, is_tracked: bool | None) -> Iterator[Finding]:
+    """Whether the kernel can say who opened a connection.
+
+    Asked by the proof's own packet (``is_tracked``: whether it had an entry), else by the number
+    of entries that this namespace has.
+    """
+    count = host.sysctl("net/netfilter/nf_conntrack_count")
+    name = "conntrack"
+    if is_tracked:
+        yield Finding(name, "ok", "active: the packet sent by the proof had an entry")
+        return
+    if is_tracked is None and count not in (None, "0"):
+        yield Finding(name, "ok", f"active: this network namespace has {count} entries")
+        return
+    why = "the module is not loaded" if count is None else "nothing here uses it"
+    if is_tracked is False and count is not None:
+        why = "the packet sent by the proof had no entry"
+    yield Finding(
+        name,
+        "warn",
+        f"not active ({why}): who opened a connection is not known, the lower port is taken for"
+        " the service's",
+        "nothing, if that will do; any rule that uses conntrack (kube-proxy's, ct state) starts it",
+    )
+
+
+def flowtables(host: Host) -> Iterator[Finding]:
+    """The fast path of nftables: what is in a flowtable goes between devices, past the hook."""
+    name = "flowtables"
+    nft = shutil.which("nft")
+    if nft is None:
+        if host.has_module("nf_flow_table"):
+            message = "nf_flow_table is loaded, and there is no nft to ask what uses it"
+            yield Finding(name, "warn", message, "nft list flowtables, from the host")
+        else:
+            message = "there is no nft to ask, and no trace of nf_flow_table being loaded"
+            yield Finding(name, "unknown", message, "nft list flowtables, from the host")
+        return
+    tables = listed_flowtables(_ask_nft(nft))
+    if not tables:
+        yield Finding(name, "ok", "there are none")
+        return
+    yield Finding(
+        name,
+        "warn",
+        f"what {', '.join(tables)} forward after the first packets of a connection is not counted",
+        "remove the rule `flow add`, or know that these connections are missing",
+    )
+
+
+def _ask_nft(nft: str) -> str:
+    command = [nft, "-j", "list", "flowtables"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=NFT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise KznError(f"nft did not answer within {NFT_SECONDS:.0f} s") from error
+    if done.returncode != 0:
+        words = done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
+        raise KznError(f"nft: {words[0]}", hint="run as root")
+    return done.stdout
+
+
+def listed_flowtables(text: str) -> list[str]:
+    """``family table name on devices`` of each; KznError when it is not nft's JSON."""
+    found = []
+    try:
+        for entry in json.loads(text)["nftables"]:
+            if table := entry.get("flowtable"):
+                on = table.get("dev", [])
+                names = [on] if isinstance(on, str) else on
+                words = f"{table['family']} {table['table']} {table['name']}"
+                found.append(f"{words} on {' '.join(names) or 'no device'}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise KznError(f"nft printed no list of flowtables: {text[:60]!r}") from error
+    return found

@@ -1,0 +1,150 @@
+"""Findings about this process and where it may keep things: libbpf, rights, pins, memory."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from kzn.agent import install
+from kzn.agent.doctor.finding import Finding, Host, text_of
+from kzn.errors import KznError, UnsupportedError
+from kzn.libbpf import door
+from kzn.libbpf.pins import require_bpffs
+from kzn.probes import support
+from kzn.probes.declaration import Probe
+from kzn.probes.settings import MAX_FLOWS
+
+AGENT_BYTES = 48 << 20
+"""Resident memory of an agent, with a little to spare."""
+NO_LIMIT = 1 << 60
+
+
+def library() -> Iterator[Finding]:
+    """libbpf.so.1 and its version."""
+    try:
+        door.libbpf()
+    except UnsupportedError as error:
+        yield Finding("libbpf", "fail", error.message, error.hint)
+        return
+    yield Finding("libbpf", "ok", f"{door.LIBRARY} is {door.version()}")
+
+
+def missing_capabilities(host: Host) -> list[str]:
+    """The capabilities that this process lacks."""
+    return support.missing_capabilities((host.proc / "self/status").read_text())
+
+
+def capabilities(host: Host) -> Iterator[Finding]:
+    """What loading and attaching need of this process."""
+    missing = missing_capabilities(host)
+    if missing:
+        message = f"this process lacks {', '.join(missing)}"
+        yield Finding("capabilities", "fail", message, "run as root or give it these capabilities")
+        return
+    held = ", ".join(support.CAPABILITIES)
+    yield Finding("capabilities", "ok", f"this process has {held}")
+
+
+def trial_load(host: Host, probe: Probe) -> Iterator[Finding]:
+    """Whether the kernel takes the probe's programs: asked by loading them."""
+    name = f"load {probe.name}"
+    if missing_capabilities(host):
+        yield Finding(name, "unknown", "was not tried: this process may not load", "run as root")
+        return
+    found = support.examine(probe)
+    if found.supported:
+        yield Finding(name, "ok", f"the kernel takes the programs of {probe.name}")
+    else:
+        yield Finding(name, "fail", found.reason, found.hint)
+
+
+def bpffs(pin_dir: Path) -> Iterator[Finding]:
+    """Whether links and maps can be pinned, and what is pinned."""
+    try:
+        require_bpffs(pin_dir)
+    except UnsupportedError as error:
+        yield Finding("bpffs", "fail", error.message, error.hint)
+        return
+    existing = next(path for path in [pin_dir, *pin_dir.absolute().parents] if _is_there(path))
+    if not os.access(existing, os.R_OK | os.W_OK | os.X_OK):
+        message = f"{existing} is on a bpf file system that this process may not write to"
+        yield Finding("bpffs", "fail", message, "run as root; is it mounted read-only?")
+        return
+    yield Finding("bpffs", "ok", f"{pin_dir} is on a bpf file system and can be written to")
+    yield _pinned(pin_dir)
+
+
+def _pinned(pin_dir: Path) -> Finding:
+    if not pin_dir.exists():
+        return Finding("pins", "ok", f"nothing is pinned at {pin_dir}: no agent has run here")
+    sets = {path.name: install.links(path) for path in sorted(pin_dir.iterdir()) if path.is_dir()}
+    if not sets:
+        return Finding("pins", "ok", f"nothing is pinned below {pin_dir}")
+    idle = [name for name, links in sets.items() if not links and "+" not in name]
+    if idle:
+        message = f"{', '.join(idle)} below {pin_dir} has maps and no link: nothing counts there"
+        return Finding("pins", "warn", message, "start kzn agent, or remove them by kzn detach")
+    words = [f"{name} ({len(links)} links)" for name, links in sets.items()]
+    return Finding("pins", "ok", f"pinned below {pin_dir}: {', '.join(words)}")
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
+
+
+def memory(host: Host) -> Iterator[Finding]:
+    """Whether the cgroup's limit leaves room for an agent and for full maps."""
+    try:
+        cpus = door.possible_cpus()
+    except KznError:
+        cpus = os.cpu_count() or 1
+    full = AGENT_BYTES + maps_bytes(MAX_FLOWS, cpus)
+    limit = memory_limit(host)
+    need = f"an agent with full maps needs {full >> 20} MiB ({cpus} CPUs)"
+    if limit is None:
+        yield Finding("memory", "ok", f"no limit on this cgroup; {need}")
+    elif limit < full:
+        yield Finding(
+            "memory",
+            "warn",
+            f"this cgroup may use {limit >> 20} MiB; {need}, and flows beyond are missed",
+            "raise the limit, or give kzn agent a smaller --max-flows",
+        )
+    else:
+        yield Finding("memory", "ok", f"this cgroup may use {limit >> 20} MiB; {need}")
+
+
+def maps_bytes(max_flows: int, cpus: int) -> int:
+    """What both buffers take when full (kernel/bpf/hashtab.c: htab_map_mem_usage)."""
+    element = 48 + 40 + 8 + 8  # htab_elem, key, pointer to the CPUs' values, list node
+    return 2 * max_flows * (element + cpus * (16 + 8))
+
+
+def memory_limit(host: Host) -> int | None:
+    """The least limit on this process's memory cgroup and those above it, in bytes."""
+    limits = [limit for path in _memory_files(host) if (limit := _limit(text_of(path))) is not None]
+    return min(limits, default=None)
+
+
+def _memory_files(host: Host) -> Iterator[Path]:
+    root = host.sys / "fs/cgroup"
+    for line in (text_of(host.proc / "self/cgroup") or "").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            base, name = root, "memory.max"
+        elif "memory" in controllers.split(","):
+            base, name = root / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        folder = Path(path)
+        for above in [folder, *folder.parents]:
+            yield base / above.relative_to("/") / name
+
+
+def _limit(text: str | None) -> int | None:
+    if text is None or not text.isdigit() or int(text) >= NO_LIMIT:
+        return None
+    return int(text)
