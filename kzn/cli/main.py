@@ -48,6 +48,7 @@ SUBCOMMANDS = {
     "doctor": Subcommand(
         "kzn.cli.doctor:doctor", "Say what works on this node, and what to do.", "agent,tools"
     ),
+    "top": Subcommand("kzn.cli.top:top", "Watch what crosses zones, live.", "tools"),
     "demo": Subcommand(
         "kzn.cli.demo:demo", "Two zones on this machine: real packets, real hook, proof.", "demo"
     ),

@@ -1,0 +1,46 @@
+"""One moment as JSON: what the screen shows, whole and in numbers. Pure."""
+
+from typing import Any
+
+from kzn.top.look import Amount, History, SortKey, ordered
+
+
+def document(history: History, sort: SortKey) -> dict[str, Any]:
+    """Everything of the newest look, with rates over the window."""
+    status = history.last.status
+    return {
+        "version": status.version,
+        "ready": not status.why_not_ready,
+        "agents": status.agents,
+        "nodes": status.nodes,
+        "seen_bytes": status.seen,
+        "unresolved_bytes": status.unresolved,
+        "missed_bytes": status.missed,
+        "rate_seconds": round(history.seconds, 3),
+        "zones": [
+            {"src_zone": key.src, "dst_zone": key.dst, "class": key.crossed} | _numbers(amount)
+            for key, amount in ordered(history.zones(), sort)
+        ],
+        "workloads": [
+            {"namespace": key.namespace, "workload_kind": key.kind, "workload": key.name}
+            | _numbers(amount)
+            for key, amount in ordered(history.workloads("sent"), sort)
+        ],
+        "pairs": [
+            {
+                "src_namespace": key.src_namespace,
+                "src_workload": key.src,
+                "src_zone": key.src_zone,
+                "dst_namespace": key.dst_namespace,
+                "dst_workload": key.dst,
+                "dst_zone": key.dst_zone,
+            }
+            | _numbers(amount)
+            for key, amount in ordered(history.pairs(), sort)
+        ],
+    }
+
+
+def _numbers(amount: Amount) -> dict[str, Any]:
+    rate = None if amount.rate is None else round(amount.rate, 1)
+    return {"bytes": amount.total, "bytes_per_second": rate}

@@ -1,0 +1,79 @@
+"""The loop of the live view: look, draw, listen to keys.
+
+In: a client and an interval. Out: a screen that is drawn anew, until q or Ctrl-C.
+Never: ends because one look failed: the last numbers stay, with a line that says why.
+"""
+
+import select
+import sys
+import termios
+import time
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+
+from kzn.errors import KznError
+from kzn.top.client import Client
+from kzn.top.look import History, SortKey
+from kzn.top.screen import page
+
+KEYS: dict[str, SortKey] = {"r": "rate", "t": "total", "n": "name"}
+QUIT = "q"
+
+
+def watch(
+    client: Client, history: History, interval: float, sort: SortKey, console: Console
+) -> None:
+    """Show the server until somebody has seen enough; KznError when the first look fails."""
+    history.add(client.look())
+    note = ""
+    with Live(console=console, auto_refresh=False, screen=True) as live, _keys() as wait:
+        while True:
+            drawn = page(history, sort, console.size.height, client.url, note)
+            live.update(drawn, refresh=True)
+            key = wait(interval if not note else max(interval, 1.0))
+            if key == QUIT:
+                return
+            if key is not None:
+                sort = KEYS.get(key, sort)
+                continue
+            try:
+                history.add(client.look())
+                note = ""
+            except KznError as error:
+                note = f"{error.message}; trying again"
+
+
+class _Wait:
+    """Waits for a key until a time is over; without a terminal it only waits."""
+
+    def __init__(self, *, has_keys: bool) -> None:
+        self._has_keys = has_keys
+        self._due = 0.0
+
+    def __call__(self, seconds: float) -> str | None:
+        """A key, None when the time was over; a key does not begin the time anew."""
+        now = time.monotonic()
+        if self._due <= now:
+            self._due = now + seconds
+        if not self._has_keys:
+            time.sleep(self._due - now)
+            return None
+        ready, _, _ = select.select([sys.stdin], [], [], self._due - now)
+        return sys.stdin.read(1) or QUIT if ready else None
+
+
+@contextmanager
+def _keys() -> Iterator[_Wait]:
+    if not sys.stdin.isatty():
+        yield _Wait(has_keys=False)
+        return
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        tty.setcbreak(sys.stdin)
+        yield _Wait(has_keys=True)
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)

@@ -1,0 +1,82 @@
+"""A server's HTTP API with little in it: real answers of a snapshot, over loopback."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+from kzn.model.totals import Counts, Totals
+from kzn.server.api import answer, parse_limit
+from kzn.server.desk import ReceiveStats
+from kzn.server.families import Row
+from kzn.server.flowlog import LogCounts
+from kzn.server.hold import Hold
+from kzn.server.identity import Books
+from kzn.server.ledger import Ledger, LedgerLimits
+from kzn.server.pipeline import Clocks, Pipeline
+from kzn.server.snapshot import Counted, ServerSnapshot, Sources, SourceState
+from kzn.topology.index import AddressIndex
+from kzn.topology.source import TopologyStats
+
+Answers = Callable[[str, str | None], tuple[int, bytes]]
+WEB = ("shop", "Deployment", "web")
+
+
+def snapshot() -> ServerSnapshot:
+    """A server of one node with one workload."""
+    index = AddressIndex(clock=lambda: 0.0, wall=lambda: 0.0)
+    ledger = Ledger(LedgerLimits())
+    ledger.load(
+        [
+            Row("pair", ("shop", "web", "a", "shop", "db", "b", "source"), 30),
+            Row("pair", ("shop", "web", "a", "shop", "db", "b", "destination"), 3),
+            Row("zone", ("a", "b", "cross_zone"), 33),
+            Row("zone", ("a", "a", "same_zone"), 7),
+            Row("workload", (*WEB, "egress", "cross_zone", "a", "b"), 33),
+            Row("workload", (*WEB, "egress", "cross_region", "a", "z"), 1),
+            Row("workload", (*WEB, "egress", "same_zone", "a", "a"), 7),
+            Row("workload", (*WEB, "ingress", "external", "", "a"), 5),
+        ],
+        0.0,
+    )
+    books = Books(10)
+    books.of("n1").take(Totals(Counts(9, 90), {"map_full": Counts(1, 10)}), Counts(8, 80))
+    sources = Sources(
+        pipeline=Pipeline(index, ledger, books, Hold(10), clocks=Clocks(lambda: 0.0, lambda: 0.0)),
+        receiver=ReceiveStats,
+        topology=lambda: (SourceState("static", True, TopologyStats(index.counts())),),
+        flow_log=LogCounts,
+    )
+    return sources.snapshot(Counted.of(sources.pipeline), 4.0)
+
+
+def real(topic: str, limit: str | None) -> tuple[int, bytes]:
+    """What kzn server answers."""
+    return 200, answer(topic, snapshot(), parse_limit(limit))
+
+
+@contextmanager
+def serving(answers: Answers) -> Iterator[str]:
+    """Serve answers on loopback; yields the URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            """Answer as told."""
+            parts = urlsplit(self.path)
+            limit = parse_qs(parts.query).get("limit", [None])[0]
+            status, body = answers(parts.path.removeprefix("/api/v1/"), limit)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()

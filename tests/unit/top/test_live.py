@@ -1,0 +1,47 @@
+"""The live view on a terminal: it draws, listens to keys and leaves the terminal as it was."""
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+from smallserver import real, serving
+
+KZN = [sys.executable, "-m", "kzn.cli.main"]
+SECONDS = 30.0
+
+
+def read_until(master: int, wanted: str, deadline: float) -> str:
+    text = ""
+    while wanted not in text:
+        ready, _, _ = select.select([master], [], [], max(0.0, deadline - time.monotonic()))
+        assert ready, text
+        text += os.read(master, 65536).decode(errors="replace")
+    return text
+
+
+def test_the_view_draws_and_sorts_and_ends_when_asked() -> None:
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    before = termios.tcgetattr(slave)
+    with serving(real) as url:
+        command = [*KZN, "top", "--server", url, "--interval", "200ms"]
+        environment = os.environ | {"TERM": "xterm"}
+        with subprocess.Popen(command, stdin=slave, stdout=slave, env=environment) as process:
+            try:
+                deadline = time.monotonic() + SECONDS
+                assert "by rate" in read_until(master, "shop/db", deadline)
+                os.write(master, b"t")
+                read_until(master, "by total", deadline)
+                os.write(master, b"q")
+                assert process.wait(SECONDS) == 0
+            finally:
+                process.kill()
+    assert termios.tcgetattr(slave) == before
+    os.close(master)
+    os.close(slave)

@@ -1,0 +1,131 @@
+"""Sums of two moments make rates; a server that began anew begins a new window."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kzn.top.document import document
+from kzn.top.look import Amount, History, Look, Pair, Status, Workload, ZonePair, ordered
+
+STATUS = Status("1.0", "", agents=2, nodes=2, batches=10, seen=1000, unresolved=10, missed=0)
+CART = Workload("shop", "Deployment", "cart")
+A_TO_B = ZonePair("a", "b", "cross_zone")
+PAIR = Pair("shop", "cart", "a", "shop", "db", "b")
+
+
+def look(at: float, total: int, status: Status = STATUS) -> Look:
+    return Look(at, status, {A_TO_B: total}, {CART: {"sent": total}}, {PAIR: total})
+
+
+def history(*looks: Look, window: float = 60) -> History:
+    made = History(window)
+    for one in looks:
+        made.add(one)
+    return made
+
+
+def test_one_look_has_totals_and_no_rates() -> None:
+    assert history(look(5, 700)).zones() == {A_TO_B: Amount(700, None)}
+
+
+def test_a_rate_is_the_growth_over_the_time_between_looks() -> None:
+    seen = history(look(5, 700), look(15, 1700))
+    assert seen.zones() == {A_TO_B: Amount(1700, 100.0)}
+    assert seen.pairs() == {PAIR: Amount(1700, 100.0)}
+    assert seen.workloads("sent") == {CART: Amount(1700, 100.0)}
+    assert seen.workloads("received") == {}
+
+
+def test_a_series_that_is_new_counts_from_zero() -> None:
+    empty = replace(look(0, 0), zones={})
+    assert history(empty, look(10, 500)).zones() == {A_TO_B: Amount(500, 50.0)}
+
+
+def test_a_series_that_ended_and_came_again_counts_from_zero() -> None:
+    assert history(look(0, 9000), look(10, 500)).zones() == {A_TO_B: Amount(500, 50.0)}
+
+
+def test_what_is_older_than_the_window_is_forgotten() -> None:
+    seen = history(*(look(at, at * at) for at in range(0, 101, 10)), window=20)
+    assert seen.seconds == 20
+    assert seen.zones()[A_TO_B] == Amount(10_000, (10_000 - 6_400) / 20)
+
+
+def test_a_window_smaller_than_the_interval_has_two_looks_all_the_same() -> None:
+    assert history(look(0, 0), look(10, 100), look(20, 300), window=1).zones() == {
+        A_TO_B: Amount(300, 20.0)
+    }
+
+
+def test_a_server_that_began_anew_has_no_rates_at_first() -> None:
+    anew = replace(STATUS, batches=1, seen=50)
+    seen = history(look(0, 9000), look(10, 9500), look(20, 50, anew))
+    assert seen.zones() == {A_TO_B: Amount(50, None)}
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**18), st.floats(0.01, 60)), min_size=1, max_size=20))
+def test_rates_are_never_negative(steps: list[tuple[int, float]]) -> None:
+    seen, at = History(30), 0.0
+    for total, pause in steps:
+        at += pause
+        seen.add(look(at, total))
+        amount = seen.zones()[A_TO_B]
+        assert amount.rate is None or amount.rate >= 0
+
+
+AMOUNTS = {("b",): Amount(1, 9.0), ("a",): Amount(5, 1.0), ("c",): Amount(3, 9.0)}
+
+
+@pytest.mark.parametrize(("sort", "names"), [("rate", "cba"), ("total", "acb"), ("name", "abc")])
+def test_lists_are_in_the_order_asked_for(sort: str, names: str) -> None:
+    assert "".join(key[0] for key, _ in ordered(AMOUNTS, sort)) == names  # type: ignore[arg-type]
+
+
+def test_without_rates_the_order_is_that_of_totals() -> None:
+    amounts = {("a",): Amount(1, None), ("b",): Amount(2, None)}
+    assert [key for key, _ in ordered(amounts, "rate")] == [("b",), ("a",)]
+
+
+def test_the_document_has_it_all_in_numbers() -> None:
+    assert document(history(look(5, 700), look(15, 1700)), "rate") == {
+        "version": "1.0",
+        "ready": True,
+        "agents": 2,
+        "nodes": 2,
+        "seen_bytes": 1000,
+        "unresolved_bytes": 10,
+        "missed_bytes": 0,
+        "rate_seconds": 10,
+        "zones": [
+            {
+                "src_zone": "a",
+                "dst_zone": "b",
+                "class": "cross_zone",
+                "bytes": 1700,
+                "bytes_per_second": 100.0,
+            }
+        ],
+        "workloads": [
+            {
+                "namespace": "shop",
+                "workload_kind": "Deployment",
+                "workload": "cart",
+                "bytes": 1700,
+                "bytes_per_second": 100.0,
+            }
+        ],
+        "pairs": [
+            {
+                "src_namespace": "shop",
+                "src_workload": "cart",
+                "src_zone": "a",
+                "dst_namespace": "shop",
+                "dst_workload": "db",
+                "dst_zone": "b",
+                "bytes": 1700,
+                "bytes_per_second": 100.0,
+            }
+        ],
+    }
