@@ -1,0 +1,123 @@
+"""A Prometheus of our own on this machine's loopback, and what expressions speak of."""
+
+import json
+import re
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote
+from urllib.request import urlopen
+
+from manifests import DEPLOY, said, tool
+
+from kzn.demo.daemons import wait_for
+
+RULES = DEPLOY / "prometheus" / "rules.yaml"
+BOARDS = sorted(DEPLOY.glob("grafana/*.json"))
+
+_METRIC = re.compile(r"\b(?:kzn_\w+|pod_cross_zone_\w+|process_\w+)\b")
+_RECORDED = re.compile(r"\b\w+:kzn_\w+:\w+\b|\bkzn:\w+:\w+\b")
+_QUOTED = re.compile(r'"[^"]*"')
+_VARIABLES = {
+    "$__rate_interval": "5m",
+    "$__range": "1h",
+    "$namespace": ".*",
+    "$price": "0.02",
+}
+
+
+def metrics_in(expression: str) -> set[str]:
+    """The names of metrics that an expression asks a scrape for."""
+    bare = _RECORDED.sub(" ", _QUOTED.sub('""', expression))
+    return set(_METRIC.findall(bare))
+
+
+def recorded_in(expression: str) -> set[str]:
+    """The names of recording rules that an expression asks for."""
+    return set(_RECORDED.findall(expression))
+
+
+def exposed(text: str) -> set[str]:
+    """Names of samples that a page of metrics may have, those of histograms included."""
+    names: set[str] = set()
+    for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE):
+        endings = ("_bucket", "_sum", "_count") if kind == "histogram" else ("",)
+        names |= {name + ending for ending in endings}
+    return names
+
+
+def panel_queries(board: Path) -> Iterator[tuple[str, str]]:
+    """Title and expression of each query of a dashboard, its variables filled in."""
+    for panel in json.loads(board.read_text())["panels"]:
+        for target in panel.get("targets", []):
+            expression = target["expr"]
+            for name, value in _VARIABLES.items():
+                expression = expression.replace(name, value)
+            assert "$" not in expression, expression
+            yield panel["title"], expression
+
+
+class Prometheus:
+    """The HTTP API of a Prometheus."""
+
+    def __init__(self, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}"
+
+    def get(self, path: str) -> Any:
+        """The data of an answer; what Prometheus says is wrong as the failure."""
+        try:
+            with urlopen(self._url + path, timeout=30) as answer:  # noqa: S310 - our own
+                return json.load(answer)["data"]
+        except HTTPError as error:
+            if error.code == HTTPStatus.SERVICE_UNAVAILABLE:
+                raise URLError("not ready") from error
+            raise AssertionError(f"{path}: {error.read().decode()}") from error
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """The result of an instant query."""
+        data = self.get(f"/api/v1/query?query={quote(expression)}")
+        rows = data["result"]
+        return rows if data["resultType"] == "vector" else [{"metric": {}, "value": rows}]
+
+    def answers(self, expression: str) -> bool:
+        """Whether a query has a result already; False while Prometheus starts."""
+        try:
+            return bool(self.query(expression))
+        except URLError:
+            return False
+
+
+@contextmanager
+def prometheus(folder: Path, scrape: str) -> Iterator[Prometheus]:
+    """A Prometheus that evaluates our rules every second; ``scrape`` is its scrape_configs."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config = folder / "prometheus.yml"
+    config.write_text(
+        "global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\n"
+        f"rule_files: [{RULES}]\n{scrape}"
+    )
+    arguments = [
+        f"--config.file={config}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([tool("prometheus"), *arguments], stdout=log, stderr=log)
+    try:
+        server = Prometheus(port)
+        assert wait_for(lambda: server.answers("vector(1)"), 30), (folder / "log").read_text()
+        yield server
+    finally:
+        process.kill()
+        process.wait()
+
+
+def promtool(*arguments: str | Path) -> str:
+    """What promtool says; its complaint in the failure."""
+    return said(tool("promtool"), *arguments)
