@@ -22,6 +22,7 @@ typedef _Bool bool;
 #define false 0
 
 #define NF_ACCEPT 1
+#define TC_ACT_UNSPEC (-1) /* on to the next program; TCX_NEXT is the same */
 
 #define E2BIG 7
 #define ENOMEM 12
@@ -82,10 +83,27 @@ struct bpf_nf_ctx {
 
 #pragma clang attribute pop
 
-/* Only pointed to; a declaration alone would not match the kernel's signature of the kfunc. */
+/* include/uapi/linux/bpf.h: what a tc program sees of a packet. The interface of the kernel, hence
+ * not relocated; the verifier turns each access into one to the kernel's own structs.
+ */
 struct __sk_buff {
 	__u32 len;
+	__u32 pkt_type;
+	__u32 mark;
+	__u32 queue_mapping;
+	__u32 protocol; /* of Ethernet, big-endian */
+	__u32 before_data[14];
+	__u32 data;
+	__u32 data_end;
+	__u32 before_flow_keys[15];
+	__u64 flow_keys;
+	__u64 tstamp;
+	__u32 wire_len;
+	__u32 gso_segs;
+	__u64 sk;
+	__u32 gso_size;
 };
+_Static_assert(__builtin_offsetof(struct __sk_buff, gso_size) == 176, "as in the kernel's");
 
 struct bpf_dynptr {
 	__u64 opaque[2];
@@ -108,6 +126,11 @@ struct bpf_dynptr {
 #define IP_CT_UNTRACKED 7
 
 #define LOOPBACK_IFINDEX 1 /* in every network namespace */
+
+#define ETH_P_IP 0x0800
+#define ETH_P_IPV6 0x86dd
+#define ETH_P_8021Q 0x8100
+#define ETH_P_8021AD 0x88a8
 
 #define IPPROTO_HOPOPTS 0
 #define IPPROTO_TCP 6

@@ -7,14 +7,10 @@
 #ifndef KZN_MEASURE_BPF_H
 #define KZN_MEASURE_BPF_H
 
-#define GSO_BY_FRAGS 0xffff /* SCTP: one part per fragment, counted in gso_segs */
 #define SKB_GSO_TUNNEL                                                                             \
 	(SKB_GSO_GRE | SKB_GSO_GRE_CSUM | SKB_GSO_IPXIP4 | SKB_GSO_IPXIP6 | SKB_GSO_UDP_TUNNEL |   \
 	 SKB_GSO_UDP_TUNNEL_CSUM)
-#define UDP_HEADER 8
-#define SCTP_HEADER 12
 #define IPV6_FRAGMENT_HEADER 8
-#define TCP_DOFF_OFFSET 12
 
 static __always_inline __u32 tcp_header(struct sk_buff *skb, const struct packet *packet,
 					__u32 offset)

@@ -16,8 +16,6 @@ extern void *bpf_dynptr_slice(const struct bpf_dynptr *ptr, __u32 offset, void *
 #define kernel_cast(type, address)                                                                 \
 	((const type *)bpf_rdonly_cast((const void *)(address), bpf_core_type_id_kernel(type)))
 
-#define MAX_EXTENSION_HEADERS 8
-
 struct packet {
 	__u32 linear; /* bytes that may be read directly */
 	__u32 transport; /* offset of the transport header, or of what a fragment carries */
@@ -43,12 +41,6 @@ static __noinline bool load_beyond(struct sk_buff *skb, __u32 offset, __u32 *to)
 	return true;
 }
 
-static __always_inline bool has_ports(__u8 protocol)
-{
-	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP ||
-	       protocol == IPPROTO_UDPLITE || protocol == IPPROTO_DCCP;
-}
-
 /* Which end opened the connection, as conntrack knows it: KZN_INITIATOR_*, 0 unknown. */
 static __always_inline __u8 initiator(const struct sk_buff *skb)
 {
@@ -61,22 +53,6 @@ static __always_inline __u8 initiator(const struct sk_buff *skb)
 	if (!(nfct & ~(unsigned long)NFCT_INFOMASK) || info == IP_CT_UNTRACKED)
 		return 0;
 	return info >= IP_CT_IS_REPLY ? KZN_INITIATOR_DESTINATION : KZN_INITIATOR_SOURCE;
-}
-
-/* The end of a key, with the ports that --ports keeps. Without conntrack the lower one is taken for
- * the service's: clients connect from the ephemeral range, which lies above the ports that are
- * listened on.
- */
-static __always_inline void keep_ports(struct flow_words *key, __u8 protocol, __u8 opened,
-				       __u16 source, __u16 dest)
-{
-	if (opened == KZN_INITIATOR_SOURCE || (!opened && dest <= source)) {
-		key->service = service_word(dest, protocol, opened);
-		key->peer = source;
-	} else {
-		key->service = service_word(source, protocol, opened | KZN_PORT_OF_SOURCE);
-		key->peer = dest;
-	}
 }
 
 static __always_inline bool parse_ports(struct sk_buff *skb, const struct packet *packet,
@@ -126,13 +102,6 @@ static __always_inline bool parse_ipv4(struct sk_buff *skb, struct packet *packe
 	packet->unfragmentable = length;
 	packet->ports = has_ports(packet->protocol) && !(header->frag_off & bpf_htons(IP_OFFSET));
 	return parse_ports(skb, packet, key);
-}
-
-static __always_inline bool is_extension(__u8 protocol)
-{
-	return protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING ||
-	       protocol == IPPROTO_FRAGMENT || protocol == IPPROTO_AH ||
-	       protocol == IPPROTO_DSTOPTS;
 }
 
 /* Walks the extension headers; what each fragment repeats ends with the last of hop-by-hop and

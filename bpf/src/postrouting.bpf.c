@@ -8,6 +8,7 @@
 
 #include "flow.h"
 #include "account.bpf.h"
+#include "protocols.bpf.h"
 #include "parse.bpf.h"
 #include "measure.bpf.h"
 #include "uplink.bpf.h"

@@ -12,13 +12,14 @@ from kzn import __version__
 from kzn.agent import install
 from kzn.agent.config import LAST_DRAIN_SECONDS, AgentConfig
 from kzn.agent.credentials import token_source
+from kzn.agent.hooks import Links, Pinned, follow
 from kzn.agent.loop import Loop, empty
 from kzn.agent.mapset import MapSet
 from kzn.agent.ship import Shipper
 from kzn.agent.show import lines
 from kzn.agent.spool import Spool
 from kzn.agent.stats import AgentCollector, AgentStats
-from kzn.agent.uplinks import Watch
+from kzn.agent.uplinks import Device, Watch, lowest
 from kzn.daemon.connect import dial_tcp
 from kzn.daemon.http import HttpServer
 from kzn.daemon.listen import Address, bound_port
@@ -26,13 +27,17 @@ from kzn.daemon.registry import health_route, metrics_route, new_registry
 from kzn.daemon.signals import shutdown_on_signals
 from kzn.errors import KznError
 from kzn.model.batch import AgentIdentity, Batch
-from kzn.probes.declaration import Probe
+from kzn.probes.declaration import NetfilterHook, Probe
 
 log = logging.getLogger(__name__)
 
 
-async def run(probe: Probe, config: AgentConfig, maps: MapSet, sockets: list[socket]) -> None:
+async def run(
+    probe: Probe, config: AgentConfig, maps: MapSet, sockets: list[socket], links: Links
+) -> None:
     """Serve an attached probe until SIGTERM or SIGINT, its pages on listening ``sockets``.
+
+    ``links`` are what it is attached by; those on devices follow the uplinks.
 
     RefusedError when the server never will take this agent, KznError when the hooks are taken
     away under it.
@@ -41,9 +46,9 @@ async def run(probe: Probe, config: AgentConfig, maps: MapSet, sockets: list[soc
         probe=probe.name,
         interval=config.interval,
         capacity=maps.capacity(),
-        attached=tuple(hook.name for hook in probe.hooks),
+        attached=tuple(hook.name for hook in probe.hooks if isinstance(hook, NetfilterHook)),
     )
-    async with _http(sockets, stats), _uplinks(config, maps, stats):
+    async with _http(sockets, stats), _uplinks(probe, config, maps, stats, links):
         if config.server is None:
             await _print_until_stopped(maps, stats)
         else:
@@ -68,18 +73,29 @@ async def _http(sockets: list[socket], stats: AgentStats) -> AsyncIterator[None]
 
 
 @asynccontextmanager
-async def _uplinks(config: AgentConfig, maps: MapSet, stats: AgentStats) -> AsyncIterator[None]:
-    if config.uplinks is None:
-        maps.set_uplinks((), skip_inbound=False)
-        yield
-        return
-
+async def _uplinks(
+    probe: Probe, config: AgentConfig, maps: MapSet, stats: AgentStats, links: Links
+) -> AsyncIterator[None]:
     def tell(indices: tuple[int, ...]) -> None:
-        maps.set_uplinks(indices, skip_inbound=config.skip_inbound)
+        maps.set_uplinks(
+            indices if config.uplinks is not None else (), skip_inbound=config.skip_inbound
+        )
         stats.uplinks = len(indices)
 
+    async def move(found: tuple[Device, ...]) -> None:
+        devices = found if config.uplinks else lowest(found)
+        try:
+            await asyncio.to_thread(follow, probe, links, devices)
+        except KznError as error:
+            log.error("not on every uplink: %s", error)
+        stats.attached = tuple(d.name for d in devices if str(d.index) in links.names())
+
     tell(())
-    watching = asyncio.create_task(Watch(tell, config.uplinks).run())
+    if config.uplinks is None and not probe.device_hooks():
+        yield
+        return
+    watch = Watch(tell, config.uplinks or (), move if probe.device_hooks() else None)
+    watching = asyncio.create_task(watch.run())
     try:
         yield
     finally:
@@ -171,11 +187,9 @@ async def _until_stopped(loop: Loop) -> None:
 
 
 def _check_links(probe: Probe, folder: Path) -> None:
-    """KznError when a link of this agent is no longer pinned: then nothing is counted any more."""
-    present = {path.name for path in install.links(folder)}
-    for hook in probe.hooks:
-        if install.LINK + hook.name not in present:
-            raise KznError(
-                f"{folder / (install.LINK + hook.name)} is gone: {probe.name} no longer counts",
-                hint="did somebody run kzn detach? start the agent again to attach anew",
-            )
+    """KznError when a pin of this agent's hooks is gone: then nothing is counted any more."""
+    for path in Pinned(folder).missing(probe):
+        raise KznError(
+            f"{path} is gone: {probe.name} no longer counts",
+            hint="did somebody run kzn detach? start the agent again to attach anew",
+        )

@@ -1,6 +1,7 @@
 """Puts a probe into the kernel and keeps it there by pins: adopt what fits, replace what does not.
 
     <pin-dir>/<probe>/            flows_0 flows_1 totals control spool fence link_ipv4 link_ipv6
+                                  (on devices: program_egress link_<index> link_<index> ...)
     <pin-dir>/<probe>+new         being made; no link is in it, so it counts nothing
     <pin-dir>/<probe>+retired+N   replaced; its links are gone, its last batches not yet shipped
 
@@ -11,24 +12,23 @@ next one finishes. (A bpffs refuses names with a dot, kernel/bpf/inode.c: bpf_lo
 import errno
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
 from kzn.agent.control import LAYOUT, Phase, SpoolState, boottime_ns
+from kzn.agent.hooks import LINK, PROGRAM, Held, Pinned, attach_all, follow
 from kzn.agent.mapset import MapSet
+from kzn.agent.uplinks import Device
 from kzn.errors import KernelError, KznError, UnsupportedError
-from kzn.libbpf.links import detach
 from kzn.libbpf.objects import BpfObject
 from kzn.libbpf.pins import open_pin, pin, require_bpffs
-from kzn.probes.attach import MAPS, attach, load
+from kzn.probes.attach import MAPS, load
 from kzn.probes.declaration import Probe
 from kzn.probes.settings import Settings
 
 log = logging.getLogger(__name__)
-
-LINK = "link_"
 
 
 @contextmanager
@@ -73,23 +73,40 @@ def file_errors(pin_dir: Path) -> Iterator[None]:
 
 
 @contextmanager
-def unpinned(probe: Probe, settings: Settings) -> Iterator[MapSet]:
-    """The probe attached for the length of the block, beside any other, leaving nothing behind."""
-    links: list[int] = []
-    try:
-        with load(probe, settings) as loaded, _duplicate(loaded) as maps:
-            _initialise(maps, settings.digest(probe.image()))
-            links.extend(attach(probe, hook, loaded) for hook in probe.hooks)
-            yield maps
-    finally:
-        for fd in links:
-            os.close(fd)
+def unpinned(
+    probe: Probe, settings: Settings, devices: Sequence[Device] = (), held: Held | None = None
+) -> Iterator[MapSet]:
+    """The probe attached for the length of the block, beside any other, leaving nothing behind.
+
+    Hooks on devices are put on ``devices``; with ``held`` they can follow others (hooks.follow).
+    """
+    with (
+        held or Held() as links,
+        load(probe, settings) as loaded,
+        _duplicate(loaded) as maps,
+    ):
+        _initialise(maps, settings.digest(probe.image()))
+        attach_all(probe, loaded, links)
+        follow(probe, links, devices)
+        yield maps
 
 
-def install(probe: Probe, settings: Settings, pin_dir: Path) -> MapSet:
-    """The pinned set of this probe, attached: what is there when it fits, else a new one."""
+def install(
+    probe: Probe, settings: Settings, pin_dir: Path, devices: Sequence[Device] = ()
+) -> MapSet:
+    """The pinned set of this probe, attached: what is there when it fits, else a new one.
+
+    Hooks on devices are put on ``devices`` and on no others.
+    """
     with file_errors(pin_dir):
-        return _install(probe, settings, pin_dir / probe.name)
+        folder = pin_dir / probe.name
+        maps = _install(probe, settings, folder)
+        try:
+            follow(probe, Pinned(folder), devices)
+        except BaseException:
+            maps.close()
+            raise
+        return maps
 
 
 def _install(probe: Probe, settings: Settings, folder: Path) -> MapSet:
@@ -160,7 +177,7 @@ def _is_set(folder: Path) -> bool:
     if len(names) < len(list(folder.iterdir())):
         return False
     is_whole = {"control", "spool"} <= names
-    return is_whole or all(name in MAPS or name.startswith(LINK) for name in names)
+    return is_whole or all(name in MAPS or name.startswith((LINK, PROGRAM)) for name in names)
 
 
 def _number(folder: Path) -> int:
@@ -171,7 +188,7 @@ def _replace(probe: Probe, settings: Settings, folder: Path) -> MapSet:
     """Load the new programs first, so that the time without any hook is short."""
     with load(probe, settings) as loaded:
         new = folder.with_name(f"{folder.name}+new")
-        _pin_set(settings.digest(probe.image()), new, loaded)
+        _pin_set(probe, settings, new, loaded)
         number = max(map(_number, retired(probe, folder.parent)), default=0)
         old = folder.with_name(f"{folder.name}+retired+{number + 1}")
         _detach_links(folder)
@@ -183,13 +200,12 @@ def _replace(probe: Probe, settings: Settings, folder: Path) -> MapSet:
 
 def _make(probe: Probe, settings: Settings, folder: Path, loaded: BpfObject) -> None:
     new = folder.with_name(f"{folder.name}+new")
-    _pin_set(settings.digest(probe.image()), new, loaded)
+    _pin_set(probe, settings, new, loaded)
     new.rename(folder)
 
 
 def _relink(probe: Probe, settings: Settings, folder: Path, maps: MapSet) -> MapSet:
-    present = {path.name for path in links(folder)}
-    if all(LINK + hook.name in present for hook in probe.hooks):
+    if not Pinned(folder).missing(probe):
         log.info("adopted %s, epoch %016x", folder, maps.state().epoch)
         return maps
     with load(probe, settings, reuse=maps.fds()) as loaded:
@@ -198,25 +214,17 @@ def _relink(probe: Probe, settings: Settings, folder: Path, maps: MapSet) -> Map
 
 
 def _link(probe: Probe, folder: Path, loaded: BpfObject) -> MapSet:
-    for hook in probe.hooks:
-        path = folder / (LINK + hook.name)
-        if path.exists():
-            continue
-        fd = attach(probe, hook, loaded)
-        try:
-            pin(fd, path)
-        finally:
-            os.close(fd)
+    attach_all(probe, loaded, Pinned(folder))
     maps = open_set(folder)
     if maps is None:
         raise KznError(f"{folder} was removed while the agent started")
     return maps
 
 
-def _pin_set(digest: bytes, folder: Path, loaded: BpfObject) -> None:
+def _pin_set(probe: Probe, settings: Settings, folder: Path, loaded: BpfObject) -> None:
     folder.mkdir(mode=0o700)
     with _duplicate(loaded) as maps:
-        _initialise(maps, digest)
+        _initialise(maps, settings.digest(probe.image()))
     for name in MAPS:
         pin(loaded.map_fd(name), folder / name)
 
@@ -253,10 +261,9 @@ def _fits(maps: MapSet, digest: bytes) -> bool:
 
 
 def _detach_links(folder: Path) -> None:
-    for path in links(folder):
-        fd = open_pin(path)
-        path.unlink()
-        detach(fd, str(path))
+    pinned = Pinned(folder)
+    for name in sorted(pinned.names()):
+        pinned.drop(name)
 
 
 def remove(folder: Path) -> None:

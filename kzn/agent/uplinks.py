@@ -14,7 +14,7 @@ import json
 import logging
 import socket
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +25,20 @@ log = logging.getLogger(__name__)
 GROUPS = 0x1 | 0x40 | 0x400
 """RTMGRP_LINK, RTMGRP_IPV4_ROUTE and RTMGRP_IPV6_ROUTE (include/uapi/linux/rtnetlink.h)."""
 POD_KINDS = frozenset({"veth", "netkit"})
+TUNNELS = frozenset(
+    {"amt", "bareudp", "erspan", "geneve", "gre", "gretap", "gtp", "ip6erspan", "ip6gre"}
+    | {"ip6gretap", "ip6tnl", "ipip", "l2tp", "sit", "tun", "vti", "vti6", "vxlan", "wireguard"}
+    | {"xfrm"}
+)
+"""Kinds of devices that wrap a packet into another one, which leaves by another device."""
+NOWHERE = frozenset({"dummy", "ifb", "nlmon", "vcan"})
+ARPHRD_ETHER = 1  # include/uapi/linux/if_arp.h
 LOOPBACK = 1
 ASK_SECONDS = 20.0
 QUIET_SECONDS = 10.0
 """The least time between two questions, however much changes."""
+SETTLE_SECONDS = 0.5
+"""A change is rarely alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,9 @@ class Device:
     master: int
     elsewhere: bool
     """Its other end is in another network namespace."""
+    below: int = 0
+    """The device of this node that its packets leave by (a VLAN's, a macvlan's), 0 for none."""
+    ethernet: bool = True
 
 
 def leading_off(devices: Iterable[Device], gateways: frozenset[int]) -> tuple[Device, ...]:
@@ -61,6 +74,22 @@ def leading_off(devices: Iterable[Device], gateways: frozenset[int]) -> tuple[De
         )
 
     return tuple(d for d in all_devices if d.index != LOOPBACK and not stays(d))
+
+
+def lowest(leading: Iterable[Device]) -> tuple[Device, ...]:
+    """Of devices that lead off, those that a packet leaves by last: each packet passes one.
+
+    What goes into a tunnel, a VLAN, a bond or a bridge leaves by another of them.
+    """
+    devices = tuple(leading)
+    masters = {device.master for device in devices}
+
+    def is_last(device: Device) -> bool:
+        if device.kind in POD_KINDS:
+            return device.elsewhere
+        return not device.below and device.kind not in TUNNELS | NOWHERE
+
+    return tuple(d for d in devices if d.ethernet and d.index not in masters and is_last(d))
 
 
 async def ask() -> tuple[Device, ...]:
@@ -87,13 +116,20 @@ async def ask() -> tuple[Device, ...]:
 
 
 class Watch:
-    """Keeps ``tell`` informed: indices of the uplinks, or none while they are not certain."""
+    """Keeps ``tell`` informed: indices of the uplinks, or none while they are not certain.
+
+    ``follow`` is told of the devices themselves, before, and only when they are certain.
+    """
 
     def __init__(
-        self, tell: Callable[[tuple[int, ...]], None], wanted: tuple[str, ...] = ()
+        self,
+        tell: Callable[[tuple[int, ...]], None],
+        wanted: tuple[str, ...] = (),
+        follow: Callable[[tuple[Device, ...]], Awaitable[None]] | None = None,
     ) -> None:
         self._tell = tell
         self._wanted = wanted
+        self._follow = follow
         self.names: tuple[str, ...] = ()
         """The uplinks in force, empty while they are not certain."""
 
@@ -102,23 +138,28 @@ class Watch:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as bell:
             bell.bind((0, GROUPS))
             bell.setblocking(False)
+            clock = asyncio.get_running_loop().time
             while True:
-                await self._learn(bell)
-                await _rings(bell)
+                asked = clock()
+                if await self._learn(bell):
+                    await _rings(bell)
                 self._set(())
-                await asyncio.sleep(QUIET_SECONDS)
+                await asyncio.sleep(max(SETTLE_SECONDS, asked + QUIET_SECONDS - clock()))
 
-    async def _learn(self, bell: socket.socket) -> None:
+    async def _learn(self, bell: socket.socket) -> bool:
+        """Whether what was learned holds until the bell rings; else it must be asked again."""
         _silence(bell)
         try:
-            found = await ask()
+            found = chosen(await ask(), self._wanted)
         except (KznError, TimeoutError, OSError, ValueError) as error:
             log.warning("the uplinks are not known, so every packet is counted: %s", error)
-            return
-        if self._wanted:
-            found = tuple(device for device in found if device.name in self._wanted)
-        if not _silence(bell):  # nothing changed while it was asked
-            self._set(found)
+            return True
+        if _silence(bell):  # it changed while it was asked
+            return False
+        if self._follow:
+            await self._follow(found)
+        self._set(found)
+        return True
 
     def _set(self, found: tuple[Device, ...]) -> None:
         names = tuple(device.name for device in found)
@@ -126,6 +167,11 @@ class Watch:
         if names and names != self.names:
             log.info("uplinks: %s", ", ".join(names))
         self.names = names
+
+
+def chosen(found: tuple[Device, ...], wanted: tuple[str, ...]) -> tuple[Device, ...]:
+    """Those of the names wanted; all when none is."""
+    return tuple(device for device in found if not wanted or device.name in wanted)
 
 
 def _silence(bell: socket.socket) -> bool:
@@ -153,12 +199,15 @@ async def _rings(bell: socket.socket) -> None:
 def _describe(link: Mapping[str, Any]) -> Device:
     attributes = dict(link["attrs"])
     info = dict(attributes.get("IFLA_LINKINFO", {}).get("attrs", []))
+    elsewhere = attributes.get("IFLA_LINK_NETNSID") is not None
     return Device(
         index=link["index"],
         name=attributes["IFLA_IFNAME"],
         kind=info.get("IFLA_INFO_KIND", ""),
         master=attributes.get("IFLA_MASTER") or 0,
-        elsewhere=attributes.get("IFLA_LINK_NETNSID") is not None,
+        elsewhere=elsewhere,
+        below=0 if elsewhere else attributes.get("IFLA_LINK") or 0,
+        ethernet=link["ifi_type"] == ARPHRD_ETHER,
     )
 
 

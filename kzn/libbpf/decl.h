@@ -113,6 +113,16 @@ struct kzn_link_info {
 	__u32 flags;
 };
 
+/* The same of a tcx link (Linux 6.6). */
+struct kzn_tcx_link_info {
+	__u32 type;
+	__u32 id;
+	__u32 prog_id;
+	__u32 padding;
+	__u32 ifindex;
+	__u32 attach_type;
+};
+
 /* union bpf_attr of BPF_LINK_CREATE for netfilter (Linux 6.4). */
 struct kzn_link_create {
 	__u32 prog_fd;
@@ -123,6 +133,17 @@ struct kzn_link_create {
 	__u32 hooknum;
 	int priority;
 	__u32 netfilter_flags;
+};
+
+/* The same for tcx (Linux 6.6). */
+struct kzn_tcx_link_create {
+	__u32 prog_fd;
+	__u32 target_ifindex;
+	__u32 attach_type;
+	__u32 flags;
+	__u32 relative_fd;
+	__u32 padding;
+	__u64 expected_revision;
 };
 
 /* libc */

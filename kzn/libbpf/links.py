@@ -1,9 +1,10 @@
-"""Netfilter links by bpf(2) itself: libbpf before 1.3 has no call for them."""
+"""Netfilter and tcx links by bpf(2) itself: libbpf before 1.3 has no call for them."""
 
 import errno
 import os
 import platform
 from dataclasses import dataclass
+from typing import Any
 
 from kzn.errors import KernelError, UnsupportedError
 from kzn.libbpf.door import SYS_BPF, check, errno_text, ffi, libbpf, libc
@@ -13,6 +14,12 @@ PROG_TYPE_NETFILTER = 32
 ATTACH_TYPE_NETFILTER = 45
 LINK_TYPE_NETFILTER = 10
 """include/uapi/linux/bpf.h, Linux 6.4."""
+
+PROG_TYPE_SCHED_CLS = 3
+ATTACH_TYPE_TCX_EGRESS = 47
+LINK_TYPE_TCX = 11
+F_BEFORE = 1 << 3
+"""The same, Linux 6.6. Before, with nothing named to be before, is first of all."""
 
 NF_INET_POST_ROUTING = 4
 PROTOCOL_FAMILY = {"ipv4": 2, "ipv6": 10}
@@ -30,32 +37,64 @@ class NetfilterLinkInfo:
     hook: int
 
 
+@dataclass(frozen=True, slots=True)
+class TcxLinkInfo:
+    """On which device a link is attached; index 0 when that device has gone."""
+
+    link_id: int
+    program_id: int
+    index: int
+
+
 def attach_netfilter(program_fd: int, family: str, hook: int, priority: int, what: str) -> int:
     """A new link in this thread's network namespace; its descriptor belongs to the caller.
 
     KernelError with EBUSY when the priority is taken in this family and hook.
     """
-    number = SYS_BPF.get(platform.machine())
-    if number is None:
-        raise UnsupportedError(
-            f"attach {what}: machine {platform.machine()} is not known to kzn",
-            hint=f"known are {', '.join(sorted(SYS_BPF))}",
-        )
     attributes = ffi.new("struct kzn_link_create *")
     attributes.prog_fd = program_fd
     attributes.attach_type = ATTACH_TYPE_NETFILTER
     attributes.pf = PROTOCOL_FAMILY[family]
     attributes.hooknum = hook
     attributes.priority = priority
-    size = ffi.cast("unsigned int", ffi.sizeof("struct kzn_link_create"))
-    fd = libc().syscall(number, ffi.cast("int", BPF_LINK_CREATE), attributes, size)
+    fd, code = _create(attributes, what)
     if fd >= 0:
-        return int(fd)
-    code = ffi.errno
+        return fd
     hint = "another program has this priority" if code == errno.EBUSY else ""
     raise KernelError(
         f"attach {what} at priority {priority}: {errno_text(code)}", errno=code, hint=hint
     )
+
+
+def attach_tcx_egress(program_fd: int, index: int, what: str) -> int:
+    """A new link on a device of this thread's network namespace, before all that are there.
+
+    Its descriptor belongs to the caller. A program that ends the chain (TCX_PASS, as CNIs do)
+    hides the packet from those behind it, hence first. KernelError with ENODEV when the device
+    has gone.
+    """
+    attributes = ffi.new("struct kzn_tcx_link_create *")
+    attributes.prog_fd = program_fd
+    attributes.target_ifindex = index
+    attributes.attach_type = ATTACH_TYPE_TCX_EGRESS
+    attributes.flags = F_BEFORE
+    fd, code = _create(attributes, what)
+    if fd >= 0:
+        return fd
+    raise KernelError(f"attach {what}: {errno_text(code)}", errno=code)
+
+
+def _create(attributes: Any, what: str) -> tuple[int, int]:
+    """Descriptor and errno of BPF_LINK_CREATE; the descriptor is negative when it failed."""
+    number = SYS_BPF.get(platform.machine())
+    if number is None:
+        raise UnsupportedError(
+            f"attach {what}: machine {platform.machine()} is not known to kzn",
+            hint=f"known are {', '.join(sorted(SYS_BPF))}",
+        )
+    size = ffi.cast("unsigned int", ffi.sizeof(attributes[0]))
+    fd = libc().syscall(number, ffi.cast("int", BPF_LINK_CREATE), attributes, size)
+    return int(fd), int(ffi.errno)
 
 
 def netfilter_link_info(fd: int, what: str) -> NetfilterLinkInfo | None:
@@ -67,6 +106,16 @@ def netfilter_link_info(fd: int, what: str) -> NetfilterLinkInfo | None:
         return None
     family = {number: name for name, number in PROTOCOL_FAMILY.items()}.get(info.pf, "?")
     return NetfilterLinkInfo(info.id, info.prog_id, family, info.priority, info.hooknum)
+
+
+def tcx_link_info(fd: int, what: str) -> TcxLinkInfo | None:
+    """What the kernel says of a link; None when it is no tcx link."""
+    info, size = ffi.new("struct kzn_tcx_link_info *"), ffi.new("__u32 *")
+    size[0] = ffi.sizeof("struct kzn_tcx_link_info")
+    check(libbpf().bpf_obj_get_info_by_fd(fd, info, size), f"ask for link {what}")
+    if info.type != LINK_TYPE_TCX:
+        return None
+    return TcxLinkInfo(info.id, info.prog_id, info.ifindex)
 
 
 def detach(fd: int, what: str) -> None:

@@ -6,9 +6,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from kzn.errors import KernelError
-from kzn.libbpf.links import ATTACH_TYPE_NETFILTER, PROG_TYPE_NETFILTER, attach_netfilter
+from kzn.libbpf.links import (
+    ATTACH_TYPE_NETFILTER,
+    PROG_TYPE_NETFILTER,
+    PROG_TYPE_SCHED_CLS,
+    attach_netfilter,
+    attach_tcx_egress,
+)
 from kzn.libbpf.objects import BpfObject
-from kzn.probes.declaration import NetfilterHook, Probe
+from kzn.probes.declaration import Hook, NetfilterHook, Probe, TcxHook
 from kzn.probes.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -16,6 +22,12 @@ log = logging.getLogger(__name__)
 BUFFERS = ("flows_0", "flows_1")
 MAPS = (*BUFFERS, "totals", "control", "spool", "fence")
 """The maps of bpf/src/account.bpf.h, which every probe shares."""
+
+PROGRAM_TYPES: dict[type[Hook], tuple[int, int]] = {
+    NetfilterHook: (PROG_TYPE_NETFILTER, ATTACH_TYPE_NETFILTER),
+    TcxHook: (PROG_TYPE_SCHED_CLS, 0),  # where it is attached is said with the link
+}
+"""Program type and expected attach type by kind of hook."""
 
 
 @contextmanager
@@ -28,7 +40,7 @@ def load(
     log, when the kernel refuses.
     """
     with BpfObject(probe.image(), probe.name) as loaded:
-        loaded.set_program_type(PROG_TYPE_NETFILTER, ATTACH_TYPE_NETFILTER)
+        loaded.set_program_type(*PROGRAM_TYPES[type(probe.hooks[0])])
         loaded.set_constants(settings.constants())
         for name in BUFFERS:
             loaded.size(name, settings.key_size, settings.max_flows)
@@ -62,3 +74,10 @@ def attach(probe: Probe, hook: NetfilterHook, loaded: BpfObject) -> int:
         errno=errno.EBUSY,
         hint="is another kzn attached? kzn detach removes a pinned one; bpftool link lists all",
     )
+
+
+def attach_device(probe: Probe, hook: TcxHook, program: int, index: int, device: str) -> int:
+    """Attach a program, by its descriptor, to one device; a link's descriptor."""
+    fd = attach_tcx_egress(program, index, f"{probe.name}/{hook.name} to {device}")
+    log.info("attached %s/%s to %s", probe.name, hook.name, device)
+    return fd

@@ -42,6 +42,23 @@ class NetfilterHook:
 
 
 @dataclass(frozen=True, slots=True)
+class TcxHook:
+    """One program at the tcx egress of every uplink, before all others there."""
+
+    program: str
+
+    @property
+    def name(self) -> str:
+        """The hook as messages and pins call it."""
+        return "egress"
+
+
+DeviceHook = TcxHook
+"""Hooks that are on devices, and follow them as they come and go."""
+Hook = NetfilterHook | DeviceHook
+
+
+@dataclass(frozen=True, slots=True)
 class Feature:
     """Something the kernel must have: a type that its BTF must name, and what that means."""
 
@@ -54,23 +71,31 @@ class Feature:
 class Probe:
     """A declaration, registered by an entry point in group ``kzn.probes``.
 
-    ``package`` and ``resource`` say where the compiled object lies.
+    ``package`` and ``resource`` say where the compiled object lies. All hooks are of one kind.
     """
 
     name: str
     summary: str
     package: str
     resource: str
-    hooks: tuple[NetfilterHook, ...]
+    hooks: tuple[Hook, ...]
     features: tuple[Feature, ...]
     api: int = API
+    capabilities: tuple[str, ...] = ("CAP_NET_ADMIN", "CAP_PERFMON", "CAP_BPF")
+    """What a process needs to load and attach it."""
 
     def __post_init__(self) -> None:
         """ValueError for a probe without hooks, and for a name that a bpffs or a label refuses."""
         if not self.hooks:
             raise ValueError(f"probe {self.name} has no hooks")
+        if len({type(hook) for hook in self.hooks}) > 1:
+            raise ValueError(f"probe {self.name} has hooks of several kinds")
         if not NAME.fullmatch(self.name):
             raise ValueError(f"{self.name!r} is no name of a probe: it must match {NAME.pattern}")
+
+    def device_hooks(self) -> tuple[DeviceHook, ...]:
+        """Those of its hooks that are on devices."""
+        return tuple(hook for hook in self.hooks if isinstance(hook, DeviceHook))
 
     def image(self) -> bytes:
         """The bytes of the BPF object; KznError when the package does not have it."""

@@ -1,5 +1,6 @@
 """Whether this kernel and this process can run a probe: the kernel is asked, never its version."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def require(probe: Probe) -> None:
             raise UnsupportedError(
                 f"probe {probe.name}: this kernel has no {feature.meaning}", hint=feature.hint
             )
-    missing = missing_capabilities(STATUS.read_text())
+    missing = missing_capabilities(STATUS.read_text(), probe.capabilities)
     if missing:
         raise UnsupportedError(
             f"probe {probe.name}: this process lacks {', '.join(missing)}",
@@ -62,14 +63,14 @@ def examine(probe: Probe) -> Support:
     return Support(supported=True, reason="loads on this kernel")
 
 
-def missing_capabilities(status: str) -> list[str]:
-    """Names of those in `CAPABILITIES` that /proc/PID/status does not show as effective."""
+def missing_capabilities(status: str, needed: Collection[str] = tuple(CAPABILITIES)) -> list[str]:
+    """Names of the needed ones that /proc/PID/status does not show as effective."""
     line = next(line for line in status.splitlines() if line.startswith("CapEff:"))
     effective = int(line.split()[1], 16)
     held = {name for name, bit in CAPABILITIES.items() if effective >> bit & 1}
     if effective >> SYS_ADMIN & 1:
         held |= {"CAP_BPF", "CAP_PERFMON"}
-    return [name for name in CAPABILITIES if name not in held]
+    return [name for name in needed if name not in held]
 
 
 def btf_names(path: Path, names: list[bytes]) -> set[bytes]:

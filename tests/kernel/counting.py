@@ -1,6 +1,7 @@
 """What the kernel tests share: a probe attached to a node of the lab, and what it counted."""
 
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ import pytest
 from kzn.agent.install import unpinned
 from kzn.agent.mapset import MapSet
 from kzn.agent.spool import Spool
+from kzn.agent.uplinks import Device
 from kzn.demo import namespaces
 from kzn.demo.plan import Node
 from kzn.demo.witness import WireKey
@@ -20,6 +22,7 @@ from kzn.model.batch import Batch
 from kzn.model.totals import Counts
 from kzn.probes import support
 from kzn.probes.attach import MAPS, load
+from kzn.probes.declaration import Probe
 from kzn.probes.postrouting import PROBE
 from kzn.probes.settings import Settings
 
@@ -123,21 +126,33 @@ def difference(
 
 
 @contextmanager
-def counting(node: Node, settings: Settings | None = None) -> Iterator[Counted]:
+def counting(
+    node: Node, settings: Settings | None = None, probe: Probe = PROBE
+) -> Iterator[Counted]:
     """The probe attached in a node's namespace for the length of the block, nothing pinned."""
-    with attached(node, settings) as maps:
+    with attached(node, settings, probe) as maps:
         yield Counted(Spool(maps))
 
 
 @contextmanager
-def attached(node: Node, settings: Settings | None = None) -> Iterator[MapSet]:
-    """As `counting`, the maps themselves."""
+def attached(
+    node: Node, settings: Settings | None = None, probe: Probe = PROBE
+) -> Iterator[MapSet]:
+    """As `counting`, the maps themselves; hooks on devices are on the uplink."""
     try:
-        support.require(PROBE)
+        support.require(probe)
     except UnsupportedError as error:
         pytest.skip(f"{error}: {error.hint}")
-    with namespaces.inside(node.namespace), unpinned(PROBE, settings or Settings()) as maps:
+    with (
+        namespaces.inside(node.namespace),
+        unpinned(probe, settings or Settings(), [device(node.uplink)]) as maps,
+    ):
         yield maps
+
+
+def device(name: str) -> Device:
+    """A device of this thread's network namespace, as one that leads off the node."""
+    return Device(socket.if_nametoindex(name), name, kind="", master=0, elsewhere=True)
 
 
 @dataclass(frozen=True, slots=True)

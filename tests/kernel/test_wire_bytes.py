@@ -153,17 +153,25 @@ def _sctp_frame(
     family: Family, hardware: bytes, source: str, there: str, payload: bytes
 ) -> tuple[bytes, int]:
     """The frame, and how much of it is Ethernet and IP header."""
+    frame = ip_frame(family, hardware, source, there, socket.IPPROTO_SCTP, payload)
+    return frame, len(frame) - len(payload)
+
+
+def ip_frame(
+    family: Family, hardware: bytes, source: str, there: str, protocol: int, payload: bytes
+) -> bytes:
+    """An Ethernet frame with one IP packet in it."""
     src, dst = ip.pack(source), ip.pack(there)
     ethernet = (
         hardware + b"\x02\x00\x00\x00\x00\x09" + (b"\x08\x00" if family == 4 else b"\x86\xdd")
     )
     if family == 6:
-        head = struct.pack("!IHBB", 6 << 28, len(payload), 132, 64) + src + dst
+        head = struct.pack("!IHBB", 6 << 28, len(payload), protocol, 64) + src + dst
     else:
-        head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 1, 0, 64, 132, 0)
+        head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 1, 0, 64, protocol, 0)
         head += src[12:] + dst[12:]
         head = head[:10] + struct.pack("!H", _checksum(head)) + head[12:]
-    return ethernet + head + payload, len(ethernet + head)
+    return ethernet + head + payload
 
 
 def _checksum(data: bytes) -> int:

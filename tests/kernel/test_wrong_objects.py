@@ -133,4 +133,4 @@ def test_the_log_of_the_verifier_reaches_the_user(lab: Lab, plugin: Path) -> Non
 def test_a_plugin_that_is_right_counts_like_the_built_in_probe(plugin: Path) -> None:
     rows = json.loads(run(plugin, "probes", "--json").stdout)
     found = {row["name"]: row["supported"] for row in rows}
-    assert found == {"plugged": True, "postrouting": True}
+    assert found["plugged"] is found["postrouting"] is True

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kzn.agent.uplinks import Device, leading_off
+from kzn.agent.uplinks import Device, leading_off, lowest
 
 
 def device(
@@ -55,3 +55,37 @@ def test_a_bridge_with_hardware_in_it_leads_off() -> None:
 def test_a_bridge_that_leads_to_a_gateway_leads_off() -> None:
     port = device(5, "veth5", "veth", master=4, elsewhere=True)
     assert names(device(4, "br0", "bridge"), port, gateways=frozenset({4})) == ["br0"]
+
+
+def last(*devices: Device) -> list[str]:
+    return [found.name for found in lowest(leading_off(devices, frozenset({2})))]
+
+
+@pytest.mark.parametrize("kind", ["vxlan", "geneve", "ipip", "wireguard", "tun", "dummy"])
+def test_what_goes_into_a_tunnel_or_nowhere_leaves_by_another_device(kind: str) -> None:
+    assert last(ETH, device(9, "over", kind)) == ["eth0"]
+
+
+def test_what_leaves_by_a_vlan_leaves_by_the_device_below_it() -> None:
+    vlan = Device(index=9, name="eth0.5", kind="vlan", master=0, elsewhere=False, below=2)
+    assert last(ETH, vlan) == ["eth0"]
+
+
+@pytest.mark.parametrize("kind", ["bond", "bridge", "vrf", "team"])
+def test_of_a_device_with_ports_the_ports_are_last(kind: str) -> None:
+    ports = [device(2, "eth0", master=4), device(3, "eth1", master=4)]
+    assert last(*ports, device(4, "upper", kind)) == ["eth0", "eth1"]
+
+
+def test_a_vlan_whose_lower_device_is_in_another_namespace_is_last() -> None:
+    vlan = Device(index=2, name="net1", kind="vlan", master=0, elsewhere=True)
+    assert last(vlan) == ["net1"]
+
+
+def test_a_veth_between_two_places_of_this_node_is_not_last() -> None:
+    assert last(ETH, device(5, "cilium_host", "veth")) == ["eth0"]
+
+
+def test_a_device_without_ethernet_header_takes_no_program() -> None:
+    ppp = Device(index=9, name="ppp0", kind="", master=0, elsewhere=False, ethernet=False)
+    assert last(ETH, ppp) == ["eth0"]

@@ -1,11 +1,13 @@
 """The declaration of `postrouting`: where it attaches, and that its object has what it names."""
 
+from kzn.probes.declaration import NetfilterHook
 from kzn.probes.postrouting import PROBE
 
 
 def test_it_attaches_once_for_each_family_between_filter_and_source_nat() -> None:
-    assert [hook.family for hook in PROBE.hooks] == ["ipv4", "ipv6"]
+    assert [hook.name for hook in PROBE.hooks] == ["ipv4", "ipv6"]
     for hook in PROBE.hooks:
+        assert isinstance(hook, NetfilterHook)
         assert hook.hook == 4
         assert all(0 < priority < 100 for priority in hook.priorities)
 

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* A packet at the egress of a device: its key, its packets and its bytes on the wire.
+ *
+ * For tcx and clsact alike. Only helpers and fields of the context that Linux 5.8 has, and no
+ * kernel memory: so neither kfuncs nor CAP_PERFMON are needed. Fragments are made before this hook;
+ * segments (GSO) after it. Offsets count from the Ethernet header.
+ */
+#ifndef KZN_TC_BPF_H
+#define KZN_TC_BPF_H
+
+#define ETHERNET_HEADER 14
+#define VLAN_TAG 4
+#define MAX_VLAN_TAGS 2
+
+struct packet {
+	__u32 network; /* offset of the IP header */
+	__u32 transport; /* offset of the transport header, or of what a fragment carries */
+	__u32 jumbo; /* bytes of IPv6 jumbo option, which never reaches the wire */
+	__u8 protocol;
+	bool ports; /* a transport header with ports is there */
+};
+
+struct ports {
+	__be16 source;
+	__be16 dest;
+};
+
+/* What nearly every packet needs, in one read: the shortest transport header is 8 bytes. */
+struct head4 {
+	struct iphdr ip;
+	struct ports ports;
+	__u32 rest;
+};
+
+struct head6 {
+	struct ipv6hdr ip;
+	struct ports ports;
+	__u32 rest;
+};
+
+/* The end of a key. Who opened the connection is not known here: where this hook is needed, the
+ * host's conntrack sees nothing.
+ */
+static __always_inline bool parse_ports(struct __sk_buff *ctx, const struct packet *packet,
+					struct ports ports, bool loaded, struct flow_words *key)
+{
+	if (settings.ports == KZN_PORTS_NONE || !packet->ports) {
+		key->service = service_word(0, packet->protocol, 0);
+		key->peer = 0;
+		return true;
+	}
+	if (!loaded && bpf_skb_load_bytes(ctx, packet->transport, &ports, sizeof(ports)))
+		return false;
+	keep_ports(key, packet->protocol, 0, bpf_ntohs(ports.source), bpf_ntohs(ports.dest));
+	return true;
+}
+
+static __always_inline bool parse_ipv4(struct __sk_buff *ctx, struct packet *packet,
+				       struct flow_words *key)
+{
+	struct head4 head = {};
+	bool whole = !bpf_skb_load_bytes(ctx, packet->network, &head, sizeof(head));
+	__u32 length;
+
+	if (!whole && bpf_skb_load_bytes(ctx, packet->network, &head.ip, sizeof(head.ip)))
+		return false;
+	length = (head.ip.version_ihl & 0xf) * 4;
+	if (length < sizeof(head.ip) || packet->network + length > ctx->len)
+		return false;
+	key->src[0] = 0;
+	key->src[1] = KZN_MAPPED_PREFIX | (__u64)head.ip.saddr << 32;
+	key->dst[0] = 0;
+	key->dst[1] = KZN_MAPPED_PREFIX | (__u64)head.ip.daddr << 32;
+	packet->protocol = head.ip.protocol;
+	packet->transport = packet->network + length;
+	packet->ports = has_ports(packet->protocol) && !(head.ip.frag_off & bpf_htons(IP_OFFSET));
+	return parse_ports(ctx, packet, head.ports, whole && length == sizeof(head.ip), key);
+}
+
+static __noinline bool parse_extensions(struct __sk_buff *ctx, struct packet *packet)
+{
+	__u8 protocol = packet->protocol;
+	__u32 offset = packet->transport;
+	bool fragment = false;
+	int i;
+
+	for (i = 0; i < MAX_EXTENSION_HEADERS && is_extension(protocol) && !fragment; i++) {
+		struct ipv6_opt_hdr header;
+		__u32 length;
+
+		if (bpf_skb_load_bytes(ctx, offset, &header, sizeof(header)))
+			return false;
+		length = (header.hdrlen + 1) * 8;
+		if (protocol == IPPROTO_AH)
+			length = (header.hdrlen + 2) * 4;
+		if (protocol == IPPROTO_FRAGMENT) {
+			length = 8;
+			fragment = bpf_ntohs(header.frag_off) >> 3;
+		}
+		offset += length;
+		protocol = header.nexthdr;
+	}
+	packet->protocol = protocol;
+	packet->transport = offset;
+	packet->ports = has_ports(protocol) && !fragment;
+	return true;
+}
+
+static __always_inline bool parse_ipv6(struct __sk_buff *ctx, struct packet *packet,
+				       struct flow_words *key)
+{
+	struct head6 head = {};
+	bool whole = !bpf_skb_load_bytes(ctx, packet->network, &head, sizeof(head));
+
+	if (!whole && bpf_skb_load_bytes(ctx, packet->network, &head.ip, sizeof(head.ip)))
+		return false;
+	key->src[0] = head.ip.saddr[0];
+	key->src[1] = head.ip.saddr[1];
+	key->dst[0] = head.ip.daddr[0];
+	key->dst[1] = head.ip.daddr[1];
+	packet->protocol = head.ip.nexthdr;
+	packet->transport = packet->network + sizeof(head.ip);
+	packet->ports = has_ports(packet->protocol);
+	if (is_extension(packet->protocol)) {
+		whole = false;
+		/* IPv6 BIG TCP: the stack adds a jumbo option of 8 bytes and takes it off again. */
+		if (!head.ip.payload_len && packet->protocol == IPPROTO_HOPOPTS)
+			packet->jumbo = 8;
+		if (!parse_extensions(ctx, packet))
+			return false;
+	}
+	return parse_ports(ctx, packet, head.ports, whole, key);
+}
+
+static __always_inline bool parse(struct __sk_buff *ctx, __u16 protocol, struct packet *packet,
+				  struct flow_words *key)
+{
+	if (protocol == ETH_P_IP)
+		return parse_ipv4(ctx, packet, key);
+	return parse_ipv6(ctx, packet, key);
+}
+
+/* The bytes behind the IP header that each segment repeats. */
+static __always_inline __u32 transport_header(struct __sk_buff *ctx, const struct packet *packet)
+{
+	__u8 doff_res = 0;
+
+	if (packet->protocol == IPPROTO_TCP) {
+		bpf_skb_load_bytes(ctx, packet->transport + TCP_DOFF_OFFSET, &doff_res, 1);
+		return (doff_res >> 4) * 4;
+	}
+	if (packet->protocol == IPPROTO_UDP)
+		return UDP_HEADER;
+	if (packet->protocol == IPPROTO_SCTP)
+		return SCTP_HEADER;
+	return 0;
+}
+
+/* `outer` is where the packet of the wire begins, `packet` what is cut up in it. */
+static __always_inline void measure(struct __sk_buff *ctx, __u32 outer, const struct packet *packet,
+				    struct flow_counts *counts)
+{
+	__u32 size = ctx->gso_size, segments = ctx->gso_segs, length = ctx->len - outer, header;
+
+	counts->packets = 1;
+	counts->bytes = length;
+	if (!size)
+		return;
+	header = packet->transport - outer + transport_header(ctx, packet);
+	if (header >= length) /* no such packet is made by the stack: count what is there */
+		return;
+	if (size != GSO_BY_FRAGS)
+		segments = (length - header + size - 1) / size;
+	if (!segments)
+		segments = 1;
+	counts->packets = segments;
+	counts->bytes = length - packet->jumbo + (__u64)(segments - 1) * (header - packet->jumbo);
+}
+
+/* Tags that no device took out of the packet; the protocol behind them. */
+static __noinline __u16 untag(struct __sk_buff *ctx, __u32 *network)
+{
+	__u16 protocol = bpf_ntohs(ctx->protocol);
+	int i;
+
+	for (i = 0; i < MAX_VLAN_TAGS; i++) {
+		__be16 next;
+
+		if (protocol != ETH_P_8021Q && protocol != ETH_P_8021AD)
+			break;
+		if (bpf_skb_load_bytes(ctx, *network + 2, &next, sizeof(next)))
+			return 0;
+		protocol = bpf_ntohs(next);
+		*network += VLAN_TAG;
+	}
+	return protocol;
+}
+
+/* What is no IP packet is not counted, not even as seen: it has no L3 bytes. */
+static __always_inline int account_egress(struct __sk_buff *ctx)
+{
+	enum total reason = TOTAL_MISSED_PARSE;
+	struct flow_counts counts = {.packets = 1};
+	struct control *ctl = steering();
+	__u32 network = ETHERNET_HEADER;
+	struct packet packet = {};
+	struct flow_words key;
+	__u16 protocol = bpf_ntohs(ctx->protocol);
+
+	if (protocol == ETH_P_8021Q || protocol == ETH_P_8021AD)
+		protocol = untag(ctx, &network);
+	if (!ctl || (protocol != ETH_P_IP && protocol != ETH_P_IPV6) || ctx->len < network)
+		return TC_ACT_UNSPEC;
+	packet.network = network;
+	counts.bytes = ctx->len - network;
+	if (parse(ctx, protocol, &packet, &key)) {
+		measure(ctx, network, &packet, &counts);
+		reason = TOTAL_SEEN;
+	}
+	account(ctl, &key, &counts, reason);
+	return TC_ACT_UNSPEC;
+}
+
+#endif

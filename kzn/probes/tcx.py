@@ -1,0 +1,23 @@
+"""The probe `tcx`: links at the tcx egress of the uplinks, where eBPF host routing passes too.
+
+It is first there: a CNI's program ends the chain for what it lets pass (TCX_PASS), rewrites the
+source to the node's, or redirects. Before it the packet is the pod's.
+"""
+
+from kzn.probes.declaration import Feature, Probe, TcxHook
+
+PROBE = Probe(
+    name="tcx",
+    summary="tcx egress of the uplinks; eBPF host routing (Cilium) passes here too",
+    package="kzn",
+    resource="objects/tcx.bpf.o",
+    hooks=(TcxHook("tcx_egress"),),
+    features=(
+        Feature(
+            btf_type="tcx_link",
+            meaning="BPF links on the egress of devices (tcx)",
+            hint="it needs Linux 6.6 or later with CONFIG_NET_XGRESS=y",
+        ),
+    ),
+    capabilities=("CAP_NET_ADMIN", "CAP_BPF"),
+)

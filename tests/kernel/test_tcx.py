@@ -1,0 +1,191 @@
+"""The probe `tcx` beside other programs, on devices that come and go, and kept by pins."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from chain import DROP, NEXT, PASS, tcx_program
+from counting import Counted, counting, device
+
+from kzn.agent import install
+from kzn.agent.hooks import Held, Pinned, follow
+from kzn.agent.spool import Spool
+from kzn.agent.uplinks import Device
+from kzn.demo import namespaces, traffic
+from kzn.demo.lab import Lab
+from kzn.demo.plan import Node
+from kzn.errors import KernelError
+from kzn.libbpf.links import tcx_link_info
+from kzn.libbpf.pins import opened
+from kzn.model.totals import Counts
+from kzn.probes.settings import Settings
+from kzn.probes.tcx import PROBE
+
+
+@pytest.fixture
+def pin_dir(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A folder of its own for each test, on the lab's bpffs."""
+    folder = lab.pin_dir(lab.node("a1")).parent / request.node.name.replace(".", "-")[:60]
+    yield folder
+    install.detach_all(folder)
+
+
+@pytest.fixture
+def late(lab: Lab) -> Iterator[Device]:
+    """A second uplink, a veth to nowhere, whose packets have an address behind it."""
+    node = lab.node("a1").namespace
+    lab.ip(["-n", node, "link", "add", "late0", "type", "veth", "peer", "name", "late1"])
+    for name in ("late0", "late1"):
+        lab.ip(["-n", node, "link", "set", name, "up"])
+    lab.ip(["-n", node, "addr", "add", "10.99.0.1/24", "dev", "late0"])
+    lab.ip(["-n", node, "neigh", "add", "10.99.0.2", "lladdr", "02:00:00:00:00:09", "dev", "late0"])
+    with namespaces.inside(node):
+        yield device("late0")
+    remove(lab, "late0")
+
+
+def remove(lab: Lab, name: str) -> None:
+    """Delete a device of node a1, if it is there."""
+    lab.run(lab.node("a1").namespace, ["ip", "link", "del", name])
+
+
+def send(lab: Lab, datagrams: int) -> Counts:
+    """Datagrams of 100 bytes across the zones; what they weigh."""
+    [sent] = traffic.udp(
+        lab.pod("a1-p1"), lab.pod("b1-p1"), 4, datagrams=datagrams, size=100, mtu=1500
+    )
+    assert sent.wire is not None
+    return sent.wire
+
+
+def send_late(node: Node, datagrams: int) -> Counts:
+    """Datagrams of 100 bytes out of the second uplink."""
+    with (
+        namespaces.inside(node.namespace),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        for _ in range(datagrams):
+            sender.sendto(bytes(100), ("10.99.0.2", 9))
+    return Counts(datagrams, datagrams * 128)
+
+
+@pytest.mark.parametrize("verdict", [NEXT, PASS])
+@pytest.mark.parametrize("order", ["before kzn", "after kzn"])
+def test_a_cnis_program_that_ends_the_chain_hides_nothing(
+    lab: Lab, verdict: int, order: str
+) -> None:
+    node = lab.node("a1")
+    with namespaces.inside(node.namespace):
+        index = socket.if_nametoindex(node.uplink)
+        if order == "before kzn":
+            with tcx_program(index, verdict), counting(node, probe=PROBE) as counted:
+                sent = send(lab, 10)
+                counted.drain()
+        else:
+            with counting(node, probe=PROBE) as counted, tcx_program(index, verdict):
+                sent = send(lab, 10)
+                counted.drain()
+    assert counted.accounted == sent
+
+
+def test_a_cnis_program_behind_kzn_still_has_its_say(lab: Lab) -> None:
+    node = lab.node("a1")
+    a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
+    with namespaces.inside(node.namespace):
+        index = socket.if_nametoindex(node.uplink)
+    with namespaces.inside(a.namespace):
+        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    before = lab.uplink_counters(node)
+    with sender, counting(node, probe=PROBE) as counted:
+        with tcx_program(index, DROP):
+            sender.sendto(bytes(100), (b.ipv4, 9))
+        counted.drain()
+    assert counted.seen == Counts(1, 128)
+    assert lab.uplink_counters(node).since(before).tx_packets == 0
+
+
+def test_a_new_uplink_is_followed_and_one_that_has_gone_is_let_go(lab: Lab, late: Device) -> None:
+    node = lab.node("a1")
+    with namespaces.inside(node.namespace):
+        uplink, held = device(node.uplink), Held()
+        with install.unpinned(PROBE, Settings(), [uplink], held) as maps:
+            counted = Counted(Spool(maps))
+            send_late(node, 100)  # nobody is there yet
+            follow(PROBE, held, [uplink, late])
+            sent = send(lab, 5).plus(send_late(node, 7))
+            assert counted.drain().accounted == sent
+            follow(PROBE, held, [late])
+            send(lab, 5)
+            assert counted.drain().accounted == sent
+            remove(lab, late.name)
+            follow(PROBE, held, [uplink])
+            assert held.names() == {str(uplink.index)}
+
+
+def test_a_device_that_is_gone_already_does_not_keep_the_others_from_theirs(lab: Lab) -> None:
+    node = lab.node("a1")
+    gone = Device(4711, "gone0", kind="", master=0, elsewhere=True)
+    with namespaces.inside(node.namespace):
+        uplink, held = device(node.uplink), Held()
+        with install.unpinned(PROBE, Settings(), (), held) as maps:
+            with pytest.raises(KernelError, match=r"attach tcx/egress to gone0: E"):
+                follow(PROBE, held, [gone, uplink])
+            sent = send(lab, 5)
+            assert Counted(Spool(maps)).drain().accounted == sent
+
+
+def test_pinned_it_counts_without_a_process_and_a_restart_goes_on(
+    lab: Lab, pin_dir: Path, late: Device
+) -> None:
+    node = lab.node("a1")
+    with namespaces.inside(node.namespace), install.locked(pin_dir):
+        uplink = device(node.uplink)
+        with install.install(PROBE, Settings(), pin_dir, [uplink]) as maps:
+            epoch = maps.state().epoch
+        sent = send(lab, 30)
+        with install.install(PROBE, Settings(), pin_dir, [uplink, late]) as maps:
+            assert maps.state().epoch == epoch
+            sent = sent.plus(send_late(node, 7))
+            assert Counted(Spool(maps)).drain().accounted == sent
+        pinned = Pinned(pin_dir / "tcx")
+        assert pinned.missing(PROBE) == []
+        assert pinned.names() == {str(uplink.index), str(late.index)}
+        with opened(pin_dir / "tcx" / f"link_{late.index}") as fd:
+            info = tcx_link_info(fd, "late")
+        assert info is not None
+        assert info.index == late.index
+        remove(lab, late.name)
+        with install.install(PROBE, Settings(), pin_dir, [uplink]):
+            assert pinned.names() == {str(uplink.index)}
+
+
+def test_other_settings_replace_it_and_the_old_one_still_holds_its_bytes(
+    lab: Lab, pin_dir: Path
+) -> None:
+    with namespaces.inside(lab.node("a1").namespace), install.locked(pin_dir):
+        uplink = device(lab.node("a1").uplink)
+        install.install(PROBE, Settings(), pin_dir, [uplink]).close()
+        before = send(lab, 5)
+        with install.install(PROBE, Settings(ports="none"), pin_dir, [uplink]) as maps:
+            after = send(lab, 7)
+            assert Counted(Spool(maps)).drain().seen == after
+        [old] = install.retired(PROBE, pin_dir)
+        found = install.open_set(old)
+        assert found is not None
+        with found as maps:
+            assert Counted(Spool(maps)).drain().seen == before
+
+
+def test_detach_takes_it_off_every_device(lab: Lab, pin_dir: Path, late: Device) -> None:
+    with namespaces.inside(lab.node("a1").namespace):
+        with install.locked(pin_dir):
+            maps = install.install(
+                PROBE, Settings(), pin_dir, [device(lab.node("a1").uplink), late]
+            )
+        with maps:
+            assert install.detach_all(pin_dir) == [pin_dir / "tcx"]
+            send(lab, 7)
+            send_late(lab.node("a1"), 3)
+            assert Counted(Spool(maps)).drain().seen == Counts()
+    assert list(pin_dir.iterdir()) == []
