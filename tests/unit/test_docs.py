@@ -123,7 +123,7 @@ def test_the_tables_of_options_are_those_of_the_daemons(name: str) -> None:
     assert listed == {word for word in options_of(name) if word.startswith("--")}
 
 
-@pytest.mark.parametrize("name", ["inspect-map", "probes", "detach", "demo"])
+@pytest.mark.parametrize("name", ["inspect-map", "doctor", "probes", "detach", "demo"])
 def test_every_option_of_the_other_commands_is_in_operations(name: str) -> None:
     text = OPERATIONS.read_text()
     assert {word for word in options_of(name) if f"`{word}" not in text} == set()

@@ -13,9 +13,8 @@ def priorities(probe: Probe, links: Iterable[NetfilterLinkInfo]) -> Iterator[Fin
     for hook in probe.hooks:
         if not isinstance(hook, NetfilterHook):
             continue
-        taken = sorted(
-            link.priority for link in links if link.family == hook.family and link.hook == hook.hook
-        )
+        same = [link for link in links if (link.family, link.hook) == (hook.family, hook.hook)]
+        taken = sorted({link.priority for link in same})
         name = f"priorities {hook.name}"
         wanted = f"{hook.priorities[0]} to {hook.priorities[-1]}"
         if not taken:

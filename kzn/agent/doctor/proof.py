@@ -9,7 +9,7 @@ import errno
 import random
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from kzn.agent import buffers
@@ -31,7 +31,7 @@ LOOK_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class _Net:
+class Net:
     """What differs between the families."""
 
     family: socket.AddressFamily
@@ -46,9 +46,9 @@ class _Net:
         return f"2001:db8::{chance.randrange(1 << 16):x}:{chance.randrange(1, 1 << 16):x}"
 
 
-_NETS: dict[Family, _Net] = {
-    "ipv4": _Net(socket.AF_INET, 20, "127.0.0.1", (socket.IPPROTO_IP, socket.IP_TTL)),
-    "ipv6": _Net(socket.AF_INET6, 40, "::1", (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS)),
+_NETS: dict[Family, Net] = {
+    "ipv4": Net(socket.AF_INET, 20, "127.0.0.1", (socket.IPPROTO_IP, socket.IP_TTL)),
+    "ipv6": Net(socket.AF_INET6, 40, "::1", (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS)),
 }
 
 
@@ -61,7 +61,7 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sent:
+class Sent:
     """The datagram; ``complaint`` is the error of sending it: it may have passed all the same."""
 
     src: str
@@ -70,13 +70,17 @@ class _Sent:
     complaint: str
 
 
-def prove(probe: Probe, chance: random.Random) -> Proof:
+Send = Callable[[Net, str, int], Sent]
+"""Sends one datagram to an address and a port; OSError when there is no route."""
+
+
+def prove(probe: Probe, chance: random.Random, send: Send | None = None) -> Proof:
     """Attach, send, look, detach; every way in which it may fail is a finding."""
     proof = Proof()
     try:
         with unpinned(probe, Settings()) as maps:
             for family in _families(probe):
-                proof.findings.append(_family(proof, maps, family, chance))
+                proof.findings.append(_family(proof, maps, family, chance, send or send_datagram))
     except KznError as error:
         sentence = error.message.partition("\n")[0]
         proof.findings.append(Finding("proof", "fail", sentence, error.hint))
@@ -88,10 +92,12 @@ def _families(probe: Probe) -> tuple[Family, ...]:
     return own or tuple(_NETS)
 
 
-def _family(proof: Proof, maps: MapSet, family: Family, chance: random.Random) -> Finding:
+def _family(
+    proof: Proof, maps: MapSet, family: Family, chance: random.Random, send: Send
+) -> Finding:
     name, net = f"proof {family}", _NETS[family]
     try:
-        sent = _send(net, net.nowhere(chance), chance.randrange(1024, 30000))
+        sent = send(net, net.nowhere(chance), chance.randrange(1024, 30000))
     except OSError as error:
         return _over_loopback(name, maps, net, str(error.strerror))
     expected = Counts(1, net.header + UDP_HEADER + len(PAYLOAD))
@@ -109,7 +115,7 @@ def _family(proof: Proof, maps: MapSet, family: Family, chance: random.Random) -
     )
 
 
-def _verdict(name: str, sent: _Sent, found: Counts, expected: Counts) -> Finding:
+def _verdict(name: str, sent: Sent, found: Counts, expected: Counts) -> Finding:
     way = f"from {sent.src} to {sent.dst}"
     if found == expected:
         return Finding(name, "ok", f"a packet {way} was sent and counted: {found.bytes} bytes")
@@ -120,7 +126,7 @@ def _verdict(name: str, sent: _Sent, found: Counts, expected: Counts) -> Finding
     return Finding(name, "fail", message, "a defect of kzn: please report it")
 
 
-def _send(net: _Net, dst: str, port: int) -> _Sent:
+def send_datagram(net: Net, dst: str, port: int) -> Sent:
     """Send one datagram that dies at the first router. OSError when there is no route."""
     with socket.socket(net.family, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(*net.hops, 1)
@@ -129,11 +135,11 @@ def _send(net: _Net, dst: str, port: int) -> _Sent:
         try:
             sock.send(PAYLOAD)
         except OSError as error:
-            return _Sent(src, dst, port, str(error.strerror))
-    return _Sent(src, dst, port, "")
+            return Sent(src, dst, port, str(error.strerror))
+    return Sent(src, dst, port, "")
 
 
-def _until_found(maps: MapSet, sent: _Sent) -> Iterator[tuple[Counts, int]]:
+def _until_found(maps: MapSet, sent: Sent) -> Iterator[tuple[Counts, int]]:
     """The counts and flags of the datagram's flow; nothing when it does not come in time."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
@@ -149,7 +155,7 @@ def _until_found(maps: MapSet, sent: _Sent) -> Iterator[tuple[Counts, int]]:
         time.sleep(LOOK_SECONDS)
 
 
-def _over_loopback(name: str, maps: MapSet, net: _Net, why: str) -> Finding:
+def _over_loopback(name: str, maps: MapSet, net: Net, why: str) -> Finding:
     """Without a route: datagrams to ourselves, which the hook sees and ignores by name."""
     before = _ignored(maps)
     try:

@@ -197,10 +197,17 @@ def test_without_rich_a_table_cannot_be_drawn_and_json_can(name: str) -> None:
         "import sys; sys.modules['rich'] = None; sys.modules['rich.console'] = None; "
         f"from kzn.cli.main import main; main(['{name}'] + sys.argv[1:])"
     )
-    pins = ["--pin-dir", "/no-such"] if name != "probes" else []
+    options = {
+        "probes": [],
+        "doctor": ["--no-proof"],
+        "inspect-map": ["--pin-dir", "/no-such"],
+    }[name]
     table, lists = (
         subprocess.run(
-            [sys.executable, "-c", code, *pins, *more], text=True, capture_output=True, check=False
+            [sys.executable, "-c", code, *options, *more],
+            text=True,
+            capture_output=True,
+            check=False,
         )
         for more in ([], ["--json"])
     )

@@ -1,0 +1,174 @@
+"""What leads off the node and what bypasses the hook: from devices and files of the test's own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from kzn.agent.doctor import bypass, network
+from kzn.agent.doctor.attached import priorities
+from kzn.agent.doctor.devices import Interface
+from kzn.agent.doctor.finding import Host, State
+from kzn.errors import KznError
+from kzn.libbpf.links import NetfilterLinkInfo
+from kzn.probes.postrouting import PRIORITIES, PROBE
+
+ETH = Interface(2, "eth0", "", 1500, 65536, 65536)
+POD = Interface(3, "veth1", "veth", 1500, 65536, 65536)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path / "proc", tmp_path / "sys", tmp_path / "run")
+
+
+def put(path: Path, text: str = "") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_uplinks_are_told_with_their_mtu() -> None:
+    uplinks, big = network.uplinks([ETH, POD], {2})
+    assert (uplinks.state, uplinks.message) == ("ok", "leading off this node: eth0 (MTU 1500)")
+    assert big.message.startswith("off: ")
+
+
+def test_without_an_uplink_this_is_not_the_nodes_namespace() -> None:
+    [finding] = network.uplinks([POD], set())
+    assert finding.state == "warn"
+    assert "hostNetwork" in finding.hint
+
+
+def test_more_uplinks_than_the_program_knows_are_as_good_as_none() -> None:
+    many = [Interface(n, f"eth{n}", "", 1500) for n in range(12)]
+    finding, _ = network.uplinks(many, set(range(12)))
+    assert finding.state == "warn"
+    assert "--uplink" in finding.hint
+
+
+@pytest.mark.parametrize("sizes", [(524280, 65536), (65536, 180000)])
+def test_big_tcp_is_seen_in_either_family(sizes: tuple[int, int]) -> None:
+    _, finding = network.uplinks([Interface(2, "eth0", "", 1500, *sizes)], {2})
+    assert finding.message.startswith("on for eth0")
+    assert finding.state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("is_tracked", "count", "state"),
+    [
+        (True, "0", "ok"),
+        (False, "5", "warn"),
+        (None, "5", "ok"),
+        (None, "0", "warn"),
+        (None, None, "warn"),
+        (False, None, "warn"),
+    ],
+)
+def test_the_packet_of_the_proof_says_best_whether_conntrack_is_active(
+    host: Host, is_tracked: bool | None, count: str | None, state: State
+) -> None:
+    if count is not None:
+        put(host.proc / "sys/net/netfilter/nf_conntrack_count", count)
+    [finding] = network.conntrack(host, is_tracked=is_tracked)
+    assert finding.state == state
+
+
+FLOWTABLES = """{"nftables": [{"metainfo": {"version": "1.0.6", "json_schema_version": 1}},
+{"flowtable": {"family": "inet", "name": "f", "table": "t", "handle": 3, "hook": "ingress",
+"prio": 0, "dev": ["eth0", "eth1"]}}, {"flowtable": {"family": "ip", "name": "g", "table": "t",
+"handle": 4, "hook": "ingress", "prio": 0, "dev": "eth0"}},
+{"flowtable": {"family": "ip", "name": "h", "table": "t", "handle": 5}}]}"""
+
+
+def test_flowtables_are_told_with_their_devices() -> None:
+    assert network.listed_flowtables(FLOWTABLES) == [
+        "inet t f on eth0 eth1",
+        "ip t g on eth0",
+        "ip t h on no device",
+    ]
+    assert network.listed_flowtables('{"nftables": []}') == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"nftables": [1]}', '{"nftables": [{"flowtable": 5}]}']
+)
+def test_what_is_no_list_of_flowtables_is_said(text: str) -> None:
+    with pytest.raises(KznError, match="no list of flowtables"):
+        network.listed_flowtables(text)
+
+
+@pytest.mark.parametrize(("loaded", "state"), [(False, "unknown"), (True, "warn")])
+def test_without_nft_a_loaded_module_is_a_hint(
+    host: Host, monkeypatch: pytest.MonkeyPatch, loaded: bool, state: State
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    if loaded:
+        put(host.sys / "module/nf_flow_table/refcnt", "1")
+    [finding] = network.flowtables(host)
+    assert finding.state == state
+
+
+def dev(name: str, kind: str = "veth") -> Interface:
+    return Interface(9, name, kind, 1500)
+
+
+def header(define: str) -> str:
+    return f"#define ENCAP_IFINDEX 3\n{define}\n"
+
+
+@pytest.mark.parametrize(
+    ("devices", "config", "state", "words"),
+    [
+        ([], None, "ok", "neither its devices nor its maps"),
+        ([dev("cilium_host"), dev("cilium_net")], None, "unknown", "native routing"),
+        ([dev("cilium_host"), dev("cilium_vxlan", "vxlan")], "", "unknown", "tunnel routing"),
+        ([dev("cilium_host")], "#define ENABLE_HOST_ROUTING 1", "warn", "eBPF host routing"),
+        ([dev("cilium_host")], "#define ENABLE_HOST_ROUTING", "warn", "eBPF host routing"),
+        ([dev("cilium_host")], "#define ENABLE_HOST_ROUTING 0", "unknown", "cannot be seen"),
+        ([dev("cilium_host"), dev("lxc1", "netkit")], "", "warn", "netkit"),
+    ],
+)
+def test_ciliums_routing_mode(
+    host: Host, devices: Sequence[Interface], config: str | None, state: State, words: str
+) -> None:
+    if config is not None:
+        put(host.run / bypass.NODE_CONFIG, header(config))
+    [finding] = bypass.cilium(host, devices)
+    assert finding.state == state
+    assert words in finding.message
+    assert bool(finding.hint) == (state != "ok")
+
+
+def test_cilium_is_found_by_its_maps_as_well(host: Host) -> None:
+    put(host.sys / "fs/bpf/tc/globals/cilium_ipcache")
+    [finding] = bypass.cilium(host, [])
+    assert finding.state == "unknown"
+    assert "cilium_ipcache" in finding.message
+
+
+def states(host: Host, devices: Sequence[Interface]) -> dict[str, State]:
+    return {finding.name: finding.state for finding in bypass.other_datapaths(host, devices)}
+
+
+def test_other_datapaths_are_found_by_devices_and_modules(host: Host) -> None:
+    names = ("Open vSwitch", "ipvlan, macvlan", "SR-IOV")
+    assert states(host, [ETH, POD]) == dict.fromkeys(names, "ok")
+    assert states(host, [dev("ovs-system", "openvswitch")])["Open vSwitch"] == "warn"
+    assert states(host, [dev("mv0", "macvlan")])["ipvlan, macvlan"] == "warn"
+    put(host.sys / "module/ipvlan/refcnt")
+    assert states(host, [ETH])["ipvlan, macvlan"] == "unknown"
+    put(host.sys / "class/net/eth0/device/sriov_numvfs", "8\n")
+    assert states(host, [ETH])["SR-IOV"] == "warn"
+
+
+def link(priority: int, family: str = "ipv4", hook: int = 4) -> NetfilterLinkInfo:
+    return NetfilterLinkInfo(1, 1, family, priority, hook)
+
+
+def test_priorities_that_others_have_on_the_same_hook_are_told() -> None:
+    ipv4, ipv6 = priorities(PROBE, [link(50), link(-200), link(50), link(51, hook=0)])
+    assert (ipv4.state, ipv6.state) == ("ok", "ok")
+    assert "BPF programs are at -200, 50 " in ipv4.message
+    assert "no BPF program" in ipv6.message
+    full, _ = priorities(PROBE, [link(priority) for priority in PRIORITIES])
+    assert full.state == "warn"

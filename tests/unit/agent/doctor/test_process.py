@@ -1,0 +1,86 @@
+"""Rights, pins and memory, from files of the test's own."""
+
+from pathlib import Path
+
+import pytest
+
+from kzn.agent.doctor import process
+from kzn.agent.doctor.finding import Host, State
+from kzn.probes.postrouting import PROBE
+from kzn.probes.settings import MAX_FLOWS
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path / "proc", tmp_path / "sys")
+
+
+def put(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def status(host: Host, effective: int) -> None:
+    put(host.proc / "self/status", f"Name:\tx\nCapEff:\t{effective:016x}\n")
+
+
+def test_without_rights_it_says_which_and_tries_no_load(host: Host) -> None:
+    status(host, 1 << 12)
+    [finding] = process.capabilities(host)
+    assert finding.state == "fail"
+    assert "lacks CAP_PERFMON, CAP_BPF" in finding.message
+    [load] = process.trial_load(host, PROBE)
+    assert (load.state, load.hint) == ("unknown", "run as root")
+
+
+def test_with_all_rights_it_says_so(host: Host) -> None:
+    status(host, (1 << 41) - 1)
+    [finding] = process.capabilities(host)
+    assert finding.state == "ok"
+
+
+def test_another_file_system_cannot_take_pins(tmp_path: Path) -> None:
+    [finding] = process.bpffs(tmp_path)
+    assert finding.state == "fail"
+    assert "is not on a bpf file system" in finding.message
+    assert "mount -t bpf" in finding.hint
+
+
+def test_the_least_limit_of_all_groups_above_counts(host: Host) -> None:
+    put(host.proc / "self/cgroup", "0::/kubepods/pod1/agent\n")
+    root = host.sys / "fs/cgroup"
+    put(root / "kubepods/pod1/agent/memory.max", "max\n")
+    put(root / "kubepods/pod1/memory.max", f"{64 * MIB}\n")
+    put(root / "kubepods/memory.max", f"{900 * MIB}\n")
+    assert process.memory_limit(host) == 64 * MIB
+
+
+def test_the_limit_of_the_first_version_of_cgroups_is_found(host: Host) -> None:
+    put(host.proc / "self/cgroup", "9:cpu,cpuacct:/x\n4:memory:/agent\n0::/\n")
+    put(host.sys / "fs/cgroup/memory/agent/memory.limit_in_bytes", f"{100 * MIB}\n")
+    put(host.sys / "fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n")
+    assert process.memory_limit(host) == 100 * MIB
+
+
+def test_in_a_namespace_of_cgroups_the_root_is_what_there_is(host: Host) -> None:
+    put(host.proc / "self/cgroup", "0::/../../elsewhere\n")
+    put(host.sys / "fs/cgroup/memory.max", f"{70 * MIB}\n")
+    assert process.memory_limit(host) == 70 * MIB
+
+
+@pytest.mark.parametrize(("limit", "state"), [(None, "ok"), (32, "warn"), (4096, "ok")])
+def test_a_limit_is_compared_with_what_full_maps_need(
+    host: Host, limit: int | None, state: State
+) -> None:
+    put(host.proc / "self/cgroup", "0::/\n")
+    if limit:
+        put(host.sys / "fs/cgroup/memory.max", str(limit * MIB))
+    [finding] = process.memory(host)
+    assert finding.state == state
+
+
+def test_maps_grow_with_the_cpus() -> None:
+    assert process.maps_bytes(MAX_FLOWS, 2) == 2 * 65536 * 152
+    assert process.maps_bytes(MAX_FLOWS, 128) == 2 * 65536 * 3176

@@ -1,0 +1,149 @@
+"""The table of flows in every width: nothing broken, and nothing silently left out."""
+
+import io
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from snapshots import Key, buffer, snapshot
+
+from kzn.agent.flowrows import Rates, ordered
+from kzn.agent.snapshot import Snapshot
+from kzn.cli.flow_document import document
+from kzn.cli.flow_table import Page, section
+from kzn.cli.names import Owner
+from kzn.model.totals import Counts
+
+WEB = Key("10.1.0.7", "10.2.0.9", 443)
+LONG = Key(
+    "fd6b:7a6e:1111:2222:3333:4444:5555:6666", "fd6b:7a6e:7777:8888:9999:aaaa:bbbb:cccc", 5300, 17
+)
+OWNERS = {
+    "10.1.0.7": Owner("pod", "shop", "web-1", "Deployment", "web", "zone-a"),
+    "10.2.0.9": Owner("external"),
+}
+
+
+def shown(
+    taken: Snapshot,
+    width: int,
+    *,
+    top: int = 0,
+    raw: bool = False,
+    owners: dict[str, Owner] | None = None,
+) -> list[str]:
+    rows = ordered(Rates().rows(taken), "bytes")
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    page = Page(rows, of=len(rows) + 1, top=top, raw=raw, owners=owners)
+    with console.capture() as capture:
+        console.print(section(taken, page, width), soft_wrap=True)
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def both() -> Snapshot:
+    flows = {
+        WEB: {0: Counts(1, 1500), 1: Counts(2, 3000)},
+        LONG: {0: Counts(1_000_000, 1_500_000_000)},
+    }
+    return snapshot(buffer(0, "active", flows))
+
+
+def test_where_there_is_room_every_column_is_there() -> None:
+    lines = shown(snapshot(buffer(0, "active", {WEB: {0: Counts(3, 4500)}})), 100)
+    assert lines == [
+        "postrouting: ipv4 at 50; epoch 0000000000000abc",
+        "active, 10.0 s, 1/100 flows: seen 4,500 bytes, accounted 4,500",
+        "",
+        "source    destination  protocol  port  opened by  bytes  packets  bytes/s",
+        "10.1.0.7  10.2.0.9     tcp       443              4,500        3      450",
+        "1 of 2 flows match the filter",
+    ]
+
+
+def test_on_a_narrow_terminal_the_destination_goes_below_its_source() -> None:
+    lines = shown(both(), 80)
+    assert lines[3:8] == [
+        "source                                     port          bytes      bytes/s",
+        "fd6b:7a6e:1111:2222:3333:4444:5555:6666    5300  1,500,000,000  150,000,000",
+        "> fd6b:7a6e:7777:8888:9999:aaaa:bbbb:cccc",
+        "10.1.0.7                                   443           4,500          450",
+        "> 10.2.0.9",
+    ]
+
+
+@given(st.integers(20, 200))
+def test_no_address_and_no_number_is_broken_in_any_width(width: int) -> None:
+    text = "\n".join(shown(both(), width))
+    for word in (LONG.src, LONG.dst, WEB.src, WEB.dst, "1,500,000,000", "4,500"):
+        assert word in text
+    if width >= 76:
+        assert all(len(line) <= width for line in text.splitlines()[3:])
+
+
+def test_names_and_zones_stand_in_place_of_addresses() -> None:
+    lines = shown(snapshot(buffer(0, "active", {WEB: {0: Counts(3, 4500)}})), 100, owners=OWNERS)
+    assert lines[3:5] == [
+        "source      destination  zones     protocol  port  opened by  bytes  packets  bytes/s",
+        "shop/web-1  10.2.0.9     zone-a>?  tcp       443              4,500        3      450",
+    ]
+
+
+def test_raw_entries_stand_beside_the_decoded_ones() -> None:
+    lines = shown(both(), 80, raw=True, top=0)
+    start = lines.index("10.1.0.7 > 10.2.0.9 tcp port 443")
+    assert lines[start : start + 8] == [
+        "10.1.0.7 > 10.2.0.9 tcp port 443",
+        "  4,500 bytes, 3 packets",
+        "  flows_0 (active)",
+        "    src    00000000 00000000 0000ffff 0a010007",
+        "    dst    00000000 00000000 0000ffff 0a020009",
+        "    rest   bb010600",
+        "    cpu 0  0100000000000000dc05000000000000  1,500 bytes, 1 packets",
+        "    cpu 1  0200000000000000b80b000000000000  3,000 bytes, 2 packets",
+    ]
+
+
+def test_what_is_cut_off_is_said() -> None:
+    assert shown(both(), 200, top=1)[-2:] == [
+        "... and 1 flows more (--top 0 shows all)",
+        "2 of 3 flows match the filter",
+    ]
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_the_document_has_both_buffers_totals_owners_and_raw_values(raw: bool) -> None:
+    active = buffer(0, "active", {WEB: {0: Counts(1, 1500), 1: Counts(2, 3000)}})
+    taken = snapshot(active, buffer(1, "in flight", {WEB: {1: Counts(1, 40)}}))
+    rows = ordered(Rates().rows(taken), "bytes")
+    found = json.loads(json.dumps(document(taken, rows, OWNERS, raw=raw)))
+    assert [(b["state"], b["seen"]["bytes"], b["entries"]) for b in found["buffers"]] == [
+        ("active", 4500, 1),
+        ("in flight", 40, 1),
+    ]
+    [flow] = found["flows"]
+    assert (flow["src"], flow["dst"], flow["dst_port"], flow["bytes"]) == (*WEB[:3], 4540)
+    assert flow["buffers"] == [
+        {"state": "active", "packets": 3, "bytes": 4500},
+        {"state": "in flight", "packets": 1, "bytes": 40},
+    ]
+    assert flow["src_owner"]["name"] == "web-1"
+    assert flow["dst_owner"]["kind"] == "external"
+    assert ("raw" in flow) == raw
+    if raw:
+        assert (
+            flow["raw"][0]["key"] == "0" * 20 + "ffff0a010007" + "0" * 20 + "ffff0a020009bb010600"
+        )
+        assert flow["raw"][1] == {
+            "map": "flows_1",
+            "key": flow["raw"][0]["key"],
+            "per_cpu": [
+                {
+                    "cpu": 1,
+                    "value": "01000000000000002800000000000000",
+                    "packets": 1,
+                    "bytes": 40,
+                }
+            ],
+        }
