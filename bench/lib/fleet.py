@@ -121,7 +121,7 @@ def _table(pods: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 16)
 
 
-def names(fleet: Fleet, count: int) -> Iterator[int]:
+def spread(fleet: Fleet, count: int) -> Iterator[int]:
     """``count`` nodes spread over the fleet."""
     step = max(1, fleet.nodes // count)
     yield from range(0, step * count, step)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from kzn.model.endpoint import Endpoint, EndpointIndex
-from kzn.server.flowlines import Chunk, Form, format_chunk
+from kzn.server.flowlines import Chunk, Form, LineWriter
 from kzn.server.hold import Case
 from kzn.server.keytable import I64
 from kzn.server.resolve import Resolution
@@ -54,7 +54,7 @@ class FlowLog:
         max_lines: int = MAX_LINES,
     ) -> None:
         self._stream = stream
-        self._form: Form = form
+        self._writer = LineWriter(form)
         self._epoch_of = epoch_of
         self._max_lines = max_lines
         self._changed = threading.Condition()
@@ -71,6 +71,11 @@ class FlowLog:
     def counts(self) -> LogCounts:
         """Lines written and dropped so far."""
         return self._counts
+
+    @property
+    def waiting(self) -> int:
+        """Lines that are not written yet."""
+        return self._lines_waiting
 
     def offer(self, case: Case, resolution: Resolution, chosen: I64, index: EndpointIndex) -> None:
         """Queue a line for each of the flows ``chosen``, or count them as dropped."""
@@ -106,7 +111,7 @@ class FlowLog:
     def _work(self) -> None:
         while (chunk := self._next()) is not None:
             try:
-                self._stream.write(format_chunk(chunk, self._form))
+                self._stream.write(self._writer.lines(chunk))
                 self._stream.flush()
             except (OSError, ValueError) as error:  # ValueError: the stream was closed
                 self._break(error, chunk)

@@ -71,7 +71,7 @@ class KeyTable:
     def _allot(self, bits: int) -> None:
         self._bits = bits
         self._slots = np.full(1 << bits, _EMPTY, np.int64)
-        self._rows = np.zeros(1 << bits, np.int64)
+        self._rows = np.zeros(1 << bits, np.int32)
 
     def _home(self, keys: I64) -> I64:
         mixed = keys.view(np.uint64) * _GOLDEN

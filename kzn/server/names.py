@@ -165,7 +165,7 @@ class Names:
         self.owners = Interner(2, NAME_BITS)
         self.pods = Interner(2, NAME_BITS)
         self.zones = Zones()
-        self._cache = np.zeros((0, 4), np.int64)
+        self._cache = np.zeros((0, 4), np.int32)
         self._trusted_until = np.zeros(0)
 
     @property
@@ -179,9 +179,9 @@ class Names:
         ids = endpoints[known]
         if len(ids):
             self._refresh(ids, index, now)
-        columns = np.zeros((len(endpoints), 4), np.int64)
-        columns[known] = self._cache.take(ids, axis=0)
-        return Codes(*np.ascontiguousarray(columns.T)[:3])
+        columns = np.zeros((4, len(endpoints)), np.int64)
+        columns[:, known] = self._cache.take(ids, axis=0).T
+        return Codes(*columns[:3])
 
     def pod_codes(self, endpoints: I32, index: EndpointIndex) -> I64:
         """The codes of pods' own series; `NONE` for what is no pod.
@@ -189,7 +189,7 @@ class Names:
         Only ids that `codes` was just asked for. A name is given out when it is first asked for:
         most pods never send to another zone.
         """
-        found = self._cache[endpoints, _POD]
+        found: I64 = self._cache[endpoints, _POD].astype(np.int64)
         for row in np.flatnonzero(found == _NOT_ASKED).tolist():
             endpoint_id = int(endpoints[row])
             found[row] = self._cache[endpoint_id, _POD] = self._pod(index.endpoint(endpoint_id))
@@ -211,7 +211,7 @@ class Names:
         top = int(ids.max()) + 1
         if top > len(self._trusted_until):
             room = 2 * top - len(self._trusted_until)
-            self._cache = np.append(self._cache, np.zeros((room, 4), np.int64), axis=0)
+            self._cache = np.append(self._cache, np.zeros((room, 4), np.int32), axis=0)
             self._trusted_until = np.append(self._trusted_until, np.full(room, -np.inf))
         stale = ids[self._trusted_until[ids] <= now]
         for endpoint_id in stale.tolist():

@@ -69,7 +69,8 @@ class EndpointTable:
         self._nodes: Codes[str] = Codes()
         self._zones: Codes[tuple[str, str]] = Codes()
         self._regions: Codes[str] = Codes()
-        self._codes = np.full((3, FIRST_CAPACITY), NO_CODE, np.int32)
+        # One row an id: what is asked of an id stands on one line of the processor's cache.
+        self._codes = np.full((FIRST_CAPACITY, 4), NO_CODE, np.int32)
         self.began: npt.NDArray[np.float64] = np.zeros(FIRST_CAPACITY)
 
     def __len__(self) -> int:
@@ -78,7 +79,7 @@ class EndpointTable:
     @property
     def columns(self) -> EndpointColumns:
         """Views of the columns, as long as the highest id."""
-        node, zone, region = self._codes[:, : len(self._endpoints)]
+        node, zone, region, _ = self._codes[: len(self._endpoints)].T
         return EndpointColumns(node=node, zone=zone, region=region)
 
     def add(self, endpoint: Endpoint, began: float) -> int:
@@ -87,21 +88,22 @@ class EndpointTable:
         self._endpoints[number] = endpoint
         self.began[number] = began
         zone, region = (endpoint.region, endpoint.zone), endpoint.region
-        self._codes[:, number] = (
+        self._codes[number] = (
             self._nodes.acquire(endpoint.node) if endpoint.node else NO_CODE,
             self._zones.acquire(zone) if endpoint.zone else NO_CODE,
             self._regions.acquire(region) if region else NO_CODE,
+            NO_CODE,
         )
         return number
 
     def free(self, number: int) -> None:
         """Nobody refers to this id any more: it may be given to another endpoint."""
         self._endpoints[number] = None
-        node, zone, region = self._codes[:, number].tolist()
+        node, zone, region, _ = self._codes[number].tolist()
         self._nodes.release(node)
         self._zones.release(zone)
         self._regions.release(region)
-        self._codes[:, number] = NO_CODE
+        self._codes[number] = NO_CODE
         self._free.append(number)
 
     def __getitem__(self, number: int) -> Endpoint:
@@ -120,6 +122,6 @@ class EndpointTable:
         number = len(self._endpoints)
         self._endpoints.append(None)
         if number == len(self.began):
-            self._codes = np.concatenate([self._codes, np.full_like(self._codes, NO_CODE)], axis=1)
+            self._codes = np.concatenate([self._codes, np.full_like(self._codes, NO_CODE)])
             self.began = np.concatenate([self.began, np.zeros_like(self.began)])
         return number

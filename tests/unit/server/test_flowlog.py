@@ -3,12 +3,15 @@
 import io
 import json
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from kzn.model.endpoint import UNKNOWN
 from kzn.model.flows import INITIATOR_SOURCE, Flows
 from kzn.model.ip import pack
+from kzn.server.flowlines import Chunk, LineWriter
 from kzn.server.flowlog import FlowLog, LogCounts
 from kzn.server.hold import Case
 from kzn.server.resolve import Resolution, resolve
@@ -177,3 +180,23 @@ def test_a_broken_stream_drops_what_comes_and_says_so_once(
     assert [record.getMessage() for record in caplog.records] == [
         "flow log: [Errno 32] Broken pipe; no more lines are written"
     ]
+
+
+def test_pieces_that_were_forgotten_or_have_a_new_owner_are_made_anew(index: AddressIndex) -> None:
+    case, resolution = settled(index)
+    owners = [index.endpoint(i) if i >= 0 else i for i in resolution.endpoints.tolist()]
+    chunk = Chunk(
+        closed=2_000_000_000.0,
+        node="n1",
+        flows=case.flows,
+        chosen=np.array([1, 2], np.int64),
+        owners=owners,
+        src=resolution.src,
+        dst=resolution.dst,
+        verdict=resolution.verdict.astype(np.int64),
+    )
+    small, fresh = LineWriter("text", memory=1), LineWriter("text")
+    assert small.lines(chunk) == small.lines(chunk) == fresh.lines(chunk) == TEXT.encode()
+    nobody = replace(chunk, owners=[UNKNOWN] * len(owners))
+    assert small.lines(nobody) == LineWriter("text").lines(nobody)
+    assert b"kind=Unknown" in fresh.lines(nobody)

@@ -1,0 +1,172 @@
+"""What a flow costs the server, from the frame to the ledger, in the largest cluster.
+
+5,000 nodes, 150,000 pods of two addresses each, 30,000 workloads; batches of 10,000 flows over
+1,000 addresses, as they come off the wire: parsed, inflated, checked, resolved and counted. With
+and without the text flow log; beside a plain Python with dicts, which gets the same frames.
+"""
+
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+
+from lib.fleet import Fleet, spread
+from lib.plain import PlainServer
+from lib.report import finish
+
+from kzn.model.batch import AgentIdentity, Batch
+from kzn.server.families import LABELS
+from kzn.server.flowlog import FlowLog
+from kzn.server.hold import Hold
+from kzn.server.identity import Books
+from kzn.server.ledger import Ledger, LedgerLimits
+from kzn.server.pipeline import Clocks, Pipeline
+from kzn.topology.index import AddressIndex
+from kzn.wire.batch import EncodedBatch, decode_batch, encode_batch
+from kzn.wire.codec import decode_to_server, encode_to_server
+from kzn.wire.limits import Limits
+
+FLOWS, ADDRESSES = 10_000, 1_000
+REPORTING = 100
+ROUNDS, LOGGED_ROUNDS, PLAIN_ROUNDS = 11, 4, 2
+
+Frame = tuple[str, bytes]
+
+
+def decoded(frame: bytes) -> Batch:
+    """What is in a frame."""
+    message = decode_to_server(frame)
+    if not isinstance(message, EncodedBatch):
+        raise TypeError("no batch")
+    return decode_batch(message, Limits())
+
+
+class Server:
+    """A server's state, and what is done to it."""
+
+    def __init__(self, index: AddressIndex) -> None:
+        self._index = index
+        self.ledger = Ledger(LedgerLimits())
+        self._parts = self.ledger, Books(20_000), Hold(1_000_000)
+        self._plain = self._pipeline(None)
+
+    def ingest(self, frames: list[Frame]) -> None:
+        """Take all frames once."""
+        self._take(self._plain, frames)
+
+    def logging(self, frames: list[Frame], log: FlowLog) -> Callable[[], None]:
+        """Takes all frames once, and waits until the flow log has every line."""
+        to = self._pipeline(log)
+
+        def once() -> None:
+            self._take(to, frames)
+            while log.waiting:
+                time.sleep(0.001)
+
+        return once
+
+    def _pipeline(self, log: FlowLog | None) -> Pipeline:
+        clocks = Clocks(time.monotonic, time.perf_counter)
+        return Pipeline(self._index, *self._parts, clocks=clocks, flow_log=log)
+
+    @staticmethod
+    def _take(to: Pipeline, frames: list[Frame]) -> None:
+        for node, frame in frames:
+            to.apply(AgentIdentity(node, 1, "postrouting", "bench"), decoded(frame))
+
+
+def rate(work: Callable[[], None], flows: int) -> float:
+    """Million flows per CPU-second of this process, all its threads."""
+    began = time.process_time()
+    work()
+    return flows / (time.process_time() - began) / 1e6
+
+
+def logged_rate(server: Server, frames: list[Frame]) -> tuple[float, float]:
+    """The rate with the text flow log going to a file, and the bytes of a line."""
+    with tempfile.NamedTemporaryFile() as file:
+        log = FlowLog(file, "text", epoch_of=lambda _: 1.7e9, max_lines=1 << 62)
+        take = server.logging(frames, log)
+
+        def once() -> None:
+            file.seek(0)  # what is measured is not memory that this machine never used before
+            take()
+
+        rates = [rate(once, len(frames) * FLOWS) for _ in range(LOGGED_ROUNDS)]
+        log.close(60.0)
+        if log.counts.dropped:
+            raise SystemExit(f"{log.counts.dropped} lines were dropped")
+        return statistics.median(rates[1:]), file.tell() * LOGGED_ROUNDS / log.counts.written
+
+
+def decode(frames: list[Frame]) -> None:
+    """Decode all frames and leave it at that."""
+    for _, frame in frames:
+        decoded(frame)
+
+
+def plain_rate(fleet: Fleet, frames: list[Frame], rounds: int) -> tuple[float, PlainServer]:
+    """The rate of the plain Python, and its sums."""
+    plain = PlainServer()
+    for number in range(fleet.pods):
+        plain.know(*fleet.pod(number), fleet.node(number % fleet.nodes))
+
+    def once() -> None:
+        for node, frame in frames:
+            plain.apply(node, decoded(frame))
+
+    found = [rate(once, len(frames) * FLOWS) for _ in range(rounds)]
+    return statistics.median(found), plain
+
+
+def check(server: Server, plain: PlainServer, times: int) -> None:
+    """Both must have counted the same, however often each got the frames."""
+    snapshot = server.ledger.snapshot()
+    both = zip(LABELS, (plain.pods, plain.workloads, plain.pairs, plain.zones), strict=True)
+    for family, sums in both:
+        ours = sum(size for _, size in snapshot.rows(family)) // times
+        if ours != sum(sums.values()) // PLAIN_ROUNDS:
+            raise SystemExit(f"{family}: {ours} bytes, a plain Python has {sum(sums.values())}")
+
+
+def main() -> None:
+    """Measure, check that both count the same, and print."""
+    fleet = Fleet()
+    index = AddressIndex(clock=time.monotonic, wall=time.time)
+    fleet.fill(index)
+    frames = [
+        (f"node-{node}", encode_to_server(encode_batch(fleet.batch(node, FLOWS, ADDRESSES))))
+        for node in spread(fleet, REPORTING)
+    ]
+    server, flows = Server(index), REPORTING * FLOWS
+    first = rate(lambda: server.ingest(frames), flows)
+    rates = [rate(lambda: server.ingest(frames), flows) for _ in range(ROUNDS)]
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    logged, line = logged_rate(server, frames)
+    baseline, plain = plain_rate(fleet, frames, PLAIN_ROUNDS)
+    check(server, plain, 1 + ROUNDS + LOGGED_ROUNDS)
+    ours = statistics.median(rates)
+    finish(
+        "ingest",
+        ours,
+        baseline,
+        "million flows per CPU-second",
+        {
+            "best": round(max(rates), 3),
+            "first_sight": round(first, 3),
+            "ms_a_batch": round(FLOWS / ours / 1e3, 3),
+            "with_text_flow_log": round(logged, 3),
+            "bytes_a_line": round(line, 1),
+            "decode_alone": round(rate(lambda: decode(frames), flows), 3),
+            "wire_bytes_a_flow": round(sum(len(f) for _, f in frames) / flows, 2),
+            "rss_mb": size,
+            "nodes": fleet.nodes,
+            "pods": fleet.pods,
+            "workloads": fleet.workloads,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
