@@ -18,6 +18,8 @@ from kzn.libbpf.pins import opened, require_bpffs
 from kzn.model.flows import Flows
 from kzn.model.totals import Totals
 
+ATTACHED = ("link_", "filter_")
+"""What the pins of hooks are called; a number follows where they are on devices (hooks.py)."""
 TRIES = 5
 """Looks until one is not disturbed by the agent's cutting or clearing a batch meanwhile."""
 
@@ -49,6 +51,8 @@ class Snapshot:
     sequence: int
     capacity: int
     links: tuple[NetfilterLinkInfo, ...]
+    devices: tuple[int, ...]
+    """Interface indices, of a probe whose hooks are on devices."""
     buffers: tuple[Buffer, Buffer]
 
 
@@ -90,6 +94,7 @@ def _one(folder: Path) -> Iterator[Snapshot]:
             sequence=state.sequence,
             capacity=maps.capacity(),
             links=_links(folder),
+            devices=_devices(folder),
             buffers=found,
         )
 
@@ -125,3 +130,9 @@ def _links(folder: Path) -> tuple[NetfilterLinkInfo, ...]:
         if info:
             found.append(info)
     return tuple(found)
+
+
+def _devices(folder: Path) -> tuple[int, ...]:
+    pins = (path.name for path in folder.iterdir() if path.name.startswith(ATTACHED))
+    ends = (name.rpartition("_")[2] for name in pins)
+    return tuple(sorted({int(end) for end in ends if end.isdigit()}))

@@ -1,5 +1,6 @@
 """What ``kzn inspect-map --json`` prints of a snapshot: its keys are an interface. Pure."""
 
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,9 +22,21 @@ def document(
             {"family": link.family, "priority": link.priority, "program_id": link.program_id}
             for link in snapshot.links
         ],
+        "devices": [device_name(index) for index in snapshot.devices],
         "buffers": [_buffer(buffer) for buffer in snapshot.buffers],
         "flows": [_flow(snapshot, row, owners, raw=raw) for row in rows],
     }
+
+
+def device_name(index: int) -> str:
+    """The name of a device of this network namespace; its index when it is not, or no more, here.
+
+    (An interface of another namespace may have the same index: run it where the agent runs.)
+    """
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return str(index)
 
 
 def _buffer(buffer: Buffer) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from kzn.agent.flowrows import FlowRow
 from kzn.agent.snapshot import Snapshot
-from kzn.cli.flow_document import value_hex
+from kzn.cli.flow_document import device_name, value_hex
 from kzn.cli.names import Owner
 
 GAP = 2
@@ -37,11 +37,12 @@ class Page:
 
 def section(snapshot: Snapshot, page: Page, width: int) -> RenderableType:
     """One set of maps: its links, its books, its flows."""
-    links = ", ".join(f"{link.family} at {link.priority}" for link in snapshot.links)
+    links = [f"{link.family} at {link.priority}" for link in snapshot.links]
+    links += [f"on {device_name(index)}" for index in snapshot.devices]
     shown = page.rows[: page.top] if page.top else page.rows
     cells = [_cells(row, page.owners) for row in shown]
     parts: list[RenderableType] = [
-        Text(f"{snapshot.name}: {links or 'not attached'}; epoch {snapshot.epoch:016x}"),
+        Text(f"{snapshot.name}: {', '.join(links) or 'not attached'}; epoch {snapshot.epoch:016x}"),
         *map(Text, books(snapshot)),
         Text(""),
         _entries(snapshot, shown, cells) if page.raw else _table(cells, width),

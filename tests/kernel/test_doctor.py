@@ -103,7 +103,7 @@ def test_beside_an_agent_it_takes_nothing_away(site: Site) -> None:
     sent = site.send(20)
     found = findings(run(site, "--json"))
     assert found["proof ipv4"].state == found["proof ipv6"].state == "ok"
-    assert found["pins"].message.endswith("postrouting (2 links)")
+    assert found["pins"].message.endswith("postrouting (on 2 hooks)")
     assert "are at 50" in found["priorities ipv4"].message
     more = site.send(7)
     assert server.gets(site.key, sent.plus(more))

@@ -82,5 +82,6 @@ def snapshot(active: Buffer, other: Buffer | None = None, *, taken: float = 10.0
         sequence=1,
         capacity=100,
         links=(NetfilterLinkInfo(1, 7, "ipv4", 50, 4),),
+        devices=(),
         buffers=(active, other or buffer(1 - active.number, "empty", {})),
     )

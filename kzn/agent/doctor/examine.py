@@ -48,7 +48,7 @@ def _machine(wanted: Examination, probe: Probe) -> Iterator[Finding]:
     yield from looked("JIT", lambda: kernel.jit(host))
     yield from looked("lockdown", lambda: kernel.confinement(host))
     yield from looked("libbpf", process.library)
-    yield from looked("capabilities", lambda: process.capabilities(host))
+    yield from looked("capabilities", lambda: process.capabilities(host, probe))
     yield from looked("bpffs", lambda: process.bpffs(wanted.pin_dir))
     yield from looked("memory", lambda: process.memory(host))
     if any(isinstance(hook, NetfilterHook) for hook in probe.hooks):
@@ -59,7 +59,7 @@ def _machine(wanted: Examination, probe: Probe) -> Iterator[Finding]:
 def _proof(wanted: Examination, probe: Probe) -> Proof:
     if not wanted.proof:
         return Proof([Finding("proof", "unknown", "was not asked for")])
-    if process.missing_capabilities(wanted.host):
+    if process.missing_capabilities(wanted.host, probe):
         message = "was not tried: this process may not attach programs"
         return Proof([Finding("proof", "unknown", message, "run as root")])
     return prove(probe, random.SystemRandom())

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from kzn.agent.doctor.finding import Finding, Host, text_of
 from kzn.probes import support
-from kzn.probes.declaration import Probe
+from kzn.probes.declaration import NetfilterHook, Probe
 
 KFUNCS = ("bpf_rdonly_cast", "bpf_dynptr_from_skb", "bpf_dynptr_slice")
-"""What bpf/src/parse.bpf.h reads packets with."""
+"""What the programs on netfilter hooks read packets with."""
 TCX = "BPF_TCX_EGRESS"
 CLSACT = "clsact_init"
 
@@ -30,7 +30,8 @@ def features(host: Host, probe: Probe) -> Iterator[Finding]:
     yield Finding("BTF", "ok", f"{btf} is there")
     for feature in probe.features:
         yield _feature(feature.meaning, feature.btf_type, feature.hint, found)
-    yield _kfuncs(found)
+    if any(isinstance(hook, NetfilterHook) for hook in probe.hooks):
+        yield _kfuncs(found)
     yield _other_hook("tcx", TCX in found, "this kernel has tcx, from which a probe could count")
     has_clsact = CLSACT in found or host.has_module("sch_ingress") or _has_file(host, "sch_ingress")
     yield _other_hook("clsact", has_clsact, "this kernel has the qdisc clsact")

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from kzn.agent import install
 from kzn.agent.doctor.finding import Finding, Host, text_of
+from kzn.agent.snapshot import ATTACHED
 from kzn.errors import KznError, UnsupportedError
 from kzn.libbpf import door
 from kzn.libbpf.pins import require_bpffs
@@ -28,26 +28,27 @@ def library() -> Iterator[Finding]:
     yield Finding("libbpf", "ok", f"{door.LIBRARY} is {door.version()}")
 
 
-def missing_capabilities(host: Host) -> list[str]:
+def missing_capabilities(host: Host, probe: Probe) -> list[str]:
     """The capabilities that this process lacks."""
-    return support.missing_capabilities((host.proc / "self/status").read_text())
+    status = (host.proc / "self/status").read_text()
+    return support.missing_capabilities(status, probe.capabilities)
 
 
-def capabilities(host: Host) -> Iterator[Finding]:
+def capabilities(host: Host, probe: Probe) -> Iterator[Finding]:
     """What loading and attaching need of this process."""
-    missing = missing_capabilities(host)
+    missing = missing_capabilities(host, probe)
     if missing:
         message = f"this process lacks {', '.join(missing)}"
         yield Finding("capabilities", "fail", message, "run as root or give it these capabilities")
         return
-    held = ", ".join(support.CAPABILITIES)
+    held = ", ".join(probe.capabilities)
     yield Finding("capabilities", "ok", f"this process has {held}")
 
 
 def trial_load(host: Host, probe: Probe) -> Iterator[Finding]:
     """Whether the kernel takes the probe's programs: asked by loading them."""
     name = f"load {probe.name}"
-    if missing_capabilities(host):
+    if missing_capabilities(host, probe):
         yield Finding(name, "unknown", "was not tried: this process may not load", "run as root")
         return
     found = support.examine(probe)
@@ -76,15 +77,19 @@ def bpffs(pin_dir: Path) -> Iterator[Finding]:
 def _pinned(pin_dir: Path) -> Finding:
     if not pin_dir.exists():
         return Finding("pins", "ok", f"nothing is pinned at {pin_dir}: no agent has run here")
-    sets = {path.name: install.links(path) for path in sorted(pin_dir.iterdir()) if path.is_dir()}
+    sets = {path.name: _attached(path) for path in sorted(pin_dir.iterdir()) if path.is_dir()}
     if not sets:
         return Finding("pins", "ok", f"nothing is pinned below {pin_dir}")
-    idle = [name for name, links in sets.items() if not links and "+" not in name]
+    idle = [name for name, number in sets.items() if not number and "+" not in name]
     if idle:
-        message = f"{', '.join(idle)} below {pin_dir} has maps and no link: nothing counts there"
+        message = f"{', '.join(idle)} below {pin_dir} is on no hook: nothing counts there"
         return Finding("pins", "warn", message, "start kzn agent, or remove them by kzn detach")
-    words = [f"{name} ({len(links)} links)" for name, links in sets.items()]
+    words = [f"{name} (on {number} hooks)" for name, number in sets.items()]
     return Finding("pins", "ok", f"pinned below {pin_dir}: {', '.join(words)}")
+
+
+def _attached(folder: Path) -> int:
+    return sum(path.name.startswith(ATTACHED) for path in folder.iterdir())
 
 
 def _is_there(path: Path) -> bool:

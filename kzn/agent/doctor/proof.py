@@ -5,6 +5,7 @@ hop limit of 1: the first router throws it away. Where no route leads off the no
 the loopback device. Nothing is pinned; a program of an agent beside it goes on counting.
 """
 
+import asyncio
 import errno
 import random
 import socket
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from kzn.agent import buffers
+from kzn.agent import buffers, uplinks
 from kzn.agent.doctor.finding import Finding
 from kzn.agent.install import unpinned
 from kzn.agent.mapset import MapSet
@@ -78,9 +79,12 @@ def prove(probe: Probe, chance: random.Random, send: Send | None = None) -> Proo
     """Attach, send, look, detach; every way in which it may fail is a finding."""
     proof = Proof()
     try:
-        with unpinned(probe, Settings()) as maps:
+        devices = uplinks.lowest(asyncio.run(uplinks.ask())) if probe.device_hooks() else ()
+        with unpinned(probe, Settings(), devices) as maps:
             for family in _families(probe):
                 proof.findings.append(_family(proof, maps, family, chance, send or send_datagram))
+    except TimeoutError:
+        proof.findings.append(Finding("proof", "unknown", "netlink did not tell the uplinks"))
     except KznError as error:
         sentence = error.message.partition("\n")[0]
         proof.findings.append(Finding("proof", "fail", sentence, error.hint))

@@ -28,7 +28,7 @@ def status(host: Host, effective: int) -> None:
 
 def test_without_rights_it_says_which_and_tries_no_load(host: Host) -> None:
     status(host, 1 << 12)
-    [finding] = process.capabilities(host)
+    [finding] = process.capabilities(host, PROBE)
     assert finding.state == "fail"
     assert "lacks CAP_PERFMON, CAP_BPF" in finding.message
     [load] = process.trial_load(host, PROBE)
@@ -37,7 +37,7 @@ def test_without_rights_it_says_which_and_tries_no_load(host: Host) -> None:
 
 def test_with_all_rights_it_says_so(host: Host) -> None:
     status(host, (1 << 41) - 1)
-    [finding] = process.capabilities(host)
+    [finding] = process.capabilities(host, PROBE)
     assert finding.state == "ok"
 
 
