@@ -4,7 +4,7 @@ BIN := .venv/bin
 SECONDS ?= 10
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## two zones on this machine, real packets, real hook (root; ARGS="--json", SECONDS=10)
 	@scripts/setup demo
@@ -21,6 +21,7 @@ check: ## format, lint, types, floors, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@scripts/generated --check
+	@scripts/manifests --check
 	$(BIN)/clang-format --dry-run -Werror bpf/src/*.c bpf/src/*.h
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/* .ci/run; fi
 
@@ -30,6 +31,10 @@ format: ## mend format and lint, make the generated files again
 	$(BIN)/ruff check --fix .
 	@scripts/generated
 	$(BIN)/clang-format -i bpf/src/*.c bpf/src/*.h
+
+vm: ## the kernel tests on other kernels, by QEMU (KERNEL="6.1 6.12 7")
+	@scripts/setup vm
+	$(BIN)/python tests/vm/run.py $(KERNEL)
 
 bench: ## every program of bench/, one line of JSON each
 	@scripts/setup test
@@ -42,10 +47,15 @@ manifests: ## deploy/kzn.yaml and the operator's rules, of their sources
 	@scripts/setup test
 	@scripts/manifests
 
+image-check: ## the steps of the Containerfile in a chroot, and both daemons out of it (root)
+	@scripts/setup image
+	$(BIN)/hadolint Containerfile
+	$(BIN)/python scripts/image_check.py
+
 clean: ## everything that the other targets made
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	$(MAKE) -C bpf clean
 
-.PHONY: help demo test check format bench manifests clean
+.PHONY: help vm demo test check format bench manifests image-check clean
 .DEFAULT_GOAL := help
