@@ -22,6 +22,7 @@ ALL = {"web": WEB, "back": BACK, "dns": DNS, "gre": GRE}
         (["10.1.0.7"], "web back"),
         (["src=10.1.0.7"], "web"),
         (["dst=10.0.0.0/8"], "web back"),
+        (["dst=10.1.0.7"], "back"),
         (["10.2.0.0/16,fd00::/8"], "web back dns"),
         (["fd00:2::/32"], "dns"),
         (["443"], "web back"),
