@@ -23,7 +23,7 @@ check: ## format, lint, types, floors, generated files
 	@scripts/generated --check
 	@scripts/manifests --check
 	$(BIN)/clang-format --dry-run -Werror bpf/src/*.c bpf/src/*.h
-	@if command -v shellcheck >/dev/null; then shellcheck scripts/* .ci/run; fi
+	@if command -v shellcheck >/dev/null; then shellcheck $$(grep -l '^#!/bin/sh' scripts/* .ci/run); fi
 
 format: ## mend format and lint, make the generated files again
 	@scripts/setup test

@@ -72,12 +72,13 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             prometheus(tmp_path_factory.mktemp("prometheus"), scrape(server, agent))
         )
         sent = "sum(increase(kzn_workload_pair_bytes_total[5m])) > 0"
+        cut = "rate(kzn_agent_batches_total[5m]) > 0"
 
         def counted() -> bool:
             for route in jobs.routes(lab.plan):
                 for exchange in jobs.round_of(route):
                     exchange()
-            return found.answers(sent) and found.answers("kzn:nodes_reporting:count == 2")
+            return all(map(found.answers, (sent, cut, "kzn:nodes_reporting:count == 2")))
 
         assert wait_for(counted, 60)
         yield Watched(found, page(server), page(agent))

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from kzn.cli.main import SUBCOMMANDS, load, variable
+from kzn.cli.main import SUBCOMMANDS, load
 from kzn.model.totals import SLOTS
 
 ROOT = Path(__file__).parents[2]
@@ -15,8 +15,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 USERS_PAGES = [page for page in PAGES if page.name not in ("CONTRIBUTING.md", "CHANGELOG.md")]
 OPERATIONS = ROOT / "docs" / "operations.md"
 
-FOREIGN_OPTIONS = {"--verb", "--resource", "--from-file"}
-"""kubectl's."""
+FOREIGN_OPTIONS = {"--verb", "--resource", "--from-file", "--wait", "--platform", "--manifest"}
+"""Of kubectl and podman."""
 NO_PATHS = {"kzn/kzn-agent"}
 """A ServiceAccount."""
 
@@ -30,7 +30,7 @@ COMMAND = re.compile(r"^(?:\S*/)?kzn ([a-z][a-z-]*)((?: [^#|]*)?)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 VARIABLE = re.compile(r"\bKZN_[A-Z_]+\b")
 METRIC = re.compile(r"(?<![\w/])(?:kzn_(?:[a-z]+_)*[a-z]+|pod_cross_zone\w+)\b")
-TARGET = re.compile(r"^make ([a-z]+)", re.MULTILINE)
+TARGET = re.compile(r"^make ([a-z][a-z-]*)", re.MULTILINE)
 
 on_every_page = pytest.mark.parametrize(
     "page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES]
@@ -112,7 +112,7 @@ def test_every_option_that_is_named_is_one_of_some_command(page: Path) -> None:
 
 @on_users_pages
 def test_every_environment_variable_that_is_named_is_an_options(page: Path) -> None:
-    known = {variable(option) for name in SUBCOMMANDS for option in options_of(name).values()}
+    known = {option.envvar for name in SUBCOMMANDS for option in options_of(name).values()}
     assert set(VARIABLE.findall(page.read_text())) <= known
 
 
@@ -138,7 +138,7 @@ def test_every_metric_that_is_named_is_in_the_list_of_metrics(page: Path) -> Non
 
 @on_every_page
 def test_every_make_target_that_is_named_exists(page: Path) -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {name for line in code(page) for name in TARGET.findall(line)}
     assert named <= targets
 
