@@ -12,7 +12,7 @@ from kzn import __version__
 from kzn.agent import install
 from kzn.agent.config import LAST_DRAIN_SECONDS, AgentConfig
 from kzn.agent.credentials import token_source
-from kzn.agent.hooks import Links, Pinned, follow
+from kzn.agent.hooks import FILTER, LINK, Links, Pinned, follow, indices
 from kzn.agent.loop import Loop, empty
 from kzn.agent.mapset import MapSet
 from kzn.agent.ship import Shipper
@@ -88,7 +88,8 @@ async def _uplinks(
             await asyncio.to_thread(follow, probe, links, devices)
         except KznError as error:
             log.error("not on every uplink: %s", error)
-        stats.attached = tuple(d.name for d in devices if str(d.index) in links.names())
+        attached = indices(links, LINK, FILTER)
+        stats.attached = tuple(d.name for d in devices if d.index in attached)
 
     tell(())
     if config.uplinks is None and not probe.device_hooks():

@@ -4,95 +4,99 @@ Hooks on devices follow them: a program is attached to a device that is new, and
 that has gone is let go. Links are named by the device's index, since its name may come again.
 """
 
+import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from kzn.agent import filters
 from kzn.agent.uplinks import Device
 from kzn.errors import KernelError
+from kzn.libbpf.door import errno_text
 from kzn.libbpf.links import detach
 from kzn.libbpf.objects import BpfObject
 from kzn.libbpf.pins import open_pin, pin
 from kzn.probes.attach import attach, attach_device
-from kzn.probes.declaration import DeviceHook, NetfilterHook, Probe
+from kzn.probes.declaration import ClsactHook, NetfilterHook, Probe, TcxHook
+
+log = logging.getLogger(__name__)
 
 LINK = "link_"
 PROGRAM = "program_"
-
-Follow = Callable[[Sequence[Device]], None]
-"""Puts a probe on these devices and on no others."""
+FILTER = "filter_"
+QDISC = "qdisc_"
+"""Says that the device's clsact qdisc was made for our filter."""
+PREFIXES = (LINK, PROGRAM, FILTER, QDISC)
 
 
 class Links(Protocol):
-    """Where links live, and the programs that later ones are made of."""
+    """Where links live, and programs that others are made of, by name.
+
+    A filter has no descriptor: its program stands for it, kept before the filter is made.
+    """
 
     def names(self) -> set[str]:
-        """The names of all links, without `LINK`."""
+        """The names of all that is kept."""
 
     def keep(self, name: str, fd: int) -> None:
-        """Take over a link's descriptor."""
+        """Take over a descriptor."""
 
     def drop(self, name: str) -> None:
-        """Detach a link and forget it."""
+        """Forget it; a link is detached."""
 
-    def keep_programs(self, probe: Probe, loaded: BpfObject) -> None:
-        """Keep what links to devices that come later will be made of."""
-
-    def open_program(self, hook: DeviceHook) -> int:
-        """A new descriptor of a program that is kept."""
+    def open(self, name: str) -> int:
+        """A new descriptor of what is kept."""
 
 
 class Pinned:
-    """Links and programs pinned in a folder: they need no process."""
+    """Pins in a folder: they need no process."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def names(self) -> set[str]:
-        """The links pinned in the folder."""
-        return {path.name.removeprefix(LINK) for path in self._folder.glob(f"{LINK}*")}
+        """What is pinned in the folder."""
+        found = {path.name for path in self._folder.iterdir()}
+        return {name for name in found if name.startswith(PREFIXES)}
 
     def keep(self, name: str, fd: int) -> None:
-        """Pin a link."""
+        """Pin it."""
         try:
-            pin(fd, self._folder / (LINK + name))
+            pin(fd, self._folder / name)
         finally:
             os.close(fd)
 
     def drop(self, name: str) -> None:
-        """Unpin and detach a link."""
-        path = self._folder / (LINK + name)
+        """Unpin it."""
+        path = self._folder / name
         fd = open_pin(path)
         path.unlink()
-        detach(fd, str(path))
+        if name.startswith(LINK):
+            detach(fd, str(path))
+        else:
+            os.close(fd)
 
-    def keep_programs(self, probe: Probe, loaded: BpfObject) -> None:
-        """Pin the programs of links to come, those that are not yet."""
-        for hook in probe.device_hooks():
-            path = self._folder / (PROGRAM + hook.name)
-            if not path.exists():
-                pin(loaded.program_fd(hook.program), path)
-
-    def open_program(self, hook: DeviceHook) -> int:
-        """A new descriptor of a pinned program."""
-        return open_pin(self._folder / (PROGRAM + hook.name))
+    def open(self, name: str) -> int:
+        """A new descriptor of what is pinned."""
+        return open_pin(self._folder / name)
 
     def missing(self, probe: Probe) -> list[Path]:
         """Pins that must be there while this probe is attached, and are not."""
         wanted = [
-            (PROGRAM if isinstance(hook, DeviceHook) else LINK) + hook.name for hook in probe.hooks
+            (LINK if isinstance(hook, NetfilterHook) else PROGRAM) + hook.name
+            for hook in probe.hooks
         ]
         return [self._folder / name for name in wanted if not (self._folder / name).exists()]
 
 
 class Held:
-    """Links that end with the block."""
+    """Descriptors of this process; all is detached when the block ends."""
 
     def __init__(self) -> None:
-        self._links: dict[str, int] = {}
-        self._programs: dict[str, int] = {}
+        self._fds: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -103,38 +107,46 @@ class Held:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for fd in (*self._links.values(), *self._programs.values()):
-            os.close(fd)
-        self._links, self._programs = {}, {}
+        release(self)
 
     def names(self) -> set[str]:
-        """The links held."""
-        return set(self._links)
+        """What is held."""
+        return set(self._fds)
 
     def keep(self, name: str, fd: int) -> None:
-        """Hold a link."""
-        self._links[name] = fd
+        """Hold it."""
+        self._fds[name] = fd
 
     def drop(self, name: str) -> None:
-        """Close a link, which detaches it."""
-        os.close(self._links.pop(name))
+        """Close it, which detaches a link."""
+        os.close(self._fds.pop(name))
 
-    def keep_programs(self, probe: Probe, loaded: BpfObject) -> None:
-        """Hold the programs of links to come."""
-        for hook in probe.device_hooks():
-            self._programs[hook.name] = os.dup(loaded.program_fd(hook.program))
-
-    def open_program(self, hook: DeviceHook) -> int:
-        """A new descriptor of a program held."""
-        return os.dup(self._programs[hook.name])
+    def open(self, name: str) -> int:
+        """A new descriptor of what is held."""
+        return os.dup(self._fds[name])
 
 
 def attach_all(probe: Probe, loaded: BpfObject, links: Links) -> None:
     """Keep the programs, and attach the hooks that are on no device, where not done yet."""
-    links.keep_programs(probe, loaded)
     for hook in probe.hooks:
-        if isinstance(hook, NetfilterHook) and hook.name not in links.names():
-            links.keep(hook.name, attach(probe, hook, loaded))
+        if isinstance(hook, NetfilterHook):
+            if LINK + hook.name not in links.names():
+                links.keep(LINK + hook.name, attach(probe, hook, loaded))
+        elif PROGRAM + hook.name not in links.names():
+            links.keep(PROGRAM + hook.name, os.dup(loaded.program_fd(hook.program)))
+
+
+def release(links: Links) -> None:
+    """Detach all, and forget it; filters by their program, whatever probe it is of."""
+    _take_off(links, indices(links, FILTER))
+    for name in sorted(links.names()):
+        links.drop(name)
+
+
+def indices(links: Links, *prefixes: str) -> frozenset[int]:
+    """Devices that something is kept for."""
+    rest = {name.removeprefix(p) for name in links.names() for p in prefixes if name.startswith(p)}
+    return frozenset(int(text) for text in rest if text.isdecimal())
 
 
 def follow(probe: Probe, links: Links, devices: Sequence[Device]) -> None:
@@ -142,26 +154,67 @@ def follow(probe: Probe, links: Links, devices: Sequence[Device]) -> None:
 
     KernelError for the first device that does not take a program; the others have theirs.
     """
+    wanted = {device.index: device for device in devices}
     for hook in probe.device_hooks():
-        wanted = {str(device.index): device for device in devices}
-        for name in sorted(links.names() - set(wanted)):
-            links.drop(name)
-        program = links.open_program(hook)
-        try:
-            _attach_new(probe, hook, program, links, wanted)
-        finally:
-            os.close(program)
+        if isinstance(hook, TcxHook):
+            _follow_by_links(probe, hook, links, wanted)
+        else:
+            _follow_by_filters(probe, hook, links, wanted)
 
 
-def _attach_new(
-    probe: Probe, hook: DeviceHook, program: int, links: Links, wanted: dict[str, Device]
+def _follow_by_links(
+    probe: Probe, hook: TcxHook, links: Links, wanted: Mapping[int, Device]
 ) -> None:
+    for index in sorted(indices(links, LINK) - set(wanted)):
+        links.drop(f"{LINK}{index}")
     failed: list[KernelError] = []
-    for name in sorted(set(wanted) - links.names()):
-        device = wanted[name]
-        try:
-            links.keep(name, attach_device(probe, hook, program, device.index, device.name))
-        except KernelError as error:
-            failed.append(error)
+    with _opened(links, PROGRAM + hook.name) as program:
+        for index in sorted(set(wanted) - indices(links, LINK)):
+            try:
+                fd = attach_device(probe, hook, program, index, wanted[index].name)
+            except KernelError as error:
+                failed.append(error)
+            else:
+                links.keep(f"{LINK}{index}", fd)
     if failed:
         raise failed[0]
+
+
+def _follow_by_filters(
+    probe: Probe, hook: ClsactHook, links: Links, wanted: Mapping[int, Device]
+) -> None:
+    _take_off(links, indices(links, FILTER) - set(wanted))
+    if not wanted:
+        return
+    what = f"{probe.name}/{hook.name}"
+    new = set(wanted) - indices(links, FILTER)
+    with _opened(links, PROGRAM + hook.name) as program:
+        for index in new:
+            links.keep(f"{FILTER}{index}", os.dup(program))
+        outcome = filters.place(program, what, wanted)
+        for index in sorted(outcome.made - indices(links, QDISC)):
+            links.keep(f"{QDISC}{index}", os.dup(program))
+    for index in sorted(new - set(outcome.failed)):
+        log.info("attached %s to %s", what, wanted[index].name)
+    for index, code in outcome.failed.items():
+        links.drop(f"{FILTER}{index}")
+        raise KernelError(f"attach {what} to {wanted[index].name}: {errno_text(code)}", errno=code)
+
+
+def _take_off(links: Links, off: frozenset[int]) -> None:
+    if not off:
+        return
+    made = indices(links, QDISC) & off
+    with _opened(links, f"{FILTER}{min(off)}") as program:
+        filters.remove(program, off, made)
+    for name in [f"{FILTER}{index}" for index in off] + [f"{QDISC}{index}" for index in made]:
+        links.drop(name)
+
+
+@contextmanager
+def _opened(links: Links, name: str) -> Iterator[int]:
+    fd = links.open(name)
+    try:
+        yield fd
+    finally:
+        os.close(fd)

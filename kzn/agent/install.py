@@ -1,7 +1,8 @@
 """Puts a probe into the kernel and keeps it there by pins: adopt what fits, replace what does not.
 
     <pin-dir>/<probe>/            flows_0 flows_1 totals control spool fence link_ipv4 link_ipv6
-                                  (on devices: program_egress link_<index> link_<index> ...)
+                                  (on devices: program_egress, link_<index> or
+                                  filter_<index> qdisc_<index>)
     <pin-dir>/<probe>+new         being made; no link is in it, so it counts nothing
     <pin-dir>/<probe>+retired+N   replaced; its links are gone, its last batches not yet shipped
 
@@ -18,7 +19,7 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
 from kzn.agent.control import LAYOUT, Phase, SpoolState, boottime_ns
-from kzn.agent.hooks import LINK, PROGRAM, Held, Pinned, attach_all, follow
+from kzn.agent.hooks import LINK, PREFIXES, Held, Pinned, attach_all, follow, release
 from kzn.agent.mapset import MapSet
 from kzn.agent.uplinks import Device
 from kzn.errors import KernelError, KznError, UnsupportedError
@@ -177,7 +178,7 @@ def _is_set(folder: Path) -> bool:
     if len(names) < len(list(folder.iterdir())):
         return False
     is_whole = {"control", "spool"} <= names
-    return is_whole or all(name in MAPS or name.startswith((LINK, PROGRAM)) for name in names)
+    return is_whole or all(name in MAPS or name.startswith(PREFIXES) for name in names)
 
 
 def _number(folder: Path) -> int:
@@ -191,7 +192,7 @@ def _replace(probe: Probe, settings: Settings, folder: Path) -> MapSet:
         _pin_set(probe, settings, new, loaded)
         number = max(map(_number, retired(probe, folder.parent)), default=0)
         old = folder.with_name(f"{folder.name}+retired+{number + 1}")
-        _detach_links(folder)
+        release(Pinned(folder))
         folder.rename(old)
         new.rename(folder)
         log.info("replaced the programs of %s; %s will be drained and removed", probe.name, old)
@@ -260,17 +261,11 @@ def _fits(maps: MapSet, digest: bytes) -> bool:
     return maps.state().settings == digest
 
 
-def _detach_links(folder: Path) -> None:
-    pinned = Pinned(folder)
-    for name in sorted(pinned.names()):
-        pinned.drop(name)
-
-
 def remove(folder: Path) -> None:
     """Detach and unpin one set; nothing when it is not there."""
     if not folder.exists():
         return
-    _detach_links(folder)
+    release(Pinned(folder))
     for path in folder.iterdir():
         path.unlink()
     folder.rmdir()

@@ -124,6 +124,14 @@ class BpfObject:
         raise KznError(f"object {self.name} has no section {ending}")
 
 
+def program_id(fd: int) -> int:
+    """The kernel's number of a program, by which links and filters name it."""
+    # struct bpf_prog_info begins with type and id, as that of a map does.
+    info, size = ffi.new("struct kzn_map_info *"), ffi.new("__u32 *", 8)
+    check(libbpf().bpf_obj_get_info_by_fd(fd, info, size), "ask for a program")
+    return int(info.id)
+
+
 def _last(messages: list[str]) -> str:
     return messages[-1] if messages else ""
 

@@ -14,7 +14,7 @@ from kzn.libbpf.links import (
     attach_tcx_egress,
 )
 from kzn.libbpf.objects import BpfObject
-from kzn.probes.declaration import Hook, NetfilterHook, Probe, TcxHook
+from kzn.probes.declaration import ClsactHook, Hook, NetfilterHook, Probe, TcxHook
 from kzn.probes.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -26,6 +26,7 @@ MAPS = (*BUFFERS, "totals", "control", "spool", "fence")
 PROGRAM_TYPES: dict[type[Hook], tuple[int, int]] = {
     NetfilterHook: (PROG_TYPE_NETFILTER, ATTACH_TYPE_NETFILTER),
     TcxHook: (PROG_TYPE_SCHED_CLS, 0),  # where it is attached is said with the link
+    ClsactHook: (PROG_TYPE_SCHED_CLS, 0),
 }
 """Program type and expected attach type by kind of hook."""
 

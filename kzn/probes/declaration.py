@@ -53,7 +53,19 @@ class TcxHook:
         return "egress"
 
 
-DeviceHook = TcxHook
+@dataclass(frozen=True, slots=True)
+class ClsactHook:
+    """One program as a filter at the clsact egress of every uplink."""
+
+    program: str
+
+    @property
+    def name(self) -> str:
+        """The hook as messages and pins call it."""
+        return "egress"
+
+
+DeviceHook = TcxHook | ClsactHook
 """Hooks that are on devices, and follow them as they come and go."""
 Hook = NetfilterHook | DeviceHook
 

@@ -13,7 +13,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 from kzn.agent import install
-from kzn.demo import traffic
+from kzn.demo import namespaces, traffic
 from kzn.demo.daemons import KZN, Daemon, wait_for
 from kzn.demo.flowbook import FlowBook, snapshot_sums
 from kzn.demo.lab import Lab
@@ -195,6 +195,7 @@ def made(lab: Lab, name: str) -> Iterator[Site]:
     finally:
         for process in site.running:
             process.kill()
-        install.detach_all(site.pin_dir)
+        with namespaces.inside(lab.node("a1").namespace):  # where filters are found
+            install.detach_all(site.pin_dir)
     for process in site.running:
         assert "Traceback" not in process.stderr

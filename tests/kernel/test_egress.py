@@ -12,13 +12,13 @@ from kzn.demo.lab import Lab
 from kzn.demo.traffic import Family
 from kzn.demo.witness import WireKey
 from kzn.model.totals import Counts
-from kzn.probes import tcx
+from kzn.probes import clsact, tcx
 from kzn.probes.declaration import Probe
 from kzn.probes.settings import Settings
 
 FAMILIES: tuple[Family, Family] = (4, 6)
 families = pytest.mark.parametrize("family", FAMILIES)
-probes = pytest.mark.parametrize("probe", [tcx.PROBE], ids=lambda probe: probe.name)
+probes = pytest.mark.parametrize("probe", [tcx.PROBE, clsact.PROBE], ids=lambda probe: probe.name)
 AF = {4: socket.AF_INET, 6: socket.AF_INET6}
 HEADER = {4: 28, 6: 48}
 UDP_SEGMENT = 103  # include/uapi/linux/udp.h

@@ -12,7 +12,7 @@ from kzn.demo.daemons import wait_for
 from kzn.demo.lab import Lab
 
 HOOK = 'kzn_agent_hook_attached{hook="%s",probe="%s"}'
-probes = pytest.mark.parametrize("probe", ["tcx"])
+probes = pytest.mark.parametrize("probe", ["tcx", "clsact"])
 
 
 @pytest.fixture

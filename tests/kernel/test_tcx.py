@@ -9,7 +9,7 @@ from chain import DROP, NEXT, PASS, tcx_program
 from counting import Counted, counting, device
 
 from kzn.agent import install
-from kzn.agent.hooks import Held, Pinned, follow
+from kzn.agent.hooks import LINK, Held, Pinned, follow, indices
 from kzn.agent.spool import Spool
 from kzn.agent.uplinks import Device
 from kzn.demo import namespaces, traffic
@@ -120,7 +120,7 @@ def test_a_new_uplink_is_followed_and_one_that_has_gone_is_let_go(lab: Lab, late
             assert counted.drain().accounted == sent
             remove(lab, late.name)
             follow(PROBE, held, [uplink])
-            assert held.names() == {str(uplink.index)}
+            assert indices(held, LINK) == {uplink.index}
 
 
 def test_a_device_that_is_gone_already_does_not_keep_the_others_from_theirs(lab: Lab) -> None:
@@ -150,14 +150,14 @@ def test_pinned_it_counts_without_a_process_and_a_restart_goes_on(
             assert Counted(Spool(maps)).drain().accounted == sent
         pinned = Pinned(pin_dir / "tcx")
         assert pinned.missing(PROBE) == []
-        assert pinned.names() == {str(uplink.index), str(late.index)}
+        assert indices(pinned, LINK) == {uplink.index, late.index}
         with opened(pin_dir / "tcx" / f"link_{late.index}") as fd:
             info = tcx_link_info(fd, "late")
         assert info is not None
         assert info.index == late.index
         remove(lab, late.name)
         with install.install(PROBE, Settings(), pin_dir, [uplink]):
-            assert pinned.names() == {str(uplink.index)}
+            assert indices(pinned, LINK) == {uplink.index}
 
 
 def test_other_settings_replace_it_and_the_old_one_still_holds_its_bytes(

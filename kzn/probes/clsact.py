@@ -1,0 +1,22 @@
+"""The probe `clsact`: filters at the clsact egress of the uplinks, where the kernel has no tcx.
+
+Its program is that of `tcx`, and it is first there for the same reason.
+"""
+
+from kzn.probes.declaration import ClsactHook, Feature, Probe
+
+PROBE = Probe(
+    name="clsact",
+    summary="tc clsact egress of the uplinks; as tcx, for kernels that have no tcx",
+    package="kzn",
+    resource="objects/clsact.bpf.o",
+    hooks=(ClsactHook("clsact_egress"),),
+    features=(
+        Feature(
+            btf_type="__sk_buff",
+            meaning="BPF programs in tc",
+            hint="it needs Linux 5.8 or later with CONFIG_NET_CLS_BPF and CONFIG_NET_SCH_INGRESS",
+        ),
+    ),
+    capabilities=("CAP_NET_ADMIN", "CAP_BPF"),
+)
