@@ -30,7 +30,7 @@ def test_every_row_comes_out_as_it_went_in(dtype: np.dtype[Any], data: st.DataOb
     count = st.integers(0, 2**63)
     rows = data.draw(st.lists(st.tuples(key, count, count), max_size=40))
     if dtype == FLOW_KEY:
-        rows = [((src, dst, port, 0, bits), *c) for (src, dst, port, _, bits), *c in rows]
+        rows = [((s, d, port, 0, bits), p, b) for (s, d, port, _, bits), p, b in rows]
     keys = np.zeros(len(rows), dtype)
     for slot, ((src, dst, port, peer, bits), _, _) in zip(keys, rows, strict=True):
         slot["src"], slot["dst"] = np.frombuffer(src, np.uint8), np.frombuffer(dst, np.uint8)
