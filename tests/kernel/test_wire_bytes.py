@@ -90,10 +90,14 @@ def test_big_tcp_counts_what_the_uplink_sent(make_lab: Callable[..., Lab], famil
         Path("/proc/sys/net/ipv4/tcp_tso_rtt_log").write_text("16")
     with counting(node) as counted, super_packets(node) as lengths:
         before = lab.uplink_counters(node)
-        traffic.tcp_bulk(a, b, family, size=64_000_000)
+        longest = 0
+        for _ in range(6):  # a slow machine may need more than one try to fill a window
+            traffic.tcp_bulk(a, b, family, size=64_000_000)
+            longest = max(longest, *lengths())
+            if longest > 1 << 16:
+                break
         sent = lab.uplink_counters(node).since(before)
         counted.drain()
-        longest = max(lengths())
     there = WireKey(*traffic.addresses(a, b, family), socket.IPPROTO_TCP)
     assert counted.by_key()[there] == sent.tx_wire
     assert longest > 1 << 16, "no super-packet was beyond 64 KiB: nothing was proved"
