@@ -15,8 +15,16 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 USERS_PAGES = [page for page in PAGES if page.name not in ("CONTRIBUTING.md", "CHANGELOG.md")]
 OPERATIONS = ROOT / "docs" / "operations.md"
 
-FOREIGN_OPTIONS = {"--verb", "--resource", "--from-file", "--wait", "--platform", "--manifest"}
-"""Of kubectl and podman."""
+FOREIGN_OPTIONS = {
+    "--verb",
+    "--resource",
+    "--from-file",
+    "--wait",
+    "--platform",
+    "--manifest",
+    "--set",
+}
+"""Of kubectl, podman and helm."""
 NO_PATHS = {"kzn/kzn-agent"}
 """A ServiceAccount."""
 
