@@ -221,7 +221,8 @@ def main() -> None:
         size, ours = weight(stage.root), weight(stage.root / "opt" / "kzn")
     finally:
         run("rm", "-rf", "--one-file-system", folder)
-    print(f"image-check: passed; {size} MiB unpacked, {ours} of them kzn, {time.monotonic() - started:.0f} s")
+    seconds = time.monotonic() - started
+    print(f"image-check: passed; {size} MiB unpacked, {ours} of them kzn, {seconds:.0f} s")
 
 
 if __name__ == "__main__":

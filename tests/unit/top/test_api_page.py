@@ -4,15 +4,15 @@ import json
 import re
 from typing import Any
 
-import numpy as np
 import pytest
 from manifests import ROOT
 from smallserver import real
 
-from kzn.model.endpoint import EXTERNAL, I32, POD, Endpoint, EndpointColumns
-from kzn.model.flows import U8
+from kzn.model import ip
 from kzn.server import addresses
 from kzn.server.api import TOPICS
+from kzn.topology.facts import PodFacts, Workload
+from kzn.topology.index import AddressIndex
 
 PAGE = ROOT / "docs" / "api.md"
 SOMETIMES = {"ignored_by_reason", "unresolved_by_reason"}
@@ -56,31 +56,11 @@ def test_the_status_has_the_fields_of_the_page() -> None:
     assert all(f"`{name}`" in text for source in answer["topology"] for name in source)
 
 
-class OnePod:
-    """An index in which the first address is a pod's and the others are outside."""
-
-    def lookup(self, rows: U8, _opened: float, _closed: float) -> I32:
-        return np.array([0] + [EXTERNAL] * (len(rows) - 1), np.int32)
-
-    def endpoint(self, _endpoint_id: int) -> Endpoint:
-        return Endpoint(POD, "shop", "web-1", "Deployment", "web", "n1", "a", "r")
-
-    @property
-    def columns(self) -> EndpointColumns:
-        raise NotImplementedError
-
-    def node_code(self, _node: str) -> int:
-        raise NotImplementedError
-
-    def node_endpoint(self, _node: str) -> int:
-        raise NotImplementedError
-
-    def lives(self, _endpoint: Endpoint) -> bool:
-        raise NotImplementedError
-
-
 def test_owners_of_addresses_have_the_fields_of_the_page() -> None:
-    body = json.loads(addresses.answer(OnePod(), ["10.0.0.1", "192.0.2.1"], 0.0))
+    index = AddressIndex(clock=lambda: 100.0, wall=lambda: 1000.0)
+    facts = PodFacts("p", "shop", "web-1", node="n1", addresses=(ip.pack("10.1.0.7"),))
+    index.put_pod(facts, Workload("Deployment", "web"))
+    body = json.loads(addresses.answer(index, ["10.1.0.7", "8.8.8.8"], 100.0))
     pod, outside = body["addresses"]
     assert pod.keys() == documented("addresses")
-    assert outside == {"address": "192.0.2.1", "owner": "external"}
+    assert outside == {"address": "8.8.8.8", "owner": "external"}
