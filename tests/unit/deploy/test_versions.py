@@ -1,0 +1,32 @@
+"""One version everywhere: of the package, the manifests, the chart and the image."""
+
+import re
+
+import yaml
+from manifests import DEPLOY, PLAIN, ROOT, containers, objects, pods
+
+from kzn import __version__
+
+CONTAINERFILE = (ROOT / "Containerfile").read_text()
+
+
+def test_manifests_and_chart_are_of_this_version() -> None:
+    images = {
+        container["image"]
+        for name in (PLAIN, DEPLOY / "detach.yaml")
+        for _, pod in pods(objects(name.read_text()))
+        for container in containers(pod)
+    }
+    assert images == {f"registry.example.com/kzn:{__version__}"}
+    chart = yaml.safe_load((DEPLOY / "chart" / "Chart.yaml").read_text())
+    assert chart["version"] == chart["appVersion"] == __version__
+    assert (
+        f"ours=registry.example.com/kzn:{__version__}\n"
+        in (ROOT / "scripts" / "manifests").read_text()
+    )
+
+
+def test_the_image_is_of_this_version_and_of_nobody_who_is_root() -> None:
+    assert f"ARG VERSION={__version__}\n" in CONTAINERFILE
+    assert re.findall(r"^USER (.+)$", CONTAINERFILE, re.MULTILINE) == ["65532:65532"]
+    assert "latest" not in CONTAINERFILE
