@@ -26,7 +26,7 @@ ROOT_PACKAGES = (
     "iproute2",
     "kmod",
     "libbpf1",
-    "libstdc++6", # of numpy
+    "libstdc++6",  # of numpy
     "mount",
     "nftables",
     "python3",

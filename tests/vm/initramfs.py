@@ -26,7 +26,7 @@ def write(path: Path, parts: Iterable[Part], files: dict[str, tuple[int, bytes]]
         for part in parts:
             for entry in _walk(part.source):
                 number += 1
-                name = os.path.join(part.target, entry)
+                name = str(Path(part.target, entry))
                 _entry(out, number, name, os.lstat(part.source / entry), part.source / entry)
         for name, (mode, content) in files.items():
             number += 1
@@ -42,13 +42,13 @@ def _walk(top: Path) -> Iterable[str]:
             f for f in folders if f not in SKIP and os.path.normpath(f"{inside}/{f}") not in SKIP
         ]
         for name in [*folders, *names]:
-            yield os.path.normpath(os.path.join(inside, name))
+            yield os.path.normpath(Path(inside, name))
 
 
 def _entry(out: BinaryIO, number: int, name: str, info: os.stat_result, source: Path) -> None:
     content = b""
     if stat.S_ISLNK(info.st_mode):
-        content = os.fsencode(os.readlink(source))
+        content = os.fsencode(source.readlink())
     elif stat.S_ISREG(info.st_mode):
         content = source.read_bytes()
     elif not stat.S_ISDIR(info.st_mode):

@@ -16,10 +16,9 @@ from debian import SUITES, Kernel, kernel, root
 from initramfs import Part, write
 
 PROJECT = Path(__file__).parents[2]
-CACHE = Path(os.environ.get("KZN_VM_CACHE", "/var/tmp/kzn-vm"))
+CACHE = Path(os.environ.get("KZN_VM_CACHE", Path.home() / ".cache" / "kzn-vm"))
 CPU = "max,-cx16"
-"""Without cmpxchg16b: emulated by QEMU 7.2 it leaves garbage in the flags, and the guest's allocator
-crashes."""
+"""Without cmpxchg16b: emulated by QEMU 7.2 it leaves garbage in the flags, which crashes guests."""
 MEMORY = "3072"
 LIMIT = float(os.environ.get("KZN_VM_SECONDS", "900"))
 EXIT = re.compile(rb"kzn-vm-exit: (\d+)")
@@ -47,7 +46,7 @@ def image(chosen: Kernel, target: Path) -> None:
     init = {"init": (0o100755, (PROJECT / "tests/vm/guest/init").read_bytes())}
     folders = {parent for name in files for parent in parents(name)}
     folders |= {parent for part in parts for parent in parents(f"{part.target}/inside")}
-    made = {name: (0o040755, b"") for name in sorted(folders)}
+    made = dict.fromkeys(sorted(folders), (16877, b""))
     ordinary = {name: (0o100644, text) for name, text in files.items()}
     write(rest.with_suffix(".folders"), [], made)
     write(rest, parts, ordinary | init)

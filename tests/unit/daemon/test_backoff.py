@@ -30,12 +30,12 @@ def test_after_success_the_next_wait_is_a_first_one() -> None:
 
 @given(st.integers(), st.integers(1, 5000))
 def test_no_wait_is_negative_or_beyond_the_longest(seed: int, tries: int) -> None:
-    backoff = Backoff(random.Random(seed), longest=30.0)  # noqa: S311 - a seeded test
+    backoff = Backoff(random.Random(seed), longest=30.0)
     assert all(0.0 <= backoff.next() <= 30.0 for _ in range(tries))
 
 
 def test_clients_that_fail_together_do_not_return_together() -> None:
-    backoffs = [Backoff(random.Random(seed)) for seed in range(500)]  # noqa: S311
+    backoffs = [Backoff(random.Random(seed)) for seed in range(500)]
     fourth = sorted([backoff.next() for _ in range(4)][-1] for backoff in backoffs)
     busiest = max(sum(1 for w in fourth if s <= w < s + 1) for s in range(9))
     assert busiest < 100

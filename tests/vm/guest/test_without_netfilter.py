@@ -1,4 +1,4 @@
-"""On a kernel without BPF on netfilter hooks: a refusal in one sentence, and nothing left behind."""
+"""On a kernel without BPF on netfilter hooks: a refusal in a sentence, nothing left behind."""
 
 import json
 import subprocess
