@@ -54,6 +54,7 @@ enum total {
 	TOTAL_IGNORED_LINK_LOCAL,
 	TOTAL_IGNORED_LOCAL,
 	TOTAL_IGNORED_INBOUND,
+	TOTAL_IGNORED_TUNNEL,
 	TOTAL_MAX = 16, /* room for reasons without a new layout */
 };
 
@@ -76,6 +77,9 @@ struct settings {
 _Static_assert(sizeof(struct settings) == 16, "settings is 16 bytes");
 
 #define KZN_MAX_UPLINKS 11
+#define KZN_TUNNEL                                                                                 \
+	0x80000000u /* with an index: it wraps packets, which leave by another uplink              \
+		     */
 
 /* Written by user space, read by every program run: one cache line. */
 struct control {
@@ -83,7 +87,7 @@ struct control {
 	__u32 uplinks; /* how many of `uplink` are known; 0 when they are not known for certain */
 	__u64 drained; /* jiffies of the first packet after a drain; user space writes 0 */
 	__u32 skip_inbound; /* packets from an uplink to no uplink make no flow */
-	__u32 uplink[KZN_MAX_UPLINKS]; /* interface indices */
+	__u32 uplink[KZN_MAX_UPLINKS]; /* interface indices, tunnels marked */
 };
 _Static_assert(sizeof(struct control) == 64, "control is 64 bytes");
 

@@ -66,6 +66,7 @@ struct sk_buff {
 	unsigned char *data;
 	unsigned int end; /* an offset from head on 64 bit */
 	__u16 inner_transport_header; /* offsets from head */
+	__u16 inner_network_header; /* 0 unless something was wrapped up */
 	__u16 network_header;
 	unsigned long _nfct; /* struct nf_conn * | enum ip_conntrack_info */
 };
@@ -129,15 +130,19 @@ struct bpf_dynptr {
 
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86dd
+#define ETH_P_TEB 0x6558 /* an Ethernet frame inside */
 #define ETH_P_8021Q 0x8100
 #define ETH_P_8021AD 0x88a8
 
 #define IPPROTO_HOPOPTS 0
+#define IPPROTO_IPIP 4
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 #define IPPROTO_DCCP 33
+#define IPPROTO_IPV6 41
 #define IPPROTO_ROUTING 43
 #define IPPROTO_FRAGMENT 44
+#define IPPROTO_GRE 47
 #define IPPROTO_AH 51
 #define IPPROTO_DSTOPTS 60
 #define IPPROTO_SCTP 132

@@ -56,9 +56,8 @@ static __always_inline __u8 initiator(const struct sk_buff *skb)
 }
 
 static __always_inline bool parse_ports(struct sk_buff *skb, const struct packet *packet,
-					struct flow_words *key)
+					struct flow_words *key, __u8 opened)
 {
-	__u8 opened = initiator(skb);
 	const struct tcphdr *header;
 	__u32 ports;
 
@@ -101,7 +100,7 @@ static __always_inline bool parse_ipv4(struct sk_buff *skb, struct packet *packe
 	packet->transport = length;
 	packet->unfragmentable = length;
 	packet->ports = has_ports(packet->protocol) && !(header->frag_off & bpf_htons(IP_OFFSET));
-	return parse_ports(skb, packet, key);
+	return parse_ports(skb, packet, key, initiator(skb));
 }
 
 /* Walks the extension headers; what each fragment repeats ends with the last of hop-by-hop and
@@ -161,7 +160,7 @@ static __always_inline bool parse_ipv6(struct sk_buff *skb, struct packet *packe
 		if (!parse_extensions(skb, packet))
 			return false;
 	}
-	return parse_ports(skb, packet, key);
+	return parse_ports(skb, packet, key, initiator(skb));
 }
 
 #endif

@@ -12,6 +12,7 @@
 #include "parse.bpf.h"
 #include "measure.bpf.h"
 #include "uplink.bpf.h"
+#include "inner.bpf.h"
 
 SEC("netfilter")
 int postrouting_ipv4(struct bpf_nf_ctx *ctx)
@@ -28,6 +29,8 @@ int postrouting_ipv4(struct bpf_nf_ctx *ctx)
 		measure(ctx, &packet, 0,
 			kernel_cast(struct inet_skb_parm, ctx->skb->cb)->frag_max_size, &counts);
 		reason = stays(ctl, ctx->state);
+		if (may_wrap(packet.protocol) && is_wrapped(ctl, ctx->state))
+			unwrap(ctx->skb, &packet, &key);
 	}
 	account(ctl, &key, &counts, reason);
 	return NF_ACCEPT;
@@ -48,6 +51,8 @@ int postrouting_ipv6(struct bpf_nf_ctx *ctx)
 		measure(ctx, &packet, IPV6_FRAGMENT_HEADER,
 			kernel_cast(struct inet6_skb_parm, ctx->skb->cb)->frag_max_size, &counts);
 		reason = stays(ctl, ctx->state);
+		if (may_wrap(packet.protocol) && is_wrapped(ctl, ctx->state))
+			unwrap(ctx->skb, &packet, &key);
 	}
 	account(ctl, &key, &counts, reason);
 	return NF_ACCEPT;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* A packet at the egress of a device: its key, its packets and its bytes on the wire.
  *
- * For tcx and clsact alike. Only helpers and fields of the context that Linux 5.8 has, and no
- * kernel memory: so neither kfuncs nor CAP_PERFMON are needed. Fragments are made before this hook;
- * segments (GSO) after it. Offsets count from the Ethernet header.
+ * For tcx and clsact alike. Only helpers and fields of the context that Linux 5.8 has: no kfuncs,
+ * no kernel memory. Fragments are made before this hook; segments (GSO) after it. Offsets count
+ * from the Ethernet header.
  */
 #ifndef KZN_TC_BPF_H
 #define KZN_TC_BPF_H
@@ -194,31 +194,6 @@ static __noinline __u16 untag(struct __sk_buff *ctx, __u32 *network)
 		*network += VLAN_TAG;
 	}
 	return protocol;
-}
-
-/* What is no IP packet is not counted, not even as seen: it has no L3 bytes. */
-static __always_inline int account_egress(struct __sk_buff *ctx)
-{
-	enum total reason = TOTAL_MISSED_PARSE;
-	struct flow_counts counts = {.packets = 1};
-	struct control *ctl = steering();
-	__u32 network = ETHERNET_HEADER;
-	struct packet packet = {};
-	struct flow_words key;
-	__u16 protocol = bpf_ntohs(ctx->protocol);
-
-	if (protocol == ETH_P_8021Q || protocol == ETH_P_8021AD)
-		protocol = untag(ctx, &network);
-	if (!ctl || (protocol != ETH_P_IP && protocol != ETH_P_IPV6) || ctx->len < network)
-		return TC_ACT_UNSPEC;
-	packet.network = network;
-	counts.bytes = ctx->len - network;
-	if (parse(ctx, protocol, &packet, &key)) {
-		measure(ctx, network, &packet, &counts);
-		reason = TOTAL_SEEN;
-	}
-	account(ctl, &key, &counts, reason);
-	return TC_ACT_UNSPEC;
 }
 
 #endif

@@ -9,6 +9,8 @@
 #include "account.bpf.h"
 #include "protocols.bpf.h"
 #include "tc.bpf.h"
+#include "overlay.bpf.h"
+#include "egress.bpf.h"
 
 SEC("tc")
 int tcx_egress(struct __sk_buff *ctx)

@@ -3,31 +3,46 @@
 #ifndef KZN_UPLINK_BPF_H
 #define KZN_UPLINK_BPF_H
 
-static __always_inline bool is_uplink(const struct control *ctl, __u32 index)
+/* The index of an uplink with its marks, 0 for another device. */
+static __always_inline __u32 uplink(const struct control *ctl, __u32 index)
 {
 	__u32 i;
 
 	for (i = 0; i < KZN_MAX_UPLINKS; i++) {
 		if (i >= ctl->uplinks)
-			return false;
-		if (ctl->uplink[i] == index)
-			return true;
+			return 0;
+		if ((ctl->uplink[i] & ~KZN_TUNNEL) == index)
+			return ctl->uplink[i];
 	}
-	return false;
+	return 0;
 }
 
-/* TOTAL_SEEN for what leaves the node, or may: unknown uplinks decide nothing. What came in by an
- * uplink was counted where it was sent, if its sender is a node with an agent; only user space can
- * know that, and says so by skip_inbound.
+/* TOTAL_SEEN for what leaves the node, or may: unknown uplinks decide nothing. What goes into a
+ * tunnel passes again, wrapped up, and is counted then. What came in by an uplink was counted where
+ * it was sent, if its sender is a node with an agent; only user space can know that, and says so by
+ * skip_inbound.
  */
 static __always_inline enum total stays(const struct control *ctl,
 					const struct nf_hook_state *state)
 {
-	if (!ctl->uplinks || is_uplink(ctl, state->out->ifindex))
+	__u32 out;
+
+	if (!ctl->uplinks)
 		return TOTAL_SEEN;
-	if (!state->in || !is_uplink(ctl, state->in->ifindex))
+	out = uplink(ctl, state->out->ifindex);
+	if (out)
+		return out & KZN_TUNNEL ? TOTAL_IGNORED_TUNNEL : TOTAL_SEEN;
+	if (!state->in || !uplink(ctl, state->in->ifindex))
 		return TOTAL_IGNORED_LOCAL;
 	return ctl->skip_inbound ? TOTAL_IGNORED_INBOUND : TOTAL_SEEN;
+}
+
+/* Whether this node has wrapped the packet up: it comes out of a tunnel's device (ip_output gives
+ * that as the one it came in by), and what went in was ignored.
+ */
+static __always_inline bool is_wrapped(const struct control *ctl, const struct nf_hook_state *state)
+{
+	return ctl->uplinks && state->in && uplink(ctl, state->in->ifindex) & KZN_TUNNEL;
 }
 
 #endif

@@ -13,6 +13,8 @@ LAYOUT = 1
 """KZN_LAYOUT."""
 MAX_UPLINKS = 11
 """KZN_MAX_UPLINKS."""
+TUNNEL = 1 << 31
+"""KZN_TUNNEL: with the index of an uplink whose packets leave by another one, wrapped up."""
 
 _CONTROL = struct.Struct(f"<IIQI{MAX_UPLINKS}I")
 _STATE = struct.Struct("<IIIIQQ2Q2Q32s")
@@ -40,8 +42,8 @@ class Phase(IntEnum):
 class Control:
     """What every run of a program reads.
 
-    ``uplinks`` are interface indices; none means that they are not known for certain, and then
-    nothing is taken to stay on the node. More than fit are as good as unknown.
+    ``uplinks`` are interface indices, some with `TUNNEL`; none means that they are not known for
+    certain, and then nothing is taken to stay on the node. More than fit are as good as unknown.
     """
 
     active: int = 0

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kzn.agent.control import TUNNEL
 from kzn.errors import KznError
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ TUNNELS = frozenset(
     | {"xfrm"}
 )
 """Kinds of devices that wrap a packet into another one, which leaves by another device."""
+NOTED = TUNNELS - {"amt", "gtp", "l2tp", "tun", "vti", "vti6", "wireguard", "xfrm"}
+"""Those whose packets keep note of the headers inside (iptunnel_handle_offloads)."""
 NOWHERE = frozenset({"dummy", "ifb", "nlmon", "vcan"})
 ARPHRD_ETHER = 1  # include/uapi/linux/if_arp.h
 LOOPBACK = 1
@@ -115,8 +118,15 @@ async def ask() -> tuple[Device, ...]:
     return tuple(Device(**row) for row in json.loads(out))
 
 
+def marked(device: Device) -> int:
+    """Its index, with `TUNNEL` when the kernel notes what it has wrapped up."""
+    return device.index | (TUNNEL if device.kind in NOTED else 0)
+
+
 class Watch:
     """Keeps ``tell`` informed: indices of the uplinks, or none while they are not certain.
+
+    The indices are `marked`.
 
     ``follow`` is told of the devices themselves, before, and only when they are certain.
     """
@@ -163,7 +173,7 @@ class Watch:
 
     def _set(self, found: tuple[Device, ...]) -> None:
         names = tuple(device.name for device in found)
-        self._tell(tuple(device.index for device in found))
+        self._tell(tuple(marked(device) for device in found))
         if names and names != self.names:
             log.info("uplinks: %s", ", ".join(names))
         self.names = names

@@ -42,6 +42,7 @@ SLOTS: tuple[Slot, ...] = (
     Slot("ignored", "link_local"),
     Slot("ignored", "local"),
     Slot("ignored", "inbound"),
+    Slot("ignored", "tunnel"),
 )
 
 MAX_SLOTS = 16

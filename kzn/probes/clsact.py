@@ -18,5 +18,4 @@ PROBE = Probe(
             hint="it needs Linux 5.8 or later with CONFIG_NET_CLS_BPF and CONFIG_NET_SCH_INGRESS",
         ),
     ),
-    capabilities=("CAP_NET_ADMIN", "CAP_BPF"),
 )

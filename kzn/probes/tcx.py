@@ -19,5 +19,4 @@ PROBE = Probe(
             hint="it needs Linux 6.6 or later with CONFIG_NET_XGRESS=y",
         ),
     ),
-    capabilities=("CAP_NET_ADMIN", "CAP_BPF"),
 )

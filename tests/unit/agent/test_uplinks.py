@@ -2,7 +2,8 @@
 
 import pytest
 
-from kzn.agent.uplinks import Device, leading_off, lowest
+from kzn.agent.control import TUNNEL
+from kzn.agent.uplinks import Device, leading_off, lowest, marked
 
 
 def device(
@@ -89,3 +90,10 @@ def test_a_veth_between_two_places_of_this_node_is_not_last() -> None:
 def test_a_device_without_ethernet_header_takes_no_program() -> None:
     ppp = Device(index=9, name="ppp0", kind="", master=0, elsewhere=False, ethernet=False)
     assert last(ETH, ppp) == ["eth0"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_marked"), [("vxlan", True), ("ipip", True), ("wireguard", False), ("", False)]
+)
+def test_tunnels_that_note_what_is_inside_are_marked(kind: str, is_marked: bool) -> None:
+    assert marked(device(9, "over", kind)) == 9 | (TUNNEL if is_marked else 0)

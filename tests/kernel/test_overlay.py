@@ -1,0 +1,183 @@
+"""Overlays: pods are charged for what the wire carries around their packets, and once."""
+
+import asyncio
+import socket
+import struct
+
+import pytest
+from counting import Counted, attached, counting
+from overlay import INNER_MTU, vxlan
+from test_wire_bytes import ip_frame
+
+from kzn.agent.spool import Spool
+from kzn.agent.uplinks import ask, marked
+from kzn.demo import namespaces, traffic
+from kzn.demo.lab import Lab
+from kzn.demo.traffic import Family
+from kzn.demo.witness import WireKey
+from kzn.model.totals import Counts
+from kzn.probes import clsact, tcx
+from kzn.probes.declaration import Probe
+
+FAMILIES: tuple[Family, Family] = (4, 6)
+families = pytest.mark.parametrize("family", FAMILIES)
+probes = pytest.mark.parametrize("probe", [tcx.PROBE, clsact.PROBE], ids=lambda probe: probe.name)
+HEADER = {4: 20, 6: 40}
+VXLAN = 20 + 8 + 8 + 14
+INNER = 28 + 100
+
+
+@probes
+@families
+@pytest.mark.parametrize("port", [4789, 8472])
+def test_a_vxlan_is_charged_to_the_pods_with_what_it_adds(
+    lab: Lab, probe: Probe, family: Family, port: int
+) -> None:
+    node, a, b = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1")
+    here, there = traffic.addresses(a, b, family)
+    with vxlan(lab, port), counting(node, probe=probe) as counted:
+        before = lab.uplink_counters(node)
+        traffic.udp(a, b, family, datagrams=40, size=100, mtu=INNER_MTU)
+        sent = lab.uplink_counters(node).since(before).tx_wire
+        counted.drain()
+    assert counted.by_key() == {WireKey(here, there, socket.IPPROTO_UDP): sent}
+    assert sent == Counts(40, 40 * (VXLAN + HEADER[family] + 8 + 100))
+
+
+@probes
+@families
+def test_super_packets_in_a_vxlan_count_what_the_uplink_sent_in_segments(
+    lab: Lab, probe: Probe, family: Family
+) -> None:
+    node, a, b = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1")
+    there = WireKey(*traffic.addresses(a, b, family), socket.IPPROTO_TCP)
+    with vxlan(lab), counting(node, probe=probe) as counted:
+        before = lab.uplink_counters(node)
+        traffic.tcp_bulk(a, b, family, size=32_000_000)
+        sent = lab.uplink_counters(node).since(before).tx_wire
+        counted.drain()
+    assert counted.by_key() == {there: sent}
+    assert sent.bytes > 32_000_000 * (1 + VXLAN / INNER_MTU)
+
+
+def inner(protocol: int = 17) -> bytes:
+    """An IPv4 packet between pods, without Ethernet."""
+    payload = struct.pack("!HHHH", 40_000, 5300, 108, 0) + bytes(100)
+    return ip_frame(4, bytes(6), "10.1.0.5", "10.2.0.6", protocol, payload)[14:]
+
+
+ETHERNET = bytes(12) + b"\x08\x00"
+GENEVE = {
+    "geneve": b"\x00\x00\x65\x58" + bytes(4) + ETHERNET,
+    "geneve with options": b"\x02\x00\x65\x58" + bytes(4) + bytes(8) + ETHERNET,
+    "geneve of bare ip": b"\x00\x00\x08\x00" + bytes(4),
+}
+GRE = {
+    "gre": b"\x00\x00\x08\x00",
+    "gre with key and checksum": b"\xa0\x00\x08\x00" + bytes(8),
+    "gretap": b"\x00\x00\x65\x58" + ETHERNET,
+}
+
+
+def udp(port: int, payload: bytes) -> bytes:
+    """A datagram from node to node."""
+    return struct.pack("!HHHH", 50_000, port, 8 + len(payload), 0) + payload
+
+
+WRAPPED = {
+    **{name: (17, udp(6081, head + inner())) for name, head in GENEVE.items()},
+    **{name: (47, head + inner()) for name, head in GRE.items()},
+    "ip in ip": (4, inner()),
+    "vxlan": (17, udp(4789, b"\x08" + bytes(7) + ETHERNET + inner())),
+}
+UNKNOWN = {
+    "another port": (17, udp(9999, b"\x08" + bytes(7) + ETHERNET + inner())),
+    "no vxlan flag": (17, udp(4789, bytes(8) + ETHERNET + inner())),
+    "a length that is not there": (4, inner() + bytes(60)),
+    "cut short": (4, inner()[:40]),
+    "another version": (4, b"\x65" + inner()[1:]),
+    "nothing behind the header": (17, udp(4789, b"\x08" + bytes(7))),
+    "an arp packet inside": (17, udp(4789, b"\x08" + bytes(19) + b"\x08\x06" + bytes(28))),
+    "esp": (50, bytes(200)),
+}
+
+
+@probes
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_what_is_inside_is_charged_with_the_length_of_all(
+    lab: Lab, probe: Probe, kind: str, family: Family
+) -> None:
+    protocol, payload = WRAPPED[kind]
+    rows = _give(lab, probe, family, protocol, payload)
+    counts = Counts(1, HEADER[family] + len(payload))
+    assert rows == [("10.1.0.5", "10.2.0.6", 17, 5300, counts)]
+
+
+@probes
+@pytest.mark.parametrize("kind", UNKNOWN)
+def test_what_is_not_understood_inside_is_charged_to_the_nodes(
+    lab: Lab, probe: Probe, kind: str
+) -> None:
+    protocol, payload = UNKNOWN[kind]
+    [(src, dst, found, _, counts)] = _give(lab, probe, 4, protocol, payload)
+    assert (src, dst, found) == ("10.0.1.2", "10.0.2.2", protocol)
+    assert counts == Counts(1, 20 + len(payload))
+
+
+def _give(
+    lab: Lab, probe: Probe, family: Family, protocol: int, payload: bytes
+) -> list[tuple[str, str, int, int, Counts]]:
+    node, other = lab.node("a1"), lab.node("b1")
+    ends = (node.ipv4, other.ipv4) if family == 4 else (node.ipv6, other.ipv6)
+    with namespaces.inside(node.namespace):
+        raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        raw.bind((node.uplink, 0))
+    with raw, counting(node, probe=probe) as counted:
+        raw.send(ip_frame(family, bytes(6), *ends, protocol, payload))
+        counted.drain()
+    return [(r.src, r.dst, r.protocol, r.dst_port, r.counts) for r in counted.rows]
+
+
+def uplinks(lab: Lab) -> tuple[int, ...]:
+    """The uplinks of node a1 with the marks that the agent would give them."""
+    with namespaces.inside(lab.node("a1").namespace):
+        return tuple(marked(device) for device in asyncio.run(ask()))
+
+
+@families
+@pytest.mark.parametrize("traffic_of", ["udp", "tcp", "long udp"])
+def test_postrouting_counts_a_wrapped_packet_once_under_the_pods_addresses(
+    lab: Lab, family: Family, traffic_of: str
+) -> None:
+    node, a, b = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1")
+    here, there = traffic.addresses(a, b, family)
+    with vxlan(lab), attached(node) as maps:
+        maps.set_uplinks(uplinks(lab), skip_inbound=True)
+        counted, before = Counted(Spool(maps)), lab.uplink_counters(node)
+        if traffic_of == "tcp":
+            traffic.tcp_bulk(a, b, family, size=32_000_000)
+        else:
+            size = 100 if traffic_of == "udp" else 3000
+            traffic.udp(a, b, family, datagrams=40, size=size, mtu=INNER_MTU)
+        sent = lab.uplink_counters(node).since(before).tx_wire
+        counted.drain()
+    protocol = socket.IPPROTO_TCP if traffic_of == "tcp" else socket.IPPROTO_UDP
+    assert counted.by_key() == {WireKey(here, there, protocol): sent}
+    assert counted.ignored("tunnel").bytes > 0
+
+
+@families
+def test_postrouting_charges_both_as_they_are_while_the_uplinks_are_unknown(
+    lab: Lab, family: Family
+) -> None:
+    node, other, a, b = lab.node("a1"), lab.node("b1"), lab.pod("a1-p1"), lab.pod("b1-p1")
+    here, there = traffic.addresses(a, b, family)
+    with vxlan(lab), counting(node) as counted:
+        traffic.udp(a, b, family, datagrams=40, size=100, mtu=INNER_MTU)
+        counted.drain()
+    inside = 40 * (HEADER[family] + 108)
+    assert counted.by_key() == {
+        WireKey(here, there, 17): Counts(40, inside),
+        WireKey(node.ipv4, other.ipv4, 17): Counts(40, inside + 40 * VXLAN),
+    }
