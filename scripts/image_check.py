@@ -91,7 +91,7 @@ def variables(stage: Stage) -> dict[str, str]:
 
 def base(image: str, folder: Path, cache: dict[str, Path]) -> Path:
     """A root like that of a Debian slim image; a second one of a kind is a copy."""
-    suite = re.fullmatch(r"docker\.io/library/debian:(\w+)-slim", image)
+    suite = re.fullmatch(r"debian:(\w+)-slim", image)
     if suite is None:
         sys.exit(f"image-check: {image} is no image that mmdebstrap can make")
     if image not in cache:
