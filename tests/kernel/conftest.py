@@ -1,15 +1,13 @@
 """Fixtures of the kernel tests: labs, and the reason where this machine cannot have one."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from counting import PREFIX
 
 from kzn.demo.lab import Lab
 from kzn.errors import UnsupportedError
-
-PREFIX = os.environ.get("KZN_LAB_PREFIX", "kzntest")
 
 
 @pytest.fixture(scope="module")

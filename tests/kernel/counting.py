@@ -27,6 +27,8 @@ from kzn.probes.postrouting import PROBE
 from kzn.probes.settings import Settings
 
 NF_ACCEPT = 1
+PREFIX = os.environ.get("KZN_LAB_PREFIX", "kzntest")
+"""Of the names of namespaces that these tests make."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from urllib.request import urlopen
 
 import pytest
 import yaml
-from conftest import PREFIX
+from counting import PREFIX
 from manifests import ROOT
 from promql import (
     BOARDS,
