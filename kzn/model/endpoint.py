@@ -43,6 +43,9 @@ UNKNOWN = -2
 """`EndpointIndex.lookup`: a private address that nobody claims (yet): held, then unresolved."""
 AMBIGUOUS = -3
 """`EndpointIndex.lookup`: more than one owner in the interval, and no way to tell whose bytes."""
+UNSETTLED = -4
+"""`EndpointIndex.lookup`: an owner is known who is ending or has ended within the interval, so that
+the address may have passed to another who is not known yet: held, then that owner's."""
 
 NO_CODE = -1
 """In a column of `EndpointColumns`: this endpoint has none, or it is not known."""
@@ -64,8 +67,11 @@ class EndpointColumns:
 class EndpointIndex(Protocol):
     """What resolving needs of a topology; all times are seconds of one monotonic clock."""
 
-    def lookup(self, addresses: U8, opened: float, closed: float) -> I32:
-        """Owners of ``addresses`` (n, 16) as of [opened, closed]: (n,) ids, or negative codes."""
+    def lookup(self, addresses: U8, opened: float, closed: float, *, final: bool = True) -> I32:
+        """Owners of ``addresses`` (n, 16) as of [opened, closed]: (n,) ids, or negative codes.
+
+        UNSETTLED is answered only when the answer is not ``final``.
+        """
         ...
 
     @property

@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from kzn.model.endpoint import AMBIGUOUS, EXTERNAL, UNKNOWN, Endpoint
+from kzn.model.endpoint import AMBIGUOUS, EXTERNAL, UNKNOWN, UNSETTLED, Endpoint
 from kzn.model.flows import (
     INITIATOR_DESTINATION,
     INITIATOR_MASK,
@@ -41,7 +41,12 @@ from kzn.server.keytable import I64
 Form = Literal["text", "json"]
 Field = tuple[str, str]
 
-_KINDS = {EXTERNAL: "External", UNKNOWN: "Unknown", AMBIGUOUS: "Ambiguous"}
+_KINDS = {
+    EXTERNAL: "External",
+    UNKNOWN: "Unknown",
+    AMBIGUOUS: "Ambiguous",
+    UNSETTLED: "Unsettled",
+}
 _INITIATORS = {INITIATOR_SOURCE: "source", INITIATOR_DESTINATION: "destination"}
 _PROTOCOLS = {
     socket.IPPROTO_TCP: "tcp",

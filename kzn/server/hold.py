@@ -86,6 +86,11 @@ class Hold:
     def __len__(self) -> int:
         return len(self._heap)
 
+    @property
+    def is_half_full(self) -> bool:
+        """Whether more than half of the room is taken."""
+        return 2 * self._cost > self._limit
+
     def put(self, case: Case, now: float) -> bool:
         """Keep a case for an interval; False, and nothing kept, when that would be too much."""
         cost = len(case.flows) + _CASE_COST

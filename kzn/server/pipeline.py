@@ -107,7 +107,9 @@ class Pipeline:
         return True
 
     def _resolve(self, case: Case) -> Resolution:
-        return resolve(case.flows, case.node, self.index, case.opened, case.closed)
+        # What could be settled now is not put on hold when there is hardly room for the rest.
+        final = not case.tries_left or self.hold.is_half_full
+        return resolve(case.flows, case.node, self.index, case.opened, case.closed, final=final)
 
     def _settle(self, case: Case, resolution: Resolution, book: NodeBook, now: float) -> None:
         """Put every flow into exactly one term of the node's identity."""

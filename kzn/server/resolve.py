@@ -61,8 +61,8 @@ from kzn.server.sums import sums
 _HERE, _ELSEWHERE, _STATIC, _OUTSIDE, _UNKNOWN, _AMBIGUOUS = range(6)
 _BY_ZONES, _TRANSIT, _FORWARDED, _NO_SOURCE, _NO_DESTINATION, _NO_OWNER = range(6)
 
-_OF_CODE = np.array([-1, _AMBIGUOUS, _UNKNOWN, _OUTSIDE])
-"""By a negative endpoint code, counted from the end: AMBIGUOUS is -3, UNKNOWN -2, EXTERNAL -1."""
+_OF_CODE = np.array([_UNKNOWN, _AMBIGUOUS, _UNKNOWN, _OUTSIDE])
+"""By a negative endpoint code, counted from the end: UNSETTLED, AMBIGUOUS, UNKNOWN, EXTERNAL."""
 _FEW = 1 << 14
 
 _D = _NO_DESTINATION
@@ -130,15 +130,24 @@ class _Places:
 
 
 def resolve(
-    flows: Flows, node: str, index: EndpointIndex, opened: float, closed: float
+    flows: Flows,
+    node: str,
+    index: EndpointIndex,
+    opened: float,
+    closed: float,
+    *,
+    final: bool = True,
 ) -> Resolution:
-    """Judge the flows that ``node`` saw in [opened, closed] (seconds of the index's clock)."""
+    """Judge the flows that ``node`` saw in [opened, closed] (seconds of the index's clock).
+
+    Unless it is ``final``, an address that may yet prove to be another's counts as unknown.
+    """
     here = index.node_code(node)
     own = index.node_endpoint(node)
     src, dst = flows.src.astype(np.int64), flows.dst.astype(np.int64)
     if here == NO_CODE or own < 0:
         return _nobody(flows, src, dst)
-    owners = index.lookup(flows.addresses, opened, closed)
+    owners = index.lookup(flows.addresses, opened, closed, final=final)
     endpoints = np.append(owners, np.int32(own)).astype(np.int32)
     places, place = _places(endpoints, here, index)
     own_place = int(place[-1])

@@ -17,7 +17,7 @@ from kzn.model.flows import U8, U64
 
 I64 = npt.NDArray[np.int64]
 
-NOBODY = -4
+NOBODY = -5
 """The number of an address that is not here."""
 
 _EMPTY = -(1 << 31)

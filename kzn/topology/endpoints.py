@@ -4,6 +4,7 @@ In: endpoints as they become known and end. Out: ids and numpy columns by id. Ne
 """
 
 from collections.abc import Hashable
+from math import inf
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -59,8 +60,9 @@ class Codes(Generic[K]):
 class EndpointTable:
     """All endpoints that a batch or a series may still refer to.
 
-    The facts behind an id never change. ``began`` (float64, monotonic seconds) is when the owner
-    behind an id may first have had an address.
+    The facts behind an id never change. ``times`` (ids, 2) are monotonic seconds: when the owner
+    behind an id may first have had an address, and before when its address may have been another's
+    of whom nobody heard.
     """
 
     def __init__(self) -> None:
@@ -71,7 +73,7 @@ class EndpointTable:
         self._regions: Codes[str] = Codes()
         # One row an id: what is asked of an id stands on one line of the processor's cache.
         self._codes = np.full((FIRST_CAPACITY, 4), NO_CODE, np.int32)
-        self.began: npt.NDArray[np.float64] = np.zeros(FIRST_CAPACITY)
+        self.times: npt.NDArray[np.float64] = np.zeros((FIRST_CAPACITY, 2))
 
     def __len__(self) -> int:
         return len(self._endpoints) - len(self._free)
@@ -82,11 +84,11 @@ class EndpointTable:
         node, zone, region, _ = self._codes[: len(self._endpoints)].T
         return EndpointColumns(node=node, zone=zone, region=region)
 
-    def add(self, endpoint: Endpoint, began: float) -> int:
-        """A new id for ``endpoint``."""
+    def add(self, endpoint: Endpoint, began: float, clear: float = -inf) -> int:
+        """A new id for ``endpoint``, with its times."""
         number = self._next_id()
         self._endpoints[number] = endpoint
-        self.began[number] = began
+        self.times[number] = began, clear
         zone, region = (endpoint.region, endpoint.zone), endpoint.region
         self._codes[number] = (
             self._nodes.acquire(endpoint.node) if endpoint.node else NO_CODE,
@@ -121,7 +123,7 @@ class EndpointTable:
             return self._free.pop()
         number = len(self._endpoints)
         self._endpoints.append(None)
-        if number == len(self.began):
+        if number == len(self.times):
             self._codes = np.concatenate([self._codes, np.full_like(self._codes, NO_CODE)])
-            self.began = np.concatenate([self.began, np.zeros_like(self.began)])
+            self.times = np.concatenate([self.times, np.zeros_like(self.times)])
         return number

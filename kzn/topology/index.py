@@ -7,6 +7,7 @@ Never: I/O. One thread (the event loop's) changes it and reads it.
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -28,6 +29,8 @@ HISTORY_SECONDS = 1800.0
 RECYCLE_SECONDS = 3600.0
 """How long after its end an endpoint's id names it; more than history + hold + a series' life
 (15 minutes unless set otherwise)."""
+WATCH_LAG = 10.0
+"""How long news may be under way, and be lost there when a watch breaks."""
 MAX_HISTORY = 1_000_000
 """How many ended ownerships are kept at most (about 200 bytes each)."""
 
@@ -84,14 +87,15 @@ class AddressIndex:
         self._dead_nodes = 0
         self._graves: deque[tuple[float, str]] = deque()
         self._networks: list[int] = []
+        self._listed = -inf
         self._prefixes = PrefixTable()
 
     # Reading: EndpointIndex.
 
-    def lookup(self, addresses: U8, opened: float, closed: float) -> I32:
+    def lookup(self, addresses: U8, opened: float, closed: float, *, final: bool = True) -> I32:
         """Owners of ``addresses`` (n, 16) as of [opened, closed]: (n,) ids, or negative codes."""
         rows = np.ascontiguousarray(addresses, np.uint8).reshape(-1, 16)
-        ids = self._ownership.find(rows, opened, closed, self._table.began)
+        ids = self._ownership.find(rows, opened, closed, self._table.times, final=final)
         nobody = np.flatnonzero(ids == NOBODY)
         if len(nobody):
             ids[nobody] = self._prefixes.lookup(rows[nobody])
@@ -139,6 +143,18 @@ class AddressIndex:
         """The facts of a living pod."""
         record = self._pods.get(uid)
         return record.facts if record is not None else None
+
+    def pods_unheard(self, since: float) -> None:
+        """Nothing is heard of pods ``since`` then (-inf: ever), until all are listed.
+
+        Pods that come and go meanwhile will be in no list.
+        """
+        self._ownership.darken(since - WATCH_LAG)
+
+    def pods_listed(self) -> None:
+        """A list of all pods begins."""
+        self._listed = self._clock()
+        self._ownership.lighten(self._listed)
 
     # Changing: sources. ``listing`` is the number of the list that an object came in, 0 for a
     # watch event.
@@ -222,16 +238,18 @@ class AddressIndex:
         if record.owner is not None:
             self._tenancy.describe(record.owner, endpoint)
         elif wanted or endpoint.kind == NODE:
-            record.owner = self._tenancy.appoint(record.facts, endpoint, listing)
+            record.owner = self._tenancy.appoint(record.facts, endpoint, listing, self._listed)
         if record.owner is not None and record.owner.addresses != wanted:
             self._tenancy.hold(record.owner, wanted)
+        if isinstance(record.facts, PodFacts) and record.facts.is_deleting and record.owner:
+            self._tenancy.leaves(record.owner)
 
     def _finish(self, record: _Record[PodFacts]) -> None:
         pod = record.facts
         end = self._tenancy.end_of(pod)
         addresses = _own_addresses(pod)
         if record.owner is None and addresses:
-            record.owner = self._tenancy.appoint(pod, self._pod_endpoint(record), 0)
+            record.owner = self._tenancy.appoint(pod, self._pod_endpoint(record), 0, self._listed)
             self._tenancy.record(record.owner, addresses, end)
         self._bury(record, end)
 

@@ -15,15 +15,11 @@ from math import inf
 import numpy as np
 import numpy.typing as npt
 
-from kzn.model.endpoint import AMBIGUOUS, I32
+from kzn.model.endpoint import AMBIGUOUS, I32, UNSETTLED
 from kzn.model.flows import U8
 from kzn.topology.addresses import NOBODY, AddressTable
 
-_SEVERAL = -5
-
-CLOCK_SLACK = 60.0
-"""An address with one owner in all of history is its owner's this many seconds before it began:
-the beginning is a node's clock against the server's, and there is nobody to confuse it with."""
+_SEVERAL = -6
 
 
 @dataclass(slots=True, eq=False)
@@ -32,7 +28,9 @@ class Owner:
 
     ``order`` is the version of the object that made its first claim (0: none). ``listing`` is the
     number of the list that it came in, 0 for a watch event. ``rank`` orders claims that came in
-    one list, which has no order of its own: terminating pods first, then by start.
+    one list, which has no order of its own: terminating pods first, then by start. From ``leaving``
+    on it was known that the owner would end: its addresses may be another's since. Before ``clear``
+    they may have been another's of whom nobody heard. ``seen`` is when its first claim was heard.
     """
 
     id: int
@@ -41,6 +39,9 @@ class Owner:
     listing: int = 0
     rank: tuple[bool, float] = (True, 0.0)
     addresses: tuple[bytes, ...] = ()
+    leaving: float = inf
+    clear: float = -inf
+    seen: float = inf
 
     def yields_to(self, other: "Owner") -> bool:
         """Whether ``other``, who claims an address of mine, has it now."""
@@ -55,6 +56,7 @@ class Owner:
 class _Interval:
     owner: Owner
     begin: float
+    seen: float
     end: float = inf
 
 
@@ -72,6 +74,7 @@ class Ownership:
         self._owners: dict[int, Owner] = {}
         self._several: dict[bytes, list[_Interval]] = {}
         self._ended: deque[tuple[bytes, _Interval]] = deque()
+        self._dark: deque[tuple[float, float]] = deque()
         self.evicted = 0
 
     def __len__(self) -> int:
@@ -92,6 +95,23 @@ class Ownership:
             self.release(owner, address, end)
         del self._owners[owner.id]
 
+    def darken(self, begin: float) -> None:
+        """From ``begin`` on owners may come and go of whom nobody hears."""
+        if not self._dark or self._dark[-1][1] < inf:
+            self._dark.append((begin, inf))
+
+    def lighten(self, end: float) -> None:
+        """Since ``end`` all are heard of."""
+        if self._dark and self._dark[-1][1] == inf:
+            self._dark[-1] = (self._dark[-1][0], end)
+
+    def leaves(self, owner: Owner, now: float) -> None:
+        """It became known ``now`` that ``owner`` will end."""
+        if owner.leaving == inf:
+            owner.leaving = now
+            for address in owner.addresses:
+                self._spread(address)
+
     def renumber(self, owner: Owner, number: int) -> None:
         """``owner`` goes under another id, in the past too."""
         for address in owner.addresses:
@@ -103,15 +123,20 @@ class Ownership:
 
     def claim(self, owner: Owner, address: bytes, begin: float, now: float) -> None:
         """``owner`` says that it has had ``address`` since ``begin``; seen at ``now``."""
+        owner.seen = min(owner.seen, now)
         if address not in self._sole and begin == owner.began:
             self._sole.put(address, owner.id)
             return
         intervals = self._spread(address)
         holder = next((i for i in intervals if i.end == inf), None)
-        mine = _Interval(owner, begin)
+        mine = _Interval(owner, begin, seen=now)
         intervals.append(mine)
-        if holder is not None:
-            self._end(address, holder if holder.owner.yields_to(owner) else mine, now)
+        if holder is None:
+            return
+        if holder.owner.yields_to(owner):
+            self._end(address, holder, now)
+        else:
+            self._end(address, mine, min(now, holder.seen))
 
     def release(self, owner: Owner, address: bytes, end: float) -> None:
         """``owner`` has no longer ``address``; nothing happens when another took it already."""
@@ -123,22 +148,39 @@ class Ownership:
 
     def record(self, owner: Owner, address: bytes, begin: float, end: float) -> None:
         """``owner`` had ``address`` from ``begin`` to ``end``, learned only afterwards."""
-        interval = _Interval(owner, begin)
+        interval = _Interval(owner, begin, seen=end)
         self._spread(address).append(interval)
         self._end(address, interval, end)
 
-    def find(self, rows: U8, opened: float, closed: float, began: npt.NDArray[np.float64]) -> I32:
-        """The ids of who had each of ``rows`` (n, 16) in [opened, closed], AMBIGUOUS or NOBODY."""
+    def find(
+        self,
+        rows: U8,
+        opened: float,
+        closed: float,
+        times: npt.NDArray[np.float64],
+        *,
+        final: bool,
+    ) -> I32:
+        """The ids of who had each of ``rows`` (n, 16) in [opened, closed], AMBIGUOUS or NOBODY.
+
+        Unless it is ``final``, UNSETTLED where that may change as more becomes known.
+        """
         ids = self._sole.find(rows)
-        too_late = (ids >= 0) & (began.take(ids, mode="clip") - CLOCK_SLACK > closed)
-        ids[too_late] = NOBODY
-        for row in np.flatnonzero(ids == _SEVERAL).tolist():
-            ids[row] = self._among(self._several[rows[row].tobytes()], opened, closed)
+        sole = ids >= 0
+        began, clear = times.take(np.where(sole, ids, 0), axis=0).T
+        several = ids == _SEVERAL
+        ids[sole & (opened < clear)] = AMBIGUOUS
+        ids[sole & (began > closed)] = NOBODY
+        for row in np.flatnonzero(several).tolist():
+            intervals = self._several[rows[row].tobytes()]
+            ids[row] = self._among(intervals, opened, closed, final=final)
         return ids
 
     def expire(self, now: float) -> None:
         """Forget what ended more than ``history`` ago; a constant cost per ended interval."""
         horizon = now - self.history
+        while self._dark and self._dark[0][1] < horizon:
+            self._dark.popleft()
         while self._ended:
             over = len(self._ended) > self._max_history
             if not over and self._ended[0][1].end >= horizon:
@@ -146,19 +188,27 @@ class Ownership:
             self.evicted += over and self._ended[0][1].end >= horizon
             self._forget(*self._ended.popleft())
 
-    @staticmethod
-    def _among(intervals: list[_Interval], opened: float, closed: float) -> int:
-        owners = {i.owner.id for i in intervals if i.begin <= closed and i.end >= opened}
-        if not owners:
+    def _among(
+        self, intervals: list[_Interval], opened: float, closed: float, *, final: bool
+    ) -> int:
+        possible = [i for i in intervals if i.begin <= closed and i.end >= opened]
+        if not possible:
             return NOBODY
-        return owners.pop() if len(owners) == 1 else AMBIGUOUS
+        if len({i.owner.id for i in possible}) > 1 or any(opened < i.owner.clear for i in possible):
+            return AMBIGUOUS
+        sure = max(min(i.end, i.owner.leaving) for i in possible)
+        if sure > closed:
+            return possible[0].owner.id
+        if any(begin < closed and end > sure for begin, end in self._dark):
+            return AMBIGUOUS
+        return possible[0].owner.id if final else UNSETTLED
 
     def _spread(self, address: bytes) -> list[_Interval]:
         number = self._sole.get(address)
         if number != _SEVERAL:
             self._sole.put(address, _SEVERAL)
             owner = self._owners.get(number)
-            self._several[address] = [_Interval(owner, owner.began)] if owner is not None else []
+            self._several[address] = [_whole(owner)] if owner is not None else []
         return self._several[address]
 
     def _end(self, address: bytes, interval: _Interval, end: float) -> None:
@@ -176,3 +226,7 @@ class Ownership:
             if left.begin == left.owner.began:
                 del self._several[address]
                 self._sole.put(address, left.owner.id)
+
+
+def _whole(owner: Owner) -> _Interval:
+    return _Interval(owner, owner.began, seen=owner.seen)

@@ -6,6 +6,7 @@ and their claims and releases in `Ownership`. Never: the choice what a fact mean
 
 from collections import deque
 from collections.abc import Callable
+from math import inf
 
 from kzn.model.endpoint import Endpoint
 from kzn.topology.endpoints import EndpointTable
@@ -41,13 +42,22 @@ class Tenancy:
         self._recycle = recycle
         self._retired: deque[tuple[float, int]] = deque()
 
-    def appoint(self, facts: PodFacts | NodeFacts, endpoint: Endpoint, listing: int) -> Owner:
-        """A new owner without addresses."""
+    def appoint(
+        self, facts: PodFacts | NodeFacts, endpoint: Endpoint, listing: int, listed: float
+    ) -> Owner:
+        """A new owner without addresses; pods were last listed at ``listed``.
+
+        Pods that came and went before a list are in no list. So a pod that is heard of after one
+        may have its address from another of whom nobody heard: bytes of before are not its own.
+        """
         began = self._began(facts)
+        is_pod = isinstance(facts, PodFacts)
         is_deleting = isinstance(facts, PodFacts) and facts.is_deleting
+        clear = min(listed, began + CHANGE_MARGIN) if is_pod else -inf
         owner = Owner(
-            id=self._table.add(endpoint, began),
+            id=self._table.add(endpoint, began, clear),
             began=began,
+            clear=clear,
             order=facts.version,
             listing=listing,
             rank=(not is_deleting, began),
@@ -60,7 +70,7 @@ class Tenancy:
         if self._table[owner.id] == endpoint:
             return
         self.retire(owner.id)
-        self._ownership.renumber(owner, self._table.add(endpoint, owner.began))
+        self._ownership.renumber(owner, self._table.add(endpoint, owner.began, owner.clear))
 
     def hold(self, owner: Owner, addresses: tuple[bytes, ...]) -> None:
         """The owner has these addresses and no others.
@@ -77,6 +87,10 @@ class Tenancy:
             if address not in owner.addresses:
                 self._ownership.claim(owner, address, begin, now)
         owner.addresses = addresses
+
+    def leaves(self, owner: Owner) -> None:
+        """The owner's end was announced."""
+        self._ownership.leaves(owner, self._clock())
 
     def record(self, owner: Owner, addresses: tuple[bytes, ...], end: float) -> None:
         """The owner had these addresses until ``end``; learned only afterwards."""

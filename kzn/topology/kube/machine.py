@@ -7,6 +7,7 @@ long to wait before it. Never: I/O or sleep; watch.py is the shell that does bot
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import inf
 from random import Random
 from typing import Generic, Protocol, TypeVar
 
@@ -43,10 +44,16 @@ class Identified(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sink(Generic[F]):
-    """Who is told: ``put(item, listing)``, listing 0 for a watch event; ``gone(uid)``."""
+    """Who is told: ``put(item, listing)``, listing 0 for a watch event; ``gone(uid)``.
+
+    ``unheard(since)``: what happens since then will not be told one by one; ``listed`` comes before
+    the first item of the list that ends this.
+    """
 
     put: Callable[[F, int], None]
     gone: Callable[[str], None]
+    unheard: Callable[[float], None] = lambda _since: None
+    listed: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,7 @@ class Machine(Generic[S, F]):
         self._backoff = Backoff(rng, longest=LONGEST_BACKOFF)
         self._known: set[str] = set()
         self._seen: set[str] = set()
-        self._listing = 0
+        self._listing = self._announced = 0
         self._version = ""
         self._continue = ""
         self._wait = 0.0
@@ -116,6 +123,7 @@ class Machine(Generic[S, F]):
         if not self._continue:
             self._seen = set()
             self._listing = next(self._listings)
+            self._lose_touch()
         asked = {"limit": str(self._limit), "continue": self._continue}
         parameters = {key: value for key, value in asked.items() if value not in {"", "0"}}
         return Request(self.resource.path, parameters, self.resource.accept_list, is_watch=False)
@@ -126,6 +134,9 @@ class Machine(Generic[S, F]):
             page = self.resource.codec.page(body)
         except ApiError as error:
             raise KubeError(f"{self.resource.name}: {error}", reason="bad_page") from error
+        if self._listing != self._announced:
+            self._announced = self._listing
+            self._sink.listed()
         for item in page.items:
             self._seen.add(item.uid)
             self._known.add(item.uid)
@@ -182,9 +193,13 @@ class Machine(Generic[S, F]):
         if reason in {"expired", "refused"} or self._strikes >= STRIKES:
             self._version = self._continue = ""
             self._strikes = 0
+            self._lose_touch()
         asked = error.retry_after if isinstance(error, KubeError) else 0.0
         self._wait = self._backoff.next() + min(asked, LONGEST_RETRY_AFTER)
         return reason
+
+    def _lose_touch(self) -> None:
+        self._sink.unheard(self._heard if self._lists else -inf)
 
     def _watch_request(self) -> Request:
         parameters = {

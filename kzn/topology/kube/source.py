@@ -58,17 +58,19 @@ class KubernetesSource:
         feed, listings = Feed(index), count(1)
         rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, not a secret
 
-        def machine(resource: Any, put: Any, gone: Callable[[str], None]) -> Machine[Any, Any]:
+        def machine(resource: Any, *told: Any) -> Machine[Any, Any]:
             return Machine(
                 resource,
-                Sink(put, gone),
+                Sink(*told),
                 clock=clock,
                 rng=rng,
                 listings=listings,
                 page_size=page_size,
             )
 
-        self._pods = machine(POD_RESOURCE, feed.put_pod, feed.drop_pod)
+        self._pods = machine(
+            POD_RESOURCE, feed.put_pod, feed.drop_pod, index.pods_unheard, index.pods_listed
+        )
         self._before_pods = (
             machine(NODE_RESOURCE, self._put_node, index.drop_node),
             machine(REPLICASET_RESOURCE, feed.put_owner, feed.drop_owner),

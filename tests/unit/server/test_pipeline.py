@@ -39,6 +39,7 @@ networks:
   - {name: office, kind: Subnet, cidr: 10.9.1.0/24}
 """
 P1, P2, LATE, LATE2 = "10.1.0.1", "10.2.0.1", "10.1.0.9", "10.2.0.9"
+NOBODY = "10.200.0.1"
 ADDRESSES = [P1, P2, "10.3.0.1", "10.0.0.1", "10.9.0.1", "10.9.1.1", "8.8.8.8", LATE, LATE2]
 NODES = ["n1", "n2", "bare", "late-node"]
 
@@ -85,7 +86,7 @@ class World:
         while self.pipeline.tick():
             pass
 
-    def pod(self, name: str, node: str, address: str) -> None:
+    def pod(self, name: str, node: str, address: str, *, is_deleting: bool = False) -> None:
         pod = PodFacts(
             uid=name,
             namespace="d",
@@ -93,6 +94,7 @@ class World:
             node=node,
             addresses=(pack(address),),
             started=self.now + 1e9 - 100,
+            is_deleting=is_deleting,
         )
         self.index.put_pod(pod, Workload("Pod", name))
 
@@ -298,3 +300,25 @@ def test_nothing_is_lost_or_doubled_whatever_happens(
         world.tick(120.0)
     assert world.pipeline.hold.flows == 0
     world.check()
+
+
+def test_what_a_terminating_pod_sends_waits_for_a_successor_and_is_its_own_in_the_end() -> None:
+    world = World()
+    world.pod("ends", "n1", LATE)
+    world.pod("ends", "n1", LATE, is_deleting=True)
+    world.now += 5.0
+    world.apply("n1", (LATE, P2, 1, 100))
+    assert world.pipeline.books.of("n1").held == Counts(1, 100)
+    world.tick(10.5)
+    world.tick(10.5)
+    assert world.pipeline.books.of("n1").held == Counts()
+    assert dict(world.pipeline.ledger.snapshot().rows("pod")) == {("d", "ends"): 100}
+
+
+def test_there_is_no_waiting_for_successors_when_the_hold_is_half_full() -> None:
+    world = World(held_flows=100)
+    world.pod("ends", "n1", LATE, is_deleting=True)
+    world.now += 5.0
+    world.apply("n1", *[(NOBODY, P2, 1, 1)] * 30)
+    world.apply("n1", (LATE, P2, 1, 100))
+    assert dict(world.pipeline.ledger.snapshot().rows("pod")) == {("d", "ends"): 100}

@@ -35,7 +35,7 @@ def test_columns_grow_beyond_their_first_capacity_and_keep_their_contents() -> N
     assert len(table.columns.zone) == count
     assert np.array_equal(table.columns.zone, np.arange(count) % 2)
     assert len(set(table.columns.node.tolist())) == count
-    assert np.array_equal(table.began[:count], np.arange(count, dtype=float))
+    assert np.array_equal(table.times[:count, 0], np.arange(count, dtype=float))
 
 
 def test_a_freed_id_is_used_again_and_until_then_answers_an_error() -> None:

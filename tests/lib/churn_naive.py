@@ -1,0 +1,71 @@
+"""An index as one would first write it: the last event about an address wins."""
+
+import numpy as np
+from churn_run import Replay
+
+from kzn.model.endpoint import I32, UNKNOWN, Endpoint, EndpointColumns
+from kzn.model.flows import U8
+from kzn.topology.describe import node_endpoint, pod_endpoint
+from kzn.topology.endpoints import EndpointTable
+from kzn.topology.facts import NodeFacts, PodFacts, Workload
+
+
+class LastEventWins:
+    """One owner an address, whoever was heard of last; no times, no versions."""
+
+    def __init__(self, _replay: Replay) -> None:
+        self._table = EndpointTable()
+        self._owner: dict[bytes, int] = {}
+        self._pods: dict[str, tuple[bytes, ...]] = {}
+        self._nodes: dict[str, tuple[NodeFacts, int]] = {}
+
+    def put_node(self, node: NodeFacts, *, listing: int = 0) -> None:
+        """A node was added or changed."""
+        del listing
+        self._nodes[node.name] = node, self._table.add(node_endpoint(node), 0.0)
+
+    def put_pod(self, pod: PodFacts, workload: Workload, *, listing: int = 0) -> None:
+        """A pod was added or changed."""
+        del listing
+        node = self._nodes.get(pod.node)
+        number = self._table.add(pod_endpoint(pod, workload, node[0] if node else None), 0.0)
+        self._pods[pod.uid] = pod.addresses
+        self._owner.update(dict.fromkeys(pod.addresses, number))
+
+    def drop_pod(self, uid: str) -> None:
+        """A pod was deleted."""
+        for address in self._pods.pop(uid, ()):
+            self._owner.pop(address, None)
+
+    def pods_unheard(self, since: float) -> None:
+        """It does not care."""
+
+    def pods_listed(self) -> None:
+        """Nor does it here."""
+
+    def lookup(self, addresses: U8, opened: float, closed: float, *, final: bool = True) -> I32:
+        """Owners as of the last event."""
+        del opened, closed, final
+        owners = [self._owner.get(row.tobytes(), UNKNOWN) for row in addresses]
+        return np.array(owners, np.int32)
+
+    @property
+    def columns(self) -> EndpointColumns:
+        """The columns of all ids."""
+        return self._table.columns
+
+    def endpoint(self, endpoint_id: int) -> Endpoint:
+        """The facts behind an id."""
+        return self._table[endpoint_id]
+
+    def node_code(self, node: str) -> int:
+        """The code of a node."""
+        return self._table.node_code(node)
+
+    def node_endpoint(self, node: str) -> int:
+        """The endpoint id of a node."""
+        return self._nodes[node][1]
+
+    def lives(self, endpoint: Endpoint) -> bool:
+        """Whether a pod is there."""
+        return endpoint.uid in self._pods

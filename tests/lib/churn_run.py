@@ -1,0 +1,247 @@
+"""A cluster played to a server: objects and batches in the order of their arrival, time between.
+
+In: a cluster with its truth, and an index. Out: for each flow what was sent, and what was made of
+it. Never: a wait; the clock is the next event's.
+"""
+
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from math import inf
+from typing import Protocol
+
+import numpy as np
+from churn_truth import BEGIN, END, EPOCH, NODES, Change, Cluster, Life
+
+from kzn.model.batch import AgentIdentity, Batch
+from kzn.model.endpoint import EndpointIndex
+from kzn.model.flows import Flows
+from kzn.model.totals import Counts, Totals
+from kzn.server.hold import Case, Hold
+from kzn.server.identity import Books
+from kzn.server.keytable import I64
+from kzn.server.ledger import Ledger, LedgerLimits
+from kzn.server.pipeline import Clocks, Pipeline
+from kzn.server.resolve import Resolution
+from kzn.server.verdict import NAMES
+from kzn.topology.facts import NodeFacts, PodFacts, Workload
+
+INTERVAL = 10.0
+
+Moves = tuple[Life, Life, int]
+
+
+class ChangingIndex(EndpointIndex, Protocol):
+    """An index, and how sources change it."""
+
+    def put_node(self, node: NodeFacts, *, listing: int = 0) -> None:
+        """A node was added or changed."""
+
+    def put_pod(self, pod: PodFacts, workload: Workload, *, listing: int = 0) -> None:
+        """A pod was added or changed."""
+
+    def drop_pod(self, uid: str) -> None:
+        """A pod was deleted."""
+
+    def pods_unheard(self, since: float) -> None:
+        """Nothing is heard since then."""
+
+    def pods_listed(self) -> None:
+        """A list begins."""
+
+
+@dataclass(slots=True, eq=False)
+class Sent:
+    """What one flow of one batch really was; the bytes of all lives that had its addresses."""
+
+    opened: float
+    closed: float
+    src: bytes
+    dst: bytes
+    moved: list[Moves] = field(default_factory=list)
+
+    @property
+    def bytes(self) -> int:
+        """All of it."""
+        return sum(size for _, _, size in self.moved)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """What the server made of a flow, and when: uids of the ends, or the verdict's reason."""
+
+    sent: Sent
+    now: float
+    verdict: str
+    src: str
+    dst: str
+
+
+class Replay:
+    """One seed against one index, whose clock is `now`."""
+
+    def __init__(self, cluster: Cluster, make: Callable[["Replay"], ChangingIndex]) -> None:
+        self.cluster = cluster
+        self.now = BEGIN - 1.0
+        self.index = make(self)
+        self.made: list[Made] = []
+        self.sent: list[Sent] = []
+        self.ledger = Ledger(LedgerLimits())
+        self._flows: dict[tuple[str, float, bytes, bytes], Sent] = {}
+        self._known: set[str] = set()
+        self._seen: dict[float, Sent] = {}
+        self.pipeline = Pipeline(
+            self.index,
+            self.ledger,
+            Books(100),
+            Hold(1_000_000),
+            clocks=Clocks(lambda: self.now, lambda: 0.0),
+            flow_log=self,
+        )
+
+    def wall(self) -> float:
+        """Seconds of the epoch."""
+        return EPOCH + self.now
+
+    def run(self) -> None:
+        """Play everything, until nothing is held any more."""
+        for node in self.cluster.nodes():
+            self.index.put_node(node)
+        order = count()
+        events: list[tuple[float, int, Callable[[], None]]] = []
+        for at, act in [*self._news(), *self._batches()]:
+            heapq.heappush(events, (at, next(order), act))
+        while events:
+            at, _, act = heapq.heappop(events)
+            self._pass_time(at)
+            act()
+        self._pass_time(self.now + 100.0)
+
+    def offer(self, case: Case, resolution: Resolution, chosen: I64, index: EndpointIndex) -> None:
+        """Remember what became of the flows."""
+        rows = case.flows.addresses
+        for row in chosen.tolist():
+            src, dst = int(case.flows.src[row]), int(case.flows.dst[row])
+            key = (case.node, round(case.opened, 1), rows[src].tobytes(), rows[dst].tobytes())
+            ids = resolution.endpoints[[resolution.src[row], resolution.dst[row]]].tolist()
+            uids = [index.endpoint(number).uid if number >= 0 else "" for number in ids]
+            verdict = NAMES[int(resolution.verdict[row])]
+            self.made.append(Made(self._flows[key], self.now, verdict, *uids))
+
+    def _pass_time(self, until: float) -> None:
+        while self.now + 1.0 < until:
+            self.now += 1.0
+            self._tick()
+        self.now = max(self.now, until)
+        self._tick()
+
+    def _tick(self) -> None:
+        while self.pipeline.tick():
+            pass
+
+    # What the API server says.
+
+    def _news(self) -> Iterator[tuple[float, Callable[[], None]]]:
+        rng = self.cluster.rng
+        yield BEGIN - 0.6, lambda: self.index.pods_unheard(-inf)
+        yield BEGIN - 0.5, lambda: self._list(BEGIN - 0.5, 1)
+        for life in self.cluster.all:
+            for change in life.changes:
+                if BEGIN - 0.5 < change.arrival < END + 60.0:
+                    yield change.arrival, lambda life=life, change=change: self._hear(life, change)
+                    if rng.random() < 0.1:  # and once more, maybe after later ones
+                        again = change.arrival + rng.uniform(0.0, 20.0)
+                        yield again, lambda life=life, change=change: self._hear(life, change)
+        for number, outage in enumerate(self.cluster.outages, 2):
+            yield outage.broken, lambda at=outage.broken: self.index.pods_unheard(at)
+            yield (
+                outage.arrival,
+                lambda at=outage.listed, number=number: self._list(at, number),
+            )
+
+    def _hear(self, life: Life, change: Change) -> None:
+        if change.is_deleted:
+            self._known.discard(life.uid)
+            self.index.drop_pod(life.uid)
+        else:
+            self._known.add(life.uid)
+            self.index.put_pod(change.facts, life.workload)
+
+    def _list(self, at: float, listing: int) -> None:
+        """What was there at that moment, as a list brings it."""
+        self.index.pods_listed()
+        latest = [(life, _latest(life, at)) for life in self.cluster.all]
+        there = [(life, change) for life, change in latest if change and not change.is_deleted]
+        self.cluster.rng.shuffle(there)
+        for life, change in there:
+            self.index.put_pod(change.facts, life.workload, listing=listing)
+        seen = {life.uid for life, _ in there}
+        for uid in sorted(self._known - seen):
+            self.index.drop_pod(uid)
+        self._known = seen
+
+    # What the nodes send.
+
+    def _batches(self) -> Iterator[tuple[float, Callable[[], None]]]:
+        rng = self.cluster.rng
+        for node in NODES:
+            opened = BEGIN + rng.randrange(100) / 10.0
+            arrived = 0.0
+            while opened < END:
+                late = rng.choice((0.0, 0.0, rng.uniform(0.0, 2.0), rng.uniform(0.0, 40.0)))
+                arrived = max(arrived, opened + INTERVAL + late)
+                sent = self._traffic(node, opened, opened + INTERVAL)
+                yield arrived, lambda node=node, sent=sent, at=opened: self._apply(node, at, sent)
+                opened += INTERVAL
+
+    def _traffic(self, node: str, opened: float, closed: float) -> list[Sent]:
+        """What the pods of a node sent, summed by addresses as a node's kernel does."""
+        rng = self.cluster.rng
+        found: dict[tuple[bytes, bytes], Sent] = {}
+        active = [life for life in self.cluster.all if life.sends(opened, closed)]
+        for life in active:
+            for peer in active:
+                both = life is not peer and life.node == node and peer.node != node
+                if not both or ("anchor" not in life.uid + peer.uid and rng.random() < 0.6):
+                    continue
+                begin, end = _together(life, peer, opened, closed)
+                if begin >= end:
+                    continue
+                src, dst = life.addresses[0], peer.addresses[0]
+                sent = found.setdefault((src, dst), Sent(opened, closed, src, dst))
+                sent.moved.append((life, peer, rng.randrange(1, 1 << 30)))
+        return list(found.values())
+
+    def _apply(self, node: str, opened: float, sent: list[Sent]) -> None:
+        self.sent += sent
+        for one in sent:
+            self._flows[node, round(opened, 1), one.src, one.dst] = one
+        addresses = list(dict.fromkeys(end for one in sent for end in (one.src, one.dst)))
+        flows = Flows(
+            addresses=np.frombuffer(b"".join(addresses), np.uint8).reshape(-1, 16),
+            src=np.array([addresses.index(one.src) for one in sent], np.uint32),
+            dst=np.array([addresses.index(one.dst) for one in sent], np.uint32),
+            src_port=np.zeros(len(sent), np.uint16),
+            dst_port=np.zeros(len(sent), np.uint16),
+            protocol=np.full(len(sent), 6, np.uint8),
+            flags=np.zeros(len(sent), np.uint8),
+            packets=np.ones(len(sent), np.uint64),
+            bytes=np.array([one.bytes for one in sent], np.uint64),
+        )
+        seen = Counts(len(sent), sum(one.bytes for one in sent))
+        age = self.now - opened
+        batch = Batch(1, round(age * 1000), round((age - INTERVAL) * 1000), flows, Totals(seen))
+        self.pipeline.apply(AgentIdentity(node, 1, "postrouting", "0"), batch)
+
+
+def _latest(life: Life, at: float) -> Change | None:
+    before = [change for change in life.changes if change.at <= at]
+    return before[-1] if before else None
+
+
+def _together(life: Life, peer: Life, opened: float, closed: float) -> tuple[float, float]:
+    mine, theirs = life.sends(opened, closed), peer.sends(opened, closed)
+    assert mine is not None
+    assert theirs is not None
+    return max(mine[0], theirs[0]), min(mine[1], theirs[1])

@@ -1,0 +1,115 @@
+"""Answers that wait: owners that are ending, and times in which nobody was heard of."""
+
+from dataclasses import replace
+from math import inf
+
+import numpy as np
+import pytest
+
+from kzn.model.endpoint import AMBIGUOUS, UNKNOWN, UNSETTLED
+from kzn.model.ip import pack
+from kzn.topology.facts import PodFacts, Workload
+from kzn.topology.index import AddressIndex
+
+A = pack("10.0.0.1")
+EPOCH = 1.7e9
+
+
+class World:
+    """An index on a clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.index = AddressIndex(clock=lambda: self.now, wall=lambda: EPOCH + self.now)
+
+    def put(self, uid: str, started: float, *, is_deleting: bool = False, listing: int = 0) -> None:
+        pod = PodFacts(uid, "d", uid, "n", (A,), started=EPOCH + started)
+        pod = replace(pod, is_deleting=is_deleting)
+        self.index.put_pod(pod, Workload("Pod", uid), listing=listing)
+
+    def who(self, opened: float, closed: float, *, final: bool = True) -> str | int:
+        asked = np.frombuffer(A, np.uint8).reshape(1, 16)
+        found = int(self.index.lookup(asked, opened, closed, final=final)[0])
+        return self.index.endpoint(found).uid if found >= 0 else found
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    world.put("old", 900.0)
+    return world
+
+
+def test_an_owner_that_stays_is_the_answer_at_once(world: World) -> None:
+    assert world.who(990, 1000, final=False) == "old"
+
+
+def test_one_that_ended_within_the_interval_is_only_the_last_answer(world: World) -> None:
+    world.index.drop_pod("old")
+    assert world.who(990, 1005, final=False) == UNSETTLED
+    assert world.who(990, 1005) == "old"
+    assert world.who(980, 990, final=False) == "old"
+
+
+def test_one_that_is_terminating_may_have_passed_its_address_on(world: World) -> None:
+    world.put("old", 900.0, is_deleting=True)
+    assert world.who(990, 999, final=False) == "old"
+    assert world.who(995, 1005, final=False) == UNSETTLED
+    assert world.who(995, 1005) == "old"
+    world.now = 1012.0
+    world.put("new", 1009.0)
+    assert world.who(1002, 1006) == "old"
+    assert world.who(1002, 1012) == AMBIGUOUS
+    assert world.who(1013, 1023, final=False) == "new"
+
+
+def test_an_earlier_owner_that_is_heard_of_late_ends_where_the_next_was_seen() -> None:
+    world = World()
+    world.put("second", 995.0)
+    world.now = 1020.0
+    world.index.put_pod(
+        PodFacts("first", "d", "first", "n", (A,), started=EPOCH + 900, version=1),
+        Workload("Pod", "first"),
+    )
+    assert world.who(1005, 1015) == AMBIGUOUS  # versions do not tell: the later news has it
+    world = World()
+    second = PodFacts("second", "d", "second", "n", (A,), started=EPOCH + 995, version=2)
+    world.index.put_pod(second, Workload("Pod", "second"))
+    world.now = 1020.0
+    world.index.put_pod(
+        PodFacts("first", "d", "first", "n", (A,), started=EPOCH + 900, version=1),
+        Workload("Pod", "first"),
+    )
+    assert world.who(1005, 1015) == "second"
+    assert world.who(990, 999) == AMBIGUOUS
+    assert world.who(950, 960) == "first"
+
+
+def test_a_pod_listed_after_a_gap_does_not_get_what_was_sent_before_the_list() -> None:
+    world = World()
+    world.index.pods_unheard(980.0)
+    world.now = 1000.0
+    world.index.pods_listed()
+    world.put("new", 995.0, listing=1)
+    assert world.who(990, 1000) == AMBIGUOUS  # another may have come and gone before it
+    assert world.who(1000, 1010) == "new"
+    assert world.who(970, 980) == UNKNOWN
+
+
+def test_a_pod_that_was_there_long_before_a_list_gets_all() -> None:
+    world = World()
+    world.index.pods_unheard(-inf)
+    world.index.pods_listed()
+    world.put("old", 100.0, listing=1)
+    assert world.who(900, 910) == "old"
+
+
+def test_while_nobody_is_heard_of_an_address_that_became_free_is_nobodys(world: World) -> None:
+    world.index.drop_pod("old")
+    world.now = 1004.0
+    world.index.pods_unheard(1004.0)
+    assert world.who(990, 1005) == AMBIGUOUS
+    assert world.who(980, 990) == "old"
+    world.now = 1030.0
+    world.index.pods_listed()
+    assert world.who(990, 1005) == AMBIGUOUS
