@@ -39,7 +39,6 @@ networks:
   - {name: office, kind: Subnet, cidr: 10.9.1.0/24}
 """
 P1, P2, LATE, LATE2 = "10.1.0.1", "10.2.0.1", "10.1.0.9", "10.2.0.9"
-NOBODY = "10.200.0.1"
 ADDRESSES = [P1, P2, "10.3.0.1", "10.0.0.1", "10.9.0.1", "10.9.1.1", "8.8.8.8", LATE, LATE2]
 NODES = ["n1", "n2", "bare", "late-node"]
 
@@ -319,6 +318,6 @@ def test_there_is_no_waiting_for_successors_when_the_hold_is_half_full() -> None
     world = World(held_flows=100)
     world.pod("ends", "n1", LATE, is_deleting=True)
     world.now += 5.0
-    world.apply("n1", *[(NOBODY, P2, 1, 1)] * 30)
+    world.apply("n1", *[(LATE2, P2, 1, 1)] * 30)
     world.apply("n1", (LATE, P2, 1, 100))
     assert dict(world.pipeline.ledger.snapshot().rows("pod")) == {("d", "ends"): 100}
