@@ -1,12 +1,19 @@
 """For all tests: with KZN_REQUIRE_ALL=1, which CI sets, what cannot be tried is a failure."""
 
 import os
+import signal
 from collections.abc import Generator
 from typing import Any
 
 import pytest
 
 REQUIRE_ALL = "KZN_REQUIRE_ALL"
+
+
+def pytest_configure() -> None:
+    """Take SIGINT again: a shell's background job ignores it, and so would all that tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
