@@ -43,10 +43,8 @@ def _term_labels(term: Term) -> tuple[str, ...]:
     return ("node", "reason") if term in _WITH_REASON else ("node",)
 
 
-def traffic(snapshot: ServerSnapshot) -> Iterator[tuple[Spec, Iterable[Sample]]]:
-    """All metrics of traffic with their samples."""
-    for family, spec in FAMILY_SPECS.items():
-        yield spec, snapshot.ledger.rows(family)
+def books(snapshot: ServerSnapshot) -> Iterator[tuple[Spec, Iterable[Sample]]]:
+    """The terms of each node's identity with their samples."""
     for term in TERMS:
         yield from _of_term(term, snapshot)
     held = "of flows that may still be resolved; they are in no other term meanwhile"

@@ -134,9 +134,9 @@ def test_what_an_agent_ships_is_in_the_metrics_once(cluster: Path) -> None:
         await scene.ship(batch(1), batch(2), batch(2))
         lines = (await scene.get("/metrics")).splitlines()
         pod = 'pod_cross_zone_network_traffic_bytes_total{namespace="shop",pod="web-1"}'
-        assert f"{pod} 10000.0" in lines
-        assert "kzn_server_duplicates_total 1.0" in lines
-        assert "kzn_server_accepted_connections_total 1.0" in lines
+        assert f"{pod} 10000" in lines
+        assert "kzn_server_duplicates_total 1" in lines
+        assert "kzn_server_accepted_connections_total 1" in lines
         status = json.loads(await scene.get("/api/v1/status"))
         assert (status["ready"], status["bytes"]["attributed"]) == (True, 10_000)
 

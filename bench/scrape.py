@@ -1,0 +1,217 @@
+"""What a scrape of 200,000 series costs, and what it does to ingest meanwhile.
+
+A ledger of the largest cluster, filled to 200,000 series beside the books of 5,000 nodes. Measured
+are the seconds of /metrics from request to last byte over loopback, and how long batches of 6,000
+flows wait for their ack while it is rendered, sent at the pace that the cluster sends them. The
+baseline is prometheus_client's own encoder over the same rows.
+"""
+
+import asyncio
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from socket import create_server
+from typing import Any
+
+from lib.fleet import Fleet, spread
+from lib.report import finish
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from kzn.model.batch import AgentIdentity
+from kzn.model.totals import Counts
+from kzn.server.app import SWITCH_SECONDS, freeze_heap
+from kzn.server.desk import ReceiveStats
+from kzn.server.families import LABELS, FamilyName, Row
+from kzn.server.flowlog import LogCounts
+from kzn.server.hold import Hold
+from kzn.server.http import HttpApi
+from kzn.server.identity import Books
+from kzn.server.ledger import Ledger, LedgerLimits
+from kzn.server.metrics import render
+from kzn.server.pipeline import Clocks, Pipeline
+from kzn.server.snapshot import Counted, ServerSnapshot, Sources, SourceState
+from kzn.server.traffic import FAMILY_SPECS
+from kzn.topology.index import AddressIndex
+from kzn.topology.source import TopologyStats
+from kzn.wire.batch import EncodedBatch, decode_batch, encode_batch
+from kzn.wire.codec import decode_to_server, encode_to_server
+from kzn.wire.limits import Limits
+
+SERIES: dict[FamilyName, int] = {"pod": 60_000, "workload": 120_000, "pair": 20_000}
+FLOWS, ADDRESSES = 6_000, 600
+PACE = 500.0
+"""Batches a second: 5,000 agents at intervals of ten seconds."""
+SCRAPES = 5
+SCRAPER = """
+import json, sys, time, urllib.request
+found = []
+for _ in range(int(sys.argv[2])):
+    began = time.monotonic()
+    with urllib.request.urlopen(sys.argv[1], timeout=60) as answer:
+        size = len(answer.read())
+    found.append({"seconds": time.monotonic() - began, "bytes": size})
+    time.sleep(1.0)
+print(json.dumps(found))
+"""
+
+
+def rows(fleet: Fleet) -> Iterator[Row]:
+    """As many series as there may be."""
+    for number in range(SERIES["pod"]):
+        pod, _ = fleet.pod(number)
+        yield Row("pod", (pod.namespace, pod.name), 10**9 + number)
+    for number in range(SERIES["workload"]):
+        pod, workload = fleet.pod(number % fleet.workloads)
+        direction = ("egress", "ingress")[number // fleet.workloads % 2]
+        ends = fleet.zone(number // fleet.workloads), fleet.zone(number)
+        crossed = "same_zone" if ends[0] == ends[1] else "cross_zone"
+        yield Row("workload", (pod.namespace, *workload, direction, crossed, *ends), number)
+    for number in range(SERIES["pair"]):
+        src, dst = fleet.pod(number), fleet.pod(number + 1)
+        source = (src[0].namespace, src[1].name, "zone-a")
+        yield Row("pair", (*source, dst[0].namespace, dst[1].name, "zone-b", "source"), number)
+
+
+class Client(Collector):
+    """The same series by the library's own means."""
+
+    def __init__(self, snapshot: ServerSnapshot) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterator[Metric]:
+        """The families of the ledger."""
+        for family in SERIES:
+            spec = FAMILY_SPECS[family]
+            made = CounterMetricFamily(spec.name, spec.help, labels=LABELS[family])
+            for labels, value in self._snapshot.ledger.rows(family):
+                made.add_metric(labels, value)
+            yield made
+
+
+class Bench:
+    """A server's state, its HTTP, and agents that send at their pace."""
+
+    def __init__(self) -> None:
+        fleet = Fleet()
+        self.index = AddressIndex(clock=time.monotonic, wall=time.time)
+        fleet.fill(self.index)
+        ledger = Ledger(LedgerLimits(pods=SERIES["pod"], workloads=SERIES["workload"]))
+        ledger.load(rows(fleet), time.monotonic())
+        books = Books(20_000)
+        for number in range(fleet.nodes):
+            for term in ("ignored", "unresolved", "missed"):
+                books.of(f"node-{number}").add(term, "parse", Counts(1, 1))  # type: ignore[arg-type]
+        parts = ledger, books, Hold(1_000_000)
+        clocks = Clocks(time.monotonic, time.perf_counter)
+        self.pipeline = Pipeline(self.index, *parts, clocks=clocks)
+        source = SourceState("kubernetes", True, TopologyStats(self.index.counts()))
+        self.sources = Sources(
+            pipeline=self.pipeline,
+            receiver=ReceiveStats,
+            topology=lambda: (source,),
+            flow_log=LogCounts,
+        )
+        freeze_heap()
+        nodes = list(spread(fleet, 50))
+        batches = [fleet.batch(node, FLOWS, ADDRESSES) for node in nodes]
+        self.frames = [encode_to_server(encode_batch(batch)) for batch in batches]
+        self.nodes = [f"node-{node}" for node in nodes]
+
+    def snapshot(self) -> ServerSnapshot:
+        """A copy as the server takes it."""
+        return self.sources.snapshot(Counted.of(self.pipeline), time.monotonic())
+
+    async def taken(self) -> ServerSnapshot:
+        """The same for HTTP."""
+        return self.snapshot()
+
+    def apply(self, number: int) -> None:
+        """What the server does between a frame and its ack."""
+        message = decode_to_server(self.frames[number])
+        if not isinstance(message, EncodedBatch):
+            raise TypeError("no batch")
+        who = AgentIdentity(self.nodes[number], 1, "postrouting", "bench")
+        self.pipeline.apply(who, decode_batch(message, Limits()))
+
+    async def send(self, until: asyncio.Future[Any]) -> list[float]:
+        """Batches at their pace; how long each waited, from when it was due to its ack."""
+        begun, waits, number = time.monotonic(), [], 0
+        while not until.done():
+            due = begun + number / PACE
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            self.apply(number % len(self.frames))
+            waits.append(time.monotonic() - due)
+            number += 1
+        return waits
+
+
+async def scraped(url: str) -> list[dict[str, float]]:
+    """Scrapes from another process: seconds and bytes of each."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SCRAPER, url, str(SCRAPES), stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await process.communicate()
+    found: list[dict[str, float]] = json.loads(said)
+    return found
+
+
+async def under_load(bench: Bench) -> tuple[list[dict[str, float]], list[float], list[float]]:
+    """Scrapes beside ingest, and how long batches waited with and without them."""
+    api = HttpApi(bench.taken, lambda: "")
+    sock = create_server(("127.0.0.1", 0))
+    await api.start([sock])
+    url = f"http://127.0.0.1:{sock.getsockname()[1]}/metrics"
+    quiet = await bench.send(asyncio.create_task(asyncio.sleep(3.0)))
+    scraping = asyncio.create_task(scraped(url))
+    waits = await bench.send(scraping)
+    await api.close()
+    return await scraping, waits, quiet
+
+
+def baseline(snapshot: ServerSnapshot) -> float:
+    """Seconds of the library's encoder."""
+    registry = CollectorRegistry()
+    registry.register(Client(snapshot))
+    began = time.process_time()
+    generate_latest(registry)
+    return time.process_time() - began
+
+
+def main() -> None:
+    """Measure and print."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    bench = Bench()
+    for number in range(len(bench.frames)):
+        bench.apply(number)  # names are learned once
+    plain = baseline(bench.snapshot())
+    began = time.process_time()
+    body, _ = render(bench.snapshot(), "")
+    alone = time.process_time() - began
+    scrapes, waits, quiet = asyncio.run(under_load(bench))
+    views = bench.snapshot().ledger.views.values()
+    finish(
+        "scrape",
+        alone,
+        plain,
+        "CPU seconds",
+        {
+            "seconds_beside_ingest": round(max(one["seconds"] for one in scrapes), 3),
+            "ack_ms_p99": round(statistics.quantiles(waits, n=100)[98] * 1e3, 1),
+            "ack_ms_max": round(max(waits) * 1e3, 1),
+            "quiet_ack_ms_p99": round(statistics.quantiles(quiet, n=100)[98] * 1e3, 1),
+            "batches_a_second": PACE,
+            "series": sum(len(view.keys) for view in views),
+            "mb": round(len(body) / 1e6, 1),
+            "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

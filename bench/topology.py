@@ -1,0 +1,116 @@
+"""What the largest cluster costs the topology: list and index, memory, and one event.
+
+5,000 nodes, 30,000 ReplicaSets and 150,000 pods of two addresses each, as pages and watch lines of
+the size that an API server sends (6 kB a pod), through the machines that follow a real one. The
+baseline is a plain Python: json.loads, and dicts of what is needed.
+"""
+
+import json
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from random import Random
+from typing import Any
+
+from lib.apifleet import ApiFleet
+from lib.report import finish
+
+from kzn.topology.index import AddressIndex
+from kzn.topology.kube.feed import Feed
+from kzn.topology.kube.machine import Machine, Sink
+from kzn.topology.kube.resources import NODE_RESOURCE, POD_RESOURCE, REPLICASET_RESOURCE
+
+PAGE = 500
+EVENTS = 5_000
+PLAIN_PODS = 20_000
+
+
+class Clock:
+    """CPU seconds of what is measured, without the making of its input."""
+
+    def __init__(self) -> None:
+        self.spent = 0.0
+
+    def run(self, work: Callable[[], object]) -> None:
+        """Measure ``work``."""
+        began = time.process_time()
+        work()
+        self.spent += time.process_time() - began
+
+
+def follower() -> Callable[..., Machine[Any, Any]]:
+    """Machines that number their lists together, as the server's do."""
+    listings = count(1)
+
+    def machine(resource_: Any, *told: Any) -> Machine[Any, Any]:
+        clock, rng = time.monotonic, Random(1)  # noqa: S311 - no secret
+        return Machine(resource_, Sink(*told), clock=clock, rng=rng, listings=listings)
+
+    return machine
+
+
+def listed(machine: Machine[Any, Any], pages: Iterator[bytes], clock: Clock) -> None:
+    """List one resource."""
+    for page in pages:
+        clock.run(machine.request)
+        clock.run(lambda page=page: machine.page(page))  # type: ignore[misc]
+
+
+def plain_seconds(fleet: ApiFleet) -> float:
+    """CPU seconds of a plain Python for all pods, from some of them."""
+    clock, owners = Clock(), dict[str, tuple[str, str, str]]()
+
+    def take(page: bytes) -> None:
+        for pod in json.loads(page)["items"]:
+            meta = pod["metadata"]
+            for entry in pod["status"]["podIPs"]:
+                owners[entry["ip"]] = meta["namespace"], meta["name"], pod["spec"]["nodeName"]
+
+    for page in fleet.pages(fleet.pod, PLAIN_PODS, PAGE):
+        clock.run(lambda page=page: take(page))  # type: ignore[misc]
+    return clock.spent * fleet.pods / PLAIN_PODS
+
+
+def main() -> None:
+    """Measure and print."""
+    fleet, clock = ApiFleet(), Clock()
+    index = AddressIndex(clock=time.monotonic, wall=time.time)
+    feed, machine = Feed(index), follower()
+    nodes = machine(NODE_RESOURCE, lambda n, _: index.put_node(n), index.drop_node)
+    owners = machine(REPLICASET_RESOURCE, feed.put_owner, feed.drop_owner)
+    told = feed.put_pod, feed.drop_pod, index.pods_unheard, index.pods_listed
+    pods = machine(POD_RESOURCE, *told)
+    listed(nodes, fleet.pages(fleet.node, fleet.nodes, PAGE), clock)
+    listed(owners, fleet.pages(fleet.owner, fleet.workloads, PAGE), clock)
+    listed(pods, fleet.pages(fleet.pod, fleet.pods, PAGE), clock)
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    rng, times = Random(1), []  # noqa: S311 - no secret
+    for event in fleet.events(EVENTS, rng):
+        one = Clock()
+        one.run(lambda event=event: pods.line(event))  # type: ignore[misc]
+        times.append(one.spent)
+    counts = index.counts()
+    if (counts.nodes, pods.stats().failures) != (fleet.nodes, {"undecodable": 0}):
+        raise SystemExit(f"not all was understood: {counts}, {pods.stats()}")
+    finish(
+        "topology",
+        clock.spent,
+        plain_seconds(fleet),
+        "CPU seconds to list and index",
+        {
+            "rss_mb": size,
+            "event_us": round(statistics.mean(times) * 1e6, 1),
+            "event_p99_us": round(statistics.quantiles(times, n=100)[98] * 1e6, 1),
+            "pod_bytes": len(fleet.pod(0)),
+            "nodes": counts.nodes,
+            "pods": counts.pods,
+            "addresses": counts.addresses,
+            "workloads": fleet.workloads,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
