@@ -70,6 +70,11 @@ if TYPE_CHECKING:
 )
 @click.option("--kubeconfig", default="", metavar="FILE", help="As kubectl's.")
 @click.option("--context", default="", metavar="NAME", help="Context of the kubeconfig.")
+@click.option(
+    "--zone-ids",
+    is_flag=True,
+    help="Zones by their id (label topology.k8s.aws/zone-id), which is the same in all accounts.",
+)
 @click.option("--log-level", type=LOG_LEVEL, default="info", show_default=True)
 def server(
     *,
@@ -86,6 +91,7 @@ def server(
     agent_service_account: tuple[str, ...],
     kubeconfig: str,
     context: str,
+    zone_ids: bool,
     log_level: str,
 ) -> None:
     """Take batches of agents, resolve them to workloads and zones, and serve metrics.
@@ -113,6 +119,7 @@ def server(
         flow_log=flow_log,
         kubeconfig=kubeconfig,
         context=context,
+        zone_ids=zone_ids,
         tls=ServerTlsFiles(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None,
         auth=auth or ("mtls" if tls_client_ca else "none"),
         agent_accounts=agent_service_account,

@@ -31,6 +31,8 @@ class ServerConfig:
     flow_log: FlowLogMode = "off"
     kubeconfig: str = ""
     context: str = ""
+    zone_ids: bool = False
+    """Call a zone as the cloud does in every account, where nodes are labelled so."""
     ledger: LedgerLimits = field(default_factory=LedgerLimits)
     max_nodes: int = 20_000
     max_held_flows: int = 1_000_000

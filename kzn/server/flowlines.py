@@ -229,7 +229,9 @@ class _Middles(dict[int, bytes]):
 
 
 def _middle(flows: Flows, chosen: I64) -> list[int]:
-    fields = (flows.src_port, flows.dst_port, flows.protocol, flows.flags & INITIATOR_MASK)
+    initiator = flows.flags & np.uint8(INITIATOR_MASK)
+    fields: tuple[npt.NDArray[np.integer[Any]], ...]
+    fields = (flows.src_port, flows.dst_port, flows.protocol, initiator)
     packed = np.zeros(len(chosen), np.int64)
     for field, shift in zip(fields, (32, 16, 8, 0), strict=True):
         packed |= field.take(chosen).astype(np.int64) << shift

@@ -6,13 +6,14 @@ Never: I/O, a clock, a change of the index.
 
 One table decides what a flow is. Rows are the source, columns the destination:
 
-                    here        elsewhere   static      outside     unknown     ambiguous
-    here            by zones    by zones    by zones    external    unk. dest.  ambiguous
-    elsewhere       transit     transit     transit     transit     transit     transit
-    static          by zones    forwarded   forwarded   forwarded   unk. dest.  ambiguous
-    outside         external    forwarded   forwarded   forwarded   unk. dest.  ambiguous
+                    here        elsewhere   static      outside     unknown     ambiguous   service
+    here            by zones    by zones    by zones    external    unk. dest.  ambiguous   service
+    elsewhere       transit     transit     transit     transit     transit     transit     transit
+    static          by zones    forwarded   forwarded   forwarded   unk. dest.  ambiguous   service
+    outside         external    forwarded   forwarded   forwarded   unk. dest.  ambiguous   service
     unknown         unknown source, whatever the destination
     ambiguous       ambiguous, whatever the destination
+    service         service, whatever the destination
 
 - *here* is an endpoint on the reporting node (or that node itself), *elsewhere* one on another
   known node, *static* an entry of the static file without a node, *outside* an EXTERNAL address.
@@ -24,6 +25,8 @@ One table decides what a flow is. Rows are the source, columns the destination:
   a NodePort's or a load balancer's second hop, or a node that serves as a router or NAT gateway.
   It counts as sent by this node, classed by this node's zone; outside to outside is external.
 - An unknown source may belong to any node, so it is unresolved even on its way elsewhere.
+- *service* is a Service's own address: the packet was seen before it was translated to a pod's, or
+  after it was translated back, and which pod and zone it is of cannot be told.
 - When the reporting node itself is not known, nobody can say what is here: all is unknown_node.
 
 *By zones*, first match wins: both regions known and different → cross_region; either end outside,
@@ -41,6 +44,7 @@ import numpy.typing as npt
 from kzn.model.endpoint import (
     I32,
     NO_CODE,
+    SERVICE,
     STATIC,
     UNKNOWN,
     EndpointIndex,
@@ -58,8 +62,8 @@ from kzn.server import verdict as v
 from kzn.server.keytable import I64
 from kzn.server.sums import sums
 
-_HERE, _ELSEWHERE, _STATIC, _OUTSIDE, _UNKNOWN, _AMBIGUOUS = range(6)
-_BY_ZONES, _TRANSIT, _FORWARDED, _NO_SOURCE, _NO_DESTINATION, _NO_OWNER = range(6)
+_HERE, _ELSEWHERE, _STATIC, _OUTSIDE, _UNKNOWN, _AMBIGUOUS, _SERVICE = range(7)
+_BY_ZONES, _TRANSIT, _FORWARDED, _NO_SOURCE, _NO_DESTINATION, _NO_OWNER, _NO_POD = range(7)
 
 _OF_CODE = np.array([_UNKNOWN, _AMBIGUOUS, _UNKNOWN, _OUTSIDE])
 """By a negative endpoint code, counted from the end: UNSETTLED, AMBIGUOUS, UNKNOWN, EXTERNAL."""
@@ -68,12 +72,13 @@ _FEW = 1 << 14
 _D = _NO_DESTINATION
 _ACTIONS = np.array(
     [
-        [_BY_ZONES, _BY_ZONES, _BY_ZONES, _BY_ZONES, _D, _NO_OWNER],
-        [_TRANSIT] * 6,
-        [_BY_ZONES, _FORWARDED, _FORWARDED, _FORWARDED, _D, _NO_OWNER],
-        [_BY_ZONES, _FORWARDED, _FORWARDED, _FORWARDED, _D, _NO_OWNER],
-        [_NO_SOURCE] * 6,
-        [_NO_OWNER] * 6,
+        [_BY_ZONES, _BY_ZONES, _BY_ZONES, _BY_ZONES, _D, _NO_OWNER, _NO_POD],
+        [_TRANSIT] * 7,
+        [_BY_ZONES, _FORWARDED, _FORWARDED, _FORWARDED, _D, _NO_OWNER, _NO_POD],
+        [_BY_ZONES, _FORWARDED, _FORWARDED, _FORWARDED, _D, _NO_OWNER, _NO_POD],
+        [_NO_SOURCE] * 7,
+        [_NO_OWNER] * 7,
+        [_NO_POD] * 7,
     ],
     np.uint8,
 )
@@ -82,6 +87,7 @@ _FIXED = {
     _NO_SOURCE: v.UNKNOWN_SOURCE,
     _NO_DESTINATION: v.UNKNOWN_DESTINATION,
     _NO_OWNER: v.AMBIGUOUS_OWNER,
+    _NO_POD: v.SERVICE_ADDRESS,
 }
 _INITIATORS = np.array(
     [INITIATOR_UNKNOWN, INITIATOR_SOURCE, INITIATOR_DESTINATION, INITIATOR_UNKNOWN], np.uint8
@@ -193,10 +199,10 @@ def _places(endpoints: I32, here: int, index: EndpointIndex) -> tuple[_Places, I
     region = np.where(known, columns.region[ids], NO_CODE).astype(np.int64)
     of_node = np.where(nodes == here, _HERE, np.where(nodes != NO_CODE, _ELSEWHERE, _STATIC))
     where = np.where(known, of_node, _OF_CODE.take(np.minimum(endpoints, -1)))
-    _distrust_pods_without_node(where, endpoints, index)
+    _look_at_those_without_node(where, endpoints, index)
     zones, regions = int(zone.max()) + 2, int(region.max()) + 2
     key = (where * zones + zone + 1) * regions + region + 1
-    first, place = _numbered(key, 6 * zones * regions)
+    first, place = _numbered(key, 7 * zones * regions)
     return _Places(where[first], zone[first], region[first]), place
 
 
@@ -211,12 +217,14 @@ def _numbered(keys: I64, size: int) -> tuple[I64, I64]:
     return row_of[present], (np.cumsum(present) - 1).take(keys)
 
 
-def _distrust_pods_without_node(where: I64, endpoints: I32, index: EndpointIndex) -> None:
-    """Only static entries have no node by nature; a pod's is just not known yet."""
+def _look_at_those_without_node(where: I64, endpoints: I32, index: EndpointIndex) -> None:
+    """Static entries and Services have no node by nature; a pod's is just not known yet."""
     rows = np.flatnonzero(where == _STATIC)
     for endpoint_id in set(endpoints[rows].tolist()):
-        if index.endpoint(endpoint_id).kind != STATIC:
-            where[rows[endpoints[rows] == endpoint_id]] = _UNKNOWN
+        kind = index.endpoint(endpoint_id).kind
+        if kind != STATIC:
+            place = _SERVICE if kind == SERVICE else _UNKNOWN
+            where[rows[endpoints[rows] == endpoint_id]] = place
 
 
 def _verdicts(actions: U8, places: _Places, own: int) -> U8:

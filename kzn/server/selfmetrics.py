@@ -179,6 +179,7 @@ def _topology(snapshot: ServerSnapshot) -> Iterator[_Rows]:
         "pods": counts.pods,
         "addresses": counts.addresses,
         "networks": counts.networks,
+        "services": counts.services,
         "endpoints": counts.endpoints,
         "ended_ownerships": counts.ended_ownerships,
     }

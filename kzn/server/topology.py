@@ -56,7 +56,9 @@ def _kubernetes(index: AddressIndex, config: ServerConfig) -> TopologySource:
     from kzn.topology.kube.cluster import load_cluster  # noqa: PLC0415
     from kzn.topology.kube.source import KubernetesSource  # noqa: PLC0415
 
-    return KubernetesSource(index, load_cluster(config.kubeconfig, config.context))
+    return KubernetesSource(
+        index, load_cluster(config.kubeconfig, config.context), zone_ids=config.zone_ids
+    )
 
 
 def _static(index: AddressIndex, files: Sequence[Path]) -> list[tuple[str, TopologySource]]:

@@ -19,6 +19,7 @@ SOURCE_ZONE_UNKNOWN = 8
 DESTINATION_ZONE_UNKNOWN = 9
 REGION_UNKNOWN = 10
 AMBIGUOUS_OWNER = 11
+SERVICE_ADDRESS = 12
 
 NAMES: tuple[str, ...] = (
     "same_zone",
@@ -33,6 +34,7 @@ NAMES: tuple[str, ...] = (
     "destination_zone_unknown",
     "region_unknown",
     "ambiguous",
+    "service_address",
 )
 """The label value of each verdict: a class, "transit", or a reason."""
 

@@ -11,15 +11,17 @@ from typing import Generic, TypeVar
 import msgspec
 
 from kzn.errors import ApiError
-from kzn.topology.facts import NodeFacts, OwnerFacts, PodFacts
+from kzn.topology.facts import NodeFacts, OwnerFacts, PodFacts, ServiceFacts
 from kzn.topology.objects import (
     Json,
     Node,
     Owner,
     Pod,
+    Service,
     node_facts,
     owner_facts,
     pod_facts,
+    service_facts,
 )
 
 S = TypeVar("S", bound=Json)
@@ -163,4 +165,5 @@ _STATUS = msgspec.json.Decoder(_Status)
 
 PODS: Codec[Pod, PodFacts] = Codec(Pod, pod_facts)
 NODES: Codec[Node, NodeFacts] = Codec(Node, node_facts)
+SERVICES: Codec[Service, ServiceFacts] = Codec(Service, service_facts)
 OWNERS: Codec[Owner, OwnerFacts] = Codec(Owner, owner_facts)

@@ -1,7 +1,7 @@
 """Facts to endpoints: how a pod, a node and a network are called to the rest of the server."""
 
-from kzn.model.endpoint import NODE, POD, STATIC, Endpoint
-from kzn.topology.facts import Network, NodeFacts, PodFacts, Workload
+from kzn.model.endpoint import NODE, POD, SERVICE, STATIC, Endpoint
+from kzn.topology.facts import Network, NodeFacts, PodFacts, ServiceFacts, Workload
 
 
 def pod_endpoint(pod: PodFacts, workload: Workload, node: NodeFacts | None) -> Endpoint:
@@ -45,4 +45,19 @@ def network_endpoint(network: Network) -> Endpoint:
         node="",
         zone=network.zone,
         region=network.region,
+    )
+
+
+def service_endpoint(service: ServiceFacts) -> Endpoint:
+    """A Service is nowhere: which of its pods a packet is for is not in its address."""
+    return Endpoint(
+        kind=SERVICE,
+        namespace=service.namespace,
+        name=service.name,
+        workload_kind="Service",
+        workload=service.name,
+        node="",
+        zone="",
+        region="",
+        uid=service.uid,
     )

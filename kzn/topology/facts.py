@@ -48,7 +48,11 @@ class PodFacts:
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """A node at one version of its object; ``zone`` and ``region`` are empty when not known."""
+    """A node at one version of its object; ``zone`` and ``region`` are empty when not known.
+
+    ``zone_id`` is what the cloud calls the zone in every account, where it tells. ``pod_cidrs`` are
+    the ranges that the node gives addresses to its pods from, where the cluster cuts them so.
+    """
 
     uid: str
     name: str
@@ -56,6 +60,19 @@ class NodeFacts:
     region: str = ""
     addresses: tuple[bytes, ...] = ()
     started: float | None = None
+    version: int = 0
+    zone_id: str = ""
+    pod_cidrs: tuple[CidrNetwork, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFacts:
+    """A Service: the addresses that stand for its pods until they are translated."""
+
+    uid: str
+    namespace: str
+    name: str
+    addresses: tuple[bytes, ...] = ()
     version: int = 0
 
 

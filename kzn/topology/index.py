@@ -12,14 +12,23 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from kzn.model.endpoint import I32, NODE, POD, STATIC, UNKNOWN, Endpoint, EndpointColumns
+from kzn.model.endpoint import (
+    I32,
+    NODE,
+    POD,
+    STATIC,
+    UNKNOWN,
+    Endpoint,
+    EndpointColumns,
+)
 from kzn.model.flows import U8
 from kzn.topology.addresses import NOBODY
-from kzn.topology.describe import network_endpoint, node_endpoint, pod_endpoint
+from kzn.topology.counts import IndexCounts
+from kzn.topology.describe import node_endpoint, pod_endpoint
 from kzn.topology.endpoints import EndpointTable
 from kzn.topology.facts import Network, NodeFacts, PodFacts, Workload
+from kzn.topology.landscape import Landscape
 from kzn.topology.ownership import Owner, Ownership
-from kzn.topology.prefixes import PrefixTable
 from kzn.topology.tenancy import Tenancy
 
 F = TypeVar("F", PodFacts, NodeFacts)
@@ -30,22 +39,9 @@ RECYCLE_SECONDS = 3600.0
 """How long after its end an endpoint's id names it; more than history + hold + a series' life
 (15 minutes unless set otherwise)."""
 WATCH_LAG = 10.0
-"""How long news may be under way, and be lost there when a watch breaks."""
+"""How long news may be under way, to be lost when a watch breaks."""
 MAX_HISTORY = 1_000_000
 """How many ended ownerships are kept at most (about 200 bytes each)."""
-
-
-@dataclass(frozen=True, slots=True)
-class IndexCounts:
-    """How much is known, for metrics. ``addresses`` counts those of history too."""
-
-    nodes: int
-    pods: int
-    addresses: int
-    networks: int
-    endpoints: int
-    ended_ownerships: int
-    evicted_ownerships: int
 
 
 @dataclass(slots=True, eq=False)
@@ -86,9 +82,8 @@ class AddressIndex:
         self._dead_pods: set[str] = set()
         self._dead_nodes = 0
         self._graves: deque[tuple[float, str]] = deque()
-        self._networks: list[int] = []
+        self._landscape = Landscape(self._table, self._tenancy.retire)
         self._listed = -inf
-        self._prefixes = PrefixTable()
 
     # Reading: EndpointIndex.
 
@@ -98,7 +93,7 @@ class AddressIndex:
         ids = self._ownership.find(rows, opened, closed, self._table.times, final=final)
         nobody = np.flatnonzero(ids == NOBODY)
         if len(nobody):
-            ids[nobody] = self._prefixes.lookup(rows[nobody])
+            ids[nobody] = self._landscape.lookup(rows[nobody])
         return ids
 
     @property
@@ -127,13 +122,19 @@ class AddressIndex:
         record = records.get(endpoint.uid)
         return record is not None and not record.is_gone
 
+    @property
+    def landscape(self) -> Landscape:
+        """What addresses are that no pod and no node has: Services go there directly."""
+        return self._landscape
+
     def counts(self) -> IndexCounts:
         """How much is known by now."""
         return IndexCounts(
             nodes=len(self._nodes) - self._dead_nodes,
             pods=len(self._pods),
             addresses=len(self._ownership),
-            networks=len(self._networks),
+            networks=self._landscape.networks,
+            services=self._landscape.services,
             endpoints=len(self._table),
             ended_ownerships=self._ownership.ended,
             evicted_ownerships=self._ownership.evicted,
@@ -165,8 +166,10 @@ class AddressIndex:
         record = self._nodes.get(node.uid)
         if record is None:
             record = self._nodes[node.uid] = _Record(node, Workload("Node", node.name))
+            self._landscape.put_ranges((), node.pod_cidrs)
         elif record.is_gone or _is_older(node, record.facts):
             return
+        self._landscape.put_ranges(record.facts.pod_cidrs, node.pod_cidrs)
         record.facts = node
         self._settle(record, node_endpoint(node), listing)
         self._name(record)
@@ -200,6 +203,7 @@ class AddressIndex:
         if record is None or record.is_gone:
             return
         record.is_gone = True
+        self._landscape.put_ranges(record.facts.pod_cidrs, ())
         self._dead_nodes += 1
         if record.owner is not None:
             self._tenancy.end(record.owner, self._clock())
@@ -214,12 +218,7 @@ class AddressIndex:
 
     def put_networks(self, networks: Sequence[Network]) -> None:
         """These networks, and no others, are known from now on."""
-        for number in self._networks:
-            self._tenancy.retire(number)
-        now = self._clock()
-        self._networks = [self._table.add(network_endpoint(net), now) for net in networks]
-        pairs = zip(networks, self._networks, strict=True)
-        self._prefixes = PrefixTable((cidr, number) for net, number in pairs for cidr in net.cidrs)
+        self._landscape.put_networks(networks)
 
     def _name(self, record: _Record[NodeFacts]) -> None:
         """Let the node's name find it; a late word of an earlier node of that name does not."""

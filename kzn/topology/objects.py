@@ -6,16 +6,25 @@ because they are skipped unparsed (a pod is about 6 kB of JSON, a few hundred by
 
 from collections.abc import Iterable
 from datetime import datetime
+from ipaddress import ip_network
 from sys import intern
 
 import msgspec
 
 from kzn.model.ip import pack
-from kzn.topology.facts import NodeFacts, OwnerFacts, OwnerRef, PodFacts
+from kzn.topology.facts import (
+    CidrNetwork,
+    NodeFacts,
+    OwnerFacts,
+    OwnerRef,
+    PodFacts,
+    ServiceFacts,
+)
 
 ZONE_LABELS = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
 REGION_LABELS = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
 FINISHED_PHASES = ("Succeeded", "Failed")
+ZONE_ID_LABEL = "topology.k8s.aws/zone-id"
 OWN_ADDRESS_TYPES = ("InternalIP", "ExternalIP")
 
 
@@ -103,6 +112,8 @@ class NodeSpec(Json):
     """NodeSpec."""
 
     provider_id: str = msgspec.field(default="", name="providerID")
+    pod_cidr: str = msgspec.field(default="", name="podCIDR")
+    pod_cidrs: tuple[str, ...] | None = msgspec.field(default=None, name="podCIDRs")
 
 
 class NodeAddress(Json):
@@ -124,6 +135,20 @@ class Node(Json):
     metadata: NodeMeta
     spec: NodeSpec = msgspec.field(default_factory=NodeSpec)
     status: NodeStatus = msgspec.field(default_factory=NodeStatus)
+
+
+class ServiceSpec(Json):
+    """ServiceSpec."""
+
+    cluster_ip: str = msgspec.field(default="", name="clusterIP")
+    cluster_ips: tuple[str, ...] | None = msgspec.field(default=None, name="clusterIPs")
+
+
+class Service(Json):
+    """v1 Service."""
+
+    metadata: Meta
+    spec: ServiceSpec = msgspec.field(default_factory=ServiceSpec)
 
 
 class Owner(Json):
@@ -166,6 +191,20 @@ def node_facts(node: Node) -> NodeFacts:
         addresses=_packed(dict.fromkeys(own)),
         started=_epoch(meta.creation_timestamp),
         version=version_number(meta.resource_version),
+        zone_id=intern(labels.get(ZONE_ID_LABEL, "")),
+        pod_cidrs=_networks(dict.fromkeys([node.spec.pod_cidr, *(node.spec.pod_cidrs or ())])),
+    )
+
+
+def service_facts(service: Service) -> ServiceFacts:
+    """What is kept of a Service; a headless one ("None") has no address of its own."""
+    meta, spec = service.metadata, service.spec
+    return ServiceFacts(
+        uid=meta.uid,
+        namespace=intern(meta.namespace),
+        name=meta.name,
+        addresses=_packed(dict.fromkeys([spec.cluster_ip, *(spec.cluster_ips or ())])),
+        version=version_number(meta.resource_version),
     )
 
 
@@ -200,6 +239,16 @@ def _packed(texts: Iterable[str]) -> tuple[bytes, ...]:
         except ValueError:
             continue  # empty while pending; names stand beside addresses on some clouds
     return tuple(packed)
+
+
+def _networks(texts: Iterable[str]) -> tuple[CidrNetwork, ...]:
+    networks = []
+    for text in texts:
+        try:
+            networks.append(ip_network(text, strict=False))
+        except ValueError:
+            continue  # empty where the network plug-in hands out addresses itself
+    return tuple(networks)
 
 
 def _zone(labels: dict[str, str], provider_id: str) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from kzn.topology.index import AddressIndex, IndexCounts
+from kzn.topology.counts import IndexCounts
+from kzn.topology.index import AddressIndex
 
 
 @dataclass(frozen=True, slots=True)

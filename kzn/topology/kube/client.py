@@ -129,7 +129,8 @@ class KubeClient:
 
 _HINTS = {
     401: "the token or certificate is not accepted: renew the kubeconfig or the service account",
-    403: "the server's ServiceAccount needs get, list and watch of pods, nodes, replicasets, jobs",
+    403: "the server's ServiceAccount needs list and watch of pods, nodes, services, replicasets"
+    " and jobs",
     404: "is this address a Kubernetes API server?",
     429: "the API server asks for patience; this is retried",
 }

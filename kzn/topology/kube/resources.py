@@ -1,9 +1,9 @@
-"""The four resources that are followed: where they are, and in what form they are asked for."""
+"""The five resources that are followed: where they are, and in what form they are asked for."""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from kzn.topology.decode import NODES, OWNERS, PODS, Codec
+from kzn.topology.decode import NODES, OWNERS, PODS, SERVICES, Codec
 from kzn.topology.objects import Json
 
 S = TypeVar("S", bound=Json)
@@ -27,6 +27,7 @@ class Resource(Generic[S, T]):
 
 POD_RESOURCE = Resource("pods", "/api/v1/pods", PODS)
 NODE_RESOURCE = Resource("nodes", "/api/v1/nodes", NODES)
+SERVICE_RESOURCE = Resource("services", "/api/v1/services", SERVICES)
 REPLICASET_RESOURCE = Resource(
     "replicasets", "/apis/apps/v1/replicasets", OWNERS, METADATA_LIST, METADATA_WATCH
 )

@@ -1,4 +1,4 @@
-"""The Kubernetes API as a topology source: four resources followed, one index fed.
+"""The Kubernetes API as a topology source: five resources followed, one index fed.
 
 In: credentials. Out: the index, readiness, statistics. Never: a write to the API.
 """
@@ -8,6 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -23,6 +24,7 @@ from kzn.topology.kube.resources import (
     NODE_RESOURCE,
     POD_RESOURCE,
     REPLICASET_RESOURCE,
+    SERVICE_RESOURCE,
 )
 from kzn.topology.kube.watch import Sleep, follow
 from kzn.topology.source import TopologyStats
@@ -36,7 +38,10 @@ _LOG = logging.getLogger(__name__)
 
 
 class KubernetesSource:
-    """Feeds ``index`` from the API server that ``credentials`` lead to."""
+    """Feeds ``index`` from the API server that ``credentials`` lead to.
+
+    With ``zone_ids`` a node's zone is what the cloud calls it in every account, where it tells.
+    """
 
     def __init__(
         self,
@@ -48,8 +53,10 @@ class KubernetesSource:
         sleep: Sleep = asyncio.sleep,
         idle: float = IDLE_SECONDS,
         page_size: int = PAGE_SIZE,
+        zone_ids: bool = False,
     ) -> None:
         self._index = index
+        self._zone_ids = zone_ids
         self._credentials = credentials
         self._sleep = sleep
         self._idle = idle
@@ -76,6 +83,12 @@ class KubernetesSource:
             machine(REPLICASET_RESOURCE, feed.put_owner, feed.drop_owner),
             machine(JOB_RESOURCE, feed.put_owner, feed.drop_owner),
         )
+        # Not waited for: its rights came later than the others', and nothing is lost without it.
+        self._services = machine(
+            SERVICE_RESOURCE,
+            lambda service, _: index.landscape.put_service(service),
+            index.landscape.drop_service,
+        )
         self._listed = asyncio.Event()
 
     @property
@@ -85,8 +98,8 @@ class KubernetesSource:
 
     @property
     def ready(self) -> bool:
-        """Whether all four resources have been listed whole once."""
-        return all(machine.is_listed for machine in self._machines)
+        """Whether all that owns addresses has been listed whole once."""
+        return all(machine.is_listed for machine in (self._pods, *self._before_pods))
 
     def stats(self) -> TopologyStats:
         """How much is known, and how well each resource is followed."""
@@ -94,21 +107,23 @@ class KubernetesSource:
         return TopologyStats(counts=self._index.counts(), resources=resources)
 
     async def run(self) -> None:
-        """Follow the four resources until cancelled; whatever fails is tried again."""
+        """Follow all resources until cancelled; whatever fails is tried again."""
         async with (
             KubeClient(self._credentials, idle=self._idle) as client,
             asyncio.TaskGroup() as tasks,
         ):
-            for machine in self._before_pods:
+            for machine in (*self._before_pods, self._services):
                 tasks.create_task(self._follow(machine, client), name=machine.resource.name)
             await self._others_listed()
             tasks.create_task(self._follow(self._pods, client), name="pods")
 
     @property
     def _machines(self) -> Sequence[Machine[Any, Any]]:
-        return (self._pods, *self._before_pods)
+        return (self._pods, *self._before_pods, self._services)
 
     def _put_node(self, node: NodeFacts, listing: int) -> None:
+        if self._zone_ids and node.zone_id:
+            node = replace(node, zone=node.zone_id)
         self._index.put_node(node, listing=listing)
 
     async def _others_listed(self) -> None:

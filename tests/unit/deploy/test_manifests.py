@@ -152,6 +152,7 @@ def test_rights_on_the_api_server() -> None:
     assert rights == {
         ("", "nodes"): look,
         ("", "pods"): look,
+        ("", "services"): look,
         ("apps", "replicasets"): look,
         ("batch", "jobs"): look,
         ("authentication.k8s.io", "tokenreviews"): ["create"],

@@ -8,7 +8,7 @@ from kzn.model.flows import Flows
 from kzn.model.ip import pack
 from kzn.server.resolve import Resolution, resolve
 from kzn.server.verdict import NAMES
-from kzn.topology.facts import PodFacts, Workload
+from kzn.topology.facts import PodFacts, ServiceFacts, Workload
 from kzn.topology.index import AddressIndex
 from kzn.topology.static import StaticSource, parse_static
 
@@ -39,6 +39,7 @@ networks:
 OUTSIDE = "8.8.8.8"
 NOBODY = "10.200.0.1"
 TWO_OWNERS = "10.1.8.1"
+SERVICE = "10.96.0.10"
 
 
 class World:
@@ -48,6 +49,8 @@ class World:
         self.now = 1000.0
         self.index = AddressIndex(clock=lambda: self.now, wall=lambda: self.now + 1e9)
         StaticSource(self.index, parse_static("cluster.yaml", CLUSTER))
+        service = ServiceFacts("s", "d", "web", (_ip(SERVICE),))
+        self.index.landscape.put_service(service)
         for uid in ("first", "second"):
             self.now += 100.0
             pod = PodFacts(
@@ -133,6 +136,16 @@ CELLS = {
     (TWO_OWNERS, OUTSIDE): "ambiguous",
     (TWO_OWNERS, NOBODY): "ambiguous",
     (TWO_OWNERS, TWO_OWNERS): "ambiguous",
+    (HERE, SERVICE): "service_address",
+    (STATIC, SERVICE): "service_address",
+    (OUTSIDE, SERVICE): "service_address",
+    (ELSEWHERE, SERVICE): "transit",
+    (NOBODY, SERVICE): "unknown_source",
+    (TWO_OWNERS, SERVICE): "ambiguous",
+    (SERVICE, HERE): "service_address",
+    (SERVICE, ELSEWHERE): "service_address",
+    (SERVICE, NOBODY): "service_address",
+    (SERVICE, SERVICE): "service_address",
 }
 
 

@@ -16,6 +16,7 @@ from kzn.topology.kube.cluster import Access
 PATHS = {
     "/api/v1/pods": "pods",
     "/api/v1/nodes": "nodes",
+    "/api/v1/services": "services",
     "/apis/apps/v1/replicasets": "replicasets",
     "/apis/batch/v1/jobs": "jobs",
 }

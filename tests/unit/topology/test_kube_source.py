@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from aiohttp import web
 from fake_api import FakeApi, line, node, owned, pod, status
 
 from kzn.errors import UsageError
@@ -127,6 +128,37 @@ def test_a_cluster_is_listed_and_every_pod_has_its_workload_and_place() -> None:
             accepts = {path: h["Accept"] for path, _, h in session.api.requests}
             assert "PartialObjectMetadata" in accepts["/apis/batch/v1/jobs"]
             assert accepts["/api/v1/pods"] == "application/json"
+
+    run(test())
+
+
+def test_services_are_followed_and_not_waited_for() -> None:
+    async def test() -> None:
+        api = cluster_of_two()
+        api.faults["services"].extend(web.Response(status=403) for _ in range(3))
+        meta = {"uid": "s1", "name": "web", "namespace": "shop"}
+        api.put("services", {"metadata": meta, "spec": {"clusterIP": "10.96.0.10"}})
+        async with running(api) as session:
+            await ready(session)
+            await session.until(lambda: session.endpoint("10.96.0.10"))
+            found = session.endpoint("10.96.0.10")
+            assert found is not None
+            assert (found.kind, found.namespace, found.workload) == ("Service", "shop", "web")
+            assert session.failures("services") == {"forbidden": 3}
+            session.api.delete("services", "s1")
+            await session.until(lambda: session.endpoint("10.96.0.10") is None)
+
+    run(test())
+
+
+def test_zones_may_go_by_their_ids() -> None:
+    async def test() -> None:
+        api = cluster_of_two()
+        api.objects["nodes"]["node-n1"]["metadata"]["labels"]["topology.k8s.aws/zone-id"] = "use1-az4"
+        async with running(api, zone_ids=True) as session:
+            await ready(session)
+            zones = [session.endpoint(ip) for ip in ("10.0.0.1", "10.0.0.2")]
+            assert [one.zone for one in zones if one] == ["use1-az4", "b"]
 
     run(test())
 

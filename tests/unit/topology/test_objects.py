@@ -1,14 +1,17 @@
 """kzn/topology/objects.py and decode.py: facts out of real-looking JSON."""
 
 import json
+from ipaddress import ip_network
 from typing import Any
 
+import msgspec
 import pytest
 
 from kzn.errors import ApiError
 from kzn.model.ip import pack
 from kzn.topology.decode import NODES, OWNERS, PODS, Event, Refusal
 from kzn.topology.facts import NodeFacts, OwnerRef, PodFacts
+from kzn.topology.objects import Node, Service, node_facts, service_facts
 
 JULY = 1751328000.0  # 2025-07-01T00:00:00Z
 
@@ -105,6 +108,30 @@ def test_host_network_and_deletion_are_read() -> None:
 
 def test_a_node_is_read_with_its_own_addresses_only() -> None:
     assert read_node(None).addresses == (pack("192.0.2.1"), pack("2001:db8::1"))
+
+
+def test_a_node_tells_the_ranges_of_its_pods_and_its_zones_id() -> None:
+    labels = {"topology.k8s.aws/zone-id": "use1-az4"}
+    plain = node_facts(msgspec.json.decode(b'{"metadata":{"uid":"u","name":"n"}}', type=Node))
+    assert (plain.pod_cidrs, plain.zone_id) == ((), "")
+    told = {
+        "metadata": {"uid": "u", "name": "n", "labels": labels},
+        "spec": {"podCIDR": "10.1.2.0/24", "podCIDRs": ["10.1.2.0/24", "2600:1::/80", "none"]},
+    }
+    facts = node_facts(msgspec.json.decode(msgspec.json.encode(told), type=Node))
+    assert facts.pod_cidrs == (ip_network("10.1.2.0/24"), ip_network("2600:1::/80"))
+    assert facts.zone_id == "use1-az4"
+
+
+def test_a_service_has_its_cluster_addresses_and_a_headless_one_none() -> None:
+    def read(spec: object) -> tuple[bytes, ...]:
+        told = {"metadata": {"uid": "u", "name": "web", "namespace": "d"}, "spec": spec}
+        return service_facts(msgspec.json.decode(msgspec.json.encode(told), type=Service)).addresses
+
+    both = {"clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1", "fd00::1"]}
+    assert read(both) == (pack("10.96.0.1"), pack("fd00::1"))
+    assert read({"clusterIP": "None", "clusterIPs": ["None"]}) == ()
+    assert read({"externalName": "example.org"}) == ()
 
 
 def test_zone_and_region_labels_fall_back_to_the_legacy_ones() -> None:
