@@ -15,6 +15,7 @@ import logging
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,8 +110,9 @@ async def ask() -> tuple[Device, ...]:
         async with asyncio.timeout(ASK_SECONDS):
             out, err = await child.communicate()
     except BaseException:
-        if child.returncode is None:
+        with suppress(ProcessLookupError):
             child.kill()
+        await child.communicate()  # else its pipes outlive the event loop, which is told on stderr
         raise
     if child.returncode != 0:
         words = err.decode(errors="replace").strip().splitlines() or [f"exit {child.returncode}"]

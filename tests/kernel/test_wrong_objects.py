@@ -54,13 +54,14 @@ def run(plugin: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def programs_that_exit_at_once(image: bytes) -> bytes:
-    """The object with the first instruction of every section of programs overwritten (elf(5))."""
+    """The object with the first instruction of the section of programs overwritten (elf(5))."""
     changed = bytearray(image)
     (table,) = struct.unpack_from("<Q", image, 0x28)
-    size, number = struct.unpack_from("<HH", image, 0x3A)
+    size, number, names = struct.unpack_from("<HHH", image, 0x3A)
+    (strings,) = struct.unpack_from("<Q", image, table + names * size + 0x18)
     for row in range(number):
-        kind, flags, _, offset, length = struct.unpack_from("<IQQQQ", image, table + row * size + 4)
-        if kind == 1 and flags & 4 and length:  # SHT_PROGBITS, SHF_EXECINSTR
+        name, kind, _, _, offset = struct.unpack_from("<IIQQQ", image, table + row * size)
+        if kind == 1 and image.startswith(b"netfilter\0", strings + name):  # SHT_PROGBITS
             changed[offset : offset + 8] = EXIT_AT_ONCE
     return bytes(changed)
 
