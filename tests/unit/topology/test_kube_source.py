@@ -154,7 +154,9 @@ def test_services_are_followed_and_not_waited_for() -> None:
 def test_zones_may_go_by_their_ids() -> None:
     async def test() -> None:
         api = cluster_of_two()
-        api.objects["nodes"]["node-n1"]["metadata"]["labels"]["topology.k8s.aws/zone-id"] = "use1-az4"
+        api.objects["nodes"]["node-n1"]["metadata"]["labels"]["topology.k8s.aws/zone-id"] = (
+            "use1-az4"
+        )
         async with running(api, zone_ids=True) as session:
             await ready(session)
             zones = [session.endpoint(ip) for ip in ("10.0.0.1", "10.0.0.2")]
