@@ -20,9 +20,9 @@ SERVICE = "Service"
 class Endpoint:
     """Who an address belongs to; an empty string is "unknown" or "none".
 
-    ``kind`` is POD, NODE, STATIC or SERVICE. For a pod ``workload_kind``/``workload`` are the controller at
-    the end of its ownerReferences (itself when there is none) and ``node`` is where it runs. For a
-    node all names are the node's and ``workload_kind`` is "Node". For a static entry
+    ``kind`` is POD, NODE, STATIC or SERVICE. For a pod ``workload_kind``/``workload`` are the
+    controller at the end of its ownerReferences (itself when there is none) and ``node`` is where
+    it runs. For a node all names are the node's and ``workload_kind`` is "Node". For a static entry
     ``workload_kind`` is the file's ``kind`` and ``node`` may be empty. A Service is itself, nowhere.
     ``uid`` tells a pod from its successor of the same name; empty where there is none.
     """
