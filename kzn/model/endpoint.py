@@ -23,7 +23,7 @@ class Endpoint:
     ``kind`` is POD, NODE, STATIC or SERVICE. For a pod ``workload_kind``/``workload`` are the
     controller at the end of its ownerReferences (itself when there is none) and ``node`` is where
     it runs. For a node all names are the node's and ``workload_kind`` is "Node". For a static entry
-    ``workload_kind`` is the file's ``kind`` and ``node`` may be empty. A Service is itself, nowhere.
+    ``workload_kind`` is the file's ``kind`` and ``node`` may be empty. A Service is nowhere.
     ``uid`` tells a pod from its successor of the same name; empty where there is none.
     """
 
