@@ -1,5 +1,6 @@
 """An endpoint: who owns an address at a time, and where it is."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -90,6 +91,10 @@ class EndpointIndex(Protocol):
 
     def node_endpoint(self, node: str) -> int:
         """The endpoint id of a node itself by name; UNKNOWN when not known."""
+        ...
+
+    def node_names(self) -> Iterable[str]:
+        """The names of all nodes that exist."""
         ...
 
     def lives(self, endpoint: Endpoint) -> bool:

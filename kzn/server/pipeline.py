@@ -19,6 +19,7 @@ from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import U64
 from kzn.model.totals import Counts
 from kzn.server import verdict as v
+from kzn.server.coverage import Coverage
 from kzn.server.hold import Case, Hold
 from kzn.server.identity import Books, NodeBook
 from kzn.server.keytable import I64
@@ -71,6 +72,7 @@ class Pipeline:
         self._node_retention = node_retention
         self._next_sweep = -inf
         self._complaints = Repeating(_LOG, clock=clocks.now)
+        self.coverage = Coverage(index.node_names, index.node_code)
 
     def apply(self, identity: AgentIdentity, batch: Batch) -> None:
         """Enter a batch that was not applied before; its flows are valid (wire checks them)."""
@@ -78,6 +80,7 @@ class Pipeline:
         now = self._clocks.now()
         case = Case.of(identity.node, batch, now)
         resolution = self._resolve(case)  # before anything is changed, should it raise
+        self.coverage.heard(case.node, case.interval, now)
         book = self.books.of(identity.node)
         book.touched = now
         accounted = _sum(batch.flows.packets, batch.flows.bytes)
@@ -109,12 +112,22 @@ class Pipeline:
     def _resolve(self, case: Case) -> Resolution:
         # What could be settled now is not put on hold when there is hardly room for the rest.
         final = not case.tries_left or self.hold.is_half_full
-        return resolve(case.flows, case.node, self.index, case.opened, case.closed, final=final)
+        return resolve(
+            case.flows,
+            case.node,
+            self.index,
+            case.opened,
+            case.closed,
+            final=final,
+            cover=self.coverage.cover(case.node, case.opened, self._clocks.now()),
+        )
 
     def _settle(self, case: Case, resolution: Resolution, book: NodeBook, now: float) -> None:
         """Put every flow into exactly one term of the node's identity."""
         flows = case.flows
         self.ledger.add(resolution, flows.bytes, self.index, now)
+        if resolution.stand_in.any():
+            self._note_stand_in(case, resolution)
         packets = resolution.by_verdict(flows.packets)
         sizes = resolution.by_verdict(flows.bytes)
         held = self._hold(case, resolution, book, now)
@@ -132,6 +145,12 @@ class Pipeline:
             if held:
                 shown &= ~v.MAY_RESOLVE_LATER[resolution.verdict]
             self._flow_log.offer(case, resolution, np.flatnonzero(shown), self.index)
+
+    def _note_stand_in(self, case: Case, resolution: Resolution) -> None:
+        rows = np.flatnonzero(resolution.stand_in.ravel().take(resolution.pair))
+        ids = set(resolution.endpoints.take(resolution.src.take(rows)).tolist())
+        nodes = {self.index.endpoint(number).node for number in ids}
+        self.coverage.stood_in(nodes, int(case.flows.bytes.take(rows).sum()), case.closed)
 
     def _hold(self, case: Case, resolution: Resolution, book: NodeBook, now: float) -> bool:
         """Whether all flows that may resolve later were put on hold."""

@@ -9,6 +9,7 @@ One table decides what a flow is. Rows are the source, columns the destination:
                     here        elsewhere   static      outside     unknown     ambiguous   service
     here            by zones    by zones    by zones    external    unk. dest.  ambiguous   service
     elsewhere       transit     transit     transit     transit     transit     transit     transit
+    no agent        by zones    transit     transit     transit     transit     transit     transit
     static          by zones    forwarded   forwarded   forwarded   unk. dest.  ambiguous   service
     outside         external    forwarded   forwarded   forwarded   unk. dest.  ambiguous   service
     unknown         unknown source, whatever the destination
@@ -19,6 +20,10 @@ One table decides what a flow is. Rows are the source, columns the destination:
   known node, *static* an entry of the static file without a node, *outside* an EXTERNAL address.
 - *transit*: the source's own node counts it. That holds whatever this node thinks of the
   destination.
+- *no agent*: elsewhere, on a node without an agent (kzn/server/coverage.py), so that this node's
+  leg of what arrives here is the one that counts. As a destination it is elsewhere.
+- A *late* batch, of a node that others stood in for: what goes elsewhere is transit, they counted
+  it; what goes to a node without an agent is not.
 - A source without a node (a database, the internet) has no node that could count it, so the
   node where its packets arrive does.
 - *forwarded*: the source is outside and the destination is not here, so this node passes it on:
@@ -59,10 +64,14 @@ from kzn.model.flows import (
     Flows,
 )
 from kzn.server import verdict as v
+from kzn.server.coverage import FULL, Cover
 from kzn.server.keytable import I64
 from kzn.server.sums import sums
 
-_HERE, _ELSEWHERE, _STATIC, _OUTSIDE, _UNKNOWN, _AMBIGUOUS, _SERVICE = range(7)
+BOOL = npt.NDArray[np.bool_]
+
+_HERE, _ELSEWHERE, _STATIC, _OUTSIDE, _UNKNOWN, _AMBIGUOUS, _SERVICE, _NO_AGENT = range(8)
+_PLACES = 8
 _BY_ZONES, _TRANSIT, _FORWARDED, _NO_SOURCE, _NO_DESTINATION, _NO_OWNER, _NO_POD = range(7)
 
 _OF_CODE = np.array([_UNKNOWN, _AMBIGUOUS, _UNKNOWN, _OUTSIDE])
@@ -72,16 +81,19 @@ _FEW = 1 << 14
 _D = _NO_DESTINATION
 _ACTIONS = np.array(
     [
-        [_BY_ZONES, _BY_ZONES, _BY_ZONES, _BY_ZONES, _D, _NO_OWNER, _NO_POD],
-        [_TRANSIT] * 7,
-        [_BY_ZONES, _FORWARDED, _FORWARDED, _FORWARDED, _D, _NO_OWNER, _NO_POD],
-        [_BY_ZONES, _FORWARDED, _FORWARDED, _FORWARDED, _D, _NO_OWNER, _NO_POD],
-        [_NO_SOURCE] * 7,
-        [_NO_OWNER] * 7,
-        [_NO_POD] * 7,
+        [_BY_ZONES, _BY_ZONES, _BY_ZONES, _BY_ZONES, _D, _NO_OWNER, _NO_POD, _BY_ZONES],
+        [_TRANSIT] * _PLACES,
+        [_BY_ZONES, _FORWARDED, _FORWARDED, _FORWARDED, _D, _NO_OWNER, _NO_POD, _FORWARDED],
+        [_BY_ZONES, _FORWARDED, _FORWARDED, _FORWARDED, _D, _NO_OWNER, _NO_POD, _FORWARDED],
+        [_NO_SOURCE] * _PLACES,
+        [_NO_OWNER] * _PLACES,
+        [_NO_POD] * _PLACES,
+        [_BY_ZONES, *[_TRANSIT] * (_PLACES - 1)],
     ],
     np.uint8,
 )
+_LATE_ACTIONS = _ACTIONS.copy()
+_LATE_ACTIONS[_HERE, _ELSEWHERE] = _TRANSIT
 _FIXED = {
     _TRANSIT: v.TRANSIT,
     _NO_SOURCE: v.UNKNOWN_SOURCE,
@@ -104,7 +116,8 @@ class Resolution:
     node's row. ``place`` (n + 1,) numbers what rows have in common (where, zone, region), and
     ``classes`` (p, p) is the verdict by the places of both ends. ``pair`` (m,) is the cell of it,
     counted row by row, that each flow had its ``verdict`` from. ``initiator`` (m,) tells which end
-    opened the connection (kzn.model.flows).
+    opened the connection (kzn.model.flows). ``stand_in`` (p, p) marks cells whose source has no
+    agent on its node, and that this node's leg is counted for.
     """
 
     endpoints: I32
@@ -115,6 +128,7 @@ class Resolution:
     initiator: U8
     place: I64
     classes: U8
+    stand_in: BOOL
 
     @property
     def places(self) -> int:
@@ -143,10 +157,12 @@ def resolve(
     closed: float,
     *,
     final: bool = True,
+    cover: Cover = FULL,
 ) -> Resolution:
     """Judge the flows that ``node`` saw in [opened, closed] (seconds of the index's clock).
 
     Unless it is ``final``, an address that may yet prove to be another's counts as unknown.
+    ``cover`` tells which nodes have no agent.
     """
     here = index.node_code(node)
     own = index.node_endpoint(node)
@@ -155,9 +171,10 @@ def resolve(
         return _nobody(flows, src, dst)
     owners = index.lookup(flows.addresses, opened, closed, final=final)
     endpoints = np.append(owners, np.int32(own)).astype(np.int32)
-    places, place = _places(endpoints, here, index)
+    places, place = _places(endpoints, here, index, cover)
     own_place = int(place[-1])
-    actions = _ACTIONS[places.where[:, None], places.where[None, :]]
+    table = _LATE_ACTIONS if cover.is_late else _ACTIONS
+    actions = table[places.where[:, None], places.where[None, :]]
     verdicts = _verdicts(actions, places, own_place)
     pair = (place * len(verdicts)).take(src) + place.take(dst)
     forwarded = (actions == _FORWARDED).ravel()
@@ -172,6 +189,7 @@ def resolve(
         initiator=_INITIATORS.take(flows.flags & INITIATOR_MASK),
         place=place,
         classes=verdicts,
+        stand_in=(places.where == _NO_AGENT)[:, None] & (verdicts < v.TRANSIT),
     )
 
 
@@ -186,10 +204,11 @@ def _nobody(flows: Flows, src: I64, dst: I64) -> Resolution:
         verdict=np.full(len(src), v.UNKNOWN_NODE, np.uint8),
         place=np.zeros(rows, np.int64),
         classes=np.full((1, 1), v.UNKNOWN_NODE, np.uint8),
+        stand_in=np.zeros((1, 1), np.bool_),
     )
 
 
-def _places(endpoints: I32, here: int, index: EndpointIndex) -> tuple[_Places, I64]:
+def _places(endpoints: I32, here: int, index: EndpointIndex, cover: Cover) -> tuple[_Places, I64]:
     """What the rows have in common, and the number of it for each row."""
     columns = index.columns
     known = endpoints >= 0
@@ -198,11 +217,12 @@ def _places(endpoints: I32, here: int, index: EndpointIndex) -> tuple[_Places, I
     zone = np.where(known, columns.zone[ids], NO_CODE).astype(np.int64)
     region = np.where(known, columns.region[ids], NO_CODE).astype(np.int64)
     of_node = np.where(nodes == here, _HERE, np.where(nodes != NO_CODE, _ELSEWHERE, _STATIC))
+    of_node[cover.without_agent(nodes) & (nodes != here)] = _NO_AGENT
     where = np.where(known, of_node, _OF_CODE.take(np.minimum(endpoints, -1)))
     _look_at_those_without_node(where, endpoints, index)
     zones, regions = int(zone.max()) + 2, int(region.max()) + 2
     key = (where * zones + zone + 1) * regions + region + 1
-    first, place = _numbered(key, 7 * zones * regions)
+    first, place = _numbered(key, _PLACES * zones * regions)
     return _Places(where[first], zone[first], region[first]), place
 
 

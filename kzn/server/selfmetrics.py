@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from kzn.server.commit import CommitStats
+from kzn.server.coverage import CoverageCounts
 from kzn.server.snapshot import ServerSnapshot, SourceState
 from kzn.server.spec import BYTE, Kind, Sample, Spec
 
@@ -86,6 +87,29 @@ def _limits(snapshot: ServerSnapshot) -> Iterator[_Rows]:
         [((family,), view.retired) for family, view in views],
     )
     yield _one("nodes", "gauge", "Nodes that have sent batches.", len(snapshot.nodes))
+    yield from _coverage(snapshot.coverage)
+
+
+def _coverage(coverage: CoverageCounts) -> Iterator[_Rows]:
+    yield _one("nodes_known", "gauge", "Nodes of the topology.", coverage.known)
+    yield _one(
+        "nodes_reporting",
+        "gauge",
+        "Nodes whose last batch came within three of its intervals.",
+        coverage.reporting,
+    )
+    yield _one(
+        "nodes_without_agent",
+        "gauge",
+        "Nodes without an agent: what they send is counted where it arrives.",
+        coverage.without_agent,
+    )
+    yield _one(
+        "stand_in_bytes_total",
+        "counter",
+        f"Bytes attributed where they arrived, since their own node has no agent ({BYTE}).",
+        coverage.stand_in_bytes,
+    )
 
 
 def _receiving(snapshot: ServerSnapshot) -> Iterator[_Rows]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from kzn.model.totals import Counts
 from kzn.server.commit import CommitStats
+from kzn.server.coverage import CoverageCounts
 from kzn.server.desk import ReceiveStats
 from kzn.server.families import LedgerSnapshot
 from kzn.server.flowlog import LogCounts
@@ -67,6 +68,7 @@ class ServerSnapshot:
     security: SecurityState = SecurityState()
     state: CommitStats | None = None
     """None without a state file."""
+    coverage: CoverageCounts = CoverageCounts()
 
     @property
     def why_not_ready(self) -> str:
@@ -98,6 +100,7 @@ class Sources:
             ],
             pipeline=pipeline.stats.copy(),
             held_flows=pipeline.hold.flows,
+            coverage=pipeline.coverage.counts(now),
             receiver=self.receiver(),
             sources=self.topology(),
             flow_log=self.flow_log(),

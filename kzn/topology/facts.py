@@ -45,6 +45,11 @@ class PodFacts:
     controller: OwnerRef | None = None
     version: int = 0
 
+    @property
+    def own_addresses(self) -> tuple[bytes, ...]:
+        """Those that are not its node's: the kubelet takes status.hostIPs from the node's own."""
+        return () if self.host_network else self.addresses
+
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
@@ -63,6 +68,11 @@ class NodeFacts:
     version: int = 0
     zone_id: str = ""
     pod_cidrs: tuple[CidrNetwork, ...] = ()
+
+    @property
+    def own_addresses(self) -> tuple[bytes, ...]:
+        """All of them."""
+        return self.addresses
 
 
 @dataclass(frozen=True, slots=True)

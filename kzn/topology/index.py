@@ -114,6 +114,10 @@ class AddressIndex:
         record = self._node_by_name.get(node)
         return record.owner.id if record is not None and record.owner is not None else UNKNOWN
 
+    def node_names(self) -> list[str]:
+        """The names of all nodes that exist."""
+        return [record.facts.name for record in self._nodes.values() if not record.is_gone]
+
     def lives(self, endpoint: Endpoint) -> bool:
         """Whether this very endpoint (same uid) exists now; static networks always do."""
         if endpoint.kind == STATIC:
@@ -233,7 +237,7 @@ class AddressIndex:
                 self._tenancy.describe(pod.owner, self._pod_endpoint(pod))
 
     def _settle(self, record: _Record[F], endpoint: Endpoint, listing: int) -> None:
-        wanted = _own_addresses(record.facts)
+        wanted = record.facts.own_addresses
         if record.owner is not None:
             self._tenancy.describe(record.owner, endpoint)
         elif wanted or endpoint.kind == NODE:
@@ -246,7 +250,7 @@ class AddressIndex:
     def _finish(self, record: _Record[PodFacts]) -> None:
         pod = record.facts
         end = self._tenancy.end_of(pod)
-        addresses = _own_addresses(pod)
+        addresses = pod.own_addresses
         if record.owner is None and addresses:
             record.owner = self._tenancy.appoint(pod, self._pod_endpoint(record), 0, self._listed)
             self._tenancy.record(record.owner, addresses, end)
@@ -288,12 +292,6 @@ class AddressIndex:
     def _pod_endpoint(self, record: _Record[PodFacts]) -> Endpoint:
         node = self._node_by_name.get(record.facts.node)
         return pod_endpoint(record.facts, record.workload, node.facts if node else None)
-
-
-def _own_addresses(facts: PodFacts | NodeFacts) -> tuple[bytes, ...]:
-    # status.hostIPs of host-network pods are taken by the kubelet from Node.status.addresses, so
-    # the node's own entry has them all.
-    return () if isinstance(facts, PodFacts) and facts.host_network else facts.addresses
 
 
 def _is_older(facts: PodFacts | NodeFacts, known: PodFacts | NodeFacts) -> bool:

@@ -66,6 +66,10 @@ class LastEventWins:
         """The endpoint id of a node."""
         return self._nodes[node][1]
 
+    def node_names(self) -> list[str]:
+        """The names of all nodes."""
+        return list(self._nodes)
+
     def lives(self, endpoint: Endpoint) -> bool:
         """Whether a pod is there."""
         return endpoint.uid in self._pods
