@@ -16,6 +16,7 @@ from lib.plain import PlainServer
 from lib.report import finish
 
 from kzn.model.batch import AgentIdentity, Batch
+from kzn.server.app import freeze_heap
 from kzn.server.families import LABELS
 from kzn.server.flowlog import FlowLog
 from kzn.server.hold import Hold
@@ -135,6 +136,7 @@ def main() -> None:
     fleet = Fleet()
     index = AddressIndex(clock=time.monotonic, wall=time.time)
     fleet.fill(index)
+    freeze_heap()
     frames = [
         (f"node-{node}", encode_to_server(encode_batch(fleet.batch(node, FLOWS, ADDRESSES))))
         for node in spread(fleet, REPORTING)

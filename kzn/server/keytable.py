@@ -31,8 +31,12 @@ class KeyTable:
         """The row of each key, -1 where it is not in the table; shape (n,)."""
         at = self._home(keys)
         found = self._slots.take(at)
-        rows = np.where(found == keys, self._rows.take(at), _EMPTY)
-        probing = np.flatnonzero((found != keys) & (found != _EMPTY))
+        rows = self._rows.take(at).astype(np.int64)
+        missed = np.flatnonzero(found != keys)
+        if not missed.size:
+            return rows
+        rows[missed] = _EMPTY
+        probing = missed[found.take(missed) != _EMPTY]
         mask = len(self._slots) - 1
         while probing.size:
             at[probing] = (at[probing] + 1) & mask

@@ -128,12 +128,11 @@ class Pipeline:
         self.ledger.add(resolution, flows.bytes, self.index, now)
         if resolution.stand_in.any():
             self._note_stand_in(case, resolution)
-        packets = resolution.by_verdict(flows.packets)
-        sizes = resolution.by_verdict(flows.bytes)
+        packets, sizes = resolution.by_verdict(flows.packets, flows.bytes)
         held = self._hold(case, resolution, book, now)
-        for code, name in enumerate(v.NAMES):
+        for code in np.flatnonzero(packets | sizes).tolist():
             if not (held and v.MAY_RESOLVE_LATER[code]):
-                _enter(book, code, name, Counts(int(packets[code]), int(sizes[code])))
+                _enter(book, code, Counts(int(packets[code]), int(sizes[code])))
         if sizes[v.UNKNOWN_NODE] and not held:
             self._complaints.line(
                 f"unknown node {case.node}",
@@ -167,13 +166,13 @@ class Pipeline:
         return True
 
 
-def _enter(book: NodeBook, code: int, name: str, counts: Counts) -> None:
+def _enter(book: NodeBook, code: int, counts: Counts) -> None:
     if code < v.TRANSIT:
         book.add("attributed", "", counts)
     elif code == v.TRANSIT:
         book.add("transit", "", counts)
     else:
-        book.add("unresolved", name, counts)
+        book.add("unresolved", v.NAMES[code], counts)
 
 
 def _sum(packets: U64, sizes: U64) -> Counts:

@@ -135,10 +135,21 @@ class Resolution:
         """How many distinct places there are."""
         return len(self.classes)
 
-    def by_verdict(self, amounts: U64) -> U64:
-        """The sum of ``amounts`` (m,) under each verdict."""
-        found = np.zeros(len(v.NAMES), np.uint64)
-        np.add.at(found, self.classes.ravel(), sums(self.pair, amounts, self.classes.size))
+    def by_verdict(self, *columns: U64) -> list[U64]:
+        """The sums of each of ``columns`` (m,) under each verdict.
+
+        Attributed flows are all under SAME_ZONE: which class they are in is the ledger's matter.
+        """
+        found = [np.zeros(len(v.NAMES), np.uint64) for _ in columns]
+        if not (self.classes > v.TRANSIT).any():  # as most batches are: two sums, no grouping
+            attributed = np.flatnonzero(self.verdict < v.TRANSIT)
+            for column, total in zip(columns, found, strict=True):
+                total[v.SAME_ZONE] = column.take(attributed).sum()
+                total[v.TRANSIT] = column.sum() - total[v.SAME_ZONE]
+            return found
+        verdicts = np.where(self.classes < v.TRANSIT, v.SAME_ZONE, self.classes).ravel()
+        for column, total in zip(columns, found, strict=True):
+            np.add.at(total, verdicts, sums(self.pair, column, len(verdicts)))
         return found
 
 
@@ -170,7 +181,7 @@ def resolve(
     if here == NO_CODE or own < 0:
         return _nobody(flows, src, dst)
     owners = index.lookup(flows.addresses, opened, closed, final=final)
-    endpoints = np.append(owners, np.int32(own)).astype(np.int32)
+    endpoints = np.append(owners, np.int32(own))
     places, place = _places(endpoints, here, index, cover)
     own_place = int(place[-1])
     table = _LATE_ACTIONS if cover.is_late else _ACTIONS

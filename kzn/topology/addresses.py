@@ -22,7 +22,7 @@ NOBODY = -5
 
 _EMPTY = -(1 << 31)
 _MIN_BITS = 10
-_SLOTS_A_KEY = 3  # at least: beyond a third full, second and third probes cost more than memory
+_SLOTS_A_KEY = 3  # at least; twice that after growing: a probe more costs more than memory
 _SEED = np.uint64(0x9E3779B97F4A7C15)
 _MULTIPLIERS = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 _SHIFT = np.uint64(33)
@@ -67,6 +67,8 @@ class AddressTable:
         """The numbers of ``rows`` (n, 16), NOBODY where there is none; shape (n,)."""
         if self._changed:
             self._catch_up()
+        if not self._of:
+            return np.full(len(rows), NOBODY, np.int32)
         keys = _keys(rows)
         found = self._numbers.take(self._slots_of(keys))
         found[found == _EMPTY] = NOBODY
