@@ -1,0 +1,141 @@
+"""A cluster of 5,000 agents against one server process on one CPU, as long as one likes.
+
+Each agent has a connection and an address of its own on loopback, and sends its node's batch of
+6,000 flows every ten seconds, as the server takes it off the wire: frames, handshake, inflation,
+resolving, ledger, ack. The baseline is the batches that were due. ``--seconds`` and ``--agents`` as
+one likes.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import time
+import urllib.request
+from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+from lib.fleet import Fleet
+from lib.report import finish
+from lib.served import allow_many_files, serve
+
+from kzn.wire.batch import EncodedBatch, encode_batch
+from kzn.wire.codec import decode_to_agent, encode_to_server
+from kzn.wire.frames import frame
+from kzn.wire.messages import Ack, Hello, Welcome
+from kzn.wire.stream import FrameStream
+
+OPTIONS = argparse.ArgumentParser()
+OPTIONS.add_argument("--agents", type=int, default=5_000)
+OPTIONS.add_argument("--seconds", type=float, default=30.0)
+OPTIONS.add_argument("--json", action="store_true")
+FLOWS, ADDRESSES = 6_000, 600
+INTERVAL = 10.0
+
+
+class Agents:
+    """All agents in one event loop; ``waits`` are seconds from when a batch was due to its ack."""
+
+    def __init__(self, port: int, batches: list[EncodedBatch], epoch: int) -> None:
+        self.waits: list[float] = []
+        self.sent = 0
+        self._port = port
+        self._epoch = epoch
+        self._batches = batches
+        self._turnstile = asyncio.Semaphore(50)
+
+    async def run(self, seconds: float) -> None:
+        """Connect, then send for so long, and wait for every ack."""
+        streams = await asyncio.gather(*map(self._connect, range(len(self._batches))))
+        begin = time.monotonic() + 1.0
+        await asyncio.gather(
+            *(self._send(n, stream, begin, seconds) for n, stream in enumerate(streams))
+        )
+
+    async def _connect(self, number: int) -> FrameStream:
+        async with self._turnstile:
+            own = f"127.{1 + (number >> 16)}.{number >> 8 & 255}.{1 + number % 250}"
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", self._port, local_addr=(own, 0)
+            )
+            stream = FrameStream(reader, writer, 1 << 20)
+            hello = Hello(f"node-{number}", self._epoch, "", "bench", "postrouting")
+            await stream.send(encode_to_server(hello))
+            answer = decode_to_agent(await stream.receive() or b"")
+            if not isinstance(answer, Welcome):
+                raise SystemExit(f"agent {number}: {answer}")
+            return stream
+
+    async def _send(self, number: int, stream: FrameStream, begin: float, seconds: float) -> None:
+        due, sequence = begin + INTERVAL * number / len(self._batches), 0
+        while due < begin + seconds:
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            sequence += 1
+            batch = replace(self._batches[number], sequence=sequence)
+            await stream.send(encode_to_server(batch))
+            answer = decode_to_agent(await stream.receive() or b"")
+            if answer != Ack(sequence, duplicate=False):
+                raise SystemExit(f"agent {number}: {answer}")
+            self.waits.append(time.monotonic() - due)
+            self.sent += 1
+            due += INTERVAL
+
+
+def asked(pipe: Connection) -> dict[str, Any]:
+    """CPU seconds and memory of the server."""
+    pipe.send("numbers")
+    numbers: dict[str, Any] = pipe.recv()
+    return numbers
+
+
+def main() -> None:
+    """Measure and print."""
+    options = OPTIONS.parse_args()
+    allow_many_files()
+    fleet = Fleet()
+    ours, theirs = get_context("fork").Pipe()
+    server = get_context("fork").Process(target=serve, args=(theirs, fleet, 0))
+    server.start()  # before there is anything that it would inherit
+    batches = [encode_batch(fleet.batch(n, FLOWS, ADDRESSES)) for n in range(options.agents)]
+    size = statistics.mean(len(frame(encode_to_server(batch))) for batch in batches[:50])
+    os.sched_setaffinity(0, {1} if (os.cpu_count() or 1) > 1 else {0})
+    agents_port, http_port = ours.recv()
+    first = Agents(agents_port, batches, epoch=1)
+    asyncio.run(first.run(INTERVAL))  # names are learned once
+    before, began = asked(ours), time.monotonic()
+    agents = Agents(agents_port, batches, epoch=2)
+    asyncio.run(agents.run(options.seconds))
+    after, took = asked(ours), time.monotonic() - began
+    with urllib.request.urlopen(f"http://127.0.0.1:{http_port}/api/v1/status") as answer:
+        status = json.loads(answer.read())
+    ours.send("stop")
+    server.join(30)
+    due = options.agents * int(options.seconds // INTERVAL)
+    load = (after["cpu"] - before["cpu"]) / took
+    finish(
+        "cluster",
+        agents.sent,
+        due,
+        "batches acknowledged",
+        {
+            "first_ack_ms_p99": round(statistics.quantiles(first.waits, n=100)[98] * 1e3, 1),
+            "ack_ms_median": round(statistics.median(agents.waits) * 1e3, 1),
+            "ack_ms_p99": round(statistics.quantiles(agents.waits, n=100)[98] * 1e3, 1),
+            "ack_ms_max": round(max(agents.waits) * 1e3, 1),
+            "server_cpu_share": round(load, 3),
+            "agents_at_a_full_cpu": round(options.agents / load),
+            "rss_mb_before": round(before["rss_mb"]),
+            "rss_mb_after": round(after["rss_mb"]),
+            "flows_lost": (first.sent + agents.sent) * FLOWS - status["flows"],
+            "frame_bytes": round(size),
+            "agents": options.agents,
+            "seconds": round(took, 1),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
