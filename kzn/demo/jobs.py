@@ -8,7 +8,7 @@ books are compared.
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -100,12 +100,11 @@ def running(plan: Plan, sums: Sums) -> Iterator[Callable[[], None]]:
     """
     stop = threading.Event()
     ways = routes(plan)
-    with ThreadPoolExecutor(len(ways), thread_name_prefix="traffic") as pool:
+    with ThreadPoolExecutor(len(ways), thread_name_prefix="traffic") as pool, ExitStack() as last:
+        # Before the first thread runs: Ctrl-C may come between two of them, and the pool waits.
+        last.callback(stop.set)
         futures = [pool.submit(_repeat, route, sums, stop) for route in ways]
-        try:
-            yield lambda: _raise_failure(futures)
-        finally:
-            stop.set()
+        yield lambda: _raise_failure(futures)
     _raise_failure(futures)
 
 

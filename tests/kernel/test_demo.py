@@ -6,8 +6,10 @@ import signal
 import subprocess
 import urllib.request
 import uuid
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
 import pytest
@@ -110,18 +112,19 @@ def value_of(text: str, metric: str, label: str) -> float:
     return float(line.rsplit(" ", 1)[1])
 
 
-def start(machine: Machine, until: Callable[[str], bool]) -> subprocess.Popen[str]:
-    demo = subprocess.Popen(
-        [*DEMO, "--json", "--seconds", "600"],
-        env=machine.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert demo.stderr is not None
-    said = next((line for line in demo.stderr if until(line)), None)
-    assert said is not None, "the demo ended early"
-    return demo
+@contextmanager
+def started(machine: Machine, *options: str, until: str) -> Iterator[tuple[Popen[str], str]]:
+    """A demo that has said a line with these words, and the line; killed if it lives at the end."""
+    with Popen(
+        [*DEMO, "--json", *options], env=machine.environment, stdout=PIPE, stderr=PIPE, text=True
+    ) as demo:
+        try:
+            assert demo.stderr is not None
+            said = next((line for line in demo.stderr if until in line), None)
+            assert said is not None, "the demo ended early"
+            yield demo, said
+        finally:
+            demo.kill()
 
 
 @pytest.mark.parametrize("moment", ["lab:", ATTACHED])
@@ -131,22 +134,15 @@ def start(machine: Machine, until: Callable[[str], bool]) -> subprocess.Popen[st
 def test_nothing_is_left_when_it_is_interrupted(
     machine: Machine, moment: str, how: signal.Signals, status: int
 ) -> None:
-    with start(machine, lambda line: moment in line) as demo:
+    with started(machine, "--seconds", "600", until=moment) as (demo, _):
         demo.send_signal(how)
-        assert demo.wait(60) == status
+        demo.communicate(timeout=60)
+        assert demo.returncode == status
     assert wait_for(machine.is_clean, 20), machine.processes()
 
 
 def test_served_metrics_are_reached_from_this_machine_until_ctrl_c(machine: Machine) -> None:
-    with subprocess.Popen(
-        [*DEMO, "--json", "--serve"],
-        env=machine.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as demo:
-        assert demo.stderr is not None
-        line = next(line for line in demo.stderr if line.startswith("metrics: "))
+    with started(machine, "--serve", until="metrics: ") as (demo, line):
         url = line.split()[1]
         assert wait_for(lambda: "kzn_seen_bytes_total{" in get(url), 20)
         demo.send_signal(signal.SIGINT)
