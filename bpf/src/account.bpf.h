@@ -10,6 +10,7 @@
 
 const volatile struct settings settings = {
 	.ports = KZN_PORTS_SERVICE,
+	.layout = KZN_LAYOUT,
 };
 
 struct flows {

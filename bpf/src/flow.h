@@ -72,7 +72,7 @@ _Static_assert(sizeof(struct totals) == 256, "totals is 256 bytes");
 struct settings {
 	__u64 dormant_jiffies; /* without a drain for this long no flow is made; 0 for never */
 	__u32 ports;
-	__u32 padding;
+	__u32 layout; /* KZN_LAYOUT of the object, which user space reads before it loads it */
 };
 _Static_assert(sizeof(struct settings) == 16, "settings is 16 bytes");
 

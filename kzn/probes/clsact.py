@@ -3,9 +3,10 @@
 Its program is that of `tcx`, and it is first there for the same reason.
 """
 
-from kzn.probes.declaration import ClsactHook, Feature, Probe
+from kzn.probes.declaration import API, ClsactHook, Feature, Probe
 
 PROBE = Probe(
+    api=API,
     name="clsact",
     summary="tc clsact egress of the uplinks; as tcx, for kernels that have no tcx",
     package="kzn",

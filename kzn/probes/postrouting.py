@@ -5,11 +5,12 @@ There the source is still the pod and the destination already the backend
 """
 
 from kzn.libbpf.links import NF_INET_POST_ROUTING
-from kzn.probes.declaration import Feature, NetfilterHook, Probe
+from kzn.probes.declaration import API, Feature, NetfilterHook, Probe
 
 PRIORITIES = tuple(range(50, 60))
 
 PROBE = Probe(
+    api=API,
     name="postrouting",
     summary="netfilter POSTROUTING; any CNI whose packets pass the host's IP stack",
     package="kzn",

@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
+from kzn.probes.declaration import API
+
 PortsMode = Literal["none", "service", "all"]
 
 PORTS: dict[PortsMode, int] = {"none": 0, "service": 1, "all": 2}
@@ -34,13 +36,13 @@ class Settings:
         return 40 if self.ports == "all" else 36
 
     def constants(self) -> bytes:
-        """The object's .rodata.
+        """The bytes of the object's variable `settings`.
 
         A jiffy is the resolution of the coarse clock (kernel/time: TICK_NSEC), so HZ need not be
         known from the kernel's configuration.
         """
         jiffies = round(self.dormant_seconds / time.clock_getres(CLOCK_MONOTONIC_COARSE))
-        return _SETTINGS.pack(jiffies, PORTS[self.ports], 0)
+        return _SETTINGS.pack(jiffies, PORTS[self.ports], API)
 
     def digest(self, image: bytes) -> bytes:
         """32 bytes that tell whether pinned maps and programs were made from the same."""

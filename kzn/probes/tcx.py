@@ -4,9 +4,10 @@ It is first there: a CNI's program ends the chain for what it lets pass (TCX_PAS
 source to the node's, or redirects. Before it the packet is the pod's.
 """
 
-from kzn.probes.declaration import Feature, Probe, TcxHook
+from kzn.probes.declaration import API, Feature, Probe, TcxHook
 
 PROBE = Probe(
+    api=API,
     name="tcx",
     summary="tcx egress of the uplinks; eBPF host routing (Cilium) passes here too",
     package="kzn",
