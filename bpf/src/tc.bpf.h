@@ -18,6 +18,7 @@ struct packet {
 	__u32 jumbo; /* bytes of IPv6 jumbo option, which never reaches the wire */
 	__u8 protocol;
 	bool ports; /* a transport header with ports is there */
+	__u16 padding; /* copied along: whoever lacks CAP_PERFMON may read only what was written */
 };
 
 struct ports {
