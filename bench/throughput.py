@@ -1,65 +1,147 @@
-"""What the hook takes from iperf3 between two pods: pairs of runs, without and with it, in turn."""
+"""What the hook takes from iperf3 between two namespaces: windows of one stream, with and without.
 
-import json
+The hook comes and goes under a running stream, four times a second, in the order with, without,
+without, with: a machine that gets slower or faster meanwhile then favours neither. ``loss_percent``
+is that of the median pair, with a 95 % interval (signs of the pairs) beside it.
+"""
+
 import statistics
-import sys
-from contextlib import ExitStack
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
 
 from lib.report import finish
 
+from kzn.agent.hooks import Held, attach_all, release
 from kzn.agent.install import unpinned
 from kzn.demo import namespaces
-from kzn.demo.lab import Lab, require_tools
+from kzn.demo.lab import require_tools
+from kzn.demo.witness import run
+from kzn.probes.attach import load
 from kzn.probes.postrouting import PROBE
 from kzn.probes.settings import Settings
 
-PAIRS = 9
-SECONDS = "2"
+PAIRS = 100
+WINDOW = 0.25
+SENDER, RECEIVER, DEVICE = "kznbench-a", "kznbench-b", "eth0"
+ADDRESS = "10.9.0.2"
 
 
-def gigabits(lab: Lab) -> float:
-    """Gbit/s that one TCP connection brought across the zones."""
-    b = lab.pod("b1-p1")
-    server = lab.popen(b.namespace, ["iperf3", "-s", "-1", "-B", b.ipv4], stdout=-3)
-    try:
-        for _ in range(50):
-            done = lab.run(
-                lab.pod("a1-p1").namespace, ["iperf3", "-J", "-c", b.ipv4, "-t", SECONDS]
-            )
-            if "sum_received" in (end := json.loads(done.stdout or "{}").get("end", {})):
-                return float(end["sum_received"]["bits_per_second"]) / 1e9
-        sys.exit(f"iperf3: {done.stdout}{done.stderr}")
-    finally:
-        server.kill()
-        server.wait()
+class Toggle(Protocol):
+    """Attach the hook, or take it off."""
+
+    def __call__(self, *, on: bool) -> None:
+        """Whether it is to be there from now on."""
 
 
-def attached(lab: Lab, stack: ExitStack) -> None:
-    """The hook on every node, until the stack ends."""
-    for node in lab.nodes:
-        with namespaces.inside(node.namespace):
-            stack.enter_context(unpinned(PROBE, Settings()))
+@contextmanager
+def stream() -> Iterator[int]:
+    """A stream of iperf3 from one namespace to another; the process id of its receiver."""
+    with namespaces.private_names():
+        for name in (SENDER, RECEIVER):
+            run(["ip", "netns", "add", name])
+        ends = ["netns", SENDER, "type", "veth", "peer", "name", DEVICE, "netns", RECEIVER]
+        run(["ip", "link", "add", "name", DEVICE, *ends])
+        for name, address in ((SENDER, "10.9.0.1/24"), (RECEIVER, f"{ADDRESS}/24")):
+            run(["ip", "-n", name, "address", "add", address, "dev", DEVICE])
+            run(["ip", "-n", name, "link", "set", DEVICE, "up"])
+        with _iperf(RECEIVER, "-s", "-1") as server:
+            _listens(server)
+            with _iperf(SENDER, "-c", ADDRESS, "-t", "0"):
+                yield server.pid
+        for name in (SENDER, RECEIVER):
+            run(["ip", "netns", "delete", name])
+
+
+@contextmanager
+def _iperf(namespace: str, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
+    command = ["ip", "netns", "exec", namespace, "iperf3", *options]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _listens(server: "subprocess.Popen[bytes]") -> None:
+    table = Path(f"/proc/{server.pid}/net/tcp6")
+    while server.poll() is None and ":1451 " not in table.read_text():  # port 5201
+        time.sleep(0.01)
+
+
+def received(pid: int) -> int:
+    """Bytes that the receiver's device has taken in."""
+    lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.strip().startswith(f"{DEVICE}:"))
+
+
+@contextmanager
+def hook() -> Iterator[Toggle]:
+    """A function that attaches the hook in the sender's namespace, and one that takes it off."""
+    first, links = Held(), Held()
+    with (
+        unpinned(PROBE, Settings(), held=first) as maps,
+        load(PROBE, Settings(), reuse=maps.fds()) as loaded,
+    ):
+        release(first)  # loading takes long while packets flow, so it is done once
+
+        def toggle(*, on: bool) -> None:
+            release(links)
+            if on:
+                with namespaces.inside(SENDER):
+                    attach_all(PROBE, loaded, links)
+            maps.keep_awake()
+
+        yield toggle
+        release(links)
+
+
+def gigabits(pid: int) -> float:
+    """Gbit/s in one window."""
+    first, begun = received(pid), time.monotonic()
+    time.sleep(WINDOW)
+    return 8e-9 * (received(pid) - first) / (time.monotonic() - begun)
+
+
+def measure() -> tuple[list[float], list[float]]:
+    """Gbit/s of all pairs of windows: with the hook, and without."""
+    found: dict[bool, list[float]] = {True: [], False: []}
+    with hook() as toggle, stream() as pid:
+        gigabits(pid)
+        for pair in range(PAIRS):
+            for on in (True, False) if pair % 2 else (False, True):
+                toggle(on=on)
+                found[on].append(gigabits(pid))
+    return found[True], found[False]
+
+
+def losses(found: tuple[list[float], list[float]]) -> list[float]:
+    """Per cent lost with the hook, by pair, from low to high."""
+    return sorted(100 * (1 - a / b) for a, b in zip(*found, strict=True))
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """The 95 % interval of the median of sorted values, by the binomial of their signs."""
+    reach = round(0.98 * len(values) ** 0.5)
+    middle = len(values) // 2
+    return values[max(0, middle - reach)], values[min(len(values) - 1, middle + reach)]
 
 
 def main() -> None:
     """Measure and report."""
-    require_tools({"iperf3": "iperf3"})
-    without, with_hook = [], []
-    with Lab("kznbench", pods_per_node=1) as lab:
-        gigabits(lab)
-        for turn in range(PAIRS):
-            for hook in (False, True) if turn % 2 else (True, False):
-                with ExitStack() as stack:
-                    if hook:
-                        attached(lab, stack)
-                    (with_hook if hook else without).append(gigabits(lab))
-    ratios = [ours / plain for ours, plain in zip(with_hook, without, strict=True)]
+    require_tools({"iperf3": "iperf3", "ip": "iproute2"})
+    found = measure()
+    lost = losses(found)
     more = {
         "pairs": PAIRS,
-        "loss_percent": round(100 * (1 - statistics.median(ratios)), 2),
-        "ratios": [round(ratio, 3) for ratio in ratios],
+        "loss_percent": round(statistics.median(lost), 2),
+        "loss_interval": [round(value, 2) for value in interval(lost)],
     }
-    finish("throughput", statistics.median(with_hook), statistics.median(without), "Gbit/s", more)
+    with_hook, without = (statistics.median(values) for values in found)
+    finish("throughput", with_hook, without, "Gbit/s", more)
 
 
 if __name__ == "__main__":
