@@ -208,7 +208,9 @@ static __noinline void add_to_reason(struct totals *books, enum total reason,
 	add(slot, counts);
 }
 
-/* Adds a packet to its flow and to the books; `reason` is TOTAL_SEEN or why it makes no flow. */
+/* Adds a packet to its flow and to the books; `reason` is TOTAL_SEEN, KZN_ARRIVED, or why it makes
+ * no flow.
+ */
 static __always_inline void account(struct control *ctl, const struct flow_words *key,
 				    const struct flow_counts *counts, enum total reason)
 {
@@ -218,6 +220,10 @@ static __always_inline void account(struct control *ctl, const struct flow_words
 	if (!books)
 		return;
 	add(&books->of[TOTAL_SEEN], counts);
+	if (reason == KZN_ARRIVED) {
+		add(&books->of[KZN_ARRIVED], counts);
+		reason = TOTAL_SEEN;
+	}
 	if (!reason && dormant(ctl))
 		reason = TOTAL_MISSED_DORMANT;
 	if (!reason) {

@@ -58,6 +58,12 @@ enum total {
 	TOTAL_MAX = 16, /* room for reasons without a new layout */
 };
 
+/* The last slot is no reason: what came in by an uplink for somebody here, and is in flows all the
+ * same. What left by an uplink is what remains of TOTAL_SEEN without it and without what stays
+ * here; user space compares that with the uplinks' own counters.
+ */
+#define KZN_ARRIVED ((enum total)15)
+
 struct totals {
 	struct flow_counts of[TOTAL_MAX];
 };

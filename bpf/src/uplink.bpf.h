@@ -17,10 +17,10 @@ static __always_inline __u32 uplink(const struct control *ctl, __u32 index)
 	return 0;
 }
 
-/* TOTAL_SEEN for what leaves the node, or may: unknown uplinks decide nothing. What goes into a
- * tunnel passes again, wrapped up, and is counted then. What came in by an uplink was counted where
- * it was sent, if its sender is a node with an agent; only user space can know that, and says so by
- * skip_inbound.
+/* TOTAL_SEEN for what leaves the node, or may: unknown uplinks decide nothing. KZN_ARRIVED for what
+ * came in and makes a flow too. What goes into a tunnel passes again, wrapped up, and is counted then.
+ * What came in by an uplink was counted where it was sent, if its sender is a node with an agent; only
+ * user space can know that, and says so by skip_inbound.
  */
 static __always_inline enum total stays(const struct control *ctl,
 					const struct nf_hook_state *state)
@@ -34,7 +34,7 @@ static __always_inline enum total stays(const struct control *ctl,
 		return out & KZN_TUNNEL ? TOTAL_IGNORED_TUNNEL : TOTAL_SEEN;
 	if (!state->in || !uplink(ctl, state->in->ifindex))
 		return TOTAL_IGNORED_LOCAL;
-	return ctl->skip_inbound ? TOTAL_IGNORED_INBOUND : TOTAL_SEEN;
+	return ctl->skip_inbound ? TOTAL_IGNORED_INBOUND : KZN_ARRIVED;
 }
 
 /* Whether this node has wrapped the packet up: it comes out of a tunnel's device (ip_output gives

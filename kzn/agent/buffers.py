@@ -15,7 +15,7 @@ from kzn.agent.mapset import MapSet
 from kzn.libbpf.batches import delete, read, zero
 from kzn.libbpf.door import possible_cpus
 from kzn.model.flows import FLOW_COUNTS, FLOW_KEY, FLOW_KEY_ALL, Flows
-from kzn.model.totals import MAX_SLOTS, SLOTS, Counts, Totals
+from kzn.model.totals import ARRIVED, MAX_SLOTS, SLOTS, Counts, Totals
 
 
 def read_flows(maps: MapSet, buffer: int) -> Flows:
@@ -84,7 +84,7 @@ def _by_reason(rows: list[Counts], kind: str) -> dict[str, Counts]:
         for slot, row in zip(SLOTS, rows, strict=False)
         if slot.kind == kind and row.packets
     }
-    unknown = [row for row in rows[len(SLOTS) :] if row.packets]
+    unknown = [row for row in rows[len(SLOTS) : ARRIVED] if row.packets]
     if kind == "missed" and unknown:
         found["unknown"] = Counts(*map(sum, zip(*unknown, strict=True)))
     return found
