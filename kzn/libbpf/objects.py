@@ -1,13 +1,18 @@
 """A BPF object from its bytes to programs and maps in the kernel: open, prepare, load, close."""
 
+import errno
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
 from kzn.errors import KernelError, KznError
+from kzn.libbpf.btf import Btf, Variable
 from kzn.libbpf.door import check, errno_text, ffi, libbpf, text
 from kzn.libbpf.messages import captured
 
 LOG_LINES = 40
+RODATA = ".rodata"
+BTF = b".BTF\0"  # the section's name, in the table of names
 
 
 class BpfObject:
@@ -26,6 +31,8 @@ class BpfObject:
         with captured() as messages:
             self._object: Any = libbpf().bpf_object__open_mem(image, len(image), options)
         if self._object == ffi.NULL:
+            if ffi.errno == errno.ENOENT and BTF not in image:  # maps that nothing is said of
+                raise no_btf(name)
             raise KznError(
                 f"open object {name}: {errno_text(ffi.errno)}",
                 hint=_last(messages) or "the file is not a BPF object that libbpf understands",
@@ -58,18 +65,35 @@ class BpfObject:
         check(libbpf().bpf_map__set_key_size(found, key_size), what)
         check(libbpf().bpf_map__set_max_entries(found, max_entries), what)
 
-    def set_constants(self, value: bytes) -> None:
-        """The bytes of the object's .rodata section; KznError when the size differs."""
-        rodata, size = self._map_ending(".rodata"), ffi.new("size_t *")
-        libbpf().bpf_map__initial_value(rodata, size)
-        if size[0] != len(value):
+    def btf(self) -> Btf:
+        """Its types; KznError when it has none."""
+        found = libbpf().bpf_object__btf(self._object)
+        if found == ffi.NULL:
+            raise no_btf(self.name)
+        return Btf(found, self.name)
+
+    def constant(self, name: str) -> bytes:
+        """What a ``const volatile`` variable of the object holds before it is loaded."""
+        place = self._constant(name)
+        return self._rodata()[1][place.offset : place.offset + place.size]
+
+    def constant_type(self, name: str) -> int:
+        """The number of its type."""
+        return self._constant(name).type
+
+    def set_constant(self, name: str, value: bytes) -> None:
+        """Set such a variable, and leave the others. KznError when its size differs."""
+        place = self._constant(name)
+        if place.size != len(value):
             raise KznError(
-                f"object {self.name} has {size[0]} bytes of settings, kzn writes {len(value)}",
+                f"object {self.name} has {place.size} bytes of {name}, kzn writes {len(value)}",
                 hint="the object was built from another flow.h: make -C bpf",
             )
+        section, held = self._rodata()
+        changed = held[: place.offset] + value + held[place.offset + place.size :]
         check(
-            libbpf().bpf_map__set_initial_value(rodata, value, len(value)),
-            f"set the settings of {self.name}",
+            libbpf().bpf_map__set_initial_value(section, changed, len(changed)),
+            f"set {name} of {self.name}",
         )
 
     def reuse(self, map_name: str, fd: int) -> None:
@@ -93,13 +117,28 @@ class BpfObject:
 
     def program_fd(self, name: str) -> int:
         """The descriptor of a loaded program."""
+        return int(libbpf().bpf_program__fd(self._program(name)))
+
+    def require_programs(self, names: Iterable[str]) -> None:
+        """KznError for the first name that no program has."""
+        for name in names:
+            self._program(name)
+
+    def map_pointers(self) -> dict[str, Any]:
+        """What libbpf calls its maps by name, for this room."""
+        found, pointer = {}, ffi.NULL
+        while pointer := libbpf().bpf_object__next_map(self._object, pointer):
+            found[text(libbpf().bpf_map__name(pointer))] = pointer
+        return found
+
+    def _program(self, name: str) -> Any:
         program = libbpf().bpf_object__find_program_by_name(self._object, name.encode())
         if program == ffi.NULL:
             raise KznError(
                 f"object {self.name} has no program {name}",
                 hint=f"its programs are {', '.join(self.programs()) or 'none'}",
             )
-        return int(libbpf().bpf_program__fd(program))
+        return program
 
     def _programs(self) -> list[Any]:
         found, program = [], ffi.NULL
@@ -116,12 +155,32 @@ class BpfObject:
             )
         return found
 
-    def _map_ending(self, ending: str) -> Any:
-        found = ffi.NULL
-        while found := libbpf().bpf_object__next_map(self._object, found):
-            if text(libbpf().bpf_map__name(found)).endswith(ending):
-                return found
-        raise KznError(f"object {self.name} has no section {ending}")
+    def _constant(self, name: str) -> Variable:
+        """Where a variable lies in the section of constants, which has room for it."""
+        place = self.btf().variable(RODATA, name)
+        if place is None or place.offset + place.size > len(self._rodata()[1]):
+            raise KznError(
+                f"object {self.name} has no constant {name}",
+                hint="a probe's object includes account.bpf.h and its settings",
+            )
+        return place
+
+    def _rodata(self) -> tuple[Any, bytes]:
+        """The map that the section of constants becomes, and what it holds before it is loaded."""
+        for name, pointer in self.map_pointers().items():
+            if name.endswith(RODATA):
+                size = ffi.new("size_t *")
+                value = libbpf().bpf_map__initial_value(pointer, size)
+                return pointer, b"" if value == ffi.NULL else bytes(ffi.buffer(value, size[0]))
+        raise KznError(f"object {self.name} has no section {RODATA}")
+
+
+def no_btf(name: str) -> KznError:
+    """What to say of an object that says nothing of its types."""
+    return KznError(
+        f"object {name} has no BTF, so nothing is known of its maps",
+        hint="compile it with -g, and strip it with llvm-strip -g, which leaves BTF",
+    )
 
 
 def program_id(fd: int) -> int:

@@ -15,13 +15,12 @@ from kzn.libbpf.links import (
 )
 from kzn.libbpf.objects import BpfObject
 from kzn.probes.declaration import ClsactHook, Hook, NetfilterHook, Probe, TcxHook
+from kzn.probes.layout import BUFFERS, MAPS, SETTINGS, check
 from kzn.probes.settings import Settings
 
-log = logging.getLogger(__name__)
+__all__ = ["BUFFERS", "MAPS", "PROGRAM_TYPES", "attach", "attach_device", "load"]
 
-BUFFERS = ("flows_0", "flows_1")
-MAPS = (*BUFFERS, "totals", "control", "spool", "fence")
-"""The maps of bpf/src/account.bpf.h, which every probe shares."""
+log = logging.getLogger(__name__)
 
 PROGRAM_TYPES: dict[type[Hook], tuple[int, int]] = {
     NetfilterHook: (PROG_TYPE_NETFILTER, ATTACH_TYPE_NETFILTER),
@@ -38,18 +37,19 @@ def load(
     """The probe's programs and maps in the kernel for the length of the block.
 
     ``reuse`` names maps that exist already by their descriptors. KernelError, with the verifier's
-    log, when the kernel refuses.
+    log, when the kernel refuses; KznError before that for an object that does not fit.
     """
-    with BpfObject(probe.image(), probe.name) as loaded:
+    image = probe.image()
+    check(probe, image)
+    with BpfObject(image, probe.name) as loaded:
+        loaded.require_programs(hook.program for hook in probe.hooks)
         loaded.set_program_type(*PROGRAM_TYPES[type(probe.hooks[0])])
-        loaded.set_constants(settings.constants())
+        loaded.set_constant(SETTINGS, settings.constants())
         for name in BUFFERS:
             loaded.size(name, settings.key_size, settings.max_flows)
         for name, fd in (reuse or {}).items():
             loaded.reuse(name, fd)
         loaded.load()
-        for hook in probe.hooks:
-            loaded.program_fd(hook.program)  # a declaration that names another is told at once
         yield loaded
 
 

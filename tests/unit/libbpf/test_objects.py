@@ -25,13 +25,13 @@ def test_settings_of_another_size_are_refused() -> None:
         BpfObject(PROBE.image(), "postrouting") as opened,
         pytest.raises(KznError, match="has 16 bytes of settings, kzn writes 3"),
     ):
-        opened.set_constants(b"abc")
+        opened.set_constant("settings", b"abc")
 
 
 def test_an_object_has_its_programs_and_takes_settings() -> None:
     with BpfObject(PROBE.image(), "postrouting") as opened:
         assert opened.programs() == ["postrouting_ipv4", "postrouting_ipv6"]
-        opened.set_constants(Settings().constants())
+        opened.set_constant("settings", Settings().constants())
         opened.size("flows_0", 36, 10)
         with pytest.raises(KznError, match="has no map flows_9"):
             opened.size("flows_9", 36, 10)
