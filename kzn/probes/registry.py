@@ -1,9 +1,9 @@
 """Which probes are installed: the entry points of ``kzn.probes``, good ones and broken ones."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 
 from kzn.errors import UsageError
 from kzn.probes.declaration import API, Probe
@@ -23,9 +23,15 @@ class BrokenProbe:
 
 
 def installed(points: Iterable[EntryPoint] | None = None) -> list[Probe | BrokenProbe]:
-    """All registered probes by name; a plugin that fails is a `BrokenProbe`, never an exception."""
-    found = entry_points(group=GROUP) if points is None else points
-    return [_load(point) for point in sorted(found, key=lambda point: point.name)]
+    """All registered probes by name; a plugin that fails is a `BrokenProbe`, never an exception.
+
+    Of two packages with one name neither is taken, unless one is kzn itself.
+    """
+    found = set(_registered() if points is None else points)
+    by_name: dict[str, list[EntryPoint]] = {}
+    for point in sorted(found, key=lambda point: (point.name, not _is_own(point), point.value)):
+        by_name.setdefault(point.name, []).append(point)
+    return [row for same in by_name.values() for row in _rows(same)]
 
 
 def find(name: str, probes: list[Probe | BrokenProbe]) -> Probe:
@@ -41,10 +47,45 @@ def find(name: str, probes: list[Probe | BrokenProbe]) -> Probe:
     raise UsageError(f"there is no probe {name!r}", hint=f"installed: {known}")
 
 
+def _registered() -> list[EntryPoint]:
+    try:
+        return list(entry_points(group=GROUP))
+    except Exception:  # noqa: BLE001 - one package's list is damaged, of whatever group: leave it out
+        return [point for package in distributions() for point in _of(package)]
+
+
+def _of(package: Distribution) -> list[EntryPoint]:
+    try:
+        return list(package.entry_points.select(group=GROUP))
+    except Exception as error:  # noqa: BLE001 - as above
+        log.warning("the entry points of package %s cannot be read: %s", package.name, error)
+        return []
+
+
+def _rows(same: list[EntryPoint]) -> Iterator[Probe | BrokenProbe]:
+    """The rows of one name: a usable one is first."""
+    first, *others = same
+    if others and not _is_own(first):
+        yield _broken(first, f"several packages have it: {', '.join(map(_source, same))}")
+        return
+    yield _load(first)
+    for other in others:
+        yield _broken(other, f"{_source(other)} has it too; kzn's own probe of this name stays")
+
+
+def _is_own(point: EntryPoint) -> bool:
+    return point.value.partition(".")[0] == "kzn"
+
+
+def _source(point: EntryPoint) -> str:
+    """The package that registers a probe."""
+    return f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+
+
 def _load(point: EntryPoint) -> Probe | BrokenProbe:
     try:
         probe = point.load()
-    except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; it must not take kzn along
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may fail in any way; it must not take kzn along
         return _broken(point, f"{point.value} does not load: {type(error).__name__}: {error}")
     if not isinstance(probe, Probe):
         return _broken(point, f"{point.value} is a {type(probe).__name__}, not a Probe")

@@ -3,16 +3,19 @@
 import sys
 from dataclasses import replace
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from kzn.errors import UsageError
-from kzn.probes import postrouting
+from kzn.probes import postrouting, tcx
+from kzn.probes.declaration import Probe
 from kzn.probes.registry import GROUP, BrokenProbe, find, installed
 
 OLD = replace(postrouting.PROBE, name="old", api=0)
 MISNAMED = replace(postrouting.PROBE, name="other")
+GOOD = replace(postrouting.PROBE, name="good")
 
 
 def point(name: str, value: str) -> EntryPoint:
@@ -23,7 +26,7 @@ def point(name: str, value: str) -> EntryPoint:
 def plugin(monkeypatch: pytest.MonkeyPatch) -> str:
     """A module that can be imported, with declarations that are not right."""
     module = ModuleType("kzn_test_plugin")
-    module.__dict__.update(OLD=OLD, MISNAMED=MISNAMED, installed=installed)
+    module.__dict__.update(OLD=OLD, GOOD=GOOD, MISNAMED=MISNAMED, installed=installed)
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return module.__name__
 
@@ -53,6 +56,68 @@ def test_a_plugin_that_is_not_a_declaration_is_a_row(
     [found] = installed([point(name, f"{plugin}:{attribute}")])
     assert isinstance(found, BrokenProbe)
     assert reason in found.reason
+
+
+def packages(folder: Path, **entry_points: str) -> str:
+    """Installed packages in a folder, by their entry_points.txt."""
+    for name, text in entry_points.items():
+        information = folder / f"{name}-1.5.dist-info"
+        information.mkdir()
+        (information / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.5\n"
+        )
+        (information / "entry_points.txt").write_text(f"[kzn.probes]\n{text}\n")
+    return str(folder)
+
+
+def reasons(name: str) -> list[str]:
+    """What is said of a name; nothing for a probe that is whole."""
+    return [getattr(row, "reason", "") for row in installed() if row.name == name]
+
+
+def test_a_name_that_two_packages_have_is_taken_by_neither(
+    tmp_path: Path, plugin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(
+        packages(tmp_path, one=f"good = {plugin}:GOOD", two=f"good = {plugin}:OLD")
+    )
+    assert reasons("good") == ["several packages have it: one 1.5, two 1.5"]
+    with pytest.raises(UsageError, match="probe good is broken: several packages have it"):
+        find("good", installed())
+    assert reasons("postrouting") == [""]
+
+
+def test_nobody_takes_the_name_of_a_built_in_probe(
+    tmp_path: Path, plugin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(packages(tmp_path, other=f"tcx = {plugin}:GOOD"))
+    assert reasons("tcx") == ["", "other 1.5 has it too; kzn's own probe of this name stays"]
+    assert find("tcx", installed()) is tcx.PROBE
+
+
+def test_a_package_that_is_found_twice_is_one(plugin: str) -> None:
+    twice = [point("good", f"{plugin}:GOOD"), point("good", f"{plugin}:GOOD")]
+    assert [type(row) for row in installed(twice)] == [Probe]
+
+
+def test_a_damaged_list_of_entry_points_costs_its_own_package_only(
+    tmp_path: Path, plugin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(
+        packages(tmp_path, bad="no equals sign", fine=f"good={plugin}:GOOD")
+    )
+    assert reasons("good") == [""]
+    assert reasons("postrouting") == [""]
+
+
+def test_a_plugin_that_ends_the_process_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kzn_test_leaves.py").write_text("raise SystemExit(0)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    [found] = installed([point("leaves", "kzn_test_leaves:PROBE")])
+    assert isinstance(found, BrokenProbe)
+    assert "SystemExit" in found.reason
 
 
 def test_auto_is_the_default_probe() -> None:
