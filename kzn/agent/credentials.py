@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kzn.agent.config import AgentConfig
 from kzn.errors import KznError, UsageError
+from kzn.libbpf import capabilities
 
 log = logging.getLogger(__name__)
 
@@ -37,20 +38,24 @@ def read_token(path: Path) -> str:
 
 
 def check(config: AgentConfig) -> None:
-    """UsageError for files that cannot be used at the start; warns of what anybody could read."""
+    """UsageError for files that cannot be used at the start; warns of what anybody could read.
+
+    They are read as they will be read later, without the capability to read everything.
+    """
     if config.server is None:
         return
-    if config.tls is not None:
-        config.tls.context()
-    if config.token_file is not None:
-        try:
-            read_token(config.token_file)
-        except KznError as error:
-            raise UsageError(error.message, hint=error.hint) from error
-        if config.tls is None:
-            log.warning(
-                "the token of %s goes to %s in clear text: whoever can listen can speak for this"
-                " node; give --tls-ca",
-                config.token_file,
-                config.server,
-            )
+    with capabilities.only(0):
+        if config.tls is not None:
+            config.tls.context()
+        if config.token_file is not None:
+            try:
+                read_token(config.token_file)
+            except KznError as error:
+                raise UsageError(error.message, hint=error.hint) from error
+    if config.token_file is not None and config.tls is None:
+        log.warning(
+            "the token of %s goes to %s in clear text: whoever can listen can speak for this"
+            " node; give --tls-ca",
+            config.token_file,
+            config.server,
+        )

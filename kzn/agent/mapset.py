@@ -7,6 +7,7 @@ buffers.py, so that a probe is loaded before numpy is (start.py says why).
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from threading import Lock
 from types import TracebackType
 from typing import Self
@@ -24,12 +25,20 @@ from kzn.libbpf.maps import Map, create_array
 from kzn.probes.attach import BUFFERS, MAPS
 
 
+@cache
+def filler() -> Map:
+    """What goes into every `fence`; its contents are nobody's.
+
+    Made once and kept: to make a map takes CAP_BPF, which a running agent has not.
+    """
+    return create_array("kzn_fence", 4)
+
+
 class MapSet:
     """The maps of one epoch; owns their descriptors."""
 
     def __init__(self, fds: Mapping[str, int]) -> None:
         self._maps = {name: Map(fds[name], name) for name in MAPS}
-        self._inner: Map | None = None
         self._steering = Lock()  # uplinks change while a worker thread flips
 
     def __enter__(self) -> Self:
@@ -45,9 +54,9 @@ class MapSet:
 
     def close(self) -> None:
         """Close the descriptors; pinned maps live on."""
-        for owned in [*self._maps.values(), *([self._inner] if self._inner else [])]:
+        for owned in self._maps.values():
             os.close(owned.fd)
-        self._maps, self._inner = {}, None
+        self._maps = {}
 
     def fds(self) -> dict[str, int]:
         """The descriptors by map name."""
@@ -117,6 +126,4 @@ class MapSet:
         (kernel/bpf/syscall.c: maybe_wait_bpf_programs); that is what `fence` is for.
         """
         self.steer(buffer)
-        if self._inner is None:
-            self._inner = create_array("kzn_fence", 4)
-        self._maps["fence"].write_fd(0, self._inner.fd)
+        self._maps["fence"].write_fd(0, filler().fd)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from socket import socket
 
-from kzn.agent import credentials, install, uplinks
+from kzn.agent import credentials, install, privileges, uplinks
 from kzn.agent.config import AgentConfig
 from kzn.agent.hooks import Held, Links, Pinned
 from kzn.agent.mapset import MapSet
@@ -26,6 +26,7 @@ def run(config: AgentConfig) -> None:
     support.require(probe)
     # The port first: one that is taken is no reason to leave programs attached behind.
     with _listening(config) as sockets, _attached(probe, config) as (maps, links):
+        privileges.shed(probe, maps)  # before there are threads
         # libbpf holds the kernel's BTF, 10 MB and more, while it loads. What the daemon imports
         # afterwards finds that memory free again, so that the two do not add up.
         from kzn.agent import app  # noqa: PLC0415

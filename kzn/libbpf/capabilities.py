@@ -1,0 +1,124 @@
+"""What this thread may do, as the kernel keeps it: read, and given up for good."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kzn.errors import KernelError
+from kzn.libbpf.door import errno_text, ffi, libc
+
+NUMBERS = {"CAP_SETPCAP": 8, "CAP_NET_ADMIN": 12, "CAP_PERFMON": 38, "CAP_BPF": 39}
+"""include/uapi/linux/capability.h; of the others only the numbers are shown."""
+TASKS = Path("/proc/self/task")
+THREAD = Path("/proc/thread-self/status")
+
+VERSION_3 = 0x20080522  # include/uapi/linux/capability.h: two words of 32 bits in each set
+WORDS = 2
+PR_CAPBSET_DROP = 24
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_RAISE = 2
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+"""include/uapi/linux/prctl.h."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sets:
+    """The five sets of a thread, capability N as bit N (capabilities(7))."""
+
+    inheritable: int
+    permitted: int
+    effective: int
+    bounding: int
+    ambient: int
+
+    @property
+    def usable(self) -> int:
+        """What it can do, or give to itself or to what it executes: all but the bounding set."""
+        return self.inheritable | self.permitted | self.effective | self.ambient
+
+
+def read(status: Path = THREAD) -> Sets:
+    """The sets in a status file of /proc, by default of this thread."""
+    found = dict(line.split(":\t") for line in status.read_text().splitlines() if ":\t" in line)
+    inheritable, permitted, effective, bounding, ambient = (
+        int(found[f"Cap{name}"], 16) for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")
+    )
+    return Sets(inheritable, permitted, effective, bounding, ambient)
+
+
+def threads() -> dict[int, Sets]:
+    """The sets of every thread of this process."""
+    found = {}
+    for task in TASKS.iterdir():
+        try:
+            found[int(task.name)] = read(task / "status")
+        except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            continue
+    return found
+
+
+def mask(names: Iterable[str]) -> int:
+    """Capabilities by name as a set."""
+    return sum(1 << NUMBERS[name] for name in set(names))
+
+
+def text(held: int) -> str:
+    """A set for people: "CAP_BPF, CAP_NET_ADMIN", "none"."""
+    by_number = {number: name for name, number in NUMBERS.items()}
+    numbers = [number for number in range(64) if held >> number & 1]
+    return ", ".join(sorted(by_number.get(n, f"capability {n}") for n in numbers)) or "none"
+
+
+@contextmanager
+def only(kept: int) -> Iterator[None]:
+    """Do without all but ``kept`` for the length of the block."""
+    before = read()
+    _set(before.permitted & kept, before.permitted, before.inheritable)
+    try:
+        yield
+    finally:
+        _set(before.effective, before.permitted, before.inheritable)
+
+
+def give_up_all_but(kept: int) -> None:
+    """Leave this thread, and all threads and processes that it starts later, ``kept`` alone.
+
+    For good: execve(2) gives nothing back (PR_SET_NO_NEW_PRIVS), which holds for set-user-ID
+    files as for root. The bounding set can be cut by whoever has CAP_SETPCAP, and only then is.
+    What was not permitted before is not kept either. KernelError when the kernel refuses.
+    """
+    before = read()
+    kept &= before.permitted
+    _prctl("forbid new privileges", PR_SET_NO_NEW_PRIVS, 1)
+    if before.effective & mask(["CAP_SETPCAP"]):
+        for number in range(64):
+            if before.bounding & ~kept & 1 << number:
+                _prctl(f"drop {text(1 << number)}", PR_CAPBSET_DROP, number)
+    _prctl("clear the ambient capabilities", PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+    _set(kept, kept, kept)
+    for number in range(64):
+        if kept & 1 << number:  # so that a child has it that is not root
+            _prctl(f"hand on {text(kept)}", PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number)
+
+
+def _set(effective: int, permitted: int, inheritable: int) -> None:
+    header = ffi.new("struct kzn_capability_header *", [VERSION_3, 0])
+    data = ffi.new(f"struct kzn_capability_data[{WORDS}]")
+    for word in range(WORDS):
+        data[word].effective = effective >> 32 * word & 0xFFFFFFFF
+        data[word].permitted = permitted >> 32 * word & 0xFFFFFFFF
+        data[word].inheritable = inheritable >> 32 * word & 0xFFFFFFFF
+    _check(libc().capset(header, data), f"set the capabilities to {text(effective)}")
+
+
+def _prctl(what: str, option: int, *arguments: int) -> None:
+    padded = (*arguments, *[0] * (4 - len(arguments)))
+    _check(libc().prctl(option, *(ffi.cast("unsigned long", value) for value in padded)), what)
+
+
+def _check(result: int, what: str) -> None:
+    if result < 0:
+        code = int(ffi.errno)
+        raise KernelError(f"{what}: {errno_text(code)}", errno=code)
