@@ -44,12 +44,53 @@ int bpf_program__set_type(struct bpf_program *program, int type);
 int bpf_program__set_expected_attach_type(struct bpf_program *program, int type);
 
 const char *bpf_map__name(const struct bpf_map *map);
+int bpf_map__type(const struct bpf_map *map); /* an enum */
+__u32 bpf_map__key_size(const struct bpf_map *map);
+__u32 bpf_map__value_size(const struct bpf_map *map);
+__u32 bpf_map__max_entries(const struct bpf_map *map);
+__u32 bpf_map__map_flags(const struct bpf_map *map);
+__u32 bpf_map__btf_key_type_id(const struct bpf_map *map);
+__u32 bpf_map__btf_value_type_id(const struct bpf_map *map);
+struct bpf_map *bpf_map__inner_map(struct bpf_map *map);
 int bpf_map__fd(const struct bpf_map *map);
 int bpf_map__reuse_fd(struct bpf_map *map, int fd);
 int bpf_map__set_key_size(struct bpf_map *map, __u32 size);
 int bpf_map__set_max_entries(struct bpf_map *map, __u32 max_entries);
 int bpf_map__set_initial_value(struct bpf_map *map, const void *data, size_t size);
 const void *bpf_map__initial_value(struct bpf_map *map, size_t *size);
+
+/* btf.h, and include/uapi/linux/btf.h: what libbpf has read of an object's types. A type is followed
+ * by what its kind has.
+ */
+struct btf;
+struct btf_type {
+	__u32 name_off;
+	__u32 info;
+	__u32 size; /* or the number of the type that this one is of */
+};
+struct btf_array {
+	__u32 type;
+	__u32 index_type;
+	__u32 nelems;
+};
+struct btf_member {
+	__u32 name_off;
+	__u32 type;
+	__u32 offset;
+};
+struct btf_enum {
+	__u32 name_off;
+	int val;
+};
+struct btf_var_secinfo {
+	__u32 type;
+	__u32 offset;
+	__u32 size;
+};
+struct btf *bpf_object__btf(const struct bpf_object *object);
+int btf__find_by_name_kind(const struct btf *btf, const char *name, __u32 kind);
+const struct btf_type *btf__type_by_id(const struct btf *btf, __u32 id);
+const char *btf__name_by_offset(const struct btf *btf, __u32 offset);
 
 /* bpf.h */
 struct bpf_map_create_opts;
