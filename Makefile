@@ -32,9 +32,9 @@ format: ## mend format and lint, make the generated files again
 	@scripts/generated
 	$(BIN)/clang-format -i bpf/src/*.c bpf/src/*.h
 
-vm: ## the kernel tests on other kernels, by QEMU (KERNEL="6.1 6.12 7")
+vm: ## the kernel tests on other kernels, by QEMU (KERNEL="6.1 6.12 7", ARGS="--suite smoke")
 	@scripts/setup vm
-	$(BIN)/python tests/vm/run.py $(KERNEL)
+	$(BIN)/python tests/vm/run.py $(ARGS) $(KERNEL)
 
 bench: ## every program of bench/, one line of JSON each
 	@scripts/setup test

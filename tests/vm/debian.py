@@ -1,4 +1,4 @@
-"""Kernels and a guest's root file system from Debian packages, without touching the host's apt.
+"""Kernels from Debian packages, without touching the host's apt.
 
 The mirror is the one that the host's own apt uses, or KZN_DEBIAN_MIRROR.
 """
@@ -19,19 +19,7 @@ SUITES = {
 }
 """Where a kernel of that version is looked for, first match wins. Nothing between 6.1 and 6.12 is
 in the archive, so 6.4, the oldest that kzn claims, cannot be tried."""
-
-ROOT_PACKAGES = (
-    "bash",
-    "coreutils",
-    "iproute2",
-    "kmod",
-    "libbpf1",
-    "libstdc++6",  # of numpy
-    "mount",
-    "nftables",
-    "python3",
-    "util-linux",
-)
+RETRIES = "5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +68,7 @@ def apt_options(folder: Path, suite: str) -> list[str]:
         "Dir::State::status": folder / "status",
         "Dir::Cache": folder / "cache",
         "APT::Sandbox::User": "root",
+        "Acquire::Retries": RETRIES,
     }
     return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
 
@@ -130,48 +119,3 @@ def _found(home: Path) -> Kernel:
     [modules] = sorted((base / "lib/modules").iterdir())
     [image] = [*home.glob("tree/boot/vmlinuz-*"), *modules.glob("vmlinuz")][:1]
     return Kernel(modules.name, image, modules)
-
-
-def root(cache: Path) -> Path:
-    """A Debian root file system with Python and what the kernel tests call; made once."""
-    folder = cache / "root"
-    if (folder / "done").exists():
-        return folder
-    shutil.rmtree(folder, ignore_errors=True)
-    run(
-        "mmdebstrap",
-        "--variant=essential",
-        f"--include={','.join(ROOT_PACKAGES)}",
-        "--dpkgopt=path-exclude=/usr/share/doc/*",
-        "--dpkgopt=path-exclude=/usr/share/man/*",
-        "--dpkgopt=path-exclude=/usr/share/locale/*",
-        "bookworm",
-        folder,
-        mirror(),
-    )
-    run(
-        *(os.environ.get("KZN_PIP", ".venv/bin/python -m pip").split()),
-        "install",
-        "-q",
-        "--disable-pip-version-check",
-        f"--target={folder / 'opt/packages'}",
-        "--python-version=3.11",
-        "--platform=manylinux_2_28_x86_64",
-        "--platform=manylinux2014_x86_64",
-        "--only-binary=:all:",
-        *GUEST_PYTHON,
-    )
-    (folder / "done").touch()
-    return folder
-
-
-GUEST_PYTHON = (
-    "cffi",
-    "click",
-    "numpy<2.4",  # from 2.4 on its wheels need cmpxchg16b (run.py says why the guests lack it)
-    "prometheus-client",
-    "protobuf>=5.29,<8",
-    "pyroute2",
-    "pytest",
-    "rich",
-)

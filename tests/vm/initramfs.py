@@ -1,71 +1,89 @@
 """A cpio archive (newc) of folders, written as the kernel reads it: the guest's whole world."""
 
-import gzip
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-SKIP = frozenset({"__pycache__", ".git", ".venv", "var/cache", "var/lib/apt"})
+SKIP = frozenset({".git", ".venv", "var/cache", "var/lib/apt"})
+BYTECODE = "__pycache__"
+FOLDER = stat.S_IFDIR | 0o755
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A folder of the host and where it appears in the guest."""
+    """A folder of the host and where it appears in the guest.
+
+    Bytecode is that of the guest's Python (a root) or is left out (the project).
+    """
 
     source: Path
     target: str = ""
+    bytecode: bool = False
 
 
-def write(path: Path, parts: Iterable[Part], files: dict[str, tuple[int, bytes]]) -> None:
-    """An archive of ``parts`` and of ``files`` (mode and content by name); later ones win."""
-    with gzip.open(path, "wb", compresslevel=1) as out:
-        number = 0
+def write(path: Path, parts: Iterable[Part], files: Mapping[str, tuple[int, bytes]]) -> None:
+    """An archive of ``parts``, then of ``files`` (mode and content by name); later ones win.
+
+    Not compressed: an emulated processor inflates far more slowly than QEMU copies.
+    """
+    with path.open("wb") as out:
+        archive = _Archive(out)
         for part in parts:
-            for entry in _walk(part.source):
-                number += 1
-                name = str(Path(part.target, entry))
-                _entry(out, number, name, os.lstat(part.source / entry), part.source / entry)
+            for entry in _walk(part):
+                archive.copy(str(Path(part.target, entry)), part.source / entry)
         for name, (mode, content) in files.items():
-            number += 1
-            _header(out, number, name, mode, len(content), 0, 0)
-            _padded(out, content)
-        _header(out, 0, "TRAILER!!!", 0, 0, 0, 0)
+            archive.add(name, mode, content)
+        archive.add("TRAILER!!!", 0, b"")
 
 
-def _walk(top: Path) -> Iterable[str]:
-    for folder, folders, names in os.walk(top):
-        inside = os.path.relpath(folder, top)
+def _walk(part: Part) -> Iterator[str]:
+    skip = SKIP if part.bytecode else SKIP | {BYTECODE}
+    for folder, folders, names in os.walk(part.source):
+        inside = os.path.relpath(folder, part.source)
         folders[:] = [
-            f for f in folders if f not in SKIP and os.path.normpath(f"{inside}/{f}") not in SKIP
+            f for f in folders if f not in skip and os.path.normpath(f"{inside}/{f}") not in skip
         ]
         for name in [*folders, *names]:
             yield os.path.normpath(Path(inside, name))
 
 
-def _entry(out: BinaryIO, number: int, name: str, info: os.stat_result, source: Path) -> None:
-    content = b""
-    if stat.S_ISLNK(info.st_mode):
-        content = os.fsencode(source.readlink())
-    elif stat.S_ISREG(info.st_mode):
-        content = source.read_bytes()
-    elif not stat.S_ISDIR(info.st_mode):
-        return  # devices come from devtmpfs
-    _header(out, number, name, info.st_mode, len(content), int(info.st_mtime), info.st_nlink)
-    _padded(out, content)
+class _Archive:
+    """What is written so far: numbers of entries, and folders, which must come before contents."""
 
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._number = 0
+        self._folders = {"."}
 
-def _header(
-    out: BinaryIO, number: int, name: str, mode: int, size: int, mtime: int, _links: int
-) -> None:
-    """A newc header: 13 numbers of 8 hexadecimal digits (cpio(5)); every file has one link."""
-    encoded = os.fsencode(name) + b"\0"
-    numbers = (number, mode, 0, 0, 1, mtime, size, 0, 0, 0, 0, len(encoded), 0)
-    head = b"070701" + b"".join(b"%08x" % value for value in numbers)
-    _padded(out, head + encoded)
+    def copy(self, name: str, source: Path) -> None:
+        """A file, folder or link of the host."""
+        info = os.lstat(source)
+        content = b""
+        if stat.S_ISLNK(info.st_mode):
+            content = os.fsencode(source.readlink())
+        elif stat.S_ISREG(info.st_mode):
+            content = source.read_bytes()
+        elif not stat.S_ISDIR(info.st_mode):
+            return  # devices come from devtmpfs
+        # Whole seconds, as in the archive: bytecode is stale when its source's time differs.
+        self.add(name, info.st_mode, content, int(info.st_mtime))
 
+    def add(self, name: str, mode: int, content: bytes, mtime: int = 0) -> None:
+        """An entry, and before it the folders above it that are not there yet.
 
-def _padded(out: BinaryIO, data: bytes) -> None:
-    out.write(data + bytes(-len(data) % 4))
+        A newc header has 13 numbers of 8 hexadecimal digits (cpio(5)); every file has one link.
+        """
+        above = str(Path(name).parent)
+        if above not in self._folders:
+            self.add(above, FOLDER, b"")
+        if stat.S_ISDIR(mode):
+            self._folders.add(name)
+        self._number += 1
+        encoded = os.fsencode(name) + b"\0"
+        numbers = (self._number, mode, 0, 0, 1, mtime, len(content), 0, 0, 0, 0, len(encoded), 0)
+        head = b"070701" + b"".join(b"%08x" % value for value in numbers)
+        for data in (head + encoded, content):
+            self._out.write(data + bytes(-len(data) % 4))

@@ -1,0 +1,104 @@
+"""Every probe with every kind of traffic: to the byte what the uplink sent, or refused in words."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cells import FAMILIES, PROBES, TRAFFIC
+from counting import Counted, attached
+from matrix import REFUSED
+from overlay import INNER_MTU, vxlan
+from test_wire_bytes import super_packets
+
+from kzn.agent.spool import Spool
+from kzn.agent.uplinks import ask, marked
+from kzn.demo import namespaces, traffic
+from kzn.demo.lab import Lab
+from kzn.demo.traffic import Family
+from kzn.demo.witness import WireKey
+from kzn.probes.declaration import Probe
+from kzn.probes.registry import find, installed
+
+NUMBERS: dict[str, Family] = {"ipv4": 4, "ipv6": 6}
+BULK = 16_000_000
+MTU = 1500
+
+
+@pytest.mark.parametrize("kind", TRAFFIC)
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", PROBES)
+def test_it_counts_what_the_uplink_sent_or_refuses_with_its_reason(
+    lab: Lab, cell: dict[str, Any], name: str, family: str, kind: str
+) -> None:
+    cell |= {"probe": name, "family": family, "traffic": kind}
+    if name in REFUSED:
+        assert_refused(name)
+        cell |= {"result": "refused", "reason": REFUSED[name]}
+        return
+    with vxlan(lab) if kind.startswith("vxlan") else nullcontext(), watched(lab, name) as counted:
+        before = lab.uplink_counters(lab.node("a1"))
+        key, segmented = send(lab, NUMBERS[family], kind)
+        sent = lab.uplink_counters(lab.node("a1")).since(before)
+        counted.drain()
+    assert counted.by_key() == {key: sent.tx_wire}
+    assert counted.missed("parse").packets == 0
+    assert segmented, "nothing was cut up: nothing was proved"
+    cell |= {"result": "exact", "packets": sent.tx_packets, "bytes": sent.tx_wire.bytes}
+
+
+def send(lab: Lab, family: Family, kind: str) -> tuple[WireKey, bool]:
+    """One kind of traffic: the flow that it makes, and whether it was what it was to be."""
+    a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
+    here, there = traffic.addresses(a, b, family)
+    mtu = INNER_MTU if kind.startswith("vxlan") else MTU
+    if kind.endswith("tcp"):
+        with super_packets(lab.node("a1")) as lengths:
+            traffic.tcp_bulk(a, b, family, size=BULK)
+            return WireKey(here, there, socket.IPPROTO_TCP), max(lengths()) > 2 * MTU
+    size = 4000 if kind == "fragments" else 700
+    [sent] = traffic.udp(a, b, family, datagrams=200, size=size, mtu=mtu)
+    assert sent.wire is not None
+    cut = sent.wire.packets > 200
+    return WireKey(here, there, socket.IPPROTO_UDP), cut == (kind == "fragments")
+
+
+@contextmanager
+def watched(lab: Lab, name: str) -> Iterator[Counted]:
+    """A probe on node a1 that counts what leaves it, as with ``--inbound skip``."""
+    node, probe = lab.node("a1"), of_name(name)
+    with attached(node, probe=probe) as maps:
+        if not probe.device_hooks():
+            with namespaces.inside(node.namespace):
+                maps.set_uplinks(
+                    tuple(marked(device) for device in asyncio.run(ask())), skip_inbound=True
+                )
+        yield Counted(Spool(maps))
+
+
+def of_name(name: str) -> Probe:
+    """An installed probe."""
+    return find(name, installed())
+
+
+@cache
+def refusal(name: str) -> subprocess.CompletedProcess[str]:
+    """What the agent says when it is to use a probe that this kernel lacks."""
+    command = [sys.executable, "-m", "kzn.cli.main", "agent", "--print", "--probe", name]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def assert_refused(name: str) -> None:
+    """The exit code for a kernel that cannot, the reason, a hint, nothing left behind."""
+    done = refusal(name)
+    assert done.returncode == 3, done.stderr
+    assert REFUSED[name] in done.stderr
+    assert "hint:" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not Path("/sys/fs/bpf/kzn").exists()

@@ -1,0 +1,60 @@
+"""The commands on this kernel: what they say of each probe, and what `auto` takes and counts."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import site_of_a1 as sites
+from cells import LACKS, PROBES
+from matrix import REFUSED
+from site_of_a1 import Site
+
+from kzn.demo.lab import Lab
+
+ATTACHED = "kzn_agent_hook_attached{"
+BEST = next(probe for probe in PROBES if probe not in REFUSED)
+
+
+@pytest.fixture
+def site(lab: Lab) -> Iterator[Site]:
+    """Node a1 and a place for a server."""
+    with sites.made(lab, "commands") as site:
+        yield site
+
+
+def test_kzn_probes_says_what_this_kernel_can_and_what_it_lacks() -> None:
+    command = [sys.executable, "-m", "kzn.cli.main", "probes", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    rows = {row["name"]: row for row in json.loads(done.stdout)}
+    assert {name: rows[name]["supported"] for name in PROBES} == {
+        name: name not in REFUSED for name in PROBES
+    }
+    for name, words in REFUSED.items():
+        assert words in rows[name]["reason"]
+        assert ".".join(map(str, LACKS[name][0])) in rows[name]["hint"]
+
+
+def test_auto_takes_the_first_that_this_kernel_can_and_counts_every_byte(
+    site: Site, cell: dict[str, Any]
+) -> None:
+    cell |= {"probe": "auto", "takes": "nothing"}
+    server, agent = site.server(), site.agent("--probe", "auto")
+    samples = [s for s in agent.daemon.page("/metrics").splitlines() if s.startswith(ATTACHED)]
+    assert samples
+    assert all(f'probe="{BEST}"' in sample for sample in samples), samples
+    sent = site.send(500)
+    assert server.gets(site.key, sent), (server.has(site.key), sent)
+    cell |= {"takes": BEST, "result": "exact", "packets": sent.packets, "bytes": sent.bytes}
+
+
+def test_the_agent_counts_every_byte_when_it_is_named_a_probe(site: Site) -> None:
+    for name in (probe for probe in PROBES if probe not in REFUSED):
+        server, agent = site.server(), site.agent("--probe", name)
+        before, sent = server.has(site.key), site.send(500)
+        assert server.gets(site.key, before.plus(sent)), (name, server.has(site.key), sent)
+        agent.stop()
+        server.stop()
+        assert site.kzn("detach", "--pin-dir", str(site.pin_dir)).returncode == 0

@@ -1,0 +1,138 @@
+"""One guest in QEMU: a kernel of a Debian package and an initramfs that is its whole world.
+
+In: a kernel and a suite. Out: whether the suite passed, and what it said for the table.
+Never: waits for a guest without a limit, or takes a guest that ended early for one that passed.
+"""
+
+import json
+import os
+import re
+import subprocess
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from debian import Kernel
+from initramfs import Part, write
+from rootfs import PROJECT, root
+
+CPU = "max,-cx16"
+"""Without cmpxchg16b: emulated by QEMU 7.2 it leaves garbage in the flags, which crashes guests."""
+MEMORY = "3072"
+EXIT = re.compile(r"kzn-vm-exit: (\d+)")
+RESULT = re.compile(r"kzn-vm-result: (\{.*\})")
+MODULES = ("net", "drivers/net", "net/sched", "lib", "crypto", "arch/x86/crypto")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a guest ended, and the rows that it has for the table."""
+
+    version: str
+    release: str
+    passed: bool = False
+    seconds: float = 0.0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def accelerator() -> str:
+    """KVM where the kernel really has it: /dev/kvm alone may be an empty promise."""
+    real = any(Path(f"/sys/module/{name}").exists() for name in ("kvm_intel", "kvm_amd"))
+    return "kvm" if real and os.access("/dev/kvm", os.W_OK) else "tcg,thread=multi"
+
+
+def image(chosen: Kernel, version: str, cache: Path) -> Path:
+    """The initramfs of a guest: its root, the kernel's modules, the project."""
+    initramfs = cache / f"initramfs-{version}"
+    parts, files = _contents(chosen)
+    write(initramfs, [Part(root(cache), bytecode=True), *parts], files)
+    return initramfs
+
+
+def _contents(chosen: Kernel) -> tuple[list[Part], dict[str, tuple[int, bytes]]]:
+    top = f"usr/lib/modules/{chosen.release}"
+    parts = [Part(chosen.modules / "kernel" / name, f"{top}/kernel/{name}") for name in MODULES]
+    parts += [Part(PROJECT / name, f"kzn/{name}") for name in ("kzn", "tests", "bpf", "docs")]
+    files = {f"{top}/{path.name}": path.read_bytes() for path in chosen.modules.glob("modules.*")}
+    files |= {f"kzn/{name}": text for name, text in _metadata().items()}
+    files["kzn/pyproject.toml"] = (PROJECT / "pyproject.toml").read_bytes()
+    ordinary = {name: (0o100644, text) for name, text in files.items()}
+    init = {"init": (0o100755, (PROJECT / "tests/vm/guest/init").read_bytes())}
+    return [part for part in parts if part.source.is_dir()], ordinary | init
+
+
+def _metadata() -> dict[str, bytes]:
+    """What an installation would leave of the project: its probes are found by entry points."""
+    settings = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    probes = settings["entry-points"]["kzn.probes"]
+    points = "[kzn.probes]\n" + "".join(f"{name} = {where}\n" for name, where in probes.items())
+    about = f"Metadata-Version: 2.1\nName: kzn\nVersion: {settings['version']}\n"
+    folder = f"kzn-{settings['version']}.dist-info"
+    return {
+        f"{folder}/METADATA": about.encode(),
+        f"{folder}/entry_points.txt": points.encode(),
+    }
+
+
+def boot(
+    version: str,
+    chosen: Kernel,
+    cache: Path,
+    environment: dict[str, str],
+    limit: float,
+    say: Callable[[str], None],
+) -> Outcome:
+    """Run the suite on a kernel; ``environment`` reaches the guest's first process."""
+    initramfs = image(chosen, version, cache)
+    words = "".join(f' {name}="{value}"' for name, value in environment.items())
+    command = ["qemu-system-x86_64", "-accel", accelerator(), "-cpu", CPU, "-m", MEMORY]
+    command += ["-smp", "2", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"]
+    command += ["-kernel", str(chosen.image), "-initrd", str(initramfs)]
+    command += ["-append", f"console=ttyS0 panic=-1 quiet{words}"]
+    outcome = Outcome(version, chosen.release)
+    begun = time.monotonic()
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+    ) as guest:
+        try:
+            for line in _lines(guest, begun + limit):
+                say(line)
+                if _understood(line, outcome):
+                    break
+            else:
+                say(f"the guest did not say how it ended, within {limit:.0f} s")
+        finally:
+            guest.kill()
+    initramfs.unlink()
+    outcome.seconds = time.monotonic() - begun
+    return outcome
+
+
+def _lines(guest: subprocess.Popen[bytes], deadline: float) -> Iterator[str]:
+    """The console's lines as they come, until the guest has ended or its time is over."""
+    assert guest.stdout is not None
+    os.set_blocking(guest.stdout.fileno(), False)
+    rest = b""
+    while time.monotonic() < deadline:
+        try:
+            piece = os.read(guest.stdout.fileno(), 1 << 16)
+        except BlockingIOError:
+            time.sleep(0.1)
+            continue
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from (line.decode(errors="replace").rstrip("\r") for line in whole)
+        if not piece:
+            return
+
+
+def _understood(line: str, outcome: Outcome) -> bool:
+    """Take what a line says for the outcome; whether it is the last one."""
+    if row := RESULT.search(line):
+        outcome.rows.append(json.loads(row[1]))
+    ended = EXIT.search(line)
+    if ended:
+        outcome.passed = ended[1] == "0"
+    return ended is not None

@@ -1,0 +1,93 @@
+"""A Debian root file system with Python: what guests of QEMU run in, and what a box is made of."""
+
+import os
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+from debian import RETRIES, mirror, run
+
+PROJECT = Path(__file__).parents[2]
+SUITE = "bookworm"
+PACKAGES = (
+    "bash",
+    "coreutils",
+    "iproute2",
+    "kmod",
+    "libbpf1",
+    "libstdc++6",  # of numpy
+    "mount",
+    "nftables",
+    "python3",
+    "util-linux",
+)
+NOT_IN_GUESTS = ("kubernetes",)  # 60 MB, and there is no cluster in a guest
+NUMPY = "numpy<2.4"
+"""From 2.4 on its wheels need cmpxchg16b; guest.py says why guests lack it."""
+WITHOUT = tuple(f"path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale"))
+
+
+def root(cache: Path) -> Path:
+    """The root of the guests, with all that kzn and its tests import; made once."""
+    folder = cache / "root"
+    done, wanted = folder / "done", "\n".join((SUITE, *PACKAGES, *python_packages()))
+    if done.exists() and done.read_text() == wanted:
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=cache) as made:
+        _install(Path(made), python_packages())
+        bootstrap(
+            folder,
+            PACKAGES,
+            hooks=(
+                f'mkdir -p "$1/opt" && cp -a {made} "$1/opt/packages"',
+                'chroot "$1" python3 -m compileall -q -j 0 /opt/packages || true',
+            ),
+        )
+    done.write_text(wanted)
+    return folder
+
+
+def bootstrap(target: Path, packages: Sequence[str], hooks: Sequence[str] = ()) -> None:
+    """Unpack Debian into a folder or archive; ``hooks`` are shell lines with the root in $1."""
+    run(
+        "mmdebstrap",
+        "--variant=essential",
+        f"--include={','.join(packages)}",
+        f'--aptopt=Acquire::Retries "{RETRIES}"',
+        *(f"--dpkgopt={line}" for line in WITHOUT),
+        *(f"--customize-hook={hook}" for hook in hooks),
+        SUITE,
+        target,
+        mirror(),
+    )
+
+
+def python_packages() -> list[str]:
+    """What kzn asks for in pyproject.toml, and what its tests need."""
+    settings = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+    project = settings["project"]
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *extras["agent"], *extras["server"], *extras["tools"]]
+    tests = [name for name in settings["dependency-groups"]["dev"] if name.startswith("pytest")]
+    return [name for name in asked if not name.startswith(NOT_IN_GUESTS)] + [*tests, NUMPY]
+
+
+def _install(folder: Path, names: Sequence[str]) -> None:
+    pip = os.environ.get("KZN_PIP", f"{PROJECT}/.venv/bin/python -m pip").split()
+    run(
+        *pip,
+        "install",
+        "-q",
+        "--disable-pip-version-check",
+        "--no-compile",  # by the guest's Python, whose version it must be
+        "--retries=5",
+        f"--target={folder}",
+        "--python-version=3.11",
+        "--platform=manylinux_2_28_x86_64",
+        "--platform=manylinux2014_x86_64",
+        "--only-binary=:all:",
+        *names,
+    )

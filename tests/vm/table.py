@@ -1,0 +1,118 @@
+"""The table of docs/kernels.md: made of what the guests said, and held against it.
+
+In: rows as the guest suite prints them. Out: Markdown between two markers of a page, or complaints.
+Never: hides a cell that failed, or leaves out one that was not tried.
+"""
+
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent / "guest"))
+from cells import FAMILIES, PROBES, TRAFFIC, lacking
+
+BEGIN, END = "<!-- results of `make vm` -->", "<!-- end of results -->"
+NAMES = {"ipv4": "IPv4", "ipv6": "IPv6"}
+MISSING = "not tried"
+Key = tuple[str, str, str, str]
+"""Release, probe, family and traffic of a cell."""
+
+
+def cells(rows: Sequence[Mapping[str, Any]]) -> dict[Key, str]:
+    """Each cell's word: exact, refused, or FAILED."""
+    found: dict[Key, str] = {}
+    for row in rows:
+        if "traffic" in row:
+            key = (row["kernel"], row["probe"], row["family"], row["traffic"])
+            found[key] = row["result"]
+    return found
+
+
+def rendered(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table, and below it what `auto` took and what the refusals said."""
+    found = cells(rows)
+    lines = [
+        _line("kernel", "probe", "family", *TRAFFIC.values()),
+        "|---" * (3 + len(TRAFFIC)) + "|",
+    ]
+    kernels = list(dict.fromkeys(row["kernel"] for row in rows))
+    for kernel in kernels:
+        for probe in PROBES:
+            for family in FAMILIES:
+                words = [found.get((kernel, probe, family, kind), MISSING) for kind in TRAFFIC]
+                lines.append(_line(kernel, f"`{probe}`", NAMES[family], *words))
+    lines += [
+        "",
+        _line("kernel", "`--probe auto` takes", "counts", "the others are refused"),
+        "|---" * 4 + "|",
+    ]
+    for kernel in kernels:
+        lines.append(_line(kernel, *_auto(kernel, rows)))
+    return "\n".join(lines) + "\n"
+
+
+def _auto(kernel: str, rows: Sequence[Mapping[str, Any]]) -> tuple[str, str, str]:
+    said = [row for row in rows if row["kernel"] == kernel]
+    autos = [row for row in said if row["probe"] == "auto"]
+    why = {row["probe"]: row["reason"] for row in said if row["result"] == "refused"}
+    refused = "; ".join(f'`{probe}`: "{reason}"' for probe, reason in why.items())
+    if not autos:
+        return MISSING, MISSING, refused or "none"
+    return f"`{autos[0]['takes']}`", autos[0]["result"], refused or "none"
+
+
+def _line(*words: str) -> str:
+    return f"| {' | '.join(words)} |"
+
+
+def put(page: str, table: str) -> str:
+    """A page with the table between its markers."""
+    before, found, rest = page.partition(BEGIN)
+    _, ended, after = rest.partition(END)
+    if not found or not ended:
+        raise SystemExit(f"the page lacks the markers {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n{table}{END}{after}"
+
+
+def read(page: str) -> dict[Key, str]:
+    """The cells of a page's table."""
+    families = {name: family for family, name in NAMES.items()}
+    found: dict[Key, str] = {}
+    for words in _rows(page):
+        if len(words) == 3 + len(TRAFFIC) and words[2] in families:
+            kernel, probe, family = words[0], words[1].strip("`"), families[words[2]]
+            for kind, word in zip(TRAFFIC, words[3:], strict=True):
+                found[kernel, probe, family, kind] = word
+    return found
+
+
+def _rows(page: str) -> Iterator[list[str]]:
+    between = page.partition(BEGIN)[2].partition(END)[0]
+    for line in between.splitlines():
+        if line.startswith("| "):
+            yield [word.strip() for word in line.strip("| ").split("|")]
+
+
+def complaints(page: str, versions: Sequence[str]) -> Iterator[str]:
+    """What a page's table lacks of the suite, and what it says that cannot be right."""
+    found = read(page)
+    for version in versions:
+        kernels = {key[0] for key in found if re.match(rf"{re.escape(version)}\b", key[0])}
+        if len(kernels) != 1:
+            yield f"the table has {len(kernels)} kernels {version}, not one"
+        for kernel in kernels:
+            yield from wrong(found, kernel)
+
+
+def wrong(found: Mapping[Key, str], kernel: str) -> Iterator[str]:
+    """Cells of a kernel that are not as they must be, those that nobody spoke of included."""
+    refused = lacking(kernel)
+    for probe in PROBES:
+        wanted = "refused" if probe in refused else "exact"
+        for family in FAMILIES:
+            for kind in TRAFFIC:
+                said = found.get((kernel, probe, family, kind), MISSING)
+                if said != wanted:
+                    yield f"{kernel}, {probe}, {family}, {kind}: {said}, not {wanted}"
