@@ -1,6 +1,6 @@
 """A hash table from int64 keys to row numbers that is asked for thousands of keys at once.
 
-Open addressing with linear probing in two numpy arrays; a look-up of n keys is a handful of
+Open addressing with linear probing in one numpy array; a look-up of n keys is a handful of
 numpy calls, however many series there are. Keys are never negative. Nothing is deleted: whoever
 drops rows builds a new table of what is left.
 """
@@ -19,7 +19,7 @@ _SLOTS_A_KEY = 3  # at least: beyond a third full, second and third probes cost 
 class KeyTable:
     """Distinct keys in the order of their insertion: the n-th has row n."""
 
-    __slots__ = ("_bits", "_rows", "_slots", "size")
+    __slots__ = ("_bits", "_slots", "size")
 
     def __init__(self, keys: I64 | None = None) -> None:
         self.size = 0
@@ -30,8 +30,8 @@ class KeyTable:
     def find(self, keys: I64) -> I64:
         """The row of each key, -1 where it is not in the table; shape (n,)."""
         at = self._home(keys)
-        found = self._slots.take(at)
-        rows = self._rows.take(at).astype(np.int64)
+        there = self._slots.take(at, axis=0)
+        found, rows = there[:, 0], there[:, 1].copy()
         missed = np.flatnonzero(found != keys)
         if not missed.size:
             return rows
@@ -40,9 +40,10 @@ class KeyTable:
         mask = len(self._slots) - 1
         while probing.size:
             at[probing] = (at[probing] + 1) & mask
-            found = self._slots[at[probing]]
+            there = self._slots.take(at[probing], axis=0)
+            found = there[:, 0]
             hit = found == keys[probing]
-            rows[probing[hit]] = self._rows[at[probing[hit]]]
+            rows[probing[hit]] = there[hit, 1]
             probing = probing[~hit & (found != _EMPTY)]
         return rows
 
@@ -55,27 +56,27 @@ class KeyTable:
 
     def _place(self, keys: I64, rows: I64) -> None:
         at = self._home(keys)
-        mask = len(self._slots) - 1
+        taken = self._slots[:, 0]
+        mask = len(taken) - 1
         pending = np.arange(len(keys))
         while pending.size:
-            free = pending[self._slots[at[pending]] == _EMPTY]
+            free = pending[taken[at[pending]] == _EMPTY]
             # Several keys may want one slot: numpy lets the last one win, the rest move on.
-            self._slots[at[free]] = keys[free]
-            won = free[self._slots[at[free]] == keys[free]]
-            self._rows[at[won]] = rows[won]
-            pending = pending[self._slots[at[pending]] != keys[pending]]
+            taken[at[free]] = keys[free]
+            won = free[taken[at[free]] == keys[free]]
+            self._slots[at[won], 1] = rows[won]
+            pending = pending[taken[at[pending]] != keys[pending]]
             at[pending] = (at[pending] + 1) & mask
 
     def _grow(self, keys: int) -> None:
-        slots, rows = self._slots, self._rows
-        used = slots != _EMPTY
+        used = self._slots[self._slots[:, 0] != _EMPTY]
         self._allot(max(self._bits, (2 * _SLOTS_A_KEY * keys - 1).bit_length()))
-        self._place(slots[used], rows[used])
+        self._place(*used.T)
 
     def _allot(self, bits: int) -> None:
         self._bits = bits
-        self._slots = np.full(1 << bits, _EMPTY, np.int64)
-        self._rows = np.zeros(1 << bits, np.int32)
+        # Key and row side by side: one line of the processor's cache for each look-up.
+        self._slots = np.full((1 << bits, 2), _EMPTY, np.int64)
 
     def _home(self, keys: I64) -> I64:
         mixed = keys.view(np.uint64) * _GOLDEN

@@ -22,9 +22,10 @@ NAME_BITS = 20
 ZONE_BITS = 10
 
 _NOT_ASKED = -1
-_POD = 3  # the column of pods in what is remembered
-_TRUST_SECONDS = 60.0
+_UNTIL = 3  # the column that says how long the others hold, in whole seconds
+_TRUST_SECONDS = 60
 """How long an id's codes are remembered: far below the time after which an id may be reused."""
+_FOREVER, _NOT_YET = (1 << 31) - 1, -(1 << 31)
 
 Labels = tuple[str, ...]
 
@@ -144,7 +145,7 @@ class Zones:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Codes:
-    """Ledger codes by row of a resolution's endpoints, each (n + 1,).
+    """Ledger codes of n endpoints, each (n,).
 
     ``workload`` names (namespace, kind, name); ``owner`` the same without the kind, as the labels
     of pairs have it.
@@ -156,17 +157,20 @@ class Codes:
 
 
 class Names:
-    """All names of the ledger, and the codes of the endpoints met last."""
+    """All names of the ledger, and the codes of the endpoints met last.
 
-    __slots__ = ("_cache", "_trusted_until", "owners", "pods", "workloads", "zones")
+    These are rows by id, one row later: the first is that of all negative ids.
+    """
+
+    __slots__ = ("_cache", "_pods", "owners", "pods", "workloads", "zones")
 
     def __init__(self) -> None:
         self.workloads = Interner(3, NAME_BITS)
         self.owners = Interner(2, NAME_BITS)
         self.pods = Interner(2, NAME_BITS)
         self.zones = Zones()
-        self._cache = np.zeros((0, 4), np.int32)
-        self._trusted_until = np.zeros(0)
+        self._cache = np.array([(NONE, NONE, NONE, _FOREVER)], np.int32)
+        self._pods = np.array([NONE], np.int32)
 
     @property
     def interners(self) -> dict[str, Interner]:
@@ -175,13 +179,16 @@ class Names:
 
     def codes(self, endpoints: I32, index: EndpointIndex, now: float) -> Codes:
         """The codes of ``endpoints``; `NONE` throughout for negative ids."""
-        known = endpoints >= 0
-        ids = endpoints[known]
-        if len(ids):
-            self._refresh(ids, index, now)
-        columns = np.zeros((4, len(endpoints)), np.int64)
-        columns[:, known] = self._cache.take(ids, axis=0).T
-        return Codes(*columns[:3])
+        at = np.maximum(endpoints, -1) + 1
+        if len(at) and (top := int(at.max())) >= len(self._cache):
+            self._make_room(top)
+        rows = self._cache.take(at, axis=0)
+        stale = rows[:, _UNTIL] <= now
+        if stale.any():
+            for endpoint_id in endpoints[stale].tolist():
+                self._learn(endpoint_id, index.endpoint(endpoint_id), now)
+            rows = self._cache.take(at, axis=0)
+        return Codes(*rows.T[:_UNTIL].astype(np.int64))
 
     def pod_codes(self, endpoints: I32, index: EndpointIndex) -> I64:
         """The codes of pods' own series; `NONE` for what is no pod.
@@ -189,10 +196,10 @@ class Names:
         Only ids that `codes` was just asked for. A name is given out when it is first asked for:
         most pods never send to another zone.
         """
-        found: I64 = self._cache[endpoints, _POD].astype(np.int64)
+        at = np.maximum(endpoints, -1) + 1
+        found = self._pods.take(at).astype(np.int64)
         for row in np.flatnonzero(found == _NOT_ASKED).tolist():
-            endpoint_id = int(endpoints[row])
-            found[row] = self._cache[endpoint_id, _POD] = self._pod(index.endpoint(endpoint_id))
+            found[row] = self._pods[at[row]] = self._pod(index.endpoint(int(endpoints[row])))
         return found
 
     def _pod(self, endpoint: Endpoint) -> int:
@@ -205,24 +212,19 @@ class Names:
         self.workloads.keep_only(workloads)
         self.owners.keep_only(owners)
         self.pods.keep_only(pods)
-        self._trusted_until[:] = -np.inf
+        self._cache[1:, _UNTIL] = _NOT_YET
 
-    def _refresh(self, ids: I32, index: EndpointIndex, now: float) -> None:
-        top = int(ids.max()) + 1
-        if top > len(self._trusted_until):
-            room = 2 * top - len(self._trusted_until)
-            self._cache = np.append(self._cache, np.zeros((room, 4), np.int32), axis=0)
-            self._trusted_until = np.append(self._trusted_until, np.full(room, -np.inf))
-        stale = ids[self._trusted_until[ids] <= now]
-        for endpoint_id in stale.tolist():
-            self._learn(endpoint_id, index.endpoint(endpoint_id))
-        self._trusted_until[stale] = now + _TRUST_SECONDS
+    def _make_room(self, top: int) -> None:
+        room = 2 * top - len(self._cache)
+        self._cache = np.append(self._cache, np.full((room, 4), _NOT_YET, np.int32), axis=0)
+        self._pods = np.append(self._pods, np.full(room, _NOT_ASKED, np.int32))
 
-    def _learn(self, endpoint_id: int, facts: Endpoint) -> None:
+    def _learn(self, endpoint_id: int, facts: Endpoint, now: float) -> None:
         name = facts.workload or facts.name
-        self._cache[endpoint_id] = (
+        self._cache[endpoint_id + 1] = (
             self.workloads.code((facts.namespace, facts.workload_kind, name), facts),
             self.owners.code((facts.namespace, name), facts),
             self.zones.code(facts.region, facts.zone),
-            _NOT_ASKED,
+            int(now) + _TRUST_SECONDS,
         )
+        self._pods[endpoint_id + 1] = _NOT_ASKED

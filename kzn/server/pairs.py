@@ -4,6 +4,9 @@ A new pair gets a series while there is room. Beyond K its bytes go to ``other``
 candidate: at the end of each window, candidates that moved more than twice as much in the window
 as the smallest incumbent take its place. A promoted pair starts at 0 (what it moved before is and
 stays in ``other``), a demoted one ends. So every byte is in one series, and no rate is invented.
+
+Nobody asks what a candidate moved before the window ends, so that is written down as it comes and
+summed up only now and then.
 """
 
 import numpy as np
@@ -11,8 +14,46 @@ import numpy as np
 from kzn.model.flows import U64
 from kzn.server.keytable import I64
 from kzn.server.series import SeriesTable
+from kzn.server.sums import grouped
 
 _CHALLENGE = 2  # a factor, so that two equal pairs do not swap places at every window
+
+
+_NOTES = 4  # for each series that there may be: a few milliseconds of summing up at once
+_ANY_KEY = 1 << 63
+
+
+class _Candidates:
+    """What pairs without a series moved; of those that move least, of too many, some is forgotten.
+
+    Too many are more than ``limit``.
+    """
+
+    __slots__ = ("_amounts", "_keys", "_limit", "_notes")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._keys: list[I64] = []
+        self._amounts: list[U64] = []
+        self._notes = 0
+
+    def add(self, keys: I64, amounts: U64) -> None:
+        """Pairs, which may repeat, moved ``amounts``."""
+        self._keys.append(keys)
+        self._amounts.append(amounts)
+        self._notes += len(keys)
+        if self._notes > _NOTES * self._limit:
+            keys, amounts = self.strongest()
+            self._keys, self._amounts, self._notes = [keys], [amounts], len(keys)
+
+    def strongest(self) -> tuple[I64, U64]:
+        """Those that moved most first, and how much."""
+        if not self._notes:
+            return np.zeros(0, np.int64), np.zeros(0, np.uint64)
+        keys, amounts = np.concatenate(self._keys), np.concatenate(self._amounts)
+        keys, amounts = grouped(keys, amounts, _ANY_KEY)
+        order = np.argsort(amounts, kind="stable")[::-1][: self._limit]
+        return keys.take(order), amounts.take(order)
 
 
 class TopPairs:
@@ -22,7 +63,7 @@ class TopPairs:
 
     def __init__(self, limit: int, window: float) -> None:
         self.top = SeriesTable(limit)
-        self._candidates = SeriesTable(limit)
+        self._candidates = _Candidates(limit)
         self._window = window
         self._window_end: float | None = None
         self._at_window_start = np.zeros(0, np.uint64)
@@ -31,7 +72,7 @@ class TopPairs:
         """Add to each pair's series, or to `other` where it has none."""
         limited = self.top.add(keys, amounts, now)
         if limited is not None:
-            self._candidates.add(keys.take(limited), amounts.take(limited), now)
+            self._candidates.add(keys.take(limited), amounts.take(limited))
 
     def turn(self, now: float) -> None:
         """End the window when its time has come: promote, demote, forget the candidates."""
@@ -40,9 +81,8 @@ class TopPairs:
         if now < self._window_end:
             return
         self._window_end = now + self._window
-        if len(self._candidates):
-            self._challenge(now)
-        self._candidates = SeriesTable(self.top.limit)
+        self._challenge(now)
+        self._candidates = _Candidates(self.top.limit)
         self._at_window_start = self.top.bytes.copy()
 
     def drop(self, rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
@@ -52,16 +92,16 @@ class TopPairs:
         self.top.drop(rows)
 
     def _challenge(self, now: float) -> None:
-        strongest = np.argsort(self._candidates.bytes, kind="stable")[::-1]
-        room = self.top.limit - len(self.top)
-        challengers = strongest[room:]
-        moved = self._moved_in_window()
-        weakest = np.argsort(moved, kind="stable")[: len(challengers)]
-        challengers = challengers[: len(weakest)]
-        wins = self._candidates.bytes[challengers] > _CHALLENGE * moved[weakest]
+        strongest, amounts = self._candidates.strongest()
+        if not strongest.size:
+            return
+        room, moved = self.top.limit - len(self.top), self._moved_in_window()
+        rivals = slice(room, room + len(moved))
+        weakest = np.argsort(moved, kind="stable")[: len(strongest[rivals])]
+        wins = amounts[rivals] > _CHALLENGE * moved[weakest]
         out = np.zeros(len(moved), np.bool_)
         out[weakest[wins]] = True
-        promoted = self._candidates.keys[np.append(strongest[:room], challengers[wins])]
+        promoted = np.append(strongest[:room], strongest[rivals][wins])
         self.top.drop(out)
         self.top.add(promoted, np.zeros(len(promoted), np.uint64), now)
 

@@ -3,8 +3,8 @@
 In: a resolution, the bytes of its flows, and the codes of names. Out: columns for the tables of
 the ledger. Never: a change of a series; a loop over flows.
 
-The attributed flows are first summed by the row of one end and the place of the other: pods,
-workloads and zones ask no more of a flow than that. Only pairs that cross a zone ask who both are.
+The attributed flows are first summed by the workloads at both ends, where these are, and who
+opened the connection: all families but pods are sums of these sums, which are far fewer.
 """
 
 from collections.abc import Iterator
@@ -12,33 +12,50 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kzn.model.endpoint import UNKNOWN, EndpointIndex
-from kzn.model.flows import U64
+from kzn.model.endpoint import EndpointIndex
+from kzn.model.flows import INITIATOR_MASK, U64
 from kzn.server import verdict as v
-from kzn.server.families import EGRESS, INGRESS, PAIR_KEY, WORKLOAD_KEY, ZONE_KEY, FamilyName
+from kzn.server.families import EGRESS, PAIR_KEY, WORKLOAD_KEY, ZONE_KEY, FamilyName
 from kzn.server.keytable import I64
-from kzn.server.names import NONE, Codes, Names
+from kzn.server.names import NAME_BITS, NONE, Names
+from kzn.server.packing import Packing
 from kzn.server.resolve import Resolution
-from kzn.server.sums import sums
+from kzn.server.sums import grouped, sums
 
 Posting = tuple[FamilyName, I64, U64]
+
+PLACE_BITS = 63 - 2 * NAME_BITS
+_INITIATORS = INITIATOR_MASK + 1
+
+
+_END_KEY = Packing(NAME_BITS, NAME_BITS, PLACE_BITS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ends:
+    """The q workloads by place at either end of flows: codes of names, and places, each (q,)."""
+
+    workload: I64
+    owner: I64
+    zone: I64
+    place: I64
+
+    def __len__(self) -> int:
+        return len(self.place)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Groups:
-    """Bytes by the row of one end and the place of the other, ``far``."""
+    """Bytes by the two of ``ends`` that flows have, and by who opened them.
 
-    row: I64
-    far: I64
+    ``zone`` (p,) has codes by place, and ``classes`` (p * p,) the class by the places of both ends.
+    """
+
+    ends: _Ends
+    src: I64
+    dst: I64
+    initiator: I64
     bytes: U64
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Names:
-    """Codes by row, zone codes by place, and the class (p, p) by both places."""
-
-    codes: Codes
-    place: I64
     zone: I64
     classes: I64
 
@@ -47,74 +64,101 @@ def postings(
     resolution: Resolution, sizes: U64, names: Names, index: EndpointIndex, now: float
 ) -> Iterator[Posting]:
     """Keys, which may repeat, and bytes for each family; ``sizes`` are the bytes of all flows."""
-    chosen = np.flatnonzero(resolution.verdict < v.TRANSIT)
+    chosen = resolution.attributed
     if not chosen.size:
         return
-    src, dst = resolution.src.take(chosen), resolution.dst.take(chosen)
     sizes = sizes.take(chosen)
-    known = _names(resolution, src, dst, names, index, now)
-    sent = _group(src, dst, sizes, known)
-    received = _group(dst, src, sizes, known)
-    yield _zones(sent, known)
-    yield _workloads(sent, received, known)
-    yield _pods(sent, resolution, known, names, index)
+    groups = _groups(resolution, sizes, names, index, now)
+    yield _zones(groups)
+    yield _workloads(groups)
     crossing = np.flatnonzero(v.CROSSES.take(resolution.verdict.take(chosen)))
     if crossing.size:
-        opened = resolution.initiator.take(chosen.take(crossing))
-        keys = _pairs(src.take(crossing), dst.take(crossing), known.codes) | opened
-        yield "pair", keys, sizes.take(crossing)
+        yield _pairs(groups)
+        src = resolution.src.take(chosen.take(crossing))
+        yield _pods(src, sizes.take(crossing), resolution, names, index)
 
 
-def _names(
-    resolution: Resolution, src: I64, dst: I64, names: Names, index: EndpointIndex, now: float
-) -> _Names:
-    place = resolution.place
-    used = np.zeros(len(place), np.bool_)
-    used[src] = used[dst] = True
-    codes = names.codes(np.where(used, resolution.endpoints, UNKNOWN), index, now)
+def _groups(
+    resolution: Resolution, sizes: U64, names: Names, index: EndpointIndex, now: float
+) -> _Groups:
+    chosen = resolution.attributed
+    src, dst = resolution.src.take(chosen), resolution.dst.take(chosen)
+    ends, end_of = _ends(src, dst, resolution, names, index, now)
+    src, dst = end_of.take(src), end_of.take(dst)
+    senders, rank = _present(src, len(ends))  # few: what a node itself has
+    cells = (rank.take(src) * len(ends) + dst) * _INITIATORS + resolution.initiators(chosen)
+    cells, found = grouped(cells, sizes, len(senders) * len(ends) * _INITIATORS)
+    pair, initiator = np.divmod(cells, _INITIATORS)
+    sender, dst = np.divmod(pair, len(ends))
     zone = np.zeros(resolution.places, np.int64)
-    zone[place[used]] = codes.zone[used]
-    return _Names(codes, place, zone, resolution.classes.astype(np.int64))
+    zone[ends.place] = ends.zone
+    classes = resolution.classes.ravel().astype(np.int64)
+    return _Groups(ends, senders.take(sender), dst, initiator, found, zone, classes)
 
 
-def _group(near: I64, far: I64, sizes: U64, known: _Names) -> _Groups:
-    rows, places = len(known.place), len(known.zone)
-    first = np.arange(rows) * places
-    bins = sums(first.take(near) + known.place.take(far), sizes, rows * places)
-    filled = np.flatnonzero(bins)
-    return _Groups(filled // places, filled % places, bins.take(filled))
+def _ends(
+    src: I64, dst: I64, resolution: Resolution, names: Names, index: EndpointIndex, now: float
+) -> tuple[_Ends, I64]:
+    """What is at the rows ``src`` and ``dst``, and for each row the number of it."""
+    used, _ = _present(np.concatenate([src, dst]), len(resolution.place))
+    codes = names.codes(resolution.endpoints.take(used), index, now)
+    keys = _END_KEY.pack(codes.workload, codes.owner, resolution.place.take(used))
+    distinct, number = np.unique(keys, return_inverse=True)
+    workload, owner, place = _END_KEY.unpack(distinct)
+    zone = np.empty(len(distinct), np.int64)
+    zone[number] = codes.zone
+    end_of = np.zeros(len(resolution.place), np.int64)
+    end_of[used] = number
+    return _Ends(workload, owner, zone, place), end_of
 
 
-def _zones(sent: _Groups, known: _Names) -> Posting:
-    src, dst = known.place.take(sent.row), sent.far
-    keys = ZONE_KEY.pack(known.zone.take(src), known.zone.take(dst), known.classes[src, dst])
-    return "zone", keys, sent.bytes
+def _present(numbers: I64, size: int) -> tuple[I64, I64]:
+    """Which of ``size`` numbers there are, in their order, and the rank of each of these."""
+    there = np.zeros(size, np.bool_)
+    there[numbers] = True
+    return np.flatnonzero(there), np.cumsum(there) - 1
 
 
-def _workloads(sent: _Groups, received: _Groups, known: _Names) -> Posting:
-    row = np.concatenate([sent.row, received.row])
-    direction = np.repeat([EGRESS, INGRESS], [len(sent.row), len(received.row)])
-    near, far = known.place.take(row), np.concatenate([sent.far, received.far])
-    src, dst = np.where(direction == EGRESS, [near, far], [far, near])
-    name = known.codes.workload.take(row)
-    zones = known.zone.take(src), known.zone.take(dst)
-    keys = WORKLOAD_KEY.pack(name, direction, known.classes[src, dst], *zones)
+def _zones(groups: _Groups) -> Posting:
+    places, of = len(groups.zone), groups.ends.place
+    cells = of.take(groups.src) * places + of.take(groups.dst)
+    cells, found = grouped(cells, groups.bytes, places * places)
+    src, dst = np.divmod(cells, places)
+    zones = groups.zone.take(src), groups.zone.take(dst)
+    return "zone", ZONE_KEY.pack(*zones, groups.classes.take(cells)), found
+
+
+def _workloads(groups: _Groups) -> Posting:
+    """The egress of each workload, then the ingress of each, by the place of the other end."""
+    ends, places = groups.ends, len(groups.zone)
+    near = np.concatenate([groups.src, groups.dst + len(ends)])
+    far = ends.place.take(np.concatenate([groups.dst, groups.src]))
+    cells, found = grouped(near * places + far, np.tile(groups.bytes, 2), 2 * len(ends) * places)
+    near, far = np.divmod(cells, places)
+    direction, near = np.divmod(near, len(ends))
+    name, place = ends.workload.take(near), ends.place.take(near)
+    src, dst = np.where(direction == EGRESS, [place, far], [far, place])
+    zones = groups.zone.take(src), groups.zone.take(dst)
+    keys = WORKLOAD_KEY.pack(name, direction, groups.classes.take(src * places + dst), *zones)
     named = np.flatnonzero(name != NONE)
-    return "workload", keys.take(named), np.concatenate([sent.bytes, received.bytes]).take(named)
+    return "workload", keys.take(named), found.take(named)
+
+
+def _pairs(groups: _Groups) -> Posting:
+    ends, of = groups.ends, groups.ends.place
+    cells = of.take(groups.src) * len(groups.zone) + of.take(groups.dst)
+    crossing = np.flatnonzero(v.CROSSES.take(groups.classes.take(cells)))
+    near = PAIR_KEY.pack(ends.owner, ends.zone, 0, 0, 0).take(groups.src.take(crossing))
+    far = PAIR_KEY.pack(0, 0, ends.owner, ends.zone, 0).take(groups.dst.take(crossing))
+    return "pair", near | far | groups.initiator.take(crossing), groups.bytes.take(crossing)
 
 
 def _pods(
-    sent: _Groups, resolution: Resolution, known: _Names, names: Names, index: EndpointIndex
+    src: I64, sizes: U64, resolution: Resolution, names: Names, index: EndpointIndex
 ) -> Posting:
-    crossed = v.CROSSES.take(known.classes[known.place.take(sent.row), sent.far])
-    by_row = sums(sent.row[crossed], sent.bytes[crossed], len(known.place))
-    rows = np.flatnonzero(by_row)
+    """``src`` are the rows of what sent each of ``sizes`` across a zone."""
+    by_row = sums(src, sizes, len(resolution.place))
+    rows = np.flatnonzero(by_row > 0)
     keys = names.pod_codes(resolution.endpoints.take(rows), index)
     named = keys != NONE
     return "pod", keys[named], by_row[rows[named]]
-
-
-def _pairs(src: I64, dst: I64, codes: Codes) -> I64:
-    near = PAIR_KEY.pack(codes.owner, codes.zone, 0, 0, 0)
-    far = PAIR_KEY.pack(0, 0, codes.owner, codes.zone, 0)
-    return near.take(src) | far.take(dst)

@@ -94,13 +94,16 @@ _ACTIONS = np.array(
 )
 _LATE_ACTIONS = _ACTIONS.copy()
 _LATE_ACTIONS[_HERE, _ELSEWHERE] = _TRANSIT
-_FIXED = {
-    _TRANSIT: v.TRANSIT,
-    _NO_SOURCE: v.UNKNOWN_SOURCE,
-    _NO_DESTINATION: v.UNKNOWN_DESTINATION,
-    _NO_OWNER: v.AMBIGUOUS_OWNER,
-    _NO_POD: v.SERVICE_ADDRESS,
-}
+_OPEN = 255
+_FIXED = np.full(_NO_POD + 1, _OPEN, np.uint8)
+"""By action: the verdict whatever the zones are, or _OPEN."""
+_FIXED[_TRANSIT] = v.TRANSIT
+_FIXED[_NO_SOURCE] = v.UNKNOWN_SOURCE
+_FIXED[_NO_DESTINATION] = v.UNKNOWN_DESTINATION
+_FIXED[_NO_OWNER] = v.AMBIGUOUS_OWNER
+_FIXED[_NO_POD] = v.SERVICE_ADDRESS
+_CROSSINGS = np.array([v.REGION_UNKNOWN, v.CROSS_ZONE], np.uint8)
+"""Between two zones, by whether both regions are known or neither."""
 _INITIATORS = np.array(
     [INITIATOR_UNKNOWN, INITIATOR_SOURCE, INITIATOR_DESTINATION, INITIATOR_UNKNOWN], np.uint8
 )
@@ -115,9 +118,9 @@ class Resolution:
     node itself. ``src`` and ``dst`` (m,) are the rows charged: of a forwarded flow ``src`` is the
     node's row. ``place`` (n + 1,) numbers what rows have in common (where, zone, region), and
     ``classes`` (p, p) is the verdict by the places of both ends. ``pair`` (m,) is the cell of it,
-    counted row by row, that each flow had its ``verdict`` from. ``initiator`` (m,) tells which end
-    opened the connection (kzn.model.flows). ``stand_in`` (p, p) marks cells whose source has no
-    agent on its node, and that this node's leg is counted for.
+    counted row by row, that each flow had its ``verdict`` from; ``attributed`` are the numbers of
+    the flows whose verdict is a class. ``flags`` (m,) are the flows' own. ``stand_in`` (p, p) marks
+    cells whose source has no agent on its node, and that this node's leg is counted for.
     """
 
     endpoints: I32
@@ -125,7 +128,8 @@ class Resolution:
     dst: I64
     pair: I64
     verdict: U8
-    initiator: U8
+    attributed: I64
+    flags: U8
     place: I64
     classes: U8
     stand_in: BOOL
@@ -135,6 +139,10 @@ class Resolution:
         """How many distinct places there are."""
         return len(self.classes)
 
+    def initiators(self, chosen: I64) -> U8:
+        """Which end opened the connection (kzn.model.flows), of the flows ``chosen``."""
+        return _INITIATORS.take(self.flags.take(chosen) & INITIATOR_MASK)
+
     def by_verdict(self, *columns: U64) -> list[U64]:
         """The sums of each of ``columns`` (m,) under each verdict.
 
@@ -142,9 +150,8 @@ class Resolution:
         """
         found = [np.zeros(len(v.NAMES), np.uint64) for _ in columns]
         if not (self.classes > v.TRANSIT).any():  # as most batches are: two sums, no grouping
-            attributed = np.flatnonzero(self.verdict < v.TRANSIT)
             for column, total in zip(columns, found, strict=True):
-                total[v.SAME_ZONE] = column.take(attributed).sum()
+                total[v.SAME_ZONE] = column.take(self.attributed).sum()
                 total[v.TRANSIT] = column.sum() - total[v.SAME_ZONE]
             return found
         verdicts = np.where(self.classes < v.TRANSIT, v.SAME_ZONE, self.classes).ravel()
@@ -156,8 +163,8 @@ class Resolution:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Places:
     where: I64
-    zone: I64
-    region: I64
+    zone: I32
+    region: I32
 
 
 def resolve(
@@ -188,6 +195,7 @@ def resolve(
     actions = table[places.where[:, None], places.where[None, :]]
     verdicts = _verdicts(actions, places, own_place)
     pair = (place * len(verdicts)).take(src) + place.take(dst)
+    verdict = verdicts.ravel().take(pair)
     forwarded = (actions == _FORWARDED).ravel()
     if forwarded.any():
         src[forwarded.take(pair)] = len(endpoints) - 1
@@ -196,8 +204,9 @@ def resolve(
         src=src,
         dst=dst,
         pair=pair,
-        verdict=verdicts.ravel().take(pair),
-        initiator=_INITIATORS.take(flows.flags & INITIATOR_MASK),
+        verdict=verdict,
+        attributed=np.flatnonzero(verdict < v.TRANSIT),
+        flags=flows.flags,
         place=place,
         classes=verdicts,
         stand_in=(places.where == _NO_AGENT)[:, None] & (verdicts < v.TRANSIT),
@@ -211,8 +220,9 @@ def _nobody(flows: Flows, src: I64, dst: I64) -> Resolution:
         src=src,
         dst=dst,
         pair=np.zeros(len(src), np.int64),
-        initiator=_INITIATORS.take(flows.flags & INITIATOR_MASK),
         verdict=np.full(len(src), v.UNKNOWN_NODE, np.uint8),
+        attributed=np.zeros(0, np.int64),
+        flags=flows.flags,
         place=np.zeros(rows, np.int64),
         classes=np.full((1, 1), v.UNKNOWN_NODE, np.uint8),
         stand_in=np.zeros((1, 1), np.bool_),
@@ -222,14 +232,15 @@ def _nobody(flows: Flows, src: I64, dst: I64) -> Resolution:
 def _places(endpoints: I32, here: int, index: EndpointIndex, cover: Cover) -> tuple[_Places, I64]:
     """What the rows have in common, and the number of it for each row."""
     columns = index.columns
-    known = endpoints >= 0
-    ids = np.where(known, endpoints, 0)
-    nodes = np.where(known, columns.node[ids], NO_CODE)
-    zone = np.where(known, columns.zone[ids], NO_CODE).astype(np.int64)
-    region = np.where(known, columns.region[ids], NO_CODE).astype(np.int64)
-    of_node = np.where(nodes == here, _HERE, np.where(nodes != NO_CODE, _ELSEWHERE, _STATIC))
-    of_node[cover.without_agent(nodes) & (nodes != here)] = _NO_AGENT
-    where = np.where(known, of_node, _OF_CODE.take(np.minimum(endpoints, -1)))
+    nobody = np.flatnonzero(endpoints < 0)
+    ids = np.maximum(endpoints, 0)
+    nodes, zone, region = columns.node[ids], columns.zone[ids], columns.region[ids]
+    for column in (nodes, zone, region):
+        column[nobody] = NO_CODE
+    where = np.where(nodes == here, _HERE, np.where(nodes != NO_CODE, _ELSEWHERE, _STATIC))
+    if len(cover.absent):
+        where[cover.without_agent(nodes) & (nodes != here)] = _NO_AGENT
+    where[nobody] = _OF_CODE.take(endpoints.take(nobody))
     _look_at_those_without_node(where, endpoints, index)
     zones, regions = int(zone.max()) + 2, int(region.max()) + 2
     key = (where * zones + zone + 1) * regions + region + 1
@@ -260,40 +271,21 @@ def _look_at_those_without_node(where: I64, endpoints: I32, index: EndpointIndex
 
 def _verdicts(actions: U8, places: _Places, own: int) -> U8:
     """The table of the docstring over all pairs of places, (p, p)."""
-    forwarded = actions == _FORWARDED
-    outside = (places.where == _OUTSIDE) | ((places.where == _STATIC) & (places.zone == NO_CODE))
-    result = _by_zones(
-        np.where(forwarded, places.zone[own], places.zone[:, None]),
-        np.where(forwarded, places.region[own], places.region[:, None]),
-        places.zone[None, :],
-        places.region[None, :],
-        np.where(forwarded, outside[own], outside[:, None]) | outside[None, :],
-    )
-    for action, code in _FIXED.items():
-        result[actions == action] = code
-    return result
+    by_zones = _by_zones(places)
+    fixed = _FIXED.take(actions)
+    open_ = np.where(actions == _FORWARDED, by_zones[own], by_zones)
+    return np.where(fixed == _OPEN, open_, fixed)
 
 
-def _by_zones(
-    src_zone: I64, src_region: I64, dst_zone: I64, dst_region: I64, outside: npt.NDArray[np.bool_]
-) -> U8:
-    src_placed, dst_placed = src_region != NO_CODE, dst_region != NO_CODE
-    return np.select(
-        [
-            src_placed & dst_placed & (src_region != dst_region),
-            outside,
-            src_zone == NO_CODE,
-            dst_zone == NO_CODE,
-            src_zone == dst_zone,
-            src_placed != dst_placed,
-        ],
-        [
-            v.CROSS_REGION,
-            v.EXTERNAL_CLASS,
-            v.SOURCE_ZONE_UNKNOWN,
-            v.DESTINATION_ZONE_UNKNOWN,
-            v.SAME_ZONE,
-            v.REGION_UNKNOWN,
-        ],
-        v.CROSS_ZONE,
-    ).astype(np.uint8)
+def _by_zones(places: _Places) -> U8:
+    """The classes of the docstring, from each place (rows) to each; what is first there is last."""
+    zone, region = places.zone, places.region
+    nowhere, placed = zone == NO_CODE, region != NO_CODE
+    outside = (places.where == _OUTSIDE) | ((places.where == _STATIC) & nowhere)
+    found: U8 = _CROSSINGS.take(placed[:, None] == placed)
+    found[zone[:, None] == zone] = v.SAME_ZONE
+    found[:, nowhere] = v.DESTINATION_ZONE_UNKNOWN
+    found[nowhere] = v.SOURCE_ZONE_UNKNOWN
+    found[:, outside] = found[outside] = v.EXTERNAL_CLASS
+    found[placed[:, None] & placed & (region[:, None] != region)] = v.CROSS_REGION
+    return found

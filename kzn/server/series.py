@@ -115,7 +115,8 @@ class SeriesTable:
     def _count(self, rows: I64, amounts: U64, now: float) -> None:
         np.add.at(self._bytes, rows, amounts)
         self._touched[rows] = now
-        self._changed[rows] = True
+        if self._ended is not None:
+            self._changed[rows] = True
 
     def _admit(self, keys: I64) -> None:
         keys = keys[: self.limit - len(self)]

@@ -71,6 +71,16 @@ def test_room_that_ended_series_left_is_given_to_the_strongest_first() -> None:
     assert totals(pairs) == {1: 100, 3: 0}
 
 
+def test_of_too_many_candidates_the_weakest_are_forgotten_and_not_the_last() -> None:
+    pairs = full()
+    for number in range(10, 200):
+        add(pairs, {number: 1})
+        add(pairs, {5: 1, 6: 2})
+    pairs.turn(WINDOW)
+    assert totals(pairs) == {1: 100, 6: 0}
+    assert pairs.top.other == 190 * 4
+
+
 @given(
     st.lists(st.dictionaries(st.integers(0, 8), st.integers(1, 10**9)), max_size=12),
     st.integers(0, 4),

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kzn.server.sums import sums
+from kzn.server.sums import grouped, sums
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2**58) | st.integers(0, 9))))
@@ -15,3 +15,7 @@ def test_sums_are_those_of_whole_numbers(rows: list[tuple[int, int]]) -> None:
     expected = [sum(amount for at, amount in rows if at == number) for number in range(5)]
     if max(expected) < 2**64:
         assert sums(bins, amounts, 5).tolist() == expected
+        filled = {number: total for number, total in enumerate(expected) if total}
+        for size in (5, 1 << 60):
+            found = (column.tolist() for column in grouped(bins, amounts, size))
+            assert {at: total for at, total in zip(*found, strict=True) if total} == filled
