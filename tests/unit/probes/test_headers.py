@@ -1,0 +1,37 @@
+"""The headers of probes are found in a checkout, and in an installed kzn first."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from kzn.errors import KznError
+from kzn.probes.headers import headers
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_a_checkout_has_them_where_they_are_edited() -> None:
+    assert (headers() / "account.bpf.h").samefile(ROOT / "bpf" / "src" / "account.bpf.h")
+
+
+def test_an_installed_kzn_has_its_own(tmp_path: Path) -> None:
+    for name in ("include", "src"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "flow.h").touch()
+    assert headers((tmp_path / "include", tmp_path / "src")) == tmp_path / "include"
+
+
+def test_an_installation_without_them_is_told(tmp_path: Path) -> None:
+    with pytest.raises(KznError, match="are not in") as raised:
+        headers((tmp_path,))
+    assert "reinstall" in raised.value.hint
+
+
+def test_the_image_has_what_the_wheel_is_built_of() -> None:
+    [included] = re.findall(
+        r'^force-include = { "(\S+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE
+    )
+    assert f"COPY {included} /src/{included}\n" in (ROOT / "Containerfile").read_text()
+    for name in (".containerignore", ".dockerignore"):
+        assert f"!{included}" in (ROOT / name).read_text().splitlines()
