@@ -23,6 +23,8 @@ MEMORY = 1 << 30
 """Address space of the child: Python, libbpf and the object take a tenth."""
 SECONDS = 20
 
+DAMAGED = "the file is damaged: install the probe's package again, or build it again"
+
 
 @dataclass(frozen=True, slots=True)
 class MapShape:
@@ -84,14 +86,17 @@ def shape_of(opened: BpfObject, constant: str, enum: str) -> ObjectShape:
 def look(image: bytes, name: str, constant: str, enum: str) -> ObjectShape:
     """The same by a child process, of an object that nobody vouches for; KznError if it is none."""
     if len(image) > MAX_IMAGE:
-        raise KznError(f"object {name} has {len(image)} bytes, kzn takes {MAX_IMAGE} at most")
+        raise KznError(
+            f"object {name} has {len(image)} bytes, kzn takes {MAX_IMAGE} at most",
+            hint="is it a BPF object, and stripped with llvm-strip -g?",
+        )
     command = [sys.executable, "-P", "-m", "kzn.libbpf.shape", name, constant, enum]
     try:
         done = subprocess.run(
             command, input=image, capture_output=True, timeout=SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise KznError(f"look at object {name}: {error}") from error
+        raise KznError(f"look at object {name}: {error}", hint=DAMAGED) from error
     if done.returncode != 0:
         raise _died(name, done)
     answer = json.loads(done.stdout)
@@ -107,7 +112,7 @@ def _died(name: str, done: "subprocess.CompletedProcess[bytes]") -> KznError:
         how = f"libbpf {version()} ended by {signal.Signals(-done.returncode).name}"
     return KznError(
         f"open object {name}: it cannot be read: {how}",
-        hint="the file is damaged: install the probe's package again, or build it again",
+        hint=DAMAGED,
     )
 
 

@@ -53,7 +53,7 @@ def differences(found: ObjectShape, ours: ObjectShape) -> Iterator[str]:
     number = _layout(found)
     if number is not None and number != API:
         yield f"it is built for layout {number} of flow.h, this kzn has {API}"
-    yield from _fields("settings", found.constant, ours.constant)
+    yield from _fields("struct settings", found.constant, ours.constant)
     for name in MAPS:
         if name not in found.maps:
             yield f"it has no map {name}"
