@@ -10,16 +10,22 @@ from socket import socket
 
 from kzn import __version__
 from kzn.agent import install
+from kzn.agent.begin import Begun
 from kzn.agent.config import LAST_DRAIN_SECONDS, AgentConfig
+from kzn.agent.control import MAX_UPLINKS
+from kzn.agent.coverage import Meter
 from kzn.agent.credentials import token_source
-from kzn.agent.hooks import FILTER, LINK, Links, Pinned, follow, indices
+from kzn.agent.guard import Guard, Way
+from kzn.agent.hooks import FILTER, LINK, Pinned, follow, indices
+from kzn.agent.linkstats import LinkStats
 from kzn.agent.loop import Loop, empty
-from kzn.agent.mapset import MapSet
+from kzn.agent.metered import MeteredSpool
+from kzn.agent.remembered import Remembered
 from kzn.agent.ship import Shipper
 from kzn.agent.show import lines
 from kzn.agent.spool import Spool
 from kzn.agent.stats import AgentCollector, AgentStats
-from kzn.agent.uplinks import Device, Watch, lowest
+from kzn.agent.uplinks import Device, Watch, last, lowest
 from kzn.daemon.connect import dial_tcp
 from kzn.daemon.http import HttpServer
 from kzn.daemon.listen import Address, bound_port
@@ -28,31 +34,50 @@ from kzn.daemon.signals import shutdown_on_signals
 from kzn.errors import KznError
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.probes.declaration import NetfilterHook, Probe
+from kzn.probes.registry import AUTO
 
 log = logging.getLogger(__name__)
 
 
-async def run(
-    probe: Probe, config: AgentConfig, maps: MapSet, sockets: list[socket], links: Links
-) -> None:
+async def run(config: AgentConfig, begun: Begun, sockets: list[socket]) -> None:
     """Serve an attached probe until SIGTERM or SIGINT, its pages on listening ``sockets``.
 
-    ``links`` are what it is attached by; those on devices follow the uplinks.
-
     RefusedError when the server never will take this agent, KznError when the hooks are taken
-    away under it.
+    away under it, or when they miss traffic and another probe might not.
     """
+    probe, maps = begun.probe, begun.maps
     stats = AgentStats(
         probe=probe.name,
         interval=config.interval,
         capacity=maps.capacity(),
         attached=tuple(hook.name for hook in probe.hooks if isinstance(hook, NetfilterHook)),
+        uncounted=begun.uncounted,
     )
-    async with _http(sockets, stats), _uplinks(probe, config, maps, stats, links):
-        if config.server is None:
-            await _print_until_stopped(maps, stats)
-        else:
-            await _ship_until_stopped(probe, config, config.server, maps, stats)
+    with LinkStats() as counters:
+        meter = Meter(maps, counters)
+        guard = Guard(meter, stats, _way(config, begun))
+        spool = MeteredSpool(maps, meter)
+        async with _http(sockets, stats), _uplinks(config, begun, stats, meter), _guarded(guard):
+            if config.server is None:
+                await _print_until_stopped(spool, stats)
+            else:
+                await _ship_until_stopped(probe, config, config.server, spool, stats, guard)
+
+
+def _way(config: AgentConfig, begun: Begun) -> Way:
+    if config.server is None or config.probe != AUTO:
+        return Way()
+    return Way(begun.rivals, Remembered(config.pin_dir))
+
+
+@asynccontextmanager
+async def _guarded(guard: Guard) -> AsyncIterator[None]:
+    looking = asyncio.create_task(guard.run())
+    try:
+        yield
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -74,15 +99,25 @@ async def _http(sockets: list[socket], stats: AgentStats) -> AsyncIterator[None]
 
 @asynccontextmanager
 async def _uplinks(
-    probe: Probe, config: AgentConfig, maps: MapSet, stats: AgentStats, links: Links
+    config: AgentConfig, begun: Begun, stats: AgentStats, meter: Meter
 ) -> AsyncIterator[None]:
+    probe, links = begun.probe, begun.links
+    measured: tuple[Device, ...] = ()
+
     def tell(indices: tuple[int, ...]) -> None:
-        maps.set_uplinks(
+        meter.measure(())
+        begun.maps.set_uplinks(
             indices if config.uplinks is not None else (), skip_inbound=config.skip_inbound
         )
         stats.uplinks = len(indices)
+        if probe.device_hooks() or len(indices) <= MAX_UPLINKS:
+            meter.measure(measured if indices else ())
 
     async def move(found: tuple[Device, ...]) -> None:
+        nonlocal measured
+        measured = found if config.uplinks else last(found)
+        if not probe.device_hooks():
+            return
         devices = found if config.uplinks else lowest(found)
         try:
             await asyncio.to_thread(follow, probe, links, devices)
@@ -95,7 +130,7 @@ async def _uplinks(
     if config.uplinks is None and not probe.device_hooks():
         yield
         return
-    watch = Watch(tell, config.uplinks or (), move if probe.device_hooks() else None)
+    watch = Watch(tell, config.uplinks or (), move)
     watching = asyncio.create_task(watch.run())
     try:
         yield
@@ -104,37 +139,45 @@ async def _uplinks(
         await asyncio.gather(watching, return_exceptions=True)
 
 
-async def _print_until_stopped(maps: MapSet, stats: AgentStats) -> None:
+async def _print_until_stopped(spool: Spool, stats: AgentStats) -> None:
     async def deliver(batch: Batch) -> None:
         sys.stdout.writelines(f"{line}\n" for line in lines(batch))
         sys.stdout.flush()
 
-    await _until_stopped(Loop(Spool(maps), deliver, stats, lambda: None))
+    await _until_stopped(Loop(spool, deliver, stats, lambda: None))
 
 
 async def _ship_until_stopped(
-    probe: Probe, config: AgentConfig, server: Address, maps: MapSet, stats: AgentStats
+    probe: Probe,
+    config: AgentConfig,
+    server: Address,
+    spool: Spool,
+    stats: AgentStats,
+    guard: Guard,
 ) -> None:
     folder = config.pin_dir / probe.name
-    spool = Spool(maps)
+
+    def check() -> None:
+        _check_links(probe, folder)
+        guard.check()
+
     async with asyncio.TaskGroup() as group:
         old = [
-            group.create_task(_empty_retired(probe, config, server, path))
-            for path in install.retired(probe, config.pin_dir)
+            group.create_task(_empty_retired(config, server, path))
+            for path in install.retired(None, config.pin_dir)
         ]
-        async with _shipper(probe, config, server, spool) as shipper:
+        async with _shipper(probe.name, config, server, spool) as shipper:
             stats.delivery = shipper.stats
-            loop = Loop(spool, shipper.deliver, stats, lambda: _check_links(probe, folder))
-            await _until_stopped(loop)
+            await _until_stopped(Loop(spool, shipper.deliver, stats, check))
         for task in old:
             task.cancel()
 
 
 @asynccontextmanager
 async def _shipper(
-    probe: Probe, config: AgentConfig, server: Address, spool: Spool
+    probe: str, config: AgentConfig, server: Address, spool: Spool
 ) -> AsyncIterator[Shipper]:
-    identity = AgentIdentity(config.node, spool.epoch, probe.name, __version__)
+    identity = AgentIdentity(config.node, spool.epoch, probe, __version__)
     shipper = Shipper(
         identity,
         server,
@@ -148,13 +191,15 @@ async def _shipper(
         await shipper.close()
 
 
-async def _empty_retired(probe: Probe, config: AgentConfig, server: Address, folder: Path) -> None:
+async def _empty_retired(config: AgentConfig, server: Address, folder: Path) -> None:
+    """Under the name of the probe that counted it, which may be another than today's."""
     maps = install.open_set(folder)
     if maps is None:
         log.error("%s was made by another version of kzn and cannot be read; it is removed", folder)
     else:
         with maps:
             spool = Spool(maps)
+            probe = folder.name.partition(install.RETIRED)[0]
             async with _shipper(probe, config, server, spool) as shipper:
                 await empty(spool, shipper.deliver)
     install.remove(folder)

@@ -3,7 +3,7 @@
     <pin-dir>/<probe>/            flows_0 flows_1 totals control spool fence link_ipv4 link_ipv6
                                   (on devices: program_egress, link_<index> or
                                   filter_<index> qdisc_<index>)
-    <pin-dir>/<probe>+new         being made; no link is in it, so it counts nothing
+    <pin-dir>/<probe>+new         being made, or on trial: what it counts is in no batch
     <pin-dir>/<probe>+retired+N   replaced; its links are gone, its last batches not yet shipped
 
 A set is made, then renamed, then linked: a process killed in between leaves something that the
@@ -21,6 +21,7 @@ from pathlib import Path
 from kzn.agent.control import LAYOUT, Phase, SpoolState, boottime_ns
 from kzn.agent.hooks import LINK, PREFIXES, Held, Pinned, attach_all, follow, release
 from kzn.agent.mapset import MapSet
+from kzn.agent.remembered import is_note
 from kzn.agent.uplinks import Device
 from kzn.errors import KernelError, KznError, UnsupportedError
 from kzn.libbpf.objects import BpfObject
@@ -30,6 +31,8 @@ from kzn.probes.declaration import Probe
 from kzn.probes.settings import Settings
 
 log = logging.getLogger(__name__)
+
+NEW, RETIRED = "+new", "+retired+"
 
 
 @contextmanager
@@ -110,8 +113,29 @@ def install(
         return maps
 
 
+def on_trial(
+    probe: Probe, settings: Settings, pin_dir: Path, devices: Sequence[Device] = ()
+) -> MapSet:
+    """A new set in ``<probe>+new``, attached beside whatever else counts.
+
+    To take it for good is to rename it; `remove` takes it away.
+    """
+    with file_errors(pin_dir):
+        new = pin_dir / f"{probe.name}{NEW}"
+        remove(new)
+        try:
+            with load(probe, settings) as loaded:
+                _pin_set(probe, settings, new, loaded)
+                maps = _link(probe, new, loaded)
+            follow(probe, Pinned(new), devices)
+        except BaseException:
+            remove(new)
+            raise
+        return maps
+
+
 def _install(probe: Probe, settings: Settings, folder: Path) -> MapSet:
-    remove(folder.with_name(f"{folder.name}+new"))
+    remove(folder.with_name(f"{folder.name}{NEW}"))
     if folder.exists():
         maps = open_set(folder)
         if maps and _fits(maps, settings.digest(probe.image())):
@@ -124,9 +148,17 @@ def _install(probe: Probe, settings: Settings, folder: Path) -> MapSet:
         return _link(probe, folder, loaded)
 
 
-def retired(probe: Probe, pin_dir: Path) -> list[Path]:
-    """Sets that were replaced and may still hold batches, oldest first."""
-    return sorted(pin_dir.glob(f"{probe.name}+retired+*"), key=_number)
+def retired(probe: Probe | None, pin_dir: Path) -> list[Path]:
+    """Sets of a probe, or of all, that were replaced and may still hold batches, oldest first."""
+    name = probe.name if probe else "*"
+    return sorted(pin_dir.glob(f"{name}{RETIRED}*"), key=_number)
+
+
+def retire(folder: Path) -> Path:
+    """Detach a set that is to be drained and removed; where it is now."""
+    release(Pinned(folder))
+    number = max(map(_number, folder.parent.glob(f"{folder.name}{RETIRED}*")), default=0)
+    return folder.rename(folder.with_name(f"{folder.name}{RETIRED}{number + 1}"))
 
 
 def open_set(folder: Path) -> MapSet | None:
@@ -169,7 +201,7 @@ def _remove_all(pin_dir: Path) -> list[Path]:
     found = sorted(path for path in pin_dir.iterdir() if path.is_dir() and _is_set(path))
     for folder in found:
         remove(folder)
-    return found
+    return [folder for folder in found if not is_note(folder.name)]
 
 
 def _is_set(folder: Path) -> bool:
@@ -188,19 +220,16 @@ def _number(folder: Path) -> int:
 def _replace(probe: Probe, settings: Settings, folder: Path) -> MapSet:
     """Load the new programs first, so that the time without any hook is short."""
     with load(probe, settings) as loaded:
-        new = folder.with_name(f"{folder.name}+new")
+        new = folder.with_name(f"{folder.name}{NEW}")
         _pin_set(probe, settings, new, loaded)
-        number = max(map(_number, retired(probe, folder.parent)), default=0)
-        old = folder.with_name(f"{folder.name}+retired+{number + 1}")
-        release(Pinned(folder))
-        folder.rename(old)
+        old = retire(folder)
         new.rename(folder)
         log.info("replaced the programs of %s; %s will be drained and removed", probe.name, old)
         return _link(probe, folder, loaded)
 
 
 def _make(probe: Probe, settings: Settings, folder: Path, loaded: BpfObject) -> None:
-    new = folder.with_name(f"{folder.name}+new")
+    new = folder.with_name(f"{folder.name}{NEW}")
     _pin_set(probe, settings, new, loaded)
     new.rename(folder)
 

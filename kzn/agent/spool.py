@@ -27,6 +27,7 @@ class Memory(Protocol):
     def state(self) -> SpoolState: ...
     def remember(self, state: SpoolState) -> None: ...
     def active(self) -> int: ...
+    def steer(self, buffer: int) -> None: ...
     def activate(self, buffer: int) -> None: ...
     def keep_awake(self) -> None: ...
 
@@ -90,6 +91,17 @@ class Spool:
             self._maps.activate(1 - state.buffer)
             self._quiet = state.sequence
         return self._batch(state)
+
+    def divide(self) -> bool:
+        """Begin a batch here and now, without waiting for programs that still add to it.
+
+        False while one is under way: there is no third buffer. `cut` gives it, whenever.
+        """
+        state = self._finish_clearing(self._maps.state())
+        if state.phase is not Phase.IDLE:
+            return False
+        self._maps.steer(1 - self._begin(state).buffer)
+        return True
 
     def acknowledge(self, sequence: int) -> None:
         """The batch of that number has been applied: clear its buffer."""

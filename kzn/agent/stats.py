@@ -24,6 +24,10 @@ class AgentStats:
     capacity: int = 0
     attached: tuple[str, ...] = ()
     uplinks: int = 0
+    coverage: float | None = None
+    """How much of what left by the uplinks the hook saw; None while that cannot be told."""
+    uncounted: int = 0
+    """Bytes that may be in no batch, because another probe gave way at the start."""
     batches: int = 0
     flows: int = 0
     last_flows: int = 0
@@ -105,6 +109,19 @@ class AgentCollector(Collector):
         for hook in stats.attached:
             hooks.add_metric([stats.probe, hook], 1)
         yield hooks
+        yield _counter(
+            "kzn_agent_switch_uncounted_bytes",
+            f"{BYTES} that passed while another probe gave way to this one, at most.",
+            stats.uncounted,
+        )
+        coverage = GaugeMetricFamily(
+            "kzn_agent_hook_coverage_ratio",
+            "Bytes that the hook saw leave by the uplinks, by what these sent;"
+            " absent while that cannot be told.",
+        )
+        if stats.coverage is not None:
+            coverage.add_metric([], stats.coverage)
+        yield coverage
         yield from self._delivery()
 
     def _delivery(self) -> Iterator[Metric]:

@@ -81,6 +81,11 @@ def leading_off(devices: Iterable[Device], gateways: frozenset[int]) -> tuple[De
 
 
 def lowest(leading: Iterable[Device]) -> tuple[Device, ...]:
+    """Those of `last` that take a program at tc: with an Ethernet header."""
+    return tuple(device for device in last(leading) if device.ethernet)
+
+
+def last(leading: Iterable[Device]) -> tuple[Device, ...]:
     """Of devices that lead off, those that a packet leaves by last: each packet passes one.
 
     What goes into a tunnel, a VLAN, a bond or a bridge leaves by another of them.
@@ -93,7 +98,7 @@ def lowest(leading: Iterable[Device]) -> tuple[Device, ...]:
             return device.elsewhere
         return not device.below and device.kind not in TUNNELS | NOWHERE
 
-    return tuple(d for d in devices if d.ethernet and d.index not in masters and is_last(d))
+    return tuple(d for d in devices if d.index not in masters and is_last(d))
 
 
 async def ask() -> tuple[Device, ...]:

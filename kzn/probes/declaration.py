@@ -132,10 +132,14 @@ class Probe:
     api: int
     capabilities: tuple[str, ...] = ("CAP_NET_ADMIN", "CAP_PERFMON", "CAP_BPF")
     """What a process needs to load and attach it."""
+    auto: int | None = None
+    """Its place among those that ``--probe auto`` tries, lowest first; None: only by its name."""
 
     def __post_init__(self) -> None:
         """ValueError for a probe without hooks, and for a name that a bpffs or a label refuses."""
         _typed(self, name=str, summary=str, package=str, resource=str, api=int)
+        if self.auto is not None:
+            _typed(self, auto=int)
         if not NAME.fullmatch(self.name):
             raise ValueError(f"{self.name!r} is no name of a probe: it must match {NAME.pattern}")
         _all_of(self, "hooks", (NetfilterHook, TcxHook, ClsactHook))

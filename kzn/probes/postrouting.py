@@ -26,4 +26,5 @@ PROBE = Probe(
             hint="it needs Linux 6.4 or later with CONFIG_NETFILTER_BPF_LINK=y",
         ),
     ),
+    auto=10,
 )

@@ -11,7 +11,8 @@ from kzn.probes.declaration import API, Probe
 log = logging.getLogger(__name__)
 
 GROUP = "kzn.probes"
-DEFAULT = "postrouting"
+AUTO = "auto"
+"""The name that stands for a choice among those that declare a place in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +36,28 @@ def installed(points: Iterable[EntryPoint] | None = None) -> list[Probe | Broken
 
 
 def find(name: str, probes: list[Probe | BrokenProbe]) -> Probe:
-    """The probe of that name; ``auto`` is the default one. UsageError when there is none."""
-    wanted = DEFAULT if name == "auto" else name
+    """The probe of that name. UsageError when there is none."""
     for probe in probes:
-        if probe.name != wanted:
+        if probe.name != name:
             continue
         if isinstance(probe, Probe):
             return probe
         raise UsageError(f"probe {name} is broken: {probe.reason}", hint="see kzn probes")
     known = ", ".join(probe.name for probe in probes) or "none"
     raise UsageError(f"there is no probe {name!r}", hint=f"installed: {known}")
+
+
+def candidates(name: str, probes: list[Probe | BrokenProbe]) -> list[Probe]:
+    """The probe of that name alone; with `AUTO` all that declare a place in the choice, in order.
+
+    UsageError when there is none.
+    """
+    if name != AUTO:
+        return [find(name, probes)]
+    willing = [p for p in probes if isinstance(p, Probe) and p.auto is not None]
+    if not willing:
+        raise UsageError("no probe is installed that --probe auto may choose", hint="name one")
+    return sorted(willing, key=lambda probe: (probe.auto, probe.name))
 
 
 def _registered() -> list[EntryPoint]:
@@ -91,6 +104,8 @@ def _load(point: EntryPoint) -> Probe | BrokenProbe:
         return _broken(point, f"{point.value} is a {type(probe).__name__}, not a Probe")
     if probe.api != API:
         return _broken(point, f"it is made for probe API {probe.api}, this kzn has {API}")
+    if probe.name == AUTO:
+        return _broken(point, f"no probe can be called {AUTO!r}: that stands for a choice")
     if probe.name != point.name:
         return _broken(point, f"its entry point is {point.name!r}, it calls itself {probe.name!r}")
     return probe

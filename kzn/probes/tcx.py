@@ -22,4 +22,5 @@ PROBE = Probe(
     ),
     # With CAP_PERFMON its programs take half the time: docs/security.md.
     capabilities=("CAP_NET_ADMIN", "CAP_BPF"),
+    auto=20,
 )

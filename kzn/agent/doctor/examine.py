@@ -16,6 +16,7 @@ from kzn.agent.doctor.attached import priorities
 from kzn.agent.doctor.devices import Interface, interfaces
 from kzn.agent.doctor.finding import Finding, Host, looked
 from kzn.agent.doctor.proof import Proof, prove
+from kzn.agent.foresee import foresee
 from kzn.libbpf.linklist import all_netfilter_links
 from kzn.probes import registry
 from kzn.probes.declaration import NetfilterHook, Probe
@@ -33,7 +34,8 @@ class Examination:
 
 def examine(wanted: Examination) -> list[Finding]:
     """All findings, in the order in which they matter. UsageError for a probe that is not there."""
-    probe = registry.find(wanted.probe, registry.installed())
+    candidates = registry.candidates(wanted.probe, registry.installed())
+    probe = foresee(candidates, wanted.pin_dir)[0] or candidates[0]
     proof = _proof(wanted, probe)
     return [
         *_machine(wanted, probe),

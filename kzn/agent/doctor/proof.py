@@ -91,6 +91,12 @@ def prove(probe: Probe, chance: random.Random, send: Send | None = None) -> Proo
     return proof
 
 
+def look_for(probe: Probe, maps: MapSet, chance: random.Random) -> list[Finding]:
+    """The same with a probe that is attached, whose maps are ``maps``."""
+    proof = Proof()
+    return [_family(proof, maps, family, chance, send_datagram) for family in _families(probe)]
+
+
 def _families(probe: Probe) -> tuple[Family, ...]:
     own = tuple(hook.family for hook in probe.hooks if isinstance(hook, NetfilterHook))
     return own or tuple(_NETS)

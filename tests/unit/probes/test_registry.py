@@ -11,7 +11,7 @@ import pytest
 from kzn.errors import UsageError
 from kzn.probes import postrouting, tcx
 from kzn.probes.declaration import Probe
-from kzn.probes.registry import GROUP, BrokenProbe, find, installed
+from kzn.probes.registry import GROUP, BrokenProbe, candidates, find, installed
 
 OLD = replace(postrouting.PROBE, name="old", api=0)
 MISNAMED = replace(postrouting.PROBE, name="other")
@@ -120,8 +120,24 @@ def test_a_plugin_that_ends_the_process_does_not(
     assert "SystemExit" in found.reason
 
 
-def test_auto_is_the_default_probe() -> None:
-    assert find("auto", installed()) is postrouting.PROBE
+def test_auto_tries_those_that_declare_a_place_in_their_order() -> None:
+    by_name_only = replace(postrouting.PROBE, name="mine", auto=None)
+    found = candidates("auto", [*installed(), by_name_only, BrokenProbe("gone", "no object")])
+    assert [probe.name for probe in found] == ["postrouting", "tcx", "clsact"]
+
+
+def test_a_probe_of_another_package_may_come_first() -> None:
+    first = replace(postrouting.PROBE, name="mine", auto=5)
+    assert candidates("auto", [postrouting.PROBE, first]) == [first, postrouting.PROBE]
+
+
+def test_a_name_is_a_choice_of_one() -> None:
+    assert [probe.name for probe in candidates("tcx", installed())] == ["tcx"]
+
+
+def test_auto_without_anybody_who_is_willing_says_so() -> None:
+    with pytest.raises(UsageError, match="no probe is installed that --probe auto may choose"):
+        candidates("auto", [replace(postrouting.PROBE, auto=None)])
 
 
 def test_an_unknown_probe_names_those_that_are_installed() -> None:

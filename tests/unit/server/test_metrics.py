@@ -136,7 +136,7 @@ def test_the_docs_have_every_family_with_its_type_and_labels(snapshot: ServerSna
 
 
 def test_the_docs_have_every_family_of_the_agent() -> None:
-    stats = AgentStats("postrouting", 10.0, attached=("ipv4",))
+    stats = AgentStats("postrouting", 10.0, attached=("ipv4",), coverage=1.0)
     for kind in ("seen", "missed", "ignored"):
         stats.packets[kind, "why"] = stats.bytes[kind, "why"] = 1
     stats.delivery.failures["connect"] = 1
