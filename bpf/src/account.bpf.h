@@ -74,6 +74,11 @@ static __always_inline __u32 service_word(__u16 port, __u8 protocol, __u8 flags)
 	return port | (__u32)protocol << 16 | (__u32)flags << 24;
 }
 
+static __always_inline void mark_encrypted(struct flow_words *key)
+{
+	key->service |= service_word(0, 0, KZN_ENCRYPTED);
+}
+
 /* Slots are per CPU, but a program in process context can be interrupted by one in softirq. */
 static __always_inline void add(struct flow_counts *to, const struct flow_counts *counts)
 {

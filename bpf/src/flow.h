@@ -19,6 +19,7 @@
 #define KZN_INITIATOR_SOURCE 0x01
 #define KZN_INITIATOR_DESTINATION 0x02
 #define KZN_PORT_OF_SOURCE 0x04 /* `port` is the source's; else it is the destination's */
+#define KZN_ENCRYPTED 0x08 /* WireGuard or ESP: what is inside is charged to these ends */
 
 /* IPv4 addresses are ::ffff:a.b.c.d. Ports are in host order, 0 where not kept.
  *
@@ -83,9 +84,10 @@ struct settings {
 _Static_assert(sizeof(struct settings) == 16, "settings is 16 bytes");
 
 #define KZN_MAX_UPLINKS 11
-#define KZN_TUNNEL                                                                                 \
-	0x80000000u /* with an index: it wraps packets, which leave by another uplink              \
-		     */
+/* With an index. What such a device sends leaves by another uplink, */
+#define KZN_TUNNEL 0x80000000u /* wrapped up, */
+#define KZN_ENCRYPTS 0x40000000u /* and nobody can look inside. */
+#define KZN_MARKS (KZN_TUNNEL | KZN_ENCRYPTS)
 
 /* Written by user space, read by every program run: one cache line. */
 struct control {

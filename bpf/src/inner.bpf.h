@@ -11,7 +11,7 @@
 static __always_inline bool may_wrap(__u8 protocol)
 {
 	return protocol == IPPROTO_UDP || protocol == IPPROTO_IPIP || protocol == IPPROTO_IPV6 ||
-	       protocol == IPPROTO_GRE;
+	       protocol == IPPROTO_GRE || protocol == IPPROTO_ESP;
 }
 
 /* Encrypted contents have no such header. BIG TCP says 0. */
@@ -85,6 +85,29 @@ static __noinline void unwrap(struct sk_buff *skb, const struct packet *outer,
 	}
 	if (parse_ports(skb, &inner, &found, 0))
 		*key = found;
+}
+
+static __always_inline bool is_encrypted(struct sk_buff *skb, const struct packet *packet)
+{
+	const struct tcphdr *head; /* of UDP too: what lies behind its 8 bytes is called ack_seq */
+
+	if (packet->protocol != IPPROTO_UDP)
+		return packet->protocol == IPPROTO_ESP;
+	if (!packet->ports ||
+	    packet->transport + UDP_HEADER + sizeof(head->ack_seq) > packet->linear)
+		return false;
+	head = kernel_cast(struct tcphdr, skb->data + packet->transport);
+	return is_encrypted_datagram(head->source, head->dest, head->ack_seq);
+}
+
+/* `wrapped` are the marks of the tunnel that the packet comes out of, 0 for none. */
+static __noinline void look_inside(struct sk_buff *skb, const struct packet *packet, __u32 wrapped,
+				   struct flow_words *key)
+{
+	if (wrapped & KZN_ENCRYPTS || is_encrypted(skb, packet))
+		mark_encrypted(key);
+	else if (wrapped)
+		unwrap(skb, packet, key);
 }
 
 #endif

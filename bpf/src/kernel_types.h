@@ -69,6 +69,11 @@ struct sk_buff {
 	__u16 inner_network_header; /* 0 unless something was wrapped up */
 	__u16 network_header;
 	unsigned long _nfct; /* struct nf_conn * | enum ip_conntrack_info */
+	unsigned long _skb_refdst; /* struct dst_entry * | SKB_DST_NOREF */
+};
+
+struct dst_entry {
+	struct xfrm_state *xfrm; /* what IPsec is to do with the packet */
 };
 
 struct skb_shared_info {
@@ -126,6 +131,8 @@ struct bpf_dynptr {
 #define IP_CT_IS_REPLY 3
 #define IP_CT_UNTRACKED 7
 
+#define SKB_DST_NOREF 1ul /* include/linux/skbuff.h */
+
 #define LOOPBACK_IFINDEX 1 /* in every network namespace */
 
 #define ETH_P_IP 0x0800
@@ -143,6 +150,7 @@ struct bpf_dynptr {
 #define IPPROTO_ROUTING 43
 #define IPPROTO_FRAGMENT 44
 #define IPPROTO_GRE 47
+#define IPPROTO_ESP 50
 #define IPPROTO_AH 51
 #define IPPROTO_DSTOPTS 60
 #define IPPROTO_SCTP 132

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* Packets inside packets: VXLAN, Geneve, GRE and IP in IP are charged to the inner addresses.
+/* Packets inside packets: VXLAN, Geneve, GRE and IP in IP are charged to the inner addresses,
+ * WireGuard and ESP to the outer ones, with a mark.
  *
  * What is inside is known by the ports and protocols of tunnels, and believed only if the inner IP
  * header says the length that is there; encrypted contents do not.
@@ -27,6 +28,16 @@ struct tunnel_header {
 	__be16 protocol; /* Geneve, GRE */
 };
 
+struct datagram {
+	struct ports ports;
+	__be16 length;
+	__sum16 check;
+	union {
+		struct tunnel_header tunnel;
+		__u32 word;
+	};
+};
+
 /* Offset and protocol of what is in a tunnel's Ethernet frame. */
 static __always_inline __u16 ethernet_inside(struct __sk_buff *ctx, __u32 *offset)
 {
@@ -43,22 +54,26 @@ static __always_inline __u16 behind(struct __sk_buff *ctx, __u16 protocol, __u32
 	return protocol == ETH_P_TEB ? ethernet_inside(ctx, offset) : protocol;
 }
 
-static __always_inline __u16 inside_udp(struct __sk_buff *ctx, __u32 *offset)
+static __always_inline __u16 inside_udp(struct __sk_buff *ctx, __u32 *offset,
+					struct flow_words *key)
 {
-	struct tunnel_header header;
-	struct ports ports;
+	struct datagram head;
 	__u16 port;
 
-	if (bpf_skb_load_bytes(ctx, *offset, &ports, sizeof(ports)) ||
-	    bpf_skb_load_bytes(ctx, *offset + UDP_HEADER, &header, sizeof(header)))
+	if (bpf_skb_load_bytes(ctx, *offset, &head, sizeof(head)))
 		return 0;
-	port = bpf_ntohs(ports.dest);
+	port = bpf_ntohs(head.ports.dest);
 	*offset += UDP_HEADER;
 	if (port == PORT_GENEVE) {
-		*offset += GENEVE_HEADER + (header.flags & GENEVE_OPTIONS) * 4;
-		return behind(ctx, bpf_ntohs(header.protocol), offset);
+		*offset += GENEVE_HEADER + (head.tunnel.flags & GENEVE_OPTIONS) * 4;
+		return behind(ctx, bpf_ntohs(head.tunnel.protocol), offset);
 	}
-	if ((port != PORT_VXLAN && port != PORT_VXLAN_LINUX) || !(header.flags & VXLAN_HAS_ID))
+	if (port != PORT_VXLAN && port != PORT_VXLAN_LINUX) {
+		if (is_encrypted_datagram(head.ports.source, head.ports.dest, head.word))
+			mark_encrypted(key);
+		return 0;
+	}
+	if (!(head.tunnel.flags & VXLAN_HAS_ID))
 		return 0;
 	*offset += VXLAN_HEADER;
 	return ethernet_inside(ctx, offset);
@@ -104,8 +119,9 @@ static __always_inline bool says_its_length(struct __sk_buff *ctx, __u16 protoco
 	       (said < there && there <= MIN_ETHERNET_PAYLOAD);
 }
 
-/* Puts the inner packet in the place of `packet`, and its key in that of `key`; nothing happens to
- * them when there is none. What carries more than one tunnel is charged to the first inside.
+/* Puts the inner packet in the place of `packet`, and its key in that of `key`; when there is none
+ * nothing happens to them, but for the mark of what is encrypted. What carries more than one tunnel
+ * is charged to the first inside.
  */
 static __noinline bool unwrap(struct __sk_buff *ctx, struct packet *packet, struct flow_words *key)
 {
@@ -114,7 +130,9 @@ static __noinline bool unwrap(struct __sk_buff *ctx, struct packet *packet, stru
 	__u16 protocol = 0;
 
 	if (packet->protocol == IPPROTO_UDP)
-		protocol = inside_udp(ctx, &inner.network);
+		protocol = inside_udp(ctx, &inner.network, key);
+	else if (packet->protocol == IPPROTO_ESP)
+		mark_encrypted(key);
 	else if (packet->protocol == IPPROTO_IPIP)
 		protocol = ETH_P_IP;
 	else if (packet->protocol == IPPROTO_IPV6)
@@ -131,13 +149,13 @@ static __noinline bool unwrap(struct __sk_buff *ctx, struct packet *packet, stru
 	return true;
 }
 
-/* Whether a packet may carry another one: it is no fragment but a first one, and of a tunnel. */
+/* Whether a packet may carry another one: of datagrams no fragment but the first can be told. */
 static __always_inline bool may_wrap(const struct packet *packet)
 {
 	if (packet->protocol == IPPROTO_UDP)
 		return packet->ports;
 	return packet->protocol == IPPROTO_IPIP || packet->protocol == IPPROTO_IPV6 ||
-	       packet->protocol == IPPROTO_GRE;
+	       packet->protocol == IPPROTO_GRE || packet->protocol == IPPROTO_ESP;
 }
 
 #endif

@@ -15,6 +15,8 @@ MAX_UPLINKS = 11
 """KZN_MAX_UPLINKS."""
 TUNNEL = 1 << 31
 """KZN_TUNNEL: with the index of an uplink whose packets leave by another one, wrapped up."""
+ENCRYPTS = 1 << 30
+"""KZN_ENCRYPTS: with `TUNNEL`, and nobody can look inside."""
 
 _CONTROL = struct.Struct(f"<IIQI{MAX_UPLINKS}I")
 _STATE = struct.Struct("<IIIIQQ2Q2Q32s")

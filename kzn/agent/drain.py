@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kzn.model.flows import (
+    ENCRYPTED,
     FLOW_KEY_ALL,
     INITIATOR_MASK,
     PORT_OF_SOURCE,
@@ -34,7 +35,7 @@ def to_flows(keys: npt.NDArray[Any], counts: npt.NDArray[np.uint64]) -> Flows:
         src_port=np.where(of_source, port, peer),
         dst_port=np.where(of_source, peer, port),
         protocol=keys["protocol"].copy(),
-        flags=keys["flags"] & np.uint8(INITIATOR_MASK),
+        flags=keys["flags"] & np.uint8(INITIATOR_MASK | ENCRYPTED),
         packets=counts[:, 0].copy(),
         bytes=counts[:, 1].copy(),
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from kzn.agent.show import initiator, protocol_name
+from kzn.agent.show import initiator, is_encrypted, protocol_name
 from kzn.agent.snapshot import Buffer, Snapshot
 from kzn.model import ip
 from kzn.model.totals import Counts
@@ -24,6 +24,7 @@ class FlowId(NamedTuple):
     src_port: int
     dst_port: int
     initiator: str
+    encrypted: bool = False
 
 
 class Part(NamedTuple):
@@ -115,6 +116,7 @@ def _parts(place: int, buffer: Buffer) -> Iterable[tuple[FlowId, Part]]:
             src_port=int(flows.src_port[row]),
             dst_port=int(flows.dst_port[row]),
             initiator=initiator(int(flows.flags[row])),
+            encrypted=is_encrypted(int(flows.flags[row])),
         )
         yield flow, Part(place, row, Counts(int(flows.packets[row]), int(flows.bytes[row])))
 

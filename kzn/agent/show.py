@@ -8,6 +8,7 @@ import numpy as np
 from kzn.model import ip
 from kzn.model.batch import Batch
 from kzn.model.flows import (
+    ENCRYPTED,
     INITIATOR_DESTINATION,
     INITIATOR_MASK,
     INITIATOR_SOURCE,
@@ -20,6 +21,7 @@ _NAMES = {
     socket.IPPROTO_ICMP: "icmp",
     socket.IPPROTO_ICMPV6: "icmpv6",
     socket.IPPROTO_SCTP: "sctp",
+    socket.IPPROTO_ESP: "esp",
 }
 NUMBERS: dict[str, int] = {name: int(number) for number, name in _NAMES.items()}
 """Protocols by their usual names."""
@@ -34,6 +36,11 @@ def protocol_name(number: int) -> str:
 def initiator(flags: int) -> str:
     """Which end opened the connection: "source", "destination", or "" when not known."""
     return INITIATORS.get(flags & INITIATOR_MASK, "")
+
+
+def is_encrypted(flags: int) -> bool:
+    """Whether a flow is a tunnel that nobody can look into."""
+    return bool(flags & ENCRYPTED)
 
 
 def by_bytes(flows: Flows) -> list[int]:
@@ -62,8 +69,10 @@ def lines(batch: Batch) -> Iterator[str]:
     flows = batch.flows
     for row in by_bytes(flows):
         src, dst = ends(flows, row)
+        kind = protocol_name(int(flows.protocol[row]))
+        kind += " encrypted" if is_encrypted(int(flows.flags[row])) else ""
         yield (
-            f"  {src} > {dst} {protocol_name(int(flows.protocol[row]))} "
+            f"  {src} > {dst} {kind} "
             f"{int(flows.bytes[row])} bytes {int(flows.packets[row])} packets"
         )
     for kind, rows in (("missed", totals.missed), ("ignored", totals.ignored)):

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from kzn.agent.control import TUNNEL
+from kzn.agent.control import ENCRYPTS, TUNNEL
 from kzn.errors import KznError
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,9 @@ TUNNELS = frozenset(
     | {"xfrm"}
 )
 """Kinds of devices that wrap a packet into another one, which leaves by another device."""
-NOTED = TUNNELS - {"amt", "gtp", "l2tp", "tun", "vti", "vti6", "wireguard", "xfrm"}
+CRYPTIC = frozenset({"vti", "vti6", "wireguard", "xfrm"})
+"""Those that encrypt: what they send is charged to the ends of the tunnel."""
+NOTED = TUNNELS - CRYPTIC - {"amt", "gtp", "l2tp", "tun"}
 """Those whose packets keep note of the headers inside (iptunnel_handle_offloads)."""
 NOWHERE = frozenset({"dummy", "ifb", "nlmon", "vcan"})
 ARPHRD_ETHER = 1  # include/uapi/linux/if_arp.h
@@ -126,7 +128,9 @@ async def ask() -> tuple[Device, ...]:
 
 
 def marked(device: Device) -> int:
-    """Its index, with `TUNNEL` when the kernel notes what it has wrapped up."""
+    """Its index, with `TUNNEL` when what it wraps up is known again: by notes, or as encrypted."""
+    if device.kind in CRYPTIC:
+        return device.index | TUNNEL | ENCRYPTS
     return device.index | (TUNNEL if device.kind in NOTED else 0)
 
 

@@ -74,7 +74,7 @@ def _cells(row: FlowRow, owners: Mapping[str, Owner] | None) -> Cells:
     cells = {
         "source": (src.label if src else "") or flow.src,
         "destination": (dst.label if dst else "") or flow.dst,
-        "protocol": flow.protocol,
+        "protocol": f"{flow.protocol} encrypted" if flow.encrypted else flow.protocol,
         "port": ">".join(str(port) for port in (flow.src_port, flow.dst_port) if port),
         "opened by": flow.initiator,
         "bytes": f"{row.counts.bytes:,}",

@@ -30,14 +30,17 @@ INITIATOR_SOURCE = 0x01
 INITIATOR_DESTINATION = 0x02
 PORT_OF_SOURCE = 0x04
 """``flags``: which end opened the connection, as conntrack knows it; in a key also whose port."""
+ENCRYPTED = 0x08
+"""``flags``: WireGuard or ESP; what is inside is charged to the ends of the tunnel."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Flows:
     """m flows over n distinct addresses; every per-flow column has shape (m,).
 
-    ``addresses`` is (n, 16) uint8; ``src`` and ``dst`` are row numbers in it. Of ``flags`` only
-    the initiator is kept. With ``--ports service`` the port that is not 0 is that of the service.
+    ``addresses`` is (n, 16) uint8; ``src`` and ``dst`` are row numbers in it. Of ``flags`` the
+    initiator and `ENCRYPTED` are kept. With ``--ports service`` the port that is not 0 is that of
+    the service.
     """
 
     addresses: U8

@@ -5,7 +5,7 @@ import socket
 import struct
 
 import pytest
-from counting import Counted, attached, counting
+from counting import Counted, Row, attached, counting, loaded
 from overlay import INNER_MTU, vxlan
 from test_wire_bytes import ip_frame
 
@@ -15,9 +15,11 @@ from kzn.demo import namespaces, traffic
 from kzn.demo.lab import Lab
 from kzn.demo.traffic import Family
 from kzn.demo.witness import WireKey
+from kzn.model.flows import ENCRYPTED
 from kzn.model.totals import Counts
 from kzn.probes import clsact, tcx
 from kzn.probes.declaration import Probe
+from kzn.probes.settings import Settings
 
 FAMILIES: tuple[Family, Family] = (4, 6)
 families = pytest.mark.parametrize("family", FAMILIES)
@@ -98,7 +100,31 @@ UNKNOWN = {
     "another version": (4, b"\x65" + inner()[1:]),
     "nothing behind the header": (17, udp(4789, b"\x08" + bytes(7))),
     "an arp packet inside": (17, udp(4789, b"\x08" + bytes(19) + b"\x08\x06" + bytes(28))),
-    "esp": (50, bytes(200)),
+}
+
+
+def wireguard(kind: int) -> bytes:
+    """A message of WireGuard: its type, three bytes of zero, what nobody can read."""
+    return bytes([kind, 0, 0, 0]) + bytes(range(100, 200))
+
+
+ENCRYPTED_ONES = {
+    "esp": (50, b"\0\0\1\0" + bytes(200)),
+    "esp in udp": (17, udp(4500, b"\0\0\1\0" + bytes(200))),
+    **{
+        f"wireguard {port} {kind}": (17, udp(port, wireguard(kind)))
+        for port, kind in [(51820, 4), (51821, 1), (51871, 3)]
+    },
+    "an answer of wireguard": (17, struct.pack("!HHHH", 51820, 40_000, 112, 0) + wireguard(4)),
+}
+NOT_ENCRYPTED = {
+    "key exchange of ipsec": (17, udp(4500, bytes(4) + bytes(200))),
+    "a keep-alive of ipsec": (17, udp(4500, b"\xff")),
+    "no type of wireguard": (17, udp(51820, wireguard(5))),
+    "not its three zeros": (17, udp(51820, b"\4\0\1\0" + bytes(100))),
+    "wireguard on a port of its own": (17, udp(9999, wireguard(4))),
+    "a short datagram": (17, udp(51820, b"\4\0\0")),
+    "what follows esp": (51, bytes(200)),
 }
 
 
@@ -125,9 +151,31 @@ def test_what_is_not_understood_inside_is_charged_to_the_nodes(
     assert counts == Counts(1, 20 + len(payload))
 
 
+@probes
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", ENCRYPTED_ONES | NOT_ENCRYPTED)
+def test_what_is_encrypted_is_charged_to_the_nodes_with_a_mark(
+    lab: Lab, probe: Probe, kind: str, family: Family
+) -> None:
+    protocol, payload = (ENCRYPTED_ONES | NOT_ENCRYPTED)[kind]
+    [row] = _rows(lab, probe, family, protocol, payload)
+    node, other = lab.node("a1"), lab.node("b1")
+    ends = (node.ipv4, other.ipv4) if family == 4 else (node.ipv6, other.ipv6)
+    assert (row.src, row.dst) == ends
+    if (protocol, family) != (51, 6):  # there it is an extension header
+        assert row.protocol == protocol
+    assert row.counts == Counts(1, HEADER[family] + len(payload))
+    assert bool(row.flags & ENCRYPTED) == (kind in ENCRYPTED_ONES)
+
+
 def _give(
     lab: Lab, probe: Probe, family: Family, protocol: int, payload: bytes
 ) -> list[tuple[str, str, int, int, Counts]]:
+    rows = _rows(lab, probe, family, protocol, payload)
+    return [(r.src, r.dst, r.protocol, r.dst_port, r.counts) for r in rows]
+
+
+def _rows(lab: Lab, probe: Probe, family: Family, protocol: int, payload: bytes) -> list[Row]:
     node, other = lab.node("a1"), lab.node("b1")
     ends = (node.ipv4, other.ipv4) if family == 4 else (node.ipv6, other.ipv6)
     with namespaces.inside(node.namespace):
@@ -136,7 +184,19 @@ def _give(
     with raw, counting(node, probe=probe) as counted:
         raw.send(ip_frame(family, bytes(6), *ends, protocol, payload))
         counted.drain()
-    return [(r.src, r.dst, r.protocol, r.dst_port, r.counts) for r in counted.rows]
+    return counted.rows
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", ENCRYPTED_ONES | NOT_ENCRYPTED)
+def test_postrouting_marks_what_is_encrypted_too(kind: str, family: Family) -> None:
+    protocol, payload = (ENCRYPTED_ONES | NOT_ENCRYPTED)[kind]
+    ends = ("10.0.1.2", "10.0.2.2") if family == 4 else ("fd00::1", "fd00::2")
+    with loaded(Settings(max_flows=16)) as bench:
+        bench.give(ip_frame(family, bytes(6), *ends, protocol, payload), family)
+        [row] = bench.counted.drain().rows
+    assert (row.src, row.dst) == ends
+    assert bool(row.flags & ENCRYPTED) == (kind in ENCRYPTED_ONES)
 
 
 def uplinks(lab: Lab) -> tuple[int, ...]:

@@ -8,21 +8,21 @@ from hypothesis import strategies as st
 
 from kzn.agent.drain import distinct, to_flows
 from kzn.model import ip
-from kzn.model.flows import FLOW_KEY, FLOW_KEY_ALL, PORT_OF_SOURCE
+from kzn.model.flows import ENCRYPTED, FLOW_KEY, FLOW_KEY_ALL, INITIATOR_MASK, PORT_OF_SOURCE
 
 addresses = st.integers(0, 7).map(lambda n: ip.pack(f"10.0.0.{n}")) | st.binary(
     min_size=16, max_size=16
 )
-flags = st.integers(0, 7)
+flags = st.integers(0, 31)
 key = st.tuples(addresses, addresses, st.integers(0, 65535), st.integers(0, 65535), flags)
 Key = tuple[bytes, bytes, int, int, int]
 
 
 def expected(of: Key) -> Key:
-    """Source, destination, their ports, the initiator."""
+    """Source, destination, their ports, the initiator and whether it is encrypted."""
     src, dst, port, peer, bits = of
     ports = (port, peer) if bits & PORT_OF_SOURCE else (peer, port)
-    return (src, dst, *ports, bits & 3)
+    return (src, dst, *ports, bits & (INITIATOR_MASK | ENCRYPTED))
 
 
 @given(st.sampled_from([FLOW_KEY, FLOW_KEY_ALL]), st.data())

@@ -24,7 +24,7 @@ def test_both_buffers_and_all_cpus_are_one_row() -> None:
     active = buffer(0, "active", {WEB: {0: Counts(1, 10), 3: Counts(2, 20)}})
     flying = buffer(1, "in flight", {WEB: {1: Counts(4, 400)}})
     [row] = Rates().rows(snapshot(active, flying))
-    assert row.id == ("10.1.0.7", "10.2.0.9", "tcp", 0, 443, "")
+    assert row.id == ("10.1.0.7", "10.2.0.9", "tcp", 0, 443, "", False)
     assert row.counts == (7, 430)
     assert [(part.buffer, part.counts) for part in row.parts] == [(0, (3, 30)), (1, (4, 400))]
     assert active.entries.per_cpu(row.parts[0].entry) == [(0, 1, 10), (3, 2, 20)]
@@ -33,7 +33,7 @@ def test_both_buffers_and_all_cpus_are_one_row() -> None:
 def test_the_port_of_a_source_and_who_opened_are_told() -> None:
     key = WEB._replace(flags=PORT_OF_SOURCE | INITIATOR_DESTINATION)
     [row] = Rates().rows(snapshot(buffer(0, "active", {key: grown(1)})))
-    assert row.id[3:] == (443, 0, "destination")
+    assert row.id[3:6] == (443, 0, "destination")
 
 
 def test_the_first_rate_is_over_the_age_of_the_active_buffer_alone() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kzn.agent.control import TUNNEL
+from kzn.agent.control import ENCRYPTS, TUNNEL
 from kzn.agent.uplinks import Device, leading_off, lowest, marked
 
 
@@ -93,7 +93,15 @@ def test_a_device_without_ethernet_header_takes_no_program() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "is_marked"), [("vxlan", True), ("ipip", True), ("wireguard", False), ("", False)]
+    ("kind", "marks"),
+    [
+        ("vxlan", TUNNEL),
+        ("ipip", TUNNEL),
+        ("wireguard", TUNNEL | ENCRYPTS),
+        ("xfrm", TUNNEL | ENCRYPTS),
+        ("tun", 0),
+        ("", 0),
+    ],
 )
-def test_tunnels_that_note_what_is_inside_are_marked(kind: str, is_marked: bool) -> None:
-    assert marked(device(9, "over", kind)) == 9 | (TUNNEL if is_marked else 0)
+def test_tunnels_whose_packets_are_known_again_are_marked(kind: str, marks: int) -> None:
+    assert marked(device(9, "over", kind)) == 9 | marks

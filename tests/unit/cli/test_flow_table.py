@@ -14,6 +14,7 @@ from kzn.agent.snapshot import Snapshot
 from kzn.cli.flow_document import document
 from kzn.cli.flow_table import Page, section
 from kzn.cli.names import Owner
+from kzn.model.flows import ENCRYPTED
 from kzn.model.totals import Counts
 
 WEB = Key("10.1.0.7", "10.2.0.9", 443)
@@ -80,6 +81,15 @@ def test_no_address_and_no_number_is_broken_in_any_width(width: int) -> None:
         assert word in text
     if width >= 76:
         assert all(len(line) <= width for line in text.splitlines()[3:])
+
+
+def test_what_is_encrypted_is_marked_in_table_and_document() -> None:
+    key = Key("10.0.1.2", "10.0.2.2", 51820, 17, ENCRYPTED)
+    taken = snapshot(buffer(0, "active", {key: {0: Counts(3, 4500)}, WEB: {0: Counts(1, 40)}}))
+    assert "10.0.1.2  10.0.2.2     udp encrypted  51820" in shown(taken, 100)[4]
+    rows = ordered(Rates().rows(taken), "bytes")
+    flows = document(taken, rows, None, raw=False)["flows"]
+    assert [flow["encrypted"] for flow in flows] == [True, False]
 
 
 def test_names_and_zones_stand_in_place_of_addresses() -> None:
