@@ -1,137 +1,194 @@
 """Plugins whose object or declaration is wrong: told in a sentence, and nobody else suffers.
 
-A package with an entry point is put on the path of a child process, as an installed one would be.
+All of them are on the path of a child process at once, as installed packages would be, with one
+that is right.
 """
 
 import json
 import os
 import struct
 import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from objectedit import Image
 
 from kzn.demo.daemons import KZN
 from kzn.demo.lab import Lab
 from kzn.probes.postrouting import PROBE
 
-PLUGIN = """
+DECLARATION = """
 from dataclasses import replace
 from kzn.probes.postrouting import PROBE as GOOD
-PROBE = replace(GOOD, name="plugged", package="plugin_of_test", resource="plugged.o")
 HOOK = GOOD.hooks[0]
+PROBE = replace(GOOD, name="{name}", package="{package}", resource="it.o")
 """
 EXIT_AT_ONCE = struct.pack("<Q", 0x95)
 """BPF_EXIT with nothing in R0, and dead code behind: no verifier takes it."""
 
 
-@pytest.fixture
-def plugin(tmp_path: Path) -> Path:
-    """A package with one probe, the good one under another name; its folder on the path."""
-    package, information = tmp_path / "plugin_of_test", tmp_path / "plugin_of_test-1.dist-info"
-    package.mkdir()
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A probe of a name that is wrong in one way; ``module`` comes behind what would be right."""
+
+    name: str
+    status: int
+    sentence: str
+    module: str = ""
+    change: Callable[[bytes], bytes] = bytes
+
+
+def programs_that_exit_at_once(image: bytes) -> bytes:
+    """The object with the first instruction of the section of programs overwritten."""
+    at = Image(image).sections["netfilter"]
+    return image[:at] + EXIT_AT_ONCE + image[at + 8 :]
+
+
+def of_layout_99(image: bytes) -> bytes:
+    """The object with another number in its settings."""
+    good = Image(image)
+    return good.put(good.sections[".rodata"] + 12, 99)
+
+
+FAULTS = [
+    Fault(
+        "garbage",
+        1,
+        "open object garbage: libbpf cannot read it",
+        change=lambda _: b"this is no object\n",
+    ),
+    Fault("short", 1, "open object short: libbpf cannot read it", change=lambda good: good[:2000]),
+    Fault(
+        "without-btf", 1, "object without-btf has no BTF", change=lambda it: Image(it).without_btf()
+    ),
+    Fault("layout", 1, "it is built for layout 99 of flow.h, this kzn has 1", change=of_layout_99),
+    Fault(
+        "struct",
+        1,
+        "map control: the value has no drained",
+        change=lambda good: Image(good).renamed("drained", "drainee"),
+    ),
+    Fault(
+        "refused",
+        1,
+        "load object refused: EINVAL (Invalid argument)",
+        change=programs_that_exit_at_once,
+    ),
+    Fault(
+        "absent",
+        1,
+        "object plugin_absent/not.o: [Errno 2] No such file",
+        "PROBE = replace(PROBE, resource='not.o')",
+    ),
+    Fault(
+        "program",
+        1,
+        "object program has no program nope",
+        "PROBE = replace(PROBE, hooks=(replace(HOOK, program='nope'),))",
+    ),
+    Fault(
+        "priorities", 2, "ValueError: hook ipv4 has no priorities", "replace(HOOK, priorities=())"
+    ),
+    Fault("type", 2, "TypeError: Probe.hooks holds a str", "replace(PROBE, hooks=('ipv4',))"),
+    Fault("path", 2, "ValueError: '../up' is no name of a probe", "replace(PROBE, name='../up')"),
+    Fault(
+        "version",
+        2,
+        "it is made for probe API 99, this kzn has 1",
+        "PROBE = replace(PROBE, api=99)",
+    ),
+    Fault("number", 2, "plugin_number:PROBE is a int, not a Probe", "PROBE = 42"),
+    Fault(
+        "raises",
+        2,
+        "plugin_raises:PROBE does not load: SystemError: half [/] installed",
+        "raise SystemError('half [/] installed')",
+    ),
+    Fault("exits", 2, "plugin_exits:PROBE does not load: SystemExit: 0", "raise SystemExit(0)"),
+    Fault("taken", 2, "several packages have it: plugin_another 1, plugin_taken 1"),
+]
+RIGHT = Fault("right", 0, "loads on this kernel")
+
+
+@pytest.fixture(scope="module")
+def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all of them installed."""
+    folder = tmp_path_factory.mktemp("plugins")
+    for fault in [*FAULTS, RIGHT]:
+        package = folder / f"plugin_{fault.name.replace('-', '_')}"
+        package.mkdir()
+        text = DECLARATION.format(name=fault.name, package=package.name) + fault.module
+        (package / "__init__.py").write_text(text)
+        (package / "it.o").write_bytes(fault.change(PROBE.image()))
+        register(folder, package.name, fault.name)
+    register(folder, "plugin_another", "taken")
+    return folder
+
+
+def register(folder: Path, package: str, name: str) -> None:
+    """What pip notes down of a package."""
+    information = folder / f"{package}-1.dist-info"
     information.mkdir()
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1\n")
-    (information / "entry_points.txt").write_text("[kzn.probes]\nplugged = plugin_of_test:PROBE\n")
-    (package / "__init__.py").write_text(PLUGIN)
-    (package / "plugged.o").write_bytes(PROBE.image())
-    return package
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1\n")
+    (information / "entry_points.txt").write_text(f"[kzn.probes]\n{name} = {package}:PROBE\n")
 
 
-def run(plugin: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """A command of kzn, in a network namespace of its own, that finds the plugin."""
-    path = os.pathsep.join(filter(None, [str(plugin.parent), os.environ.get("PYTHONPATH", "")]))
+def run(plugins: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """A command of kzn, in a network namespace of its own, that finds the plugins."""
+    path = os.pathsep.join(filter(None, [str(plugins), os.environ.get("PYTHONPATH", "")]))
     done = subprocess.run(
         ["unshare", "--net", "--", *KZN, *arguments],
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
 
-def programs_that_exit_at_once(image: bytes) -> bytes:
-    """The object with the first instruction of the section of programs overwritten (elf(5))."""
-    changed = bytearray(image)
-    (table,) = struct.unpack_from("<Q", image, 0x28)
-    size, number, names = struct.unpack_from("<HHH", image, 0x3A)
-    (strings,) = struct.unpack_from("<Q", image, table + names * size + 0x18)
-    for row in range(number):
-        name, kind, _, _, offset = struct.unpack_from("<IIQQQ", image, table + row * size)
-        if kind == 1 and image.startswith(b"netfilter\0", strings + name):  # SHT_PROGBITS
-            changed[offset : offset + 8] = EXIT_AT_ONCE
-    return bytes(changed)
+@pytest.fixture(scope="module")
+def rows(lab: Lab, plugins: Path) -> dict[str, dict[str, Any]]:  # noqa: ARG001 - it skips where nothing can be loaded
+    """The rows of `kzn probes` by name."""
+    found = json.loads(run(plugins, "probes", "--json").stdout)
+    assert len({row["name"] for row in found}) == len(found)
+    return {row["name"]: row for row in found}
 
 
-def wrong(plugin: Path, fault: str) -> None:
-    """Make the plugin wrong in one way."""
-    image, module = plugin / "plugged.o", plugin / "__init__.py"
-    edits = {
-        "program": 'replace(HOOK, program="nope")',
-        "priorities": "replace(HOOK, priorities=())",
-    }
-    match fault:
-        case "garbage":
-            image.write_text("this is no object\n")
-        case "cut short":
-            image.write_bytes(PROBE.image()[:2000])
-        case "absent":
-            image.unlink()
-        case "refused":
-            image.write_bytes(programs_that_exit_at_once(PROBE.image()))
-        case "name":
-            module.write_text(PLUGIN + 'PROBE = replace(PROBE, name="../up")\n')
-        case "no probe":
-            module.write_text("PROBE = 42\n")
-        case "raises":
-            module.write_text("raise SystemError('half installed')\n")
-        case _:
-            module.write_text(PLUGIN + f"PROBE = replace(PROBE, hooks=({edits[fault]},))\n")
-
-
-@pytest.mark.parametrize(
-    ("fault", "status", "sentence"),
-    [
-        ("garbage", 1, "open object plugged: libbpf cannot read it"),
-        ("cut short", 1, "open object plugged: libbpf cannot read it"),
-        ("absent", 1, "object plugin_of_test/plugged.o: [Errno 2] No such file"),
-        ("refused", 1, "load object plugged: EINVAL (Invalid argument)"),
-        ("program", 1, "object plugged has no program nope"),
-        ("priorities", 2, "ValueError: hook ipv4 has no priorities"),
-        ("name", 2, "ValueError: '../up' is no name of a probe"),
-        ("no probe", 2, "plugin_of_test:PROBE is a int, not a Probe"),
-        ("raises", 2, "plugin_of_test:PROBE does not load: SystemError: half installed"),
-    ],
-)
-@pytest.mark.usefixtures("lab")  # it skips where nothing can be loaded at all
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_wrong_probe_is_told_by_the_agent_and_is_a_row_of_kzn_probes(
-    plugin: Path, fault: str, status: int, sentence: str
+    plugins: Path, rows: dict[str, dict[str, Any]], fault: Fault
 ) -> None:
-    wrong(plugin, fault)
-    done = run(plugin, "agent", "--print", "--probe", "plugged")
-    assert done.returncode == status
-    assert any(sentence in line for line in done.stderr.splitlines() if line.startswith("kzn: "))
+    done = run(plugins, "agent", "--print", "--probe", fault.name)
+    assert done.returncode == fault.status
+    told = [line for line in done.stderr.splitlines() if line.startswith("kzn: ")]
+    assert any(fault.sentence in line for line in told), done.stderr
     assert done.stderr.splitlines()[-1].startswith("hint: ")
-    rows = {row["name"]: row for row in json.loads(run(plugin, "probes", "--json").stdout)}
-    assert rows["plugged"]["supported"] is False
-    assert sentence in rows["plugged"]["reason"]
-    assert "\n" not in rows["plugged"]["reason"]
-    assert rows["postrouting"]["supported"] is True
+    assert rows[fault.name]["supported"] is False
+    assert fault.sentence in rows[fault.name]["reason"]
+    assert "\n" not in rows[fault.name]["reason"]
 
 
-def test_the_log_of_the_verifier_reaches_the_user(lab: Lab, plugin: Path) -> None:  # noqa: ARG001
-    wrong(plugin, "refused")
-    done = run(plugin, "agent", "--print", "--probe", "plugged")
+def test_among_wrong_ones_the_right_ones_are_right(rows: dict[str, dict[str, Any]]) -> None:
+    own = {"clsact", "postrouting", "tcx"}
+    assert set(rows) == own | {RIGHT.name} | {fault.name for fault in FAULTS}
+    assert {name for name, row in rows.items() if row["supported"]} >= {"postrouting", RIGHT.name}
+
+
+def test_as_a_table_reasons_are_as_they_were_written(plugins: Path) -> None:
+    done = run(plugins, "probes")
+    assert done.returncode == 0
+    assert "half [/] installed" in " ".join(done.stdout.split())
+
+
+def test_the_log_of_the_verifier_reaches_the_user(
+    plugins: Path, rows: dict[str, dict[str, Any]]
+) -> None:
+    done = run(plugins, "agent", "--print", "--probe", "refused")
     assert "BEGIN PROG LOAD LOG" in done.stderr
     assert "unreachable insn 1" in done.stderr
-    [row] = [r for r in json.loads(run(plugin, "probes", "--json").stdout) if r["hint"]]
-    assert "unreachable insn 1" in row["hint"]
-
-
-def test_a_plugin_that_is_right_counts_like_the_built_in_probe(plugin: Path) -> None:
-    rows = json.loads(run(plugin, "probes", "--json").stdout)
-    found = {row["name"]: row["supported"] for row in rows}
-    assert found["plugged"] is found["postrouting"] is True
+    assert "unreachable insn 1" in rows["refused"]["hint"]
