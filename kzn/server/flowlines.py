@@ -6,10 +6,11 @@ is an object that always has all keys. The keys and their order are the same:
 time, node, then src and dst each with the address and with _kind, _namespace, _name,
 _workload_kind, _workload, _zone of the endpoint that is charged (of a forwarded flow that is the
 node, whosever the source address), protocol, src_port, dst_port (0: not kept), initiator (source,
-destination, unknown), packets, bytes, class (or "unresolved"), reason (why unresolved).
+destination, unknown), encrypted ("yes" for WireGuard and ESP, whose insides nobody knows), packets,
+bytes, class (or "unresolved"), reason (why unresolved).
 
 A line is put together of pieces: what an address and its owner say is made once and kept as long as
-that owner has the address, what ports and protocol say once per batch.
+that owner has the address, and so is what ports and protocol say.
 """
 
 import json
@@ -27,10 +28,11 @@ import numpy.typing as npt
 
 from kzn.model.endpoint import AMBIGUOUS, EXTERNAL, UNKNOWN, UNSETTLED, Endpoint
 from kzn.model.flows import (
+    ENCRYPTED,
     INITIATOR_DESTINATION,
     INITIATOR_MASK,
     INITIATOR_SOURCE,
-    U32,
+    U8,
     U64,
     Flows,
 )
@@ -58,29 +60,39 @@ _PROTOCOLS = {
 MEMORY = 1 << 17
 """Addresses whose pieces are kept; with as many older ones some 150 MB, in the largest clusters."""
 
+_MIDDLES = 1 << 16
+_MIDDLE = np.dtype(
+    [
+        ("src_port", "<u2"),
+        ("dst_port", "<u2"),
+        ("protocol", "u1"),
+        ("flags", "u1"),
+        ("padding", "<u2"),
+    ]
+)
+"""What stands in the middle of a line, as one number of 64 bits."""
+
 _BARE = re.compile(r"[^\s\"=\\]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunk:
-    """The flows ``chosen`` of one node's ``flows``, settled together.
+    """Flows of one node, settled together.
 
-    ``owners`` has an endpoint, or a negative code of kzn.model.endpoint, for each address and at
-    last for the node itself; ``src`` and ``dst`` are rows of it, by flow, and so is ``verdict``.
-    ``closed`` is when the interval ended, in seconds of the epoch.
+    ``owners`` has an endpoint, or a negative code of kzn.model.endpoint, for each address of
+    ``flows`` and at last for the node itself, which is charged for the flows ``forwarded``;
+    ``verdict`` is by flow. ``closed`` is when the interval ended, in seconds of the epoch.
     """
 
     closed: float
     node: str
     flows: Flows
-    chosen: I64
     owners: Sequence[Endpoint | int]
-    src: I64
-    dst: I64
-    verdict: I64
+    forwarded: I64
+    verdict: U8
 
     def __len__(self) -> int:
-        return len(self.chosen)
+        return len(self.flows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,44 +135,41 @@ class LineWriter:
         self._memory = memory
         self._pieces: dict[bytes, _Pieces] = {}
         self._older: dict[bytes, _Pieces] = {}
+        self._middles = _Middles(self._style)
         ends = [self._style.fields(_verdict(code)) for code in range(len(v.NAMES))]
         self._ends = [end + self._style.end.encode() for end in ends]
 
     def lines(self, chunk: Chunk) -> bytes:
         """All lines of a chunk."""
-        chosen, flows = chunk.chosen, chunk.flows
-        src, dst = flows.src.take(chosen), flows.dst.take(chosen)
+        flows, head = chunk.flows, self._head(chunk)
         pieces = self._pieces_of(chunk)
-        senders = _column([piece.src for piece in pieces], src)
-        self._charge_node(chunk, pieces, senders, src)
-        middles = _Middles(self._style)
+        senders = _column([piece.src for piece in pieces], flows.src)
+        self._charge_node(chunk, pieces, senders)
         columns = (
-            repeat(self._head(chunk), len(chunk)),
             senders,
-            _column([piece.dst for piece in pieces], dst),
-            map(middles.__getitem__, _middle(flows, chosen)),
-            _digits(flows.packets.take(chosen)),
+            _column([piece.dst for piece in pieces], flows.dst),
+            map(self._middles.__getitem__, _middle(flows)),
+            _digits(flows.packets),
             repeat(self._style.number("bytes"), len(chunk)),
-            _digits(flows.bytes.take(chosen)),
-            _column(self._ends, chunk.verdict.take(chosen)),
+            _digits(flows.bytes),
+            # The head of each line is the same, so the end of the line before brings it.
+            _column([end + head for end in self._ends], chunk.verdict),
         )
         line: list[bytes] = [b""] * (len(columns) * len(chunk))
         for number, column in enumerate(columns):
             line[number :: len(columns)] = column
-        return b"".join(line)
+        line[-1] = line[-1].removesuffix(head)
+        return b"".join([head, *line])
 
     def _head(self, chunk: Chunk) -> bytes:
         fields = self._style.fields([("time", _stamp(chunk.closed)), ("node", chunk.node)])
         return self._style.begin.encode() + fields.removeprefix(self._style.between.encode())
 
-    def _charge_node(
-        self, chunk: Chunk, pieces: list["_Pieces"], senders: list[bytes], src: U32
-    ) -> None:
+    def _charge_node(self, chunk: Chunk, pieces: list["_Pieces"], senders: list[bytes]) -> None:
         """A forwarded flow has its own source address, and its node as the source's owner."""
-        charged = chunk.src.take(chunk.chosen)
         node = self._style.fields(_owner("src", chunk.owners[-1]))
-        for at in np.flatnonzero(charged != src).tolist():
-            senders[at] = pieces[src[at]].address + node
+        for at in chunk.forwarded.tolist():
+            senders[at] = pieces[chunk.flows.src[at]].address + node
 
     def _pieces_of(self, chunk: Chunk) -> list["_Pieces"]:
         """The pieces of each address."""
@@ -213,14 +222,18 @@ class _Middles(dict[int, bytes]):
         self._style = style
 
     def __missing__(self, packed: int) -> bytes:
-        flag, protocol = packed & 0xFF, packed >> 8 & 0xFF
+        src_port, dst_port = packed & 0xFFFF, packed >> 16 & 0xFFFF
+        protocol, flag = packed >> 32 & 0xFF, packed >> 40 & 0xFF
         style = self._style
+        if len(self) >= _MIDDLES:
+            self.clear()
         made = b"".join(
             (
                 style.fields([("protocol", _PROTOCOLS.get(protocol, str(protocol)))]),
-                style.number("src_port") + b"%d" % (packed >> 32),
-                style.number("dst_port") + b"%d" % (packed >> 16 & 0xFFFF),
-                style.fields([("initiator", _INITIATORS.get(flag, "unknown"))]),
+                style.number("src_port") + b"%d" % src_port,
+                style.number("dst_port") + b"%d" % dst_port,
+                style.fields([("initiator", _INITIATORS.get(flag & INITIATOR_MASK, "unknown"))]),
+                style.fields([("encrypted", "yes" if flag & ENCRYPTED else "")]),
                 style.number("packets"),
             )
         )
@@ -228,14 +241,12 @@ class _Middles(dict[int, bytes]):
         return made
 
 
-def _middle(flows: Flows, chosen: I64) -> list[int]:
-    initiator = flows.flags & np.uint8(INITIATOR_MASK)
-    fields: tuple[npt.NDArray[np.integer[Any]], ...]
-    fields = (flows.src_port, flows.dst_port, flows.protocol, initiator)
-    packed = np.zeros(len(chosen), np.int64)
-    for field, shift in zip(fields, (32, 16, 8, 0), strict=True):
-        packed |= field.take(chosen).astype(np.int64) << shift
-    return packed.tolist()
+def _middle(flows: Flows) -> list[int]:
+    packed = np.zeros(len(flows), _MIDDLE)
+    for name in ("src_port", "dst_port", "protocol"):
+        packed[name] = getattr(flows, name)
+    packed["flags"] = flows.flags & np.uint8(INITIATOR_MASK | ENCRYPTED)
+    return packed.view("<u8").tolist()
 
 
 def _digits(numbers: U64) -> list[bytes]:

@@ -11,9 +11,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from kzn.model.endpoint import Endpoint, EndpointIndex
+import numpy as np
+
+from kzn.model.endpoint import I32, Endpoint, EndpointIndex
 from kzn.server.flowlines import Chunk, Form, LineWriter
-from kzn.server.hold import Case
+from kzn.server.hold import Case, select
 from kzn.server.keytable import I64
 from kzn.server.resolve import Resolution
 
@@ -85,15 +87,15 @@ class FlowLog:
             if self._is_broken or self._lines_waiting + len(chosen) > self._max_lines:
                 self._drop(len(chosen))
                 return
+        used, flows = select(case.flows, chosen)
+        node = len(resolution.endpoints) - 1
         chunk = Chunk(
             closed=self._epoch_of(case.closed),
             node=case.node,
-            flows=case.flows,
-            chosen=chosen,
-            owners=_owners(resolution, index),
-            src=resolution.src,
-            dst=resolution.dst,
-            verdict=resolution.verdict.astype("int64"),
+            flows=flows,
+            owners=_owners(resolution.endpoints.take(np.append(used, node)), index),
+            forwarded=np.flatnonzero(resolution.src.take(chosen) == node),
+            verdict=resolution.verdict.take(chosen),
         )
         with self._changed:
             self._waiting.append(chunk)
@@ -137,5 +139,6 @@ class FlowLog:
         self._counts = self._counts._replace(dropped=self._counts.dropped + lines)
 
 
-def _owners(resolution: Resolution, index: EndpointIndex) -> list[Endpoint | int]:
-    return [index.endpoint(i) if i >= 0 else i for i in resolution.endpoints.tolist()]
+def _owners(endpoints: I32, index: EndpointIndex) -> list[Endpoint | int]:
+    endpoint = index.endpoint
+    return [endpoint(number) if number >= 0 else number for number in endpoints.tolist()]

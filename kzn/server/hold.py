@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kzn.model.batch import Batch
-from kzn.model.flows import U32, Flows
+from kzn.model.flows import Flows
 from kzn.server.keytable import I64
 
 TRIES = 2
@@ -45,7 +45,7 @@ class Case:
         """The chosen flows as a case with one try less, without addresses that they do not use."""
         return Case(
             node=self.node,
-            flows=select(self.flows, chosen),
+            flows=select(self.flows, chosen)[1],
             opened=self.opened,
             closed=self.closed,
             interval=self.interval,
@@ -53,21 +53,25 @@ class Case:
         )
 
 
-def select(flows: Flows, chosen: I64) -> Flows:
-    """The rows ``chosen`` of ``flows`` over just the addresses that they use."""
-    both = np.concatenate([flows.src[chosen], flows.dst[chosen]])
-    used, inverse = np.unique(both, return_inverse=True)
-    ends: U32 = inverse.astype(np.uint32)
-    return Flows(
-        addresses=flows.addresses[used],
-        src=ends[: len(chosen)],
-        dst=ends[len(chosen) :],
-        src_port=flows.src_port[chosen],
-        dst_port=flows.dst_port[chosen],
-        protocol=flows.protocol[chosen],
-        flags=flows.flags[chosen],
-        packets=flows.packets[chosen],
-        bytes=flows.bytes[chosen],
+def select(flows: Flows, chosen: I64) -> tuple[I64, Flows]:
+    """The rows ``chosen`` of ``flows`` over just the addresses that they use, and which these are.
+
+    These are numbers of rows of ``flows.addresses``, in their order.
+    """
+    src, dst = flows.src.take(chosen), flows.dst.take(chosen)
+    there = np.zeros(len(flows.addresses), np.bool_)
+    there[src] = there[dst] = True
+    used, rank = np.flatnonzero(there), (np.cumsum(there) - 1).astype(np.uint32)
+    return used, Flows(
+        addresses=flows.addresses.take(used, axis=0),
+        src=rank.take(src),
+        dst=rank.take(dst),
+        src_port=flows.src_port.take(chosen),
+        dst_port=flows.dst_port.take(chosen),
+        protocol=flows.protocol.take(chosen),
+        flags=flows.flags.take(chosen),
+        packets=flows.packets.take(chosen),
+        bytes=flows.bytes.take(chosen),
     )
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from kzn.model.endpoint import UNKNOWN
-from kzn.model.flows import INITIATOR_SOURCE, Flows
+from kzn.model.flows import ENCRYPTED, INITIATOR_SOURCE, Flows
 from kzn.model.ip import pack
 from kzn.server.flowlines import Chunk, LineWriter
 from kzn.server.flowlog import FlowLog, LogCounts
-from kzn.server.hold import Case
+from kzn.server.hold import Case, select
 from kzn.server.resolve import Resolution, resolve
 from kzn.topology.index import AddressIndex
 from kzn.topology.static import StaticSource, parse_static
@@ -117,6 +117,7 @@ def test_json_lines_always_have_all_keys(index: AddressIndex) -> None:
         "src_port": 0,
         "dst_port": 5432,
         "initiator": "source",
+        "encrypted": "",
         "packets": 12,
         "bytes": 3400,
         "class": "cross_zone",
@@ -125,6 +126,17 @@ def test_json_lines_always_have_all_keys(index: AddressIndex) -> None:
     assert [*second] == [*outside] == [*first]
     assert (outside["src_kind"], outside["class"]) == ("External", "external")
     assert (second["class"], second["reason"]) == ("unresolved", "unknown_destination")
+
+
+def test_what_is_encrypted_is_marked(index: AddressIndex) -> None:
+    stream = io.BytesIO()
+    log = log_of(stream, "text")
+    case, resolution = settled(index)
+    case.flows.flags[1] |= ENCRYPTED
+    log.offer(case, resolution, np.array([1, 2]), index)
+    assert log.close(DEADLINE)
+    before, after = "initiator=source packets", "initiator=source encrypted=yes packets"
+    assert stream.getvalue().decode() == TEXT.replace(before, after)
 
 
 def test_no_flows_are_no_lines(index: AddressIndex) -> None:
@@ -184,16 +196,15 @@ def test_a_broken_stream_drops_what_comes_and_says_so_once(
 
 def test_pieces_that_were_forgotten_or_have_a_new_owner_are_made_anew(index: AddressIndex) -> None:
     case, resolution = settled(index)
-    owners = [index.endpoint(i) if i >= 0 else i for i in resolution.endpoints.tolist()]
+    rows = resolution.endpoints.tolist()
+    owners = [index.endpoint(i) if i >= 0 else i for i in (rows[0], rows[1], rows[3], rows[-1])]
     chunk = Chunk(
         closed=2_000_000_000.0,
         node="n1",
-        flows=case.flows,
-        chosen=np.array([1, 2], np.int64),
+        flows=select(case.flows, np.array([1, 2]))[1],
         owners=owners,
-        src=resolution.src,
-        dst=resolution.dst,
-        verdict=resolution.verdict.astype(np.int64),
+        forwarded=np.zeros(0, np.int64),
+        verdict=resolution.verdict[1:],
     )
     small, fresh = LineWriter("text", memory=1), LineWriter("text")
     assert small.lines(chunk) == small.lines(chunk) == fresh.lines(chunk) == TEXT.encode()

@@ -69,8 +69,8 @@ def test_what_does_not_fit_is_not_taken() -> None:
 
 def test_a_part_keeps_its_flows_and_only_their_addresses() -> None:
     whole = flows((0, 1), (2, 4), (4, 2))
-    part = select(whole, np.array([1, 2]))
-    assert len(part.addresses) == 2
+    used, part = select(whole, np.array([1, 2]))
+    assert used.tolist() == [2, 4]
     assert (part.addresses[part.src] == whole.addresses[whole.src[1:]]).all()
     assert (part.addresses[part.dst] == whole.addresses[whole.dst[1:]]).all()
     for name in ("src_port", "dst_port", "protocol", "flags", "packets", "bytes"):
