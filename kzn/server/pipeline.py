@@ -136,7 +136,8 @@ class Pipeline:
         if sizes[v.UNKNOWN_NODE] and not held:
             self._complaints.line(
                 f"unknown node {case.node}",
-                "node %s sends batches and is not in the topology: nothing of it is attributed",
+                "node %s sends batches and is not in the topology: nothing of it is attributed"
+                " (is the agent's --node the name that kubectl get nodes shows?)",
                 case.node,
             )
         if self._flow_log is not None:

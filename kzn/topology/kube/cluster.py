@@ -47,11 +47,12 @@ class Cluster:
     """The access of one kubeconfig context or service account, renewed when it expires.
 
     ``load`` makes a configuration of the `kubernetes` package, or raises; it is called again
-    after a refusal, so replaced files and certificates are found.
+    after a refusal, so replaced files and certificates are found. ``name`` is what it reads.
     """
 
-    def __init__(self, load: Callable[[], Any]) -> None:
+    def __init__(self, load: Callable[[], Any], name: str) -> None:
         self._load = load
+        self._name = name
         self._lock = threading.Lock()
         self._configuration: Any = None
         self._tls: ssl.SSLContext | None = None
@@ -64,7 +65,7 @@ class Cluster:
             except KznError:
                 raise
             except Exception as error:  # plugins and the package raise anything
-                raise _refused(error) from error
+                raise _refused(self._name, error) from error
 
     def reload(self) -> None:
         """Read configuration and certificates anew at the next call."""
@@ -95,21 +96,24 @@ def load_cluster(kubeconfig: str = "", context: str = "") -> Cluster:
     named = kubeconfig or os.environ.get("KUBECONFIG", "")
     default = Path("~/.kube/config").expanduser()
     if named or context or default.exists():
-        cluster = Cluster(lambda: _from_kubeconfig(named or str(default), context))
+        path = named or str(default)
+        cluster = Cluster(lambda: _from_kubeconfig(path, context), f"kubeconfig {path}")
     elif "KUBERNETES_SERVICE_HOST" in os.environ:
-        cluster = Cluster(_from_pod)
+        cluster = Cluster(_from_pod, "the ServiceAccount of this pod")
     else:
         raise UsageError(
             "no Kubernetes cluster is configured: no KUBECONFIG, no ~/.kube/config, not in a pod",
             hint="set KUBECONFIG, or give --topology FILE to run without a cluster",
         )
-    cluster.access()
+    cluster.access()  # what is wrong is said now, and not when the first list fails
     return cluster
 
 
 def _from_kubeconfig(path: str, context: str) -> Any:
     from kubernetes import client, config  # noqa: PLC0415 - 190 ms, and only with a cluster
 
+    if not any(Path(part).expanduser().exists() for part in path.split(os.pathsep)):
+        raise FileNotFoundError("no such file")  # the package says it of none in particular
     configuration = client.Configuration()
     load: Any = config.load_kube_config  # the package is not typed
     load(path, context or None, configuration, persist_config=False)
@@ -140,8 +144,8 @@ def _tls(configuration: Any) -> ssl.SSLContext | None:
     return context
 
 
-def _refused(error: Exception) -> UsageError:
+def _refused(name: str, error: Exception) -> UsageError:
     return UsageError(
-        f"the Kubernetes configuration cannot be used: {error}",
+        f"{name} cannot be used: {error}",
         hint="check that `kubectl get nodes` works with the same KUBECONFIG and context",
     )

@@ -284,7 +284,8 @@ def test_a_batch_delivered_twice_is_applied_once() -> None:
     [
         (answering(), "timeout"),
         (answering(WELCOME), "timeout"),
-        (answering(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "frame_too_large"),
+        (answering(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "speaks_http"),
+        (answering(b"\xff\xff\xff\xff"), "frame_too_large"),
         (answering(b"\x00\x00\x00\x00"), "frame_empty"),
         (answering(frame(b"garbage")), "envelope"),
         (answering(frame(encode_to_agent(Ack(1)))), "unexpected_message"),

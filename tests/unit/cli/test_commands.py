@@ -182,7 +182,7 @@ def test_a_kubeconfig_that_says_nothing_useful_is_a_usage_error(tmp_path: Path, 
     path.write_text(text)
     done = run("server", "--kubeconfig", str(path))
     assert done.returncode == 2
-    assert "kzn: the Kubernetes configuration cannot be used: " in done.stderr
+    assert f"kzn: kubeconfig {path} cannot be used: " in done.stderr
     assert "hint: check that `kubectl get nodes` works" in done.stderr
 
 

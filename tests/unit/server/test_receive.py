@@ -199,7 +199,8 @@ BAD_COLUMNS = replace(
 @pytest.mark.parametrize(
     ("data", "reason", "label"),
     [
-        (b"GET / HTTP/1.1\r\nHost: kzn\r\n\r\n", Reason.TOO_LARGE, "frame_too_large"),
+        (b"GET / HTTP/1.1\r\nHost: kzn\r\n\r\n", Reason.MALFORMED, "speaks_http"),
+        (b"\x16\x03\x01\x02\x00\x01\x00", Reason.MALFORMED, "speaks_tls"),
         (b"\x00\x00\x40\x01", Reason.TOO_LARGE, "frame_too_large"),
         (b"\x00\x00\x00\x00", Reason.MALFORMED, "frame_empty"),
         (frame(b"garbage"), Reason.MALFORMED, "envelope"),

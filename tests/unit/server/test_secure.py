@@ -162,13 +162,13 @@ def test_one_side_with_tls_and_one_without_do_not_meet(
     files: ServerTlsFiles, authority: Authority
 ) -> None:
     async def clear_agent(scene: Scene) -> None:
-        assert await scene.failure(None) in {"connection", "closed", "frame_too_large"}
+        assert await scene.failure(None) in {"connection", "closed", "speaks_tls"}
         assert scene.receiver.stats.refusals["tls"] > 0
         assert scene.applied == []
 
     async def clear_server(scene: Scene) -> None:
         assert await scene.failure(ClientTls(authority.ca)) in {"tls", "connection"}
-        assert set(scene.receiver.stats.refusals) == {"frame_too_large"}
+        assert set(scene.receiver.stats.refusals) == {"speaks_tls"}
 
     play(clear_agent, ServerTls(files))
     play(clear_server, None)

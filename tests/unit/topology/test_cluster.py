@@ -190,7 +190,7 @@ def test_a_broken_kubeconfig_is_a_usage_error(tmp_path: Path, content: str) -> N
 
 
 def test_a_kubeconfig_that_is_not_there_and_a_context_that_is_not_in_it(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be used"):
+    with pytest.raises(UsageError, match="none cannot be used: no such file"):
         load_cluster(str(tmp_path / "none"))
     with pytest.raises(UsageError, match="nowhere"):
         load_cluster(kubeconfig(tmp_path, {}), "nowhere")

@@ -50,6 +50,25 @@ def test_a_length_beyond_the_limit_is_refused_by_its_header_alone(length: int) -
     assert caught.value.reason == "frame_too_large"
 
 
+@pytest.mark.parametrize(
+    ("start", "reason"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "speaks_http"),
+        (b"POST /api", "speaks_http"),
+        (b"PRI * HTTP/2.0\r\n", "speaks_http"),
+        (b"HTTP/1.0 400 Bad Request\r\n", "speaks_http"),
+        (b"\x16\x03\x01\x02\x00\x01", "speaks_tls"),
+        (b"\x15\x03\x03\x00\x02", "speaks_tls"),
+        (b"GETX", "frame_too_large"),
+        (b"\x16\x04\x01\x02", "frame_too_large"),
+    ],
+)
+def test_what_is_not_kzn_is_called_by_its_name(start: bytes, reason: str) -> None:
+    with pytest.raises(WireError) as caught:
+        list(FrameReader(8 << 20).feed(start))
+    assert caught.value.reason == reason
+
+
 def test_a_length_at_the_limit_is_taken() -> None:
     assert list(FrameReader(10).feed(frame(b"x" * 10))) == [b"x" * 10]
 
