@@ -2,25 +2,22 @@
 
 Each figure is the median over several instances of each program and its maps, since where the
 allocator happens to put a map's entries changes a look-up by up to a half; within an instance the
-programs take turns. The floor is an empty program. BPF_PROG_TEST_RUN needs root, the baseline
-needs clang (bpf/Makefile).
+programs take turns. The floor is an empty program of the same type. BPF_PROG_TEST_RUN needs root,
+the baseline needs clang (bpf/Makefile).
+
+Rows: `none`, `service` and `all` are postrouting with these `--ports`; `tcx` and `clsact` have
+`service`.
 """
 
 import os
 import statistics
+import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Callable
 
+from lib.programs import Subject, images, subjects
 from lib.report import finish
-from lib.testrun import compile_object, run, tcp_packet
-
-from kzn.libbpf.links import ATTACH_TYPE_NETFILTER, PROG_TYPE_NETFILTER
-from kzn.libbpf.objects import BpfObject
-from kzn.probes.attach import load
-from kzn.probes.postrouting import PROBE
-from kzn.probes.settings import Settings
+from lib.testrun import tcp_packet, vxlan_packet
 
 INSTANCES = 9
 TURNS = 3
@@ -29,59 +26,52 @@ MANY_FLOWS = 50_000
 MANY_REPEAT = 8
 FIRST_FLOWS = 10_000
 TOGETHER_REPEAT = 3_000_000
-SOURCES = Path(__file__).parent / "lib" / "bpf"
-Measure = Callable[[int, int], float]
+Measure = Callable[[Subject], float]
+Rows = dict[str, float]
 
 
-@contextmanager
-def plain(name: str, image: bytes) -> Iterator[int]:
-    """A program of the bench's own, loaded for the length of the block: its descriptor."""
-    with BpfObject(image, name) as loaded:
-        loaded.set_program_type(PROG_TYPE_NETFILTER, ATTACH_TYPE_NETFILTER)
-        loaded.load()
-        yield loaded.program_fd(name)
-
-
-def packets(family: int, count: int) -> list[bytes]:
-    """That many packets of as many flows."""
-    net = "10.{}.{}.{}" if family == 4 else "fd00::{}:{}:{}"
-    return [
+def packets(kind: str, count: int) -> list[bytes]:
+    """That many packets of as many flows; ``kind`` is ipv4 or ipv6, or one of them in a VXLAN."""
+    inner = kind.removesuffix(" in vxlan")
+    family, net = (4, "10.{}.{}.{}") if inner == "ipv4" else (6, "fd00::{}:{}:{}")
+    made = [
         tcp_packet(
             family, net.format(1, n >> 8 & 255, n & 255), net.format(2, n >> 16, 7), 40000, 443
         )
         for n in range(count)
     ]
+    return made if inner == kind else [vxlan_packet(packet) for packet in made]
 
 
-def one_flow(program: int, family: int) -> float:
+def one_flow(subject: Subject) -> float:
     """One flow over and over: everything is in the nearest cache."""
-    [packet] = packets(family, 1)
-    return float(run(program, packet, REPEAT, family))
+    [packet] = packets(subject.kind, 1)
+    return float(subject.run(packet, REPEAT))
 
 
-def many_flows(program: int, family: int) -> float:
+def many_flows(subject: Subject) -> float:
     """Many flows one after the other, each a few times: caches and buckets are cold."""
-    spent = sum(run(program, packet, MANY_REPEAT, family) for packet in packets(family, MANY_FLOWS))
+    spent = sum(subject.run(packet, MANY_REPEAT) for packet in packets(subject.kind, MANY_FLOWS))
     return spent / MANY_FLOWS
 
 
-def first_packets(program: int, family: int) -> float:
+def first_packets(subject: Subject) -> float:
     """The first packet of each of many flows, where the map allocates on demand."""
     return (
-        sum(run(program, packet, 1, family) for packet in packets(family, FIRST_FLOWS))
-        / FIRST_FLOWS
+        sum(subject.run(packet, 1) for packet in packets(subject.kind, FIRST_FLOWS)) / FIRST_FLOWS
     )
 
 
-def both_cores(program: int, family: int) -> float:
+def both_cores(subject: Subject) -> float:
     """Two cores at once on the same flow: the slower one."""
     results: list[float] = []
     together = threading.Barrier(2)
+    [packet] = packets(subject.kind, 1)
 
     def on(cpu: int) -> None:
         os.sched_setaffinity(0, {cpu})
         together.wait()
-        results.append(float(run(program, packets(family, 1)[0], TOGETHER_REPEAT, family)))
+        results.append(float(subject.run(packet, TOGETHER_REPEAT)))
 
     threads = [threading.Thread(target=on, args=(cpu,)) for cpu in (0, 1)]
     for thread in threads:
@@ -91,43 +81,37 @@ def both_cores(program: int, family: int) -> float:
     return max(results)
 
 
-def instance(images: dict[str, bytes], measure: Measure, turns: int) -> dict[str, float]:
-    """One instance of every program: the best of a few turns each, in nanoseconds."""
-    with ExitStack() as stack:
-        programs = {
-            (name, 4): stack.enter_context(plain(name, image)) for name, image in images.items()
-        }
-        for ports in ("none", "service", "all"):
-            loaded = stack.enter_context(
-                load(PROBE, Settings(ports=ports, max_flows=2 * MANY_FLOWS))
-            )
-            for family, hook in zip((4, 6), PROBE.hooks, strict=True):
-                programs[f"{ports} ipv{family}", family] = loaded.program_fd(hook.program)
-        taken = [
-            {name: measure(program, family) for (name, family), program in programs.items()}
-            for _ in range(turns)
-        ]
-    return {name: min(turn[name] for turn in taken) for name in taken[0]}
-
-
-def net(images: dict[str, bytes], measure: Measure, instances: int, turns: int) -> dict[str, float]:
-    """Medians over instances, the empty program's taken off."""
-    rows = [instance(images, measure, turns) for _ in range(instances)]
+def net(own: dict[str, bytes], measure: Measure, instances: int, turns: int) -> Rows:
+    """Medians over instances of the best of a few turns, in nanoseconds, the floors taken off."""
+    rows: list[Rows] = []
+    for _ in range(instances):
+        with subjects(own, 2 * MANY_FLOWS) as found:
+            taken = [{name: measure(one) for name, one in found.items()} for _ in range(turns)]
+            rows.append({name: min(turn[name] for turn in taken) for name in found})
+            floors = {name: one.floor for name, one in found.items() if one.floor}
     medians = {name: statistics.median(row[name] for row in rows) for name in rows[0]}
-    floor = medians.pop("empty")
-    return {name: round(value - floor, 1) for name, value in medians.items()}
+    return {name: round(medians[name] - medians[floor], 1) for name, floor in floors.items()}
+
+
+def table(columns: dict[str, Rows]) -> list[str]:
+    """The figures for people: a row for each program and kind of packet."""
+    width = max(len(name) for name in columns["one flow"])
+    lines = [f"{'net ns per packet':<{width}}" + "".join(f"{name:>14}" for name in columns)]
+    for row in columns["one flow"]:
+        cells = "".join(f"{column[row]:>14.1f}" for column in columns.values() if column)
+        lines.append(f"{row:<{width}}{cells}")
+    return lines
 
 
 def main() -> None:
     """Measure and report."""
-    images = {name: compile_object(SOURCES / f"{name}.bpf.c") for name in ("empty", "baseline")}
-    home = os.sched_getaffinity(0)
+    own, home = images(), os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(home)})
-    one = net(images, one_flow, INSTANCES, TURNS)
-    first = net(images, first_packets, 3, 1)
-    many = net(images, many_flows, 1, 3)
+    one = net(own, one_flow, INSTANCES, TURNS)
+    first = net(own, first_packets, 3, 1)
+    many = net(own, many_flows, 1, 3)
     os.sched_setaffinity(0, home)
-    two = net(images, both_cores, 3, 1) if len(home) > 1 else {}
+    two = net(own, both_cores, 3, 1) if len(home) > 1 else {}
     more = {
         "one_flow": one,
         "many_flows": many,
@@ -135,6 +119,9 @@ def main() -> None:
         "both_cores_one_flow": two,
         "both_cores_ratio": round(two["service ipv4"] / two["baseline"], 3) if two else None,
     }
+    if "--json" not in sys.argv[1:]:
+        columns = {"one flow": one, "many flows": many, "first packet": first}
+        print("\n".join(table(columns | ({"both cores": two} if two else {}))), end="\n\n")
     finish("kernel", one["service ipv4"], one["baseline"], "ns per packet, net", more)
 
 

@@ -6,12 +6,14 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from kzn.libbpf.testrun import run_netfilter
+from kzn.libbpf.testrun import run_netfilter, run_tc
 from kzn.model import ip
 
 BPF = Path(__file__).parents[2] / "bpf"
 ETHERNET = {4: bytes(12) + b"\x08\x00", 6: bytes(12) + b"\x86\xdd"}
 NF_ACCEPT = 1
+TC_ACT_UNSPEC = 0xFFFFFFFF
+PORT_VXLAN = 4789
 
 
 def compile_object(source: Path) -> bytes:
@@ -36,9 +38,28 @@ def tcp_packet(
     return ETHERNET[6] + struct.pack("!IHBB", 6 << 28, len(tcp), 6, 64) + here + there + tcp
 
 
+def vxlan_packet(inside: bytes) -> bytes:
+    """An Ethernet frame with another one in it, from node to node."""
+    udp = struct.pack("!HHHH", 50_000, PORT_VXLAN, 16 + len(inside), 0)
+    payload = udp + b"\x08" + bytes(7) + inside
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 1, 0x4000, 64, 17, 0)
+    nodes = ip.pack("10.0.0.1")[12:] + ip.pack("10.0.0.2")[12:]
+    return ETHERNET[4] + head + nodes + payload
+
+
 def run(program: int, frame: bytes, repeat: int, family: int = 4) -> int:
-    """Nanoseconds that one of ``repeat`` runs took, on the average."""
+    """Nanoseconds that one of ``repeat`` runs at POSTROUTING took, on the average."""
     verdict, nanoseconds = run_netfilter(program, frame, family=family, repeat=repeat)
-    if verdict != NF_ACCEPT:
-        raise AssertionError(f"verdict {verdict}, NF_ACCEPT is {NF_ACCEPT}")
+    return _accepted(verdict, NF_ACCEPT, nanoseconds)
+
+
+def run_at_tc(program: int, frame: bytes, repeat: int) -> int:
+    """The same at tc."""
+    verdict, nanoseconds = run_tc(program, frame, repeat=repeat)
+    return _accepted(verdict, TC_ACT_UNSPEC, nanoseconds)
+
+
+def _accepted(verdict: int, wanted: int, nanoseconds: int) -> int:
+    if verdict != wanted:
+        raise AssertionError(f"verdict {verdict}, not {wanted}")
     return nanoseconds

@@ -19,7 +19,7 @@ PROBE = Probe(
             hint="it needs Linux 5.8 or later with CONFIG_NET_CLS_BPF and CONFIG_NET_SCH_INGRESS",
         ),
     ),
-    # With CAP_PERFMON its programs take half the time: docs/security.md.
+    # With CAP_PERFMON its programs take a third of the time: docs/security.md.
     capabilities=("CAP_NET_ADMIN", "CAP_BPF"),
     auto=30,
 )

@@ -20,7 +20,7 @@ PROBE = Probe(
             hint="it needs Linux 6.6 or later with CONFIG_NET_XGRESS=y",
         ),
     ),
-    # With CAP_PERFMON its programs take half the time: docs/security.md.
+    # With CAP_PERFMON its programs take a third of the time: docs/security.md.
     capabilities=("CAP_NET_ADMIN", "CAP_BPF"),
     auto=20,
 )

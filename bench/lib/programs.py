@@ -1,0 +1,85 @@
+"""Programs to measure, loaded: those of the probes, a plain baseline, and empty ones as floors."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from lib.testrun import compile_object, run, run_at_tc
+
+from kzn.libbpf import capabilities
+from kzn.libbpf.links import ATTACH_TYPE_NETFILTER, PROG_TYPE_NETFILTER, PROG_TYPE_SCHED_CLS
+from kzn.libbpf.objects import BpfObject
+from kzn.probes import clsact, postrouting, tcx
+from kzn.probes.attach import load
+from kzn.probes.declaration import Probe
+from kzn.probes.settings import PortsMode, Settings
+
+SOURCES = Path(__file__).parent / "bpf"
+OWN = {
+    "empty": (PROG_TYPE_NETFILTER, ATTACH_TYPE_NETFILTER),
+    "baseline": (PROG_TYPE_NETFILTER, ATTACH_TYPE_NETFILTER),
+    "empty_tc": (PROG_TYPE_SCHED_CLS, 0),
+}
+"""The bench's own: file and program have one name."""
+MODES: tuple[PortsMode, ...] = ("none", "service", "all")
+PLAIN = ("ipv4", "ipv6")
+WRAPPED = ("ipv4 in vxlan", "ipv6 in vxlan")
+AT_TC = (
+    ("tcx", tcx.PROBE, PLAIN, ()),
+    ("tcx", tcx.PROBE, WRAPPED, ()),  # maps of its own: its flows are those of the row before
+    ("clsact", clsact.PROBE, PLAIN, ()),
+    ("tcx unprivileged", tcx.PROBE, PLAIN, tcx.PROBE.capabilities),
+)
+"""Row, probe, kinds of packets, and the capabilities that it is loaded with, all when empty.
+
+With CAP_BPF and CAP_NET_ADMIN alone the kernel adds barriers against speculation.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A program: how to run a frame through it so often, frames of which kind, and its floor."""
+
+    run: Callable[[bytes, int], int]
+    kind: str
+    floor: str = ""
+
+
+def images() -> dict[str, bytes]:
+    """The objects of the bench's own programs."""
+    return {name: compile_object(SOURCES / f"{name}.bpf.c") for name in OWN}
+
+
+@contextmanager
+def subjects(own: Mapping[str, bytes], flows: int) -> Iterator[dict[str, Subject]]:
+    """An instance of every program for the length of the block, by row, with room for flows."""
+    with ExitStack() as stack:
+        found = {name: _own(stack, name, image) for name, image in own.items()}
+        for ports in MODES:
+            loaded = stack.enter_context(load(postrouting.PROBE, Settings(ports, flows)))
+            for family, hook in zip((4, 6), postrouting.PROBE.hooks, strict=True):
+                runner = partial(run, loaded.program_fd(hook.program), family=family)
+                found[f"{ports} ipv{family}"] = Subject(runner, f"ipv{family}", "empty")
+        for row, probe, kinds, held in AT_TC:
+            runner = partial(run_at_tc, _at_tc(stack, probe, held, flows))
+            found |= {f"{row} {kind}": Subject(runner, kind, "empty_tc") for kind in kinds}
+        yield found
+
+
+def _own(stack: ExitStack, name: str, image: bytes) -> Subject:
+    loaded = stack.enter_context(BpfObject(image, name))
+    loaded.set_program_type(*OWN[name])
+    loaded.load()
+    program = loaded.program_fd(name)
+    if OWN[name][0] == PROG_TYPE_SCHED_CLS:
+        return Subject(partial(run_at_tc, program), "ipv4")
+    return Subject(partial(run, program), "ipv4", "" if name == "empty" else "empty")
+
+
+def _at_tc(stack: ExitStack, probe: Probe, held: tuple[str, ...], flows: int) -> int:
+    kept = capabilities.mask(held) if held else capabilities.read().permitted
+    with capabilities.only(kept):
+        loaded = stack.enter_context(load(probe, Settings(max_flows=flows)))
+    return loaded.program_fd(probe.hooks[0].program)
