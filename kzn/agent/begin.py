@@ -89,8 +89,11 @@ class Able:
         return Able(left, {**self.refused, probe.name: reason})
 
     def rivals(self, chosen: Probe) -> tuple[str, ...]:
-        """Those that see another place than the chosen one."""
-        return tuple(p.name for p in self.probes if _place(p) != _place(chosen))
+        """Those that would be tried in place of the chosen one: the first of each other place."""
+        places: dict[object, str] = {_place(chosen): ""}
+        for probe in self.probes:
+            places.setdefault(_place(probe), probe.name)
+        return tuple(filter(None, places.values()))
 
 
 def _place(probe: Probe) -> object:

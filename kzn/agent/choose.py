@@ -65,7 +65,7 @@ def none_can(refused: Sequence[tuple[str, str]]) -> UnsupportedError:
     """The error when every candidate was refused."""
     reasons = "; ".join(f"{name}: {reason}" for name, reason in refused)
     return UnsupportedError(
-        f"no probe can run here: {reasons or 'none is installed'}",
+        f"no probe can run here: {reasons or 'none that auto may choose is installed'}",
         hint="kzn probes and kzn doctor say what to do",
     )
 

@@ -34,7 +34,7 @@ class Examined:
     def next_seconds(self) -> float:
         """Not before this is another one worth its while."""
         doublings = min(self.in_vain, 10)  # a name of a folder may say any number
-        return self.seconds + min(APART_SECONDS * 2**doublings, LONGEST_SECONDS)
+        return self.seconds + min(APART_SECONDS * 2.0**doublings, LONGEST_SECONDS)
 
 
 def is_note(name: str) -> bool:

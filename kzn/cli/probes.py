@@ -1,6 +1,7 @@
 """``kzn probes``: the installed probes, and whether this kernel can run each."""
 
 import json
+from pathlib import Path
 
 import click
 
@@ -13,8 +14,15 @@ import click
     is_flag=True,
     help="Only say in which folder the C headers for probes of one's own lie.",
 )
-def probes(*, as_json: bool, headers_only: bool) -> None:
-    """List the installed probes and whether this kernel can run each.
+@click.option(
+    "--pin-dir",
+    type=click.Path(path_type=Path),
+    default=Path("/sys/fs/bpf/kzn"),
+    show_default=True,
+    help="Where an agent would pin its maps: auto keeps what is there and counts.",
+)
+def probes(*, as_json: bool, headers_only: bool, pin_dir: Path) -> None:
+    """List the installed probes, whether this kernel can run each, and which one auto would take.
 
     As root every object is loaded for a moment, so that the answer is the kernel's own; nothing
     is attached.
@@ -24,11 +32,12 @@ def probes(*, as_json: bool, headers_only: bool) -> None:
 
         click.echo(headers())
         return
-    from kzn.probes.registry import BrokenProbe, installed
+    from kzn.agent.foresee import foresee
+    from kzn.probes.registry import AUTO, BrokenProbe, candidates, installed
     from kzn.probes.support import Support, examine
 
-    rows = []
-    for probe in installed():
+    rows, found_probes = [], installed()
+    for probe in found_probes:
         if isinstance(probe, BrokenProbe):
             found, summary = Support(supported=False, reason=f"broken: {probe.reason}"), ""
         else:
@@ -42,6 +51,11 @@ def probes(*, as_json: bool, headers_only: bool) -> None:
                 "summary": summary,
             }
         )
+    willing = candidates(AUTO, found_probes)
+    loads = {row["name"] for row in rows if row["supported"]}
+    chosen, why = foresee([p for p in willing if p.name in loads] or willing, pin_dir)
+    for row in rows:
+        row["auto"] = why if chosen and row["name"] == chosen.name else ""
     if as_json:
         click.echo(json.dumps(rows))
         return
@@ -55,3 +69,6 @@ def probes(*, as_json: bool, headers_only: bool) -> None:
         answer = "[green]yes[/]" if row["supported"] else "[red]no[/]"
         table.add_row(escape(str(row["name"])), answer, escape(reason), escape(str(row["summary"])))
     Console().print(table)
+    Console().print(
+        f"auto: {chosen.name if chosen else 'none'}: {why}", markup=False, highlight=False
+    )

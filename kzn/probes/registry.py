@@ -50,13 +50,11 @@ def find(name: str, probes: list[Probe | BrokenProbe]) -> Probe:
 def candidates(name: str, probes: list[Probe | BrokenProbe]) -> list[Probe]:
     """The probe of that name alone; with `AUTO` all that declare a place in the choice, in order.
 
-    UsageError when there is none.
+    UsageError when there is none of that name.
     """
     if name != AUTO:
         return [find(name, probes)]
     willing = [p for p in probes if isinstance(p, Probe) and p.auto is not None]
-    if not willing:
-        raise UsageError("no probe is installed that --probe auto may choose", hint="name one")
     return sorted(willing, key=lambda probe: (probe.auto, probe.name))
 
 

@@ -17,6 +17,7 @@ from kzn.agent.doctor.devices import Interface, interfaces
 from kzn.agent.doctor.finding import Finding, Host, looked
 from kzn.agent.doctor.proof import Proof, prove
 from kzn.agent.foresee import foresee
+from kzn.errors import UsageError
 from kzn.libbpf.linklist import all_netfilter_links
 from kzn.probes import registry
 from kzn.probes.declaration import NetfilterHook, Probe
@@ -35,7 +36,10 @@ class Examination:
 def examine(wanted: Examination) -> list[Finding]:
     """All findings, in the order in which they matter. UsageError for a probe that is not there."""
     candidates = registry.candidates(wanted.probe, registry.installed())
-    probe = foresee(candidates, wanted.pin_dir)[0] or candidates[0]
+    chosen, why = foresee(candidates, wanted.pin_dir)
+    probe = chosen or next(iter(candidates), None)
+    if probe is None:
+        raise UsageError(why, hint="name one by --probe; kzn probes lists them")
     proof = _proof(wanted, probe)
     return [
         *_machine(wanted, probe),

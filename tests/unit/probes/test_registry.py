@@ -135,9 +135,8 @@ def test_a_name_is_a_choice_of_one() -> None:
     assert [probe.name for probe in candidates("tcx", installed())] == ["tcx"]
 
 
-def test_auto_without_anybody_who_is_willing_says_so() -> None:
-    with pytest.raises(UsageError, match="no probe is installed that --probe auto may choose"):
-        candidates("auto", [replace(postrouting.PROBE, auto=None)])
+def test_one_that_declares_no_place_is_never_chosen() -> None:
+    assert candidates("auto", [replace(postrouting.PROBE, auto=None)]) == []
 
 
 def test_an_unknown_probe_names_those_that_are_installed() -> None:

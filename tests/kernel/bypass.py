@@ -1,0 +1,49 @@
+"""eBPF host routing as a CNI does it: a pod's packets go to the uplink past the host's IP stack."""
+
+import ctypes
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from chain import LINK_CREATE, PROG_LOAD, SCHED_CLS, bpf
+
+from kzn.demo import namespaces
+from kzn.demo.lab import Lab
+from kzn.demo.plan import Node
+
+TCX_INGRESS = 46
+REDIRECT_NEIGH = 152
+"""include/uapi/linux/bpf.h."""
+
+
+@contextmanager
+def host_routing(lab: Lab, node: Node) -> Iterator[None]:
+    """What the node's pods send is redirected to its uplink (bpf_redirect_neigh), as Cilium does.
+
+    It passes no hook of netfilter, and the tcx egress of the uplink all the same.
+    """
+    with ExitStack() as stack:
+        with namespaces.inside(node.namespace):
+            program = stack.enter_context(_redirect(socket.if_nametoindex(node.uplink)))
+            for pod in lab.plan.pods_of(node):
+                index = socket.if_nametoindex(pod.veth)
+                order = struct.pack("=IIII", program, index, TCX_INGRESS, 0) + bytes(16)
+                stack.callback(os.close, bpf(LINK_CREATE, order))
+        yield
+
+
+@contextmanager
+def _redirect(index: int) -> Iterator[int]:
+    words = [(1, index), (2, 0), (3, 0), (4, 0)]
+    code = b"".join(struct.pack("<BBhi", 0xB7, register, 0, value) for register, value in words)
+    code += struct.pack("<BBhi", 0x85, 0, 0, REDIRECT_NEIGH) + struct.pack("<BBhi", 0x95, 0, 0, 0)
+    text, licence = ctypes.create_string_buffer(code), ctypes.create_string_buffer(b"GPL")
+    count = len(code) // 8
+    head = struct.pack("=IIQQ", SCHED_CLS, count, ctypes.addressof(text), ctypes.addressof(licence))
+    fd = bpf(PROG_LOAD, head + bytes(48))
+    try:
+        yield fd
+    finally:
+        os.close(fd)

@@ -1,0 +1,258 @@
+"""`--probe auto` on real packets: it finds the probe that sees them, keeps it, and gives it up."""
+
+import json
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+import site_of_a1 as sites
+from bypass import host_routing
+from site_of_a1 import Process, Site
+
+from kzn.agent.control import boottime_ns
+from kzn.agent.remembered import APART_SECONDS, Examined, Remembered
+from kzn.demo import traffic
+from kzn.demo.daemons import wait_for
+from kzn.demo.lab import Lab
+from kzn.model.totals import Counts
+
+UNCOUNTED = "kzn_agent_switch_uncounted_bytes_total "
+HOOK = 'kzn_agent_hook_attached{hook="%s",probe="%s"}'
+PATIENCE = 60.0
+"""Six intervals of half a second make a ratio, five of them an end; looked for in ten seconds."""
+
+
+@pytest.fixture
+def site(lab: Lab) -> Iterator[Site]:
+    """Node a1 and a place for a server."""
+    with sites.made(lab, "auto") as site:
+        yield site
+
+
+def choice(agent: Process) -> str:
+    """The line in which an agent says which probe it took."""
+    [line] = re.findall(r"probe (\w+: .*)", agent.stderr)
+    return str(line)
+
+
+def coverage(agent: Process) -> float | None:
+    """The metric; None while the agent does not expose it."""
+    page = agent.daemon.page("/metrics")
+    found = re.search(r"^kzn_agent_hook_coverage_ratio (\S+)$", page, re.MULTILINE)
+    return float(found[1]) if found else None
+
+
+def sees_all(agent: Process) -> bool:
+    """Whether the coverage becomes 1, to a hundredth."""
+    assert wait_for(lambda: coverage(agent) is not None, sites.WAIT)
+    ratio = coverage(agent)
+    return ratio is not None and abs(ratio - 1) < 0.01
+
+
+def end(agent: Process) -> None:
+    assert wait_for(partial(agent.catches, signal.SIGTERM), sites.WAIT)
+    agent.stop()
+
+
+def pins(site: Site) -> list[str]:
+    return sorted(path.name for path in site.pin_dir.iterdir())
+
+
+def test_pods_that_bypass_netfilter_are_counted_at_the_uplink(site: Site, lab: Lab) -> None:
+    server = site.server()
+    with host_routing(lab, lab.node("a1")), site.busy() as sent:
+        assert wait_for(lambda: sent().packets > 1000, sites.WAIT)
+        agent = site.agent()
+        assert choice(agent).startswith("tcx: it saw 1")
+        assert re.search(r"not postrouting: it saw \d% of them", choice(agent))
+        assert sees_all(agent)
+        assert agent.metric(HOOK % (lab.node("a1").uplink, "tcx")) == 1
+    assert pins(site) == ["tcx"]
+    end(agent)
+    before = settled(server, site)
+    with host_routing(lab, lab.node("a1")):
+        site.agent()
+        after = site.send(500)
+        assert server.gets(site.key, before.plus(after))
+
+
+def settled(server: sites.Served, site: Site) -> Counts:
+    """What the server has, once the kernel holds nothing of it any more."""
+    assert wait_for(lambda: site.left(site.key) == Counts(), sites.WAIT)
+    return server.has(site.key)
+
+
+def test_where_netfilter_sees_everything_it_is_taken(site: Site) -> None:
+    site.server()
+    with site.busy() as sent:
+        assert wait_for(lambda: sent().packets > 1000, sites.WAIT)
+        agent = site.agent()
+        assert choice(agent).startswith("postrouting: it saw 1")
+        assert sees_all(agent)
+    assert pins(site) == ["postrouting"]
+
+
+def test_what_arrives_for_pods_is_not_taken_for_what_leaves(site: Site, lab: Lab) -> None:
+    """A node whose pods receive by the stack and send past it: most packets pass netfilter."""
+    site.server()
+    with host_routing(lab, lab.node("a1")), answering(lab) as answered:
+        assert wait_for(lambda: answered() > 1000, sites.WAIT)
+        agent = site.agent()
+        assert choice(agent).startswith("tcx: it saw 1")
+        assert re.search(r"not postrouting: it saw \d% of them", choice(agent))
+
+
+@contextmanager
+def answering(lab: Lab) -> Iterator[Callable[[], int]]:
+    """A pod of a1 answers as much as it is asked, until the body ends; yields how often."""
+    stop, answered = threading.Event(), 0
+
+    def work() -> None:
+        nonlocal answered
+        while not stop.is_set():
+            traffic.echo(lab.pod("b1-p1"), lab.pod("a1-p1"), 4, requests=64, size=800, mtu=1500)
+            answered += 64
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work)
+        try:
+            yield lambda: answered
+        finally:
+            stop.set()
+        future.result()
+
+
+def test_on_a_quiet_node_packets_of_our_own_decide(site: Site) -> None:
+    site.server()
+    agent = site.agent()
+    assert choice(agent) == ("postrouting: it saw packets of our own, and there were few others")
+    assert pins(site) == ["postrouting"]
+    assert coverage(agent) is None
+
+
+def test_a_restart_keeps_the_probe_that_counts(site: Site) -> None:
+    server = site.server()
+    agent = site.agent("--probe", "tcx")
+    first = site.send(20)
+    for _ in range(2):
+        assert server.gets(site.key, first)
+        agent.kill()
+        agent = site.agent()
+        assert choice(agent) == "tcx: it is pinned here, and nobody saw it miss traffic"
+        first = first.plus(site.send(20))
+    assert server.gets(site.key, first)
+    assert pins(site) == ["tcx"]
+
+
+def test_a_probe_that_misses_traffic_gives_way_and_no_byte_is_lost_or_doubled(
+    site: Site, lab: Lab
+) -> None:
+    server = site.server()
+    agent = site.agent()
+    assert choice(agent).startswith("postrouting")
+    counted = site.send(300)
+    assert server.gets(site.key, counted)
+    with host_routing(lab, lab.node("a1")):
+        with site.busy():
+            assert agent.wait(PATIENCE) == 1
+            assert agent.stderr.count("of bytes that left by the uplinks") <= 1
+            assert "what it does not see is not counted: if that lasts, tcx will be tried" in (
+                agent.stderr
+            )
+            assert "this agent ends, and the next one tries tcx as well" in agent.stderr
+            assert server.has(site.key) == counted
+            agent = site.agent()
+            assert choice(agent).startswith("tcx: it saw 1")
+            assert agent.says("removed", sites.WAIT)
+        end(agent)
+        before = settled(server, site)
+        agent = site.agent()
+        assert server.gets(site.key, before.plus(site.send(300)))
+    assert [name.partition("+examined")[0] for name in pins(site)] == ["auto", "tcx"]
+    assert "postrouting has given way to tcx" in site.running[-2].stderr
+
+
+def test_a_named_probe_stays_and_says_what_to_do(site: Site, lab: Lab) -> None:
+    site.server()
+    agent = site.agent("--probe", "postrouting")
+    with host_routing(lab, lab.node("a1")), site.busy():
+        assert agent.says("try --probe tcx, or --probe auto", PATIENCE)
+        assert (coverage(agent) or 0) < 0.1
+        agent.daemon.wait_ready("/healthz")
+    with site.busy():
+        assert agent.says("postrouting sees 100 % of the bytes that leave again", PATIENCE)
+    assert agent.stderr.count("what it does not see is not counted") == 1
+
+
+def test_an_examination_in_vain_is_noted_and_the_probe_stays(site: Site) -> None:
+    server = site.server()
+    agent = site.agent()
+    sent = site.send(20)
+    agent.kill()
+    remembered = Remembered(site.pin_dir)
+    last = boottime_ns() / 1e9 - 2 * APART_SECONDS
+    remembered.note(Examined(max(last, 0.0), 0))
+    assert remembered.distrust()
+    with site.busy() as more:
+        assert wait_for(lambda: more().packets > 500, sites.WAIT)
+        agent = site.agent()
+        assert choice(agent).startswith("postrouting: it saw 1")
+    examined = remembered.examined()
+    assert examined is not None
+    assert (examined.in_vain, remembered.distrusted) == (1, False)
+    assert server.gets(site.key, sent.plus(more()))
+
+
+@pytest.mark.parametrize(("other", "times"), [("tcx", 10), ("clsact", 4)])
+def test_what_a_switch_costs_is_told_and_nothing_is_doubled(
+    site: Site, other: str, times: int, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    """To and fro under a stream: what is missing is no more than the agents said."""
+    server = site.server()
+    with clsact_qdisc(site):
+        agent, told = site.agent("--probe", "postrouting"), 0.0
+        with site.busy() as sent:
+            for probe in [other, "postrouting"] * (times // 2):
+                least = sent().packets + 500
+                assert wait_for(lambda least=least: sent().packets > least, sites.WAIT)
+                agent.kill()
+                agent = site.agent("--probe", probe)
+                told += agent.metric(UNCOUNTED)
+        assert wait_for(lambda: pins(site) == ["postrouting"], sites.WAIT)
+        end(agent)
+    lost = sent().bytes - settled(server, site).bytes
+    words = f"{lost} of {sent().bytes} bytes in {times} switches, {told:.0f} told"
+    record_testsuite_property(f"lost between postrouting and {other}", words)
+    assert 0 <= lost <= told
+
+
+@contextmanager
+def clsact_qdisc(site: Site) -> Iterator[None]:
+    """As a CNI has made it: the kernel drops what is sent while one is made or taken away."""
+    node = site.lab.node("a1")
+    end = ["dev", node.uplink, "clsact"]
+    assert site.lab.run(node.namespace, ["tc", "qdisc", "add", *end]).returncode == 0
+    try:
+        yield
+    finally:
+        site.lab.run(node.namespace, ["tc", "qdisc", "del", *end])
+
+
+def test_kzn_probes_says_which_one_auto_would_take(site: Site) -> None:
+    site.server()
+    rows = json.loads(site.kzn("probes", "--json", "--pin-dir", str(site.pin_dir)).stdout)
+    assert {row["name"]: row["auto"] for row in rows}["postrouting"].startswith(
+        "the first that can"
+    )
+    end(site.agent("--probe", "tcx"))
+    rows = json.loads(site.kzn("probes", "--json", "--pin-dir", str(site.pin_dir)).stdout)
+    assert {row["name"]: row["auto"] for row in rows} == {
+        "clsact": "",
+        "postrouting": "",
+        "tcx": "it is pinned here, and nobody saw it miss traffic",
+    }

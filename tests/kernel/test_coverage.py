@@ -1,0 +1,85 @@
+"""Coverage on real packets: what a hook has seen leave is what the uplinks' counters say."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from counting import attached, device
+from overlay import vxlan
+
+from kzn.agent.coverage import Meter, Passed
+from kzn.agent.linkstats import LinkStats
+from kzn.agent.uplinks import TUNNELS, marked
+from kzn.demo import namespaces, traffic
+from kzn.demo.lab import Lab
+from kzn.demo.traffic import Family
+from kzn.probes import clsact, postrouting, tcx
+from kzn.probes.declaration import Probe
+
+PROBES = (postrouting.PROBE, tcx.PROBE, clsact.PROBE)
+FAMILIES: tuple[Family, Family] = (4, 6)
+probes = pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
+families = pytest.mark.parametrize("family", FAMILIES)
+
+
+@contextmanager
+def measured(lab: Lab, probe: Probe, *tunnels: str) -> Iterator[Callable[[], Passed]]:
+    """The probe on node a1, whose uplinks are known; what passed since the last look."""
+    node = lab.node("a1")
+    with attached(node, probe=probe) as maps, namespaces.inside(node.namespace):
+        uplink = device(node.uplink)
+        leading = [marked(uplink)]
+        for name in tunnels:
+            its = device(name)
+            leading.append(marked(its.__class__(its.index, name, "vxlan", 0, elsewhere=False)))
+        with LinkStats() as counters:
+            maps.set_uplinks(tuple(leading), skip_inbound=False)
+            meter = Meter(maps, counters)
+            meter.measure((uplink,))
+            yield meter.take
+    assert "vxlan" in TUNNELS
+
+
+@probes
+@families
+def test_of_all_kinds_of_traffic_every_byte_that_left_was_seen(
+    lab: Lab, probe: Probe, family: Family
+) -> None:
+    a, b, c = lab.pod("a1-p1"), lab.pod("b1-p1"), lab.pod("a1-p2")
+    with measured(lab, probe) as passed:
+        traffic.udp(a, b, family, datagrams=40, size=4000, mtu=1500)
+        traffic.tcp_calls(b, c, family, calls=20, ask=40_000, answer=40_000)
+        traffic.tcp_bulk(b, a, family, size=4_000_000)
+        traffic.tcp_bulk(a, b, family, size=4_000_000)
+        traffic.echo(a, b, family, requests=50, size=56, mtu=1500)
+        traffic.udp(a, c, family, datagrams=40, size=1000, mtu=1500)
+        found = passed()
+    assert found.sent > 5_000_000
+    assert found.seen == found.sent
+
+
+@probes
+def test_what_is_wrapped_up_is_seen_once(lab: Lab, probe: Probe) -> None:
+    a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
+    with vxlan(lab), measured(lab, probe, "over0") as passed:
+        traffic.udp(a, b, 4, datagrams=200, size=1000, mtu=1400)
+        traffic.tcp_calls(a, b, 4, calls=20, ask=4000, answer=4000)
+        found = passed()
+    assert found.sent > 200_000
+    assert found.seen == found.sent
+
+
+@probes
+@families
+def test_a_device_that_takes_super_packets_counts_them_uncut(
+    make_lab: Callable[..., Lab], probe: Probe, family: Family
+) -> None:
+    """As veth and some drivers do: then what was seen is more than what was sent, by headers."""
+    lab = make_lab(pods_per_node=1)
+    node, a, b = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1")
+    lab.configure(node.namespace, [f"link set {node.uplink} gso_max_segs 65535"])
+    with measured(lab, probe) as passed:
+        traffic.tcp_bulk(a, b, family, size=64_000_000)
+        found = passed()
+    ratio = found.seen / found.sent
+    assert 1.02 < ratio < 1.06, ratio
