@@ -97,6 +97,10 @@ class EndpointIndex(Protocol):
         """The names of all nodes that exist."""
         ...
 
+    def has_agent(self, node: str) -> bool:
+        """Whether an agent is known to be on the node, though nothing may be heard of it."""
+        ...
+
     def lives(self, endpoint: Endpoint) -> bool:
         """Whether this very endpoint (same name, same uid) exists now; static ones always do.
 

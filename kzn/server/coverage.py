@@ -3,21 +3,23 @@
 In: batches as they are applied, the nodes that the topology knows. Out: for each batch a `Cover`,
 which resolving asks, and how many nodes report. Never: bytes that both ends of a flow count.
 
-A node that nothing was heard of for `SILENCE` seconds, since the server began or the node became
-known, has no agent. Then the leg that the destination's node sees stands in. The time is longer
-than that after which the kernel stops to make flows for an agent that is gone: whatever an agent
-brings after a shorter silence is counted in full, and no leg was used meanwhile. When an agent
-appears after all, its first batch may begin before the last leg that stood in for it ended: of
-that batch, what goes to other nodes with agents is transit, since they have counted it.
+A node has no agent when no pod there is one, and nothing was heard of it for `SILENCE` seconds
+since the server began or the node became known. (A pod that is an agent may report to another
+server, or be cut off and bring all of it later: its node's leg is the one that counts.) Then the
+leg that the destination's node sees stands in. The time is longer than that after which the kernel
+stops to make flows for an agent that is gone: whatever an agent brings after a shorter silence is
+counted in full, and no leg was used meanwhile. When an agent appears after all, its first batch may
+begin before the last leg that stood in for it ended: of that batch, what goes to other nodes with
+agents is transit, since they have counted it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from kzn.model.endpoint import I32, NO_CODE
+from kzn.model.endpoint import I32, NO_CODE, EndpointIndex
 
 BOOL = npt.NDArray[np.bool_]
 
@@ -70,11 +72,10 @@ class CoverageCounts:
 
 
 class Coverage:
-    """``names`` lists the nodes of the topology, ``code_of`` is their code there."""
+    """Of the nodes of a topology."""
 
-    def __init__(self, names: Callable[[], Iterable[str]], code_of: Callable[[str], int]) -> None:
-        self._names = names
-        self._code_of = code_of
+    def __init__(self, index: EndpointIndex) -> None:
+        self._index = index
         self._nodes: dict[str, _Node] = {}
         self._absent = _NOBODY
         self._looked = -np.inf
@@ -95,7 +96,7 @@ class Coverage:
         known = self._nodes[node]
         known.heard = now
         known.reports_until = now + _REPORTING_INTERVALS * interval
-        code = self._code_of(node)
+        code = self._index.node_code(node)
         if NO_CODE != code < len(self._absent):
             self._absent[code] = False
 
@@ -122,12 +123,13 @@ class Coverage:
         if now < self._looked + _LOOK_SECONDS:
             return
         self._looked = now
-        self._known = set(self._names())
+        self._known = set(self._index.node_names())
         for name in self._known - self._nodes.keys():
             self._nodes[name] = _Node(now)
         for name in self._nodes.keys() - self._known:
             del self._nodes[name]
         silent = [name for name in self._known if self._nodes[name].heard < now - SILENCE]
-        codes = [code for code in map(self._code_of, silent) if code != NO_CODE]
+        without = [name for name in silent if not self._index.has_agent(name)]
+        codes = [code for code in map(self._index.node_code, without) if code != NO_CODE]
         self._absent = np.zeros(max(codes) + 1 if codes else 0, np.bool_)
         self._absent[codes] = True

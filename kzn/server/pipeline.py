@@ -72,7 +72,7 @@ class Pipeline:
         self._node_retention = node_retention
         self._next_sweep = -inf
         self._complaints = Repeating(_LOG, clock=clocks.now)
-        self.coverage = Coverage(index.node_names, index.node_code)
+        self.coverage = Coverage(index)
 
     def apply(self, identity: AgentIdentity, batch: Batch) -> None:
         """Enter a batch that was not applied before; its flows are valid (wire checks them)."""

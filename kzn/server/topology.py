@@ -42,7 +42,8 @@ class Topology:
 
 def open_topology(config: ServerConfig) -> Topology:
     """The sources of ``config``; UsageError when a file or the kubeconfig is wrong."""
-    index = AddressIndex(clock=time.monotonic, wall=time.time)
+    agents = frozenset(config.agent_accounts)
+    index = AddressIndex(clock=time.monotonic, wall=time.time, agents=agents)
     sources: list[tuple[str, TopologySource]] = []
     if config.topology is None:
         sources.append(("kubernetes", _kubernetes(index, config)))

@@ -29,7 +29,7 @@ class PodFacts:
     ``addresses`` are 16 bytes each. ``started`` and ``finished`` are seconds of the epoch as the
     cluster's clocks tell them (status.startTime, else the creation; the end of the last container
     of a finished pod), None when not told. ``version`` is metadata.resourceVersion as a number, 0
-    when it is none.
+    when it is none. ``account`` is its ServiceAccount, NAMESPACE/NAME.
     """
 
     uid: str
@@ -44,6 +44,7 @@ class PodFacts:
     finished: float | None = None
     controller: OwnerRef | None = None
     version: int = 0
+    account: str = ""
 
     @property
     def own_addresses(self) -> tuple[bytes, ...]:
@@ -105,3 +106,8 @@ class Network:
     cidrs: tuple[CidrNetwork, ...]
     zone: str = ""
     region: str = ""
+
+
+def is_older(facts: PodFacts | NodeFacts, known: PodFacts | NodeFacts) -> bool:
+    """Whether these are facts of an earlier version than the known ones; False when not told."""
+    return 0 < facts.version < known.version

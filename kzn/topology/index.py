@@ -4,8 +4,7 @@ In: facts of pods, nodes and networks as sources learn them. Out: endpoint ids, 
 Never: I/O. One thread (the event loop's) changes it and reads it.
 """
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Generic, TypeVar
@@ -26,7 +25,8 @@ from kzn.topology.addresses import NOBODY
 from kzn.topology.counts import IndexCounts
 from kzn.topology.describe import node_endpoint, pod_endpoint
 from kzn.topology.endpoints import EndpointTable
-from kzn.topology.facts import Network, NodeFacts, PodFacts, Workload
+from kzn.topology.facts import Network, NodeFacts, PodFacts, Workload, is_older
+from kzn.topology.graves import Graves
 from kzn.topology.landscape import Landscape
 from kzn.topology.ownership import Owner, Ownership
 from kzn.topology.tenancy import Tenancy
@@ -36,8 +36,7 @@ F = TypeVar("F", PodFacts, NodeFacts)
 HISTORY_SECONDS = 1800.0
 """How long an ended ownership is kept: how late a batch may come and still find who it was."""
 RECYCLE_SECONDS = 3600.0
-"""How long after its end an endpoint's id names it; more than history + hold + a series' life
-(15 minutes unless set otherwise)."""
+"""How long an ended endpoint's id names it; more than history + hold + a series' life (15 min)."""
 WATCH_LAG = 10.0
 """How long news may be under way, to be lost when a watch breaks."""
 MAX_HISTORY = 1_000_000
@@ -67,8 +66,9 @@ class AddressIndex:
         history: float = HISTORY_SECONDS,
         recycle: float = RECYCLE_SECONDS,
         max_history: int = MAX_HISTORY,
+        agents: Container[str] = (),
     ) -> None:
-        self._clock = clock
+        self._clock, self._agents = clock, agents
         self._recycle = max(recycle, history)
         self._ownership = Ownership(history, max_history)
         self._table = EndpointTable()
@@ -79,9 +79,8 @@ class AddressIndex:
         self._pods_on: dict[str, set[str]] = {}
         self._nodes: dict[str, _Record[NodeFacts]] = {}
         self._node_by_name: dict[str, _Record[NodeFacts]] = {}
-        self._dead_pods: set[str] = set()
         self._dead_nodes = 0
-        self._graves: deque[tuple[float, str]] = deque()
+        self._graves: Graves[_Record[PodFacts]] = Graves()
         self._landscape = Landscape(self._table, self._tenancy.retire)
         self._listed = -inf
 
@@ -117,6 +116,11 @@ class AddressIndex:
     def node_names(self) -> list[str]:
         """The names of all nodes that exist."""
         return [record.facts.name for record in self._nodes.values() if not record.is_gone]
+
+    def has_agent(self, node: str) -> bool:
+        """Whether a pod of ``agents``' ServiceAccounts is on the node, in whatever state."""
+        here = self._pods_on.get(node, ())
+        return any(self._pods[uid].facts.account in self._agents for uid in here)
 
     def lives(self, endpoint: Endpoint) -> bool:
         """Whether this very endpoint (same uid) exists now; static networks always do."""
@@ -171,7 +175,7 @@ class AddressIndex:
         if record is None:
             record = self._nodes[node.uid] = _Record(node, Workload("Node", node.name))
             self._landscape.put_ranges((), node.pod_cidrs)
-        elif record.is_gone or _is_older(node, record.facts):
+        elif record.is_gone or is_older(node, record.facts):
             return
         self._landscape.put_ranges(record.facts.pod_cidrs, node.pod_cidrs)
         record.facts = node
@@ -181,7 +185,7 @@ class AddressIndex:
     def put_pod(self, pod: PodFacts, workload: Workload, *, listing: int = 0) -> None:
         """A pod was added or changed; one that is finished or on the host network owns nothing."""
         self._expire()
-        if pod.uid in self._dead_pods:
+        if pod.uid in self._graves:
             return
         record = self._pods.get(pod.uid)
         if record is None:
@@ -189,7 +193,7 @@ class AddressIndex:
                 return
             record = self._pods[pod.uid] = _Record(pod, workload)
             self._pods_on.setdefault(pod.node, set()).add(pod.uid)
-        elif _is_older(pod, record.facts):
+        elif is_older(pod, record.facts):
             return
         elif record.facts.node != pod.node:
             self._leave_node(record.facts)
@@ -211,7 +215,7 @@ class AddressIndex:
         self._dead_nodes += 1
         if record.owner is not None:
             self._tenancy.end(record.owner, self._clock())
-        self._graves.append((self._clock() + self._recycle, uid))
+        self._graves.bury_node(uid, self._clock() + self._recycle)
 
     def drop_pod(self, uid: str) -> None:
         """A pod was deleted."""
@@ -231,6 +235,9 @@ class AddressIndex:
         if known is not record and not known.is_gone and known.facts.version > record.facts.version:
             return
         self._node_by_name[name] = record
+        for past in self._graves.found(name) if record.facts.zone else ():
+            if past.owner is not None:
+                self._tenancy.describe_past(past.owner, self._pod_endpoint(past))
         for uid in self._pods_on.get(name, ()):
             pod = self._pods[uid]
             if pod.owner is not None:
@@ -262,13 +269,15 @@ class AddressIndex:
         return known and self._clock() - self._tenancy.end_of(pod) < self._ownership.history
 
     def _bury(self, record: _Record[PodFacts], end: float) -> None:
-        uid = record.facts.uid
+        uid, node, until = record.facts.uid, record.facts.node, self._clock() + self._recycle
+        if record.owner is not None and not self._pod_endpoint(record).zone:
+            self._graves.bury_homeless(uid, record, node, until)
+        else:
+            self._graves.bury_pod(uid, until)
         if record.owner is not None:
             self._tenancy.end(record.owner, end)
         self._leave_node(record.facts)
         del self._pods[uid]
-        self._dead_pods.add(uid)
-        self._graves.append((self._clock() + self._recycle, uid))
 
     def _leave_node(self, pod: PodFacts) -> None:
         here = self._pods_on[pod.node]
@@ -278,10 +287,7 @@ class AddressIndex:
 
     def _expire(self) -> None:
         self._tenancy.expire()
-        now = self._clock()
-        while self._graves and self._graves[0][0] <= now:
-            uid = self._graves.popleft()[1]
-            self._dead_pods.discard(uid)
+        for uid in self._graves.forgotten(self._clock()):
             node = self._nodes.get(uid)
             if node is not None:
                 del self._nodes[uid]
@@ -292,7 +298,3 @@ class AddressIndex:
     def _pod_endpoint(self, record: _Record[PodFacts]) -> Endpoint:
         node = self._node_by_name.get(record.facts.node)
         return pod_endpoint(record.facts, record.workload, node.facts if node else None)
-
-
-def _is_older(facts: PodFacts | NodeFacts, known: PodFacts | NodeFacts) -> bool:
-    return 0 < facts.version < known.version

@@ -64,6 +64,7 @@ class PodSpec(Json):
 
     node_name: str = ""
     host_network: bool = False
+    service_account_name: str = ""
 
 
 class PodIp(Json):
@@ -175,6 +176,7 @@ def pod_facts(pod: Pod) -> PodFacts:
         finished=_last_end(status.container_statuses or ()) if is_finished else None,
         controller=_controller(meta),
         version=version_number(meta.resource_version),
+        account=_account(meta.namespace, pod.spec.service_account_name),
     )
 
 
@@ -222,6 +224,10 @@ def owner_facts(owner: Owner) -> OwnerFacts:
 def version_number(version: str) -> int:
     """A resourceVersion as a number, 0 when it is none (KEP-5504: comparable from 1.35 on)."""
     return int(version) if version.isascii() and version.isdigit() else 0
+
+
+def _account(namespace: str, name: str) -> str:
+    return intern(f"{namespace}/{name}") if name else ""
 
 
 def _controller(meta: Meta) -> OwnerRef | None:

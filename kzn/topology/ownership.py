@@ -113,13 +113,13 @@ class Ownership:
                 self._spread(address)
 
     def renumber(self, owner: Owner, number: int) -> None:
-        """``owner`` goes under another id, in the past too."""
+        """``owner``, who may have ended, goes under another id, in the past too."""
         for address in owner.addresses:
             if self._sole.get(address) == owner.id:
                 self._sole.put(address, number)
-        del self._owners[owner.id]
+        if self._owners.pop(owner.id, None) is not None:
+            self._owners[number] = owner
         owner.id = number
-        self._owners[number] = owner
 
     def claim(self, owner: Owner, address: bytes, begin: float, now: float) -> None:
         """``owner`` says that it has had ``address`` since ``begin``; seen at ``now``."""

@@ -72,6 +72,11 @@ class Tenancy:
         self.retire(owner.id)
         self._ownership.renumber(owner, self._table.add(endpoint, owner.began, owner.clear))
 
+    def describe_past(self, owner: Owner, endpoint: Endpoint) -> None:
+        """The endpoint of an owner that has ended was this."""
+        self._ownership.renumber(owner, self._table.add(endpoint, owner.began, owner.clear))
+        self.retire(owner.id)
+
     def hold(self, owner: Owner, addresses: tuple[bytes, ...]) -> None:
         """The owner has these addresses and no others.
 

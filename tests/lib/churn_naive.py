@@ -64,11 +64,15 @@ class LastEventWins:
 
     def node_endpoint(self, node: str) -> int:
         """The endpoint id of a node."""
-        return self._nodes[node][1]
+        return self._nodes[node][1] if node in self._nodes else UNKNOWN
 
     def node_names(self) -> list[str]:
         """The names of all nodes."""
         return list(self._nodes)
+
+    def has_agent(self, node: str) -> bool:  # noqa: ARG002 - nothing is known of agents
+        """Nobody says so."""
+        return False
 
     def lives(self, endpoint: Endpoint) -> bool:
         """Whether a pod is there."""

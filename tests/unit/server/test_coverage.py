@@ -12,6 +12,7 @@ from kzn.server.hold import Hold
 from kzn.server.identity import Books
 from kzn.server.ledger import Ledger, LedgerLimits
 from kzn.server.pipeline import Clocks, Pipeline
+from kzn.topology.facts import PodFacts, Workload
 from kzn.topology.index import AddressIndex
 from kzn.topology.static import StaticSource, parse_static
 
@@ -25,6 +26,7 @@ pods:
   - {namespace: d, name: p2, node: n2, addresses: [10.2.0.1]}
   - {namespace: d, name: p3, node: n3, addresses: [10.3.0.1]}
 """
+AGENT = "kzn/kzn-agent"
 P1, P2, P3, OUT = "10.1.0.1", "10.2.0.1", "10.3.0.1", "8.8.8.8"
 
 
@@ -33,7 +35,9 @@ class World:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        index = AddressIndex(clock=lambda: self.now, wall=lambda: self.now + 1e9)
+        self.index = index = AddressIndex(
+            clock=lambda: self.now, wall=lambda: self.now + 1e9, agents=[AGENT]
+        )
         StaticSource(index, parse_static("cluster.yaml", CLUSTER))
         self.ledger = Ledger(LedgerLimits())
         self.books = Books(10)
@@ -125,6 +129,20 @@ def test_an_agent_that_appears_counts_nothing_that_others_have(world: World) -> 
     assert world.counts().without_agent == 0
 
 
+def test_an_agent_that_reports_elsewhere_or_later_is_not_stood_in_for(world: World) -> None:
+    pod = PodFacts("agent", "kzn", "kzn-agent-x", node="n2", host_network=True, account=AGENT)
+    world.index.put_pod(pod, Workload("DaemonSet", "kzn-agent"))
+    world.silence("n1", "n3")
+    world.apply("n1", (P2, P1, 100))
+    assert (world.sent("p2"), world.counts().without_agent) == (0, 0)
+    world.apply("n2", (P2, P1, 100), seconds=SILENCE)
+    assert world.sent("p2") == 100
+    world.index.drop_pod("agent")
+    world.silence("n1", "n3")
+    world.apply("n1", (P2, P1, 10))
+    assert (world.sent("p2"), world.counts().without_agent) == (110, 1)
+
+
 def test_a_late_batch_counts_what_goes_to_nodes_that_still_have_no_agent(world: World) -> None:
     world.silence("n1")
     world.apply("n1", (P2, P1, 100))
@@ -143,10 +161,10 @@ def test_an_agent_that_was_away_for_less_brings_everything(world: World) -> None
 
 
 def test_the_name_of_no_node_is_not_remembered() -> None:
-    coverage = Coverage(lambda: ["n1"], lambda _: 0)
+    coverage = Coverage(World().index)
     assert coverage.cover("n1", 0.0, 0.0) is FULL
     coverage.heard("nobody", 10.0, 0.0)
     coverage.heard("n1", 10.0, 0.0)
     assert coverage.counts(29.0).reporting == 1
     assert coverage.counts(31.0).reporting == 0
-    assert coverage.counts(31.0).known == 1
+    assert coverage.counts(31.0).known == 3

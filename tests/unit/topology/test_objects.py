@@ -32,7 +32,11 @@ def pod_object(**status: Any) -> dict[str, Any]:
                 {"kind": "ReplicaSet", "name": "web", "uid": "rs", "controller": True},
             ],
         },
-        "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]},
+        "spec": {
+            "nodeName": "n1",
+            "serviceAccountName": "frontend",
+            "containers": [{"name": "c", "image": "i"}],
+        },
         "status": {"phase": "Running", "podIP": "10.0.0.1"} | status,
     }
 
@@ -71,6 +75,7 @@ def test_a_pod_is_read_with_both_its_addresses_once_each() -> None:
         started=JULY,
         controller=OwnerRef("ReplicaSet", "web", "rs"),
         version=41,
+        account="shop/frontend",
     )
 
 
