@@ -53,8 +53,12 @@ class ChangingIndex(EndpointIndex, Protocol):
 
 @dataclass(slots=True, eq=False)
 class Sent:
-    """What one flow of one batch really was; the bytes of all lives that had its addresses."""
+    """What one flow of one batch really was; the bytes of all lives that had its addresses.
 
+    ``node`` saw it: the sender's own, whose count it is, or the receiver's.
+    """
+
+    node: str
     opened: float
     closed: float
     src: bytes
@@ -65,6 +69,11 @@ class Sent:
     def bytes(self) -> int:
         """All of it."""
         return sum(size for _, _, size in self.moved)
+
+    @property
+    def is_transit(self) -> bool:
+        """Whether other nodes sent all of it."""
+        return all(src.node != self.node for src, _, _ in self.moved)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +116,8 @@ class Replay:
     def run(self) -> None:
         """Play everything, until nothing is held any more."""
         for node in self.cluster.nodes():
-            self.index.put_node(node)
+            if node.name != self.cluster.late_node:
+                self.index.put_node(node)
         order = count()
         events: list[tuple[float, int, Callable[[], None]]] = []
         for at, act in [*self._news(), *self._batches()]:
@@ -144,6 +154,9 @@ class Replay:
 
     def _news(self) -> Iterator[tuple[float, Callable[[], None]]]:
         rng = self.cluster.rng
+        for node in self.cluster.nodes():
+            if node.name == self.cluster.late_node:
+                yield self.cluster.node_heard, lambda node=node: self.index.put_node(node)
         yield BEGIN - 0.6, lambda: self.index.pods_unheard(-inf)
         yield BEGIN - 0.5, lambda: self._list(BEGIN - 0.5, 1)
         for life in self.cluster.all:
@@ -196,20 +209,21 @@ class Replay:
                 opened += INTERVAL
 
     def _traffic(self, node: str, opened: float, closed: float) -> list[Sent]:
-        """What the pods of a node sent, summed by addresses as a node's kernel does."""
+        """What the pods of a node sent and got, summed by addresses as a node's kernel does."""
         rng = self.cluster.rng
         found: dict[tuple[bytes, bytes], Sent] = {}
         active = [life for life in self.cluster.all if life.sends(opened, closed)]
         for life in active:
             for peer in active:
-                both = life is not peer and life.node == node and peer.node != node
-                if not both or ("anchor" not in life.uid + peer.uid and rng.random() < 0.6):
+                if life.node == peer.node or node not in (life.node, peer.node):
+                    continue
+                if "anchor" not in life.uid + peer.uid and rng.random() < 0.6:
                     continue
                 begin, end = _together(life, peer, opened, closed)
                 if begin >= end:
                     continue
                 src, dst = life.addresses[0], peer.addresses[0]
-                sent = found.setdefault((src, dst), Sent(opened, closed, src, dst))
+                sent = found.setdefault((src, dst), Sent(node, opened, closed, src, dst))
                 sent.moved.append((life, peer, rng.randrange(1, 1 << 30)))
         return list(found.values())
 

@@ -81,6 +81,7 @@ class Cluster:
         self.patience = self.rng.choice((0.0, 1.0, 8.0))
         self.outages = self._outages()
         self._uids = 0
+        self.late_node, self.node_heard = self._late_node()
         self._skews = {node: self.rng.uniform(-SKEW, SKEW) for node in NODES}
         self.anchors = [self._anchor(node) for node in NODES]
         self.lives = [life for slot in range(SLOTS) for life in self._slot(slot)]
@@ -91,11 +92,18 @@ class Cluster:
         """Every pod."""
         return [*self.anchors, *self.lives]
 
+    def hears_of(self, node: str) -> float:
+        """When the server first knows a node, of which its agent may have told before."""
+        return self.node_heard if node == self.late_node else -inf
+
     def nodes(self) -> Iterator[NodeFacts]:
         """The nodes, which do not change."""
         for number, name in enumerate(NODES):
             address = pack(f"192.168.0.{number + 1}")
             yield NodeFacts(f"node-{name}", name, ZONES[name], "r", (address,), EPOCH - 9000.0)
+
+    def _late_node(self) -> tuple[str, float]:
+        return self.rng.choice((*NODES, "", "", "")), BEGIN + self.rng.uniform(0.0, 40.0)
 
     def _outages(self) -> list[Outage]:
         found, now = [], BEGIN

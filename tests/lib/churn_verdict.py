@@ -36,16 +36,16 @@ def judge(replay: Replay) -> Judgement:
     examples: list[str] = []
     for made in replay.made:
         if made.src and made.dst and "unresolved" not in made.verdict and _attributed(made):
-            if any((src.uid, dst.uid) != (made.src, made.dst) for src, dst, _ in made.sent.moved):
+            if not all(_is_right(made, src, dst) for src, dst, _ in made.sent.moved):
                 wrong += made.sent.bytes
                 examples.append(_told("wrong", made))
             continue
-        unresolved += made.sent.bytes
+        unresolved += 0 if made.sent.is_transit else made.sent.bytes
         if not (_may_fail(replay.cluster, made, 0) or _may_fail(replay.cluster, made, 1)):
             needless += made.sent.bytes
             examples.append(_told("needless", made))
-    sent = sum(one.bytes for one in replay.sent)
-    shown = sum(made.sent.bytes for made in replay.made)
+    sent = sum(one.bytes for one in replay.sent if not one.is_transit)
+    shown = sum(made.sent.bytes for made in replay.made if not made.sent.is_transit)
     return Judgement(sent, wrong, unresolved, needless, abs(sent - shown), tuple(examples))
 
 
@@ -68,6 +68,11 @@ def in_ledger(replay: Replay) -> dict[str, int]:
     return sums
 
 
+def _is_right(made: Made, src: Life, dst: Life) -> bool:
+    """Whether these bytes are those of the ends found, and the node's that shows them."""
+    return (src.uid, dst.uid, src.node) == (made.src, made.dst, made.sent.node)
+
+
 def _attributed(made: Made) -> bool:
     return made.verdict in {"same_zone", "cross_zone", "cross_region", "external"}
 
@@ -77,6 +82,8 @@ def _may_fail(cluster: Cluster, made: Made, end: int) -> bool:
     lives = [life for life in cluster.all if address in life.addresses]
     moved = {moves[end].uid: moves[end] for moves in made.sent.moved}
     if any(cluster.claimed(life) > made.now for life in moved.values()):
+        return True
+    if any(cluster.hears_of(node) >= made.now for node in (made.sent.node, *_nodes_of(made))):
         return True
     opened, closed = made.sent.opened - SLACK, made.sent.closed + SLACK
     possible = 0
@@ -95,6 +102,10 @@ def _may_fail(cluster: Cluster, made: Made, end: int) -> bool:
         if any(out.broken - LOST < closed and out.arrival > sure for out in cluster.outages):
             return True  # another may have had the address after it, whom nobody saw
     return possible > 1
+
+
+def _nodes_of(made: Made) -> set[str]:
+    return {life.node for src, dst, _ in made.sent.moved for life in (src, dst)}
 
 
 def _came_after_the_dark(cluster: Cluster, life: Life, opened: float) -> bool:

@@ -193,7 +193,10 @@ def test_tokens(tmp_path: Path, authority: Authority, tls: list[str], kubeconfig
         (["--auth", "mtls"], "give --tls-client-ca"),
         (["--auth", "none", "--tls-cert", "x", "--tls-key", "x", "--tls-client-ca", "x"], "--auth"),
         (["--tls-cert", "missing.pem", "--tls-key", "missing.key"], "missing.pem"),
-        (["--auth", "token", "--kubeconfig", "missing"], "kubeconfig missing cannot be used: no such file"),
+        (
+            ["--auth", "token", "--kubeconfig", "missing"],
+            "kubeconfig missing cannot be used: no such file",
+        ),
         (["--agent-service-account", "agent"], "NAMESPACE/NAME"),
     ],
 )

@@ -1,0 +1,81 @@
+"""kzn/topology/graves.py: who ended is remembered, and moves in when its node is known late."""
+
+from math import inf
+
+import numpy as np
+
+from kzn.model.endpoint import Endpoint
+from kzn.model.ip import pack
+from kzn.topology.facts import NodeFacts, PodFacts, Workload
+from kzn.topology.graves import Graves
+from kzn.topology.index import AddressIndex
+
+A = pack("10.0.0.1")
+EPOCH = 1.7e9
+
+
+class World:
+    """An index whose clock the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.index = AddressIndex(clock=lambda: self.now, wall=lambda: EPOCH + self.now)
+
+    def pod_of_three_seconds(self) -> None:
+        pod = PodFacts("p", "shop", "web-1", "n1", (A,), started=EPOCH + self.now)
+        self.index.put_pod(pod, Workload("Deployment", "web"))
+        self.now += 3.0
+        self.index.drop_pod("p")
+
+    def node(self, uid: str, zone: str, version: int) -> None:
+        self.index.put_node(NodeFacts(uid, "n1", zone, "r1", started=-inf, version=version))
+
+    def owner(self) -> Endpoint:
+        rows = np.frombuffer(A, np.uint8).reshape(1, 16)
+        return self.index.endpoint(int(self.index.lookup(rows, 1000.0, 1003.0)[0]))
+
+
+def test_a_pod_that_ended_before_its_node_was_known_gets_the_zone_of_it() -> None:
+    world = World()
+    world.pod_of_three_seconds()
+    assert world.owner().zone == ""
+    world.now += 5.0
+    world.node("u1", "", 1)
+    assert world.owner().zone == ""
+    world.node("u1", "a", 2)
+    assert (world.owner().uid, world.owner().zone) == ("p", "a")
+
+
+def test_a_pod_that_ended_stays_where_it_was_when_its_node_comes_again_elsewhere() -> None:
+    world = World()
+    world.node("u1", "a", 1)
+    world.pod_of_three_seconds()
+    world.index.drop_node("u1")
+    world.node("u2", "b", 2)
+    assert world.owner().zone == "a"
+
+
+def test_ids_of_pods_that_moved_in_late_are_given_back_once() -> None:
+    world = World()
+    for _ in range(3):
+        world.pod_of_three_seconds()
+        world.node("u1", "a", 1)
+        world.now += 4000.0
+        world.index.drop_node("u1")
+        world.now += 4000.0
+        world.index.drop_pod("nobody")
+        assert world.index.counts().endpoints == 0
+
+
+def test_a_uid_is_known_until_its_time_and_so_is_who_waits_for_a_node() -> None:
+    graves: Graves[str] = Graves()
+    graves.bury_pod("a", 10.0)
+    graves.bury_homeless("b", "record of b", "n1", 20.0)
+    graves.bury_homeless("c", "record of c", "n1", 30.0)
+    graves.bury_node("n", 40.0)
+    assert graves.forgotten(20.0) == ["a", "b"]
+    assert [uid in graves for uid in "abcn"] == [False, False, True, False]
+    assert graves.found("n1") == ["record of c"]
+    assert graves.found("n1") == []
+    assert graves.forgotten(40.0) == ["c", "n"]
+    assert "c" not in graves
