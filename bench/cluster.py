@@ -2,8 +2,9 @@
 
 Each agent has a connection and an address of its own on loopback, and sends its node's batch of
 6,000 flows every ten seconds, as the server takes it off the wire: frames, handshake, inflation,
-resolving, ledger, ack. The baseline is the batches that were due. ``--seconds`` and ``--agents`` as
-one likes.
+resolving, ledger, ack. Meanwhile pods are replaced: ``--events`` a second come down a watch, a
+quarter of them a pod that takes over the addresses of another. The baseline is the batches that
+were due.
 """
 
 import argparse
@@ -16,11 +17,12 @@ import urllib.request
 from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from socket import socketpair
 from typing import Any
 
 from lib.fleet import Fleet
 from lib.report import finish
-from lib.served import allow_many_files, serve
+from lib.served import allow_many_files, serve, tell
 
 from kzn.wire.batch import EncodedBatch, encode_batch
 from kzn.wire.codec import decode_to_agent, encode_to_server
@@ -31,6 +33,7 @@ from kzn.wire.stream import FrameStream
 OPTIONS = argparse.ArgumentParser()
 OPTIONS.add_argument("--agents", type=int, default=5_000)
 OPTIONS.add_argument("--seconds", type=float, default=30.0)
+OPTIONS.add_argument("--events", type=int, default=1_000)
 OPTIONS.add_argument("--json", action="store_true")
 FLOWS, ADDRESSES = 6_000, 600
 INTERVAL = 10.0
@@ -97,14 +100,20 @@ def main() -> None:
     allow_many_files()
     fleet = Fleet()
     ours, theirs = get_context("fork").Pipe()
-    server = get_context("fork").Process(target=serve, args=(theirs, fleet, 0))
+    watched, told = socketpair()
+    server = get_context("fork").Process(target=serve, args=(theirs, watched, fleet, 0))
     server.start()  # before there is anything that it would inherit
+    watched.close()
+    other_cpu = 1 if (os.cpu_count() or 1) > 1 else 0
+    teller = get_context("fork").Process(target=tell, args=(told, fleet, other_cpu, options.events))
     batches = [encode_batch(fleet.batch(n, FLOWS, ADDRESSES)) for n in range(options.agents)]
     size = statistics.mean(len(frame(encode_to_server(batch))) for batch in batches[:50])
-    os.sched_setaffinity(0, {1} if (os.cpu_count() or 1) > 1 else {0})
+    os.sched_setaffinity(0, {other_cpu})
     agents_port, http_port = ours.recv()
     first = Agents(agents_port, batches, epoch=1)
     asyncio.run(first.run(INTERVAL))  # names are learned once
+    teller.start()
+    told.close()
     before, began = asked(ours), time.monotonic()
     agents = Agents(agents_port, batches, epoch=2)
     asyncio.run(agents.run(options.seconds))
@@ -113,6 +122,7 @@ def main() -> None:
         status = json.loads(answer.read())
     ours.send("stop")
     server.join(30)
+    teller.join(30)
     due = options.agents * int(options.seconds // INTERVAL)
     load = (after["cpu"] - before["cpu"]) / took
     finish(
@@ -127,6 +137,8 @@ def main() -> None:
             "ack_ms_max": round(max(agents.waits) * 1e3, 1),
             "server_cpu_share": round(load, 3),
             "agents_at_a_full_cpu": round(options.agents / load),
+            "events_a_second": round((after["events"] - before["events"]) / took),
+            "ended_ownerships": after["ended_ownerships"],
             "rss_mb_before": round(before["rss_mb"]),
             "rss_mb_after": round(after["rss_mb"]),
             "flows_lost": (first.sent + agents.sent) * FLOWS - status["flows"],

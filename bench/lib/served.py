@@ -1,7 +1,7 @@
 """A whole server in a process of its own, on one CPU, over the large cluster.
 
-In: a pipe. Out: its ports, and at the end what it did and what that cost. Never: a network beyond
-loopback.
+In: a pipe, and a socket with the lines of a watch. Out: its ports, and at the end what it did and
+what that cost. Never: a network beyond loopback.
 """
 
 import asyncio
@@ -10,9 +10,13 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from itertools import count
 from multiprocessing.connection import Connection
+from random import Random
+from socket import socket
 from typing import Any
 
+from lib.apifleet import ApiFleet
 from lib.fleet import Fleet
 
 from kzn.daemon.listen import Address, bound_port, listen
@@ -20,21 +24,46 @@ from kzn.daemon.signals import Shutdown
 from kzn.server.app import SWITCH_SECONDS, Server
 from kzn.server.config import ServerConfig
 from kzn.server.topology import Topology
+from kzn.topology.facts import OwnerFacts, OwnerRef
 from kzn.topology.index import AddressIndex
+from kzn.topology.kube.feed import Feed
+from kzn.topology.kube.lines import LineSplitter
+from kzn.topology.kube.machine import Machine, Sink
+from kzn.topology.kube.resources import POD_RESOURCE
 from kzn.topology.source import TopologyStats
+
+TICKS = 50
+"""How often in a second events are told."""
 
 
 class Known:
-    """A source that knows the whole fleet."""
+    """A source that knows the whole fleet, and then follows a watch of its pods."""
 
     ready = True
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, watch: socket) -> None:
         self.index = AddressIndex(clock=time.monotonic, wall=time.time)
         fleet.fill(self.index)
+        feed = Feed(self.index)
+        for number in range(fleet.workloads):
+            owner = OwnerRef("Deployment", f"app-{number}", f"d-{number}")
+            feed.put_owner(OwnerFacts(f"rs-{number}", f"app-{number}-5d8f", owner), 0)
+        self.pods = Machine(
+            POD_RESOURCE,
+            Sink(feed.put_pod, feed.drop_pod),
+            clock=time.monotonic,
+            rng=Random(1),  # noqa: S311 - no secret
+            listings=count(1),
+        )
+        self._watch = watch
 
     async def run(self) -> None:
-        """Nothing more comes."""
+        """Apply events as they come, like the shell around a machine does."""
+        reader, _ = await asyncio.open_connection(sock=self._watch)
+        lines = LineSplitter()
+        while chunk := await reader.read(1 << 16):
+            for line in lines.feed(chunk):
+                self.pods.line(line)
 
     def stats(self) -> TopologyStats:
         """What is known."""
@@ -53,12 +82,28 @@ def resident() -> float:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def serve(pipe: Connection, fleet: Fleet, cpu: int) -> None:
+def tell(watch: socket, fleet: Fleet, cpu: int, rate: int) -> None:
+    """Write ``rate`` events a second until nobody reads any more."""
+    os.sched_setaffinity(0, {cpu})
+    events = ApiFleet(fleet.nodes, fleet.pods, fleet.workloads).events(
+        1 << 40,
+        Random(1),  # noqa: S311 - no secret
+    )
+    began = time.monotonic()
+    try:
+        for tick in count(1):
+            watch.sendall(b"".join(next(events) + b"\n" for _ in range(rate // TICKS)))
+            time.sleep(max(0.0, began + tick / TICKS - time.monotonic()))
+    except OSError:
+        return
+
+
+def serve(pipe: Connection, watch: socket, fleet: Fleet, cpu: int) -> None:
     """Serve until the pipe says so; answers each word with numbers."""
     os.sched_setaffinity(0, {cpu})
     allow_many_files()
     sys.setswitchinterval(SWITCH_SECONDS)
-    asyncio.run(_serve(pipe, Known(fleet)))
+    asyncio.run(_serve(pipe, Known(fleet, watch)))
 
 
 async def _serve(pipe: Connection, known: Known) -> None:
@@ -67,13 +112,16 @@ async def _serve(pipe: Connection, known: Known) -> None:
     shutdown = Shutdown()
     ports = bound_port(agents), bound_port(http)
     serving = asyncio.create_task(server.serve(agents, http, shutdown, lambda *_: pipe.send(ports)))
-    asyncio.get_running_loop().add_reader(pipe.fileno(), _answer, pipe, shutdown.asked.set)
+    loop = asyncio.get_running_loop()
+    loop.add_reader(pipe.fileno(), _answer, pipe, known, shutdown.asked.set)
     await serving
 
 
-def _answer(pipe: Connection, stop: Callable[[], None]) -> None:
+def _answer(pipe: Connection, known: Known, stop: Callable[[], None]) -> None:
     if pipe.recv() == "stop":
         stop()
         return
     numbers: dict[str, Any] = {"cpu": time.process_time(), "rss_mb": resident()}
+    numbers["events"] = known.pods.stats().events
+    numbers["ended_ownerships"] = known.index.counts().ended_ownerships
     pipe.send(numbers)
