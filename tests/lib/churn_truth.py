@@ -245,12 +245,15 @@ class Cluster:
                     yield outage.arrival, change
 
     def known_to_end(self, life: Life) -> float:
-        """When the server can first know that a life is about to end; inf for never."""
-        moments = [moment for moment, _ in self.known(life, claim=False)]
+        """When the server can first know that a life is about to end; inf for never.
+
+        -inf when nobody thinks until then that it is there: it is never heard of, or a list tells
+        of its beginning and of its end at once.
+        """
+        first = min((moment for moment, _ in self.known(life, claim=False)), default=inf)
         claimed = self.claimed(life)
-        if claimed == inf:
-            return -inf  # nobody ever heard of it, so nobody thinks that it is still there
-        return max(min(moments, default=inf), BEGIN)
+        at_once = claimed == first and claimed in (outage.arrival for outage in self.outages)
+        return -inf if claimed == inf or at_once else max(first, BEGIN)
 
     def hinted(self, life: Life) -> float:
         """When the server may first suspect that a life has had its addresses."""

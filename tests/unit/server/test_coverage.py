@@ -98,6 +98,15 @@ def test_a_server_that_began_a_moment_ago_takes_nobody_for_absent(world: World) 
     assert world.counts() == CoverageCounts(known=3, reporting=1)
 
 
+def test_as_soon_as_an_agent_is_heard_of_nobody_stands_in_for_its_node(world: World) -> None:
+    world.silence("n1", "n3")
+    world.apply("n1", (P2, P1, 100))
+    world.apply("n2", (P2, OUT, 1))
+    world.apply("n1", (P2, P1, 30))
+    assert world.sent("p2") == 100
+    assert world.counts().without_agent == 0
+
+
 def test_where_the_sender_has_no_agent_the_receivers_leg_counts(world: World) -> None:
     world.silence("n1", "n3")
     world.apply("n1", (P2, P1, 100), (P2, P3, 7), (P2, OUT, 9))
