@@ -1,0 +1,101 @@
+"""Tunnels that the kernel makes: inner truth, outer devices, and what is encrypted is marked."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+from counting import Counted, attached
+from overlay import INNER_MTU
+from tunnels import KINDS, esp, tunnel, wireguard
+
+from kzn.agent.spool import Spool
+from kzn.agent.uplinks import ask, marked
+from kzn.demo import namespaces, traffic
+from kzn.demo.lab import Lab
+from kzn.demo.traffic import Family
+from kzn.demo.witness import WireKey
+from kzn.model.flows import ENCRYPTED
+from kzn.model.totals import Counts
+from kzn.probes import clsact, postrouting, tcx
+from kzn.probes.declaration import Probe
+
+FAMILIES: tuple[Family, Family] = (4, 6)
+BULK = 8_000_000
+PROBES = [postrouting.PROBE, tcx.PROBE, clsact.PROBE]
+probes = pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
+families = pytest.mark.parametrize("family", FAMILIES)
+HEADER = {4: 20, 6: 40}
+
+
+@contextmanager
+def watched(lab: Lab, probe: Probe) -> Iterator[Counted]:
+    """A probe on node a1 that counts what leaves it and knows the uplinks."""
+    node = lab.node("a1")
+    with attached(node, probe=probe) as maps:
+        with namespaces.inside(node.namespace):
+            uplinks = tuple(marked(device) for device in asyncio.run(ask()))
+        maps.set_uplinks(uplinks, skip_inbound=True)
+        yield Counted(Spool(maps))
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        (name, family)
+        for name, kind in KINDS.items()
+        for family in FAMILIES
+        if family in kind.families
+    ],
+)
+@probes
+def test_a_tunnel_is_charged_to_the_pods_with_what_the_uplink_sent(
+    lab: Lab, probe: Probe, name: str, family: Family
+) -> None:
+    node, a, b = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1")
+    here, there = traffic.addresses(a, b, family)
+    with tunnel(lab, name), watched(lab, probe) as counted:
+        before = lab.uplink_counters(node)
+        traffic.udp(a, b, family, datagrams=40, size=100, mtu=INNER_MTU)
+        datagrams = lab.uplink_counters(node).since(before).tx_wire
+        traffic.tcp_bulk(a, b, family, size=BULK)
+        sent = lab.uplink_counters(node).since(before).tx_wire
+        counted.drain()
+    segments = Counts(sent.packets - datagrams.packets, sent.bytes - datagrams.bytes)
+    assert counted.by_key() == {
+        WireKey(here, there, socket.IPPROTO_UDP): datagrams,
+        WireKey(here, there, socket.IPPROTO_TCP): segments,
+    }
+    assert datagrams == Counts(40, 40 * (KINDS[name].added + HEADER[family] + 8 + 100))
+    assert not any(row.flags & ENCRYPTED for row in counted.rows)
+
+
+def secret(lab: Lab, name: str) -> AbstractContextManager[None]:
+    """A tunnel that nobody can look into."""
+    if name == "esp":
+        return esp(lab)
+    return wireguard(lab, 51820 if name == "wireguard" else 9999)
+
+
+@pytest.mark.parametrize("name", ["wireguard", "wireguard elsewhere", "esp"])
+@families
+@probes
+def test_what_is_encrypted_is_charged_to_the_nodes_once(
+    lab: Lab, probe: Probe, family: Family, name: str
+) -> None:
+    node, other, a, b = lab.node("a1"), lab.node("b1"), lab.pod("a1-p1"), lab.pod("b1-p1")
+    with secret(lab, name), watched(lab, probe) as counted:
+        before = lab.uplink_counters(node)
+        traffic.udp(a, b, family, datagrams=40, size=100, mtu=1280)
+        traffic.tcp_bulk(a, b, family, size=BULK)
+        sent = lab.uplink_counters(node).since(before).tx_wire
+        counted.drain()
+    protocol = socket.IPPROTO_ESP if name == "esp" else socket.IPPROTO_UDP
+    assert counted.by_key() == {WireKey(node.ipv4, other.ipv4, protocol): sent}
+    assert sent.bytes > BULK
+    # At an uplink WireGuard is known by its ports alone; postrouting knows the device.
+    is_known = name != "wireguard elsewhere" or not probe.device_hooks()
+    assert {bool(row.flags & ENCRYPTED) for row in counted.rows} == {is_known}
+    if not probe.device_hooks():
+        assert counted.ignored("tunnel").bytes > 0

@@ -1,0 +1,160 @@
+"""Tunnels of the kernel itself between the nodes of a lab: of other kinds than VXLAN, and secret.
+
+Not every kernel has them all: what one lacks is an expected failure with that reason.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+from overlay import DEVICE, INNER_MTU
+
+from kzn.demo.lab import Lab
+from kzn.demo.plan import Node
+from kzn.errors import KznError
+
+PORT_WIREGUARD = 51820
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """``options`` of a device, with {here} and {there}; ``added`` is what it adds to a packet."""
+
+    options: str
+    added: int
+    families: tuple[int, ...] = (4, 6)
+    has_frames: bool = False
+
+
+KINDS = {
+    "geneve": Kind("id 7 remote {there}", 20 + 8 + 8 + 14, has_frames=True),
+    "gretap": Kind("local {here} remote {there} key 7", 20 + 8 + 14, has_frames=True),
+    "gre": Kind("local {here} remote {there}", 20 + 4),
+    "ipip": Kind("local {here} remote {there}", 20, (4,)),
+    "sit": Kind("local {here} remote {there}", 20, (6,)),
+}
+
+# Two pairs of keys, known to everybody who reads this.
+_PRIVATE = (
+    "cAdtCnMYpX08FsFyUbJmRd9ML5LrwJmnxdW99Cvcamo=",
+    "WKsIfmJKikt54X+Lg4AO5m87sSkmGLb9HC+LJ/+I4Gs=",
+)
+_PUBLIC = (
+    "a3UajX40mOmQ1+qFEHJMOQQ3r9Sd5SUyKmU8ocjfTg0=",
+    "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=",
+)
+_CONFIGURE = """
+import sys
+from pyroute2 import WireGuard
+private, public, there, port, *inside = sys.argv[1:]
+peer = {"public_key": public, "endpoint_addr": there, "endpoint_port": int(port)}
+peer |= {"allowed_ips": inside}
+with WireGuard() as netlink:
+    netlink.set("%s", private_key=private, listen_port=int(port), peer=peer)
+"""
+_LACKING = ("Unknown device type", "not found", "not supported", "No such file")
+
+
+@contextmanager
+def tunnel(lab: Lab, name: str) -> Iterator[None]:
+    """Pods of a1 and b1 reach each other through a tunnel's devices."""
+    kind = KINDS[name]
+    with _between(lab, name, lambda here, there: list(_device(lab, name, kind, here, there))):
+        yield
+
+
+@contextmanager
+def wireguard(lab: Lab, port: int = PORT_WIREGUARD) -> Iterator[None]:
+    """The same, through WireGuard."""
+
+    def lines(_here: Node, there: Node) -> list[str]:
+        routes = [f"route add {address} dev {DEVICE}" for address in _pods(lab, there)]
+        return [f"link add {DEVICE} type wireguard", f"link set {DEVICE} up", *routes]
+
+    with _between(lab, "wireguard", lines):
+        nodes = (lab.node("a1"), lab.node("b1"))
+        for mine, (here, there) in enumerate((nodes, nodes[::-1])):
+            keys = [_PRIVATE[mine], _PUBLIC[1 - mine]]
+            inside = [f"{ip}/{128 if ':' in ip else 32}" for ip in _pods(lab, there)]
+            words = [sys.executable, "-c", _CONFIGURE % DEVICE, *keys, there.ipv4, str(port)]
+            done = lab.run(here.namespace, [*words, *inside])
+            assert done.returncode == 0, done.stderr
+        yield
+
+
+@contextmanager
+def esp(lab: Lab) -> Iterator[None]:
+    """The same by ESP in tunnel mode, by policies and without a device."""
+    a, b = lab.node("a1"), lab.node("b1")
+    try:
+        for here in (a, b):
+            _configure(lab, "esp", here, list(_policies(lab, here, b if here is a else a)))
+        yield
+    finally:
+        for node in (a, b):
+            lab.ip(["-n", node.namespace, "xfrm", "policy", "flush"])
+            lab.ip(["-n", node.namespace, "xfrm", "state", "flush"])
+
+
+def _policies(lab: Lab, here: Node, there: Node) -> Iterator[str]:
+    cipher = f"aead rfc4106(gcm(aes)) 0x{bytes(range(20)).hex()} 128"
+    mode = "reqid 1 mode tunnel flag af-unspec"  # for both families inside
+    for number, (src, dst) in enumerate(((here, there), (there, here))):
+        spi = 0x100 + src.number
+        ends = f"src {src.ipv4} dst {dst.ipv4}"
+        yield f"xfrm state add {ends} proto esp spi {spi} {mode} {cipher}"
+        for direction in (("out",), ("in", "fwd"))[number]:
+            for one in _pods(lab, src):
+                for other in _pods(lab, dst):
+                    if (":" in one) == (":" in other):
+                        yield (
+                            f"xfrm policy add src {one} dst {other} dir {direction}"
+                            f" tmpl {ends} proto esp reqid 1 mode tunnel"
+                        )
+
+
+def _device(lab: Lab, name: str, kind: Kind, here: Node, there: Node) -> Iterator[str]:
+    options = kind.options.format(here=here.ipv4, there=there.ipv4)
+    address = f"address {_mac(here)}" if kind.has_frames else ""
+    yield f"link add {DEVICE} {address} mtu {INNER_MTU} type {name} {options}"
+    yield f"link set {DEVICE} up"
+    for ip in _pods(lab, there):
+        if (6 if ":" in ip else 4) not in kind.families:
+            continue
+        yield f"route add {ip} dev {DEVICE} mtu {INNER_MTU}"
+        if kind.has_frames:
+            yield f"neigh add {ip} lladdr {_mac(there)} dev {DEVICE} nud permanent"
+
+
+def _mac(node: Node) -> str:
+    return f"02:6b:7a:00:fe:{node.number:02x}"
+
+
+def _pods(lab: Lab, node: Node) -> list[str]:
+    return [ip for pod in lab.plan.pods_of(node) for ip in (pod.ipv4, pod.ipv6)]
+
+
+@contextmanager
+def _between(lab: Lab, name: str, lines: Callable[[Node, Node], list[str]]) -> Iterator[None]:
+    nodes = (lab.node("a1"), lab.node("b1"))
+    made: list[Node] = []
+    try:
+        for here, there in (nodes, nodes[::-1]):
+            made.append(here)
+            _configure(lab, name, here, lines(here, there))
+        yield
+    finally:
+        for node in made:
+            lab.run(node.namespace, ["ip", "link", "del", DEVICE])
+
+
+def _configure(lab: Lab, name: str, node: Node, lines: list[str]) -> None:
+    try:
+        lab.configure(node.namespace, lines)
+    except KznError as error:
+        said = f"{error} {error.hint}"
+        if any(words in said for words in _LACKING):
+            pytest.xfail(f"this kernel has no {name}: {said.strip()}")
+        raise
