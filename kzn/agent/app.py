@@ -202,8 +202,13 @@ async def _empty_retired(config: AgentConfig, server: Address, folder: Path) -> 
             probe = folder.name.partition(install.RETIRED)[0]
             async with _shipper(probe, config, server, spool) as shipper:
                 await empty(spool, shipper.deliver)
-    install.remove(folder)
-    log.info("removed %s", folder)
+    try:
+        with install.file_errors(config.pin_dir):
+            install.remove(folder)
+    except KznError as error:
+        log.error("%s is empty and stays: %s", folder, error)
+    else:
+        log.info("removed %s", folder)
 
 
 async def _until_stopped(loop: Loop) -> None:

@@ -11,11 +11,12 @@ place, so that the first of them that can be attached stands for all.
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from kzn.agent import choose, handover, install, trial, uplinks
+from kzn.agent.able import Able, place
 from kzn.agent.choose import Choice, Tried
 from kzn.agent.config import AgentConfig
 from kzn.agent.control import boottime_ns
@@ -26,7 +27,6 @@ from kzn.agent.remembered import Examined, Remembered
 from kzn.agent.trial import LONG_SECONDS, SHORT_SECONDS, Trial, Uplinks
 from kzn.agent.uplinks import Device
 from kzn.errors import KznError
-from kzn.probes import support
 from kzn.probes.declaration import Probe
 from kzn.probes.registry import AUTO
 
@@ -60,46 +60,6 @@ def begun(config: AgentConfig, candidates: Sequence[Probe]) -> Iterator[Begun]:
             yield _Pinned(config, candidates, stack).begin()
 
 
-@dataclass(frozen=True, slots=True)
-class Able:
-    """Candidates that this kernel and process can load, in order, and why not the others."""
-
-    probes: tuple[Probe, ...]
-    refused: Mapping[str, str]
-
-    @staticmethod
-    def of(candidates: Sequence[Probe]) -> "Able":
-        """UnsupportedError when there is none."""
-        if len(candidates) == 1:
-            support.require(candidates[0])
-        able = Able(tuple(candidates), {})
-        for probe in candidates:
-            try:
-                support.require(probe)
-            except KznError as error:
-                able = able.without(probe, error)
-        if not able.probes:
-            raise choose.none_can(list(able.refused.items()))
-        return able
-
-    def without(self, probe: Probe, error: KznError) -> "Able":
-        """The rest, and why not this one."""
-        reason = error.message.partition("\n")[0].removeprefix(f"probe {probe.name}: ")
-        left = tuple(other for other in self.probes if other is not probe)
-        return Able(left, {**self.refused, probe.name: reason})
-
-    def rivals(self, chosen: Probe) -> tuple[str, ...]:
-        """Those that would be tried in place of the chosen one: the first of each other place."""
-        places: dict[object, str] = {_place(chosen): ""}
-        for probe in self.probes:
-            places.setdefault(_place(probe), probe.name)
-        return tuple(filter(None, places.values()))
-
-
-def _place(probe: Probe) -> object:
-    return "egress" if probe.device_hooks() else probe.name
-
-
 class _Start:
     """What starting with pins and without have in common."""
 
@@ -129,8 +89,10 @@ class _Start:
     def _examine(self, seconds: float) -> tuple[Choice, Trial]:
         """Try all and end the trials of those that lose."""
         trials = self._trials()
-        tried = self._observe(trials, seconds) if trials else {}
-        for name, reason in self._able.refused.items():
+        if not trials:
+            raise self._able.none()
+        tried = self._observe(trials, seconds)
+        for name, reason in self._able.reasons().items():
             tried[name] = Tried(name, refused=reason)
         choice = choose.decide([tried[name] for name in self._order if name in tried])
         for loser in trials:
@@ -141,7 +103,7 @@ class _Start:
     def _trials(self) -> list[Trial]:
         trials: list[Trial] = []
         for probe in self._able.probes:
-            if any(_place(probe) == _place(other.probe) for other in trials):
+            if any(place(probe) == place(other.probe) for other in trials):
                 continue
             try:
                 self._require_device(probe)
@@ -252,7 +214,8 @@ class _Pinned(_Start):
         end = self._stack.enter_context(ExitStack())
         if probe.name == self._current:
             maps = end.enter_context(self._install(probe))
-            return Trial(probe, maps, Pinned(self._config.pin_dir / probe.name), end)
+            links = Pinned(self._config.pin_dir / probe.name)
+            return Trial(probe, maps, links, end, is_new=False)
         folder = self._config.pin_dir / f"{probe.name}{install.NEW}"
         end.callback(install.remove, folder)
         maps = install.on_trial(

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kzn.agent.coverage import LOW
-from kzn.errors import UnsupportedError
 
 MARGIN = 0.05
 """By how much of what was sent another one must see more, to be taken in place of an earlier."""
@@ -49,25 +48,14 @@ class Choice:
 def decide(tried: Sequence[Tried]) -> Choice:
     """The first that sees this node's traffic; if none does, the one that sees most of it.
 
-    UnsupportedError when none could be tried.
+    At least one must have been tried.
     """
     could = [one for one in tried if not one.refused]
-    if not could:
-        raise none_can([(one.name, one.refused) for one in tried])
     most = max((one.share for one in could if one.share is not None), default=0.0)
     winner = next((one for one in could if _sees(one, most)), None)
     if winner is None:
         return _chosen(could[0], tried, "no probe saw a packet of ours; it is the first that loads")
     return _chosen(winner, tried, _why(winner))
-
-
-def none_can(refused: Sequence[tuple[str, str]]) -> UnsupportedError:
-    """The error when every candidate was refused."""
-    reasons = "; ".join(f"{name}: {reason}" for name, reason in refused)
-    return UnsupportedError(
-        f"no probe can run here: {reasons or 'none that auto may choose is installed'}",
-        hint="kzn probes and kzn doctor say what to do",
-    )
 
 
 def _sees(one: Tried, most: float) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from kzn.agent.begin import Able
+from kzn.agent.able import Able
 from kzn.agent.handover import current
 from kzn.agent.remembered import Remembered
 from kzn.errors import KznError, UnsupportedError

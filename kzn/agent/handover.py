@@ -18,7 +18,7 @@ from pathlib import Path
 from kzn.agent.control import boottime_ns
 from kzn.agent.coverage import leaving
 from kzn.agent.hooks import FILTER, LINK, Pinned, release
-from kzn.agent.install import NEW, RETIRED, file_errors, open_set, remove, retire
+from kzn.agent.install import NEW, RETIRED, file_errors, is_set, open_set, remove, retire
 from kzn.agent.mapset import MapSet
 from kzn.agent.remembered import is_note
 
@@ -48,7 +48,7 @@ def set_aside(pin_dir: Path, keep: str) -> None:
 
 
 def take(pin_dir: Path, name: str) -> None:
-    """Make the set that is on trial the probe's own."""
+    """Make the set that is on trial the probe's own, with what it has counted so far."""
     with file_errors(pin_dir):
         (pin_dir / f"{name}{NEW}").rename(pin_dir / name)
 
@@ -103,7 +103,7 @@ def _sets(pin_dir: Path) -> Sequence[Path]:
     return [
         path
         for path in pin_dir.iterdir()
-        if path.is_dir() and not is_note(path.name) and RETIRED not in path.name
+        if path.is_dir() and not is_note(path.name) and RETIRED not in path.name and is_set(path)
     ]
 
 

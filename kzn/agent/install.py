@@ -198,13 +198,13 @@ def detach_all(pin_dir: Path) -> list[Path]:
 
 
 def _remove_all(pin_dir: Path) -> list[Path]:
-    found = sorted(path for path in pin_dir.iterdir() if path.is_dir() and _is_set(path))
+    found = sorted(path for path in pin_dir.iterdir() if path.is_dir() and is_set(path))
     for folder in found:
         remove(folder)
     return [folder for folder in found if not is_note(folder.name)]
 
 
-def _is_set(folder: Path) -> bool:
+def is_set(folder: Path) -> bool:
     """Whether kzn made a folder: also when it died meanwhile, or was of another version."""
     names = {path.name for path in folder.iterdir() if not path.is_dir()}
     if len(names) < len(list(folder.iterdir())):

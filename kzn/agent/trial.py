@@ -37,6 +37,8 @@ class Trial:
     maps: MapSet
     links: Links
     end: ExitStack
+    is_new: bool = True
+    """No batch of it was ever shipped: nothing is in its other buffer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +104,20 @@ def _shares(
 
 
 def _mark(trial: Trial) -> Mark:
-    """What became of a datagram for each family."""
-    from kzn.agent.doctor.proof import look_for  # noqa: PLC0415 - numpy, once all is loaded
+    """What became of a datagram for each family.
 
-    states = {found.state for found in look_for(trial.probe, trial.maps, random.SystemRandom())}
+    Of a new set they go to the other buffer, which is then emptied: they are in no batch.
+    """
+    from kzn.agent import buffers  # noqa: PLC0415 - numpy, once all is loaded
+    from kzn.agent.doctor.proof import look_for  # noqa: PLC0415 - as above
+
+    maps, active = trial.maps, trial.maps.active()
+    if trial.is_new:
+        maps.activate(1 - active)
+    states = {found.state for found in look_for(trial.probe, maps, random.SystemRandom())}
+    if trial.is_new:
+        maps.activate(active)
+        buffers.clear(maps, 1 - active)
     if "ok" in states:
         return "seen"
     return "unseen" if "fail" in states else "unknown"

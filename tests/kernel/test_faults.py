@@ -152,8 +152,8 @@ def test_a_taken_priority_is_told_and_the_next_one_taken(site: Site) -> None:
 
 def test_when_all_priorities_are_taken_it_says_how_to_find_out_by_whom(site: Site) -> None:
     with taken(site, PRIORITIES):
-        status, said = ship(site, site.pin_dir)
-        again, _ = ship(site, site.pin_dir)
+        status, said = ship(site, site.pin_dir, "--probe", "postrouting")
+        again, _ = ship(site, site.pin_dir, "--probe", "postrouting")
     assert status == again == 1
     last = said.splitlines()[-2:]
     assert last[0] == "kzn: attach postrouting/ipv4: priorities 50 to 59 are all taken"

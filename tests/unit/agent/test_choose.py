@@ -3,7 +3,6 @@
 import pytest
 
 from kzn.agent.choose import Tried, decide
-from kzn.errors import UnsupportedError
 
 
 def seen(name: str, share: float) -> Tried:
@@ -65,10 +64,3 @@ def test_one_that_cannot_tell_what_left_is_judged_by_the_packet() -> None:
 def test_what_was_refused_before_the_chosen_one_is_told_and_nothing_else() -> None:
     choice = decide([Tried("a", refused="no BTF"), seen("b", 1.0), Tried("c", refused="no tcx")])
     assert choice.refused == (("a", "no BTF"),)
-
-
-def test_when_none_can_be_tried_every_reason_is_told() -> None:
-    with pytest.raises(UnsupportedError) as raised:
-        decide([Tried("a", refused="no BTF"), Tried("b", refused="no tcx")])
-    assert raised.value.message == "no probe can run here: a: no BTF; b: no tcx"
-    assert raised.value.exit_code == 3
