@@ -8,7 +8,13 @@ from pathlib import Path
 from kzn.errors import KernelError
 from kzn.libbpf.door import errno_text, ffi, libc
 
-NUMBERS = {"CAP_SETPCAP": 8, "CAP_NET_ADMIN": 12, "CAP_PERFMON": 38, "CAP_BPF": 39}
+NUMBERS = {
+    "CAP_SETPCAP": 8,
+    "CAP_NET_ADMIN": 12,
+    "CAP_SYS_ADMIN": 21,
+    "CAP_PERFMON": 38,
+    "CAP_BPF": 39,
+}
 """include/uapi/linux/capability.h; of the others only the numbers are shown."""
 TASKS = Path("/proc/self/task")
 THREAD = Path("/proc/thread-self/status")

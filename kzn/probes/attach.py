@@ -5,7 +5,8 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from kzn.errors import KernelError
+from kzn.errors import KernelError, KznError, UnsupportedError
+from kzn.libbpf import capabilities
 from kzn.libbpf.links import (
     ATTACH_TYPE_NETFILTER,
     PROG_TYPE_NETFILTER,
@@ -28,6 +29,8 @@ PROGRAM_TYPES: dict[type[Hook], tuple[int, int]] = {
     ClsactHook: (PROG_TYPE_SCHED_CLS, 0),
 }
 """Program type and expected attach type by kind of hook."""
+PERFMON = capabilities.mask(["CAP_PERFMON", "CAP_SYS_ADMIN"])
+"""Either will do."""
 
 
 @contextmanager
@@ -49,8 +52,22 @@ def load(
             loaded.size(name, settings.key_size, settings.max_flows)
         for name, fd in (reuse or {}).items():
             loaded.reuse(name, fd)
-        loaded.load()
+        try:
+            loaded.load()
+        except KernelError as error:
+            raise _explained(probe, error) from error
         yield loaded
+
+
+def _explained(probe: Probe, error: KernelError) -> KznError:
+    """Older verifiers deny more to whoever lacks CAP_PERFMON than newer ones do."""
+    if error.errno not in (errno.EACCES, errno.EPERM) or capabilities.read().effective & PERFMON:
+        return error
+    said = error.message.rpartition("\nprocessed ")[0].rpartition("\n")[2]
+    return UnsupportedError(
+        f"probe {probe.name}: this process lacks CAP_PERFMON, and this kernel refuses its program",
+        hint=f"run as root or give it this capability; the verifier says: {said or error.message}",
+    )
 
 
 def attach(probe: Probe, hook: NetfilterHook, loaded: BpfObject) -> int:

@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,11 +18,15 @@ from kzn.demo import daemons, namespaces
 from kzn.demo.daemons import wait_for
 from kzn.demo.lab import Lab
 from kzn.demo.witness import WireKey
+from kzn.errors import UnsupportedError
 from kzn.libbpf import capabilities
 from kzn.libbpf.capabilities import Sets, mask
 from kzn.model.totals import Counts
+from kzn.probes import postrouting
+from kzn.probes.attach import load
 from kzn.probes.declaration import Probe
 from kzn.probes.registry import find, installed
+from kzn.probes.settings import Settings
 
 NEEDED = {
     "postrouting": ("CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"),
@@ -125,6 +130,28 @@ def test_without_any_it_refuses_and_says_which(site: Site, probe: str) -> None:
     lacking = [name for name in capabilities.NUMBERS if name in NEEDED[probe]]
     for name in lacking:
         assert name in done.stderr.splitlines()[0]
+
+
+def test_where_the_verifier_wants_one_more_it_is_named() -> None:
+    probe = replace(postrouting.PROBE, capabilities=NEEDED["tcx"])  # which is too little for it
+    with (
+        capabilities.only(mask(NEEDED["tcx"])),
+        pytest.raises(UnsupportedError, match="lacks CAP_PERFMON, and this kernel") as raised,
+        load(probe, Settings(max_flows=16)),
+    ):
+        pass
+    assert raised.value.hint.endswith("access is allowed only to CAP_PERFMON and CAP_SYS_ADMIN")
+
+
+def test_auto_takes_a_probe_that_its_capabilities_are_enough_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = site.server()
+    limit(monkeypatch, NEEDED["tcx"])
+    agent = site.agent("--probe", "auto")
+    assert "not postrouting: this process lacks CAP_PERFMON" in agent.stderr
+    sent = site.send(50)
+    assert server.gets(site.key, sent), (server.has(site.key), sent)
 
 
 @pytest.fixture
