@@ -89,7 +89,7 @@ class ReceiveStats:
     flows: int = 0
     duplicates: int = 0
     gaps: int = 0
-    """Batches whose number left some out: bytes lost between agent and server."""
+    """Batches whose number left some out: another server has them, or nobody."""
     refusals: Counter[str] = field(default_factory=Counter)
     """Connections ended by this server, by reason."""
     unfinished: int = 0

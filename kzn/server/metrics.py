@@ -4,7 +4,7 @@ In: a snapshot. Out: the text of all families; docs/metrics.md is the contract, 
 the two. Never: a global registry, a look at anything that the event loop may be changing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate, chain
 
 from prometheus_client.exposition import choose_encoder
@@ -18,15 +18,28 @@ from kzn.server.snapshot import ServerSnapshot
 from kzn.server.stats import Histogram
 from kzn.server.traffic import FAMILY_SPECS, books
 
+_LONG = 1 << 16
+"""Bytes of a piece after which there is a pause: all but those of small families."""
 
-def render(snapshot: ServerSnapshot, accept: str) -> tuple[bytes, str]:
-    """The text of a scrape and its content type, by what the scraper accepts; for a thread."""
+
+def render(
+    snapshot: ServerSnapshot, accept: str, pause: Callable[[], object] = lambda: None
+) -> tuple[bytes, str]:
+    """The text of a scrape and its content type, by what the scraper accepts; for a thread.
+
+    ``pause`` is called after each piece that took a while, to let others have the interpreter.
+    """
     registry = new_registry("server")
     registry.register(_Histograms(snapshot))
     encode, content_type = choose_encoder(accept)
     openmetrics = content_type.startswith("application/openmetrics-text")
+    pieces = []
+    for piece in _families(snapshot, openmetrics=openmetrics):
+        pieces.append(piece)
+        if len(piece) > _LONG:
+            pause()
     # The registry's text comes last: OpenMetrics ends with a line of its own.
-    return b"".join([*_families(snapshot, openmetrics=openmetrics), encode(registry)]), content_type
+    return b"".join([*pieces, encode(registry)]), content_type
 
 
 def _families(snapshot: ServerSnapshot, *, openmetrics: bool) -> Iterator[bytes]:

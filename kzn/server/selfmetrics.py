@@ -126,7 +126,7 @@ def _receiving(snapshot: ServerSnapshot) -> Iterator[_Rows]:
         ("received_bytes", "Bytes of the frames of agents.", receiver.received_bytes),
         ("sent_bytes", "Bytes of the answers to agents.", receiver.sent_bytes),
         ("duplicates", "Batches that had been applied before.", receiver.duplicates),
-        ("gaps", "Batches before which at least one never came.", receiver.gaps),
+        ("gaps", "Batches before which at least one never came here.", receiver.gaps),
         (
             "forgotten_epochs",
             "Absent agents whose last sequence was forgotten to bound memory.",

@@ -44,7 +44,15 @@ async def follow(
             reason = machine.failed(error)
             if reason not in ROUTINE:
                 hint = f" ({error.hint})" if error.hint else ""
-                complaints.line(reason, "following Kubernetes: %s%s; trying again", error, hint)
+                text = "following Kubernetes: %s%s; %s %s; trying again"
+                complaints.line(reason, text, error, hint, machine.resource.name, _age(machine))
+
+
+def _age(machine: Machine[S, F]) -> str:
+    stats = machine.stats()
+    if not stats.is_listed:
+        return "are not listed yet"
+    return f"were last heard of {stats.staleness:.0f} s ago"
 
 
 async def _watch(machine: Machine[S, F], client: KubeClient, request: Request) -> None:

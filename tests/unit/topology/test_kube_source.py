@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -269,7 +270,7 @@ def test_refused_credentials_are_read_anew() -> None:
     run(test())
 
 
-def test_a_watch_that_falls_silent_is_resumed() -> None:
+def test_a_watch_that_falls_silent_is_resumed(caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
         async with running(cluster_of_two(), idle=0.05) as session:
             await ready(session)
@@ -279,7 +280,9 @@ def test_a_watch_that_falls_silent_is_resumed() -> None:
             lists = [p for p in session.api.asked("pods") if "watch" not in p]
             assert len(lists) == 1
 
-    run(test())
+    with caplog.at_level(logging.WARNING):
+        run(test())
+    assert re.search(r"no answer in time.*; \w+ were last heard of \d+ s ago;", caplog.text)
 
 
 class Nowhere:
@@ -309,6 +312,7 @@ def test_an_unreachable_server_is_one_log_line_an_interval_and_tried_on(
             assert 1 <= len(lines) <= 1 + elapsed / 60
             assert "127.0.0.1:1" in lines[0].getMessage()
             assert "check the address" in lines[0].getMessage()
+            assert lines[0].getMessage().endswith(" are not listed yet; trying again")
 
     with caplog.at_level(logging.WARNING):
         run(test())
