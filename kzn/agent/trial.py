@@ -70,7 +70,7 @@ def observe(
     """What each probe on trial saw, by its name."""
     told = {t.probe.name: t.maps for t in trials if uplinks.can_tell(t.probe)}
     shares = _shares(told, uplinks, counters, seconds, clock, sleep)
-    marks = {} if shares else {t.probe.name: _mark(t) for t in trials}
+    marks = {} if shares else _marks(trials)
     return {
         t.probe.name: Tried(
             t.probe.name,
@@ -103,21 +103,27 @@ def _shares(
     return {name: (leaving(its, its.active()) - seen[name]) / sent for name, its in maps.items()}
 
 
-def _mark(trial: Trial) -> Mark:
-    """What became of a datagram for each family.
+def _marks(trials: Sequence[Trial]) -> dict[str, Mark]:
+    """What became of datagrams of our own, by probe.
 
-    Of a new set they go to the other buffer, which is then emptied: they are in no batch.
+    Of new sets they go to the other buffer, which is then emptied: they are in no batch of theirs.
     """
     from kzn.agent import buffers  # noqa: PLC0415 - numpy, once all is loaded
-    from kzn.agent.doctor.proof import look_for  # noqa: PLC0415 - as above
 
-    maps, active = trial.maps, trial.maps.active()
-    if trial.is_new:
+    new = [(trial.maps, trial.maps.active()) for trial in trials if trial.is_new]
+    for maps, active in new:
         maps.activate(1 - active)
-    states = {found.state for found in look_for(trial.probe, maps, random.SystemRandom())}
-    if trial.is_new:
+    marks = {trial.probe.name: _mark(trial) for trial in trials}
+    for maps, active in new:
         maps.activate(active)
         buffers.clear(maps, 1 - active)
+    return marks
+
+
+def _mark(trial: Trial) -> Mark:
+    from kzn.agent.doctor.proof import look_for  # noqa: PLC0415 - as above
+
+    states = {found.state for found in look_for(trial.probe, trial.maps, random.SystemRandom())}
     if "ok" in states:
         return "seen"
     return "unseen" if "fail" in states else "unknown"
