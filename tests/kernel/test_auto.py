@@ -231,6 +231,34 @@ def test_what_a_switch_costs_is_told_and_nothing_is_doubled(
     assert 0 <= lost <= told
 
 
+@pytest.mark.parametrize("other", ["tcx", "clsact"])
+def test_a_batch_that_waits_for_a_server_is_kept_over_a_switch(
+    site: Site, other: str, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    with clsact_qdisc(site):
+        agent = site.agent("--probe", "postrouting")
+        waiting = site.send(100)
+        assert wait_for(lambda: "in flight" in states(site), sites.WAIT)
+        more = site.send(100)
+        agent.kill()
+        with site.busy() as sent:
+            assert wait_for(lambda: sent().packets > 500, sites.WAIT)
+            agent = site.agent("--probe", other)
+            told = agent.metric(UNCOUNTED)
+            least = sent().packets + 500
+            assert wait_for(lambda: sent().packets > least, sites.WAIT)
+        server = site.server()
+        assert wait_for(lambda: pins(site) == [other], 2 * sites.WAIT)
+        end(agent)
+        lost = waiting.plus(more).plus(sent()).bytes - settled(server, site).bytes
+    record_testsuite_property(f"lost to {other} while a batch waited", f"{lost}; {told:.0f} told")
+    assert 0 <= lost <= told
+
+
+def states(site: Site) -> list[str]:
+    return [buffer["state"] for one in site.inspect() for buffer in one["buffers"]]
+
+
 @contextmanager
 def clsact_qdisc(site: Site) -> Iterator[None]:
     """As a CNI has made it: the kernel drops what is sent while one is made or taken away."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kzn.agent.doctor.finding import Finding, Host, text_of
+from kzn.agent.remembered import is_note
 from kzn.agent.snapshot import ATTACHED
 from kzn.errors import KznError, UnsupportedError
 from kzn.libbpf import door
@@ -77,7 +78,7 @@ def bpffs(pin_dir: Path) -> Iterator[Finding]:
 def _pinned(pin_dir: Path) -> Finding:
     if not pin_dir.exists():
         return Finding("pins", "ok", f"nothing is pinned at {pin_dir}: no agent has run here")
-    sets = {path.name: _attached(path) for path in sorted(pin_dir.iterdir()) if path.is_dir()}
+    sets = {path.name: _attached(path) for path in sorted(pin_dir.iterdir()) if _is_set(path)}
     if not sets:
         return Finding("pins", "ok", f"nothing is pinned below {pin_dir}")
     idle = [name for name, number in sets.items() if not number and "+" not in name]
@@ -86,6 +87,10 @@ def _pinned(pin_dir: Path) -> Finding:
         return Finding("pins", "warn", message, "start kzn agent, or remove them by kzn detach")
     words = [f"{name} (on {number} hooks)" for name, number in sets.items()]
     return Finding("pins", "ok", f"pinned below {pin_dir}: {', '.join(words)}")
+
+
+def _is_set(path: Path) -> bool:
+    return path.is_dir() and not is_note(path.name)
 
 
 def _attached(folder: Path) -> int:
