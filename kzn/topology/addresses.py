@@ -3,7 +3,7 @@
 In: numbers of addresses as they change, one at a time. Out: the numbers of n addresses, (n,).
 Never: a look-up that costs a Python object for each address.
 
-The dict is the truth. Beside it the same is kept in numpy arrays, an open-addressing hash table
+The dict is the truth. Beside it the same is kept in a numpy array, an open-addressing hash table
 with linear probing; what changed in the dict goes there when it is next asked.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kzn.model.endpoint import I32
-from kzn.model.flows import U8, U64
+from kzn.model.flows import U8
 
 I64 = npt.NDArray[np.int64]
 
@@ -26,12 +26,14 @@ _SLOTS_A_KEY = 3  # at least; twice that after growing: a probe more costs more 
 _SEED = np.uint64(0x9E3779B97F4A7C15)
 _MULTIPLIERS = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 _SHIFT = np.uint64(33)
+_NUMBER = 2
+_COLUMNS = 4  # an address, its number, and one more: two slots fill a line of the cache
 
 
 class AddressTable:
     """Addresses of 16 bytes to int32 numbers above the most negative one."""
 
-    __slots__ = ("_bits", "_changed", "_keys", "_numbers", "_of", "_used")
+    __slots__ = ("_bits", "_changed", "_of", "_slots", "_used")
 
     def __init__(self) -> None:
         self._of: dict[bytes, int] = {}
@@ -47,7 +49,7 @@ class AddressTable:
     @property
     def slots(self) -> int:
         """The size of the table, in use or not."""
-        return len(self._numbers)
+        return len(self._slots)
 
     def get(self, address: bytes) -> int:
         """The number of one address, NOBODY when it has none."""
@@ -69,10 +71,9 @@ class AddressTable:
             self._catch_up()
         if not self._of:
             return np.full(len(rows), NOBODY, np.int32)
-        keys = _keys(rows)
-        found = self._numbers.take(self._slots_of(keys))
+        _, found = self._probe(_keys(rows))
         found[found == _EMPTY] = NOBODY
-        return found
+        return found.astype(np.int32)
 
     def _catch_up(self) -> None:
         if len(self._changed) > len(self._of) // 4:
@@ -80,12 +81,12 @@ class AddressTable:
             return
         keys = _keys_of(self._changed)
         numbers = _numbers([self._of.get(address, NOBODY) for address in self._changed])
-        slots = self._slots_of(keys)
-        new = self._numbers.take(slots) == _EMPTY
-        if _SLOTS_A_KEY * (self._used + int(new.sum())) > len(self._numbers):
+        at, found = self._probe(keys)
+        new = found == _EMPTY
+        if _SLOTS_A_KEY * (self._used + int(new.sum())) > len(self._slots):
             self._rebuild()  # which also forgets the addresses that were removed
             return
-        self._numbers[slots[~new]] = numbers[~new]
+        self._slots[at[~new], _NUMBER] = numbers[~new]
         self._place(keys[new], numbers[new])
         self._changed = set()
 
@@ -94,40 +95,39 @@ class AddressTable:
         self._place(_keys_of(self._of), _numbers(self._of.values()))
         self._changed = set()
 
-    def _slots_of(self, keys: U64) -> I64:
-        """Where each key is, or the free slot where it would go."""
+    def _probe(self, keys: I64) -> tuple[I64, I64]:
+        """Where each key is and its number, or the free slot where it would go and _EMPTY."""
         at = self._home(keys)
-        probing = np.flatnonzero(self._elsewhere(at, keys))
-        mask = len(self._numbers) - 1
+        there = self._slots.take(at, axis=0)
+        found = there[:, _NUMBER].copy()
+        probing = np.flatnonzero(_are_taken(there, keys))
+        mask = len(self._slots) - 1
         while probing.size:
             at[probing] = (at[probing] + 1) & mask
-            probing = probing[self._elsewhere(at[probing], keys[probing])]
-        return at
+            there = self._slots.take(at[probing], axis=0)
+            found[probing] = there[:, _NUMBER]
+            probing = probing[_are_taken(there, keys[probing])]
+        return at, found
 
-    def _elsewhere(self, at: I64, keys: U64) -> npt.NDArray[np.bool_]:
-        """Whether the slots ``at`` are taken by other keys."""
-        there = self._keys.take(at, axis=0)
-        other = (there[:, 0] != keys[:, 0]) | (there[:, 1] != keys[:, 1])
-        taken: npt.NDArray[np.bool_] = other & (self._numbers.take(at) != _EMPTY)
-        return taken
-
-    def _place(self, keys: U64, numbers: I32) -> None:
+    def _place(self, keys: I64, numbers: I64) -> None:
         """Add distinct keys, none of which is here."""
         at = self._home(keys)
-        mask = len(self._numbers) - 1
+        there, held = self._slots[:, :_NUMBER], self._slots[:, _NUMBER]
+        mask = len(self._slots) - 1
         pending = np.arange(len(keys))
         while pending.size:
-            free = pending[self._numbers[at[pending]] == _EMPTY]
+            free = pending[held[at[pending]] == _EMPTY]
             # Several keys may want one slot: numpy lets the last one win, the rest move on.
-            self._keys[at[free]] = keys[free]
-            won = free[(self._keys[at[free]] == keys[free]).all(axis=1)]
-            self._numbers[at[won]] = numbers[won]
-            pending = pending[(self._keys[at[pending]] != keys[pending]).any(axis=1)]
+            there[at[free]] = keys[free]
+            won = free[(there[at[free]] == keys[free]).all(axis=1)]
+            held[at[won]] = numbers[won]
+            pending = pending[(there[at[pending]] != keys[pending]).any(axis=1)]
             at[pending] = (at[pending] + 1) & mask
         self._used += len(keys)
 
-    def _home(self, keys: U64) -> I64:
-        mixed = keys[:, 0] * _SEED ^ keys[:, 1]
+    def _home(self, keys: I64) -> I64:
+        words = keys.view(np.uint64)
+        mixed = words[:, 0] * _SEED ^ words[:, 1]
         # Two rounds (MurmurHash3's finaliser): after one, addresses with steps between them, as
         # subnets of nodes have, crowd in places.
         for multiplier in _MULTIPLIERS:
@@ -137,17 +137,23 @@ class AddressTable:
     def _allot(self, bits: int) -> None:
         self._bits = bits
         self._used = 0
-        self._keys = np.zeros((1 << bits, 2), np.uint64)
-        self._numbers = np.full(1 << bits, _EMPTY, np.int32)
+        self._slots = np.full((1 << bits, _COLUMNS), _EMPTY, np.int64)
 
 
-def _keys(rows: U8) -> U64:
-    return np.ascontiguousarray(rows).view(np.uint64).reshape(-1, 2)
+def _are_taken(slots: I64, keys: I64) -> npt.NDArray[np.bool_]:
+    """Whether ``slots`` (n, columns) are in use by others than ``keys`` (n, 2)."""
+    other = (slots[:, 0] != keys[:, 0]) | (slots[:, 1] != keys[:, 1])
+    taken: npt.NDArray[np.bool_] = other & (slots[:, _NUMBER] != _EMPTY)
+    return taken
 
 
-def _keys_of(addresses: Iterable[bytes]) -> U64:
-    return np.frombuffer(b"".join(addresses), np.uint64).reshape(-1, 2)
+def _keys(rows: U8) -> I64:
+    return np.ascontiguousarray(rows).view(np.int64).reshape(-1, 2)
 
 
-def _numbers(numbers: Iterable[int]) -> I32:
-    return np.fromiter(numbers, np.int32)
+def _keys_of(addresses: Iterable[bytes]) -> I64:
+    return np.frombuffer(b"".join(addresses), np.int64).reshape(-1, 2)
+
+
+def _numbers(numbers: Iterable[int]) -> I64:
+    return np.fromiter(numbers, np.int64)
