@@ -59,13 +59,13 @@ struct {
 } fence SEC(".maps");
 
 /* A flow_key as a program writes it: in words. What is stored in pieces and then read whole, by the
- * hash and the comparison of the map, waits for the store buffer.
+ * hash and the comparison of the map, waits for the store buffer; and without CAP_PERFMON Linux 6.1
+ * lets nobody store a piece of a word of the stack.
  */
 struct flow_words {
 	__u64 src[2];
 	__u64 dst[2];
-	__u32 service; /* port, protocol and flags */
-	__u32 peer; /* the other port; beyond the key unless KZN_KEY_ALL */
+	__u64 ends; /* service_word, and above it the other port, no part of a KZN_KEY_SERVICE */
 };
 _Static_assert(sizeof(struct flow_words) == KZN_KEY_ALL, "flow_words covers the longest key");
 
@@ -76,7 +76,7 @@ static __always_inline __u32 service_word(__u16 port, __u8 protocol, __u8 flags)
 
 static __always_inline void mark_encrypted(struct flow_words *key)
 {
-	key->service |= service_word(0, 0, KZN_ENCRYPTED);
+	key->ends |= service_word(0, 0, KZN_ENCRYPTED);
 }
 
 /* Slots are per CPU, but a program in process context can be interrupted by one in softirq. */

@@ -11,7 +11,7 @@ static __always_inline int account_egress(struct __sk_buff *ctx)
 	struct control *ctl = steering();
 	__u32 network = ETHERNET_HEADER;
 	struct packet packet = {};
-	struct flow_words key;
+	struct flow_words key = {}; /* Linux 6.1 is not sure that all of it is written */
 	__u16 protocol = bpf_ntohs(ctx->protocol);
 
 	if (protocol == ETH_P_8021Q || protocol == ETH_P_8021AD)

@@ -125,12 +125,13 @@ static __always_inline bool says_its_length(struct __sk_buff *ctx, __u16 protoco
  */
 static __noinline bool unwrap(struct __sk_buff *ctx, struct packet *packet, struct flow_words *key)
 {
-	struct packet inner = {.network = packet->transport};
+	__u32 network = packet->transport;
 	struct flow_words inner_key;
+	struct packet inner = {};
 	__u16 protocol = 0;
 
 	if (packet->protocol == IPPROTO_UDP)
-		protocol = inside_udp(ctx, &inner.network, key);
+		protocol = inside_udp(ctx, &network, key);
 	else if (packet->protocol == IPPROTO_ESP)
 		mark_encrypted(key);
 	else if (packet->protocol == IPPROTO_IPIP)
@@ -138,11 +139,11 @@ static __noinline bool unwrap(struct __sk_buff *ctx, struct packet *packet, stru
 	else if (packet->protocol == IPPROTO_IPV6)
 		protocol = ETH_P_IPV6;
 	else if (packet->protocol == IPPROTO_GRE)
-		protocol = inside_gre(ctx, &inner.network);
+		protocol = inside_gre(ctx, &network);
 	if (protocol != ETH_P_IP && protocol != ETH_P_IPV6)
 		return false;
-	if (!says_its_length(ctx, protocol, inner.network) ||
-	    !parse(ctx, protocol, &inner, &inner_key))
+	inner.network = network;
+	if (!says_its_length(ctx, protocol, network) || !parse(ctx, protocol, &inner, &inner_key))
 		return false;
 	*packet = inner;
 	*key = inner_key;

@@ -62,8 +62,7 @@ static __always_inline bool parse_ports(struct sk_buff *skb, const struct packet
 	__u32 ports;
 
 	if (settings.ports == KZN_PORTS_NONE || !packet->ports) {
-		key->service = service_word(0, packet->protocol, opened);
-		key->peer = 0;
+		key->ends = service_word(0, packet->protocol, opened);
 		return true;
 	}
 	if (packet->transport + sizeof(ports) <= packet->linear) {

@@ -50,11 +50,10 @@ static __always_inline void keep_ports(struct flow_words *key, __u8 protocol, __
 				       __u16 source, __u16 dest)
 {
 	if (opened == KZN_INITIATOR_SOURCE || (!opened && dest <= source)) {
-		key->service = service_word(dest, protocol, opened);
-		key->peer = source;
+		key->ends = service_word(dest, protocol, opened) | (__u64)source << 32;
 	} else {
-		key->service = service_word(source, protocol, opened | KZN_PORT_OF_SOURCE);
-		key->peer = dest;
+		key->ends = service_word(source, protocol, opened | KZN_PORT_OF_SOURCE) |
+			    (__u64)dest << 32;
 	}
 }
 

@@ -12,13 +12,13 @@
 #define VLAN_TAG 4
 #define MAX_VLAN_TAGS 2
 
+/* In words for the sake of Linux 6.1, as flow_words (account.bpf.h). */
 struct packet {
-	__u32 network; /* offset of the IP header */
-	__u32 transport; /* offset of the transport header, or of what a fragment carries */
-	__u32 jumbo; /* bytes of IPv6 jumbo option, which never reaches the wire */
-	__u8 protocol;
-	bool ports; /* a transport header with ports is there */
-	__u16 padding; /* copied along: whoever lacks CAP_PERFMON may read only what was written */
+	__u64 network; /* offset of the IP header */
+	__u64 transport; /* offset of the transport header, or of what a fragment carries */
+	__u64 jumbo; /* bytes of IPv6 jumbo option, which never reaches the wire */
+	__u64 protocol;
+	__u64 ports; /* a transport header with ports is there */
 };
 
 struct ports {
@@ -46,8 +46,7 @@ static __always_inline bool parse_ports(struct __sk_buff *ctx, const struct pack
 					struct ports ports, bool loaded, struct flow_words *key)
 {
 	if (settings.ports == KZN_PORTS_NONE || !packet->ports) {
-		key->service = service_word(0, packet->protocol, 0);
-		key->peer = 0;
+		key->ends = service_word(0, packet->protocol, 0);
 		return true;
 	}
 	if (!loaded && bpf_skb_load_bytes(ctx, packet->transport, &ports, sizeof(ports)))
@@ -85,6 +84,8 @@ static __noinline bool parse_extensions(struct __sk_buff *ctx, struct packet *pa
 	bool fragment = false;
 	int i;
 
+	/* Linux 6.1 takes a loop for endless whose counter is on the stack. */
+#pragma clang loop unroll(full)
 	for (i = 0; i < MAX_EXTENSION_HEADERS && is_extension(protocol) && !fragment; i++) {
 		struct ipv6_opt_hdr header;
 		__u32 length;
@@ -184,6 +185,7 @@ static __noinline __u16 untag(struct __sk_buff *ctx, __u32 *network)
 	__u16 protocol = bpf_ntohs(ctx->protocol);
 	int i;
 
+#pragma clang loop unroll(full)
 	for (i = 0; i < MAX_VLAN_TAGS; i++) {
 		__be16 next;
 
