@@ -85,7 +85,7 @@ def _groups(
     src, dst = resolution.src.take(chosen), resolution.dst.take(chosen)
     ends, end_of = _ends(src, dst, resolution, names, index, now)
     src, dst = end_of.take(src), end_of.take(dst)
-    senders, rank = _present(src, len(ends))  # few: what a node itself has
+    senders, rank = _present(len(ends), src)  # few: what a node itself has
     cells = (rank.take(src) * len(ends) + dst) * _INITIATORS + resolution.initiators(chosen)
     cells, found = grouped(cells, sizes, len(senders) * len(ends) * _INITIATORS)
     pair, initiator = np.divmod(cells, _INITIATORS)
@@ -100,7 +100,7 @@ def _ends(
     src: I64, dst: I64, resolution: Resolution, names: Names, index: EndpointIndex, now: float
 ) -> tuple[_Ends, I64]:
     """What is at the rows ``src`` and ``dst``, and for each row the number of it."""
-    used, _ = _present(np.concatenate([src, dst]), len(resolution.place))
+    used, _ = _present(len(resolution.place), src, dst)
     codes = names.codes(resolution.endpoints.take(used), index, now)
     keys = _END_KEY.pack(codes.workload, codes.owner, resolution.place.take(used))
     distinct, number = np.unique(keys, return_inverse=True)
@@ -112,10 +112,11 @@ def _ends(
     return _Ends(workload, owner, zone, place), end_of
 
 
-def _present(numbers: I64, size: int) -> tuple[I64, I64]:
+def _present(size: int, *numbers: I64) -> tuple[I64, I64]:
     """Which of ``size`` numbers there are, in their order, and the rank of each of these."""
     there = np.zeros(size, np.bool_)
-    there[numbers] = True
+    for column in numbers:
+        there[column] = True
     return np.flatnonzero(there), np.cumsum(there) - 1
 
 
