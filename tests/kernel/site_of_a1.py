@@ -1,6 +1,7 @@
 """What the tests of whole daemons share: a server and agents as processes in the lab."""
 
 import json
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -25,7 +26,8 @@ from kzn.model.totals import Counts
 BATCH_PORT = 7070
 SERVER_PORT = 8080
 AGENT_PORT = 9102
-WAIT = 20.0
+WAIT = float(os.environ.get("KZN_TEST_WAIT", "20"))
+"""Seconds; an emulated machine needs more."""
 
 _number = count(1)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from counting import counting, difference
-from test_wire_bytes import allow_big, ip_frame, super_packets
+from test_wire_bytes import allow_big, bulk_until_big, ip_frame, super_packets
 
 from kzn.demo import namespaces, traffic
 from kzn.demo.lab import Lab
@@ -66,10 +66,9 @@ def test_big_tcp_counts_what_the_uplink_sent(
     allow_big(node.namespace, a.veth)
     with counting(node, probe=probe) as counted, super_packets(node) as lengths:
         before = lab.uplink_counters(node)
-        traffic.tcp_bulk(a, b, family, size=64_000_000)
+        longest = bulk_until_big(a, b, family, lengths)
         sent = lab.uplink_counters(node).since(before)
         counted.drain()
-        longest = max(lengths())
     there = WireKey(*traffic.addresses(a, b, family), socket.IPPROTO_TCP)
     assert counted.by_key() == {there: sent.tx_wire}
     assert longest > 1 << 16, "no super-packet was beyond 64 KiB: nothing was proved"

@@ -10,14 +10,13 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from cells import RESULT, lacking
+from cells import BIG_TCP4, RESULT, is_before, lacking
 
 RELEASE = platform.release()
 REFUSED = lacking(RELEASE)
 
 PROBE_OF_FILE = {"test_clsact": "clsact", "test_tcx": "tcx", "test_lab": "", "test_uplinks": ""}
 """Tests without a parameter ``probe`` are of `postrouting`, those of these files of another."""
-OLDER_THAN_BIG_TCP4 = (6, 3)  # Linux commit b1a78b9b9886: IPv4 BIG TCP
 
 _left_out: Counter[str] = Counter()
 _results: list[dict[str, Any]] = []
@@ -33,16 +32,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _why_not(item: pytest.Item) -> str:
-    probe = _probe_of(item)
-    return f"{probe}: {REFUSED[probe]}" if probe in REFUSED else ""
-
-
-def _probe_of(item: pytest.Item) -> str:
     if "guest" in item.path.parts:
         return ""
     parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
     probe = parameters.get("probe", PROBE_OF_FILE.get(item.path.stem, "postrouting"))
-    return str(getattr(probe, "name", probe))
+    name = str(getattr(probe, "name", probe))
+    if name in REFUSED:
+        return f"{name}: {REFUSED[name]}"
+    since, words = BIG_TCP4
+    is_big = "test_big_tcp" in item.name and parameters.get("family") == 4
+    return words if is_big and is_before(RELEASE, since) else ""
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -58,6 +57,6 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The lines that the host makes the table of."""
     for why, number in _left_out.items():
-        terminalreporter.write_line(f"left out: {number} tests of {why}")
+        terminalreporter.write_line(f"left out: {number} tests: {why}")
     for row in _results:
         terminalreporter.write_line(RESULT + json.dumps(row))

@@ -1,29 +1,24 @@
 """Every probe with every kind of traffic: to the byte what the uplink sent, or refused in words."""
 
-import asyncio
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cells import FAMILIES, PROBES, TRAFFIC
-from counting import Counted, attached
 from matrix import REFUSED
 from overlay import INNER_MTU, vxlan
+from test_tunnels import watched
 from test_wire_bytes import super_packets
 
-from kzn.agent.spool import Spool
-from kzn.agent.uplinks import ask, marked
-from kzn.demo import namespaces, traffic
+from kzn.demo import traffic
 from kzn.demo.lab import Lab
 from kzn.demo.traffic import Family
 from kzn.demo.witness import WireKey
-from kzn.probes.declaration import Probe
 from kzn.probes.registry import find, installed
 
 NUMBERS: dict[str, Family] = {"ipv4": 4, "ipv6": 6}
@@ -42,7 +37,8 @@ def test_it_counts_what_the_uplink_sent_or_refuses_with_its_reason(
         assert_refused(name)
         cell |= {"result": "refused", "reason": REFUSED[name]}
         return
-    with vxlan(lab) if kind.startswith("vxlan") else nullcontext(), watched(lab, name) as counted:
+    probe = find(name, installed())
+    with vxlan(lab) if kind.startswith("vxlan") else nullcontext(), watched(lab, probe) as counted:
         before = lab.uplink_counters(lab.node("a1"))
         key, segmented = send(lab, NUMBERS[family], kind)
         sent = lab.uplink_counters(lab.node("a1")).since(before)
@@ -67,24 +63,6 @@ def send(lab: Lab, family: Family, kind: str) -> tuple[WireKey, bool]:
     assert sent.wire is not None
     cut = sent.wire.packets > 200
     return WireKey(here, there, socket.IPPROTO_UDP), cut == (kind == "fragments")
-
-
-@contextmanager
-def watched(lab: Lab, name: str) -> Iterator[Counted]:
-    """A probe on node a1 that counts what leaves it, as with ``--inbound skip``."""
-    node, probe = lab.node("a1"), of_name(name)
-    with attached(node, probe=probe) as maps:
-        if not probe.device_hooks():
-            with namespaces.inside(node.namespace):
-                maps.set_uplinks(
-                    tuple(marked(device) for device in asyncio.run(ask())), skip_inbound=True
-                )
-        yield Counted(Spool(maps))
-
-
-def of_name(name: str) -> Probe:
-    """An installed probe."""
-    return find(name, installed())
 
 
 @cache

@@ -1,6 +1,7 @@
 """The commands on this kernel: what they say of each probe, and what `auto` takes and counts."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,6 @@ from site_of_a1 import Site
 
 from kzn.demo.lab import Lab
 
-ATTACHED = "kzn_agent_hook_attached{"
 BEST = next(probe for probe in PROBES if probe not in REFUSED)
 
 
@@ -42,9 +42,13 @@ def test_auto_takes_the_first_that_this_kernel_can_and_counts_every_byte(
 ) -> None:
     cell |= {"probe": "auto", "takes": "nothing"}
     server, agent = site.server(), site.agent("--probe", "auto")
-    samples = [s for s in agent.daemon.page("/metrics").splitlines() if s.startswith(ATTACHED)]
-    assert samples
-    assert all(f'probe="{BEST}"' in sample for sample in samples), samples
+    [choice] = re.findall(r"probe (\w+: .*)", agent.stderr)
+    assert choice.startswith(f"{BEST}: it saw packets of our own")
+    for name, words in REFUSED.items():
+        assert f"not {name}: " in choice
+        assert words in choice
+    hook = "ipv4" if BEST == "postrouting" else site.lab.node("a1").uplink
+    assert agent.metric(f'kzn_agent_hook_attached{{hook="{hook}",probe="{BEST}"}}') == 1
     sent = site.send(500)
     assert server.gets(site.key, sent), (server.has(site.key), sent)
     cell |= {"takes": BEST, "result": "exact", "packets": sent.packets, "bytes": sent.bytes}
