@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import time
-import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,24 +56,10 @@ def _contents(chosen: Kernel) -> tuple[list[Part], dict[str, tuple[int, bytes]]]
     parts = [Part(chosen.modules / "kernel" / name, f"{top}/kernel/{name}") for name in MODULES]
     parts += [Part(PROJECT / name, f"kzn/{name}") for name in ("kzn", "tests", "bpf", "docs")]
     files = {f"{top}/{path.name}": path.read_bytes() for path in chosen.modules.glob("modules.*")}
-    files |= {f"kzn/{name}": text for name, text in _metadata().items()}
     files["kzn/pyproject.toml"] = (PROJECT / "pyproject.toml").read_bytes()
     ordinary = {name: (0o100644, text) for name, text in files.items()}
     init = {"init": (0o100755, (PROJECT / "tests/vm/guest/init").read_bytes())}
     return [part for part in parts if part.source.is_dir()], ordinary | init
-
-
-def _metadata() -> dict[str, bytes]:
-    """What an installation would leave of the project: its probes are found by entry points."""
-    settings = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    probes = settings["entry-points"]["kzn.probes"]
-    points = "[kzn.probes]\n" + "".join(f"{name} = {where}\n" for name, where in probes.items())
-    about = f"Metadata-Version: 2.1\nName: kzn\nVersion: {settings['version']}\n"
-    folder = f"kzn-{settings['version']}.dist-info"
-    return {
-        f"{folder}/METADATA": about.encode(),
-        f"{folder}/entry_points.txt": points.encode(),
-    }
 
 
 def boot(

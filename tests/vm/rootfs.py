@@ -37,17 +37,18 @@ def root(cache: Path) -> Path:
         return folder
     shutil.rmtree(folder, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=cache) as made:
-        _install(Path(made), python_packages())
-        bootstrap(
-            folder,
-            PACKAGES,
-            hooks=(
-                f'mkdir -p "$1/opt" && cp -a {made} "$1/opt/packages"',
-                'chroot "$1" python3 -m compileall -q -j 0 /opt/packages || true',
-            ),
-        )
+        bootstrap(folder, PACKAGES, hooks=packages_hooks(Path(made)))
     done.write_text(wanted)
     return folder
+
+
+def packages_hooks(folder: Path) -> tuple[str, ...]:
+    """Fetch the Python packages into a folder; the hooks that put them into a root."""
+    _install(folder, python_packages())
+    return (
+        f'mkdir -p "$1/opt" && cp -a {folder} "$1/opt/packages" && chmod 0755 "$1/opt/packages"',
+        'chroot "$1" python3 -m compileall -q -j 0 /opt/packages || true',
+    )
 
 
 def bootstrap(target: Path, packages: Sequence[str], hooks: Sequence[str] = ()) -> None:

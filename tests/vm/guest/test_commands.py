@@ -12,7 +12,9 @@ import site_of_a1 as sites
 from cells import LACKS, PROBES
 from matrix import REFUSED
 from site_of_a1 import Site
+from test_auto import answering
 
+from kzn.demo.daemons import wait_for
 from kzn.demo.lab import Lab
 
 BEST = next(probe for probe in PROBES if probe not in REFUSED)
@@ -41,9 +43,12 @@ def test_auto_takes_the_first_that_this_kernel_can_and_counts_every_byte(
     site: Site, cell: dict[str, Any]
 ) -> None:
     cell |= {"probe": "auto", "takes": "nothing"}
-    server, agent = site.server(), site.agent("--probe", "auto")
+    server = site.server()
+    with answering(site.lab) as answered:
+        assert wait_for(lambda: answered() > 500, sites.WAIT)
+        agent = site.agent("--probe", "auto")
     [choice] = re.findall(r"probe (\w+: .*)", agent.stderr)
-    assert choice.startswith(f"{BEST}: it saw packets of our own")
+    assert choice.startswith(f"{BEST}: it saw 1"), choice
     for name, words in REFUSED.items():
         assert f"not {name}: " in choice
         assert words in choice
