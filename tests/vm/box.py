@@ -11,6 +11,7 @@ suite needs are in it, so `vagrant provision` fetches nothing. Needs root, e2fsp
 import argparse
 import json
 import lzma
+import os
 import shutil
 import sys
 import tarfile
@@ -23,6 +24,7 @@ from initramfs import write
 from rootfs import PACKAGES, bootstrap, packages_hooks
 from run import CACHE
 
+TOOLS = {"mke2fs": "e2fsprogs", "mmdebstrap": "mmdebstrap", "qemu-img": "qemu-utils"}
 GIGABYTES = 8
 MORE_PACKAGES = (
     "busybox-static",  # of the initramfs
@@ -164,6 +166,9 @@ def main() -> int:
     parser.add_argument("versions", nargs="*", metavar="VERSION", help=", ".join(SUITES))
     parser.add_argument("--out", type=Path, default=Path(), help="where the boxes go")
     given = parser.parse_args()
+    missing = [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
+    if missing or os.geteuid() != 0:
+        parser.error(f"boxes are built by root, with {', '.join(TOOLS.values())}")
     CACHE.mkdir(parents=True, exist_ok=True)
     given.out.mkdir(parents=True, exist_ok=True)
     for version in given.versions or SUITES:
