@@ -51,6 +51,8 @@ def decide(tried: Sequence[Tried]) -> Choice:
     At least one must have been tried.
     """
     could = [one for one in tried if not one.refused]
+    if len(could) == 1:  # it was not compared with anything
+        return _chosen(could[0], tried, "it is the only one that can run here")
     most = max((one.share for one in could if one.share is not None), default=0.0)
     winner = next((one for one in could if _sees(one, most)), None)
     if winner is None:

@@ -50,6 +50,13 @@ def test_where_no_packet_can_be_sent_the_order_decides() -> None:
     assert choice.why == "nothing left this node by which to tell"
 
 
+def test_the_only_one_that_can_run_needs_no_trial() -> None:
+    choice = decide([Tried("postrouting", refused="too old"), Tried("clsact")])
+    assert choice.sentence() == (
+        "clsact: it is the only one that can run here; not postrouting: too old"
+    )
+
+
 def test_when_none_sees_a_packet_of_ours_the_first_is_taken_all_the_same() -> None:
     choice = decide([Tried("postrouting", mark="unseen"), Tried("tcx", mark="unseen")])
     assert choice.name == "postrouting"
