@@ -165,8 +165,8 @@ def test_when_all_priorities_are_taken_it_says_how_to_find_out_by_whom(site: Sit
 @pytest.mark.parametrize(
     ("bytes_", "reason"),
     [
-        (HTTP, "frame_too_large"),
-        (TLS, "frame_too_large"),
+        (HTTP, "speaks_http"),
+        (TLS, "speaks_tls"),
         (b"\xff\xff\xff\xff" + bytes(100), "frame_too_large"),
         (b"\0\0\0\0", "frame_empty"),
         (b"\0\0\0\5hello", "envelope"),
@@ -222,7 +222,7 @@ def pretending(site: Site, answer: bytes) -> Iterator[Callable[[], int]]:
     ("answer", "reason"),
     [
         (b"", "closed"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "frame_too_large"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "speaks_http"),
         (b"\0\0\0\5hello", "envelope"),
         (b"\0\0\0\5he", "frame_cut"),
         (frame(encode_to_agent(Refusal(Reason.BUSY, "later"))), "refused_busy"),
