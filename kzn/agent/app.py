@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from socket import socket
@@ -144,7 +144,7 @@ async def _print_until_stopped(spool: Spool, stats: AgentStats) -> None:
         sys.stdout.writelines(f"{line}\n" for line in lines(batch))
         sys.stdout.flush()
 
-    await _until_stopped(Loop(spool, deliver, stats, lambda: None))
+    await _until_stopped(Loop(spool, deliver, stats, lambda: None), lambda: None)
 
 
 async def _ship_until_stopped(
@@ -168,7 +168,7 @@ async def _ship_until_stopped(
         ]
         async with _shipper(probe.name, config, server, spool) as shipper:
             stats.delivery = shipper.stats
-            await _until_stopped(Loop(spool, shipper.deliver, stats, check))
+            await _until_stopped(Loop(spool, shipper.deliver, stats, check), shipper.press)
         for task in old:
             task.cancel()
 
@@ -211,8 +211,8 @@ async def _empty_retired(config: AgentConfig, server: Address, folder: Path) -> 
         log.info("removed %s", folder)
 
 
-async def _until_stopped(loop: Loop) -> None:
-    """Run until a signal; then one last batch, for which there is a deadline.
+async def _until_stopped(loop: Loop, press: Callable[[], None]) -> None:
+    """Run until a signal, which ``press`` is told; then a last batch, which has a deadline.
 
     What cannot be delivered by then stays in the kernel, for the next agent on this node.
     """
@@ -220,6 +220,7 @@ async def _until_stopped(loop: Loop) -> None:
         working = asyncio.create_task(loop.run(shutdown.asked))
         asked = asyncio.create_task(shutdown.asked.wait())
         await asyncio.wait({working, asked}, return_when=asyncio.FIRST_COMPLETED)
+        press()
         hurry = asyncio.create_task(shutdown.hurry.wait())
         if not working.done():
             await asyncio.wait(

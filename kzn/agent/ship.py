@@ -32,6 +32,8 @@ MOVE_SECONDS = 120.0
 one of its name answers; well below the ten minutes after which the kernel's programs go dormant."""
 SEARCH_SECONDS = 8.0
 """The longest wait between two looks: some thirty looks, each at a server by chance."""
+PRESSED_SECONDS = 0.5
+"""The longest wait of an agent that is about to end."""
 
 _HINTS = {
     Reason.VERSION: "run agents and server of the same kzn version",
@@ -110,6 +112,11 @@ class Shipper:
         self._sleep = sleep
         self._away = Repeating(log, clock=clock)
         self._link: Link | None = None
+        self._pressed = asyncio.Event()
+
+    def press(self) -> None:
+        """The agent is about to end: try at once, and never again wait for long."""
+        self._pressed.set()
 
     async def deliver(self, batch: Batch) -> None:
         """Return when the server has acknowledged ``batch``, however long that takes.
@@ -138,11 +145,27 @@ class Shipper:
                 self._delivered(begun)
                 return
             if wait:
-                await self._sleep(backoff.next())
+                await self._rest(backoff.next())
 
     async def close(self) -> None:
         """Close the connection; a `deliver` under way must have been cancelled before."""
         self._drop()
+
+    async def _rest(self, seconds: float) -> None:
+        if self._pressed.is_set():
+            await self._sleep(min(seconds, PRESSED_SECONDS))
+            return
+        ways = [
+            asyncio.ensure_future(self._sleep(seconds)),
+            asyncio.ensure_future(self._pressed.wait()),
+        ]
+        try:
+            done, _ = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+        for way in done:
+            way.result()
 
     async def _try(self, encoded: EncodedBatch, begun: float) -> None:
         try:

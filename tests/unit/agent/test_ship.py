@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from kzn.agent.ship import Shipper, ShipTimeouts
+from kzn.agent.ship import PRESSED_SECONDS, Shipper, ShipTimeouts
 from kzn.daemon.backoff import Backoff
 from kzn.daemon.connect import Dial, Streams, dial_tcp
 from kzn.daemon.listen import Address, bound_port, listen
@@ -72,7 +72,11 @@ class Scene:
     shippers: list[Shipper] = field(default_factory=list)
 
     def shipper(
-        self, *dials: Dial, timeouts: ShipTimeouts = TIMEOUTS, token: Callable[[], str] = str
+        self,
+        *dials: Dial,
+        timeouts: ShipTimeouts = TIMEOUTS,
+        token: Callable[[], str] = str,
+        sleep: Callable[[float], Awaitable[None]] | None = None,
     ) -> Shipper:
         """A shipper whose first connections are ``dials``, and all others the receiver's."""
         queue = [*dials]
@@ -90,7 +94,7 @@ class Scene:
             token=token,
             backoff=Backoff(random.Random(1)),
             clock=self.time,
-            sleep=self.time.sleep,
+            sleep=sleep or self.time.sleep,
         )
         self.shippers.append(made)
         return made
@@ -470,3 +474,26 @@ def test_stats_are_copied_apart() -> None:
     copy = shipper.stats.copy()
     shipper.stats.failures["timeout"] += 1
     assert not copy.failures
+
+
+def test_an_agent_that_is_about_to_end_tries_at_once_and_again_soon() -> None:
+    async def act(scene: Scene) -> None:
+        waiting = asyncio.Event()
+        waits: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            waiting.set()
+            await (asyncio.sleep(0) if len(waits) > 1 else asyncio.Event().wait())
+
+        refused = [failing(ConnectionRefusedError())] * 9
+        shipper = scene.shipper(*refused, sleep=sleep)
+        delivery = asyncio.create_task(shipper.deliver(batch()))
+        await waiting.wait()
+        shipper.press()
+        await delivery
+        assert scene.sequences == [1]
+        assert len(waits) == 9
+        assert max(waits[1:]) == PRESSED_SECONDS  # doubled without it, up to 30 s
+
+    play(act)
