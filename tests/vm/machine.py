@@ -20,7 +20,7 @@ from rootfs import PROJECT, root
 
 CPU = "max,-cx16"
 """Without cmpxchg16b: emulated by QEMU 7.2 it leaves garbage in the flags, which crashes guests."""
-MEMORY = "3072"
+MEMORY = "2048"
 EXIT = re.compile(r"kzn-vm-exit: (\d+)")
 RESULT = re.compile(r"kzn-vm-result: (\{.*\})")
 MODULES = ("net", "drivers/net", "net/sched", "lib", "crypto", "arch/x86/crypto")
