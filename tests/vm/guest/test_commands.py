@@ -18,7 +18,8 @@ from kzn.demo.daemons import wait_for
 from kzn.demo.lab import Lab
 
 BEST, *OTHERS = (probe for probe in PROBES if probe not in REFUSED)
-WHY = "it saw 1" if OTHERS else "it is the only one that can run here"
+WHY = r"it saw (9|10)\d% of the bytes" if OTHERS else "it is the only one that can run here"
+"""Under traffic both are read one after the other: a hundredth is in between."""
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_auto_takes_the_first_that_this_kernel_can_and_counts_every_byte(
             assert wait_for(lambda: answered() > 500, sites.WAIT)
             agent = site.agent("--probe", "auto")
         [choice] = re.findall(r"probe (\w+: .*)", agent.stderr)
-        assert choice.startswith(f"{BEST}: {WHY}"), choice
+        assert re.match(f"{BEST}: {WHY}", choice), choice
         for name, words in REFUSED.items():
             assert f"not {name}: {words}" in choice
         hook = "ipv4" if BEST == "postrouting" else site.lab.node("a1").uplink
