@@ -18,7 +18,7 @@ from kzn.demo.daemons import wait_for
 from kzn.demo.lab import Lab
 
 BEST, *OTHERS = (probe for probe in PROBES if probe not in REFUSED)
-WHY = r"it saw (9|10)\d% of the bytes" if OTHERS else "it is the only one that can run here"
+WHY = r"it saw \d+% of the bytes" if OTHERS else "it is the only one that can run here"
 """Under traffic both are read one after the other: a hundredth is in between."""
 
 
