@@ -40,8 +40,9 @@ class Outcome:
 def accelerator() -> str:
     """KVM where the kernel really has it: /dev/kvm alone may be an empty promise.
 
-    Emulated, the processors of a guest take turns: in threads of their own, QEMU 7.2 may run an int3
-    that the kernel had put into its own text (a static key that is switched) after it was gone.
+    Emulated, the processors of a guest take turns: in threads of their own, QEMU 7.2 may run an
+    int3 that the kernel had put into its own text (a static key that is switched) after it was
+    gone.
     """
     real = any(Path(f"/sys/module/{name}").exists() for name in ("kvm_intel", "kvm_amd"))
     return "kvm" if real and os.access("/dev/kvm", os.W_OK) else "tcg,thread=single"
