@@ -40,9 +40,10 @@ static __always_inline bool inner_ipv4(struct sk_buff *skb, __u32 offset, struct
 	return true;
 }
 
-static __always_inline bool inner_ipv6(struct sk_buff *skb, __u32 offset, struct packet *inner,
+static __always_inline bool inner_ipv6(struct bpf_nf_ctx *ctx, __u32 offset, struct packet *inner,
 				       struct flow_words *key)
 {
+	struct sk_buff *skb = ctx->skb;
 	const struct ipv6hdr *header = kernel_cast(struct ipv6hdr, skb->data + offset);
 	__u32 said = bpf_ntohs(header->payload_len);
 
@@ -56,15 +57,16 @@ static __always_inline bool inner_ipv6(struct sk_buff *skb, __u32 offset, struct
 	inner->protocol = header->nexthdr;
 	inner->transport = offset + sizeof(*header);
 	inner->ports = has_ports(inner->protocol);
-	return !is_extension(inner->protocol) || parse_extensions(skb, inner);
+	return !is_extension(inner->protocol) || parse_extensions(ctx, inner);
 }
 
 /* Puts the key of the inner packet in the place of the outer one's; leaves that where there is
  * none. What conntrack knows is of the outer packet.
  */
-static __noinline void unwrap(struct sk_buff *skb, const struct packet *outer,
-			      struct flow_words *key)
+static __always_inline void unwrap(struct bpf_nf_ctx *ctx, const struct packet *outer,
+				   struct flow_words *key)
 {
+	struct sk_buff *skb = ctx->skb;
 	__u32 offset = skb->inner_network_header - (__u32)(skb->data - skb->head);
 	struct packet inner = {.linear = outer->linear};
 	struct flow_words found;
@@ -78,12 +80,12 @@ static __noinline void unwrap(struct sk_buff *skb, const struct packet *outer,
 		if (!inner_ipv4(skb, offset, &inner, &found))
 			return;
 	} else if (version == 6) {
-		if (!inner_ipv6(skb, offset, &inner, &found))
+		if (!inner_ipv6(ctx, offset, &inner, &found))
 			return;
 	} else {
 		return;
 	}
-	if (parse_ports(skb, &inner, &found, 0))
+	if (parse_ports(ctx, &inner, &found, 0))
 		*key = found;
 }
 
@@ -101,13 +103,16 @@ static __always_inline bool is_encrypted(struct sk_buff *skb, const struct packe
 }
 
 /* `wrapped` are the marks of the tunnel that the packet comes out of, 0 for none. */
-static __noinline void look_inside(struct sk_buff *skb, const struct packet *packet, __u32 wrapped,
-				   struct flow_words *key)
+__noinline int look_inside(struct bpf_nf_ctx *ctx, const struct packet *packet, __u32 wrapped,
+			   struct flow_words *key)
 {
-	if (wrapped & KZN_ENCRYPTS || is_encrypted(skb, packet))
+	if (!packet || !key)
+		return 0;
+	if (wrapped & KZN_ENCRYPTS || is_encrypted(ctx->skb, packet))
 		mark_encrypted(key);
 	else if (wrapped)
-		unwrap(skb, packet, key);
+		unwrap(ctx, packet, key);
+	return 0;
 }
 
 #endif

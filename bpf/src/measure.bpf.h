@@ -12,28 +12,30 @@
 	 SKB_GSO_UDP_TUNNEL_CSUM)
 #define IPV6_FRAGMENT_HEADER 8
 
-static __always_inline __u32 tcp_header(struct sk_buff *skb, const struct packet *packet,
+static __always_inline __u32 tcp_header(struct bpf_nf_ctx *ctx, const struct packet *packet,
 					__u32 offset)
 {
+	const struct sk_buff *skb = ctx->skb;
 	__u32 word;
 
 	if (offset + sizeof(struct tcphdr) <= packet->linear)
 		return (kernel_cast(struct tcphdr, skb->data + offset)->doff_res >> 4) * 4;
-	if (!load_beyond(skb, offset + TCP_DOFF_OFFSET, &word))
+	if (!load_beyond(ctx, offset + TCP_DOFF_OFFSET, &word))
 		return 0;
 	return ((word & 0xff) >> 4) * 4;
 }
 
 /* The bytes of header that each segment repeats. */
-static __always_inline __u32 segment_header(struct sk_buff *skb, const struct packet *packet,
+static __always_inline __u32 segment_header(struct bpf_nf_ctx *ctx, const struct packet *packet,
 					    __u32 type, __u32 size)
 {
+	const struct sk_buff *skb = ctx->skb;
 	__u32 offset = packet->transport;
 
 	if (type & SKB_GSO_TUNNEL)
 		offset = skb->inner_transport_header - (__u32)(skb->data - skb->head);
 	if (type & (SKB_GSO_TCPV4 | SKB_GSO_TCPV6))
-		return offset + tcp_header(skb, packet, offset);
+		return offset + tcp_header(ctx, packet, offset);
 	if (type & SKB_GSO_UDP_L4)
 		return offset + UDP_HEADER;
 	if (size == GSO_BY_FRAGS)
@@ -41,12 +43,13 @@ static __always_inline __u32 segment_header(struct sk_buff *skb, const struct pa
 	return packet->unfragmentable;
 }
 
-static __always_inline void measure_segments(struct sk_buff *skb, const struct packet *packet,
+static __always_inline void measure_segments(struct bpf_nf_ctx *ctx, const struct packet *packet,
 					     const struct skb_shared_info *info,
 					     struct flow_counts *counts)
 {
+	const struct sk_buff *skb = ctx->skb;
 	__u32 size = info->gso_size, segments = info->gso_segs;
-	__u32 header = segment_header(skb, packet, info->gso_type, size);
+	__u32 header = segment_header(ctx, packet, info->gso_type, size);
 
 	if (header >= skb->len) /* no such packet is made by the stack: count what is there */
 		return;
@@ -76,7 +79,7 @@ static __always_inline void measure_fragments(struct sk_buff *skb, const struct 
 /* `largest` is the longest fragment of what was put together on its way here (conntrack does that)
  * and is cut up again no larger than it came; 0 for all else.
  */
-static __always_inline void measure(const struct bpf_nf_ctx *ctx, const struct packet *packet,
+static __always_inline void measure(struct bpf_nf_ctx *ctx, const struct packet *packet,
 				    __u32 fragment_header, __u32 largest,
 				    struct flow_counts *counts)
 {
@@ -88,7 +91,7 @@ static __always_inline void measure(const struct bpf_nf_ctx *ctx, const struct p
 	counts->bytes = skb->len;
 	info = kernel_cast(struct skb_shared_info, skb->head + skb->end);
 	if (info->gso_size) {
-		measure_segments(skb, packet, info, counts);
+		measure_segments(ctx, packet, info, counts);
 		return;
 	}
 	mtu = ctx->state->out->mtu;

@@ -15,12 +15,12 @@ static __always_inline void account_ipv4(struct bpf_nf_ctx *ctx)
 
 	if (!ctl)
 		return;
-	if (parse_ipv4(ctx->skb, &packet, &key)) {
+	if (parse_ipv4(ctx, &packet, &key)) {
 		measure(ctx, &packet, 0,
 			kernel_cast(struct inet_skb_parm, ctx->skb->cb)->frag_max_size, &counts);
 		reason = stays(ctl, ctx->skb, ctx->state);
 		if (may_wrap(packet.protocol))
-			look_inside(ctx->skb, &packet, wrapped_by(ctl, ctx->state), &key);
+			look_inside(ctx, &packet, wrapped_by(ctl, ctx->state), &key);
 	}
 	account(ctl, &key, &counts, reason);
 }
@@ -35,12 +35,12 @@ static __always_inline void account_ipv6(struct bpf_nf_ctx *ctx)
 
 	if (!ctl)
 		return;
-	if (parse_ipv6(ctx->skb, &packet, &key)) {
+	if (parse_ipv6(ctx, &packet, &key)) {
 		measure(ctx, &packet, IPV6_FRAGMENT_HEADER,
 			kernel_cast(struct inet6_skb_parm, ctx->skb->cb)->frag_max_size, &counts);
 		reason = stays(ctl, ctx->skb, ctx->state);
 		if (may_wrap(packet.protocol))
-			look_inside(ctx->skb, &packet, wrapped_by(ctl, ctx->state), &key);
+			look_inside(ctx, &packet, wrapped_by(ctl, ctx->state), &key);
 	}
 	account(ctl, &key, &counts, reason);
 }

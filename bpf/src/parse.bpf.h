@@ -26,13 +26,13 @@ struct packet {
 };
 
 /* Four bytes beyond the linear part; false when the packet ends before them. */
-static __noinline bool load_beyond(struct sk_buff *skb, __u32 offset, __u32 *to)
+__noinline bool load_beyond(struct bpf_nf_ctx *ctx, __u32 offset, __u32 *to)
 {
 	struct bpf_dynptr packet;
 	__u32 buffer = 0;
 	const __u32 *from;
 
-	if (bpf_dynptr_from_skb((struct __sk_buff *)skb, 0, &packet))
+	if (!to || bpf_dynptr_from_skb((struct __sk_buff *)ctx->skb, 0, &packet))
 		return false;
 	from = bpf_dynptr_slice(&packet, offset, &buffer, sizeof(buffer));
 	if (!from)
@@ -55,9 +55,10 @@ static __always_inline __u8 initiator(const struct sk_buff *skb)
 	return info >= IP_CT_IS_REPLY ? KZN_INITIATOR_DESTINATION : KZN_INITIATOR_SOURCE;
 }
 
-static __always_inline bool parse_ports(struct sk_buff *skb, const struct packet *packet,
+static __always_inline bool parse_ports(struct bpf_nf_ctx *ctx, const struct packet *packet,
 					struct flow_words *key, __u8 opened)
 {
+	const struct sk_buff *skb = ctx->skb;
 	const struct tcphdr *header;
 	__u32 ports;
 
@@ -71,16 +72,17 @@ static __always_inline bool parse_ports(struct sk_buff *skb, const struct packet
 			   bpf_ntohs(header->dest));
 		return true;
 	}
-	if (!load_beyond(skb, packet->transport, &ports))
+	if (!load_beyond(ctx, packet->transport, &ports))
 		return false;
 	keep_ports(key, packet->protocol, opened, bpf_ntohs(ports & 0xffff),
 		   bpf_ntohs(ports >> 16));
 	return true;
 }
 
-static __always_inline bool parse_ipv4(struct sk_buff *skb, struct packet *packet,
+static __always_inline bool parse_ipv4(struct bpf_nf_ctx *ctx, struct packet *packet,
 				       struct flow_words *key)
 {
+	struct sk_buff *skb = ctx->skb;
 	const struct iphdr *header;
 	__u32 length;
 
@@ -99,23 +101,27 @@ static __always_inline bool parse_ipv4(struct sk_buff *skb, struct packet *packe
 	packet->transport = length;
 	packet->unfragmentable = length;
 	packet->ports = has_ports(packet->protocol) && !(header->frag_off & bpf_htons(IP_OFFSET));
-	return parse_ports(skb, packet, key, initiator(skb));
+	return parse_ports(ctx, packet, key, initiator(skb));
 }
 
 /* Walks the extension headers; what each fragment repeats ends with the last of hop-by-hop and
  * routing (RFC 8200, 4.5).
  */
-static __noinline bool parse_extensions(struct sk_buff *skb, struct packet *packet)
+__noinline bool parse_extensions(struct bpf_nf_ctx *ctx, struct packet *packet)
 {
-	__u8 protocol = packet->protocol;
-	__u32 offset = packet->transport;
 	bool fragment = false;
+	__u8 protocol;
+	__u32 offset;
 	int i;
 
+	if (!packet)
+		return false;
+	protocol = packet->protocol;
+	offset = packet->transport;
 	for (i = 0; i < MAX_EXTENSION_HEADERS && is_extension(protocol) && !fragment; i++) {
 		__u32 word, length;
 
-		if (!load_beyond(skb, offset, &word))
+		if (!load_beyond(ctx, offset, &word))
 			return false;
 		length = (((word >> 8) & 0xff) + 1) * 8;
 		if (protocol == IPPROTO_AH)
@@ -135,9 +141,10 @@ static __noinline bool parse_extensions(struct sk_buff *skb, struct packet *pack
 	return true;
 }
 
-static __always_inline bool parse_ipv6(struct sk_buff *skb, struct packet *packet,
+static __always_inline bool parse_ipv6(struct bpf_nf_ctx *ctx, struct packet *packet,
 				       struct flow_words *key)
 {
+	struct sk_buff *skb = ctx->skb;
 	const struct ipv6hdr *header;
 
 	packet->linear = skb->len - skb->data_len;
@@ -156,10 +163,10 @@ static __always_inline bool parse_ipv6(struct sk_buff *skb, struct packet *packe
 		/* IPv6 BIG TCP: the stack adds a jumbo option of 8 bytes and takes it off again. */
 		if (!header->payload_len && packet->protocol == IPPROTO_HOPOPTS)
 			packet->jumbo = 8;
-		if (!parse_extensions(skb, packet))
+		if (!parse_extensions(ctx, packet))
 			return false;
 	}
-	return parse_ports(skb, packet, key, initiator(skb));
+	return parse_ports(ctx, packet, key, initiator(skb));
 }
 
 #endif
