@@ -1,0 +1,161 @@
+"""From what a peer sent to a batch that can be believed: bounds, inflated columns, sums.
+
+In: an `EncodedBatch` of a frame. Out: a `Batch` whose every index, sum and reason is in range, or a
+WireError with its reason. Never: memory beyond what the limits allow, whatever a length claims.
+It is apart from reading the message, so that a batch that was applied before is known by its
+sequence and never inflated; and agents, which inflate nothing, need no zlib-ng.
+"""
+
+import re
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.message import DecodeError
+from zlib_ng import zlib_ng
+
+from kzn.errors import WireError
+from kzn.model.batch import Batch
+from kzn.model.flows import U8, Flows
+from kzn.model.totals import SLOTS, Counts, Totals
+from kzn.wire import kzn_pb2
+from kzn.wire.batch import EncodedBatch, check_limits
+from kzn.wire.columns import PLANES, PREFIX, WIDTHS, Columns
+from kzn.wire.limits import MAX_AGE_MS, MAX_SUM, MAX_TOTALS, Limits
+
+OTHER = "other"
+"""The reason under which counts of a reason that this kzn does not know are kept."""
+
+_KNOWN = {(slot.kind, slot.reason) for slot in SLOTS}
+_REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+def decode_batch(encoded: EncodedBatch, limits: Limits) -> Batch:
+    """The batch behind what a peer sent; WireError where it lies or exceeds ``limits``."""
+    _check_head(encoded, limits)
+    flows = unpack(encoded.columns)
+    _check_sums(flows)
+    return Batch(
+        sequence=encoded.sequence,
+        opened_ms_ago=encoded.opened_ms_ago,
+        closed_ms_ago=encoded.closed_ms_ago,
+        flows=flows,
+        totals=_decode_totals(encoded.totals),
+    )
+
+
+def _check_head(encoded: EncodedBatch, limits: Limits) -> None:
+    check_limits(encoded.columns, limits)
+    if not encoded.closed_ms_ago <= encoded.opened_ms_ago <= MAX_AGE_MS:
+        raise WireError(
+            f"opened {encoded.opened_ms_ago} ms and closed {encoded.closed_ms_ago} ms ago",
+            reason="age",
+        )
+    if len(encoded.totals) > MAX_TOTALS:
+        raise WireError(
+            f"totals of {len(encoded.totals)} bytes where at most {MAX_TOTALS} are taken",
+            reason="totals",
+        )
+
+
+def _check_sums(flows: Flows) -> None:
+    for name, column in (("packets", flows.packets), ("bytes", flows.bytes)):
+        if not len(column) or int(column.max()) < MAX_SUM // len(column):
+            continue
+        if float(column.sum(dtype=np.float64)) >= MAX_SUM:
+            raise WireError(f"the {name} of a batch exceed 2^60", reason="counts_range")
+
+
+def _decode_totals(data: bytes) -> Totals:
+    try:
+        message = kzn_pb2.Totals.FromString(data)
+    except DecodeError as error:
+        raise WireError(f"totals: {error}", reason="totals") from error
+    seen = Counts()
+    others: dict[int, dict[str, Counts]] = {
+        kzn_pb2.Total.KIND_MISSED: {},
+        kzn_pb2.Total.KIND_IGNORED: {},
+    }
+    for row in message.total:
+        counts = Counts(row.packets, row.bytes)
+        if max(counts) >= MAX_SUM:
+            raise WireError("a total exceeds 2^60", reason="counts_range")
+        if row.kind == kzn_pb2.Total.KIND_SEEN:
+            seen = seen.plus(counts)
+        elif row.kind in others and _REASON.fullmatch(row.reason):
+            if not any(counts):
+                continue
+            name = "missed" if row.kind == kzn_pb2.Total.KIND_MISSED else "ignored"
+            reason = row.reason if (name, row.reason) in _KNOWN else OTHER
+            known = others[row.kind]
+            known[reason] = known.get(reason, Counts()).plus(counts)
+        else:
+            raise WireError(f"a total of kind {row.kind} for {row.reason!r}", reason="totals")
+    return Totals(seen, others[kzn_pb2.Total.KIND_MISSED], others[kzn_pb2.Total.KIND_IGNORED])
+
+
+def unpack(columns: Columns) -> Flows:
+    """The flows of ``columns``; WireError when they are not what their head says.
+
+    The caller has checked ``flows``, ``ipv4`` and ``ipv6`` against its limits: they bound what is
+    allocated here. An address may come twice; both rows then mean the same.
+    """
+    if columns.planes >> PLANES:
+        raise WireError(f"planes {columns.planes:#x} of {PLANES}", reason="planes")
+    raw = np.frombuffer(_inflate(columns.data, columns.inflated), np.uint8)
+    ends = np.cumsum([4 * columns.ipv4, 16 * columns.ipv6])
+    addresses = _addresses(
+        raw[: ends[0]].reshape(4, columns.ipv4),
+        raw[ends[0] : ends[1]].reshape(16, columns.ipv6),
+    )
+    found = _columns_of(columns, raw[ends[1] :].reshape(columns.planes.bit_count(), columns.flows))
+    flows = Flows(addresses, **found)
+    for name in ("src", "dst"):
+        if columns.flows and int(found[name].max()) >= len(addresses):
+            raise WireError(
+                f"{name} index {found[name].max()} of {len(addresses)} addresses",
+                reason="index_range",
+            )
+    return flows
+
+
+def _inflate(data: bytes, length: int) -> bytes:
+    stream = zlib_ng.decompressobj()
+    try:
+        # One byte more than declared is enough to see that there is more.
+        inflated = stream.decompress(data, length + 1)
+    except zlib_ng.error as error:  # type: ignore[misc]  # its stub says that this is a value
+        raise WireError(f"inflate columns: {error}", reason="inflate") from error
+    if len(inflated) != length or not stream.eof:
+        raise WireError(
+            f"the columns do not inflate to the {length} bytes that are declared",
+            reason="inflated_length",
+        )
+    if stream.unused_data:
+        raise WireError(f"{len(stream.unused_data)} bytes after the columns", reason="trailing")
+    return inflated
+
+
+def _addresses(ipv4: U8, ipv6: U8) -> U8:
+    n = ipv4.shape[1]
+    addresses = np.empty((n + ipv6.shape[1], 16), np.uint8)
+    addresses[:n, :12] = PREFIX
+    addresses[:n, 12:] = ipv4.T
+    addresses[n:] = ipv6.T
+    return addresses
+
+
+def _columns_of(columns: Columns, planes: U8) -> dict[str, npt.NDArray[Any]]:
+    found = {}
+    rows = iter(planes)
+    position = 0
+    for name, kind in WIDTHS:
+        width = np.dtype(kind).itemsize
+        column = np.zeros((columns.flows, width), np.uint8)
+        for byte in range(width):
+            if columns.planes >> (position + byte) & 1:
+                column[:, byte] = next(rows)
+        position += width
+        little = column.view(np.dtype(kind).newbyteorder("<")).reshape(-1)
+        found[name] = little.astype(kind, copy=False)
+    return found
