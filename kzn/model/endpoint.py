@@ -85,6 +85,10 @@ class EndpointIndex(Protocol):
         """The facts behind an id. An id is not reused while a batch may still refer to it."""
         ...
 
+    def endpoints(self, numbers: list[int]) -> list["Endpoint | int"]:
+        """The facts behind each of many ids; a negative code stands for itself."""
+        ...
+
     def node_code(self, node: str) -> int:
         """The code of a node by name, as in `EndpointColumns.node`; NO_CODE when not known."""
         ...

@@ -19,7 +19,6 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import repeat
 from typing import Any, Literal
 
 import msgspec
@@ -33,7 +32,6 @@ from kzn.model.flows import (
     INITIATOR_MASK,
     INITIATOR_SOURCE,
     U8,
-    U64,
     Flows,
 )
 from kzn.model.ip import text
@@ -149,9 +147,7 @@ class LineWriter:
             senders,
             _column([piece.dst for piece in pieces], flows.dst),
             map(self._middles.__getitem__, _middle(flows)),
-            _digits(flows.packets),
-            repeat(self._style.number("bytes"), len(chunk)),
-            _digits(flows.bytes),
+            self._counts(flows),
             # The head of each line is the same, so the end of the line before brings it.
             _column([end + head for end in self._ends], chunk.verdict),
         )
@@ -160,6 +156,13 @@ class LineWriter:
             line[number :: len(columns)] = column
         line[-1] = line[-1].removesuffix(head)
         return b"".join([head, *line])
+
+    def _counts(self, flows: Flows) -> list[bytes]:
+        """From the number of packets to that of bytes."""
+        # One text of all numbers, made in C, is several times faster than a text of each.
+        pairs = zip(flows.packets.tolist(), flows.bytes.tolist(), strict=True)
+        rows = msgspec.json.encode(list(pairs))[2:-2].replace(b"],[", b"\n")
+        return rows.replace(b",", self._style.number("bytes")).split(b"\n")
 
     def _head(self, chunk: Chunk) -> bytes:
         fields = self._style.fields([("time", _stamp(chunk.closed)), ("node", chunk.node)])
@@ -247,11 +250,6 @@ def _middle(flows: Flows) -> list[int]:
         packed[name] = getattr(flows, name)
     packed["flags"] = flows.flags & np.uint8(INITIATOR_MASK | ENCRYPTED)
     return packed.view("<u8").tolist()
-
-
-def _digits(numbers: U64) -> list[bytes]:
-    # One text of all numbers, made in C, is several times faster than a text of each.
-    return msgspec.json.encode(numbers.tolist())[1:-1].split(b",")
 
 
 def _column(pieces: list[bytes], rows: npt.NDArray[np.integer[Any]]) -> list[bytes]:

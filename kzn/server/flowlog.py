@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from kzn.model.endpoint import I32, Endpoint, EndpointIndex
+from kzn.model.endpoint import EndpointIndex
 from kzn.server.flowlines import Chunk, Form, LineWriter
 from kzn.server.hold import Case, select
 from kzn.server.keytable import I64
@@ -93,7 +93,7 @@ class FlowLog:
             closed=self._epoch_of(case.closed),
             node=case.node,
             flows=flows,
-            owners=_owners(resolution.endpoints.take(np.append(used, node)), index),
+            owners=index.endpoints(resolution.endpoints.take(np.append(used, node)).tolist()),
             forwarded=np.flatnonzero(resolution.src.take(chosen) == node),
             verdict=resolution.verdict.take(chosen),
         )
@@ -137,8 +137,3 @@ class FlowLog:
 
     def _drop(self, lines: int) -> None:
         self._counts = self._counts._replace(dropped=self._counts.dropped + lines)
-
-
-def _owners(endpoints: I32, index: EndpointIndex) -> list[Endpoint | int]:
-    endpoint = index.endpoint
-    return [endpoint(number) if number >= 0 else number for number in endpoints.tolist()]

@@ -5,7 +5,7 @@ In: endpoints as they become known and end. Out: ids and numpy columns by id. Ne
 
 from collections.abc import Hashable
 from math import inf
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -113,6 +113,14 @@ class EndpointTable:
         if endpoint is None:
             raise KznError(f"endpoint {number} is not known or ended too long ago")
         return endpoint
+
+    def all_of(self, numbers: list[int]) -> list[Endpoint | int]:
+        """The facts behind each of many ids; a negative code stands for itself."""
+        known = self._endpoints
+        found = [known[number] if number >= 0 else number for number in numbers]
+        if not all(found):
+            raise KznError("an endpoint is not known any more")
+        return cast(list[Endpoint | int], found)
 
     def node_code(self, node: str) -> int:
         """The code of a node by name."""

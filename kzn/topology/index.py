@@ -11,15 +11,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from kzn.model.endpoint import (
-    I32,
-    NODE,
-    POD,
-    STATIC,
-    UNKNOWN,
-    Endpoint,
-    EndpointColumns,
-)
+from kzn.model.endpoint import I32, NODE, POD, STATIC, UNKNOWN, Endpoint, EndpointColumns
 from kzn.model.flows import U8
 from kzn.topology.addresses import NOBODY
 from kzn.topology.counts import IndexCounts
@@ -103,6 +95,10 @@ class AddressIndex:
     def endpoint(self, endpoint_id: int) -> Endpoint:
         """The facts behind an id; KznError for one that is not, or no longer, given out."""
         return self._table[endpoint_id]
+
+    def endpoints(self, numbers: list[int]) -> list[Endpoint | int]:
+        """The facts behind each of many ids; a negative code stands for itself."""
+        return self._table.all_of(numbers)
 
     def node_code(self, node: str) -> int:
         """The code of a node by name; NO_CODE when not known."""

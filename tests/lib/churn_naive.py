@@ -58,6 +58,10 @@ class LastEventWins:
         """The facts behind an id."""
         return self._table[endpoint_id]
 
+    def endpoints(self, numbers: list[int]) -> list[Endpoint | int]:
+        """The facts behind many ids."""
+        return self._table.all_of(numbers)
+
     def node_code(self, node: str) -> int:
         """The code of a node."""
         return self._table.node_code(node)
