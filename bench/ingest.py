@@ -31,7 +31,7 @@ from kzn.wire.received import decode_batch
 
 FLOWS, ADDRESSES = 10_000, 1_000
 REPORTING = 100
-ROUNDS, LOGGED_ROUNDS, PLAIN_ROUNDS = 11, 4, 2
+ROUNDS, LOGGED_ROUNDS, PLAIN_ROUNDS = 11, 8, 2
 
 Frame = tuple[str, bytes]
 
