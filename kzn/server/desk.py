@@ -1,5 +1,6 @@
 """What all connections of a receiver share: limits, counters, last numbers, and whom to ask."""
 
+import asyncio
 import math
 import time
 from collections import Counter
@@ -121,6 +122,9 @@ class Desk:
     durable: Durable
     instance: int
     """Names the ledger that batches go to, so that agents can tell two servers apart."""
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held for a frame, and given on only after the loop has looked at everything else: when
+    hundreds of frames are there at once, they do not keep it from the news of the topology."""
     clock: Callable[[], float] = time.monotonic
 
 

@@ -141,12 +141,14 @@ class Peer:
 
     async def _answer(self, message: bytes) -> tuple[float, ToAgent]:
         """How long this address must stand back, and what to say."""
-        began = self._desk.clock()
-        try:
-            step = self._session.receive(decode_to_server(message))
-            answer = self._apply(step) if isinstance(step, Apply) else None
-        finally:
-            wait = self._stand_back(began)
+        async with self._desk.turn:
+            began = self._desk.clock()
+            try:
+                step = self._session.receive(decode_to_server(message))
+                answer = self._apply(step) if isinstance(step, Apply) else None
+            finally:
+                wait = self._stand_back(began)
+            await asyncio.sleep(0)  # the loop's other work, a watch of the topology for one
         match step:
             case Admit():
                 return wait, await self._admit(step)
