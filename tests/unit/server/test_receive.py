@@ -32,10 +32,12 @@ class Applied:
 
     batches: list[tuple[AgentIdentity, Batch]] = field(default_factory=list)
     fail: bool = False
+    note: Callable[[], None] = lambda: None
 
     def __call__(self, identity: AgentIdentity, batch: Batch) -> None:
         if self.fail:
             raise RuntimeError("a bug")
+        self.note()
         self.batches.append((identity, batch))
 
     @property
@@ -359,6 +361,22 @@ def test_a_peer_with_much_to_say_leaves_others_their_turn() -> None:
         busy.writer.write(frame(encode_to_server(message(1))) * many)
         assert await modest.say(message(1)) == Ack(1)
         assert scene.receiver.stats.duplicates < many
+
+    play(act)
+
+
+def test_between_two_batches_that_are_there_at_once_the_loop_does_its_other_work() -> None:
+    async def act(scene: Scene) -> None:
+        agents = [await scene.agent(replace(HELLO, node=f"node-{n}")) for n in range(40)]
+        rounds = 0
+        at: list[int] = []
+        scene.applied.note = lambda: at.append(rounds)
+        for agent in agents:
+            agent.writer.write(frame(encode_to_server(message(1))))
+        while len(at) < len(agents):
+            rounds += 1
+            await asyncio.sleep(0)
+        assert len(set(at)) == len(agents)
 
     play(act)
 
