@@ -5,12 +5,12 @@ of the one owner that can have had each. Never: a guess between two owners (AMBI
 that is undone by the late delete of an earlier owner.
 
 An address that has had one owner as far back as history goes (nearly all) is one number in a
-table; the others have a list of intervals.
+table; the others have a list of intervals, and a row that answers for the latest of them.
 """
 
 from collections import deque
 from dataclasses import dataclass
-from math import inf
+from math import inf, nextafter
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,10 @@ import numpy.typing as npt
 from kzn.model.endpoint import AMBIGUOUS, I32, UNSETTLED
 from kzn.model.flows import U8
 from kzn.topology.addresses import NOBODY, AddressTable
+from kzn.topology.latest import Latest
 
 _SEVERAL = -6
+"""And below: an address with a list of intervals, by the number of its row."""
 
 
 @dataclass(slots=True, eq=False)
@@ -73,6 +75,8 @@ class Ownership:
         self._sole = AddressTable()
         self._owners: dict[int, Owner] = {}
         self._several: dict[bytes, list[_Interval]] = {}
+        self._latest = Latest()
+        self._touched: set[bytes] = set()
         self._ended: deque[tuple[bytes, _Interval]] = deque()
         self._dark: deque[tuple[float, float]] = deque()
         self.evicted = 0
@@ -115,8 +119,11 @@ class Ownership:
     def renumber(self, owner: Owner, number: int) -> None:
         """``owner``, who may have ended, goes under another id, in the past too."""
         for address in owner.addresses:
-            if self._sole.get(address) == owner.id:
+            held = self._sole.get(address)
+            if held == owner.id:
                 self._sole.put(address, number)
+            elif held <= _SEVERAL:
+                self._touched.add(address)
         if self._owners.pop(owner.id, None) is not None:
             self._owners[number] = owner
         owner.id = number
@@ -140,7 +147,8 @@ class Ownership:
 
     def release(self, owner: Owner, address: bytes, end: float) -> None:
         """``owner`` has no longer ``address``; nothing happens when another took it already."""
-        if self._sole.get(address) not in (owner.id, _SEVERAL):
+        held = self._sole.get(address)
+        if held != owner.id and held > _SEVERAL:
             return
         for interval in self._spread(address):
             if interval.owner is owner and interval.end == inf:
@@ -165,13 +173,18 @@ class Ownership:
 
         Unless it is ``final``, UNSETTLED where that may change as more becomes known.
         """
+        if self._touched:
+            self._catch_up()
         ids = self._sole.find(rows)
         sole = ids >= 0
         began, clear = times.take(np.where(sole, ids, 0), axis=0).T
-        several = ids == _SEVERAL
+        several = np.flatnonzero(ids <= _SEVERAL)
         ids[sole & (opened < clear)] = AMBIGUOUS
         ids[sole & (began > closed)] = NOBODY
-        for row in np.flatnonzero(several).tolist():
+        if not several.size:
+            return ids
+        ids[several], certain = self._latest.find(_SEVERAL - ids.take(several), opened, closed)
+        for row in several[~certain].tolist():
             intervals = self._several[rows[row].tobytes()]
             ids[row] = self._among(intervals, opened, closed, final=final)
         return ids
@@ -205,8 +218,9 @@ class Ownership:
 
     def _spread(self, address: bytes) -> list[_Interval]:
         number = self._sole.get(address)
-        if number != _SEVERAL:
-            self._sole.put(address, _SEVERAL)
+        self._touched.add(address)
+        if number > _SEVERAL:
+            self._sole.put(address, _SEVERAL - self._latest.add())
             owner = self._owners.get(number)
             self._several[address] = [_whole(owner)] if owner is not None else []
         return self._several[address]
@@ -218,15 +232,39 @@ class Ownership:
     def _forget(self, address: bytes, interval: _Interval) -> None:
         intervals = self._several[address]
         intervals.remove(interval)
+        self._touched.add(address)
         if not intervals:
-            del self._several[address]
+            self._gather(address)
             self._sole.remove(address)
         elif len(intervals) == 1 and intervals[0].end == inf:
             left = intervals[0]
-            if left.begin == left.owner.began:
-                del self._several[address]
+            if left.begin == left.owner.began and left.owner.leaving == inf:
+                self._gather(address)
                 self._sole.put(address, left.owner.id)
+
+    def _gather(self, address: bytes) -> None:
+        """Forget the list of an address."""
+        del self._several[address]
+        self._touched.discard(address)
+        self._latest.drop(_SEVERAL - self._sole.get(address))
+
+    def _catch_up(self) -> None:
+        """Write down the latest of all lists that changed."""
+        rows = [_SEVERAL - self._sole.get(address) for address in self._touched]
+        self._latest.put(rows, [_latest(self._several[address]) for address in self._touched])
+        self._touched = set()
 
 
 def _whole(owner: Owner) -> _Interval:
     return _Interval(owner, owner.began, seen=owner.seen)
+
+
+def _latest(intervals: list[_Interval]) -> tuple[int, float, float]:
+    """Who has the address now, and from when on and before when nothing else comes in question."""
+    past = max((i.end for i in intervals if i.end < inf), default=-inf)
+    since = nextafter(past, inf)
+    for interval in intervals:
+        if interval.end == inf:
+            owner = interval.owner
+            return owner.id, max(since, interval.begin, owner.clear), owner.leaving
+    return NOBODY, since, inf

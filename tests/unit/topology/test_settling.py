@@ -9,7 +9,7 @@ import pytest
 from kzn.model.endpoint import AMBIGUOUS, UNKNOWN, UNSETTLED
 from kzn.model.ip import pack
 from kzn.topology.facts import PodFacts, Workload
-from kzn.topology.index import AddressIndex
+from kzn.topology.index import HISTORY_SECONDS, AddressIndex
 
 A = pack("10.0.0.1")
 EPOCH = 1.7e9
@@ -61,6 +61,18 @@ def test_one_that_is_terminating_may_have_passed_its_address_on(world: World) ->
     assert world.who(1002, 1006) == "old"
     assert world.who(1002, 1012) == AMBIGUOUS
     assert world.who(1013, 1023, final=False) == "new"
+
+
+def test_one_that_terminates_for_long_may_still_pass_its_address_on(world: World) -> None:
+    world.index.drop_pod("old")
+    world.now = 1010.0
+    world.put("slow", 1010.0)
+    world.put("slow", 1010.0, is_deleting=True)
+    world.now += HISTORY_SECONDS + 60.0  # its own news clears away the owner before it
+    world.put("slow", 1010.0, is_deleting=True)
+    assert world.index.counts().ended_ownerships == 0
+    assert world.who(world.now - 10.0, world.now, final=False) == UNSETTLED
+    assert world.who(world.now - 10.0, world.now) == "slow"
 
 
 def test_an_earlier_owner_that_is_heard_of_late_ends_where_the_next_was_seen() -> None:
