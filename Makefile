@@ -2,6 +2,7 @@
 
 BIN := .venv/bin
 SECONDS ?= 10
+TESTS ?= tests/unit tests/kernel
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -10,9 +11,9 @@ demo: ## two zones on this machine, real packets, real hook (root; ARGS="--json"
 	@scripts/setup demo
 	@$(BIN)/kzn demo --seconds $(SECONDS) $(ARGS)
 
-test: ## unit tests, and with root the kernel tests (ARGS="-k name")
+test: ## unit tests, and with root the kernel tests (ARGS="-k name", TESTS=tests/unit)
 	@scripts/setup test
-	$(BIN)/pytest tests/unit tests/kernel $(ARGS)
+	$(BIN)/pytest $(TESTS) $(ARGS)
 
 check: ## format, lint, types, floors, generated files
 	@scripts/setup test
