@@ -28,6 +28,7 @@ RECEIVE_BUFFER = 128 * 1024
 WINDOW = 16  # packets of one sender; with their fragments far below netdev_max_backlog (1000)
 WRITE = b"k" * 65536
 SO_RCVBUFFORCE = 33  # include/uapi/asm-generic/socket.h: may pass net.core.rmem_max
+IPV6_MTU = 24  # include/uapi/linux/in6.h: the longest part that a datagram is cut into
 TCP_CLOSE = 7  # enum in include/net/tcp_states.h, the first byte of TCP_INFO
 AF = {4: socket.AF_INET, 6: socket.AF_INET6}
 IP_HEADER = {4: 20, 6: 40}
@@ -78,6 +79,8 @@ def udp(
         receiver.bind((there, port))
         sender = stack.enter_context(_socket(src, family, socket.SOCK_DGRAM))
         sender.connect((there, port))
+        if family == 6:  # the sender alone cuts, and a narrow way is an error until it is known
+            sender.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU, mtu)
         _windowed(datagrams, lambda _: sender.send(bytes(size)), lambda: receiver.recv(65535))
     wire = wire_counts(size + 8, mtu, family, datagrams)
     return [Sent(here, there, socket.IPPROTO_UDP, datagrams * size, wire)]
