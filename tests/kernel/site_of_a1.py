@@ -172,7 +172,7 @@ class Site:
                 yield lambda: sent
             finally:
                 stop.set()
-            future.result()
+                future.result()  # of the two failures the first one, if there are two
 
     def _start(self, namespace: str, arguments: list[str], port: int) -> tuple[Daemon, Path]:
         name = f"kzn {arguments[0]} {next(_number)}"
