@@ -24,8 +24,8 @@ from lib.fleet import Fleet
 from lib.report import finish
 from lib.served import allow_many_files, serve, tell
 
-from kzn.wire.batch import EncodedBatch, encode_batch
 from kzn.wire.codec import decode_to_agent, encode_to_server
+from kzn.wire.encode_batch import EncodedBatch, encode_batch
 from kzn.wire.frames import frame
 from kzn.wire.messages import Ack, Hello, Welcome
 from kzn.wire.stream import FrameStream

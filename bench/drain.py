@@ -18,16 +18,16 @@ from lib.report import finish
 from kzn.agent import buffers
 from kzn.agent.install import unpinned
 from kzn.agent.mapset import MapSet
-from kzn.libbpf.batches import CHUNK_BYTES
-from kzn.libbpf.door import check, ffi, libbpf, possible_cpus
+from kzn.libbpf.library import check, ffi, libbpf, possible_cpus
+from kzn.libbpf.map_batch import CHUNK_BYTES
 from kzn.model import ip
 from kzn.model.batch import Batch
 from kzn.model.flows import FLOW_COUNTS, FLOW_KEY
 from kzn.model.totals import Totals
 from kzn.probes.postrouting import PROBE
 from kzn.probes.settings import Settings
-from kzn.wire.batch import encode_batch
 from kzn.wire.codec import encode_to_server
+from kzn.wire.encode_batch import encode_batch
 
 FLOWS = 65_536
 ADDRESSES = 2_000

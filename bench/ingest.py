@@ -24,10 +24,10 @@ from kzn.server.identity import Books
 from kzn.server.ledger import Ledger, LedgerLimits
 from kzn.server.pipeline import Clocks, Pipeline
 from kzn.topology.index import AddressIndex
-from kzn.wire.batch import EncodedBatch, encode_batch
 from kzn.wire.codec import decode_to_server, encode_to_server
+from kzn.wire.decode_batch import decode_batch
+from kzn.wire.encode_batch import EncodedBatch, encode_batch
 from kzn.wire.limits import Limits
-from kzn.wire.received import decode_batch
 
 FLOWS, ADDRESSES = 10_000, 1_000
 REPORTING = 100

@@ -39,10 +39,10 @@ from kzn.server.snapshot import Counted, ServerSnapshot, Sources, SourceState
 from kzn.server.traffic import FAMILY_SPECS
 from kzn.topology.index import AddressIndex
 from kzn.topology.source import TopologyStats
-from kzn.wire.batch import EncodedBatch, encode_batch
 from kzn.wire.codec import decode_to_server, encode_to_server
+from kzn.wire.decode_batch import decode_batch
+from kzn.wire.encode_batch import EncodedBatch, encode_batch
 from kzn.wire.limits import Limits
-from kzn.wire.received import decode_batch
 
 SERIES: dict[FamilyName, int] = {"pod": 60_000, "workload": 120_000, "pair": 20_000}
 FLOWS, ADDRESSES = 6_000, 600

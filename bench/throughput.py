@@ -17,9 +17,9 @@ from lib.report import finish
 
 from kzn.agent.hooks import Held, attach_all, release
 from kzn.agent.install import unpinned
-from kzn.demo import namespaces
-from kzn.demo.lab import require_tools
-from kzn.demo.witness import run
+from kzn.lab import namespaces
+from kzn.lab.lab import require_tools
+from kzn.lab.witness import run
 from kzn.probes.attach import load
 from kzn.probes.postrouting import PROBE
 from kzn.probes.settings import Settings

@@ -13,8 +13,8 @@ from pathlib import Path
 from lib.report import finish
 
 from kzn.agent import buffers, install
-from kzn.demo import namespaces, traffic
-from kzn.demo.lab import Lab
+from kzn.lab import namespaces, traffic
+from kzn.lab.lab import Lab
 from kzn.probes.attach import load
 from kzn.probes.postrouting import PROBE
 from kzn.probes.settings import Settings

@@ -16,12 +16,12 @@ from lib.report import finish
 from kzn.model.batch import Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
-from kzn.wire.batch import EncodedBatch, encode_batch
 from kzn.wire.codec import decode_to_server, encode_to_server
 from kzn.wire.columns import LEVEL, PLANES
+from kzn.wire.decode_batch import decode_batch
+from kzn.wire.encode_batch import EncodedBatch, encode_batch
 from kzn.wire.frames import frame
 from kzn.wire.limits import Limits
-from kzn.wire.received import decode_batch
 
 FLOWS = 5_000
 LOCAL, REMOTE, NODES, WORLD = 40, 380, 40, 40

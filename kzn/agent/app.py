@@ -29,7 +29,7 @@ from kzn.agent.uplinks import Device, Watch, last, lowest
 from kzn.daemon.connect import dial_tcp
 from kzn.daemon.http import HttpServer
 from kzn.daemon.listen import Address, bound_port
-from kzn.daemon.registry import health_route, metrics_route, new_registry
+from kzn.daemon.prometheus import health_route, metrics_route, new_registry
 from kzn.daemon.signals import shutdown_on_signals
 from kzn.errors import KznError
 from kzn.model.batch import AgentIdentity, Batch

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from kzn.agent.control import TOTALS_SIZE
 from kzn.agent.drain import to_flows
 from kzn.agent.mapset import MapSet
-from kzn.libbpf.batches import delete, read, zero
-from kzn.libbpf.door import possible_cpus
+from kzn.libbpf.library import possible_cpus
+from kzn.libbpf.map_batch import delete, read, zero
 from kzn.model.flows import FLOW_COUNTS, FLOW_KEY, FLOW_KEY_ALL, Flows
 from kzn.model.totals import ARRIVED, MAX_SLOTS, SLOTS, Counts, Totals
 

@@ -21,7 +21,7 @@ from kzn.agent.linkstats import Sent
 from kzn.agent.mapset import MapSet
 from kzn.agent.uplinks import Device
 from kzn.errors import KznError
-from kzn.libbpf.door import possible_cpus
+from kzn.libbpf.library import possible_cpus
 from kzn.model.totals import ARRIVED, SLOTS, Slot
 
 ETHERNET_HEADER = 14

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kzn.agent.drain import to_flows
-from kzn.libbpf.batches import read
+from kzn.libbpf.map_batch import read
 from kzn.libbpf.maps import Map
 from kzn.model.flows import FLOW_COUNTS, FLOW_KEY, FLOW_KEY_ALL, Flows
 

@@ -15,7 +15,7 @@ from typing import Protocol, Self
 from kzn.agent import filters
 from kzn.agent.uplinks import Device
 from kzn.errors import KernelError
-from kzn.libbpf.door import errno_text
+from kzn.libbpf.library import errno_text
 from kzn.libbpf.links import detach
 from kzn.libbpf.objects import BpfObject
 from kzn.libbpf.pins import open_pin, pin

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 
 from kzn.errors import WireError
 from kzn.model.batch import AgentIdentity
-from kzn.wire.batch import EncodedBatch
 from kzn.wire.codec import decode_to_agent, encode_to_server
+from kzn.wire.encode_batch import EncodedBatch
 from kzn.wire.messages import ToAgent
 from kzn.wire.session import AgentSession
 from kzn.wire.stream import FrameStream

@@ -22,7 +22,7 @@ from kzn.daemon.listen import Address
 from kzn.daemon.logs import Repeating
 from kzn.errors import KznError, RefusedError, WireError
 from kzn.model.batch import AgentIdentity, Batch
-from kzn.wire.batch import EncodedBatch, encode_batch
+from kzn.wire.encode_batch import EncodedBatch, encode_batch
 from kzn.wire.messages import Reason
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from typing import Any
 
 from kzn.agent.flowrows import FlowRow, Part
 from kzn.agent.snapshot import Buffer, Snapshot
-from kzn.cli.names import Owner
+from kzn.client.owner_lookup import Owner
 
 
 def document(

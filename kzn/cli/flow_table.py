@@ -14,7 +14,7 @@ from rich.text import Text
 from kzn.agent.flowrows import FlowRow
 from kzn.agent.snapshot import Snapshot
 from kzn.cli.flow_document import device_name, value_hex
-from kzn.cli.names import Owner
+from kzn.client.owner_lookup import Owner
 
 GAP = 2
 OPTIONAL = ("opened by", "packets", "protocol", "zones")

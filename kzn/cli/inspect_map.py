@@ -14,7 +14,7 @@ from kzn.agent.flowfilter import FlowFilter, parse_filters
 from kzn.agent.flowrows import FlowRow, Rates, Sort, ordered
 from kzn.agent.snapshot import Snapshot, take
 from kzn.cli.flow_document import document
-from kzn.cli.names import Names, Owner
+from kzn.client.owner_lookup import Names, Owner
 from kzn.errors import KznError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import click
 from kzn.cli.params import DURATION
 
 if TYPE_CHECKING:
-    from kzn.top.client import Client
+    from kzn.client.http import Client
     from kzn.top.look import History, SortKey
 
 
@@ -55,7 +55,7 @@ def top(
     Totals are since the server began, rates over the last minute. In a cluster first run
     kubectl -n kzn port-forward svc/kzn-server 8080.
     """
-    from kzn.top.client import Client
+    from kzn.client.http import Client
     from kzn.top.document import document
     from kzn.top.look import History
 

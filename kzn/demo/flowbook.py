@@ -9,8 +9,8 @@ import threading
 from typing import IO, Any
 
 from kzn.demo.report import PROTOCOL_NAMES
-from kzn.demo.witness import WireKey
 from kzn.errors import KznError
+from kzn.lab.witness import WireKey
 from kzn.model.totals import Counts
 
 NUMBERS = {name: number for number, name in PROTOCOL_NAMES.items()}

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 
-from kzn.demo.namespaces import inside
+from kzn.lab.namespaces import inside
 
 CONNECT_SECONDS = 5.0
 

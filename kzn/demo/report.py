@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kzn.demo.jobs import Sum
-from kzn.demo.plan import Node, Plan, Pod
-from kzn.demo.witness import DeviceCounters, WireKey
+from kzn.lab.jobs import Sum
+from kzn.lab.plan import Node, Plan, Pod
+from kzn.lab.witness import DeviceCounters, WireKey
 from kzn.model.totals import Counts
 
 PROTOCOL_NAMES = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from kzn.demo import jobs
-from kzn.demo.daemons import KZN, STOP_SECONDS, Daemon
 from kzn.demo.flowbook import FlowBook, snapshot_sums
-from kzn.demo.jobs import Sums
-from kzn.demo.lab import Lab
-from kzn.demo.plan import Node
 from kzn.demo.relay import relay
 from kzn.demo.report import PairRow, Report, own_rows, pair_rows, uplink_rows
-from kzn.demo.topology import topology
-from kzn.demo.witness import WireKey
 from kzn.errors import KznError
+from kzn.lab import jobs
+from kzn.lab.daemons import KZN, STOP_SECONDS, Daemon
+from kzn.lab.jobs import Sums
+from kzn.lab.lab import Lab
+from kzn.lab.plan import Node
+from kzn.lab.topology import topology
+from kzn.lab.witness import WireKey
 from kzn.model.totals import Counts
 
 AGENT_PORT = 9102

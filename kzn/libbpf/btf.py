@@ -8,7 +8,7 @@ that types lead anywhere, so every walk has an end here.
 from typing import Any, NamedTuple
 
 from kzn.errors import KznError
-from kzn.libbpf.door import ffi, libbpf
+from kzn.libbpf.library import ffi, libbpf
 
 INT, POINTER, ARRAY, STRUCT, UNION, ENUM = 1, 2, 3, 4, 5, 6
 TYPEDEF, VOLATILE, CONST, RESTRICT, VARIABLE, SECTION, TYPE_TAG = 8, 9, 10, 11, 14, 15, 18

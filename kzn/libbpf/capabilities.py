@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kzn.errors import KernelError
-from kzn.libbpf.door import errno_text, ffi, libc
+from kzn.libbpf.library import errno_text, ffi, libc
 
 NUMBERS = {
     "CAP_SETPCAP": 8,

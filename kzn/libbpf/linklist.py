@@ -3,7 +3,7 @@
 import errno
 import os
 
-from kzn.libbpf.door import check, ffi, libbpf
+from kzn.libbpf.library import check, ffi, libbpf
 from kzn.libbpf.links import NetfilterLinkInfo, netfilter_link_info
 
 

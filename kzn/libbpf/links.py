@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kzn.errors import KernelError, UnsupportedError
-from kzn.libbpf.door import SYS_BPF, check, errno_text, ffi, libbpf, libc
+from kzn.libbpf.library import SYS_BPF, check, errno_text, ffi, libbpf, libc
 
 BPF_LINK_CREATE = 28
 PROG_TYPE_NETFILTER = 32

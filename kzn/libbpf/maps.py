@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from kzn.libbpf.door import check, ffi, libbpf, text
+from kzn.libbpf.library import check, ffi, libbpf, text
 
 ARRAY = 2  # enum bpf_map_type
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kzn.libbpf.door import ffi, libbpf, libc
+from kzn.libbpf.library import ffi, libbpf, libc
 
 WARN = 0
 MAX_MESSAGE = 1 << 20

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from kzn.errors import KernelError, KznError
 from kzn.libbpf.btf import Btf, Variable
-from kzn.libbpf.door import check, errno_text, ffi, libbpf, text
+from kzn.libbpf.library import check, errno_text, ffi, libbpf, text
 from kzn.libbpf.messages import captured
 
 LOG_LINES = 40

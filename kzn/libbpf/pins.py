@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kzn.errors import UnsupportedError
-from kzn.libbpf.door import check, libbpf
+from kzn.libbpf.library import check, libbpf
 
 BPFFS = Path("/sys/fs/bpf")
 """Where a machine has its bpf file system, by convention of systemd and libbpf."""

@@ -1,6 +1,6 @@
 """One packet through a loaded program by BPF_PROG_TEST_RUN, without any network."""
 
-from kzn.libbpf.door import check, ffi, libbpf
+from kzn.libbpf.library import check, ffi, libbpf
 
 POST_ROUTING = 4
 PROTOCOL_FAMILY = {4: 2, 6: 10}

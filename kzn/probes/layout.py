@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 
 from kzn.errors import KznError
 from kzn.libbpf.btf import Field
+from kzn.libbpf.object_layout import MapShape, ObjectShape, look, shape_of
 from kzn.libbpf.objects import BpfObject
-from kzn.libbpf.shape import MapShape, ObjectShape, look, shape_of
 from kzn.probes import postrouting
 from kzn.probes.declaration import API, Probe
 

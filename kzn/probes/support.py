@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kzn.errors import KznError, UnsupportedError
-from kzn.libbpf.door import libbpf
+from kzn.libbpf.library import libbpf
 from kzn.probes.attach import load
 from kzn.probes.declaration import Probe
 from kzn.probes.settings import Settings

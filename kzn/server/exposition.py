@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from kzn.columns.hash_table import I64
 from kzn.model.flows import U64
 from kzn.server.families import (
     DIRECTIONS,
@@ -26,7 +27,6 @@ from kzn.server.families import (
     FamilyName,
     LedgerSnapshot,
 )
-from kzn.server.keytable import I64
 from kzn.server.names import OTHER, Labels
 from kzn.server.spec import Sample, Spec
 from kzn.server.verdict import CLASSES

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from kzn.columns.hash_table import I64
+from kzn.columns.key_layout import Packing
 from kzn.errors import KznError
 from kzn.model.flows import U64
-from kzn.server.keytable import I64
 from kzn.server.names import NAME_BITS, OTHER_LABEL, ZONE_BITS, Labels, Names
-from kzn.server.packing import Packing
 from kzn.server.verdict import CLASSES
 
 FamilyName = Literal["pod", "workload", "pair", "zone"]

@@ -25,6 +25,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from kzn.columns.hash_table import I64
 from kzn.model.endpoint import AMBIGUOUS, EXTERNAL, UNKNOWN, UNSETTLED, Endpoint
 from kzn.model.flows import (
     ENCRYPTED,
@@ -36,7 +37,6 @@ from kzn.model.flows import (
 )
 from kzn.model.ip import text
 from kzn.server import verdict as v
-from kzn.server.keytable import I64
 
 Form = Literal["text", "json"]
 Field = tuple[str, str]

@@ -13,10 +13,10 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from kzn.columns.hash_table import I64
 from kzn.model.endpoint import EndpointIndex
 from kzn.server.flowlines import Chunk, Form, LineWriter
 from kzn.server.hold import Case, select
-from kzn.server.keytable import I64
 from kzn.server.resolve import Resolution
 
 _LOG = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kzn.columns.hash_table import I64
 from kzn.model.batch import Batch
 from kzn.model.flows import Flows
-from kzn.server.keytable import I64
 
 TRIES = 2
 """How often held flows are tried again, an interval apart."""

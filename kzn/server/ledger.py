@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from kzn.columns.hash_table import I64
 from kzn.model.endpoint import Endpoint, EndpointIndex
 from kzn.model.flows import U64
 from kzn.server.families import (
@@ -28,7 +29,6 @@ from kzn.server.families import (
     View,
     key_of,
 )
-from kzn.server.keytable import I64
 from kzn.server.names import OTHER, Interner, Labels, Names
 from kzn.server.pairs import TopPairs
 from kzn.server.postings import postings

@@ -11,7 +11,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from kzn.daemon.registry import new_registry
+from kzn.daemon.prometheus import new_registry
 from kzn.server.exposition import head, lines, series
 from kzn.server.selfmetrics import own
 from kzn.server.snapshot import ServerSnapshot

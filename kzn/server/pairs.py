@@ -11,10 +11,10 @@ summed up only now and then.
 
 import numpy as np
 
+from kzn.columns.group_sums import grouped
+from kzn.columns.hash_table import I64
 from kzn.model.flows import U64
-from kzn.server.keytable import I64
 from kzn.server.series import SeriesTable
-from kzn.server.sums import grouped
 
 _CHALLENGE = 2  # a factor, so that two equal pairs do not swap places at every window
 

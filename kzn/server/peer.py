@@ -11,14 +11,14 @@ import math
 import ssl
 from contextlib import suppress
 
-from kzn.daemon.tlsstream import TlsStream
+from kzn.daemon.tls_stream import TlsStream
 from kzn.errors import WireError
 from kzn.server.caller import caller_of
 from kzn.server.desk import Caller, Desk
 from kzn.wire.codec import decode_to_server, encode_to_agent
+from kzn.wire.decode_batch import decode_batch
 from kzn.wire.limits import MAX_HELLO
 from kzn.wire.messages import Ack, Reason, Refusal, ToAgent, Welcome
-from kzn.wire.received import decode_batch
 from kzn.wire.session import Admit, Apply, Repeat, ServerSession
 from kzn.wire.stream import FrameStream, Reader, Writer
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from kzn.columns.hash_table import I64
 from kzn.daemon.logs import Repeating
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.endpoint import EndpointIndex
@@ -22,7 +23,6 @@ from kzn.server import verdict as v
 from kzn.server.coverage import Coverage
 from kzn.server.hold import Case, Hold
 from kzn.server.identity import Books, NodeBook
-from kzn.server.keytable import I64
 from kzn.server.ledger import Ledger
 from kzn.server.resolve import Resolution, resolve
 from kzn.server.stats import PipelineStats

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kzn.columns.group_sums import grouped, sums
+from kzn.columns.hash_table import I64
+from kzn.columns.key_layout import Packing
 from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import INITIATOR_MASK, U64
 from kzn.server import verdict as v
 from kzn.server.families import EGRESS, PAIR_KEY, WORKLOAD_KEY, ZONE_KEY, FamilyName
-from kzn.server.keytable import I64
 from kzn.server.names import NAME_BITS, NONE, Names
-from kzn.server.packing import Packing
 from kzn.server.resolve import Resolution
-from kzn.server.sums import grouped, sums
 
 Posting = tuple[FamilyName, I64, U64]
 

@@ -13,7 +13,7 @@ from collections import Counter
 from kzn.daemon.connect import watch
 from kzn.daemon.logs import Repeating
 from kzn.daemon.tls import ServerTls
-from kzn.daemon.tlsstream import TlsStream
+from kzn.daemon.tls_stream import TlsStream
 from kzn.server.backlog import Backlog
 from kzn.server.desk import (
     AdmitAgent,

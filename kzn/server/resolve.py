@@ -46,6 +46,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kzn.columns.group_sums import sums
+from kzn.columns.hash_table import I64
 from kzn.model.endpoint import (
     I32,
     NO_CODE,
@@ -65,8 +67,6 @@ from kzn.model.flows import (
 )
 from kzn.server import verdict as v
 from kzn.server.coverage import FULL, Cover
-from kzn.server.keytable import I64
-from kzn.server.sums import sums
 
 BOOL = npt.NDArray[np.bool_]
 

@@ -8,8 +8,8 @@ all that was ever added = the series + other + retired.
 import numpy as np
 import numpy.typing as npt
 
+from kzn.columns.hash_table import I64, KeyTable
 from kzn.model.flows import U64
-from kzn.server.keytable import I64, KeyTable
 
 BOOL = npt.NDArray[np.bool_]
 

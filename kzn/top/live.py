@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.live import Live
 
+from kzn.client.http import Client
 from kzn.errors import KznError
-from kzn.top.client import Client
 from kzn.top.look import History, SortKey
 from kzn.top.screen import page
 

@@ -12,8 +12,8 @@ from google.protobuf.message import DecodeError
 
 from kzn.errors import WireError
 from kzn.wire import kzn_pb2
-from kzn.wire.batch import EncodedBatch
 from kzn.wire.columns import Columns
+from kzn.wire.encode_batch import EncodedBatch
 from kzn.wire.limits import Limits
 from kzn.wire.messages import MAX_TEXT, Ack, Hello, Reason, Refusal, ToAgent, ToServer, Welcome
 

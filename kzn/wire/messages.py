@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from kzn.wire.batch import EncodedBatch
+from kzn.wire.encode_batch import EncodedBatch
 from kzn.wire.limits import Limits
 
 PROTOCOL = 1

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from kzn.errors import RefusedError, WireError
 from kzn.model.batch import AgentIdentity
-from kzn.wire.batch import EncodedBatch, check_limits
+from kzn.wire.encode_batch import EncodedBatch, check_limits
 from kzn.wire.limits import Limits
 from kzn.wire.messages import (
     PROTOCOL,

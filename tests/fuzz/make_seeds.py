@@ -12,8 +12,8 @@ import numpy as np  # noqa: E402
 from kzn.model.batch import Batch  # noqa: E402
 from kzn.model.flows import Flows  # noqa: E402
 from kzn.model.totals import Counts, Totals  # noqa: E402
-from kzn.wire.batch import encode_batch  # noqa: E402
 from kzn.wire.codec import encode_to_agent, encode_to_server  # noqa: E402
+from kzn.wire.encode_batch import encode_batch  # noqa: E402
 from kzn.wire.frames import frame  # noqa: E402
 from kzn.wire.limits import Limits  # noqa: E402
 from kzn.wire.messages import Ack, Hello, Reason, Refusal, Welcome  # noqa: E402

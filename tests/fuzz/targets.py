@@ -10,13 +10,13 @@ from contextlib import suppress
 
 from kzn.errors import RefusedError, WireError
 from kzn.model.batch import AgentIdentity
-from kzn.wire.batch import EncodedBatch, encode_batch
 from kzn.wire.codec import decode_to_agent, decode_to_server, encode_to_agent, encode_to_server
 from kzn.wire.columns import PLANES, Columns
+from kzn.wire.decode_batch import decode_batch
+from kzn.wire.encode_batch import EncodedBatch, encode_batch
 from kzn.wire.frames import HEADER, FrameReader
 from kzn.wire.limits import Limits
 from kzn.wire.messages import Ack
-from kzn.wire.received import decode_batch
 from kzn.wire.sequences import SequenceBook
 from kzn.wire.session import Admit, AgentSession, Apply, Repeat, ServerSession
 

@@ -9,9 +9,9 @@ from contextlib import ExitStack, contextmanager
 
 from chain import LINK_CREATE, PROG_LOAD, SCHED_CLS, bpf
 
-from kzn.demo import namespaces
-from kzn.demo.lab import Lab
-from kzn.demo.plan import Node
+from kzn.lab import namespaces
+from kzn.lab.lab import Lab
+from kzn.lab.plan import Node
 
 TCX_INGRESS = 46
 REDIRECT_NEIGH = 152

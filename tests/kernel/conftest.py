@@ -6,8 +6,8 @@ from contextlib import ExitStack
 import pytest
 from counting import PREFIX
 
-from kzn.demo.lab import Lab
 from kzn.errors import UnsupportedError
+from kzn.lab.lab import Lab
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ from kzn.agent.install import unpinned
 from kzn.agent.mapset import MapSet
 from kzn.agent.spool import Spool
 from kzn.agent.uplinks import Device
-from kzn.demo import namespaces
-from kzn.demo.plan import Node
-from kzn.demo.witness import WireKey
 from kzn.errors import UnsupportedError
+from kzn.lab import namespaces
+from kzn.lab.plan import Node
+from kzn.lab.witness import WireKey
 from kzn.libbpf.testrun import run_netfilter
 from kzn.model import ip
 from kzn.model.batch import Batch

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kzn.demo.lab import Lab
-from kzn.demo.plan import Node
+from kzn.lab.lab import Lab
+from kzn.lab.plan import Node
 
 DEVICE = "over0"
 INNER_MTU = 1400

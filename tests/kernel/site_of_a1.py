@@ -14,13 +14,13 @@ from subprocess import CompletedProcess
 from typing import Any
 
 from kzn.agent import install
-from kzn.demo import namespaces, traffic
-from kzn.demo.daemons import KZN, Daemon, wait_for
 from kzn.demo.flowbook import FlowBook, snapshot_sums
-from kzn.demo.lab import Lab
-from kzn.demo.topology import topology
-from kzn.demo.witness import WireKey
 from kzn.errors import KznError
+from kzn.lab import namespaces, traffic
+from kzn.lab.daemons import KZN, Daemon, wait_for
+from kzn.lab.lab import Lab
+from kzn.lab.topology import topology
+from kzn.lab.witness import WireKey
 from kzn.model.totals import Counts
 
 BATCH_PORT = 7070

@@ -12,8 +12,8 @@ from site_of_a1 import Process, Served, Site
 
 from kzn.agent import install
 from kzn.agent.config import LAST_DRAIN_SECONDS
-from kzn.demo.daemons import wait_for
-from kzn.demo.lab import Lab
+from kzn.lab.daemons import wait_for
+from kzn.lab.lab import Lab
 from kzn.model.totals import Counts
 from kzn.probes.postrouting import PROBE
 

@@ -16,10 +16,10 @@ from site_of_a1 import Process, Site
 
 from kzn.agent.control import boottime_ns
 from kzn.agent.remembered import APART_SECONDS, Examined, Remembered
-from kzn.demo import traffic
-from kzn.demo.daemons import wait_for
-from kzn.demo.lab import Lab
 from kzn.errors import KznError
+from kzn.lab import traffic
+from kzn.lab.daemons import wait_for
+from kzn.lab.lab import Lab
 from kzn.model.totals import Counts
 
 UNCOUNTED = "kzn_agent_switch_uncounted_bytes_total "

@@ -14,11 +14,11 @@ import site_of_a1 as sites
 from site_of_a1 import Process, Site
 
 from kzn.agent.uplinks import QUIET_SECONDS
-from kzn.demo import daemons, namespaces
-from kzn.demo.daemons import wait_for
-from kzn.demo.lab import Lab
-from kzn.demo.witness import WireKey
 from kzn.errors import UnsupportedError
+from kzn.lab import daemons, namespaces
+from kzn.lab.daemons import wait_for
+from kzn.lab.lab import Lab
+from kzn.lab.witness import WireKey
 from kzn.libbpf import capabilities
 from kzn.libbpf.capabilities import Sets, mask
 from kzn.model.totals import Counts

@@ -12,9 +12,9 @@ from kzn.agent import filters, install
 from kzn.agent.hooks import FILTER, QDISC, Held, Pinned, follow, indices
 from kzn.agent.spool import Spool
 from kzn.agent.uplinks import Device
-from kzn.demo import namespaces, traffic
-from kzn.demo.lab import Lab
 from kzn.errors import KernelError
+from kzn.lab import namespaces, traffic
+from kzn.lab.lab import Lab
 from kzn.libbpf.pins import pin
 from kzn.model.totals import Counts
 from kzn.probes.clsact import PROBE

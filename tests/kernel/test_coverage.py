@@ -10,9 +10,9 @@ from overlay import vxlan
 from kzn.agent.coverage import Meter, Passed
 from kzn.agent.linkstats import LinkStats
 from kzn.agent.uplinks import TUNNELS, marked
-from kzn.demo import namespaces, traffic
-from kzn.demo.lab import Lab
-from kzn.demo.traffic import Family
+from kzn.lab import namespaces, traffic
+from kzn.lab.lab import Lab
+from kzn.lab.traffic import Family
 from kzn.probes import clsact, postrouting, tcx
 from kzn.probes.declaration import Probe
 

@@ -23,12 +23,12 @@ from promql import (
     recorded_in,
 )
 
-from kzn.demo import jobs
-from kzn.demo.daemons import wait_for
-from kzn.demo.lab import Lab
 from kzn.demo.relay import relay
 from kzn.demo.run import AGENT_PORT, SERVER_PORT, Demo, DemoConfig
 from kzn.errors import UnsupportedError
+from kzn.lab import jobs
+from kzn.lab.daemons import wait_for
+from kzn.lab.lab import Lab
 
 COOKBOOK = ROOT / "docs" / "operations.md"
 PROCESS = {"process_cpu_seconds_total", "process_resident_memory_bytes"}

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from kzn.demo.daemons import KZN, Daemon, wait_for
-from kzn.demo.lab import Lab
-from kzn.demo.namespaces import NAMES
 from kzn.errors import KznError
+from kzn.lab.daemons import KZN, Daemon, wait_for
+from kzn.lab.lab import Lab
+from kzn.lab.namespaces import NAMES
 
 DEMO = [*KZN, "demo"]
 ATTACHED = "hooks attached"

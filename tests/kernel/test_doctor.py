@@ -15,9 +15,9 @@ from site_of_a1 import Site
 from kzn.agent.doctor.devices import interfaces
 from kzn.agent.doctor.finding import Finding
 from kzn.agent.doctor.proof import Net, Sent, prove
-from kzn.demo import namespaces
-from kzn.demo.lab import Lab
-from kzn.demo.witness import WireKey
+from kzn.lab import namespaces
+from kzn.lab.lab import Lab
+from kzn.lab.witness import WireKey
 from kzn.libbpf.links import NF_INET_POST_ROUTING, attach_netfilter
 from kzn.model.totals import Counts
 from kzn.probes.attach import load

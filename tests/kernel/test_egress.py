@@ -7,10 +7,10 @@ import pytest
 from counting import counting, difference
 from test_wire_bytes import allow_big, bulk_until_big, ip_frame, super_packets
 
-from kzn.demo import namespaces, traffic
-from kzn.demo.lab import Lab
-from kzn.demo.traffic import Family
-from kzn.demo.witness import WireKey
+from kzn.lab import namespaces, traffic
+from kzn.lab.lab import Lab
+from kzn.lab.traffic import Family
+from kzn.lab.witness import WireKey
 from kzn.model.totals import Counts
 from kzn.probes import clsact, tcx
 from kzn.probes.declaration import Probe

@@ -8,8 +8,8 @@ import pytest
 import site_of_a1 as sites
 from site_of_a1 import Process, Site
 
-from kzn.demo.daemons import wait_for
-from kzn.demo.lab import Lab
+from kzn.lab.daemons import wait_for
+from kzn.lab.lab import Lab
 
 HOOK = 'kzn_agent_hook_attached{hook="%s",probe="%s"}'
 probes = pytest.mark.parametrize("probe", ["tcx", "clsact"])

@@ -15,9 +15,9 @@ import pytest
 import site_of_a1 as sites
 from site_of_a1 import Site
 
-from kzn.demo import namespaces
-from kzn.demo.daemons import wait_for
-from kzn.demo.lab import Lab
+from kzn.lab import namespaces
+from kzn.lab.daemons import wait_for
+from kzn.lab.lab import Lab
 from kzn.libbpf.links import NF_INET_POST_ROUTING, attach_netfilter
 from kzn.model.totals import Counts
 from kzn.probes.attach import load

@@ -15,9 +15,9 @@ import pytest
 import site_of_a1 as sites
 from site_of_a1 import SERVER_PORT, Site
 
-from kzn.demo import traffic
-from kzn.demo.daemons import KZN
-from kzn.demo.lab import Lab
+from kzn.lab import traffic
+from kzn.lab.daemons import KZN
+from kzn.lab.lab import Lab
 from kzn.model.totals import Counts
 
 LAST = 30.0

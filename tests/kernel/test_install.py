@@ -13,9 +13,9 @@ from kzn.agent import install, snapshot
 from kzn.agent.control import Phase
 from kzn.agent.mapset import MapSet
 from kzn.agent.spool import Spool
-from kzn.demo import namespaces, traffic
-from kzn.demo.lab import Lab
 from kzn.errors import KznError, UnsupportedError
+from kzn.lab import namespaces, traffic
+from kzn.lab.lab import Lab
 from kzn.libbpf.links import detach
 from kzn.libbpf.pins import open_pin
 from kzn.model.totals import Counts

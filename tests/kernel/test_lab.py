@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from kzn.demo import traffic
-from kzn.demo.lab import Lab
-from kzn.demo.namespaces import NAMES
-from kzn.demo.traffic import Family
-from kzn.demo.witness import WireKey
+from kzn.lab import traffic
+from kzn.lab.lab import Lab
+from kzn.lab.namespaces import NAMES
+from kzn.lab.traffic import Family
+from kzn.lab.witness import WireKey
 from kzn.model.totals import Counts
 
 MOUNTS = Path("/proc/self/mounts")
@@ -100,7 +100,7 @@ def test_each_node_has_a_pin_directory_on_a_bpffs(lab: Lab) -> None:
 
 HOLDER = """
 import sys
-from kzn.demo.lab import Lab
+from kzn.lab.lab import Lab
 with Lab("kzntesthold", pods_per_node=1) as lab:
     child = lab.popen(lab.node("a1").namespace, ["sleep", "1000"])
     print(child.pid, flush=True)

@@ -11,10 +11,10 @@ from test_wire_bytes import ip_frame
 
 from kzn.agent.spool import Spool
 from kzn.agent.uplinks import ask, marked
-from kzn.demo import namespaces, traffic
-from kzn.demo.lab import Lab
-from kzn.demo.traffic import Family
-from kzn.demo.witness import WireKey
+from kzn.lab import namespaces, traffic
+from kzn.lab.lab import Lab
+from kzn.lab.traffic import Family
+from kzn.lab.witness import WireKey
 from kzn.model.flows import ENCRYPTED
 from kzn.model.totals import Counts
 from kzn.probes import clsact, tcx

@@ -15,10 +15,10 @@ import site_of_a1 as sites
 from counting import PREFIX
 from site_of_a1 import Site
 
-from kzn.demo import traffic
-from kzn.demo.daemons import wait_for
-from kzn.demo.lab import Lab
-from kzn.demo.witness import WireKey
+from kzn.lab import traffic
+from kzn.lab.daemons import wait_for
+from kzn.lab.lab import Lab
+from kzn.lab.witness import WireKey
 from kzn.model.totals import Counts
 
 MARKED, UNMARKED, MARKED_STREAM = 5300, 5301, 5400

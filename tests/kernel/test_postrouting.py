@@ -11,13 +11,13 @@ from counting import Counted, attached, by_key, counting, difference
 
 from kzn.agent.mapset import MapSet
 from kzn.agent.spool import Spool
-from kzn.demo import namespaces, traffic
-from kzn.demo.lab import Lab
-from kzn.demo.plan import Node
-from kzn.demo.traffic import Family
-from kzn.demo.witness import WireKey
 from kzn.errors import KernelError
-from kzn.libbpf.batches import read
+from kzn.lab import namespaces, traffic
+from kzn.lab.lab import Lab
+from kzn.lab.plan import Node
+from kzn.lab.traffic import Family
+from kzn.lab.witness import WireKey
+from kzn.libbpf.map_batch import read
 from kzn.model.flows import (
     FLOW_COUNTS,
     FLOW_KEY,

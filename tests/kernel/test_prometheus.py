@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 import pytest
 
-from kzn.demo import jobs
-from kzn.demo.daemons import fetch, wait_for
-from kzn.demo.lab import Lab
 from kzn.demo.run import SERVER_PORT, Demo, DemoConfig
+from kzn.lab import jobs
+from kzn.lab.daemons import fetch, wait_for
+from kzn.lab.lab import Lab
 
 PORT = 9090
 METRIC = "pod_cross_zone_network_traffic_bytes_total"

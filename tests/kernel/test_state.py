@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kzn.demo import jobs
-from kzn.demo.daemons import Daemon
-from kzn.demo.lab import Lab
-from kzn.demo.plan import Node
 from kzn.demo.run import AGENT_PORT, BATCH_PORT, SERVER_PORT
-from kzn.demo.topology import topology
+from kzn.lab import jobs
+from kzn.lab.daemons import Daemon
+from kzn.lab.lab import Lab
+from kzn.lab.plan import Node
+from kzn.lab.topology import topology
 
 POD = "pod_cross_zone_network_traffic_bytes"
 TERMS = ("attributed", "transit", "ignored", "unresolved", "missed")

@@ -12,10 +12,10 @@ from kzn.agent import install
 from kzn.agent.hooks import LINK, Held, Pinned, follow, indices
 from kzn.agent.spool import Spool
 from kzn.agent.uplinks import Device
-from kzn.demo import namespaces, traffic
-from kzn.demo.lab import Lab
-from kzn.demo.plan import Node
 from kzn.errors import KernelError
+from kzn.lab import namespaces, traffic
+from kzn.lab.lab import Lab
+from kzn.lab.plan import Node
 from kzn.libbpf.links import tcx_link_info
 from kzn.libbpf.pins import opened
 from kzn.model.totals import Counts

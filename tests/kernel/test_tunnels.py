@@ -12,10 +12,10 @@ from tunnels import KINDS, esp, tunnel, wireguard
 
 from kzn.agent.spool import Spool
 from kzn.agent.uplinks import ask, marked
-from kzn.demo import namespaces, traffic
-from kzn.demo.lab import Lab
-from kzn.demo.traffic import Family
-from kzn.demo.witness import WireKey
+from kzn.lab import namespaces, traffic
+from kzn.lab.lab import Lab
+from kzn.lab.traffic import Family
+from kzn.lab.witness import WireKey
 from kzn.model.flows import ENCRYPTED
 from kzn.model.totals import Counts
 from kzn.probes import clsact, postrouting, tcx

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from kzn.agent import uplinks
-from kzn.demo import namespaces
-from kzn.demo.lab import Lab
+from kzn.lab import namespaces
+from kzn.lab.lab import Lab
 
 
 def test_a_nodes_uplink_is_told_from_its_pods_devices(lab: Lab) -> None:

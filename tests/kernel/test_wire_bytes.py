@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from counting import counting, difference
 
-from kzn.demo import namespaces, traffic
-from kzn.demo.lab import Lab
-from kzn.demo.plan import Node, Pod
-from kzn.demo.traffic import Family
-from kzn.demo.witness import WireKey
+from kzn.lab import namespaces, traffic
+from kzn.lab.lab import Lab
+from kzn.lab.plan import Node, Pod
+from kzn.lab.traffic import Family
+from kzn.lab.witness import WireKey
 from kzn.model import ip
 from kzn.model.totals import Counts
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from objectedit import Image
 
-from kzn.demo.daemons import KZN
-from kzn.demo.lab import Lab
+from kzn.lab.daemons import KZN
+from kzn.lab.lab import Lab
 from kzn.probes.postrouting import PROBE
 
 DECLARATION = """

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import pytest
 from overlay import DEVICE, INNER_MTU
 
-from kzn.demo.lab import Lab
-from kzn.demo.plan import Node
 from kzn.errors import KznError
+from kzn.lab.lab import Lab
+from kzn.lab.plan import Node
 
 PORT_WIREGUARD = 51820
 

@@ -14,13 +14,13 @@ from typing import Protocol
 import numpy as np
 from churn_truth import BEGIN, END, EPOCH, NODES, Change, Cluster, Life
 
+from kzn.columns.hash_table import I64
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
 from kzn.server.hold import Case, Hold
 from kzn.server.identity import Books
-from kzn.server.keytable import I64
 from kzn.server.ledger import Ledger, LedgerLimits
 from kzn.server.pipeline import Clocks, Pipeline
 from kzn.server.resolve import Resolution

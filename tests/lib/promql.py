@@ -15,7 +15,7 @@ from urllib.request import urlopen
 
 from manifests import DEPLOY, said, tool
 
-from kzn.demo.daemons import wait_for
+from kzn.lab.daemons import wait_for
 
 RULES = DEPLOY / "prometheus" / "rules.yaml"
 BOARDS = sorted(DEPLOY.glob("grafana/*.json"))

@@ -53,7 +53,7 @@ def _machine(wanted: Examination, probe: Probe) -> Iterator[Finding]:
     yield from looked("BTF", lambda: kernel.features(host, probe))
     yield from looked("JIT", lambda: kernel.jit(host))
     yield from looked("lockdown", lambda: kernel.confinement(host))
-    yield from looked("libbpf", process.library)
+    yield from looked("libbpf", process.libbpf)
     yield from looked("capabilities", lambda: process.capabilities(host, probe))
     yield from looked("bpffs", lambda: process.bpffs(wanted.pin_dir))
     yield from looked("memory", lambda: process.memory(host))

@@ -8,7 +8,7 @@ from kzn.agent.doctor.finding import Finding, Host, text_of
 from kzn.agent.remembered import is_note
 from kzn.agent.snapshot import ATTACHED
 from kzn.errors import KznError, UnsupportedError
-from kzn.libbpf import door
+from kzn.libbpf import library
 from kzn.libbpf.pins import require_bpffs
 from kzn.probes import support
 from kzn.probes.declaration import Probe
@@ -19,14 +19,14 @@ AGENT_BYTES = 48 << 20
 NO_LIMIT = 1 << 60
 
 
-def library() -> Iterator[Finding]:
+def libbpf() -> Iterator[Finding]:
     """libbpf.so.1 and its version."""
     try:
-        door.libbpf()
+        library.libbpf()
     except UnsupportedError as error:
         yield Finding("libbpf", "fail", error.message, error.hint)
         return
-    yield Finding("libbpf", "ok", f"{door.LIBRARY} is {door.version()}")
+    yield Finding("libbpf", "ok", f"{library.LIBRARY} is {library.version()}")
 
 
 def missing_capabilities(host: Host, probe: Probe) -> list[str]:
@@ -108,7 +108,7 @@ def _is_there(path: Path) -> bool:
 def memory(host: Host) -> Iterator[Finding]:
     """Whether the cgroup's limit leaves room for an agent and for full maps."""
     try:
-        cpus = door.possible_cpus()
+        cpus = library.possible_cpus()
     except KznError:
         cpus = os.cpu_count() or 1
     full = AGENT_BYTES + maps_bytes(MAX_FLOWS, cpus)

@@ -13,7 +13,7 @@ from kzn.agent.flowrows import Rates, ordered
 from kzn.agent.snapshot import Snapshot
 from kzn.cli.flow_document import document
 from kzn.cli.flow_table import Page, section
-from kzn.cli.names import Owner
+from kzn.client.owner_lookup import Owner
 from kzn.model.flows import ENCRYPTED
 from kzn.model.totals import Counts
 

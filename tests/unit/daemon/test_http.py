@@ -9,7 +9,7 @@ import pytest
 
 from kzn.daemon.http import HttpLimits, HttpServer, Request, Response
 from kzn.daemon.listen import Address, bound_port, listen
-from kzn.daemon.registry import health_route, metrics_route, new_registry
+from kzn.daemon.prometheus import health_route, metrics_route, new_registry
 
 
 def broken(_request: Request) -> Response:

@@ -8,12 +8,12 @@ from rich.console import Console
 
 from kzn.demo import view
 from kzn.demo.flowbook import FlowBook, snapshot_sums
-from kzn.demo.jobs import Sum, Sums
-from kzn.demo.plan import LabSpec, make_plan
 from kzn.demo.report import OwnRow, Report, UplinkRow, own_rows, pair_rows
-from kzn.demo.traffic import Sent
-from kzn.demo.witness import WireKey
 from kzn.errors import KznError
+from kzn.lab.jobs import Sum, Sums
+from kzn.lab.plan import LabSpec, make_plan
+from kzn.lab.traffic import Sent
+from kzn.lab.witness import WireKey
 from kzn.model.totals import Counts
 
 PLAN = make_plan(LabSpec(pods_per_node=1))

@@ -16,7 +16,7 @@ from objectedit import ENUM, STRUCT, Image
 from kzn.agent import control
 from kzn.errors import KznError
 from kzn.libbpf.btf import Field
-from kzn.libbpf.shape import MAX_IMAGE
+from kzn.libbpf.object_layout import MAX_IMAGE
 from kzn.model.flows import FLOW_COUNTS, FLOW_KEY
 from kzn.model.totals import MAX_SLOTS, SLOTS
 from kzn.probes import clsact, layout, postrouting, tcx

@@ -32,8 +32,8 @@ from kzn.server.flowlog import FlowLog
 from kzn.server.topology import Topology, open_topology
 from kzn.topology.index import AddressIndex
 from kzn.topology.source import ResourceStats, TopologyStats
-from kzn.wire.batch import encode_batch
 from kzn.wire.codec import decode_to_agent, encode_to_server
+from kzn.wire.encode_batch import encode_batch
 from kzn.wire.messages import Ack, Hello, Reason, Refusal, ToAgent, ToServer, Welcome
 from kzn.wire.stream import FrameStream
 

@@ -16,9 +16,9 @@ from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
 from kzn.server.desk import ReceiveLimits
 from kzn.server.receive import Receiver
-from kzn.wire.batch import encode_batch
 from kzn.wire.codec import decode_to_agent, encode_to_server
 from kzn.wire.columns import Columns
+from kzn.wire.encode_batch import encode_batch
 from kzn.wire.frames import frame
 from kzn.wire.limits import Limits
 from kzn.wire.messages import Ack, Hello, Welcome

@@ -14,7 +14,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from kzn.agent.stats import AgentCollector, AgentStats
-from kzn.daemon.registry import new_registry
+from kzn.daemon.prometheus import new_registry
 from kzn.model.totals import SLOTS, Counts, Totals
 from kzn.server.commit import CommitStats
 from kzn.server.desk import ReceiveStats

@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kzn.columns.hash_table import I64
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import Flows
@@ -15,7 +16,6 @@ from kzn.model.totals import Counts, Totals
 from kzn.server.families import LABELS, FamilyName
 from kzn.server.hold import Case, Hold
 from kzn.server.identity import Books
-from kzn.server.keytable import I64
 from kzn.server.ledger import Ledger, LedgerLimits
 from kzn.server.names import Labels
 from kzn.server.pipeline import Clocks, Pipeline

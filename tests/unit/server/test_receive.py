@@ -15,8 +15,8 @@ from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
 from kzn.server.desk import AdmitAgent, Caller, Durable, Permit, ReceiveLimits, admit_all, at_once
 from kzn.server.receive import Receiver
-from kzn.wire.batch import encode_batch
 from kzn.wire.codec import decode_to_agent, encode_to_server
+from kzn.wire.encode_batch import encode_batch
 from kzn.wire.frames import frame
 from kzn.wire.limits import Limits
 from kzn.wire.messages import Ack, Hello, Reason, Refusal, ToAgent, ToServer, Welcome

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from kzn.errors import WireError
 from kzn.wire import kzn_pb2
-from kzn.wire.batch import EncodedBatch
 from kzn.wire.codec import (
     decode_to_agent,
     decode_to_server,
@@ -16,6 +15,7 @@ from kzn.wire.codec import (
     encode_to_server,
 )
 from kzn.wire.columns import Columns
+from kzn.wire.encode_batch import EncodedBatch
 from kzn.wire.limits import Limits
 from kzn.wire.messages import MAX_TEXT, Ack, Hello, Reason, Refusal, ToAgent, ToServer, Welcome
 

@@ -18,7 +18,7 @@ from kzn.model.flows import Flows
 from kzn.model.ip import MAPPED_PREFIX
 from kzn.model.ip import pack as pack_address
 from kzn.wire.columns import PLANES, Columns, pack
-from kzn.wire.received import unpack
+from kzn.wire.decode_batch import unpack
 
 NAMES = ("src_port", "dst_port", "protocol", "flags", "packets", "bytes")
 KINDS = {"src_port": np.uint16, "dst_port": np.uint16, "protocol": np.uint8, "flags": np.uint8}

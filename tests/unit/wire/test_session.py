@@ -8,7 +8,7 @@ from kzn.errors import RefusedError, WireError
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Totals
-from kzn.wire.batch import EncodedBatch, encode_batch
+from kzn.wire.encode_batch import EncodedBatch, encode_batch
 from kzn.wire.limits import Limits
 from kzn.wire.messages import Ack, Hello, Reason, Refusal, Welcome
 from kzn.wire.sequences import SequenceBook

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from counting import PREFIX
 
-from kzn.demo.lab import Lab
+from kzn.lab.lab import Lab
 
 KZN = [sys.executable, "-m", "kzn.cli.main"]
 

@@ -15,10 +15,10 @@ from overlay import INNER_MTU, vxlan
 from test_tunnels import watched
 from test_wire_bytes import super_packets
 
-from kzn.demo import traffic
-from kzn.demo.lab import Lab
-from kzn.demo.traffic import Family
-from kzn.demo.witness import WireKey
+from kzn.lab import traffic
+from kzn.lab.lab import Lab
+from kzn.lab.traffic import Family
+from kzn.lab.witness import WireKey
 from kzn.probes.registry import find, installed
 
 NUMBERS: dict[str, Family] = {"ipv4": 4, "ipv6": 6}

@@ -14,8 +14,8 @@ from matrix import REFUSED
 from site_of_a1 import Site
 from test_auto import answering, clsact_qdisc
 
-from kzn.demo.daemons import wait_for
-from kzn.demo.lab import Lab
+from kzn.lab.daemons import wait_for
+from kzn.lab.lab import Lab
 
 BEST, *OTHERS = (probe for probe in PROBES if probe not in REFUSED)
 WHY = r"it saw \d+% of the bytes" if OTHERS else "it is the only one that can run here"

@@ -8,10 +8,10 @@ from kzn_probe_marked import PROBE
 from kzn.agent.install import unpinned
 from kzn.agent.mapset import MapSet
 from kzn.agent.spool import Spool
-from kzn.demo import namespaces, traffic
-from kzn.demo.lab import Lab
-from kzn.demo.traffic import Family
 from kzn.errors import UnsupportedError
+from kzn.lab import namespaces, traffic
+from kzn.lab.lab import Lab
+from kzn.lab.traffic import Family
 from kzn.libbpf.testrun import run_netfilter
 from kzn.model.totals import Counts
 from kzn.probes import layout, support

@@ -4,9 +4,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from kzn.demo.plan import Fabric, LabSpec, Node, Pod, batches, make_plan
-from kzn.demo.topology import topology
 from kzn.errors import UsageError
+from kzn.lab.plan import Fabric, LabSpec, Node, Pod, batches, make_plan
+from kzn.lab.topology import topology
 from kzn.topology.static import parse_static
 
 LARGE = LabSpec(zones=("x", "y", "z"), nodes_per_zone=9, pods_per_node=20)

@@ -13,9 +13,9 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import IO, cast
 
-from kzn.demo.lab import Lab
-from kzn.demo.namespaces import inside
 from kzn.errors import KznError
+from kzn.lab.lab import Lab
+from kzn.lab.namespaces import inside
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 20.0

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kzn.server.keytable import KeyTable
+from kzn.columns.hash_table import KeyTable
 
 KEYS = st.lists(st.integers(0, 2**63 - 1) | st.integers(0, 50), max_size=400)
 

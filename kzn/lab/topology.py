@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from kzn.demo.plan import Plan
+from kzn.lab.plan import Plan
 
 NAMESPACE = "demo"
 REGION = "lab"

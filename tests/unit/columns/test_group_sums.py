@@ -1,10 +1,10 @@
-"""kzn/server/sums.py: exact, whatever the size of the counts."""
+"""kzn/columns/group_sums.py: exact, whatever the size of the counts."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kzn.server.sums import grouped, sums
+from kzn.columns.group_sums import grouped, sums
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2**58) | st.integers(0, 9))))

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from kzn.cli.names import AT_ONCE, KEEP_SECONDS, Names, Owner, parse_server
+from kzn.client.owner_lookup import AT_ONCE, KEEP_SECONDS, Names, Owner, parse_server
 from kzn.errors import KznError, UsageError
 from kzn.server.addresses import MAX_ADDRESSES
 

@@ -16,9 +16,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from kzn.demo.namespaces import inside
-from kzn.demo.plan import Pod
 from kzn.errors import KznError
+from kzn.lab.namespaces import inside
+from kzn.lab.plan import Pod
 from kzn.model.totals import Counts
 
 Family = Literal[4, 6]

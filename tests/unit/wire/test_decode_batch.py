@@ -10,9 +10,9 @@ from kzn.model.batch import Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
 from kzn.wire import kzn_pb2
-from kzn.wire.batch import EncodedBatch, encode_batch
+from kzn.wire.decode_batch import decode_batch
+from kzn.wire.encode_batch import EncodedBatch, encode_batch
 from kzn.wire.limits import Limits
-from kzn.wire.received import decode_batch
 
 LIMITS = Limits()
 TOTALS = Totals(

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from kzn.errors import KznError
 from kzn.libbpf.btf import Field
-from kzn.libbpf.door import ffi, libbpf, version
+from kzn.libbpf.library import ffi, libbpf, version
 from kzn.libbpf.objects import BpfObject
 
 MAX_IMAGE = 8 << 20
@@ -90,7 +90,7 @@ def look(image: bytes, name: str, constant: str, enum: str) -> ObjectShape:
             f"object {name} has {len(image)} bytes, kzn takes {MAX_IMAGE} at most",
             hint="is it a BPF object, and stripped with llvm-strip -g?",
         )
-    command = [sys.executable, "-P", "-m", "kzn.libbpf.shape", name, constant, enum]
+    command = [sys.executable, "-P", "-m", "kzn.libbpf.object_layout", name, constant, enum]
     try:
         done = subprocess.run(
             command, input=image, capture_output=True, timeout=SECONDS, check=False

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kzn.demo.traffic import Family, wire_counts
+from kzn.lab.traffic import Family, wire_counts
 from kzn.model.totals import Counts
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from kzn.demo import namespaces, plan, witness
-from kzn.demo.plan import LabSpec, Node, Pod
 from kzn.errors import UnsupportedError
+from kzn.lab import namespaces, plan, witness
+from kzn.lab.plan import LabSpec, Node, Pod
 from kzn.model.totals import Counts
 
 TOOLS = {"ip": "iproute2", "nft": "nftables", "setpriv": "util-linux"}

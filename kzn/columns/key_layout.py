@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kzn.server.keytable import I64
+from kzn.columns.hash_table import I64
 
 
 class Packing:

@@ -12,10 +12,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from kzn.demo import traffic
-from kzn.demo.plan import Plan, Pod
-from kzn.demo.traffic import Family, Sent
-from kzn.demo.witness import WireKey
+from kzn.lab import traffic
+from kzn.lab.plan import Plan, Pod
+from kzn.lab.traffic import Family, Sent
+from kzn.lab.witness import WireKey
 from kzn.model.totals import Counts
 
 REST_SECONDS = 0.1

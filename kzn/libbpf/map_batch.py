@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kzn.errors import KernelError
-from kzn.libbpf.door import errno_text, ffi, libbpf, possible_cpus
+from kzn.libbpf.library import errno_text, ffi, libbpf, possible_cpus
 from kzn.libbpf.maps import Map
 
 CHUNK_BYTES = 1 << 20

@@ -4,8 +4,8 @@ import pytest
 from smallserver import WEB, real, serving
 
 from kzn.cli import main
+from kzn.client.http import Client
 from kzn.errors import KznError, UsageError
-from kzn.top.client import Client
 from kzn.top.look import Pair, Workload, ZonePair
 
 

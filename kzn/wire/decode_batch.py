@@ -19,8 +19,8 @@ from kzn.model.batch import Batch
 from kzn.model.flows import U8, Flows
 from kzn.model.totals import SLOTS, Counts, Totals
 from kzn.wire import kzn_pb2
-from kzn.wire.batch import EncodedBatch, check_limits
 from kzn.wire.columns import PLANES, PREFIX, WIDTHS, Columns
+from kzn.wire.encode_batch import EncodedBatch, check_limits
 from kzn.wire.limits import MAX_AGE_MS, MAX_SUM, MAX_TOTALS, Limits
 
 OTHER = "other"
