@@ -17,12 +17,12 @@ from lib.report import finish
 
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.server.app import freeze_heap
-from kzn.server.families import LABELS
-from kzn.server.flowlog import FlowLog
-from kzn.server.hold import Hold
-from kzn.server.identity import Books
-from kzn.server.ledger import Ledger, LedgerLimits
+from kzn.server.flows.queue import FlowLog
+from kzn.server.ledger.family import LABELS
+from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.node_totals import Books
 from kzn.server.pipeline import Clocks, Pipeline
+from kzn.server.resolve.retry import Hold
 from kzn.topology.index import AddressIndex
 from kzn.wire.codec import decode_to_server, encode_to_server
 from kzn.wire.decode_batch import decode_batch

@@ -26,17 +26,17 @@ from prometheus_client.registry import Collector
 from kzn.model.batch import AgentIdentity
 from kzn.model.totals import Counts
 from kzn.server.app import SWITCH_SECONDS, freeze_heap
-from kzn.server.desk import ReceiveStats
-from kzn.server.families import LABELS, FamilyName, Row
-from kzn.server.flowlog import LogCounts
-from kzn.server.hold import Hold
-from kzn.server.http import HttpApi
-from kzn.server.identity import Books
-from kzn.server.ledger import Ledger, LedgerLimits
-from kzn.server.metrics import render
+from kzn.server.flows.queue import LogCounts
+from kzn.server.http.server import HttpApi
+from kzn.server.ledger.family import LABELS, FamilyName, Row
+from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.node_totals import Books
+from kzn.server.metrics.render import render
+from kzn.server.metrics.traffic import FAMILY_SPECS
 from kzn.server.pipeline import Clocks, Pipeline
+from kzn.server.receive.context import ReceiveStats
+from kzn.server.resolve.retry import Hold
 from kzn.server.snapshot import Counted, ServerSnapshot, Sources, SourceState
-from kzn.server.traffic import FAMILY_SPECS
 from kzn.topology.index import AddressIndex
 from kzn.topology.source import TopologyStats
 from kzn.wire.codec import decode_to_server, encode_to_server

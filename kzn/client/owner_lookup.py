@@ -16,7 +16,7 @@ from urllib.request import urlopen
 from kzn.errors import KznError, UsageError
 
 AT_ONCE = 100
-"""What a server answers in one go (kzn.server.addresses.MAX_ADDRESSES)."""
+"""What a server answers in one go (kzn.server.http.addresses.MAX_ADDRESSES)."""
 MAX_BODY = 1 << 20
 MAX_KNOWN = 100_000
 KEEP_SECONDS = 30.0

@@ -15,19 +15,19 @@ from socket import socket
 
 from kzn.daemon.listen import bound_port, listen
 from kzn.daemon.signals import Shutdown, shutdown_on_signals
-from kzn.server import addresses
-from kzn.server.admission import Admission, open_admission
+from kzn.server.auth.authenticator import Admission, open_admission
 from kzn.server.config import ServerConfig
-from kzn.server.flowlog import FlowLog, LogCounts
-from kzn.server.hold import Hold
-from kzn.server.http import HttpApi
-from kzn.server.identity import Books
-from kzn.server.keep import Keep
-from kzn.server.ledger import Ledger
+from kzn.server.flows.queue import FlowLog, LogCounts
+from kzn.server.http import addresses
+from kzn.server.http.server import HttpApi
+from kzn.server.ledger.ledger import Ledger
+from kzn.server.ledger.node_totals import Books
 from kzn.server.pipeline import Clocks, Pipeline
-from kzn.server.receive import Receiver
+from kzn.server.receive.receiver import Receiver
+from kzn.server.resolve.retry import Hold
 from kzn.server.snapshot import ServerSnapshot, Sources
-from kzn.server.state import StateFile
+from kzn.server.state.durability import Keep
+from kzn.server.state.sqlite_store import StateFile
 from kzn.server.topology import Topology, open_topology
 
 _LOG = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Literal
 from kzn.daemon.listen import Address
 from kzn.daemon.tls import ServerTlsFiles
 from kzn.errors import UsageError
-from kzn.server.ledger import LedgerLimits
+from kzn.server.ledger.ledger import LedgerLimits
 
 FlowLogMode = Literal["text", "json", "off"]
 AuthMode = Literal["none", "token", "mtls"]

@@ -19,12 +19,12 @@ from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import U64
 from kzn.model.totals import Counts
-from kzn.server import verdict as v
-from kzn.server.coverage import Coverage
-from kzn.server.hold import Case, Hold
-from kzn.server.identity import Books, NodeBook
-from kzn.server.ledger import Ledger
-from kzn.server.resolve import Resolution, resolve
+from kzn.server.ledger.ledger import Ledger
+from kzn.server.ledger.node_totals import Books, NodeBook
+from kzn.server.resolve import verdict as v
+from kzn.server.resolve.reporting import Coverage
+from kzn.server.resolve.resolve import Resolution, resolve
+from kzn.server.resolve.retry import Case, Hold
 from kzn.server.stats import PipelineStats
 
 _LOG = logging.getLogger(__name__)

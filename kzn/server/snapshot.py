@@ -4,14 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kzn.model.totals import Counts
-from kzn.server.commit import CommitStats
-from kzn.server.coverage import CoverageCounts
-from kzn.server.desk import ReceiveStats
-from kzn.server.families import LedgerSnapshot
-from kzn.server.flowlog import LogCounts
-from kzn.server.identity import BookRow
+from kzn.server.auth.security import SecurityState
+from kzn.server.flows.queue import LogCounts
+from kzn.server.ledger.family import LedgerSnapshot
+from kzn.server.ledger.node_totals import BookRow
 from kzn.server.pipeline import Pipeline
-from kzn.server.security import SecurityState
+from kzn.server.receive.context import ReceiveStats
+from kzn.server.resolve.reporting import CoverageCounts
+from kzn.server.state.group_commit import CommitStats
 from kzn.server.stats import PipelineStats
 from kzn.topology.source import TopologyStats
 

@@ -19,12 +19,12 @@ from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
-from kzn.server.hold import Case, Hold
-from kzn.server.identity import Books
-from kzn.server.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.node_totals import Books
 from kzn.server.pipeline import Clocks, Pipeline
-from kzn.server.resolve import Resolution
-from kzn.server.verdict import NAMES
+from kzn.server.resolve.resolve import Resolution
+from kzn.server.resolve.retry import Case, Hold
+from kzn.server.resolve.verdict import NAMES
 from kzn.topology.facts import NodeFacts, PodFacts, Workload
 
 INTERVAL = 10.0

@@ -26,16 +26,16 @@ from kzn.daemon.listen import Address
 from kzn.errors import StateError
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.totals import Counts
-from kzn.server.commit import Pace
-from kzn.server.desk import ReceiveLimits
-from kzn.server.hold import Hold
-from kzn.server.identity import Books
-from kzn.server.keep import Keep
-from kzn.server.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.node_totals import Books
 from kzn.server.pipeline import Clocks, Pipeline
-from kzn.server.receive import Receiver
-from kzn.server.saved import Changes
-from kzn.server.state import StateFile
+from kzn.server.receive.context import ReceiveLimits
+from kzn.server.receive.receiver import Receiver
+from kzn.server.resolve.retry import Hold
+from kzn.server.state.checkpoint import Changes
+from kzn.server.state.durability import Keep
+from kzn.server.state.group_commit import Pace
+from kzn.server.state.sqlite_store import StateFile
 from kzn.topology.index import AddressIndex
 from kzn.topology.static import StaticSource, parse_static
 

@@ -7,14 +7,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 from kzn.model.totals import Counts, Totals
-from kzn.server.api import answer, parse_limit
-from kzn.server.desk import ReceiveStats
-from kzn.server.families import Row
-from kzn.server.flowlog import LogCounts
-from kzn.server.hold import Hold
-from kzn.server.identity import Books
-from kzn.server.ledger import Ledger, LedgerLimits
+from kzn.server.flows.queue import LogCounts
+from kzn.server.http.api import answer, parse_limit
+from kzn.server.ledger.family import Row
+from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.node_totals import Books
 from kzn.server.pipeline import Clocks, Pipeline
+from kzn.server.receive.context import ReceiveStats
+from kzn.server.resolve.retry import Hold
 from kzn.server.snapshot import Counted, ServerSnapshot, Sources, SourceState
 from kzn.topology.index import AddressIndex
 from kzn.topology.source import TopologyStats

@@ -18,8 +18,8 @@ from kzn.errors import KznError, RefusedError
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
-from kzn.server.desk import AdmitAgent, Caller, Permit, ReceiveLimits, admit_all
-from kzn.server.receive import Receiver
+from kzn.server.receive.context import AdmitAgent, Caller, Permit, ReceiveLimits, admit_all
+from kzn.server.receive.receiver import Receiver
 from kzn.wire.codec import encode_to_agent
 from kzn.wire.frames import frame
 from kzn.wire.limits import Limits

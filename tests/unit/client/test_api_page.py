@@ -9,8 +9,8 @@ from manifests import ROOT
 from smallserver import real
 
 from kzn.model import ip
-from kzn.server import addresses
-from kzn.server.api import TOPICS
+from kzn.server.http import addresses
+from kzn.server.http.api import TOPICS
 from kzn.topology.facts import PodFacts, Workload
 from kzn.topology.index import AddressIndex
 

@@ -11,7 +11,7 @@ import pytest
 
 from kzn.client.owner_lookup import AT_ONCE, KEEP_SECONDS, Names, Owner, parse_server
 from kzn.errors import KznError, UsageError
-from kzn.server.addresses import MAX_ADDRESSES
+from kzn.server.http.addresses import MAX_ADDRESSES
 
 
 class Server:

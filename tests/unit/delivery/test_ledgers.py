@@ -19,8 +19,8 @@ from kzn.daemon.listen import Address
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
-from kzn.server.desk import ReceiveLimits
-from kzn.server.receive import Receiver
+from kzn.server.receive.context import ReceiveLimits
+from kzn.server.receive.receiver import Receiver
 from kzn.wire.codec import encode_to_agent
 from kzn.wire.frames import frame
 from kzn.wire.limits import Limits

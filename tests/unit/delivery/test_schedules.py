@@ -18,8 +18,8 @@ from kzn.agent.link import Link
 from kzn.agent.ship import Shipper
 from kzn.agent.spool import Spool
 from kzn.model.batch import Batch
-from kzn.server.keep import Keep
 from kzn.server.snapshot import Counted
+from kzn.server.state.durability import Keep
 from kzn.wire.sequences import Key, SequenceBook, Verdict
 
 SCHEDULES = int(os.environ.get("KZN_SOAK", "300"))

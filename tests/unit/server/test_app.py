@@ -28,7 +28,7 @@ from kzn.model.ip import pack
 from kzn.model.totals import Counts, Totals
 from kzn.server.app import Server
 from kzn.server.config import ServerConfig
-from kzn.server.flowlog import FlowLog
+from kzn.server.flows.queue import FlowLog
 from kzn.server.topology import Topology, open_topology
 from kzn.topology.index import AddressIndex
 from kzn.topology.source import ResourceStats, TopologyStats

@@ -1,0 +1,106 @@
+"""Who may speak, as configured: nobody's identity checked, tokens, or client certificates.
+
+In: what an agent says of itself, and what its connection tells.
+Out: a permit or a refusal.
+Never: an agent that speaks for a node other than its own, unless authentication is off.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
+
+from kzn.daemon.tls import ServerTls
+from kzn.server.auth.security import SecurityState
+from kzn.server.auth.tokens import TokenGate
+from kzn.server.config import AUDIENCE, AuthMode, ServerConfig
+from kzn.server.receive.context import Caller, Permit
+from kzn.server.topology import Topology
+from kzn.wire.messages import Hello, Reason, Refusal
+
+_LOG = logging.getLogger(__name__)
+
+
+class Admission:
+    """Decides by certificate (with a client CA), by token (with a gate), and by readiness.
+
+    ``connection`` must be entered while agents are admitted: it is the way to the API server.
+    """
+
+    def __init__(
+        self,
+        mode: AuthMode,
+        why_not_ready: Callable[[], str],
+        *,
+        tls: ServerTls | None = None,
+        gate: TokenGate | None = None,
+        connection: AbstractAsyncContextManager[object] | None = None,
+    ) -> None:
+        self.tls = tls
+        self.connection = connection or nullcontext()
+        self._mode = mode
+        self._why_not_ready = why_not_ready
+        self._gate = gate
+
+    async def admit(self, hello: Hello, caller: Caller) -> Permit | Refusal:
+        """Whether this agent may speak for the node it names, and for how long."""
+        why = self._why_not_ready()
+        if why:
+            # The kernel keeps what an agent cannot ship, and nothing could be resolved yet.
+            return Refusal(Reason.BUSY, why)
+        permits = [Permit()]
+        if self.tls is not None and self.tls.asks_for_certificates:
+            if hello.node not in (caller.names or ()):
+                text = f"the certificate has no DNS name {hello.node} among its subjectAltNames"
+                return Refusal(Reason.NODE, text)
+            permits.append(Permit(caller.seconds))
+        if self._gate is not None:
+            answer = await self._gate.check(hello.token, hello.node, caller.address)
+            if isinstance(answer, Refusal):
+                return answer
+            permits.append(answer)
+        return min(permits, key=lambda permit: permit.seconds)
+
+    def state(self) -> SecurityState:
+        """For metrics."""
+        return SecurityState(
+            mode=self._mode,
+            reviews=dict(self._gate.counts) if self._gate else {},
+            tls_loaded=self.tls.loaded if self.tls else 0,
+            tls_failed=self.tls.failed if self.tls else 0,
+        )
+
+
+def open_admission(config: ServerConfig, topology: Topology) -> Admission:
+    """The admission of ``config``; UsageError when files or the kubeconfig are wrong."""
+    tls = ServerTls(config.tls) if config.tls is not None else None
+    _warn(config)
+    if config.auth != "token":
+        return Admission(config.auth, topology.why_not_ready, tls=tls)
+    # Imported here: without tokens a server with a file alone needs no package for Kubernetes.
+    from kzn.topology.kube.client import KubeClient  # noqa: PLC0415
+    from kzn.topology.kube.cluster import load_cluster  # noqa: PLC0415
+    from kzn.topology.kube.review import review_token  # noqa: PLC0415
+
+    client = KubeClient(load_cluster(config.kubeconfig, config.context), idle=1.0)
+    gate = TokenGate(
+        partial(review_token, client, AUDIENCE),
+        audience=AUDIENCE,
+        accounts=frozenset(config.agent_accounts),
+        node_of_pod=topology.node_of_pod,
+        clock=time.monotonic,
+        wall=time.time,
+    )
+    return Admission("token", topology.why_not_ready, tls=tls, gate=gate, connection=client)
+
+
+def _warn(config: ServerConfig) -> None:
+    if config.auth == "none":
+        _LOG.warning(
+            "agents are not authenticated: whoever reaches %s can report any traffic of any node;"
+            " see --auth",
+            config.listen_agents,
+        )
+    elif config.tls is None:
+        _LOG.warning("tokens travel in clear text: whoever can listen can use them; see --tls-cert")

@@ -1,0 +1,165 @@
+"""Postings: what a resolution adds to each family of series, as keys and bytes.
+
+In: a resolution, the bytes of its flows, and the codes of names. Out: columns for the tables of
+the ledger. Never: a change of a series; a loop over flows.
+
+The attributed flows are first summed by the workloads at both ends, where these are, and who
+opened the connection: all families but pods are sums of these sums, which are far fewer.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from kzn.columns.group_sums import grouped, sums
+from kzn.columns.hash_table import I64
+from kzn.columns.key_layout import Packing
+from kzn.model.endpoint import EndpointIndex
+from kzn.model.flows import INITIATOR_MASK, U64
+from kzn.server.ledger.family import EGRESS, PAIR_KEY, WORKLOAD_KEY, ZONE_KEY, FamilyName
+from kzn.server.ledger.labels import NAME_BITS, NONE, Names
+from kzn.server.resolve import verdict as v
+from kzn.server.resolve.resolve import Resolution
+
+Posting = tuple[FamilyName, I64, U64]
+
+PLACE_BITS = 63 - 2 * NAME_BITS
+_INITIATORS = INITIATOR_MASK + 1
+
+
+_END_KEY = Packing(NAME_BITS, NAME_BITS, PLACE_BITS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ends:
+    """The q workloads by place at either end of flows: codes of names, and places, each (q,)."""
+
+    workload: I64
+    owner: I64
+    zone: I64
+    place: I64
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Groups:
+    """Bytes by the two of ``ends`` that flows have, and by who opened them.
+
+    ``zone`` (p,) has codes by place, and ``classes`` (p * p,) the class by the places of both ends.
+    """
+
+    ends: _Ends
+    src: I64
+    dst: I64
+    initiator: I64
+    bytes: U64
+    zone: I64
+    classes: I64
+
+
+def postings(
+    resolution: Resolution, sizes: U64, names: Names, index: EndpointIndex, now: float
+) -> Iterator[Posting]:
+    """Keys, which may repeat, and bytes for each family; ``sizes`` are the bytes of all flows."""
+    chosen = resolution.attributed
+    if not chosen.size:
+        return
+    sizes = sizes.take(chosen)
+    groups = _groups(resolution, sizes, names, index, now)
+    yield _zones(groups)
+    yield _workloads(groups)
+    crossing = np.flatnonzero(v.CROSSES.take(resolution.verdict.take(chosen)))
+    if crossing.size:
+        yield _pairs(groups)
+        src = resolution.src.take(chosen.take(crossing))
+        yield _pods(src, sizes.take(crossing), resolution, names, index)
+
+
+def _groups(
+    resolution: Resolution, sizes: U64, names: Names, index: EndpointIndex, now: float
+) -> _Groups:
+    chosen = resolution.attributed
+    src, dst = resolution.src.take(chosen), resolution.dst.take(chosen)
+    ends, end_of = _ends(src, dst, resolution, names, index, now)
+    src, dst = end_of.take(src), end_of.take(dst)
+    senders, rank = _present(len(ends), src)  # few: what a node itself has
+    cells = (rank.take(src) * len(ends) + dst) * _INITIATORS + resolution.initiators(chosen)
+    cells, found = grouped(cells, sizes, len(senders) * len(ends) * _INITIATORS)
+    pair, initiator = np.divmod(cells, _INITIATORS)
+    sender, dst = np.divmod(pair, len(ends))
+    zone = np.zeros(resolution.places, np.int64)
+    zone[ends.place] = ends.zone
+    classes = resolution.classes.ravel().astype(np.int64)
+    return _Groups(ends, senders.take(sender), dst, initiator, found, zone, classes)
+
+
+def _ends(
+    src: I64, dst: I64, resolution: Resolution, names: Names, index: EndpointIndex, now: float
+) -> tuple[_Ends, I64]:
+    """What is at the rows ``src`` and ``dst``, and for each row the number of it."""
+    used, _ = _present(len(resolution.place), src, dst)
+    codes = names.codes(resolution.endpoints.take(used), index, now)
+    keys = _END_KEY.pack(codes.workload, codes.owner, resolution.place.take(used))
+    distinct, number = np.unique(keys, return_inverse=True)
+    workload, owner, place = _END_KEY.unpack(distinct)
+    zone = np.empty(len(distinct), np.int64)
+    zone[number] = codes.zone
+    end_of = np.zeros(len(resolution.place), np.int64)
+    end_of[used] = number
+    return _Ends(workload, owner, zone, place), end_of
+
+
+def _present(size: int, *numbers: I64) -> tuple[I64, I64]:
+    """Which of ``size`` numbers there are, in their order, and the rank of each of these."""
+    there = np.zeros(size, np.bool_)
+    for column in numbers:
+        there[column] = True
+    return np.flatnonzero(there), np.cumsum(there) - 1
+
+
+def _zones(groups: _Groups) -> Posting:
+    places, of = len(groups.zone), groups.ends.place
+    cells = of.take(groups.src) * places + of.take(groups.dst)
+    cells, found = grouped(cells, groups.bytes, places * places)
+    src, dst = np.divmod(cells, places)
+    zones = groups.zone.take(src), groups.zone.take(dst)
+    return "zone", ZONE_KEY.pack(*zones, groups.classes.take(cells)), found
+
+
+def _workloads(groups: _Groups) -> Posting:
+    """The egress of each workload, then the ingress of each, by the place of the other end."""
+    ends, places = groups.ends, len(groups.zone)
+    near = np.concatenate([groups.src, groups.dst + len(ends)])
+    far = ends.place.take(np.concatenate([groups.dst, groups.src]))
+    cells, found = grouped(near * places + far, np.tile(groups.bytes, 2), 2 * len(ends) * places)
+    near, far = np.divmod(cells, places)
+    direction, near = np.divmod(near, len(ends))
+    name, place = ends.workload.take(near), ends.place.take(near)
+    src, dst = np.where(direction == EGRESS, [place, far], [far, place])
+    zones = groups.zone.take(src), groups.zone.take(dst)
+    keys = WORKLOAD_KEY.pack(name, direction, groups.classes.take(src * places + dst), *zones)
+    named = np.flatnonzero(name != NONE)
+    return "workload", keys.take(named), found.take(named)
+
+
+def _pairs(groups: _Groups) -> Posting:
+    ends, of = groups.ends, groups.ends.place
+    cells = of.take(groups.src) * len(groups.zone) + of.take(groups.dst)
+    crossing = np.flatnonzero(v.CROSSES.take(groups.classes.take(cells)))
+    near = PAIR_KEY.pack(ends.owner, ends.zone, 0, 0, 0).take(groups.src.take(crossing))
+    far = PAIR_KEY.pack(0, 0, ends.owner, ends.zone, 0).take(groups.dst.take(crossing))
+    return "pair", near | far | groups.initiator.take(crossing), groups.bytes.take(crossing)
+
+
+def _pods(
+    src: I64, sizes: U64, resolution: Resolution, names: Names, index: EndpointIndex
+) -> Posting:
+    """``src`` are the rows of what sent each of ``sizes`` across a zone."""
+    by_row = sums(src, sizes, len(resolution.place))
+    rows = np.flatnonzero(by_row > 0)
+    keys = names.pod_codes(resolution.endpoints.take(rows), index)
+    named = keys != NONE
+    return "pod", keys[named], by_row[rows[named]]

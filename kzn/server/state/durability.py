@@ -1,0 +1,74 @@
+"""What a server keeps beyond its own life: nothing, or a ledger in a state file.
+
+In: a pipeline and, perhaps, an open state file. Out: when an ack may go out, what may be shown, and
+the number by which agents know this ledger. Never: an ack or a look ahead of the file.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from kzn.server.pipeline import Pipeline
+from kzn.server.snapshot import Counted
+from kzn.server.state.checkpoint import Lasting
+from kzn.server.state.group_commit import CommitStats, Committer, Pace
+from kzn.server.state.sqlite_store import StateFile
+from kzn.wire.sequences import SequenceBook
+
+
+class Keep:
+    """Without a file everything is durable at once, which is to say: for as long as we live."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        state: StateFile | None = None,
+        *,
+        now: float = 0.0,
+        pace: Pace | None = None,
+    ) -> None:
+        """Read ``state`` into the pipeline; KznError when it makes no sense."""
+        self.book = SequenceBook()
+        self.instance = secrets.randbits(32) or 1
+        self._look = partial(Counted.of, pipeline)
+        self._committer: Committer[Counted] | None = None
+        if state is not None:
+            lasting = Lasting(pipeline.ledger, pipeline.books, self.book)
+            saved = state.read()
+            lasting.restore(saved, now)
+            self.instance = saved.instance
+            self._committer = Committer(state, lasting.take, self._look, pace=pace)
+
+    async def durable(self) -> None:
+        """Return once all that was applied before would survive."""
+        if self._committer is not None:
+            await self._committer.durable()
+
+    async def view(self) -> Counted:
+        """What may be shown."""
+        return self._look() if self._committer is None else await self._committer.view()
+
+    def stats(self) -> CommitStats | None:
+        """What was committed; None without a file."""
+        return None if self._committer is None else self._committer.stats.copy()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Commit inside. What is still to be kept at the end is `close`'s business."""
+        if self._committer is None:
+            yield
+            return
+        await self._committer.begin()
+        async with asyncio.TaskGroup() as tasks:
+            saving = tasks.create_task(self._committer.run(), name="state file")
+            try:
+                yield
+            finally:
+                saving.cancel()
+
+    async def close(self) -> None:
+        """Commit what is left and let go of the file."""
+        if self._committer is not None:
+            await self._committer.close()

@@ -1,0 +1,210 @@
+"""Group commit: what many batches changed goes to the state file at once, then their acks go out.
+
+In: an event loop's state that can say what changed, and a file that takes it in one piece.
+Out: `durable` returns once all that was applied before the call is in the file.
+Never: a commit for each batch, a change dropped because a commit failed, SQLite on the event loop.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Generic, Protocol, TypeVar
+
+from kzn.daemon.logs import Repeating
+from kzn.errors import StateError
+from kzn.server.state.checkpoint import Changes
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+
+class Store(Protocol):
+    """Takes changes as a whole or raises StateError; may block."""
+
+    def write(self, changes: Changes) -> None:
+        """Commit."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds between two commits while somebody waits, when nobody does, and after a failure.
+
+    ``view`` is how long a look waits for its commit before it is given what was last committed.
+    """
+
+    waited_for: float = 0.2
+    idle: float = 1.0
+    failed: float = 1.0
+    view: float = 5.0
+
+
+@dataclass(slots=True)
+class CommitStats:
+    """What was committed since the server started; written by the event loop alone."""
+
+    commits: int = 0
+    seconds: float = 0.0
+    """Time that commits took, tried ones included."""
+    failures: Counter[str] = field(default_factory=Counter)
+
+    def copy(self) -> "CommitStats":
+        """A copy that further commits leave alone."""
+        return replace(self, failures=Counter(self.failures))
+
+
+@dataclass(frozen=True, slots=True)
+class _Group(Generic[_T]):
+    """One commit: what goes into the file, and who waits for it."""
+
+    changes: Changes
+    look: _T | None
+    acks: list[asyncio.Future[None]]
+    looks: list[asyncio.Future[_T]]
+
+
+class Committer(Generic[_T]):
+    """Commits of one server; ``take`` is `Lasting.take`, ``look`` copies what is shown of it.
+
+    What is looked at is shown only when it is committed: a counter that was scraped must not be
+    smaller after a restart, or every rate over it would be wrong.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        take: Callable[[], Changes],
+        look: Callable[[], _T],
+        *,
+        pace: Pace | None = None,
+    ) -> None:
+        self.stats = CommitStats()
+        self._store = store
+        self._take = take
+        self._look = look
+        self._pace = pace or Pace()
+        # One thread: a commit under way when `run` is cancelled ends before the file closes.
+        self._thread = ThreadPoolExecutor(1, "state")
+        self._acks: list[asyncio.Future[None]] = []
+        self._looks: list[asyncio.Future[_T]] = []
+        self._group: _Group[_T] | None = None
+        self._shown: _T | None = None
+        self._wanted = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._complaints = Repeating(log)
+
+    async def durable(self) -> None:
+        """Return once all that was applied before this call is committed."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._acks.append(done)
+        self._wanted.set()
+        await done
+
+    async def view(self) -> _T:
+        """A look that is committed: a new one or, when the file cannot be written, the last."""
+        seen: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+        self._looks.append(seen)
+        self._wanted.set()
+        try:
+            async with asyncio.timeout(self._pace.view):
+                return await seen
+        except TimeoutError:
+            if self._shown is None:
+                raise
+            return self._shown
+
+    async def begin(self) -> None:
+        """The first commit, before anything is shown; StateError when it fails."""
+        self._shown = self._look()
+        changes = self._take()
+        if not changes.is_empty:
+            await self._run(partial(self._store.write, changes))
+
+    async def run(self) -> None:
+        """Commit until `close` or a cancellation; then let go of the file."""
+        try:
+            while not self._closing.is_set():
+                begun = asyncio.get_running_loop().time()
+                await self._rest(begun, await self._commit())
+            if not await self._commit() or not await self._commit():
+                log.error("the last batches are not in the state file; agents send them again")
+        finally:
+            await self._run(self._store.close)
+            self._thread.shutdown(wait=False)
+            self._closed.set()
+
+    async def close(self) -> None:
+        """Have `run` commit what is left, and end."""
+        self._closing.set()
+        self._wanted.set()
+        await self._closed.wait()
+
+    async def _rest(self, begun: float, committed: bool) -> None:
+        pace = self._pace
+        await _set_by(self._closing, begun + (pace.waited_for if committed else pace.failed))
+        if committed:
+            await _set_by(self._wanted, begun + pace.idle)
+
+    async def _commit(self) -> bool:
+        """Write one group, False when that failed: then the same group is tried again."""
+        group = self._group = self._group or self._gather()
+        begun = asyncio.get_running_loop().time()
+        try:
+            if not group.changes.is_empty:
+                await self._run(partial(self._store.write, group.changes))
+                self.stats.commits += 1
+        except StateError as error:
+            self._failed(error)
+            return False
+        finally:
+            self.stats.seconds += asyncio.get_running_loop().time() - begun
+        self._succeeded(group)
+        return True
+
+    def _gather(self) -> _Group[_T]:
+        self._wanted.clear()
+        look = self._look() if self._looks else None
+        group = _Group(self._take(), look, self._acks, self._looks)
+        self._acks, self._looks = [], []
+        return group
+
+    def _succeeded(self, group: _Group[_T]) -> None:
+        self._group = None
+        if self._complaints.over("commit"):
+            log.info("the state file is written again")
+        for ack in group.acks:
+            if not ack.done():
+                ack.set_result(None)
+        if group.look is not None:
+            self._shown = group.look
+            for look in group.looks:
+                if not look.done():
+                    look.set_result(group.look)
+
+    def _failed(self, error: StateError) -> None:
+        self.stats.failures[error.reason] += 1
+        self._complaints.line("commit", "%s; batches are not acknowledged until it is", error)
+        # Whoever gave up waiting comes again, and again, for as long as the disk is full.
+        self._acks = [ack for ack in self._acks if not ack.done()]
+        self._looks = [look for look in self._looks if not look.done()]
+
+    async def _run(self, work: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+async def _set_by(event: asyncio.Event, deadline: float) -> None:
+    """Return when the event is set, at the latest at ``deadline`` of the loop's clock."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(deadline):
+            await event.wait()

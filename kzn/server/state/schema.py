@@ -1,0 +1,82 @@
+"""The tables of a state file: made of what series are labelled with, so that the two agree."""
+
+from dataclasses import astuple, fields
+
+from kzn.model.endpoint import Endpoint
+from kzn.server.ledger.family import LABELS, FamilyName
+
+APPLICATION_ID = 0x6B7A6E73
+"""``kzns``, at byte 68 of the file, where file(1) and we look."""
+VERSION = 1
+"""At byte 60; raised when an older kzn would misread the file."""
+
+MAX_INTEGER = 2**63 - 1
+"""What an SQLite integer holds; greater numbers are text, so that nobody's lie stops a commit."""
+
+_OWNER = ", ".join(field.name for field in fields(Endpoint))
+_OWNER_MARKS = ", ".join("?" * len(fields(Endpoint)))
+OWNER_KINDS = {"pod": 2, "workload": 3, "owner": 2}
+"""How many labels the names of each kind have."""
+
+
+def _columns(number: int) -> list[str]:
+    return [f"label{i}" for i in range(number)]
+
+
+def _create() -> str:
+    tables = [
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
+        "CREATE TABLE family_sums (family TEXT PRIMARY KEY, other, retired) WITHOUT ROWID",
+        "CREATE TABLE zone_labels (region, zone, label, PRIMARY KEY (region, zone)) WITHOUT ROWID",
+        "CREATE TABLE books (node, term, reason, packets, bytes,"
+        " PRIMARY KEY (node, term, reason)) WITHOUT ROWID",
+        "CREATE TABLE sequences (node, epoch, last, changed,"
+        " PRIMARY KEY (node, epoch)) WITHOUT ROWID",
+    ]
+    for family, labels in LABELS.items():
+        names = ", ".join(labels)
+        tables.append(
+            f"CREATE TABLE {family}_series ({names}, bytes, PRIMARY KEY ({names})) WITHOUT ROWID"
+        )
+    for kind, number in OWNER_KINDS.items():
+        names = ", ".join(_columns(number))
+        tables.append(
+            f"CREATE TABLE {kind}_names ({names}, {_OWNER}, PRIMARY KEY ({names})) WITHOUT ROWID"
+        )
+    return ";\n".join(tables)
+
+
+CREATE = f"""
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {VERSION};
+{_create()};
+"""
+
+
+def delete_series(family: FamilyName) -> str:
+    """A statement that takes the labels of a series."""
+    where = " AND ".join(f"{name} = ?" for name in LABELS[family])
+    return f"DELETE FROM {family}_series WHERE {where}"  # noqa: S608 - names of our own
+
+
+def put_series(family: FamilyName) -> str:
+    """A statement that takes the labels of a series, and its total."""
+    marks = ", ".join("?" * (len(LABELS[family]) + 1))
+    return f"INSERT OR REPLACE INTO {family}_series VALUES ({marks})"  # noqa: S608 - names of our own
+
+
+def delete_name(kind: str) -> str:
+    """A statement that takes the labels of a name."""
+    where = " AND ".join(f"{name} = ?" for name in _columns(OWNER_KINDS[kind]))
+    return f"DELETE FROM {kind}_names WHERE {where}"  # noqa: S608 - names of our own
+
+
+def put_name(kind: str) -> str:
+    """A statement that takes the labels of a name, and the fields of its endpoint."""
+    marks = ", ".join("?" * OWNER_KINDS[kind])
+    return f"INSERT OR REPLACE INTO {kind}_names VALUES ({marks}, {_OWNER_MARKS})"  # noqa: S608 - names of our own
+
+
+def endpoint_row(endpoint: Endpoint) -> tuple[str, ...]:
+    """The fields of an endpoint in the order of their columns."""
+    return astuple(endpoint)

@@ -1,0 +1,222 @@
+"""The state file: one SQLite database in WAL mode, held by one server alone.
+
+In: changes between two commits. Out: all that was committed, when a server starts.
+Never: a commit in part, a call from two threads at once, or a file that anybody else holds.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from kzn.errors import KznError, StateError
+from kzn.model.endpoint import Endpoint
+from kzn.server.ledger.family import LABELS, OTHER_LABELS, FamilyName, Row
+from kzn.server.ledger.labels import Labels
+from kzn.server.state import schema
+from kzn.server.state.checkpoint import Changes, Saved, SavedBook
+from kzn.server.state.file_check import check, check_labels, damaged, prepare
+from kzn.wire.sequences import Key
+
+_WAIT_SECONDS = 5.0
+_JOURNAL_BYTES = 64 << 20
+_REASONS = {
+    sqlite3.SQLITE_FULL: "disk_full",
+    sqlite3.SQLITE_IOERR: "io",
+    sqlite3.SQLITE_BUSY: "locked",
+    sqlite3.SQLITE_READONLY: "readonly",
+    sqlite3.SQLITE_CORRUPT: "damaged",
+    sqlite3.SQLITE_NOTADB: "damaged",
+}
+
+
+class StateFile:
+    """An open state file. `read` once, then `write` again and again; both block."""
+
+    def __init__(self, path: Path, *, synchronous: str = "FULL") -> None:
+        """Open or make the file; UsageError or KznError with a hint when it cannot be taken."""
+        self.path = path
+        self._commits = 0
+        prepare(path)
+        self._file = path.stat().st_ino
+        self._db = _open(path, synchronous)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with suppress(sqlite3.Error):
+            self._db.close()
+
+    def read(self) -> Saved:
+        """All that was committed; KznError when it makes no sense."""
+        try:
+            return self._read()
+        except (sqlite3.Error, ValueError, TypeError) as error:
+            raise damaged(self.path, str(error)) from error
+
+    def write(self, changes: Changes) -> None:
+        """Commit ``changes`` as a whole; StateError, and nothing changed, when that fails."""
+        self._check_place()
+        try:
+            with self._transaction():
+                self._write(changes)
+        except sqlite3.Error as error:
+            code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+            reason = _REASONS.get(code, "other")
+            raise StateError(f"state file {self.path}: {error}", reason=reason) from error
+        except (ValueError, OverflowError) as error:  # text that is no text, as YAML may hold
+            raise StateError(f"state file {self.path}: {error}", reason="value") from error
+        self._commits += 1
+
+    def _check_place(self) -> None:
+        try:
+            there = self.path.stat().st_ino
+        except OSError:
+            there = 0
+        if there != self._file:
+            raise StateError(
+                f"state file {self.path} was moved or replaced while the server ran",
+                reason="replaced",
+                hint="put it back, or start the server again",
+            )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _write(self, changes: Changes) -> None:
+        put = self._db.executemany
+        for family, change in changes.families.items():
+            put(schema.delete_series(family), change.ended)
+            rows = change.rows.items()
+            put(schema.put_series(family), ((*labels, _number(n)) for labels, n in rows))
+        for kind, owners in changes.owners.items():
+            put(schema.delete_name(kind), owners.gone)
+            names = ((*labels, *schema.endpoint_row(owner)) for labels, owner in owners.now)
+            put(schema.put_name(kind), names)
+        put(
+            "INSERT OR REPLACE INTO family_sums VALUES (?, ?, ?)",
+            [(f, _number(c.other), _number(c.retired)) for f, c in changes.families.items()],
+        )
+        put("INSERT OR REPLACE INTO zone_labels VALUES (?, ?, ?)", changes.zones)
+        put("DELETE FROM books WHERE node = ?", [(node,) for node in changes.closed_books])
+        put(
+            "INSERT OR REPLACE INTO books VALUES (?, ?, ?, ?, ?)",
+            [(*row[:3], _number(row.packets), _number(row.bytes)) for row in changes.books],
+        )
+        self._write_sequences(changes.sequences)
+
+    def _write_sequences(self, sequences: dict[Key, int | None]) -> None:
+        forgotten = [_key(key) for key, last in sequences.items() if last is None]
+        self._db.executemany("DELETE FROM sequences WHERE node = ? AND epoch = ?", forgotten)
+        self._db.executemany(
+            "INSERT OR REPLACE INTO sequences VALUES (?, ?, ?, ?)",
+            [
+                (*_key(key), _number(last), self._commits)
+                for key, last in sequences.items()
+                if last is not None
+            ],
+        )
+
+    def _read(self) -> Saved:
+        (instance,) = self._rows("SELECT value FROM meta WHERE key = 'instance'")
+        sums = self._rows("SELECT family, other, retired FROM family_sums")
+        rows = [row for family in LABELS for row in self._series(family)]
+        rows += [Row(f, OTHER_LABELS[f], int(other)) for f, other, _ in sums if int(other)]
+        sequences = self._rows("SELECT node, epoch, last, changed FROM sequences ORDER BY changed")
+        self._commits = 1 + max((changed for *_, changed in sequences), default=0)
+        return Saved(
+            instance=int(instance[0]),
+            rows=rows,
+            retired={family: int(retired) for family, _, retired in sums},
+            owners=[row for kind in schema.OWNER_KINDS for row in self._owners(kind)],
+            zones=self._rows("SELECT region, zone, label FROM zone_labels"),
+            books=[
+                SavedBook(node, term, reason, int(packets), int(size))
+                for node, term, reason, packets, size in self._rows("SELECT * FROM books")
+            ],
+            sequences=[((n, int(epoch, 16)), int(last)) for n, epoch, last, _ in sequences],
+        )
+
+    def _series(self, family: FamilyName) -> Iterator[Row]:
+        for *labels, total in self._rows(f"SELECT * FROM {family}_series"):  # noqa: S608
+            yield Row(family, tuple(labels), int(total))
+
+    def _owners(self, kind: str) -> Iterator[tuple[str, Labels, Endpoint]]:
+        width = schema.OWNER_KINDS[kind]
+        for row in self._rows(f"SELECT * FROM {kind}_names"):  # noqa: S608
+            yield kind, tuple(row[:width]), Endpoint(*row[width:])
+
+    def _rows(self, statement: str) -> list[Any]:
+        return self._db.execute(statement).fetchall()
+
+
+def _open(path: Path, synchronous: str) -> sqlite3.Connection:
+    try:
+        db = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=_WAIT_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,  # the calls come one after the other, from any thread
+        )
+    except sqlite3.Error as error:
+        raise KznError(f"state file {path}: {error}") from error
+    try:
+        _take(db, path, synchronous)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _take(db: sqlite3.Connection, path: Path, synchronous: str) -> None:
+    """Lock the file for the life of the connection, and look whether it is whole."""
+    try:
+        for pragma in (
+            "locking_mode = EXCLUSIVE",
+            "journal_mode = WAL",
+            f"synchronous = {synchronous}",
+            f"journal_size_limit = {_JOURNAL_BYTES}",
+        ):
+            db.execute(f"PRAGMA {pragma}")
+        db.execute("BEGIN EXCLUSIVE")
+        numbers = [
+            db.execute(f"PRAGMA {p}").fetchone()[0] for p in ("application_id", "user_version")
+        ]
+        check(path, *numbers)
+        faults = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        columns = {f: db.execute(f"PRAGMA table_info({f}_series)").fetchall() for f in LABELS}
+        db.execute("COMMIT")
+    except sqlite3.OperationalError as error:
+        if (error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise KznError(
+                f"state file {path} is held by another process",
+                hint="one server at a time; stop the other, or give this one its own --state",
+            ) from error
+        raise KznError(
+            f"state file {path} cannot be opened: {error}",
+            hint=f"the server must be able to write {path} and its folder {path.parent}",
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise damaged(path, str(error)) from error
+    if faults != "ok":
+        raise damaged(path, str(faults).splitlines()[-1])
+    for family, found in columns.items():
+        check_labels(path, family, [name for _, name, *_ in found][:-1])
+
+
+def _key(key: Key) -> tuple[str, str]:
+    node, epoch = key
+    return node, f"{epoch:016x}"
+
+
+def _number(value: int) -> int | str:
+    return value if value <= schema.MAX_INTEGER else str(value)

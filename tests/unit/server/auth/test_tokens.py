@@ -1,0 +1,228 @@
+"""Tokens: whose they are, how long that is remembered, and whom nobody asks about."""
+
+import asyncio
+import base64
+import json
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from kzn.errors import ApiError
+from kzn.server.auth import tokens
+from kzn.server.auth.authenticator import Admission
+from kzn.server.auth.tokens import TokenGate, expiry_of
+from kzn.server.receive.context import Caller, Permit
+from kzn.topology.kube.review import Review
+from kzn.wire.messages import Hello, Reason, Refusal
+
+AGENT = "system:serviceaccount:kzn:kzn-agent"
+GOOD = Review(True, AGENT, frozenset({"kzn-server"}), "node-a", "uid-1")
+BAD = Review(False)
+WALL = 1_700_000_000.0
+
+
+def jwt(**claims: object) -> str:
+    body = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+    return f"e30.{body}.c2ln"
+
+
+TOKEN = jwt(exp=WALL + 3600)
+
+
+class Api:
+    """Answers reviews as told; a clock; counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Review] = {TOKEN: GOOD}
+        self.asked: list[str] = []
+        self.away = False
+        self.now = 1000.0
+        self.pods = {"uid-1": "node-a"}
+        self.gate = TokenGate(
+            self.review,
+            audience="kzn-server",
+            accounts=frozenset({"kzn/kzn-agent"}),
+            node_of_pod=lambda uid: self.pods.get(uid, ""),
+            clock=lambda: self.now,
+            wall=lambda: WALL + self.now - 1000.0,
+        )
+
+    async def review(self, token: str) -> Review:
+        self.asked.append(token)
+        if self.away:
+            raise ApiError(f"no answer about {token}")
+        return self.answers.get(token, BAD)
+
+    def check(
+        self, token: str = TOKEN, node: str = "node-a", address: str = "10.0.0.1"
+    ) -> Permit | Refusal:
+        return asyncio.run(self.gate.check(token, node, address))
+
+    def reason(self, token: str = TOKEN, node: str = "node-a", address: str = "10.0.0.1") -> Reason:
+        answer = self.check(token, node, address)
+        assert isinstance(answer, Refusal)
+        assert token not in answer.text or not token
+        return answer.reason
+
+
+@pytest.fixture
+def api() -> Api:
+    return Api()
+
+
+def test_an_agent_speaks_for_the_node_of_its_pod_until_near_the_tokens_end(api: Api) -> None:
+    assert api.check() == Permit(3600 - tokens.MARGIN_SECONDS)
+    assert api.reason(node="node-b") is Reason.NODE
+    assert api.asked == [TOKEN]
+
+
+@pytest.mark.parametrize(
+    ("review", "reason"),
+    [
+        (BAD, Reason.TOKEN),
+        (Review(True, AGENT, frozenset(), "node-a", "uid-1"), Reason.TOKEN),
+        (Review(True, AGENT, frozenset({"other"}), "node-a", "uid-1"), Reason.TOKEN),
+        (
+            Review(
+                True, "system:serviceaccount:shop:web", frozenset({"kzn-server"}), "node-a", "uid-1"
+            ),
+            Reason.TOKEN,
+        ),
+        (Review(True, "admin", frozenset({"kzn-server"}), "node-a", ""), Reason.TOKEN),
+        (Review(True, AGENT, frozenset({"kzn-server"}), "", ""), Reason.TOKEN),
+        (Review(True, AGENT, frozenset({"kzn-server"}), "", "uid-9"), Reason.BUSY),
+        (Review(True, AGENT, frozenset({"kzn-server"}), "node-b", "uid-1"), Reason.NODE),
+    ],
+)
+def test_whoever_is_no_agent_of_this_node_is_refused(
+    api: Api, review: Review, reason: Reason
+) -> None:
+    api.answers[TOKEN] = review
+    assert api.reason() is reason
+
+
+def test_an_older_cluster_says_the_pod_and_the_topology_knows_its_node(api: Api) -> None:
+    api.answers[TOKEN] = Review(True, AGENT, frozenset({"kzn-server"}), "", "uid-1")
+    assert isinstance(api.check(), Permit)
+    assert api.reason(node="node-b") is Reason.NODE
+    del api.pods["uid-1"]
+    assert api.reason() is Reason.BUSY
+
+
+def test_no_token_is_refused_without_a_question(api: Api) -> None:
+    assert api.reason("") is Reason.TOKEN
+    assert api.asked == []
+
+
+def test_a_good_answer_is_asked_for_again_when_it_is_old(api: Api) -> None:
+    api.check()
+    api.now += tokens.FRESH_SECONDS - 1
+    api.check()
+    assert len(api.asked) == 1
+    api.now += 2
+    api.answers[TOKEN] = BAD
+    assert api.reason() is Reason.TOKEN
+    assert len(api.asked) == 2
+
+
+def test_without_an_api_server_known_tokens_go_on_to_near_their_end_and_new_ones_wait(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.check()
+    api.away = True
+    api.now += 3500
+    assert api.check() == Permit(100 - tokens.MARGIN_SECONDS)
+    assert api.reason(jwt(exp=WALL + 7200)) is Reason.BUSY
+    api.now += 71
+    assert api.reason() is Reason.BUSY
+    assert api.gate.counts == {"accepted": 1, "stale": 1, "failed": 3}
+    assert TOKEN not in caplog.text
+    assert "no answer about (token)" in caplog.text
+
+
+def test_a_token_whose_end_is_not_told_is_asked_about_again(api: Api) -> None:
+    for token in ("opaque", jwt(sub="x"), "a.!!.c", "a." + "W" * 5 + ".c"):
+        api.answers[token] = GOOD
+        assert api.check(token) == Permit(tokens.FRESH_SECONDS)
+        assert expiry_of(token) == float("inf")
+
+
+def test_a_refused_token_is_refused_unasked_for_a_moment(api: Api) -> None:
+    assert [api.reason("bad"), api.reason("bad")] == [Reason.TOKEN, Reason.TOKEN]
+    assert api.asked == ["bad"]
+    api.now += tokens.REFUSED_SECONDS + 1
+    api.reason("bad")
+    assert api.asked == ["bad", "bad"]
+
+
+def test_an_address_with_many_bad_tokens_does_not_reach_the_api_server(api: Api) -> None:
+    api.check()
+    for i in range(20):
+        api.reason(f"bad-{i}")
+    assert len(api.asked) == 1 + tokens.MAX_REFUSED
+    assert api.reason("bad-x") is Reason.BUSY
+    assert api.reason("bad-x", address="10.0.0.2") is Reason.TOKEN
+    assert isinstance(api.check(), Permit), "a token that is known needs no question"
+    api.now += tokens.SUSPECT_SECONDS
+    assert api.reason("bad-y") is Reason.TOKEN
+
+
+def test_tables_are_bounded(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "MAX_ENTRIES", 3)
+    for i in range(10):
+        api.reason(f"bad-{i}", address=f"10.0.0.{i}")
+    assert len(api.gate._entries) == 3
+    assert len(api.gate._suspects) == 3
+
+
+def test_only_so_many_questions_are_open_at_once() -> None:
+    async def run() -> None:
+        api, open_now, most = Api(), 0, 0
+        release = asyncio.Event()
+
+        async def review(_token: str) -> Review:
+            nonlocal open_now, most
+            open_now += 1
+            most = max(most, open_now)
+            await release.wait()
+            open_now -= 1
+            return GOOD
+
+        api.gate._review = review
+        checks = [
+            asyncio.create_task(api.gate.check(f"t{i}", "node-a", "10.0.0.1")) for i in range(50)
+        ]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        release.set()
+        assert all(isinstance(answer, Permit) for answer in await asyncio.gather(*checks))
+        assert most == tokens.MAX_REVIEWS
+
+    asyncio.run(run())
+
+
+HELLO = Hello("node-a", 7, TOKEN, "0.1.0", "postrouting")
+
+
+def admit(admission: Admission, caller: Caller) -> Permit | Refusal:
+    return asyncio.run(admission.admit(HELLO, caller))
+
+
+def test_nobody_is_judged_before_the_topology_is_there(api: Api) -> None:
+    why: Callable[[], str] = lambda: "waiting for pods"  # noqa: E731
+    answer = admit(Admission("token", why, gate=api.gate), Caller("10.0.0.1"))
+    assert answer == Refusal(Reason.BUSY, "waiting for pods")
+    assert api.asked == []
+
+
+def test_the_token_decides_when_there_is_a_gate(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    admission = Admission("token", str, gate=api.gate)
+    with caplog.at_level(logging.DEBUG):
+        assert isinstance(admit(admission, Caller("10.0.0.1")), Permit)
+        api.answers[TOKEN] = BAD
+        api.now += tokens.FRESH_SECONDS
+        assert isinstance(admit(admission, Caller("10.0.0.1")), Refusal)
+    assert admission.state().reviews == {"accepted": 1, "refused": 1}
+    assert admission.state().mode == "token"
+    assert TOKEN not in caplog.text

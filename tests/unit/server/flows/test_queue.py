@@ -1,0 +1,213 @@
+"""The flow log: its lines to the letter, and a stream that blocks or breaks."""
+
+import io
+import json
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kzn.model.endpoint import UNKNOWN
+from kzn.model.flows import ENCRYPTED, INITIATOR_SOURCE, Flows
+from kzn.model.ip import pack
+from kzn.server.flows.lines import Chunk, LineWriter
+from kzn.server.flows.queue import FlowLog, LogCounts
+from kzn.server.resolve.resolve import Resolution, resolve
+from kzn.server.resolve.retry import Case, select
+from kzn.topology.index import AddressIndex
+from kzn.topology.static import StaticSource, parse_static
+
+CLUSTER = """
+nodes:
+  - {name: n1, zone: a, region: r, addresses: [10.0.0.1]}
+  - {name: n2, zone: b, region: r, addresses: [10.0.0.2]}
+pods:
+  - {namespace: shop, name: web-1, node: n1, addresses: [10.1.0.1], workload: web, workload_kind: Deployment}
+networks:
+  - {name: "orders = db", kind: Database, cidr: "2001:db8::/64", zone: b, region: r}
+"""  # noqa: E501 - one pod a line
+WEB, DB, OUT, NOBODY = "10.1.0.1", "2001:db8::7", "8.8.8.8", "10.200.0.1"
+DEADLINE = 10.0
+
+TEXT = """\
+2033-05-18T03:33:20Z node=n1 src=10.1.0.1 src_kind=Pod src_namespace=shop src_name=web-1 \
+src_workload_kind=Deployment src_workload=web src_zone=a dst=2001:db8::7 dst_kind=Static \
+dst_name="orders = db" dst_workload_kind=Database dst_workload="orders = db" dst_zone=b \
+protocol=tcp src_port=0 dst_port=5432 initiator=source packets=12 bytes=3400 class=cross_zone
+2033-05-18T03:33:20Z node=n1 src=10.1.0.1 src_kind=Pod src_namespace=shop src_name=web-1 \
+src_workload_kind=Deployment src_workload=web src_zone=a dst=10.200.0.1 dst_kind=Unknown \
+protocol=132 src_port=0 dst_port=0 initiator=unknown packets=1 bytes=40 \
+class=unresolved reason=unknown_destination
+""".replace("2033-05-18T03:33:20Z", "time=2033-05-18T03:33:20Z").replace("=132", "=sctp")
+
+
+@pytest.fixture(scope="module")
+def index() -> AddressIndex:
+    index = AddressIndex(clock=lambda: 100.0, wall=lambda: 1e9)
+    StaticSource(index, parse_static("cluster.yaml", CLUSTER))
+    return index
+
+
+def settled(index: AddressIndex) -> tuple[Case, Resolution]:
+    addresses = [WEB, DB, OUT, NOBODY]
+    flows = Flows(
+        addresses=np.frombuffer(b"".join(map(pack, addresses)), np.uint8).reshape(-1, 16),
+        src=np.array([2, 0, 0], np.uint32),
+        dst=np.array([0, 1, 3], np.uint32),
+        src_port=np.zeros(3, np.uint16),
+        dst_port=np.array([80, 5432, 0], np.uint16),
+        protocol=np.array([6, 6, 132], np.uint8),
+        flags=np.array([0, INITIATOR_SOURCE, 0], np.uint8),
+        packets=np.array([7, 12, 1], np.uint64),
+        bytes=np.array([700, 3400, 40], np.uint64),
+    )
+    case = Case("n1", flows, 90.0, 100.0, 10.0, 0)
+    return case, resolve(flows, "n1", index, 90.0, 100.0)
+
+
+def log_of(stream: io.BytesIO, form: str, max_lines: int = 100) -> FlowLog:
+    assert form in ("text", "json")
+    return FlowLog(
+        stream,
+        "text" if form == "text" else "json",
+        epoch_of=lambda now: 2_000_000_000.0 + now - 100.0,
+        max_lines=max_lines,
+    )
+
+
+def offer(log: FlowLog, index: AddressIndex, *rows: int) -> None:
+    case, resolution = settled(index)
+    log.offer(case, resolution, np.array(rows, np.int64), index)
+
+
+def test_text_lines_to_the_letter(index: AddressIndex) -> None:
+    stream = io.BytesIO()
+    log = log_of(stream, "text")
+    offer(log, index, 1, 2)
+    assert log.close(DEADLINE)
+    assert stream.getvalue().decode() == TEXT
+    assert log.counts == LogCounts(written=2, dropped=0)
+
+
+def test_json_lines_always_have_all_keys(index: AddressIndex) -> None:
+    stream = io.BytesIO()
+    log = log_of(stream, "json")
+    offer(log, index, 0, 1, 2)
+    assert log.close(DEADLINE)
+    outside, first, second = map(json.loads, stream.getvalue().decode().splitlines())
+    assert first == {
+        "time": "2033-05-18T03:33:20Z",
+        "node": "n1",
+        "src": WEB,
+        "src_kind": "Pod",
+        "src_namespace": "shop",
+        "src_name": "web-1",
+        "src_workload_kind": "Deployment",
+        "src_workload": "web",
+        "src_zone": "a",
+        "dst": DB,
+        "dst_kind": "Static",
+        "dst_namespace": "",
+        "dst_name": "orders = db",
+        "dst_workload_kind": "Database",
+        "dst_workload": "orders = db",
+        "dst_zone": "b",
+        "protocol": "tcp",
+        "src_port": 0,
+        "dst_port": 5432,
+        "initiator": "source",
+        "encrypted": "",
+        "packets": 12,
+        "bytes": 3400,
+        "class": "cross_zone",
+        "reason": "",
+    }
+    assert [*second] == [*outside] == [*first]
+    assert (outside["src_kind"], outside["class"]) == ("External", "external")
+    assert (second["class"], second["reason"]) == ("unresolved", "unknown_destination")
+
+
+def test_what_is_encrypted_is_marked(index: AddressIndex) -> None:
+    stream = io.BytesIO()
+    log = log_of(stream, "text")
+    case, resolution = settled(index)
+    case.flows.flags[1] |= ENCRYPTED
+    log.offer(case, resolution, np.array([1, 2]), index)
+    assert log.close(DEADLINE)
+    before, after = "initiator=source packets", "initiator=source encrypted=yes packets"
+    assert stream.getvalue().decode() == TEXT.replace(before, after)
+
+
+def test_no_flows_are_no_lines(index: AddressIndex) -> None:
+    stream = io.BytesIO()
+    log = log_of(stream, "text")
+    offer(log, index)
+    assert log.close(DEADLINE)
+    assert stream.getvalue() == b""
+
+
+class Blocked(io.BytesIO):
+    """A stream that takes nothing until it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.released = threading.Event(), threading.Event()
+
+    def write(self, data: object, /) -> int:
+        self.entered.set()
+        assert self.released.wait(DEADLINE)
+        return super().write(data)  # type: ignore[arg-type] # what the base class takes
+
+
+def test_a_blocked_stream_costs_lines_beyond_the_limit_and_no_waiting(index: AddressIndex) -> None:
+    stream = Blocked()
+    log = log_of(stream, "text", max_lines=3)
+    offer(log, index, 1, 2)
+    assert stream.entered.wait(DEADLINE)
+    offer(log, index, 1)
+    offer(log, index, 1, 2)
+    assert log.counts == LogCounts(written=0, dropped=2)
+    assert not log.close(0.0)
+    stream.released.set()
+    assert log.close(DEADLINE)
+    assert log.counts == LogCounts(written=3, dropped=2)
+
+
+class Broken(io.BytesIO):
+    """A stream whose reader is gone."""
+
+    def write(self, _data: object, /) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_a_broken_stream_drops_what_comes_and_says_so_once(
+    index: AddressIndex, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = log_of(Broken(), "text")
+    offer(log, index, 1, 2)
+    assert log.close(DEADLINE)
+    offer(log, index, 1)
+    assert log.counts == LogCounts(written=0, dropped=3)
+    assert [record.getMessage() for record in caplog.records] == [
+        "flow log: [Errno 32] Broken pipe; no more lines are written"
+    ]
+
+
+def test_pieces_that_were_forgotten_or_have_a_new_owner_are_made_anew(index: AddressIndex) -> None:
+    case, resolution = settled(index)
+    rows = resolution.endpoints.tolist()
+    owners = [index.endpoint(i) if i >= 0 else i for i in (rows[0], rows[1], rows[3], rows[-1])]
+    chunk = Chunk(
+        closed=2_000_000_000.0,
+        node="n1",
+        flows=select(case.flows, np.array([1, 2]))[1],
+        owners=owners,
+        forwarded=np.zeros(0, np.int64),
+        verdict=resolution.verdict[1:],
+    )
+    small, fresh = LineWriter("text", memory=1), LineWriter("text")
+    assert small.lines(chunk) == small.lines(chunk) == fresh.lines(chunk) == TEXT.encode()
+    nobody = replace(chunk, owners=[UNKNOWN] * len(owners))
+    assert small.lines(nobody) == LineWriter("text").lines(nobody)
+    assert b"kind=Unknown" in fresh.lines(nobody)

@@ -1,0 +1,224 @@
+"""HTTP and the JSON behind it: over a real loopback connection, answered from a snapshot."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+import pytest
+
+from kzn.daemon.listen import Address, bound_port, listen
+from kzn.model.totals import Counts, Totals
+from kzn.server.flows.queue import LogCounts
+from kzn.server.http.api import MAX_LIMIT, parse_limit
+from kzn.server.http.server import HttpApi, HttpLimits
+from kzn.server.ledger.family import Row
+from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.node_totals import Books
+from kzn.server.pipeline import Clocks, Pipeline
+from kzn.server.receive.context import ReceiveStats
+from kzn.server.resolve.retry import Hold
+from kzn.server.snapshot import Counted, ServerSnapshot, Sources, SourceState
+from kzn.topology.index import AddressIndex
+from kzn.topology.source import ResourceStats, TopologyStats
+
+Session = aiohttp.ClientSession
+Asking = Callable[[Session], Coroutine[Any, Any, None]]
+
+
+def take() -> ServerSnapshot:
+    index = AddressIndex(clock=lambda: 0.0, wall=lambda: 0.0)
+    ledger = Ledger(LedgerLimits())
+    ledger.load(
+        [
+            Row("pair", ("shop", "web", "a", "shop", "db", "b", "source"), 3),
+            Row("pair", ("shop", "web", "a", "shop", "cache", "b", "source"), 30),
+            Row("zone", ("a", "b", "cross_zone"), 33),
+            Row("workload", ("shop", "Deployment", "web", "egress", "cross_zone", "a", "b"), 33),
+        ],
+        0.0,
+    )
+    books = Books(10)
+    books.of("n1").take(Totals(Counts(9, 90), {"map_full": Counts(1, 10)}), Counts(8, 80))
+    books.of("n1").add("attributed", "", Counts(6, 60))
+    books.of("n1").hold(Counts(2, 20))
+    sources = Sources(
+        pipeline=Pipeline(index, ledger, books, Hold(10), clocks=Clocks(lambda: 0.0, lambda: 0.0)),
+        receiver=ReceiveStats,
+        topology=lambda: (SourceState("static", True, TopologyStats(index.counts())),),
+        flow_log=LogCounts,
+    )
+    return sources.snapshot(Counted.of(sources.pipeline), 4.0)
+
+
+@asynccontextmanager
+async def serving(api: HttpApi) -> AsyncIterator[Session]:
+    sockets = listen(Address("127.0.0.1", 0))
+    base = f"http://127.0.0.1:{bound_port(sockets)}"
+    await api.start(sockets)
+    try:
+        async with Session(base, timeout=aiohttp.ClientTimeout(10.0)) as session:
+            yield session
+    finally:
+        await api.close()
+
+
+def ask(
+    asking: Asking,
+    take: Callable[[], ServerSnapshot] = take,
+    why_not_ready: str = "",
+    limits: HttpLimits | None = None,
+) -> None:
+    async def taken() -> ServerSnapshot:
+        return take()
+
+    async def main() -> None:
+        async with serving(HttpApi(taken, lambda: why_not_ready, limits)) as session:
+            await asking(session)
+
+    asyncio.run(main())
+
+
+async def body(session: Session, path: str) -> Any:
+    async with session.get(path) as response:
+        assert response.status == 200
+        return json.loads(await response.text())
+
+
+def test_metrics_are_text_for_prometheus() -> None:
+    async def asking(session: Session) -> None:
+        async with session.get("/metrics") as response:
+            assert response.status == 200
+            assert response.headers["Content-Type"].startswith("text/plain; version=")
+            lines = (await response.text()).splitlines()
+        assert 'kzn_seen_bytes_total{node="n1"} 90' in lines
+        assert any(line.startswith("process_cpu_seconds_total ") for line in lines)
+
+    ask(asking)
+
+
+def test_a_server_that_waits_is_healthy_and_not_ready_and_says_why() -> None:
+    async def asking(session: Session) -> None:
+        async with session.get("/healthz") as response:
+            assert (response.status, await response.text()) == (200, "ok\n")
+        async with session.get("/readyz") as response:
+            assert (response.status, await response.text()) == (503, "waiting for pods\n")
+
+    ask(asking, why_not_ready="waiting for pods")
+
+
+def test_a_ready_server_says_so() -> None:
+    async def asking(session: Session) -> None:
+        async with session.get("/readyz") as response:
+            assert (response.status, await response.text()) == (200, "ok\n")
+
+    ask(asking)
+
+
+def test_pairs_come_largest_first_and_cut_at_the_limit() -> None:
+    async def asking(session: Session) -> None:
+        found = await body(session, "/api/v1/pairs?limit=1")
+        assert found["of"] == 2
+        assert found["pairs"] == [
+            {
+                "src_namespace": "shop",
+                "src_workload": "web",
+                "src_zone": "a",
+                "dst_namespace": "shop",
+                "dst_workload": "cache",
+                "dst_zone": "b",
+                "initiator": "source",
+                "bytes": 30,
+            }
+        ]
+
+    ask(asking)
+
+
+def test_zones_workloads_nodes_and_status() -> None:
+    async def asking(session: Session) -> None:
+        zones = await body(session, "/api/v1/zones")
+        crossed = {"src_zone": "a", "dst_zone": "b", "class": "cross_zone", "bytes": 33}
+        assert zones == {"zones": [crossed], "of": 1}
+        workloads = await body(session, "/api/v1/workloads")
+        assert workloads["workloads"][0]["workload"] == "web"
+        (node,) = (await body(session, "/api/v1/nodes"))["nodes"]
+        assert (node["node"], node["seen_bytes"], node["held_bytes"]) == ("n1", 90, 20)
+        assert (node["missed_by_reason"], node["seconds_since_batch"]) == ({"map_full": 10}, 4.0)
+        status = await body(session, "/api/v1/status")
+        assert (status["ready"], status["nodes"], status["bytes"]["attributed"]) == (True, 1, 60)
+
+    ask(asking)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/metrics", 405),
+        ("DELETE", "/api/v1/pairs", 405),
+        ("GET", "/", 404),
+        ("GET", "/api/v1/secrets", 404),
+        ("GET", "/api/v1/pairs?limit=many", 400),
+        ("GET", "/api/v1/pairs?limit=-1", 400),
+        ("HEAD", "/metrics", 200),
+    ],
+)
+def test_other_requests_are_refused(method: str, path: str, status: int) -> None:
+    async def asking(session: Session) -> None:
+        async with session.request(method, path) as response:
+            assert response.status == status
+
+    ask(asking)
+
+
+def test_a_defect_is_an_answer_and_not_a_traceback() -> None:
+    def broken() -> ServerSnapshot:
+        raise ZeroDivisionError
+
+    async def asking(session: Session) -> None:
+        async with session.get("/metrics") as response:
+            assert (response.status, await response.text()) == (500, "internal error\n")
+        async with session.get("/healthz") as response:
+            assert response.status == 200
+
+    ask(asking, take=broken)
+
+
+def test_requests_beyond_the_limit_are_turned_away() -> None:
+    async def asking(session: Session) -> None:
+        async with session.get("/metrics") as response:
+            assert response.status == 503
+        async with session.get("/healthz") as response:
+            assert response.status == 200
+
+    ask(asking, limits=HttpLimits(waiting=0))
+
+
+def test_an_answer_that_takes_too_long_is_given_up() -> None:
+    async def asking(session: Session) -> None:
+        async with session.get("/metrics") as response:
+            assert (response.status, await response.text()) == (503, "took too long\n")
+
+    ask(asking, limits=HttpLimits(seconds=0.0))
+
+
+@pytest.mark.parametrize(("text", "limit"), [(None, 1000), ("5", 5), ("0", 1)])
+def test_the_limit_has_bounds(text: str | None, limit: int) -> None:
+    assert parse_limit(text) == limit
+    assert parse_limit("999999999") == MAX_LIMIT
+
+
+def test_why_a_server_waits_names_the_lists_that_are_missing() -> None:
+    def resource(name: str, *, is_listed: bool) -> ResourceStats:
+        return ResourceStats(name, is_listed, 0, 1.0, 0, 0, 0, {})
+
+    counts = AddressIndex(clock=lambda: 0.0, wall=lambda: 0.0).counts()
+    resources = (resource("pods", is_listed=False), resource("nodes", is_listed=True))
+    state = SourceState("kubernetes", False, TopologyStats(counts, resources))
+    waiting = replace(take(), sources=(state,))
+    assert waiting.why_not_ready == (
+        "the kubernetes topology is waiting for the first full list of pods"
+    )

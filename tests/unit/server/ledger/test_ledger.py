@@ -1,0 +1,248 @@
+"""The ledger: which series a flow adds to, when series end, and rows that can be saved."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kzn.errors import KznError
+from kzn.model.endpoint import Endpoint
+from kzn.model.flows import (
+    INITIATOR_DESTINATION,
+    INITIATOR_SOURCE,
+    INITIATOR_UNKNOWN,
+    PORT_OF_SOURCE,
+    Flows,
+)
+from kzn.model.ip import pack
+from kzn.server.ledger.family import LABELS, FamilyName, Row
+from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.resolve.resolve import resolve
+from kzn.topology.index import AddressIndex
+from kzn.topology.static import StaticSource, parse_static
+
+CLUSTER = """
+nodes:
+  - {name: n1, zone: a, region: r, addresses: [10.0.0.1]}
+  - {name: n2, zone: b, region: r, addresses: [10.0.0.2]}
+  - {name: n3, zone: a, region: s, addresses: [10.0.0.3]}
+pods:
+  - {namespace: shop, name: web-1, node: n1, addresses: [10.1.0.1, "fd00::1"], workload: web, workload_kind: Deployment}
+  - {namespace: shop, name: web-2, node: n1, addresses: [10.1.0.2], workload: web, workload_kind: Deployment}
+  - {namespace: shop, name: db-0, node: n2, addresses: [10.2.0.1], workload: db, workload_kind: StatefulSet}
+  - {namespace: shop, name: copy-0, node: n3, addresses: [10.3.0.1], workload: copy, workload_kind: StatefulSet}
+networks:
+  - {name: store, kind: Database, cidr: 10.9.0.0/24, zone: b, region: r}
+"""  # noqa: E501 - one pod a line
+WEB1, WEB1_V6, WEB2, DB, COPY, STORE, OUT = (
+    "10.1.0.1", "fd00::1", "10.1.0.2", "10.2.0.1", "10.3.0.1", "10.9.0.7", "8.8.8.8",
+)  # fmt: skip
+WEB = ("shop", "Deployment", "web")
+
+Amount = tuple[str, str, int]
+
+
+@pytest.fixture(scope="module")
+def index() -> AddressIndex:
+    index = AddressIndex(clock=lambda: 100.0, wall=lambda: 1e9)
+    StaticSource(index, parse_static("cluster.yaml", CLUSTER))
+    return index
+
+
+def flows_of(amounts: list[Amount]) -> Flows:
+    addresses = sorted({end for src, dst, _ in amounts for end in (src, dst)})
+    m = len(amounts)
+    return Flows(
+        addresses=np.frombuffer(b"".join(map(pack, addresses)), np.uint8).reshape(-1, 16),
+        src=np.array([addresses.index(src) for src, _, _ in amounts], np.uint32),
+        dst=np.array([addresses.index(dst) for _, dst, _ in amounts], np.uint32),
+        src_port=np.zeros(m, np.uint16),
+        dst_port=np.zeros(m, np.uint16),
+        protocol=np.full(m, 6, np.uint8),
+        flags=np.zeros(m, np.uint8),
+        packets=np.ones(m, np.uint64),
+        bytes=np.array([size for _, _, size in amounts], np.uint64),
+    )
+
+
+def add(
+    ledger: Ledger, index: AddressIndex, *amounts: Amount, node: str = "n1", now: float = 0.0
+) -> None:
+    flows = flows_of([*amounts])
+    ledger.add(resolve(flows, node, index, 90.0, 100.0), flows.bytes, index, now)
+
+
+def series(ledger: Ledger, family: FamilyName) -> dict[tuple[str, ...], int]:
+    return dict(ledger.snapshot().rows(family))
+
+
+def labels(rows: Iterable[tuple[str, ...]], at: int) -> set[str]:
+    return {row[at] for row in rows}
+
+
+def test_a_pod_is_charged_for_what_it_sends_to_another_zone_or_region(index: AddressIndex) -> None:
+    ledger = Ledger(LedgerLimits())
+    add(ledger, index, (WEB1, DB, 1), (WEB1, COPY, 10), (WEB1, WEB2, 100), (WEB1, OUT, 1000))
+    add(ledger, index, (WEB1_V6, STORE, 10_000), (STORE, WEB1, 100_000), (DB, WEB1, 1_000_000))
+    assert series(ledger, "pod") == {("shop", "web-1"): 10_011}
+
+
+def test_a_workload_has_a_series_for_each_direction_class_and_zones(index: AddressIndex) -> None:
+    ledger = Ledger(LedgerLimits())
+    add(ledger, index, (WEB1, DB, 1), (WEB2, DB, 10), (WEB1, WEB2, 100), (WEB1, OUT, 1000))
+    add(ledger, index, (OUT, WEB1, 5), (STORE, WEB1, 7), (WEB1, COPY, 9))
+    assert series(ledger, "workload") == {
+        (*WEB, "egress", "cross_zone", "a", "b"): 11,
+        (*WEB, "egress", "same_zone", "a", "a"): 100,
+        (*WEB, "egress", "external", "a", ""): 1000,
+        (*WEB, "ingress", "same_zone", "a", "a"): 100,
+        (*WEB, "ingress", "external", "", "a"): 5,
+        (*WEB, "ingress", "cross_zone", "b", "a"): 7,
+        (*WEB, "egress", "cross_region", "a", "s/a"): 9,
+        ("shop", "StatefulSet", "db", "ingress", "cross_zone", "a", "b"): 11,
+        ("shop", "StatefulSet", "copy", "ingress", "cross_region", "a", "s/a"): 9,
+        ("", "Database", "store", "egress", "cross_zone", "b", "a"): 7,
+    }
+
+
+def test_pairs_are_of_what_crosses_zones_alone(index: AddressIndex) -> None:
+    ledger = Ledger(LedgerLimits())
+    add(ledger, index, (WEB1, DB, 1), (WEB2, DB, 2), (WEB1, WEB2, 50), (WEB1, OUT, 60))
+    add(ledger, index, (STORE, WEB1, 3))
+    assert series(ledger, "pair") == {
+        ("shop", "web", "a", "shop", "db", "b", "unknown"): 3,
+        ("", "store", "b", "shop", "web", "a", "unknown"): 3,
+    }
+
+
+def test_a_pair_tells_which_side_opened_the_connection(index: AddressIndex) -> None:
+    ledger = Ledger(LedgerLimits())
+    flows = flows_of([(WEB1, DB, 1), (WEB1, DB, 20), (WEB2, DB, 300), (WEB2, DB, 4000)])
+    opened = np.array([INITIATOR_SOURCE, INITIATOR_DESTINATION, INITIATOR_UNKNOWN, 3], np.uint8)
+    flows = replace(flows, flags=opened | np.uint8(PORT_OF_SOURCE))
+    ledger.add(resolve(flows, "n1", index, 90.0, 100.0), flows.bytes, index, 0.0)
+    pair = ("shop", "web", "a", "shop", "db", "b")
+    assert series(ledger, "pair") == {
+        (*pair, "source"): 1,
+        (*pair, "destination"): 20,
+        (*pair, "unknown"): 4300,
+    }
+
+
+def test_zones_have_everything_that_is_attributed(index: AddressIndex) -> None:
+    ledger = Ledger(LedgerLimits())
+    add(ledger, index, (WEB1, DB, 1), (WEB1, WEB2, 10), (WEB1, OUT, 100), (OUT, WEB1, 1000))
+    add(ledger, index, (DB, WEB1, 10_000))
+    assert series(ledger, "zone") == {
+        ("a", "b", "cross_zone"): 1,
+        ("a", "a", "same_zone"): 10,
+        ("a", "", "external"): 100,
+        ("", "a", "external"): 1000,
+    }
+
+
+def test_a_forwarded_flow_is_the_nodes(index: AddressIndex) -> None:
+    ledger = Ledger(LedgerLimits())
+    add(ledger, index, (OUT, DB, 9))
+    assert ("", "n1", "a", "shop", "db", "b", "unknown") in series(ledger, "pair")
+    assert ("", "Node", "n1", "egress", "cross_zone", "a", "b") in series(ledger, "workload")
+    assert series(ledger, "pod") == {}
+
+
+def test_the_same_zone_name_in_a_second_region_carries_its_region(index: AddressIndex) -> None:
+    ledger = Ledger(LedgerLimits())
+    add(ledger, index, (WEB1, COPY, 1))
+    assert [*series(ledger, "zone")] == [("a", "s/a", "cross_region")]
+
+
+def test_full_families_keep_their_sums_in_other(index: AddressIndex) -> None:
+    ledger = Ledger(LedgerLimits(pods=1, workloads=1, pairs=1, zones=1))
+    add(ledger, index, (WEB1, DB, 1), (WEB2, DB, 2), (WEB1, COPY, 4))
+    assert sum(series(ledger, "pod").values()) == 7
+    assert sum(series(ledger, "pair").values()) == 7
+    assert sum(series(ledger, "zone").values()) == 7
+    assert sum(series(ledger, "workload").values()) == 14
+    for family, width in (("pod", 2), ("pair", 7), ("zone", 3), ("workload", 7)):
+        assert len(series(ledger, family)) == 2  # type: ignore[arg-type] # of the four names
+        assert ("other",) * width in series(ledger, family)  # type: ignore[arg-type] # as above
+
+
+def test_series_end_when_they_are_idle_and_their_owner_is_gone(index: AddressIndex) -> None:
+    ledger = Ledger(LedgerLimits(retention=600.0))
+    add(ledger, index, (WEB1, DB, 1), (WEB2, COPY, 2), now=0.0)
+    add(ledger, index, (WEB2, COPY, 2), now=500.0)
+    ledger.sweep(599.0, lambda _: False)
+    assert set(series(ledger, "pod")) == {("shop", "web-1"), ("shop", "web-2")}
+    ledger.sweep(601.0, lambda endpoint: endpoint.workload != "db" and endpoint.name != "web-1")
+    assert set(series(ledger, "pod")) == {("shop", "web-2")}
+    assert labels(series(ledger, "workload"), 2) == {"web", "copy"}
+    assert labels(series(ledger, "pair"), 4) == {"copy"}
+    assert len(series(ledger, "zone")) == 2
+
+
+def test_a_living_owner_is_asked_for_once_a_retention(index: AddressIndex) -> None:
+    ledger = Ledger(LedgerLimits(retention=600.0))
+    add(ledger, index, (WEB1, DB, 1), now=0.0)
+    asked: list[str] = []
+
+    def lives(endpoint: Endpoint) -> bool:
+        asked.append(endpoint.name)
+        return True
+
+    for now in (601.0, 602.0, 1200.0):
+        ledger.sweep(now, lives)
+    assert sorted(set(asked)) == ["db-0", "web-1"]
+    assert asked.count("db-0") == 2  # once as a workload, once as the end of a pair
+    assert series(ledger, "pod") == {("shop", "web-1"): 1}
+
+
+def test_names_are_forgotten_with_their_series_and_learned_again(index: AddressIndex) -> None:
+    ledger = Ledger(LedgerLimits(retention=1.0))
+    ledger.load([Row("pod", ("shop", f"job-{number}"), 1) for number in range(3000)], 0.0)
+    add(ledger, index, (WEB2, COPY, 1), now=9.0)
+    add(ledger, index, (WEB1, DB, 1), now=10.0)
+    ledger.sweep(10.5, lambda _: False)
+    assert series(ledger, "pod") == {("shop", "web-1"): 1}
+    taken = ("shop", "taken", "a", "shop", "taken-too", "b", "source")
+    ledger.load([Row("pair", taken, 9), Row("pod", ("shop", "taken"), 9)], 10.5)
+    add(ledger, index, (WEB1, DB, 1), (WEB2, COPY, 5), now=11.0)
+    assert series(ledger, "pod") == {
+        ("shop", "web-1"): 2,
+        ("shop", "taken"): 9,
+        ("shop", "web-2"): 5,
+    }
+    assert series(ledger, "pair") == {
+        ("shop", "web", "a", "shop", "db", "b", "unknown"): 2,
+        taken: 9,
+        ("shop", "web", "a", "shop", "copy", "s/a", "unknown"): 5,
+    }
+
+
+def rows(ledger: Ledger) -> list[Row]:
+    snapshot = ledger.snapshot()
+    return [Row(family, *row) for family in LABELS for row in snapshot.rows(family)]
+
+
+def test_saved_rows_loaded_again_go_on_where_they_were(index: AddressIndex) -> None:
+    ledger, again = Ledger(LedgerLimits(pairs=1)), Ledger(LedgerLimits(pairs=1))
+    add(ledger, index, (WEB1, DB, 1), (WEB2, COPY, 2), (STORE, WEB1, 3), (WEB1, OUT, 4))
+    again.load(rows(ledger), 0.0)
+    assert sorted(rows(again)) == sorted(rows(ledger))
+    add(again, index, (WEB1, DB, 10))
+    assert series(again, "pod")["shop", "web-1"] == 11
+    assert series(again, "zone")["a", "b", "cross_zone"] == 11
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        Row("pod", ("shop",), 1),
+        Row("workload", (*WEB, "sideways", "cross_zone", "a", "b"), 1),
+        Row("zone", ("a", "b", "cross_planet"), 1),
+        Row("pair", ("shop", "web", "a", "shop", "db", "b", "nobody"), 1),
+    ],
+)
+def test_a_row_that_is_none_is_refused(row: Row) -> None:
+    with pytest.raises(KznError, match="has no series"):
+        Ledger(LedgerLimits()).load([row], 0.0)

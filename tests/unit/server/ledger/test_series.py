@@ -1,0 +1,62 @@
+"""Running totals per series: exact, bounded, and nothing added is ever lost."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kzn.server.ledger.series import SeriesTable
+
+ADDS = st.lists(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 2**50)), max_size=20), max_size=10
+)
+
+
+def add(table: SeriesTable, pairs: list[tuple[int, int]], now: float = 0.0) -> None:
+    keys = np.array([key for key, _ in pairs], np.int64)
+    table.add(keys, np.array([amount for _, amount in pairs], np.uint64), now)
+
+
+def totals(table: SeriesTable) -> dict[int, int]:
+    return dict(zip(table.keys.tolist(), table.bytes.tolist(), strict=True))
+
+
+@given(ADDS, st.integers(0, 31))
+def test_series_and_other_hold_all_that_was_added(
+    adds: list[list[tuple[int, int]]], limit: int
+) -> None:
+    table, truth, before = SeriesTable(limit), dict[int, int](), dict[int, int]()
+    for pairs in adds:
+        add(table, pairs)
+        for key, amount in pairs:
+            truth[key] = truth.get(key, 0) + amount
+        now = totals(table)
+        assert all(now[key] >= total for key, total in before.items())
+        assert sum(now.values()) + table.other == sum(truth.values())
+        before = now
+    assert len(table) <= limit
+    assert all(total == truth[key] for key, total in totals(table).items())
+
+
+def test_a_dropped_series_leaves_its_bytes_in_retired_and_begins_again_at_zero() -> None:
+    table = SeriesTable(10)
+    add(table, [(1, 5), (2, 7), (3, 9)])
+    table.drop(np.array([False, True, False]))
+    add(table, [(2, 1), (3, 1)])
+    assert totals(table) == {1: 5, 3: 10, 2: 1}
+    assert (table.retired, table.other) == (7, 0)
+
+
+def test_a_full_table_says_which_amounts_went_to_other() -> None:
+    table = SeriesTable(1)
+    add(table, [(1, 5)])
+    limited = table.add(np.array([2, 1, 3]), np.array([10, 20, 30], np.uint64), 0.0)
+    assert limited is not None
+    assert limited.tolist() == [0, 2]
+    assert table.other == 40
+
+
+def test_each_series_knows_when_it_was_last_added_to() -> None:
+    table = SeriesTable(10)
+    add(table, [(1, 5), (2, 5)], now=1.0)
+    add(table, [(2, 5)], now=2.0)
+    assert table.touched.tolist() == [1.0, 2.0]

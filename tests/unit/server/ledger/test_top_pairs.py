@@ -1,0 +1,101 @@
+"""The top pairs: who gets a series, who loses it, and where the bytes are meanwhile."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kzn.server.ledger.top_pairs import TopPairs
+
+WINDOW = 100.0
+
+
+def add(pairs: TopPairs, amounts: dict[int, int], now: float = 0.0) -> None:
+    pairs.add(np.array([*amounts], np.int64), np.array([*amounts.values()], np.uint64), now)
+
+
+def totals(pairs: TopPairs) -> dict[int, int]:
+    return dict(zip(pairs.top.keys.tolist(), pairs.top.bytes.tolist(), strict=True))
+
+
+def full(now: float = 0.0) -> TopPairs:
+    pairs = TopPairs(2, WINDOW)
+    pairs.turn(now)
+    add(pairs, {1: 100, 2: 50}, now)
+    return pairs
+
+
+def test_beyond_the_limit_bytes_go_to_other() -> None:
+    pairs = full()
+    add(pairs, {1: 1, 3: 70})
+    assert totals(pairs) == {1: 101, 2: 50}
+    assert pairs.top.other == 70
+
+
+def test_a_pair_that_moves_more_than_twice_the_smallest_takes_its_place_from_zero() -> None:
+    pairs = full()
+    add(pairs, {3: 101})
+    pairs.turn(WINDOW)
+    assert totals(pairs) == {1: 100, 3: 0}
+    add(pairs, {3: 5, 2: 6})
+    assert totals(pairs) == {1: 100, 3: 5}
+    assert (pairs.top.other, pairs.top.retired) == (107, 50)
+
+
+def test_a_pair_that_moves_twice_as_much_does_not() -> None:
+    pairs = full()
+    add(pairs, {3: 100})
+    pairs.turn(WINDOW)
+    assert totals(pairs) == {1: 100, 2: 50}
+
+
+def test_what_counts_is_the_window_not_the_past() -> None:
+    pairs = full()
+    pairs.turn(WINDOW)
+    add(pairs, {1: 1, 2: 30, 3: 3})
+    pairs.turn(2 * WINDOW)
+    assert totals(pairs) == {2: 80, 3: 0}
+
+
+def test_nothing_changes_within_a_window() -> None:
+    pairs = full()
+    add(pairs, {3: 1000})
+    pairs.turn(WINDOW - 1)
+    assert totals(pairs) == {1: 100, 2: 50}
+
+
+def test_room_that_ended_series_left_is_given_to_the_strongest_first() -> None:
+    pairs = full()
+    add(pairs, {3: 60, 4: 5})
+    pairs.drop(np.array([False, True]))
+    pairs.turn(WINDOW)
+    assert totals(pairs) == {1: 100, 3: 0}
+
+
+def test_of_too_many_candidates_the_weakest_are_forgotten_and_not_the_last() -> None:
+    pairs = full()
+    for number in range(10, 200):
+        add(pairs, {number: 1})
+        add(pairs, {5: 1, 6: 2})
+    pairs.turn(WINDOW)
+    assert totals(pairs) == {1: 100, 6: 0}
+    assert pairs.top.other == 190 * 4
+
+
+@given(
+    st.lists(st.dictionaries(st.integers(0, 8), st.integers(1, 10**9)), max_size=12),
+    st.integers(0, 4),
+)
+def test_series_other_and_retired_hold_all_that_was_added(
+    adds: list[dict[int, int]], limit: int
+) -> None:
+    pairs, total = TopPairs(limit, WINDOW), 0
+    for number, amounts in enumerate(adds):
+        now = number * WINDOW / 2
+        pairs.turn(now)
+        before = totals(pairs)
+        add(pairs, amounts, now)
+        total += sum(amounts.values())
+        after = totals(pairs)
+        assert all(after[key] >= was for key, was in before.items())
+        assert len(after) <= limit
+        assert sum(after.values()) + pairs.top.other + pairs.top.retired == total

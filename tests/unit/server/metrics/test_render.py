@@ -1,0 +1,215 @@
+"""The metrics: what a scrape looks like, and that docs/metrics.md says the same."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics import parser as openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+
+from kzn.agent.stats import AgentCollector, AgentStats
+from kzn.daemon.prometheus import new_registry
+from kzn.model.totals import SLOTS, Counts, Totals
+from kzn.server.auth.security import SecurityState
+from kzn.server.flows.queue import LogCounts
+from kzn.server.ledger.family import LABELS, FamilyName, LedgerSnapshot, Row, View
+from kzn.server.ledger.labels import OTHER
+from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.node_totals import Books
+from kzn.server.metrics.render import render
+from kzn.server.metrics.text import head, lines, series
+from kzn.server.metrics.traffic import FAMILY_SPECS
+from kzn.server.pipeline import Clocks, Pipeline
+from kzn.server.receive.context import ReceiveStats
+from kzn.server.resolve.retry import Hold
+from kzn.server.resolve.verdict import REASONS
+from kzn.server.snapshot import Counted, ServerSnapshot, Sources, SourceState
+from kzn.server.state.group_commit import CommitStats
+from kzn.topology.index import AddressIndex
+from kzn.topology.source import ResourceStats, TopologyStats
+
+DOCS = Path(__file__).parents[3] / "docs" / "metrics.md"
+AGENT = "## The agent\n"
+Families = dict[str, tuple[str, tuple[str, ...]]]
+ROW = re.compile(r"^\| `([a-z_]+)` \| (counter|gauge|histogram) \|([^|]*)\|", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def snapshot() -> ServerSnapshot:
+    """A server with at least one sample of every family."""
+    index = AddressIndex(clock=lambda: 0.0, wall=lambda: 0.0)
+    ledger = Ledger(LedgerLimits(pairs=1))
+    pair = ("shop", "web", "a", "shop", "db", "b", "source")
+    ledger.load(
+        [
+            Row("pod", ("shop", "web-1"), 2**53 + 2),
+            Row("workload", ("shop", "Deployment", "web", "egress", "cross_zone", "a", "b"), 5),
+            Row("pair", pair, 3),
+            Row("pair", ("shop", "x", *pair[2:]), 2),
+            Row("zone", ("a", "b", "cross_zone"), 5),
+        ],
+        0.0,
+    )
+    books = Books(10)
+    book = books.of("n1")
+    book.take(Totals(Counts(9, 90), {"map_full": Counts(1, 10)}, {"parse": Counts(1, 5)}), Counts())
+    book.add("unresolved", "unknown_source", Counts(1, 7))
+    book.hold(Counts(2, 20))
+    resource = ResourceStats("pods", True, 1, 2.5, 1, 1, 7, {"gone": 1})
+    sources = Sources(
+        pipeline=Pipeline(index, ledger, books, Hold(10), clocks=Clocks(lambda: 0.0, lambda: 0.0)),
+        receiver=lambda: ReceiveStats(refusals=Counter(version=2)),
+        topology=lambda: (
+            SourceState("kubernetes", False, TopologyStats(index.counts(), (resource,))),
+        ),
+        flow_log=lambda: LogCounts(3, 4),
+        security=lambda: SecurityState("token", {"accepted": 1}, 1, 0),
+        state=lambda: CommitStats(failures=Counter(disk_full=1)),
+    )
+    sources.pipeline.stats.resolve_seconds.observe(0.003)
+    return sources.snapshot(Counted.of(sources.pipeline), 1.0)
+
+
+NAMES = st.text(st.sampled_from('ab"\\\n,={}é'), max_size=4)
+
+
+@given(st.lists(st.tuples(NAMES, NAMES, st.integers(0, 2**63)), max_size=30), st.integers(1, 5))
+def test_series_are_written_as_their_rows_are(rows: list[tuple[str, str, int]], room: int) -> None:
+    ledger = Ledger(LedgerLimits(pods=room, pairs=room))
+    ledger.load([Row("pod", (space, name), size) for space, name, size in rows], 0.0)
+    ledger.load(
+        [Row("pair", (space, name, "a", name, space, "b", "source"), n) for space, name, n in rows],
+        0.0,
+    )
+    taken = ledger.snapshot()
+    families: tuple[FamilyName, ...] = ("pod", "pair")
+    for family in families:
+        spec = FAMILY_SPECS[family]
+        written = b"".join(series(taken, family, spec)).decode()
+        assert written == b"".join(lines(spec, taken.rows(family))).decode()
+        text = head(spec, openmetrics=False).decode() + written
+        (parsed,) = text_string_to_metric_families(text)
+        read = {tuple(s.labels[k] for k in LABELS[family]): s.value for s in parsed.samples}
+        assert read == dict(taken.rows(family))
+
+
+def test_a_pod_that_is_called_other_is_in_the_series_other() -> None:
+    keys, totals = np.array([OTHER, 2]), np.array([2, 1], np.uint64)
+    pods = [("", ""), ("other", "other"), ("a", "b")]
+    taken = LedgerSnapshot({"pod": View(keys, totals, 40, 0, 2)}, pods, [], [], [])
+    found = b"".join(series(taken, "pod", FAMILY_SPECS["pod"])).decode().splitlines()
+    assert [line.partition("{")[2] for line in found] == [
+        'namespace="a",pod="b"} 1',
+        'namespace="other",pod="other"} 42',
+    ]
+
+
+def exposed(families: Iterable[Metric]) -> Families:
+    found = {}
+    for family in families:
+        if family.name.startswith(("process_", "kzn_build_")):
+            continue
+        assert family.samples, f"{family.name} has no sample in this test"
+        name = family.name + ("_total" if family.type == "counter" else "")
+        names = tuple(name for name in family.samples[0].labels if name != "le")
+        found[name] = (family.type, names)
+    return found
+
+
+def documented(text: str) -> Families:
+    return {
+        name: (kind, tuple(re.findall(r"`([a-z_]+)`", labels)))
+        for name, kind, labels in ROW.findall(text)
+    }
+
+
+def test_the_docs_have_every_family_with_its_type_and_labels(snapshot: ServerSnapshot) -> None:
+    server, _, _ = DOCS.read_text().partition(AGENT)
+    text = render(snapshot, "")[0].decode()
+    assert documented(server) == exposed(text_string_to_metric_families(text))
+
+
+def test_the_docs_have_every_family_of_the_agent() -> None:
+    stats = AgentStats("postrouting", 10.0, attached=("ipv4",), coverage=1.0)
+    for kind in ("seen", "missed", "ignored"):
+        stats.packets[kind, "why"] = stats.bytes[kind, "why"] = 1
+    stats.delivery.failures["connect"] = 1
+    _, _, agent = DOCS.read_text().partition(AGENT)
+    assert documented(agent) == exposed(AgentCollector(stats).collect())
+
+
+@pytest.mark.parametrize("reason", [*REASONS, *(slot.reason for slot in SLOTS if slot.reason)])
+def test_the_docs_explain_every_reason(reason: str) -> None:
+    assert f"`{reason}`" in DOCS.read_text()
+
+
+def test_a_scrape_is_valid_and_says_what_a_byte_is(snapshot: ServerSnapshot) -> None:
+    body, content_type = render(snapshot, "text/plain")
+    text = body.decode()
+    assert content_type.startswith("text/plain")
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    for name, family in families.items():
+        keys = [(s.name, *sorted(s.labels.items())) for s in family.samples]
+        assert len(keys) == len(set(keys)), name
+        if name.endswith("_bytes") and "process" not in name:
+            assert "bytes" in family.documentation.lower(), name
+    traffic = families["kzn_workload_traffic_bytes"].documentation
+    assert "L3 bytes on the wire, docs/accuracy.md" in traffic
+
+
+def test_the_lines_that_dashboards_rely_on(snapshot: ServerSnapshot) -> None:
+    lines = render(snapshot, "")[0].decode().splitlines()
+    for line in (
+        "# TYPE pod_cross_zone_network_traffic_bytes_total counter",
+        'pod_cross_zone_network_traffic_bytes_total{namespace="shop",pod="web-1"} 9007199254740994',
+        'kzn_workload_traffic_bytes_total{namespace="shop",workload_kind="Deployment",'
+        'workload="web",direction="egress",class="cross_zone",src_zone="a",dst_zone="b"} 5',
+        'kzn_workload_pair_bytes_total{src_namespace="shop",src_workload="web",src_zone="a",'
+        'dst_namespace="shop",dst_workload="db",dst_zone="b",initiator="source"} 3',
+        'kzn_workload_pair_bytes_total{src_namespace="other",src_workload="other",'
+        'src_zone="other",dst_namespace="other",dst_workload="other",dst_zone="other",'
+        'initiator="other"} 2',
+        'kzn_zone_traffic_bytes_total{src_zone="a",dst_zone="b",class="cross_zone"} 5',
+        'kzn_seen_bytes_total{node="n1"} 90',
+        'kzn_missed_bytes_total{node="n1",reason="map_full"} 10',
+        'kzn_held_bytes{node="n1"} 20',
+        'kzn_server_refused_total{reason="version"} 2',
+        'kzn_server_resolve_seconds_bucket{le="0.0025"} 0.0',
+        'kzn_server_resolve_seconds_bucket{le="0.005"} 1.0',
+        'kzn_server_resolve_seconds_bucket{le="+Inf"} 1.0',
+        'kzn_server_topology_ready{source="kubernetes"} 0.0',
+        'kzn_server_topology_staleness_seconds{resource="pods"} 2.5',
+    ):
+        assert line in lines
+
+
+def test_openmetrics_is_answered_to_who_asks_for_it(snapshot: ServerSnapshot) -> None:
+    body, content_type = render(snapshot, "application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    assert body.endswith(b"# EOF\n")
+    families = list(openmetrics.text_string_to_metric_families(body.decode()))  # type: ignore[no-untyped-call]
+    assert exposed(families) == exposed(
+        text_string_to_metric_families(render(snapshot, "")[0].decode())
+    )
+
+
+def test_a_snapshot_does_not_change_with_what_it_was_taken_from() -> None:
+    ledger = Ledger(LedgerLimits())
+    ledger.load([Row("pod", ("a", "b"), 1)], 0.0)
+    taken = ledger.snapshot()
+    ledger.load([Row("pod", ("a", "b"), 1), Row("pod", ("a", "c"), 1)], 0.0)
+    assert dict(taken.rows("pod")) == {("a", "b"): 1}
+    assert np.asarray(taken.views["pod"].keys).tolist() == [2]
+
+
+def test_the_registry_is_one_of_its_own() -> None:
+    names = {family.name for family in new_registry("server").collect()}
+    assert "kzn_build_info" in names
+    assert "process_resident_memory_bytes" in names
+    assert not any(name.startswith("python_gc") for name in names)

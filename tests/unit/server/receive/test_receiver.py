@@ -1,0 +1,513 @@
+"""The receiver over loopback: each number once, and no peer can harm another."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from kzn.daemon.listen import Address, bound_port, listen
+from kzn.model.batch import AgentIdentity, Batch
+from kzn.model.flows import Flows
+from kzn.model.totals import Counts, Totals
+from kzn.server.receive.context import (
+    AdmitAgent,
+    Caller,
+    Durable,
+    Permit,
+    ReceiveLimits,
+    admit_all,
+    at_once,
+)
+from kzn.server.receive.receiver import Receiver
+from kzn.wire.codec import decode_to_agent, encode_to_server
+from kzn.wire.encode_batch import encode_batch
+from kzn.wire.frames import frame
+from kzn.wire.limits import Limits
+from kzn.wire.messages import Ack, Hello, Reason, Refusal, ToAgent, ToServer, Welcome
+from kzn.wire.stream import FrameStream
+
+HELLO = Hello("node-a", 77, "", "0.1.0", "postrouting")
+IDENTITY = AgentIdentity("node-a", 77, "postrouting", "0.1.0")
+
+
+@dataclass
+class Applied:
+    """Takes batches as the pipeline would; may be told to fail."""
+
+    batches: list[tuple[AgentIdentity, Batch]] = field(default_factory=list)
+    fail: bool = False
+    note: Callable[[], None] = lambda: None
+
+    def __call__(self, identity: AgentIdentity, batch: Batch) -> None:
+        if self.fail:
+            raise RuntimeError("a bug")
+        self.note()
+        self.batches.append((identity, batch))
+
+    @property
+    def sequences(self) -> list[int]:
+        return [batch.sequence for _, batch in self.batches]
+
+
+class Client:
+    """An agent that says what the test wants."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        self.stream = FrameStream(reader, writer, 1 << 20)
+
+    async def say(self, message: ToServer) -> ToAgent | None:
+        await self.stream.send(encode_to_server(message))
+        return await self.hear()
+
+    async def hear(self) -> ToAgent | None:
+        data = await self.stream.receive()
+        return None if data is None else decode_to_agent(data)
+
+    async def refusal(self) -> Reason:
+        answer = await self.hear()
+        assert isinstance(answer, Refusal)
+        assert await self.hear() is None
+        return answer.reason
+
+
+@dataclass
+class Scene:
+    """A receiver on loopback and whoever connects to it."""
+
+    receiver: Receiver
+    port: int
+    applied: Applied
+    clients: list[Client] = field(default_factory=list)
+
+    async def client(self) -> Client:
+        client = Client(*await asyncio.open_connection("127.0.0.1", self.port))
+        self.clients.append(client)
+        return client
+
+    async def agent(self, hello: Hello = HELLO) -> Client:
+        client = await self.client()
+        assert isinstance(await client.say(hello), Welcome)
+        return client
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():  # noqa: ASYNC110 - the receiver has no event; play() has a deadline
+            await asyncio.sleep(0)
+
+
+def play(
+    act: Callable[[Scene], Awaitable[None]],
+    limits: ReceiveLimits | None = None,
+    admit: AdmitAgent = admit_all,
+    send_buffer: int = 0,
+    durable: Durable = at_once,
+) -> None:
+    async def run() -> None:
+        sockets = listen(Address("127.0.0.1", 0))
+        if send_buffer:
+            sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        applied = Applied()
+        receiver = Receiver(applied, limits=limits, admit=admit, durable=durable)
+        await receiver.start(sockets)
+        scene = Scene(receiver, bound_port(sockets), applied)
+        async with asyncio.timeout(20):
+            try:
+                await act(scene)
+            finally:
+                for client in scene.clients:
+                    client.stream.abort()
+                await receiver.close(5.0)
+        assert receiver.stats.connections == 0
+
+    asyncio.run(run())
+
+
+def batch(sequence: int) -> Batch:
+    return Batch(sequence, 10_000, 0, Flows.empty(), Totals(seen=Counts(sequence, 100)))
+
+
+def message(sequence: int) -> ToServer:
+    return encode_batch(batch(sequence))
+
+
+def test_a_batch_is_applied_and_acked() -> None:
+    async def act(scene: Scene) -> None:
+        agent = await scene.agent()
+        assert await agent.say(message(1)) == Ack(1)
+        ((identity, got),) = scene.applied.batches
+        assert identity == IDENTITY
+        assert got.totals == batch(1).totals
+        stats = scene.receiver.stats
+        assert (stats.connections, stats.accepted, stats.frames, stats.batches) == (1, 1, 2, 1)
+        assert stats.received_bytes == agent.stream.sent
+        assert stats.sent_bytes == agent.stream.received
+
+    play(act)
+
+
+def test_a_number_is_applied_once_on_one_connection_and_on_the_next() -> None:
+    async def act(scene: Scene) -> None:
+        agent = await scene.agent()
+        await agent.say(message(1))
+        assert await agent.say(message(1)) == Ack(1, duplicate=True)
+        other = await scene.client()
+        assert await other.say(HELLO) == Welcome(1, Limits())
+        assert await other.say(message(1)) == Ack(1, duplicate=True)
+        assert scene.applied.sequences == [1]
+        assert scene.receiver.stats.duplicates == 2
+
+    play(act)
+
+
+def test_another_epoch_of_the_node_starts_anew() -> None:
+    async def act(scene: Scene) -> None:
+        await (await scene.agent()).say(message(1))
+        assert await (await scene.agent(replace(HELLO, epoch=78))).say(message(1)) == Ack(1)
+        assert scene.applied.sequences == [1, 1]
+
+    play(act)
+
+
+def test_a_gap_is_applied_and_counted() -> None:
+    async def act(scene: Scene) -> None:
+        agent = await scene.agent()
+        for sequence in (1, 3):
+            assert await agent.say(message(sequence)) == Ack(sequence)
+        assert scene.receiver.stats.gaps == 1
+        assert scene.applied.sequences == [1, 3]
+
+    play(act)
+
+
+def test_what_could_not_be_applied_is_not_acked_and_may_come_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def act(scene: Scene) -> None:
+        scene.applied.fail = True
+        agent = await scene.agent()
+        answer = await agent.say(message(1))
+        assert isinstance(answer, Refusal)
+        assert answer.reason is Reason.INTERNAL
+        assert "bug" not in answer.text
+        scene.applied.fail = False
+        assert await (await scene.agent()).say(message(1)) == Ack(1)
+        assert scene.applied.sequences == [1]
+
+    play(act)
+    assert "batch 1 of node-a cannot be applied" in caplog.text
+
+
+BAD_COLUMNS = replace(
+    encode_batch(batch(1)), columns=replace(encode_batch(batch(1)).columns, data=b"no zlib")
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "label"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: kzn\r\n\r\n", Reason.MALFORMED, "speaks_http"),
+        (b"\x16\x03\x01\x02\x00\x01\x00", Reason.MALFORMED, "speaks_tls"),
+        (b"\x00\x00\x40\x01", Reason.TOO_LARGE, "frame_too_large"),
+        (b"\x00\x00\x00\x00", Reason.MALFORMED, "frame_empty"),
+        (frame(b"garbage"), Reason.MALFORMED, "envelope"),
+        (frame(encode_to_server(message(1))), Reason.UNEXPECTED, "unexpected"),
+        (frame(encode_to_server(replace(HELLO, protocol=2))), Reason.VERSION, "version"),
+        (frame(encode_to_server(replace(HELLO, node="a b"))), Reason.NODE, "node"),
+    ],
+)
+def test_a_stranger_is_told_why_counted_and_closed(data: bytes, reason: Reason, label: str) -> None:
+    async def act(scene: Scene) -> None:
+        agent = await scene.agent()
+        stranger = await scene.client()
+        stranger.writer.write(data)
+        assert await stranger.refusal() is reason
+        assert scene.receiver.stats.refusals == {label: 1}
+        assert await agent.say(message(1)) == Ack(1)
+
+    play(act)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "label"),
+    [
+        (frame(encode_to_server(HELLO)), Reason.UNEXPECTED, "unexpected"),
+        (frame(encode_to_server(message(0))), Reason.MALFORMED, "malformed"),
+        (frame(encode_to_server(BAD_COLUMNS)), Reason.MALFORMED, "inflate"),
+        (b"\x00\x80\x00\x01", Reason.TOO_LARGE, "frame_too_large"),
+    ],
+)
+def test_an_agent_that_goes_wrong_is_told_why_counted_and_closed(
+    data: bytes, reason: Reason, label: str
+) -> None:
+    async def act(scene: Scene) -> None:
+        agent = await scene.agent()
+        agent.writer.write(data)
+        assert await agent.refusal() is reason
+        assert scene.receiver.stats.refusals == {label: 1}
+        assert scene.applied.sequences == []
+
+    play(act, ReceiveLimits(wire=Limits(max_frame=1 << 23)))
+
+
+def test_a_refusal_arrives_although_more_bytes_were_on_their_way() -> None:
+    async def act(scene: Scene) -> None:
+        stranger = await scene.client()
+        stranger.writer.write(b"\xff" * 300_000)
+        assert await stranger.refusal() is Reason.TOO_LARGE
+
+    play(act)
+
+
+def test_whoever_may_not_speak_is_refused_with_the_reason_given() -> None:
+    async def admit(hello: Hello, _caller: Caller) -> Permit | Refusal:
+        return Permit() if hello.token == "good" else Refusal(Reason.TOKEN, "no")  # noqa: S105
+
+    async def act(scene: Scene) -> None:
+        assert await (await scene.client()).say(HELLO) == Refusal(Reason.TOKEN, "no")
+        await scene.agent(replace(HELLO, token="good"))  # noqa: S106
+
+    play(act, admit=admit)
+
+
+def test_a_decision_that_fails_is_the_servers_fault(caplog: pytest.LogCaptureFixture) -> None:
+    async def admit(_hello: Hello, _caller: Caller) -> Permit | Refusal:
+        raise RuntimeError("a bug")
+
+    async def act(scene: Scene) -> None:
+        answer = await (await scene.client()).say(HELLO)
+        assert isinstance(answer, Refusal)
+        assert answer.reason is Reason.INTERNAL
+
+    play(act, admit=admit)
+    assert "whether node-a may speak cannot be decided" in caplog.text
+
+
+def test_silence_before_hello_is_ended() -> None:
+    async def act(scene: Scene) -> None:
+        assert await (await scene.client()).refusal() is Reason.TIMEOUT
+
+    play(act, ReceiveLimits(handshake=0.05))
+
+
+def test_silence_after_hello_is_ended_and_a_trickle_is_silence() -> None:
+    async def act(scene: Scene) -> None:
+        silent, trickling = await scene.agent(), await scene.agent()
+        trickling.writer.write(frame(encode_to_server(message(1)))[:-1])
+        assert await silent.refusal() is Reason.TIMEOUT
+        assert await trickling.refusal() is Reason.TIMEOUT
+        assert scene.receiver.stats.refusals == {"timeout": 2}
+
+    play(act, ReceiveLimits(idle=0.1))
+
+
+def test_a_frame_that_has_begun_has_less_time_than_silence() -> None:
+    async def act(scene: Scene) -> None:
+        silent, trickling = await scene.agent(), await scene.agent()
+        trickling.writer.write(frame(encode_to_server(message(1)))[:-1])
+        assert await trickling.refusal() is Reason.TIMEOUT
+        assert await silent.say(message(1)) == Ack(1)
+
+    play(act, ReceiveLimits(idle=60.0, frame=0.05))
+
+
+def test_what_has_ended_must_be_proved_anew_and_the_batch_is_not_lost() -> None:
+    async def admit(_hello: Hello, _caller: Caller) -> Permit | Refusal:
+        return permits.pop()
+
+    permits = [Permit(), Permit(0.0)]
+
+    async def act(scene: Scene) -> None:
+        agent = await scene.agent()
+        answer = await agent.say(message(1))
+        assert isinstance(answer, Refusal)
+        assert not answer.reason.permanent
+        assert scene.receiver.stats.refusals == {"permit_ended": 1}
+        assert scene.applied.sequences == []
+        assert await (await scene.agent()).say(message(1)) == Ack(1)
+
+    play(act, admit=admit)
+
+
+def test_a_decision_that_takes_long_is_put_off() -> None:
+    async def admit(_hello: Hello, _caller: Caller) -> Permit | Refusal:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def act(scene: Scene) -> None:
+        answer = await (await scene.client()).say(HELLO)
+        assert isinstance(answer, Refusal)
+        assert answer.reason is Reason.BUSY
+        assert scene.receiver.stats.refusals == {"admission_timeout": 1}
+
+    play(act, ReceiveLimits(handshake=0.05), admit=admit)
+
+
+def test_a_peer_that_never_reads_is_ended() -> None:
+    async def act(scene: Scene) -> None:
+        agent = await scene.agent()
+        agent.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await agent.say(message(1))
+        repeated = frame(encode_to_server(message(1))) * 100
+        with suppress(OSError):
+            while scene.receiver.stats.connections:
+                agent.writer.write(repeated)
+                await agent.writer.drain()
+        assert scene.receiver.stats.refusals == {"timeout": 1}
+
+    play(act, ReceiveLimits(write=0.05, linger=0.05), send_buffer=4096)
+
+
+def test_a_peer_with_much_to_say_leaves_others_their_turn() -> None:
+    async def act(scene: Scene) -> None:
+        busy, modest = await scene.agent(), await scene.agent(replace(HELLO, epoch=78))
+        await busy.say(message(1))
+        many = 2000
+        busy.writer.write(frame(encode_to_server(message(1))) * many)
+        assert await modest.say(message(1)) == Ack(1)
+        assert scene.receiver.stats.duplicates < many
+
+    play(act)
+
+
+def test_between_two_batches_that_are_there_at_once_the_loop_does_its_other_work() -> None:
+    async def act(scene: Scene) -> None:
+        agents = [await scene.agent(replace(HELLO, node=f"node-{n}")) for n in range(40)]
+        rounds = 0
+        at: list[int] = []
+        scene.applied.note = lambda: at.append(rounds)
+        for agent in agents:
+            agent.writer.write(frame(encode_to_server(message(1))))
+        while len(at) < len(agents):
+            rounds += 1
+            await asyncio.sleep(0)
+        assert len(set(at)) == len(agents)
+
+    play(act)
+
+
+@pytest.mark.parametrize(
+    ("limits", "label"),
+    [
+        (ReceiveLimits(connections=2), "connections"),
+        (ReceiveLimits(connections_per_address=2), "connections_per_address"),
+    ],
+)
+def test_one_connection_too_many_is_turned_away_until_there_is_a_place(
+    limits: ReceiveLimits, label: str
+) -> None:
+    async def act(scene: Scene) -> None:
+        first, _ = await scene.agent(), await scene.agent()
+        assert await (await scene.client()).refusal() is Reason.BUSY
+        assert scene.receiver.stats.refusals == {label: 1}
+        first.stream.abort()
+        await scene.until(lambda: scene.receiver.stats.connections == 1)
+        await scene.agent()
+
+    play(act, limits)
+
+
+def test_an_end_within_a_frame_is_counted_and_one_between_is_nothing() -> None:
+    async def act(scene: Scene) -> None:
+        for data, broken in ((b"", 0), (b"\x00\x00", 1)):
+            agent = await scene.agent()
+            agent.writer.write(data)
+            agent.writer.write_eof()
+            assert await agent.hear() is None
+            await scene.until(lambda: scene.receiver.stats.connections == 0)
+            assert scene.receiver.stats.broken == broken
+            assert scene.receiver.stats.refusals == {}
+
+    play(act)
+
+
+def test_closing_tells_everybody_and_takes_nobody_new() -> None:
+    async def act(scene: Scene) -> None:
+        agents = [await scene.agent(), await scene.client()]
+        closing = asyncio.create_task(scene.receiver.close(5.0))
+        for agent in agents:
+            assert await agent.refusal() is Reason.SHUTTING_DOWN
+            agent.stream.abort()
+        await closing
+        with pytest.raises(OSError, match="Connect call failed"):
+            await scene.client()
+
+    play(act)
+
+
+def test_closing_waits_for_the_frame_in_hand_but_not_beyond_its_deadline() -> None:
+    decided = asyncio.Event()
+    asked = asyncio.Event()
+
+    async def admit(hello: Hello, _caller: Caller) -> Permit | Refusal:
+        asked.set()
+        await (decided if hello.epoch == 77 else asyncio.Event()).wait()
+        return Permit()
+
+    async def act(scene: Scene) -> None:
+        agent, stuck = await scene.client(), await scene.client()
+        await stuck.stream.send(encode_to_server(replace(HELLO, epoch=78)))
+        await asked.wait()
+        asked.clear()
+        await agent.stream.send(encode_to_server(HELLO))
+        await asked.wait()
+        closing = asyncio.create_task(scene.receiver.close(0.2))
+        await asyncio.sleep(0)
+        decided.set()
+        assert isinstance(await agent.hear(), Welcome)
+        assert await agent.refusal() is Reason.SHUTTING_DOWN
+        async with asyncio.timeout(5):
+            await closing
+        assert scene.receiver.stats.connections == 0
+
+    play(act, ReceiveLimits(linger=15.0), admit=admit)
+
+
+def test_one_line_a_minute_is_logged_for_a_peer_that_keeps_coming(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def act(scene: Scene) -> None:
+        for _ in range(5):
+            await (await scene.client()).say(replace(HELLO, protocol=9))
+
+    with caplog.at_level(logging.WARNING):
+        play(act)
+    assert caplog.messages == [
+        "refused a stranger from 127.0.0.1: the agent speaks protocol 9, this server 1"
+    ]
+
+
+def test_an_ack_waits_until_the_batch_is_durable_also_that_of_a_repeat() -> None:
+    durable = asyncio.Event()
+
+    async def wait() -> None:
+        await durable.wait()
+
+    async def act(scene: Scene) -> None:
+        first, second = await scene.agent(), await scene.agent()
+        answers = [asyncio.create_task(agent.say(message(1))) for agent in (first, second)]
+        await scene.until(lambda: scene.receiver.stats.duplicates == 1)
+        assert not any(answer.done() for answer in answers)
+        assert scene.applied.sequences == [1]
+        durable.set()
+        assert {await answer for answer in answers} == {Ack(1), Ack(1, duplicate=True)}
+
+    play(act, durable=wait)
+
+
+def test_a_batch_that_does_not_become_durable_is_refused_for_now_and_not_acked() -> None:
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    async def act(scene: Scene) -> None:
+        answer = await (await scene.agent()).say(message(1))
+        assert isinstance(answer, Refusal)
+        assert answer.reason is Reason.BUSY
+        again = await (await scene.agent()).say(message(1))
+        assert isinstance(again, Refusal)
+        assert scene.applied.sequences == [1]
+
+    play(act, ReceiveLimits(durable=0.05), durable=never)
