@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from lib.report import finish
 
-from kzn.agent import buffers
-from kzn.agent.install import unpinned
-from kzn.agent.mapset import MapSet
+from kzn.agent.maps import buffers
+from kzn.agent.maps.mapset import MapSet
+from kzn.agent.pins.install import unpinned
 from kzn.libbpf.library import check, ffi, libbpf, possible_cpus
 from kzn.libbpf.map_batch import CHUNK_BYTES
 from kzn.model import ip

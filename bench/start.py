@@ -102,7 +102,7 @@ def help_seconds() -> float:
 
 def imports_kubernetes() -> bool:
     """Whether the modules of a running agent bring the client of Kubernetes with them."""
-    code = "import sys, kzn.cli.agent, kzn.agent.start, kzn.agent.app; print(*sys.modules)"
+    code = "import sys, kzn.cli.agent, kzn.agent.main, kzn.agent.app; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return "kubernetes" in done.stdout.split()
 

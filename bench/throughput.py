@@ -15,8 +15,8 @@ from typing import Protocol
 
 from lib.report import finish
 
-from kzn.agent.hooks import Held, attach_all, release
-from kzn.agent.install import unpinned
+from kzn.agent.pins.attachments import Held, attach_all, release
+from kzn.agent.pins.install import unpinned
 from kzn.lab import namespaces
 from kzn.lab.lab import require_tools
 from kzn.lab.witness import run

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from lib.report import finish
 
-from kzn.agent import buffers, install
+from kzn.agent.maps import buffers
+from kzn.agent.pins import install
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
 from kzn.probes.attach import load

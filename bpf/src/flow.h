@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* What kernel and user space share: the layout of keys, counts, totals and control.
  *
- * Python's side is kzn/model/flows.py, kzn/model/totals.py and kzn/agent/control.py; the sizes
+ * Python's side is kzn/model/flows.py, kzn/model/totals.py and kzn/agent/maps/structs.py; the sizes
  * asserted here are asserted there. Bytes are L3 bytes as the wire carries them
  * (docs/accuracy.md).
  */

@@ -9,23 +9,23 @@ from pathlib import Path
 from socket import socket
 
 from kzn import __version__
-from kzn.agent import install
-from kzn.agent.begin import Begun
 from kzn.agent.config import LAST_DRAIN_SECONDS, AgentConfig
-from kzn.agent.control import MAX_UPLINKS
-from kzn.agent.coverage import Meter
-from kzn.agent.credentials import token_source
-from kzn.agent.guard import Guard, Way
-from kzn.agent.hooks import FILTER, LINK, Pinned, follow, indices
-from kzn.agent.linkstats import LinkStats
+from kzn.agent.coverage.hook_coverage import Meter
+from kzn.agent.coverage.metered import MeteredSpool
+from kzn.agent.coverage.watchdog import Guard, Way
+from kzn.agent.deliver.credentials import token_source
+from kzn.agent.deliver.shipper import Shipper
+from kzn.agent.devices.link_stats import LinkStats
+from kzn.agent.devices.uplinks import Device, Watch, last, lowest
+from kzn.agent.inspect.text import lines
 from kzn.agent.loop import Loop, empty
-from kzn.agent.metered import MeteredSpool
-from kzn.agent.remembered import Remembered
-from kzn.agent.ship import Shipper
-from kzn.agent.show import lines
-from kzn.agent.spool import Spool
+from kzn.agent.maps.spool import Spool
+from kzn.agent.maps.structs import MAX_UPLINKS
+from kzn.agent.pins import install
+from kzn.agent.pins.attachments import FILTER, LINK, Pinned, follow, indices
+from kzn.agent.pins.notes import Remembered
+from kzn.agent.select.attach import Begun
 from kzn.agent.stats import AgentCollector, AgentStats
-from kzn.agent.uplinks import Device, Watch, last, lowest
 from kzn.daemon.connect import dial_tcp
 from kzn.daemon.http import HttpServer
 from kzn.daemon.listen import Address, bound_port

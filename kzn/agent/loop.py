@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from kzn.agent.spool import Spool
+from kzn.agent.maps.spool import Spool
 from kzn.agent.stats import AgentStats
 from kzn.errors import KernelError
 from kzn.model.batch import Batch

@@ -9,7 +9,7 @@ import errno
 import logging
 import threading
 
-from kzn.agent.mapset import MapSet, filler
+from kzn.agent.maps.mapset import MapSet, filler
 from kzn.errors import KernelError
 from kzn.libbpf import capabilities
 from kzn.probes.declaration import ClsactHook, Hook, NetfilterHook, Probe, TcxHook

@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from kzn.agent.link import ShipStats
+from kzn.agent.deliver.connection import ShipStats
 from kzn.model.batch import Batch
 from kzn.model.totals import Totals
 

@@ -103,7 +103,7 @@ def agent(
     if tls_key and not tls_cert:
         raise click.UsageError("--tls-key needs --tls-cert")
     from kzn.agent.config import AgentConfig
-    from kzn.agent.start import run
+    from kzn.agent.main import run
     from kzn.daemon import logs
     from kzn.daemon.tls import ClientTls
     from kzn.probes.settings import Settings

@@ -18,7 +18,7 @@ def detach(pin_dir: Path) -> None:
 
     Counts that no server has acknowledged are gone with them. Refused while an agent runs.
     """
-    from kzn.agent.install import detach_all
+    from kzn.agent.pins.install import detach_all
 
     removed = detach_all(pin_dir)
     for folder in removed:

@@ -11,9 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from kzn.agent.flowrows import FlowRow
-from kzn.agent.snapshot import Snapshot
-from kzn.cli.flow_document import device_name, value_hex
+from kzn.agent.inspect.document import device_name, value_hex
+from kzn.agent.inspect.rows import FlowRow
+from kzn.agent.inspect.snapshot import Snapshot
 from kzn.client.owner_lookup import Owner
 
 GAP = 2

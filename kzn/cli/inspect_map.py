@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from kzn.agent.flowfilter import FlowFilter, parse_filters
-from kzn.agent.flowrows import FlowRow, Rates, Sort, ordered
-from kzn.agent.snapshot import Snapshot, take
-from kzn.cli.flow_document import document
+from kzn.agent.inspect.document import document
+from kzn.agent.inspect.filter import FlowFilter, parse_filters
+from kzn.agent.inspect.rows import FlowRow, Rates, Sort, ordered
+from kzn.agent.inspect.snapshot import Snapshot, take
 from kzn.client.owner_lookup import Names, Owner
 from kzn.errors import KznError
 

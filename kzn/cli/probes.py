@@ -32,7 +32,7 @@ def probes(*, as_json: bool, headers_only: bool, pin_dir: Path) -> None:
 
         click.echo(headers())
         return
-    from kzn.agent.foresee import foresee
+    from kzn.agent.select.preview import foresee
     from kzn.probes.registry import AUTO, BrokenProbe, candidates, installed
     from kzn.probes.support import Support, examine
 

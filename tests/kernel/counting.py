@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from kzn.agent.install import unpinned
-from kzn.agent.mapset import MapSet
-from kzn.agent.spool import Spool
-from kzn.agent.uplinks import Device
+from kzn.agent.devices.uplinks import Device
+from kzn.agent.maps.mapset import MapSet
+from kzn.agent.maps.spool import Spool
+from kzn.agent.pins.install import unpinned
 from kzn.errors import UnsupportedError
 from kzn.lab import namespaces
 from kzn.lab.plan import Node

@@ -13,7 +13,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
-from kzn.agent import install
+from kzn.agent.pins import install
 from kzn.demo.flowbook import FlowBook, snapshot_sums
 from kzn.errors import KznError
 from kzn.lab import namespaces, traffic

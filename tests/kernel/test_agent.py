@@ -10,8 +10,8 @@ import pytest
 import site_of_a1 as sites
 from site_of_a1 import Process, Served, Site
 
-from kzn.agent import install
 from kzn.agent.config import LAST_DRAIN_SECONDS
+from kzn.agent.pins import install
 from kzn.lab.daemons import wait_for
 from kzn.lab.lab import Lab
 from kzn.model.totals import Counts

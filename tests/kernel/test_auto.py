@@ -14,8 +14,8 @@ import site_of_a1 as sites
 from bypass import host_routing
 from site_of_a1 import Process, Site
 
-from kzn.agent.control import boottime_ns
-from kzn.agent.remembered import APART_SECONDS, Examined, Remembered
+from kzn.agent.maps.structs import boottime_ns
+from kzn.agent.pins.notes import APART_SECONDS, Examined, Remembered
 from kzn.errors import KznError
 from kzn.lab import traffic
 from kzn.lab.daemons import wait_for

@@ -8,10 +8,11 @@ import pytest
 from chain import PASS, program
 from counting import Counted, counting, device
 
-from kzn.agent import filters, install
-from kzn.agent.hooks import FILTER, QDISC, Held, Pinned, follow, indices
-from kzn.agent.spool import Spool
-from kzn.agent.uplinks import Device
+from kzn.agent.devices import tc_filters
+from kzn.agent.devices.uplinks import Device
+from kzn.agent.maps.spool import Spool
+from kzn.agent.pins import install
+from kzn.agent.pins.attachments import FILTER, QDISC, Held, Pinned, follow, indices
 from kzn.errors import KernelError
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
@@ -190,8 +191,8 @@ def test_a_filter_that_is_not_ours_is_never_removed(lab: Lab) -> None:
     node = lab.node("a1")
     with namespaces.inside(node.namespace), program(PASS) as one, program(PASS) as other:
         index = socket.if_nametoindex(node.uplink)
-        made = filters.place(one, "theirs", [index]).made
-        filters.remove(other, [index], made)
+        made = tc_filters.place(one, "theirs", [index]).made
+        tc_filters.remove(other, [index], made)
         assert "theirs" in tc(lab, "filter", "show", "dev", node.uplink, "egress")
-        filters.remove(one, [index], made)
+        tc_filters.remove(one, [index], made)
     assert "clsact" not in tc(lab, "qdisc", "show", "dev", node.uplink)

@@ -7,9 +7,9 @@ import pytest
 from counting import attached, device
 from overlay import vxlan
 
-from kzn.agent.coverage import Meter, Passed
-from kzn.agent.linkstats import LinkStats
-from kzn.agent.uplinks import TUNNELS, marked
+from kzn.agent.coverage.hook_coverage import Meter, Passed
+from kzn.agent.devices.link_stats import LinkStats
+from kzn.agent.devices.uplinks import TUNNELS, marked
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
 from kzn.lab.traffic import Family

@@ -14,7 +14,7 @@ from site_of_a1 import Site
 
 from kzn.agent.doctor.devices import interfaces
 from kzn.agent.doctor.finding import Finding
-from kzn.agent.doctor.proof import Net, Sent, prove
+from kzn.agent.select.selftest import Net, Sent, prove
 from kzn.lab import namespaces
 from kzn.lab.lab import Lab
 from kzn.lab.witness import WireKey

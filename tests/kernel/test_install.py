@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from counting import Counted
 
-from kzn.agent import install, snapshot
-from kzn.agent.control import Phase
-from kzn.agent.mapset import MapSet
-from kzn.agent.spool import Spool
+from kzn.agent.inspect import snapshot
+from kzn.agent.maps.mapset import MapSet
+from kzn.agent.maps.spool import Spool
+from kzn.agent.maps.structs import Phase
+from kzn.agent.pins import install
 from kzn.errors import KznError, UnsupportedError
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
@@ -151,7 +152,7 @@ def test_detach_removes_all_and_nothing_is_counted_any_more(lab: Lab, pin_dir: P
 
 def test_two_agents_cannot_share_a_pin_directory(pin_dir: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from kzn.agent.install import locked\n"
+        "import sys; from pathlib import Path; from kzn.agent.pins.install import locked\n"
         "with locked(Path(sys.argv[1])): pass"
     )
     with install.locked(pin_dir):

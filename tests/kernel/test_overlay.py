@@ -9,8 +9,8 @@ from counting import Counted, Row, attached, counting, loaded
 from overlay import INNER_MTU, vxlan
 from test_wire_bytes import ip_frame
 
-from kzn.agent.spool import Spool
-from kzn.agent.uplinks import ask, marked
+from kzn.agent.devices.uplinks import ask, marked
+from kzn.agent.maps.spool import Spool
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
 from kzn.lab.traffic import Family

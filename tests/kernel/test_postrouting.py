@@ -9,8 +9,8 @@ from contextlib import ExitStack
 import pytest
 from counting import Counted, attached, by_key, counting, difference
 
-from kzn.agent.mapset import MapSet
-from kzn.agent.spool import Spool
+from kzn.agent.maps.mapset import MapSet
+from kzn.agent.maps.spool import Spool
 from kzn.errors import KernelError
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab

@@ -8,10 +8,10 @@ import pytest
 from chain import DROP, NEXT, PASS, tcx_program
 from counting import Counted, counting, device
 
-from kzn.agent import install
-from kzn.agent.hooks import LINK, Held, Pinned, follow, indices
-from kzn.agent.spool import Spool
-from kzn.agent.uplinks import Device
+from kzn.agent.devices.uplinks import Device
+from kzn.agent.maps.spool import Spool
+from kzn.agent.pins import install
+from kzn.agent.pins.attachments import LINK, Held, Pinned, follow, indices
 from kzn.errors import KernelError
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab

@@ -10,8 +10,8 @@ from counting import Counted, attached
 from overlay import INNER_MTU
 from tunnels import KINDS, esp, tunnel, wireguard
 
-from kzn.agent.spool import Spool
-from kzn.agent.uplinks import ask, marked
+from kzn.agent.devices.uplinks import ask, marked
+from kzn.agent.maps.spool import Spool
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
 from kzn.lab.traffic import Family

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from kzn.agent import uplinks
+from kzn.agent.devices import uplinks
 from kzn.lab import namespaces
 from kzn.lab.lab import Lab
 

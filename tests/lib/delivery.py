@@ -16,9 +16,9 @@ from fakekernel import FakeKernel, FakeMaps, Killed, Pair
 from faultnet import NEVER, End, Fault, connect
 from virtual import play
 
+from kzn.agent.deliver.shipper import Shipper, ShipTimeouts
 from kzn.agent.loop import Loop
-from kzn.agent.ship import Shipper, ShipTimeouts
-from kzn.agent.spool import Spool
+from kzn.agent.maps.spool import Spool
 from kzn.agent.stats import AgentStats
 from kzn.daemon.backoff import Backoff
 from kzn.daemon.connect import Streams

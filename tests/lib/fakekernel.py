@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from kzn.agent.control import Phase, SpoolState
+from kzn.agent.maps.structs import Phase, SpoolState
 from kzn.model.flows import Flows
 from kzn.model.ip import pack
 from kzn.model.totals import Counts, Totals

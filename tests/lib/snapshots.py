@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kzn.agent.entries import Entries
-from kzn.agent.snapshot import Buffer, Snapshot
+from kzn.agent.inspect.per_cpu import Entries
+from kzn.agent.inspect.snapshot import Buffer, Snapshot
 from kzn.libbpf.links import NetfilterLinkInfo
 from kzn.model import ip
 from kzn.model.flows import FLOW_KEY

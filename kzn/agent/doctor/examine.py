@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kzn.agent import uplinks
 from kzn.agent.config import PIN_DIR
+from kzn.agent.devices import uplinks
 from kzn.agent.doctor import bypass, kernel, network, process
 from kzn.agent.doctor.attached import priorities
 from kzn.agent.doctor.devices import Interface, interfaces
 from kzn.agent.doctor.finding import Finding, Host, looked
-from kzn.agent.doctor.proof import Proof, prove
-from kzn.agent.foresee import foresee
+from kzn.agent.select.preview import foresee
+from kzn.agent.select.selftest import Proof, prove
 from kzn.errors import UsageError
 from kzn.libbpf.linklist import all_netfilter_links
 from kzn.probes import registry

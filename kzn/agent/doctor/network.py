@@ -5,9 +5,9 @@ import shutil
 import subprocess
 from collections.abc import Collection, Iterator, Sequence
 
-from kzn.agent.control import MAX_UPLINKS
 from kzn.agent.doctor.devices import Interface
 from kzn.agent.doctor.finding import Finding, Host
+from kzn.agent.maps.structs import MAX_UPLINKS
 from kzn.errors import KznError
 
 GSO_LEGACY = 65536

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kzn.agent.doctor.finding import Finding, Host, text_of
-from kzn.agent.remembered import is_note
-from kzn.agent.snapshot import ATTACHED
+from kzn.agent.inspect.snapshot import ATTACHED
+from kzn.agent.pins.notes import is_note
 from kzn.errors import KznError, UnsupportedError
 from kzn.libbpf import library
 from kzn.libbpf.pins import require_bpffs

@@ -8,7 +8,7 @@ import pytest
 from virtual import play
 
 from kzn.agent.loop import ATTEND_SECONDS, Loop, empty
-from kzn.agent.spool import Spool
+from kzn.agent.maps.spool import Spool
 from kzn.agent.stats import AgentStats
 from kzn.errors import KernelError, KznError
 from kzn.model.batch import Batch

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 from snapshots import Key, buffer, snapshot
 
-from kzn.agent.flowrows import Rates, ordered
-from kzn.agent.snapshot import Snapshot
-from kzn.cli.flow_document import document
+from kzn.agent.inspect.document import document
+from kzn.agent.inspect.rows import Rates, ordered
+from kzn.agent.inspect.snapshot import Snapshot
 from kzn.cli.flow_table import Page, section
 from kzn.client.owner_lookup import Owner
 from kzn.model.flows import ENCRYPTED

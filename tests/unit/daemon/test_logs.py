@@ -28,7 +28,7 @@ def restored() -> Iterator[None]:
 
 
 def record(message: str, *args: object, level: int = logging.WARNING) -> logging.LogRecord:
-    made = logging.LogRecord("kzn.agent.ship", level, "", 0, message, args, None)
+    made = logging.LogRecord("kzn.agent.deliver.shipper", level, "", 0, message, args, None)
     made.created, made.msecs = 1_700_000_000.0625, 62.5
     return made
 

@@ -12,7 +12,7 @@ import pytest
 from faultnet import NEVER, Fault, connect
 from virtual import play
 
-from kzn.agent.ship import MOVE_SECONDS, Shipper, ShipTimeouts
+from kzn.agent.deliver.shipper import MOVE_SECONDS, Shipper, ShipTimeouts
 from kzn.daemon.backoff import Backoff
 from kzn.daemon.connect import Streams
 from kzn.daemon.listen import Address

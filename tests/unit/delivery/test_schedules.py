@@ -14,9 +14,9 @@ from dataclasses import replace
 import pytest
 from delivery import BrokenPromiseError, Parts, World, play_schedule
 
-from kzn.agent.link import Link
-from kzn.agent.ship import Shipper
-from kzn.agent.spool import Spool
+from kzn.agent.deliver.connection import Link
+from kzn.agent.deliver.shipper import Shipper
+from kzn.agent.maps.spool import Spool
 from kzn.model.batch import Batch
 from kzn.server.snapshot import Counted
 from kzn.server.state.durability import Keep

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from objectedit import ENUM, STRUCT, Image
 
-from kzn.agent import control
+from kzn.agent.maps import structs
 from kzn.errors import KznError
 from kzn.libbpf.btf import Field
 from kzn.libbpf.object_layout import MAX_IMAGE
@@ -47,16 +47,16 @@ def test_python_reads_the_structs_that_the_objects_have() -> None:
     flows = found.maps["flows_0"]
     assert flows.key == fields(FLOW_KEY)
     assert flows.value == fields(FLOW_COUNTS)
-    assert {size for size in control.KEY_SIZES if size == flows.key_size}
+    assert {size for size in structs.KEY_SIZES if size == flows.key_size}
     of = f"of[{MAX_SLOTS}]"
     assert [f.path for f in found.maps["totals"].value] == [f"{of}.packets", f"{of}.bytes"]
-    assert found.maps["control"].value_size == control.CONTROL_SIZE
-    assert found.maps["spool"].value_size == control.STATE_SIZE
+    assert found.maps["control"].value_size == structs.CONTROL_SIZE
+    assert found.maps["spool"].value_size == structs.STATE_SIZE
     names = [
         "_".join(filter(None, ["TOTAL", kind.upper(), reason.upper()])) for kind, reason in SLOTS
     ]
     assert found.enum == {name: row for row, name in enumerate(names)} | {"TOTAL_MAX": MAX_SLOTS}
-    assert control.LAYOUT == API
+    assert structs.LAYOUT == API
 
 
 def fields(kind: np.dtype[np.void]) -> tuple[Field, ...]:

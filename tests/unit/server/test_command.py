@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from pki import Authority
 
-from kzn.agent.ship import Shipper
+from kzn.agent.deliver.shipper import Shipper
 from kzn.daemon.connect import dial_tcp
 from kzn.daemon.listen import Address
 from kzn.daemon.tls import ClientTls

@@ -5,9 +5,9 @@ import os
 import pytest
 from kzn_probe_marked import PROBE
 
-from kzn.agent.install import unpinned
-from kzn.agent.mapset import MapSet
-from kzn.agent.spool import Spool
+from kzn.agent.maps.mapset import MapSet
+from kzn.agent.maps.spool import Spool
+from kzn.agent.pins.install import unpinned
 from kzn.errors import UnsupportedError
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab

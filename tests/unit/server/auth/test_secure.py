@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pki import Authority
 
-from kzn.agent.ship import Shipper, ShipTimeouts
+from kzn.agent.deliver.shipper import Shipper, ShipTimeouts
 from kzn.daemon.connect import dial_tcp
 from kzn.daemon.listen import Address, bound_port, listen
 from kzn.daemon.tls import ClientTls, ServerTls, ServerTlsFiles

@@ -1,0 +1,100 @@
+"""What ``kzn inspect-map --json`` prints of a snapshot: its keys are an interface. Pure."""
+
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kzn.agent.inspect.rows import FlowRow, Part
+from kzn.agent.inspect.snapshot import Buffer, Snapshot
+from kzn.client.owner_lookup import Owner
+
+
+def document(
+    snapshot: Snapshot, rows: Sequence[FlowRow], owners: Mapping[str, Owner] | None, *, raw: bool
+) -> dict[str, Any]:
+    """One set of maps; ``flows`` in the order of ``rows``."""
+    return {
+        "probe": snapshot.name,
+        "epoch": f"{snapshot.epoch:016x}",
+        "sequence": snapshot.sequence,
+        "capacity": snapshot.capacity,
+        "links": [
+            {"family": link.family, "priority": link.priority, "program_id": link.program_id}
+            for link in snapshot.links
+        ],
+        "devices": [device_name(index) for index in snapshot.devices],
+        "buffers": [_buffer(buffer) for buffer in snapshot.buffers],
+        "flows": [_flow(snapshot, row, owners, raw=raw) for row in rows],
+    }
+
+
+def device_name(index: int) -> str:
+    """The name of a device of this network namespace; its index when it is not, or no more, here.
+
+    (An interface of another namespace may have the same index: run it where the agent runs.)
+    """
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return str(index)
+
+
+def _buffer(buffer: Buffer) -> dict[str, Any]:
+    totals = buffer.totals
+    return {
+        "state": buffer.state,
+        "seconds": round(buffer.seconds, 3),
+        "flows": len(buffer.flows),
+        "entries": buffer.entries.present,
+        "seen": totals.seen._asdict(),
+        "accounted": totals.accounted._asdict(),
+        "missed": {why: counts._asdict() for why, counts in totals.missed.items()},
+        "ignored": {why: counts._asdict() for why, counts in totals.ignored.items()},
+    }
+
+
+def _flow(
+    snapshot: Snapshot, row: FlowRow, owners: Mapping[str, Owner] | None, *, raw: bool
+) -> dict[str, Any]:
+    found: dict[str, Any] = row.id._asdict()
+    found |= {"bytes": row.counts.bytes, "packets": row.counts.packets}
+    found |= {"bytes_per_second": round(row.rate, 1)}
+    found["buffers"] = [
+        {"state": snapshot.buffers[part.buffer].state, **part.counts._asdict()}
+        for part in row.parts
+    ]
+    if owners is not None:
+        found["src_owner"] = _owner(owners.get(row.id.src))
+        found["dst_owner"] = _owner(owners.get(row.id.dst))
+    if raw:
+        found["raw"] = [_raw(snapshot.buffers[part.buffer], part) for part in row.parts]
+    return found
+
+
+def _owner(owner: Owner | None) -> dict[str, str] | None:
+    if owner is None:
+        return None
+    return {
+        "kind": owner.kind,
+        "namespace": owner.namespace,
+        "name": owner.name,
+        "workload_kind": owner.workload_kind,
+        "workload": owner.workload,
+        "zone": owner.zone,
+    }
+
+
+def _raw(buffer: Buffer, part: Part) -> dict[str, Any]:
+    return {
+        "map": f"flows_{buffer.number}",
+        "key": buffer.entries.keys[part.entry].tobytes().hex(),
+        "per_cpu": [
+            {"cpu": cpu, "value": value_hex(packets, size), "packets": packets, "bytes": size}
+            for cpu, packets, size in buffer.entries.per_cpu(part.entry)
+        ],
+    }
+
+
+def value_hex(packets: int, size: int) -> str:
+    """`struct flow_counts` as it lies in memory (little-endian)."""
+    return packets.to_bytes(8, "little").hex() + size.to_bytes(8, "little").hex()

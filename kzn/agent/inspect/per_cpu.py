@@ -1,0 +1,67 @@
+"""The entries of a flow hash as they lie in the kernel: key by key, CPU by CPU.
+
+For people who look: what an agent drains is folded at once (buffers.py).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kzn.agent.maps.columns import to_flows
+from kzn.libbpf.map_batch import read
+from kzn.libbpf.maps import Map
+from kzn.model.flows import FLOW_COUNTS, FLOW_KEY, FLOW_KEY_ALL, Flows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entries:
+    """Entries that hold something: ``keys`` (n,); one row in the others for each CPU that counted.
+
+    ``row`` (m,) is the number of the key, ascending, ``counts`` (m, 2) packets and bytes.
+    ``present`` is how many entries the hash has in all, with those that hold nothing now.
+    """
+
+    keys: npt.NDArray[Any]
+    row: npt.NDArray[np.int64]
+    cpu: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.uint64]
+    present: int
+
+    def flows(self) -> Flows:
+        """The CPUs folded, in the order of the keys."""
+        folded = np.zeros((len(self.keys), 2), np.uint64)
+        np.add.at(folded, self.row, self.counts)
+        return to_flows(self.keys, folded)
+
+    def per_cpu(self, key: int) -> list[tuple[int, int, int]]:
+        """(CPU, packets, bytes) of the key with that number."""
+        first, last = np.searchsorted(self.row, [key, key + 1])
+        return [
+            (int(self.cpu[i]), int(self.counts[i, 0]), int(self.counts[i, 1]))
+            for i in range(int(first), int(last))
+        ]
+
+
+def read_entries(source: Map) -> Entries:
+    """All that is in a flow hash; of one that programs add to, a picture."""
+    long = source.info().key_size == FLOW_KEY_ALL.itemsize
+    keys, rows, cpus, counts = [], [], [], []
+    known = present = 0
+    for key, value in read(source, FLOW_KEY_ALL if long else FLOW_KEY, FLOW_COUNTS):
+        used = np.flatnonzero(value["packets"].any(axis=1))
+        row, cpu = np.nonzero(value["packets"][used])
+        kept = value[used[row], cpu]
+        keys.append(key[used])
+        rows.append(row + known)
+        cpus.append(cpu)
+        counts.append(np.stack((kept["packets"], kept["bytes"]), axis=1))
+        known, present = known + len(used), present + len(key)
+    return Entries(
+        np.concatenate(keys),
+        np.concatenate(rows),
+        np.concatenate(cpus),
+        np.concatenate(counts),
+        present,
+    )

@@ -1,0 +1,90 @@
+"""What is in a buffer: its flows and its books, with the CPUs folded; and how it is emptied.
+
+Exact when the buffer is quiet; of the active one a picture that may miss what comes meanwhile.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kzn.agent.maps.columns import to_flows
+from kzn.agent.maps.mapset import MapSet
+from kzn.agent.maps.structs import TOTALS_SIZE
+from kzn.libbpf.library import possible_cpus
+from kzn.libbpf.map_batch import delete, read, zero
+from kzn.model.flows import FLOW_COUNTS, FLOW_KEY, FLOW_KEY_ALL, Flows
+from kzn.model.totals import ARRIVED, MAX_SLOTS, SLOTS, Counts, Totals
+
+
+def read_flows(maps: MapSet, buffer: int) -> Flows:
+    """Every flow of a buffer."""
+    return fold_flows(read(maps.flows(buffer), _key(maps, buffer), FLOW_COUNTS))
+
+
+def fold_flows(chunks: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> Flows:
+    """The CPUs folded, entries without a packet left out: keys (n,), values (n, CPUs) at a time."""
+    keys, counts = [], []
+    for key, value in chunks:
+        folded = _fold(value)
+        used = folded[:, 0] > 0
+        keys.append(key[used])
+        counts.append(folded[used])
+    return to_flows(np.concatenate(keys), np.concatenate(counts))
+
+
+def read_totals(maps: MapSet, buffer: int) -> Totals:
+    """The books of a buffer."""
+    raw = maps.totals.read(buffer, TOTALS_SIZE * possible_cpus())
+    folded = np.frombuffer(raw, np.uint64).reshape(-1, MAX_SLOTS, 2).sum(axis=0)
+    rows = [Counts(int(packets), int(size)) for packets, size in folded]
+    return Totals(
+        seen=rows[0],
+        missed=_by_reason(rows, "missed"),
+        ignored=_by_reason(rows, "ignored"),
+    )
+
+
+def clear(maps: MapSet, buffer: int) -> None:
+    """Empty a quiet buffer and its books.
+
+    Making an entry costs the kernel a hundred times what finding one does. So entries that were
+    used are set to zero and stay for next time; those that were not used since the last time are
+    removed, and all are when more than a quarter of the map is taken.
+    """
+    flows, keys, used = maps.flows(buffer), [], []
+    for key, value in read(flows, _key(maps, buffer), FLOW_COUNTS):
+        keys.append(key.copy())
+        used.append(_fold(value)[:, 0] > 0)
+    present, stay = np.concatenate(keys), np.concatenate(used)
+    if len(present) > maps.capacity() // 4:
+        stay[:] = False
+    zero(flows, present[stay], FLOW_COUNTS)
+    delete(flows, present[~stay])
+    maps.totals.write(buffer, bytes(TOTALS_SIZE * possible_cpus()))
+
+
+def _key(maps: MapSet, buffer: int) -> np.dtype[Any]:
+    size = maps.flows(buffer).info().key_size
+    return FLOW_KEY_ALL if size == FLOW_KEY_ALL.itemsize else FLOW_KEY
+
+
+def _fold(values: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """(m, CPUs) of `FLOW_COUNTS` to (m, 2) packets and bytes."""
+    per_cpu: npt.NDArray[np.uint64] = values.view(np.uint64).reshape(*values.shape, 2)
+    folded: npt.NDArray[np.uint64] = np.add.reduce(per_cpu, axis=1)
+    return folded
+
+
+def _by_reason(rows: list[Counts], kind: str) -> dict[str, Counts]:
+    """The rows of a kind by reason; a slot that a newer object added is "unknown", not lost."""
+    found = {
+        slot.reason: row
+        for slot, row in zip(SLOTS, rows, strict=False)
+        if slot.kind == kind and row.packets
+    }
+    unknown = [row for row in rows[len(SLOTS) : ARRIVED] if row.packets]
+    if kind == "missed" and unknown:
+        found["unknown"] = Counts(*map(sum, zip(*unknown, strict=True)))
+    return found

@@ -1,0 +1,118 @@
+"""Which set counts on this node, and how it gives way to another probe's.
+
+In: a pin directory that is locked. Out: one set that counts; all others retired, to be drained.
+Never: a packet in the batches of two probes.
+
+When one probe gives way to another, both are attached for a while, and the new one's counts so far
+are thrown away. The moment that divides them is that of two writes, one after the other: from the
+first on the old one's packets go to a buffer that is thrown away, from the second on the new one's
+to a buffer that is kept. What passes between them, some ten microseconds, is in no batch, and is
+told as a number that is not too low.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from kzn.agent.coverage.hook_coverage import leaving
+from kzn.agent.maps.mapset import MapSet
+from kzn.agent.maps.structs import boottime_ns
+from kzn.agent.pins.attachments import FILTER, LINK, Pinned, release
+from kzn.agent.pins.install import NEW, RETIRED, file_errors, is_set, open_set, remove, retire
+from kzn.agent.pins.notes import is_note
+
+log = logging.getLogger(__name__)
+
+
+def tidy(pin_dir: Path) -> None:
+    """Remove sets that an agent was making, or had on trial, when it was killed."""
+    with file_errors(pin_dir):
+        for folder in pin_dir.glob(f"*{NEW}"):
+            remove(folder)
+
+
+def current(pin_dir: Path) -> str:
+    """The probe whose set counts here, of several the one cut last; empty when there is none."""
+    with file_errors(pin_dir):
+        ages = {folder.name: _age(folder) for folder in _sets(pin_dir)}
+    return max(ages, key=lambda name: ages[name], default="")
+
+
+def set_aside(pin_dir: Path, keep: str) -> None:
+    """Retire all sets but one: what they counted is still to be shipped."""
+    with file_errors(pin_dir):
+        for folder in _sets(pin_dir):
+            if folder.name != keep:
+                log.info("%s no longer counts; %s will be drained", folder.name, retire(folder))
+
+
+def take(pin_dir: Path, name: str) -> None:
+    """Make the set that is on trial the probe's own, with what it has counted so far."""
+    with file_errors(pin_dir):
+        (pin_dir / f"{name}{NEW}").rename(pin_dir / name)
+
+
+def give_way(pin_dir: Path, old: str, name: str, new: MapSet) -> int:
+    """Retire ``old`` for the set ``name`` that is on trial, whose maps are ``new``.
+
+    Bytes that may be in no batch: at most these. Killed meanwhile, what passed since is not
+    counted; the next agent begins anew with what it finds.
+    """
+    with file_errors(pin_dir):
+        uncounted = _divide(pin_dir / old, new)
+        retired = retire(pin_dir / old)
+    take(pin_dir, name)
+    log.info(
+        "%s has given way to %s; at most %d bytes that passed in between are in no batch;"
+        " %s will be drained",
+        old,
+        name,
+        uncounted,
+        retired,
+    )
+    return uncounted
+
+
+def _divide(folder: Path, new: MapSet) -> int:
+    from kzn.agent.maps import buffers  # noqa: PLC0415 - numpy, once all is loaded
+    from kzn.agent.maps.spool import Spool  # noqa: PLC0415 - as above
+
+    trial = new.active()
+    maps = open_set(folder)
+    before = leaving(new, trial)
+    divided = maps is not None and Spool(maps).divide()
+    if not divided:  # a batch is under way, so there is no buffer to throw away: all of it counts
+        release(Pinned(folder))
+    new.steer(1 - trial)
+    new.activate(1 - trial)
+    uncounted = leaving(new, trial) - before
+    if maps is not None:
+        with maps:
+            if divided:
+                release(Pinned(folder))
+                maps.activate(maps.active())
+                buffers.clear(maps, maps.active())
+    buffers.clear(new, trial)
+    now = boottime_ns()
+    new.remember(replace(new.state(), buffer=trial, opened_ns=(now, now)))
+    return uncounted
+
+
+def _sets(pin_dir: Path) -> Sequence[Path]:
+    return [
+        path
+        for path in pin_dir.iterdir()
+        if path.is_dir() and not is_note(path.name) and RETIRED not in path.name and is_set(path)
+    ]
+
+
+def _age(folder: Path) -> tuple[bool, int]:
+    """Sets that are attached come first, then those that were cut last."""
+    maps = open_set(folder)
+    if maps is None:
+        return False, 0
+    with maps:
+        opened = max(maps.state().opened_ns)
+    names = Pinned(folder).names()
+    return any(name.startswith((LINK, FILTER)) for name in names), opened

@@ -1,0 +1,212 @@
+"""Coverage: what is compared, when a ratio is one, and when it falls and recovers."""
+
+import struct
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from kzn.agent.coverage import hook_coverage
+from kzn.agent.coverage.hook_coverage import (
+    EVIDENCE,
+    FORGET,
+    INTERVALS,
+    Coverage,
+    Meter,
+    Passed,
+    between,
+    carried,
+    leaving,
+)
+from kzn.agent.devices.link_stats import Sent
+from kzn.agent.devices.uplinks import Device
+from kzn.agent.maps.mapset import MapSet
+from kzn.errors import KernelError
+from kzn.model.totals import ARRIVED, SLOTS, Slot
+
+ETH = Device(2, "eth0", "", 0, elsewhere=False)
+PPP = Device(3, "ppp0", "", 0, elsewhere=False, ethernet=False)
+CPUS = 2
+
+
+class FakeMaps:
+    """The books of two buffers on two CPUs, half on each."""
+
+    def __init__(self) -> None:
+        self.books = [[0] * 16, [0] * 16]
+        self.at = 0
+        self.totals = SimpleNamespace(read=self._read)
+
+    def active(self) -> int:
+        return self.at
+
+    def add(self, size: int, slot: int = 0) -> None:
+        self.books[self.at][slot] += size
+
+    def _read(self, buffer: int, size: int) -> bytes:
+        rows = [(1, total // CPUS) for total in self.books[buffer]] * CPUS
+        raw = b"".join(struct.pack("<QQ", *row) for row in rows)
+        assert len(raw) == size
+        return raw
+
+
+class FakeCounters:
+    """Devices by index."""
+
+    def __init__(self) -> None:
+        self.devices = {2: Sent(0, 0)}
+        self.fails = False
+
+    def send(self, size: int, index: int = 2) -> None:
+        before = self.devices[index]
+        self.devices[index] = Sent(before.packets + 1, before.bytes + size + 14)
+
+    def sent(self, indices: Iterable[int]) -> dict[int, Sent]:
+        if self.fails:
+            raise KernelError("ask netlink: EIO", errno=5)
+        return {index: self.devices[index] for index in indices if index in self.devices}
+
+
+@pytest.fixture
+def maps(monkeypatch: pytest.MonkeyPatch) -> FakeMaps:
+    monkeypatch.setattr(hook_coverage, "possible_cpus", lambda: CPUS)
+    return FakeMaps()
+
+
+def slot(reason: str) -> int:
+    return SLOTS.index(Slot("ignored", reason))
+
+
+def test_what_stays_what_arrives_and_what_is_wrapped_up_has_not_left(maps: FakeMaps) -> None:
+    maps.add(10_000)
+    for reason, size in (("local", 100), ("inbound", 20), ("tunnel", 4), ("multicast", 6000)):
+        maps.add(size, slot(reason))
+    maps.add(2000, ARRIVED)
+    assert leaving(cast(MapSet, maps), 0) == 10_000 - 100 - 20 - 4 - 2000
+
+
+def test_of_what_a_device_sent_the_link_layer_headers_are_taken_off() -> None:
+    counters = FakeCounters()
+    counters.devices = {2: Sent(10, 1140), 3: Sent(10, 1000)}
+    assert carried(counters, [ETH, PPP]) == {2: 1000, 3: 1000}
+
+
+@pytest.mark.parametrize("after", [{}, {2: 5}, {2: 10, 3: 0}])
+def test_devices_that_came_went_or_began_anew_say_nothing(after: dict[int, int]) -> None:
+    assert between({2: 7}, after) is None
+    assert between({2: 7}, {2: 9}) == 2
+
+
+def make(maps: FakeMaps, counters: FakeCounters) -> Meter:
+    meter = Meter(cast(MapSet, maps), counters)
+    meter.measure((ETH,))
+    return meter
+
+
+def test_a_meter_compares_what_passed_between_two_looks(maps: FakeMaps) -> None:
+    counters = FakeCounters()
+    maps.add(500)
+    counters.send(700)
+    meter = make(maps, counters)
+    maps.add(1000)
+    counters.send(2000)
+    assert meter.take() == Passed(1000, 2000)
+    assert meter.take() == Passed()
+
+
+def test_what_passes_during_a_cut_is_in_no_window_and_the_rest_is(maps: FakeMaps) -> None:
+    counters = FakeCounters()
+    meter = make(maps, counters)
+    maps.add(100)
+    counters.send(100)
+    with meter.paused():
+        maps.at = 1
+        maps.add(7)
+        counters.send(900)
+        meter.measure((ETH,))
+    maps.add(50)
+    counters.send(50)
+    assert meter.take() == Passed(150, 150)
+
+
+def test_a_window_in_which_the_buffer_changed_is_dropped(maps: FakeMaps) -> None:
+    counters = FakeCounters()
+    meter = make(maps, counters)
+    maps.add(100)
+    counters.send(100)
+    maps.at = 1
+    assert meter.take() == Passed()
+
+
+def test_nothing_is_compared_while_the_uplinks_are_not_certain(maps: FakeMaps) -> None:
+    counters = FakeCounters()
+    meter = make(maps, counters)
+    maps.add(10)
+    counters.send(10)
+    meter.measure(())
+    maps.add(100)
+    counters.send(5)
+    meter.measure((ETH,))
+    assert meter.take() == Passed(10, 10)
+
+
+def test_a_meter_that_cannot_ask_says_so_once_and_goes_on(maps: FakeMaps) -> None:
+    counters = FakeCounters()
+    meter = make(maps, counters)
+    counters.fails = True
+    with meter.paused():
+        pass
+    with pytest.raises(KernelError):
+        meter.take()
+    counters.fails = False
+    assert meter.take() == Passed()
+    maps.add(4)
+    counters.send(4)
+    assert meter.take() == Passed(4, 4)
+
+
+def played(*ratios: float) -> tuple[Coverage, list[str]]:
+    """Full spans of intervals with these ratios, and the turns that they made."""
+    its, turns = Coverage(), []
+    for ratio in ratios:
+        for _ in range(INTERVALS):
+            turn = its.interval(Passed(int(EVIDENCE * ratio), EVIDENCE))
+            turns += [turn] if turn else []
+    return its, [str(turn) for turn in turns]
+
+
+def test_a_ratio_takes_six_intervals() -> None:
+    its = Coverage()
+    for _ in range(INTERVALS - 1):
+        assert its.interval(Passed(EVIDENCE, EVIDENCE)) is None
+        assert its.ratio is None
+    its.interval(Passed(EVIDENCE, EVIDENCE))
+    assert its.ratio == 1.0
+
+
+def test_a_quiet_node_has_no_ratio_until_enough_was_sent() -> None:
+    its = Coverage()
+    for _ in range(FORGET - 1):
+        its.interval(Passed(0, EVIDENCE // FORGET))
+        assert its.ratio is None
+    its.interval(Passed(0, EVIDENCE))
+    assert its.ratio is not None
+    assert its.lows == 1
+
+
+def test_a_node_that_falls_quiet_has_no_ratio_any_more_and_is_not_low() -> None:
+    its, _ = played(0.5)
+    for _ in range(FORGET):
+        assert its.interval(Passed(0, 10)) is None
+    assert (its.ratio, its.lows) == (None, 0)
+
+
+def test_it_falls_once_and_recovers_once() -> None:
+    _, turns = played(1.0, 0.89, 0.5, 0.91, 0.89, 0.94, 0.96, 1.0)
+    assert turns == ["fell", "recovered"]
+
+
+def test_only_ratios_in_a_row_count_as_low() -> None:
+    assert played(0.8, 0.8, 0.91, 0.8)[0].lows == 1
+    assert played(0.8, 0.8, 0.8)[0].lows == 3

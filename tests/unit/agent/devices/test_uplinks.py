@@ -1,0 +1,107 @@
+"""Which devices lead off the node: only what certainly stays is left out."""
+
+import pytest
+
+from kzn.agent.devices.uplinks import Device, leading_off, lowest, marked
+from kzn.agent.maps.structs import ENCRYPTS, TUNNEL
+
+
+def device(
+    index: int, name: str, kind: str = "", *, master: int = 0, elsewhere: bool = False
+) -> Device:
+    return Device(index=index, name=name, kind=kind, master=master, elsewhere=elsewhere)
+
+
+LO = device(1, "lo")
+ETH = device(2, "eth0")
+
+
+def names(*devices: Device, gateways: frozenset[int] = frozenset({2})) -> list[str]:
+    return [found.name for found in leading_off(devices, gateways)]
+
+
+def test_hardware_leads_off_and_loopback_does_not() -> None:
+    assert names(LO, ETH, device(3, "eth1")) == ["eth0", "eth1"]
+
+
+@pytest.mark.parametrize("kind", ["veth", "netkit"])
+def test_a_pods_device_stays(kind: str) -> None:
+    assert names(LO, ETH, device(5, "pod0", kind, elsewhere=True)) == ["eth0"]
+
+
+def test_a_veth_whose_other_end_is_here_may_lead_anywhere() -> None:
+    assert names(ETH, device(5, "cilium_host", "veth")) == ["eth0", "cilium_host"]
+
+
+def test_a_node_that_is_itself_a_container_has_a_veth_as_uplink() -> None:
+    uplink = device(2, "eth0", "veth", elsewhere=True)
+    pod = device(5, "veth1", "veth", elsewhere=True)
+    assert names(LO, uplink, pod) == ["eth0"]
+
+
+@pytest.mark.parametrize("kind", ["vxlan", "geneve", "ipip", "sit", "wireguard", "vlan", "bond"])
+def test_tunnels_and_stacked_devices_lead_off(kind: str) -> None:
+    assert names(ETH, device(9, "over", kind)) == ["eth0", "over"]
+
+
+def test_a_bridge_of_pods_stays() -> None:
+    ports = [device(n, f"veth{n}", "veth", master=4, elsewhere=True) for n in (5, 6)]
+    assert names(ETH, device(4, "cni0", "bridge"), *ports) == ["eth0"]
+
+
+def test_a_bridge_with_hardware_in_it_leads_off() -> None:
+    assert names(device(2, "eth0", master=4), device(4, "br0", "bridge")) == ["eth0", "br0"]
+
+
+def test_a_bridge_that_leads_to_a_gateway_leads_off() -> None:
+    port = device(5, "veth5", "veth", master=4, elsewhere=True)
+    assert names(device(4, "br0", "bridge"), port, gateways=frozenset({4})) == ["br0"]
+
+
+def last(*devices: Device) -> list[str]:
+    return [found.name for found in lowest(leading_off(devices, frozenset({2})))]
+
+
+@pytest.mark.parametrize("kind", ["vxlan", "geneve", "ipip", "wireguard", "tun", "dummy"])
+def test_what_goes_into_a_tunnel_or_nowhere_leaves_by_another_device(kind: str) -> None:
+    assert last(ETH, device(9, "over", kind)) == ["eth0"]
+
+
+def test_what_leaves_by_a_vlan_leaves_by_the_device_below_it() -> None:
+    vlan = Device(index=9, name="eth0.5", kind="vlan", master=0, elsewhere=False, below=2)
+    assert last(ETH, vlan) == ["eth0"]
+
+
+@pytest.mark.parametrize("kind", ["bond", "bridge", "vrf", "team"])
+def test_of_a_device_with_ports_the_ports_are_last(kind: str) -> None:
+    ports = [device(2, "eth0", master=4), device(3, "eth1", master=4)]
+    assert last(*ports, device(4, "upper", kind)) == ["eth0", "eth1"]
+
+
+def test_a_vlan_whose_lower_device_is_in_another_namespace_is_last() -> None:
+    vlan = Device(index=2, name="net1", kind="vlan", master=0, elsewhere=True)
+    assert last(vlan) == ["net1"]
+
+
+def test_a_veth_between_two_places_of_this_node_is_not_last() -> None:
+    assert last(ETH, device(5, "cilium_host", "veth")) == ["eth0"]
+
+
+def test_a_device_without_ethernet_header_takes_no_program() -> None:
+    ppp = Device(index=9, name="ppp0", kind="", master=0, elsewhere=False, ethernet=False)
+    assert last(ETH, ppp) == ["eth0"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "marks"),
+    [
+        ("vxlan", TUNNEL),
+        ("ipip", TUNNEL),
+        ("wireguard", TUNNEL | ENCRYPTS),
+        ("xfrm", TUNNEL | ENCRYPTS),
+        ("tun", 0),
+        ("", 0),
+    ],
+)
+def test_tunnels_whose_packets_are_known_again_are_marked(kind: str, marks: int) -> None:
+    assert marked(device(9, "over", kind)) == 9 | marks

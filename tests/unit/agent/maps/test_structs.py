@@ -1,0 +1,94 @@
+"""What C and Python share has the same sizes, order and values on both sides."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from kzn.agent.maps import structs
+from kzn.agent.maps.structs import Control, Phase, SpoolState
+from kzn.model import flows, totals
+from kzn.probes import settings
+
+FLOW_H = Path(__file__).parents[3] / "bpf" / "src" / "flow.h"
+
+
+@pytest.fixture(scope="module")
+def header() -> str:
+    return FLOW_H.read_text()
+
+
+def sizes(header: str) -> dict[str, int]:
+    found = re.findall(r"_Static_assert\(sizeof\(struct (\w+)\) == (\d+)", header)
+    return {name: int(size) for name, size in found}
+
+
+def defined(header: str, name: str) -> int:
+    found = re.search(rf"#define {name}\s+(\w+)", header)
+    assert found, name
+    return int(found[1], 0)
+
+
+def test_every_shared_struct_has_the_size_that_the_header_asserts(header: str) -> None:
+    assert sizes(header) == {
+        "flow_key": structs.KEY_SIZES[0],
+        "flow_counts": structs.COUNTS_SIZE,
+        "totals": structs.TOTALS_SIZE,
+        "settings": len(settings.Settings().constants()),
+        "control": structs.CONTROL_SIZE,
+        "spool_state": structs.STATE_SIZE,
+    }
+
+
+def test_columns_are_as_wide_as_the_structs() -> None:
+    assert (flows.FLOW_KEY.itemsize, flows.FLOW_KEY_ALL.itemsize) == structs.KEY_SIZES
+    assert settings.Settings(ports="service").key_size == flows.FLOW_KEY.itemsize
+    assert settings.Settings(ports="all").key_size == flows.FLOW_KEY_ALL.itemsize
+    assert flows.FLOW_COUNTS.itemsize == structs.COUNTS_SIZE
+    assert totals.MAX_SLOTS * flows.FLOW_COUNTS.itemsize == structs.TOTALS_SIZE
+
+
+def test_the_reasons_stand_in_the_order_of_the_header(header: str) -> None:
+    body = re.search(r"enum total \{(.*?)\};", header, re.DOTALL)
+    assert body
+    names = re.findall(r"TOTAL_(\w+)", body[1])
+    expected = [f"{slot.kind}_{slot.reason}".strip("_").upper() for slot in totals.SLOTS]
+    assert names == [*expected, "MAX"]
+    assert f"#define KZN_ARRIVED ((enum total){totals.ARRIVED})" in header
+    assert len(expected) <= totals.ARRIVED
+
+
+def test_numbers_defined_twice_are_equal(header: str) -> None:
+    assert defined(header, "KZN_LAYOUT") == structs.LAYOUT
+    assert defined(header, "KZN_MAX_FLOWS") == settings.MAX_FLOWS
+    assert defined(header, "KZN_MAX_UPLINKS") == structs.MAX_UPLINKS
+    assert defined(header, "KZN_KEY_ALL") == structs.KEY_SIZES[1]
+    assert defined(header, "KZN_PORT_OF_SOURCE") == flows.PORT_OF_SOURCE
+    assert defined(header, "KZN_INITIATOR_SOURCE") == flows.INITIATOR_SOURCE
+    assert defined(header, "KZN_INITIATOR_DESTINATION") == flows.INITIATOR_DESTINATION
+    modes = {mode: defined(header, f"KZN_PORTS_{mode.upper()}") for mode in settings.PORTS}
+    assert modes == settings.PORTS
+
+
+def test_a_state_survives_its_bytes() -> None:
+    state = SpoolState(
+        phase=Phase.CUT,
+        buffer=1,
+        epoch=2**64 - 1,
+        sequence=7,
+        opened_ns=(1, 2),
+        closed_ns=(3, 4),
+        settings=bytes(range(32)),
+    )
+    assert SpoolState.unpack(state.pack()) == state
+
+
+def test_control_survives_its_bytes_and_forgets_when_it_was_drained() -> None:
+    steering = Control(active=1, uplinks=(2, 700), skip_inbound=True)
+    assert Control.unpack(steering.pack()) == steering
+    assert steering.pack()[8:16] == bytes(8)
+
+
+def test_more_uplinks_than_fit_are_as_good_as_unknown() -> None:
+    assert Control.unpack(Control(uplinks=tuple(range(2, 14))).pack()).uplinks == ()
+    assert len(Control.unpack(Control(uplinks=tuple(range(2, 13))).pack()).uplinks) == 11
