@@ -18,9 +18,9 @@ from lib.apifleet import ApiFleet
 from lib.report import finish
 
 from kzn.topology.index import AddressIndex
-from kzn.topology.kube.feed import Feed
-from kzn.topology.kube.machine import Machine, Sink
+from kzn.topology.kube.list_watch import Machine, Sink
 from kzn.topology.kube.resources import NODE_RESOURCE, POD_RESOURCE, REPLICASET_RESOURCE
+from kzn.topology.kube.workload_join import Feed
 
 PAGE = 500
 EVENTS = 5_000

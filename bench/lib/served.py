@@ -26,10 +26,10 @@ from kzn.server.config import ServerConfig
 from kzn.server.topology import Topology
 from kzn.topology.facts import OwnerFacts, OwnerRef
 from kzn.topology.index import AddressIndex
-from kzn.topology.kube.feed import Feed
 from kzn.topology.kube.lines import LineSplitter
-from kzn.topology.kube.machine import Machine, Sink
+from kzn.topology.kube.list_watch import Machine, Sink
 from kzn.topology.kube.resources import POD_RESOURCE
+from kzn.topology.kube.workload_join import Feed
 from kzn.topology.source import TopologyStats
 
 TICKS = 50

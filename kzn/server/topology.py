@@ -10,7 +10,7 @@ from kzn.server.config import ServerConfig
 from kzn.server.snapshot import SourceState, why_waiting
 from kzn.topology.index import AddressIndex
 from kzn.topology.source import TopologySource
-from kzn.topology.static import StaticSource, StaticTopology, load_static
+from kzn.topology.static.file import StaticSource, StaticTopology, load_static
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def open_topology(config: ServerConfig) -> Topology:
 
 def _kubernetes(index: AddressIndex, config: ServerConfig) -> TopologySource:
     # Imported here: a server with a file alone needs neither the package nor its start-up time.
-    from kzn.topology.kube.cluster import load_cluster  # noqa: PLC0415
+    from kzn.topology.kube.credentials import load_cluster  # noqa: PLC0415
     from kzn.topology.kube.source import KubernetesSource  # noqa: PLC0415
 
     return KubernetesSource(

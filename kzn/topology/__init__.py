@@ -4,8 +4,8 @@ What the server calls::
 
     from kzn.topology.index import AddressIndex            # the EndpointIndex of kzn.model.endpoint
     from kzn.topology.source import TopologySource         # protocol: index, ready, run(), stats()
-    from kzn.topology.static import StaticSource, load_static
-    from kzn.topology.kube.cluster import load_cluster     # imports `kubernetes` when called
+    from kzn.topology.static.file import StaticSource, load_static
+    from kzn.topology.kube.credentials import load_cluster     # imports `kubernetes` when called
     from kzn.topology.kube.source import KubernetesSource
 
     index = AddressIndex(clock=time.monotonic, wall=time.time)

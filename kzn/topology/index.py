@@ -13,15 +13,15 @@ import numpy as np
 
 from kzn.model.endpoint import I32, NODE, POD, STATIC, UNKNOWN, Endpoint, EndpointColumns
 from kzn.model.flows import U8
-from kzn.topology.addresses import NOBODY
 from kzn.topology.counts import IndexCounts
 from kzn.topology.describe import node_endpoint, pod_endpoint
-from kzn.topology.endpoints import EndpointTable
 from kzn.topology.facts import Network, NodeFacts, PodFacts, Workload, is_older
-from kzn.topology.graves import Graves
-from kzn.topology.landscape import Landscape
-from kzn.topology.ownership import Owner, Ownership
-from kzn.topology.tenancy import Tenancy
+from kzn.topology.networks import Landscape
+from kzn.topology.ownership.claims import Tenancy
+from kzn.topology.ownership.ended import Graves
+from kzn.topology.ownership.intervals import Owner, Ownership
+from kzn.topology.tables.address_table import NOBODY
+from kzn.topology.tables.endpoint_table import EndpointTable
 
 F = TypeVar("F", PodFacts, NodeFacts)
 

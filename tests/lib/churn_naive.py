@@ -6,8 +6,8 @@ from churn_run import Replay
 from kzn.model.endpoint import I32, UNKNOWN, Endpoint, EndpointColumns
 from kzn.model.flows import U8
 from kzn.topology.describe import node_endpoint, pod_endpoint
-from kzn.topology.endpoints import EndpointTable
 from kzn.topology.facts import NodeFacts, PodFacts, Workload
+from kzn.topology.tables.endpoint_table import EndpointTable
 
 
 class LastEventWins:

@@ -37,7 +37,7 @@ from kzn.server.state.durability import Keep
 from kzn.server.state.group_commit import Pace
 from kzn.server.state.sqlite_store import StateFile
 from kzn.topology.index import AddressIndex
-from kzn.topology.static import StaticSource, parse_static
+from kzn.topology.static.file import StaticSource, parse_static
 
 CLUSTER = """
 nodes:

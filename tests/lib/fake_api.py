@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from kzn.topology.kube.cluster import Access
+from kzn.topology.kube.credentials import Access
 
 PATHS = {
     "/api/v1/pods": "pods",

@@ -80,8 +80,8 @@ def open_admission(config: ServerConfig, topology: Topology) -> Admission:
         return Admission(config.auth, topology.why_not_ready, tls=tls)
     # Imported here: without tokens a server with a file alone needs no package for Kubernetes.
     from kzn.topology.kube.client import KubeClient  # noqa: PLC0415
-    from kzn.topology.kube.cluster import load_cluster  # noqa: PLC0415
-    from kzn.topology.kube.review import review_token  # noqa: PLC0415
+    from kzn.topology.kube.credentials import load_cluster  # noqa: PLC0415
+    from kzn.topology.kube.token_review import review_token  # noqa: PLC0415
 
     client = KubeClient(load_cluster(config.kubeconfig, config.context), idle=1.0)
     gate = TokenGate(

@@ -23,7 +23,7 @@ from kzn.server.receive.context import Permit
 from kzn.wire.messages import Reason, Refusal
 
 if TYPE_CHECKING:
-    from kzn.topology.kube.review import Review
+    from kzn.topology.kube.token_review import Review
 
 _LOG = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from kzn.topology.decode import status
-from kzn.topology.kube.cluster import Access, Credentials
-from kzn.topology.kube.failure import KubeError, reason_of
+from kzn.topology.kube.credentials import Access, Credentials
+from kzn.topology.kube.decode import status
+from kzn.topology.kube.errors import KubeError, reason_of
 
 CONNECT_SECONDS = 10.0
 LIST_SECONDS = 120.0

@@ -1,6 +1,6 @@
 """Lines out of chunks: a watch is one JSON object a line, cut anywhere by the network."""
 
-from kzn.topology.kube.failure import KubeError
+from kzn.topology.kube.errors import KubeError
 
 MAX_LINE_BYTES = 16 << 20
 """etcd takes objects of 1.5 MB unless told otherwise; JSON of them is a few times that."""

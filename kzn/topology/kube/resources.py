@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from kzn.topology.decode import NODES, OWNERS, PODS, SERVICES, Codec
-from kzn.topology.objects import Json
+from kzn.topology.kube.api_objects import Json
+from kzn.topology.kube.decode import NODES, OWNERS, PODS, SERVICES, Codec
 
 S = TypeVar("S", bound=Json)
 T = TypeVar("T")

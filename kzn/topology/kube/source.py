@@ -16,9 +16,8 @@ from kzn.daemon.logs import Repeating
 from kzn.topology.facts import NodeFacts
 from kzn.topology.index import AddressIndex
 from kzn.topology.kube.client import KubeClient
-from kzn.topology.kube.cluster import Credentials
-from kzn.topology.kube.feed import Feed
-from kzn.topology.kube.machine import PAGE_SIZE, Machine, Sink
+from kzn.topology.kube.credentials import Credentials
+from kzn.topology.kube.list_watch import PAGE_SIZE, Machine, Sink
 from kzn.topology.kube.resources import (
     JOB_RESOURCE,
     NODE_RESOURCE,
@@ -27,6 +26,7 @@ from kzn.topology.kube.resources import (
     SERVICE_RESOURCE,
 )
 from kzn.topology.kube.watch import Sleep, follow
+from kzn.topology.kube.workload_join import Feed
 from kzn.topology.source import TopologyStats
 
 IDLE_SECONDS = 150.0

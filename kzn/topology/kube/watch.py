@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from kzn.daemon.logs import Repeating
 from kzn.errors import KznError
 from kzn.topology.kube.client import KubeClient
-from kzn.topology.kube.failure import KubeError
+from kzn.topology.kube.errors import KubeError
 from kzn.topology.kube.lines import LineSplitter
-from kzn.topology.kube.machine import F, Machine, Request, S
+from kzn.topology.kube.list_watch import F, Machine, Request, S
 
 Sleep = Callable[[float], Awaitable[None]]
 

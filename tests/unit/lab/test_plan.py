@@ -7,7 +7,7 @@ import pytest
 from kzn.errors import UsageError
 from kzn.lab.plan import Fabric, LabSpec, Node, Pod, batches, make_plan
 from kzn.lab.topology import topology
-from kzn.topology.static import parse_static
+from kzn.topology.static.file import parse_static
 
 LARGE = LabSpec(zones=("x", "y", "z"), nodes_per_zone=9, pods_per_node=20)
 

@@ -23,7 +23,7 @@ from kzn.server.resolve.retry import Case, Hold
 from kzn.server.resolve.verdict import NAMES
 from kzn.topology.facts import NodeFacts, PodFacts, Workload
 from kzn.topology.index import AddressIndex
-from kzn.topology.static import StaticSource, parse_static
+from kzn.topology.static.file import StaticSource, parse_static
 
 CLUSTER = """
 nodes:

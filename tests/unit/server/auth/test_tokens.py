@@ -13,7 +13,7 @@ from kzn.server.auth import tokens
 from kzn.server.auth.authenticator import Admission
 from kzn.server.auth.tokens import TokenGate, expiry_of
 from kzn.server.receive.context import Caller, Permit
-from kzn.topology.kube.review import Review
+from kzn.topology.kube.token_review import Review
 from kzn.wire.messages import Hello, Reason, Refusal
 
 AGENT = "system:serviceaccount:kzn:kzn-agent"

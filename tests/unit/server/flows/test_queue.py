@@ -16,7 +16,7 @@ from kzn.server.flows.queue import FlowLog, LogCounts
 from kzn.server.resolve.resolve import Resolution, resolve
 from kzn.server.resolve.retry import Case, select
 from kzn.topology.index import AddressIndex
-from kzn.topology.static import StaticSource, parse_static
+from kzn.topology.static.file import StaticSource, parse_static
 
 CLUSTER = """
 nodes:

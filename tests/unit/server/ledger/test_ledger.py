@@ -20,7 +20,7 @@ from kzn.server.ledger.family import LABELS, FamilyName, Row
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.resolve.resolve import resolve
 from kzn.topology.index import AddressIndex
-from kzn.topology.static import StaticSource, parse_static
+from kzn.topology.static.file import StaticSource, parse_static
 
 CLUSTER = """
 nodes:

@@ -14,7 +14,7 @@ from kzn.server.resolve.reporting import FULL, SILENCE, Coverage, CoverageCounts
 from kzn.server.resolve.retry import Hold
 from kzn.topology.facts import PodFacts, Workload
 from kzn.topology.index import AddressIndex
-from kzn.topology.static import StaticSource, parse_static
+from kzn.topology.static.file import StaticSource, parse_static
 
 CLUSTER = """
 nodes:

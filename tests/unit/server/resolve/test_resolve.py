@@ -10,7 +10,7 @@ from kzn.server.resolve.resolve import Resolution, resolve
 from kzn.server.resolve.verdict import NAMES
 from kzn.topology.facts import PodFacts, ServiceFacts, Workload
 from kzn.topology.index import AddressIndex
-from kzn.topology.static import StaticSource, parse_static
+from kzn.topology.static.file import StaticSource, parse_static
 
 CLUSTER = """
 nodes:

@@ -1,4 +1,4 @@
-"""kzn/topology/prefixes.py."""
+"""kzn/topology/tables/prefix_table.py."""
 
 from ipaddress import IPv6Address, ip_address, ip_network
 
@@ -11,7 +11,7 @@ from kzn.model.endpoint import EXTERNAL, UNKNOWN
 from kzn.model.flows import U8
 from kzn.model.ip import MAPPED_PREFIX, pack
 from kzn.topology.facts import CidrNetwork
-from kzn.topology.prefixes import _WORLD, PrefixTable
+from kzn.topology.tables.prefix_table import _WORLD, PrefixTable
 
 
 def rows(addresses: list[bytes]) -> U8:

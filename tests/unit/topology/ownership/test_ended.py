@@ -1,4 +1,4 @@
-"""kzn/topology/graves.py: who ended is remembered, and moves in when its node is known late."""
+"""kzn/topology/ownership/ended.py: who ended is remembered, and moves in when its node is known late."""
 
 from math import inf
 
@@ -7,8 +7,8 @@ import numpy as np
 from kzn.model.endpoint import Endpoint
 from kzn.model.ip import pack
 from kzn.topology.facts import NodeFacts, PodFacts, Workload
-from kzn.topology.graves import Graves
 from kzn.topology.index import AddressIndex
+from kzn.topology.ownership.ended import Graves
 
 A = pack("10.0.0.1")
 EPOCH = 1.7e9

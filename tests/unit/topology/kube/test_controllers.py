@@ -1,7 +1,7 @@
-"""kzn/topology/owners.py."""
+"""kzn/topology/kube/controllers.py."""
 
 from kzn.topology.facts import OwnerFacts, OwnerRef, PodFacts, Workload
-from kzn.topology.owners import Owners
+from kzn.topology.kube.controllers import Owners
 
 DEPLOYMENT = OwnerRef("Deployment", "web", "d1")
 REPLICASET = OwnerRef("ReplicaSet", "web-5d8f", "rs1")

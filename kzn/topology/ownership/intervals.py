@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from kzn.model.endpoint import AMBIGUOUS, I32, UNSETTLED
 from kzn.model.flows import U8
-from kzn.topology.addresses import NOBODY, AddressTable
-from kzn.topology.latest import Latest
+from kzn.topology.ownership.current import Latest
+from kzn.topology.tables.address_table import NOBODY, AddressTable
 
 _SEVERAL = -6
 """And below: an address with a list of intervals, by the number of its row."""

@@ -1,4 +1,4 @@
-"""kzn/topology/kube/machine.py: list, watch, and every fault, without a network."""
+"""kzn/topology/kube/list_watch.py: list, watch, and every fault, without a network."""
 
 import json
 from dataclasses import dataclass, field
@@ -10,10 +10,10 @@ import pytest
 
 from kzn.errors import UsageError
 from kzn.topology.facts import OwnerFacts
-from kzn.topology.kube.failure import KubeError
-from kzn.topology.kube.machine import LONGEST_RETRY_AFTER, Machine, Sink
+from kzn.topology.kube.api_objects import Owner
+from kzn.topology.kube.errors import KubeError
+from kzn.topology.kube.list_watch import LONGEST_RETRY_AFTER, Machine, Sink
 from kzn.topology.kube.resources import REPLICASET_RESOURCE
-from kzn.topology.objects import Owner
 
 
 def obj(uid: str, version: int = 1) -> dict[str, Any]:

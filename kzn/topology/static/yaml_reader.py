@@ -27,7 +27,7 @@ class Value:
         line = self._node.start_mark.line + 1
         raise UsageError(
             f"{self._file}:{line}: {found}, expected {expected}",
-            hint="`python3 -m pydoc kzn.topology.static` shows what may stand in the file",
+            hint="`python3 -m pydoc kzn.topology.static.file` shows what may stand in the file",
         )
 
     def mapping(self, what: str, required: set[str], optional: set[str]) -> "dict[str, Value]":

@@ -12,11 +12,11 @@ import numpy as np
 
 from kzn.model.endpoint import I32, UNKNOWN, Endpoint
 from kzn.model.flows import U8
-from kzn.topology.addresses import NOBODY, AddressTable
 from kzn.topology.describe import network_endpoint, service_endpoint
-from kzn.topology.endpoints import EndpointTable
 from kzn.topology.facts import CidrNetwork, Network, ServiceFacts
-from kzn.topology.prefixes import PrefixTable
+from kzn.topology.tables.address_table import NOBODY, AddressTable
+from kzn.topology.tables.endpoint_table import EndpointTable
+from kzn.topology.tables.prefix_table import PrefixTable
 
 
 class Landscape:

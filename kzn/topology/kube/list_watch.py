@@ -13,10 +13,10 @@ from typing import Generic, Protocol, TypeVar
 
 from kzn.daemon.backoff import Backoff
 from kzn.errors import ApiError, KznError
-from kzn.topology.decode import Event, Refusal
-from kzn.topology.kube.failure import KubeError, reason_of
+from kzn.topology.kube.api_objects import Json
+from kzn.topology.kube.decode import Event, Refusal
+from kzn.topology.kube.errors import KubeError, reason_of
 from kzn.topology.kube.resources import Resource
-from kzn.topology.objects import Json
 from kzn.topology.source import ResourceStats
 
 S = TypeVar("S", bound=Json)

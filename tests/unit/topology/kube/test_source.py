@@ -17,7 +17,7 @@ from kzn.errors import UsageError
 from kzn.model.endpoint import Endpoint
 from kzn.model.ip import pack
 from kzn.topology.index import AddressIndex
-from kzn.topology.kube.cluster import Access, Credentials
+from kzn.topology.kube.credentials import Access, Credentials
 from kzn.topology.kube.source import KubernetesSource
 from kzn.topology.source import TopologySource
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kzn.topology.kube.failure import KubeError
+from kzn.topology.kube.errors import KubeError
 from kzn.topology.kube.lines import LineSplitter
 
 

@@ -1,4 +1,4 @@
-"""kzn/topology/static.py and document.py."""
+"""kzn/topology/static/file.py and document.py."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from kzn.errors import EXIT_USAGE, UsageError
 from kzn.model.endpoint import EXTERNAL, NODE, POD, STATIC, UNKNOWN
 from kzn.model.ip import pack
 from kzn.topology.index import AddressIndex
-from kzn.topology.static import StaticSource, load_static, parse_static
+from kzn.topology.static.file import StaticSource, load_static, parse_static
 
 GOOD = """\
 nodes:

@@ -1,4 +1,4 @@
-"""kzn/topology/kube/cluster.py: kubeconfig and service accounts, and TLS with what they say."""
+"""kzn/topology/kube/credentials.py: kubeconfig and service accounts, and TLS with what they say."""
 
 import asyncio
 import json
@@ -14,8 +14,8 @@ from fake_api import FakeApi, status
 
 from kzn.errors import EXIT_USAGE, UsageError
 from kzn.topology.kube.client import KubeClient
-from kzn.topology.kube.cluster import Cluster, load_cluster
-from kzn.topology.kube.failure import KubeError
+from kzn.topology.kube.credentials import Cluster, load_cluster
+from kzn.topology.kube.errors import KubeError
 
 # Made for these tests only: an authority, and a server and a client that it signed, for 100 years.
 CERTIFICATES = Path(__file__).parent / "certificates"
@@ -228,7 +228,9 @@ def test_nobody_there_is_an_error_with_the_address(tmp_path: Path) -> None:
 
 
 def test_the_kubernetes_package_is_imported_only_with_a_cluster() -> None:
-    modules = "sys, kzn.topology.kube.source, kzn.topology.kube.cluster, kzn.topology.static"
+    modules = (
+        "sys, kzn.topology.kube.source, kzn.topology.kube.credentials, kzn.topology.static.file"
+    )
     code = f"import {modules}; print('kubernetes' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

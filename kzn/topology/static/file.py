@@ -30,10 +30,10 @@ from pathlib import Path
 
 from kzn.errors import UsageError
 from kzn.model.ip import text
-from kzn.topology.document import Value, each, parse
 from kzn.topology.facts import CidrNetwork, Network, NodeFacts, PodFacts, Workload
 from kzn.topology.index import AddressIndex
 from kzn.topology.source import TopologyStats
+from kzn.topology.static.yaml_reader import Value, each, parse
 
 MAX_FILE_BYTES = 64 << 20
 

@@ -1,4 +1,4 @@
-"""kzn/topology/landscape.py: Services, ranges of pods, networks and the world."""
+"""kzn/topology/networks.py: Services, ranges of pods, networks and the world."""
 
 from dataclasses import replace
 from ipaddress import ip_network

@@ -8,9 +8,9 @@ import pytest
 from aiohttp import web
 
 from kzn.topology.kube.client import KubeClient
-from kzn.topology.kube.cluster import Access
-from kzn.topology.kube.failure import KubeError
-from kzn.topology.kube.review import PATH, Review, decode, review_token
+from kzn.topology.kube.credentials import Access
+from kzn.topology.kube.errors import KubeError
+from kzn.topology.kube.token_review import PATH, Review, decode, review_token
 
 Answer = Callable[[web.Request], Awaitable[web.Response]]
 CLAIM = "authentication.kubernetes.io/"

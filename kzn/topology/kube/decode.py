@@ -12,7 +12,7 @@ import msgspec
 
 from kzn.errors import ApiError
 from kzn.topology.facts import NodeFacts, OwnerFacts, PodFacts, ServiceFacts
-from kzn.topology.objects import (
+from kzn.topology.kube.api_objects import (
     Json,
     Node,
     Owner,

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from math import inf
 
 from kzn.model.endpoint import Endpoint
-from kzn.topology.endpoints import EndpointTable
 from kzn.topology.facts import NodeFacts, PodFacts
-from kzn.topology.ownership import Owner, Ownership
+from kzn.topology.ownership.intervals import Owner, Ownership
+from kzn.topology.tables.endpoint_table import EndpointTable
 
 CLOCK_MARGIN = 2.0
 """How far the clocks of nodes and server may be apart without costing a pod its first bytes."""

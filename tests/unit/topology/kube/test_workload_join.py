@@ -1,4 +1,4 @@
-"""kzn/topology/kube/feed.py."""
+"""kzn/topology/kube/workload_join.py."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import numpy as np
 from kzn.model.ip import pack
 from kzn.topology.facts import OwnerFacts, OwnerRef, PodFacts
 from kzn.topology.index import AddressIndex
-from kzn.topology.kube.feed import Feed
+from kzn.topology.kube.workload_join import Feed
 
 ADDRESS = pack("10.0.0.1")
 POD = PodFacts(

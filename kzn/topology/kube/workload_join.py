@@ -2,7 +2,7 @@
 
 from kzn.topology.facts import OwnerFacts, PodFacts
 from kzn.topology.index import AddressIndex
-from kzn.topology.owners import Owners
+from kzn.topology.kube.controllers import Owners
 
 
 class Feed:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import msgspec
 
+from kzn.topology.kube.api_objects import Json
 from kzn.topology.kube.client import KubeClient
-from kzn.topology.kube.failure import KubeError
-from kzn.topology.objects import Json
+from kzn.topology.kube.errors import KubeError
 
 PATH = "/apis/authentication.k8s.io/v1/tokenreviews"
 SECONDS = 8.0

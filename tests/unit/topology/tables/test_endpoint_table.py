@@ -1,11 +1,11 @@
-"""kzn/topology/endpoints.py."""
+"""kzn/topology/tables/endpoint_table.py."""
 
 import numpy as np
 import pytest
 
 from kzn.errors import KznError
 from kzn.model.endpoint import NO_CODE, NODE, Endpoint
-from kzn.topology.endpoints import FIRST_CAPACITY, Codes, EndpointTable
+from kzn.topology.tables.endpoint_table import FIRST_CAPACITY, Codes, EndpointTable
 
 
 def node(name: str, zone: str = "", region: str = "") -> Endpoint:

@@ -1,4 +1,4 @@
-"""kzn/topology/objects.py and decode.py: facts out of real-looking JSON."""
+"""kzn/topology/kube/api_objects.py and decode.py: facts out of real-looking JSON."""
 
 import json
 from ipaddress import ip_network
@@ -9,9 +9,9 @@ import pytest
 
 from kzn.errors import ApiError
 from kzn.model.ip import pack
-from kzn.topology.decode import NODES, OWNERS, PODS, Event, Refusal
 from kzn.topology.facts import NodeFacts, OwnerRef, PodFacts
-from kzn.topology.objects import Node, Service, node_facts, service_facts
+from kzn.topology.kube.api_objects import Node, Service, node_facts, service_facts
+from kzn.topology.kube.decode import NODES, OWNERS, PODS, Event, Refusal
 
 JULY = 1751328000.0  # 2025-07-01T00:00:00Z
 

@@ -1,10 +1,10 @@
-"""kzn/topology/addresses.py: a table asked for many at once says what a dict would."""
+"""kzn/topology/tables/address_table.py: a table asked for many at once says what a dict would."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kzn.topology.addresses import NOBODY, AddressTable
+from kzn.topology.tables.address_table import NOBODY, AddressTable
 
 ADDRESSES = [bytes([0] * 15 + [number]) for number in range(40)]
 Step = tuple[int, int | None]
