@@ -1,4 +1,4 @@
-"""Maps in the kernel, by descriptor: single values as bytes (whole hashes: batches.py)."""
+"""Maps in the kernel, by descriptor: single values as bytes (whole hashes: map_batch.py)."""
 
 import os
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """A batch in the form that travels: what is sent again on every try, and read once.
 
 `encode_batch` does the work once; `EncodedBatch.waited` makes the same batch older for a later
-try. What a server makes of it is in received.py.
+try. What a server makes of it is in decode_batch.py.
 """
 
 from collections.abc import Mapping

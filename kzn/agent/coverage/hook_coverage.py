@@ -66,7 +66,7 @@ class Counters(Protocol):
 def leaving(maps: MapSet, buffer: int) -> int:
     """Bytes in a buffer's books that left by an uplink; true only while the uplinks are known.
 
-    Read without numpy, since a probe is chosen before that is imported (start.py says why).
+    Read without numpy, since a probe is chosen before that is imported (main.py says why).
     """
     raw = memoryview(maps.totals.read(buffer, TOTALS_SIZE * possible_cpus())).cast("Q")
     seen = sum(raw[1::_WORDS])

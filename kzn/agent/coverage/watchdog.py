@@ -4,7 +4,7 @@ In: a meter, once an interval. Out: a ratio for the metrics, one line when it fa
 recovers, and with `auto` word for the next agent, for which this one ends: it has given up what it
 would take to load another probe (privileges.py), and what it leaves in the kernel goes on counting
 until the next one has chosen.
-Never: an end without word, or a second one before its time (remembered.py).
+Never: an end without word, or a second one before its time (pins/notes.py).
 """
 
 import asyncio

@@ -19,7 +19,7 @@ from kzn.model.flows import Flows
 from kzn.model.totals import Totals
 
 ATTACHED = ("link_", "filter_")
-"""What the pins of hooks are called; a number follows where they are on devices (hooks.py)."""
+"""Pins of hooks; a number follows where they are on devices (attachments.py)."""
 TRIES = 5
 """Looks until one is not disturbed by the agent's cutting or clearing a batch meanwhile."""
 

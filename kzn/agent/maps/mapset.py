@@ -1,7 +1,7 @@
 """One set of a probe's maps, by descriptor: which buffer is active, and the agent's memory.
 
 A set is one epoch. Pinned or not makes no difference here. What is in the buffers is read in
-buffers.py, so that a probe is loaded before numpy is (start.py says why).
+buffers.py, so that a probe is loaded before numpy is (main.py says why).
 """
 
 import os

@@ -5,7 +5,7 @@ Never: two probes whose batches are shipped; nothing is loaded or attached after
 uplinks that come later.
 
 `auto` keeps the probe that is pinned and counts, unless an agent has left word that it misses
-traffic (guard.py). Else it tries the candidates, side by side: those of one kind of hook share a
+traffic (watchdog.py). Else it tries the candidates, side by side: those of one kind of hook share a
 place, so that the first of them that can be attached stands for all.
 """
 

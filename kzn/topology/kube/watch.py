@@ -1,7 +1,7 @@
 """The shell around a machine: makes its requests, sleeps its waits, tells it how each ended.
 
 In: a machine, a client. Out: calls on the machine, and one warning an interval for what fails.
-Never: a decision; those are in machine.py.
+Never: a decision; those are in list_watch.py.
 """
 
 from collections.abc import Awaitable, Callable

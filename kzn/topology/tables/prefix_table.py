@@ -1,7 +1,7 @@
 """Prefixes: which network an address lies in, longest prefix first, both families in one table.
 
 In: networks with values, over the world as IANA cut it up. Out: a value for each of n addresses,
-without a loop. Never: single owners of addresses; those are in ownership.py and come first.
+without a loop. Never: single owners of addresses; ownership/intervals.py has those, and they win.
 """
 
 from collections.abc import Iterable

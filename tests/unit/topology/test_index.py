@@ -1,4 +1,4 @@
-"""kzn/topology/index.py, tenancy.py and ownership.py: who had an address when."""
+"""kzn/topology/index.py, ownership/claims.py and intervals.py: who had an address when."""
 
 import time
 from dataclasses import dataclass, field, replace

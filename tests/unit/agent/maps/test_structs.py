@@ -10,7 +10,7 @@ from kzn.agent.maps.structs import Control, Phase, SpoolState
 from kzn.model import flows, totals
 from kzn.probes import settings
 
-FLOW_H = Path(__file__).parents[3] / "bpf" / "src" / "flow.h"
+FLOW_H = Path(__file__).parents[4] / "bpf" / "src" / "flow.h"
 
 
 @pytest.fixture(scope="module")

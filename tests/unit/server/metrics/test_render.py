@@ -34,7 +34,7 @@ from kzn.server.state.group_commit import CommitStats
 from kzn.topology.index import AddressIndex
 from kzn.topology.source import ResourceStats, TopologyStats
 
-DOCS = Path(__file__).parents[3] / "docs" / "metrics.md"
+DOCS = Path(__file__).parents[4] / "docs" / "metrics.md"
 AGENT = "## The agent\n"
 Families = dict[str, tuple[str, tuple[str, ...]]]
 ROW = re.compile(r"^\| `([a-z_]+)` \| (counter|gauge|histogram) \|([^|]*)\|", re.MULTILINE)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kzn.wire.messages import Reason
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 AGENTS_OWN = {"closed", "wrong_ack", "unexpected_message", "other_server"}
 """Reasons that only an agent has for ending a connection."""
 BROKEN = {"frame_cut"}
@@ -16,8 +16,8 @@ def reasons_in_the_code() -> set[str]:
     found = {str(reason) for reason in Reason} - {"unspecified", "too_large"}
     for path in (ROOT / "kzn" / "wire").glob("[a-z]*.py"):
         found |= set(re.findall(r'reason="(\w+)"', path.read_text()))
-    for name in ("peer.py", "receive.py"):
-        text = (ROOT / "kzn" / "server" / name).read_text()
+    for name in ("connection.py", "receiver.py"):
+        text = (ROOT / "kzn" / "server" / "receive" / name).read_text()
         found |= set(re.findall(r'(?:cut\(|_RefusedPeer\(\w+, |return )"(\w+)"', text))
     return found - AGENTS_OWN - BROKEN
 

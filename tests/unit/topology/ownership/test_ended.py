@@ -1,4 +1,4 @@
-"""kzn/topology/ownership/ended.py: who ended is remembered, and moves in when its node is known late."""
+"""kzn/topology/ownership/ended.py: ended owners are kept."""
 
 from math import inf
 

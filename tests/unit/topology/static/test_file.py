@@ -1,4 +1,4 @@
-"""kzn/topology/static/file.py and document.py."""
+"""kzn/topology/static/file.py and yaml_reader.py."""
 
 import asyncio
 from collections.abc import Callable
