@@ -20,9 +20,9 @@ from kzn.server.app import freeze_heap
 from kzn.server.flows.queue import FlowLog
 from kzn.server.ledger.family import LABELS
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
-from kzn.server.ledger.node_totals import Books
+from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
-from kzn.server.resolve.retry import Hold
+from kzn.server.resolve.retry import RetryQueue
 from kzn.topology.index import AddressIndex
 from kzn.wire.codec import decode_to_server, encode_to_server
 from kzn.wire.decode_batch import decode_batch
@@ -50,7 +50,7 @@ class Server:
     def __init__(self, index: AddressIndex) -> None:
         self._index = index
         self.ledger = Ledger(LedgerLimits())
-        self._parts = self.ledger, Books(20_000), Hold(1_000_000)
+        self._parts = self.ledger, TotalsByNode(20_000), RetryQueue(1_000_000)
         self._plain = self._pipeline(None)
 
     def ingest(self, frames: list[Frame]) -> None:

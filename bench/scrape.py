@@ -30,13 +30,14 @@ from kzn.server.flows.queue import LogCounts
 from kzn.server.http.server import HttpApi
 from kzn.server.ledger.family import LABELS, FamilyName, Row
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
-from kzn.server.ledger.node_totals import Books
+from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.metrics.render import render
 from kzn.server.metrics.traffic import FAMILY_SPECS
 from kzn.server.pipeline import Clocks, Pipeline
 from kzn.server.receive.context import ReceiveStats
-from kzn.server.resolve.retry import Hold
-from kzn.server.snapshot import Counted, ServerSnapshot, Sources, SourceState
+from kzn.server.resolve.retry import RetryQueue
+from kzn.server.snapshot import AccountingSnapshot, ServerSnapshot, Sources
+from kzn.server.topology import SourceState
 from kzn.topology.index import AddressIndex
 from kzn.topology.source import TopologyStats
 from kzn.wire.codec import decode_to_server, encode_to_server
@@ -104,11 +105,11 @@ class Bench:
         fleet.fill(self.index)
         ledger = Ledger(LedgerLimits(pods=SERIES["pod"], workloads=SERIES["workload"]))
         ledger.load(rows(fleet), time.monotonic())
-        books = Books(20_000)
+        books = TotalsByNode(20_000)
         for number in range(fleet.nodes):
             for term in ("ignored", "unresolved", "missed"):
                 books.of(f"node-{number}").add(term, "parse", Counts(1, 1))  # type: ignore[arg-type]
-        parts = ledger, books, Hold(1_000_000)
+        parts = ledger, books, RetryQueue(1_000_000)
         clocks = Clocks(time.monotonic, time.perf_counter)
         self.pipeline = Pipeline(self.index, *parts, clocks=clocks)
         source = SourceState("kubernetes", True, TopologyStats(self.index.counts()))
@@ -126,7 +127,7 @@ class Bench:
 
     def snapshot(self) -> ServerSnapshot:
         """A copy as the server takes it."""
-        return self.sources.snapshot(Counted.of(self.pipeline), time.monotonic())
+        return self.sources.snapshot(AccountingSnapshot.of(self.pipeline), time.monotonic())
 
     async def taken(self) -> ServerSnapshot:
         """The same for HTTP."""

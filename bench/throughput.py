@@ -15,7 +15,7 @@ from typing import Protocol
 
 from lib.report import finish
 
-from kzn.agent.pins.attachments import Held, attach_all, release
+from kzn.agent.pins.attachments import ProcessAttachments, attach_all, release
 from kzn.agent.pins.install import unpinned
 from kzn.lab import namespaces
 from kzn.lab.lab import require_tools
@@ -81,7 +81,7 @@ def received(pid: int) -> int:
 @contextmanager
 def hook() -> Iterator[Toggle]:
     """A function that attaches the hook in the sender's namespace, and one that takes it off."""
-    first, links = Held(), Held()
+    first, links = ProcessAttachments(), ProcessAttachments()
     with (
         unpinned(PROBE, Settings(), held=first) as maps,
         load(PROBE, Settings(), reuse=maps.fds()) as loaded,

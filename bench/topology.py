@@ -18,9 +18,9 @@ from lib.apifleet import ApiFleet
 from lib.report import finish
 
 from kzn.topology.index import AddressIndex
-from kzn.topology.kube.list_watch import Machine, Sink
+from kzn.topology.kube.list_watch import ListWatch, Sink
 from kzn.topology.kube.resources import NODE_RESOURCE, POD_RESOURCE, REPLICASET_RESOURCE
-from kzn.topology.kube.workload_join import Feed
+from kzn.topology.kube.workload_join import WorkloadJoin
 
 PAGE = 500
 EVENTS = 5_000
@@ -40,18 +40,18 @@ class Clock:
         self.spent += time.process_time() - began
 
 
-def follower() -> Callable[..., Machine[Any, Any]]:
+def follower() -> Callable[..., ListWatch[Any, Any]]:
     """Machines that number their lists together, as the server's do."""
     listings = count(1)
 
-    def machine(resource_: Any, *told: Any) -> Machine[Any, Any]:
+    def machine(resource_: Any, *told: Any) -> ListWatch[Any, Any]:
         clock, rng = time.monotonic, Random(1)  # noqa: S311 - no secret
-        return Machine(resource_, Sink(*told), clock=clock, rng=rng, listings=listings)
+        return ListWatch(resource_, Sink(*told), clock=clock, rng=rng, listings=listings)
 
     return machine
 
 
-def listed(machine: Machine[Any, Any], pages: Iterator[bytes], clock: Clock) -> None:
+def listed(machine: ListWatch[Any, Any], pages: Iterator[bytes], clock: Clock) -> None:
     """List one resource."""
     for page in pages:
         clock.run(machine.request)
@@ -77,7 +77,7 @@ def main() -> None:
     """Measure and print."""
     fleet, clock = ApiFleet(), Clock()
     index = AddressIndex(clock=time.monotonic, wall=time.time)
-    feed, machine = Feed(index), follower()
+    feed, machine = WorkloadJoin(index), follower()
     nodes = machine(NODE_RESOURCE, lambda n, _: index.put_node(n), index.drop_node)
     owners = machine(REPLICASET_RESOURCE, feed.put_owner, feed.drop_owner)
     told = feed.put_pod, feed.drop_pod, index.pods_unheard, index.pods_listed

@@ -19,7 +19,7 @@ from typing import Any
 from lib.apifleet import ApiFleet
 from lib.fleet import Fleet
 
-from kzn.daemon.listen import Address, bound_port, listen
+from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.daemon.signals import Shutdown
 from kzn.server.app import SWITCH_SECONDS, Server
 from kzn.server.config import ServerConfig
@@ -27,9 +27,9 @@ from kzn.server.topology import Topology
 from kzn.topology.facts import OwnerFacts, OwnerRef
 from kzn.topology.index import AddressIndex
 from kzn.topology.kube.lines import LineSplitter
-from kzn.topology.kube.list_watch import Machine, Sink
+from kzn.topology.kube.list_watch import ListWatch, Sink
 from kzn.topology.kube.resources import POD_RESOURCE
-from kzn.topology.kube.workload_join import Feed
+from kzn.topology.kube.workload_join import WorkloadJoin
 from kzn.topology.source import TopologyStats
 
 TICKS = 50
@@ -44,11 +44,11 @@ class Known:
     def __init__(self, fleet: Fleet, watch: socket) -> None:
         self.index = AddressIndex(clock=time.monotonic, wall=time.time)
         fleet.fill(self.index)
-        feed = Feed(self.index)
+        feed = WorkloadJoin(self.index)
         for number in range(fleet.workloads):
             owner = OwnerRef("Deployment", f"app-{number}", f"d-{number}")
             feed.put_owner(OwnerFacts(f"rs-{number}", f"app-{number}-5d8f", owner), 0)
-        self.pods = Machine(
+        self.pods = ListWatch(
             POD_RESOURCE,
             Sink(feed.put_pod, feed.drop_pod),
             clock=time.monotonic,
@@ -107,7 +107,7 @@ def serve(pipe: Connection, watch: socket, fleet: Fleet, cpu: int) -> None:
 
 
 async def _serve(pipe: Connection, known: Known) -> None:
-    agents, http = listen(Address("127.0.0.1", 0)), listen(Address("127.0.0.1", 0))
+    agents, http = listen(HostPort("127.0.0.1", 0)), listen(HostPort("127.0.0.1", 0))
     server = Server(ServerConfig(), Topology(known.index, (("bench", known),)), None)
     shutdown = Shutdown()
     ports = bound_port(agents), bound_port(http)

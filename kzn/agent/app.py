@@ -12,23 +12,23 @@ from kzn import __version__
 from kzn.agent.config import LAST_DRAIN_SECONDS, AgentConfig
 from kzn.agent.coverage.hook_coverage import Meter
 from kzn.agent.coverage.metered import MeteredSpool
-from kzn.agent.coverage.watchdog import Guard, Way
+from kzn.agent.coverage.watchdog import CoverageWatchdog, SwitchPolicy
 from kzn.agent.deliver.credentials import token_source
 from kzn.agent.deliver.shipper import Shipper
 from kzn.agent.devices.link_stats import LinkStats
-from kzn.agent.devices.uplinks import Device, Watch, last, lowest
+from kzn.agent.devices.uplinks import Device, Watch, outermost, tc_attachable
 from kzn.agent.inspect.text import lines
 from kzn.agent.loop import Loop, empty
 from kzn.agent.maps.spool import Spool
 from kzn.agent.maps.structs import MAX_UPLINKS
 from kzn.agent.pins import install
-from kzn.agent.pins.attachments import FILTER, LINK, Pinned, follow, indices
-from kzn.agent.pins.notes import Remembered
-from kzn.agent.select.attach import Begun
+from kzn.agent.pins.attachments import FILTER, LINK, PinnedAttachments, follow, indices
+from kzn.agent.pins.notes import Notes
+from kzn.agent.select.attach import AttachedProbe
 from kzn.agent.stats import AgentCollector, AgentStats
 from kzn.daemon.connect import dial_tcp
 from kzn.daemon.http import HttpServer
-from kzn.daemon.listen import Address, bound_port
+from kzn.daemon.listen import HostPort, bound_port
 from kzn.daemon.prometheus import health_route, metrics_route, new_registry
 from kzn.daemon.signals import shutdown_on_signals
 from kzn.errors import KznError
@@ -39,7 +39,7 @@ from kzn.probes.registry import AUTO
 log = logging.getLogger(__name__)
 
 
-async def run(config: AgentConfig, begun: Begun, sockets: list[socket]) -> None:
+async def serve(config: AgentConfig, begun: AttachedProbe, sockets: list[socket]) -> None:
     """Serve an attached probe until SIGTERM or SIGINT, its pages on listening ``sockets``.
 
     RefusedError when the server never will take this agent, KznError when the hooks are taken
@@ -55,7 +55,7 @@ async def run(config: AgentConfig, begun: Begun, sockets: list[socket]) -> None:
     )
     with LinkStats() as counters:
         meter = Meter(maps, counters)
-        guard = Guard(meter, stats, _way(config, begun))
+        guard = CoverageWatchdog(meter, stats, _way(config, begun))
         spool = MeteredSpool(maps, meter)
         async with _http(sockets, stats), _uplinks(config, begun, stats, meter), _guarded(guard):
             if config.server is None:
@@ -64,14 +64,14 @@ async def run(config: AgentConfig, begun: Begun, sockets: list[socket]) -> None:
                 await _ship_until_stopped(probe, config, config.server, spool, stats, guard)
 
 
-def _way(config: AgentConfig, begun: Begun) -> Way:
+def _way(config: AgentConfig, begun: AttachedProbe) -> SwitchPolicy:
     if config.server is None or config.probe != AUTO:
-        return Way()
-    return Way(begun.rivals, Remembered(config.pin_dir))
+        return SwitchPolicy()
+    return SwitchPolicy(begun.rivals, Notes(config.pin_dir))
 
 
 @asynccontextmanager
-async def _guarded(guard: Guard) -> AsyncIterator[None]:
+async def _guarded(guard: CoverageWatchdog) -> AsyncIterator[None]:
     looking = asyncio.create_task(guard.run())
     try:
         yield
@@ -99,7 +99,7 @@ async def _http(sockets: list[socket], stats: AgentStats) -> AsyncIterator[None]
 
 @asynccontextmanager
 async def _uplinks(
-    config: AgentConfig, begun: Begun, stats: AgentStats, meter: Meter
+    config: AgentConfig, begun: AttachedProbe, stats: AgentStats, meter: Meter
 ) -> AsyncIterator[None]:
     probe, links = begun.probe, begun.links
     measured: tuple[Device, ...] = ()
@@ -115,10 +115,10 @@ async def _uplinks(
 
     async def move(found: tuple[Device, ...]) -> None:
         nonlocal measured
-        measured = found if config.uplinks else last(found)
+        measured = found if config.uplinks else outermost(found)
         if not probe.device_hooks():
             return
-        devices = found if config.uplinks else lowest(found)
+        devices = found if config.uplinks else tc_attachable(found)
         try:
             await asyncio.to_thread(follow, probe, links, devices)
         except KznError as error:
@@ -150,10 +150,10 @@ async def _print_until_stopped(spool: Spool, stats: AgentStats) -> None:
 async def _ship_until_stopped(
     probe: Probe,
     config: AgentConfig,
-    server: Address,
+    server: HostPort,
     spool: Spool,
     stats: AgentStats,
-    guard: Guard,
+    guard: CoverageWatchdog,
 ) -> None:
     folder = config.pin_dir / probe.name
 
@@ -175,7 +175,7 @@ async def _ship_until_stopped(
 
 @asynccontextmanager
 async def _shipper(
-    probe: str, config: AgentConfig, server: Address, spool: Spool
+    probe: str, config: AgentConfig, server: HostPort, spool: Spool
 ) -> AsyncIterator[Shipper]:
     identity = AgentIdentity(config.node, spool.epoch, probe, __version__)
     shipper = Shipper(
@@ -191,7 +191,7 @@ async def _shipper(
         await shipper.close()
 
 
-async def _empty_retired(config: AgentConfig, server: Address, folder: Path) -> None:
+async def _empty_retired(config: AgentConfig, server: HostPort, folder: Path) -> None:
     """Under the name of the probe that counted it, which may be another than today's."""
     maps = install.open_set(folder)
     if maps is None:
@@ -240,7 +240,7 @@ async def _until_stopped(loop: Loop, press: Callable[[], None]) -> None:
 
 def _check_links(probe: Probe, folder: Path) -> None:
     """KznError when a pin of this agent's hooks is gone: then nothing is counted any more."""
-    for path in Pinned(folder).missing(probe):
+    for path in PinnedAttachments(folder).missing(probe):
         raise KznError(
             f"{path} is gone: {probe.name} no longer counts",
             hint="did somebody run kzn detach? start the agent again to attach anew",

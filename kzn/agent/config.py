@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from kzn.daemon.listen import Address
+from kzn.daemon.listen import HostPort
 from kzn.daemon.tls import ClientTls
 from kzn.errors import UsageError
 from kzn.probes.settings import Settings
@@ -22,12 +22,12 @@ class AgentConfig:
     """One agent; times in seconds. ``server`` None means: print batches, pin nothing."""
 
     node: str
-    server: Address | None
+    server: HostPort | None
     probe: str = "auto"
     settings: Settings = Settings()
     interval: float = INTERVAL_SECONDS
     pin_dir: Path = PIN_DIR
-    listen_http: Address | None = None
+    listen_http: HostPort | None = None
     uplinks: tuple[str, ...] | None = ()
     """Names of interfaces; empty: find out; None: do not care, and count what stays here too."""
     skip_inbound: bool = False

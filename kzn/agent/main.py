@@ -8,7 +8,7 @@ from socket import socket
 from kzn.agent import privileges
 from kzn.agent.config import AgentConfig
 from kzn.agent.deliver import credentials
-from kzn.agent.select.attach import begun
+from kzn.agent.select.attach import attach_probe
 from kzn.daemon.listen import listen
 from kzn.probes import registry
 
@@ -22,13 +22,13 @@ def run(config: AgentConfig) -> None:
     credentials.check(config)
     candidates = registry.candidates(config.probe, registry.installed())
     # The port first: one that is taken is no reason to leave programs attached behind.
-    with _listening(config) as sockets, begun(config, candidates) as start:
-        privileges.shed(start.probe, start.maps)  # before there are threads
+    with _listening(config) as sockets, attach_probe(config, candidates) as start:
+        privileges.drop_capabilities(start.probe, start.maps)  # before there are threads
         # libbpf holds the kernel's BTF, 10 MB and more, while it loads. What the daemon imports
         # afterwards finds that memory free again, so that the two do not add up.
         from kzn.agent import app  # noqa: PLC0415
 
-        asyncio.run(app.run(config, start, sockets))
+        asyncio.run(app.serve(config, start, sockets))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import errno
 import logging
 import threading
 
-from kzn.agent.maps.mapset import MapSet, filler
+from kzn.agent.maps.mapset import MapSet, fence_map
 from kzn.errors import KernelError
 from kzn.libbpf import capabilities
 from kzn.probes.declaration import ClsactHook, Hook, NetfilterHook, Probe, TcxHook
@@ -27,12 +27,12 @@ ENDING_SECONDS = 1.0
 """For threads that asked netlink for the uplinks, which have done their work."""
 
 
-def shed(probe: Probe, maps: MapSet) -> None:
+def drop_capabilities(probe: Probe, maps: MapSet) -> None:
     """Keep what `KEPT` says and nothing else, for good; KernelError when the kernel refuses.
 
     Threads that run already would keep all: each of them is one line in the log.
     """
-    filler()  # the last map that is made
+    fence_map()  # the last map that is made
     kept = capabilities.mask(KEPT[type(probe.hooks[0])])
     if not _reads_without_capabilities(maps):
         kept |= capabilities.mask(["CAP_BPF"])

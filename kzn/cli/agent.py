@@ -8,7 +8,7 @@ import click
 from kzn.cli.params import ADDRESS, DURATION, FILE, LOG_LEVEL, REMOTE_ADDRESS
 
 if TYPE_CHECKING:
-    from kzn.daemon.listen import Address
+    from kzn.daemon.listen import HostPort
     from kzn.probes.settings import PortsMode
 
 
@@ -73,14 +73,14 @@ if TYPE_CHECKING:
 @click.option("--log-level", type=LOG_LEVEL, default="info", show_default=True)
 def agent(
     *,
-    server: "Address | None",
+    server: "HostPort | None",
     node: str | None,
     probe: str,
     interval: float,
     max_flows: int,
     ports: "PortsMode",
     pin_dir: Path,
-    listen_http: "Address",
+    listen_http: "HostPort",
     uplinks: str,
     inbound: str,
     tls_ca: Path | None,

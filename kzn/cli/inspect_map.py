@@ -14,7 +14,7 @@ from kzn.agent.inspect.document import document
 from kzn.agent.inspect.filter import FlowFilter, parse_filters
 from kzn.agent.inspect.rows import FlowRow, Rates, Sort, ordered
 from kzn.agent.inspect.snapshot import Snapshot, take
-from kzn.client.owner_lookup import Names, Owner
+from kzn.client.owner_lookup import Owner, OwnerLookup
 from kzn.errors import KznError
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ PLAIN_WIDTH = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class InspectQuery:
     """What the command line asks for."""
 
     pin_dir: Path
     top: int
     sort: Sort
     wanted: FlowFilter
-    names: Names | None
+    names: OwnerLookup | None
     raw: bool
 
 
@@ -98,8 +98,8 @@ def inspect_map(
           --filter dst=443 --filter !udp  both must hold
           --filter proto=47               a protocol by its number
     """  # noqa: D301 - click's mark of lines that stay as they are
-    names = Names(server) if server is not None else None
-    look = Look(pin_dir, top, sort, parse_filters(filters), names, raw)
+    names = OwnerLookup(server) if server is not None else None
+    look = InspectQuery(pin_dir, top, sort, parse_filters(filters), names, raw)
     if as_json:
         for snapshots in _looks(look, watch=watch):
             click.echo(json.dumps([_document(look, *found) for found in snapshots]))
@@ -118,7 +118,7 @@ def inspect_map(
 Seen = list[tuple[Snapshot, list[FlowRow]]]
 
 
-def _looks(look: Look, *, watch: bool) -> Iterator[Seen]:
+def _looks(look: InspectQuery, *, watch: bool) -> Iterator[Seen]:
     """Every set with all its flows; again each second when it is watched."""
     rates: dict[str, Rates] = {}
     while True:
@@ -130,22 +130,22 @@ def _looks(look: Look, *, watch: bool) -> Iterator[Seen]:
         time.sleep(LOOK_SECONDS)
 
 
-def _chosen(look: Look, rows: list[FlowRow]) -> list[FlowRow]:
+def _chosen(look: InspectQuery, rows: list[FlowRow]) -> list[FlowRow]:
     return ordered((row for row in rows if look.wanted.matches(row.id)), look.sort)
 
 
-def _owners(look: Look, rows: list[FlowRow]) -> dict[str, Owner] | None:
+def _owners(look: InspectQuery, rows: list[FlowRow]) -> dict[str, Owner] | None:
     if look.names is None:
         return None
     return look.names.of(address for row in rows for address in (row.id.src, row.id.dst))
 
 
-def _document(look: Look, snapshot: Snapshot, rows: list[FlowRow]) -> dict[str, Any]:
+def _document(look: InspectQuery, snapshot: Snapshot, rows: list[FlowRow]) -> dict[str, Any]:
     chosen = _chosen(look, rows)
     return document(snapshot, chosen, _owners(look, chosen), raw=look.raw)
 
 
-def _page(look: Look, seen: Seen, console: "Console") -> "RenderableType":
+def _page(look: InspectQuery, seen: Seen, console: "Console") -> "RenderableType":
     from rich.console import Group
 
     from kzn.cli.flow_table import Page, section
@@ -159,7 +159,7 @@ def _page(look: Look, seen: Seen, console: "Console") -> "RenderableType":
     return Group(*parts)
 
 
-def _watch(look: Look, console: "Console") -> None:
+def _watch(look: InspectQuery, console: "Console") -> None:
     """The whole terminal, until Ctrl-C; a server that is away for a while is no reason to end."""
     from rich.console import Group
     from rich.live import Live

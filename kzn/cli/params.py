@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kzn.daemon.listen import Address, parse_address
+from kzn.daemon.listen import HostPort, parse_host_port
 from kzn.daemon.logs import LEVELS
 from kzn.errors import UsageError
 
@@ -17,7 +17,7 @@ _PIECE = re.compile(r"([0-9.]+)(ms|s|m|h|d)")
 
 if TYPE_CHECKING:
     _FloatType = click.ParamType[float]
-    _AddressType = click.ParamType[Address]
+    _AddressType = click.ParamType[HostPort]
 else:  # generic only in later releases of click than the oldest that will do
     _FloatType = _AddressType = click.ParamType
 
@@ -52,12 +52,12 @@ class AddressType(_AddressType):
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Address:
+    ) -> HostPort:
         """The address; a usage error of click when ``value`` is none, or none to connect to."""
-        if isinstance(value, Address):
+        if isinstance(value, HostPort):
             return value
         try:
-            address = parse_address(str(value))
+            address = parse_host_port(str(value))
         except UsageError as error:
             self.fail(f"{error.message}; {error.hint}", param, ctx)
         if self._remote and not (address.host and address.port):

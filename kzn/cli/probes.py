@@ -32,7 +32,7 @@ def probes(*, as_json: bool, headers_only: bool, pin_dir: Path) -> None:
 
         click.echo(headers())
         return
-    from kzn.agent.select.preview import foresee
+    from kzn.agent.select.preview import preview_auto
     from kzn.probes.registry import AUTO, BrokenProbe, candidates, installed
     from kzn.probes.support import Support, examine
 
@@ -53,7 +53,7 @@ def probes(*, as_json: bool, headers_only: bool, pin_dir: Path) -> None:
         )
     willing = candidates(AUTO, found_probes)
     loads = {row["name"] for row in rows if row["supported"]}
-    chosen, why = foresee([p for p in willing if p.name in loads] or willing, pin_dir)
+    chosen, why = preview_auto([p for p in willing if p.name in loads] or willing, pin_dir)
     for row in rows:
         row["auto"] = why if chosen and row["name"] == chosen.name else ""
     if as_json:

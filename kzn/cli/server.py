@@ -8,7 +8,7 @@ import click
 from kzn.cli.params import ADDRESS, FILE, LOG_LEVEL
 
 if TYPE_CHECKING:
-    from kzn.daemon.listen import Address
+    from kzn.daemon.listen import HostPort
 
 
 @click.command(short_help="Take batches of agents and show whose traffic crosses zones.")
@@ -78,8 +78,8 @@ if TYPE_CHECKING:
 @click.option("--log-level", type=LOG_LEVEL, default="info", show_default=True)
 def server(
     *,
-    listen_agents: "Address",
-    listen_http: "Address",
+    listen_agents: "HostPort",
+    listen_http: "HostPort",
     topology: str,
     static: Path | None,
     state: Path | None,

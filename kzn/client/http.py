@@ -1,6 +1,6 @@
 """Asks a server's /api/v1 and makes values of the answers.
 
-In: a base URL. Out: a `Look`, the sums of one moment.
+In: a base URL. Out: a `Reading`, the sums of one moment.
 Never: waits longer than a few seconds, takes an endless answer, or trusts its shape.
 """
 
@@ -13,8 +13,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+from kzn.client.api import Pair, Reading, Status, Workload, ZonePair
 from kzn.errors import KznError, UsageError
-from kzn.top.look import Look, Pair, Status, Workload, ZonePair
 
 SECONDS = 10.0
 MAX_BYTES = 64 << 20
@@ -32,14 +32,14 @@ class Client:
         self.url = check_url(url)
         self._clock = clock
 
-    def look(self) -> Look:
+    def look(self) -> Reading:
         """All sums of now; KznError when the server does not answer or not as it should."""
         try:
             return self._look()
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise KznError(f"{self.url} answers something else: {error!r}", hint=_HINT) from error
 
-    def _look(self) -> Look:
+    def _look(self) -> Reading:
         status = _status(self._get("status"))
         zones: dict[ZonePair, int] = {}
         for row in self._get("zones")["zones"]:
@@ -56,7 +56,7 @@ class Client:
         for row in self._get("pairs")["pairs"]:  # one for each end that may have opened it
             pairs[_pair(row)] = pairs.get(_pair(row), 0) + int(row["bytes"])
         cut = max(0, int(answer["of"]) - LIMIT)
-        return Look(self._clock(), status, zones, workloads, pairs, cut)
+        return Reading(self._clock(), status, zones, workloads, pairs, cut)
 
     def _get(self, topic: str) -> Any:
         url = f"{self.url}/api/v1/{topic}?limit={LIMIT}"

@@ -51,7 +51,7 @@ def parse_server(text: str) -> str:
     return text.rstrip("/")
 
 
-class Names:
+class OwnerLookup:
     """What one server says; KznError when it does not answer."""
 
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:

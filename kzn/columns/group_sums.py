@@ -22,7 +22,7 @@ def sums(bins: I64, amounts: U64, size: int) -> U64:
     return found
 
 
-def grouped(bins: I64, amounts: U64, size: int) -> tuple[I64, U64]:
+def group_sums(bins: I64, amounts: U64, size: int) -> tuple[I64, U64]:
     """The same of the bins that have any, in their order: their numbers, and their sums.
 
     However many bins there may be, it costs no more than sorting.

@@ -5,7 +5,7 @@ import numpy as np
 from kzn.columns.hash_table import I64
 
 
-class Packing:
+class KeyLayout:
     """Bit widths of the columns, most significant first; together at most 63."""
 
     __slots__ = ("_shifts", "_widths")

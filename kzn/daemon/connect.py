@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 
-from kzn.daemon.listen import Address
+from kzn.daemon.listen import HostPort
 from kzn.daemon.tls import ClientTls
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -25,7 +25,7 @@ _WATCH = (
 """A peer that vanished without a word is noticed within half a minute, idle or not."""
 
 
-def dial_tcp(address: Address, tls: ClientTls | None = None) -> Dial:
+def dial_tcp(address: HostPort, tls: ClientTls | None = None) -> Dial:
     """Dials ``address``, resolved anew each time: a Service or a DNS name may have moved.
 
     The files of ``tls`` are read anew each time, too: certificates are renewed in them.
@@ -39,13 +39,13 @@ def dial_tcp(address: Address, tls: ClientTls | None = None) -> Dial:
             ssl=tls.context() if tls else None,
             server_hostname=(tls.server_name or address.host) if tls else None,
         )
-        watch(writer)
+        enable_keepalive(writer)
         return reader, writer
 
     return dial
 
 
-def watch(writer: asyncio.StreamWriter) -> None:
+def enable_keepalive(writer: asyncio.StreamWriter) -> None:
     """Let the kernel probe an idle peer; does nothing on what is no TCP socket."""
     sock = writer.get_extra_info("socket")
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from kzn.daemon.logs import Repeating
+from kzn.daemon.logs import RateLimited
 
 _LOG = logging.getLogger(__name__)
 TEXT = "text/plain; charset=utf-8"
@@ -59,7 +59,7 @@ class HttpServer:
         self._limits = limits or HttpLimits()
         self._open: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
-        self._faults = Repeating(_LOG)
+        self._faults = RateLimited(_LOG)
 
     async def start(self, sockets: list[socket.socket]) -> None:
         """Take requests on ``sockets``, which belong to this server from now on."""

@@ -13,7 +13,7 @@ BACKLOG = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class HostPort:
     """A host (empty: every address of this machine) and a TCP port (0: any free one)."""
 
     host: str
@@ -23,7 +23,7 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def parse_address(text: str) -> Address:
+def parse_host_port(text: str) -> HostPort:
     """HOST:PORT, :PORT or [IPv6]:PORT; UsageError when it is none of them."""
     host, colon, port = text.strip().rpartition(":")
     if not colon or not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT:
@@ -35,10 +35,10 @@ def parse_address(text: str) -> Address:
         host = host[1:-1]
     elif ":" in host:
         raise UsageError(f"{text!r} leaves open where the port begins", hint="write [IPv6]:PORT")
-    return Address(host, int(port))
+    return HostPort(host, int(port))
 
 
-def listen(address: Address) -> list[socket.socket]:
+def listen(address: HostPort) -> list[socket.socket]:
     """Listening sockets for ``address``, at least one; KznError when it cannot be had.
 
     Without a host one socket takes IPv4 and IPv6 alike, or IPv4 alone where the machine has no
@@ -64,7 +64,7 @@ def bound_port(sockets: list[socket.socket]) -> int:
     return port
 
 
-def _listen_everywhere(address: Address) -> socket.socket:
+def _listen_everywhere(address: HostPort) -> socket.socket:
     try:
         sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
     except OSError:
@@ -80,7 +80,7 @@ def _listen_everywhere(address: Address) -> socket.socket:
     return sock
 
 
-def _listen_on_ipv4(address: Address) -> socket.socket:
+def _listen_on_ipv4(address: HostPort) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         _bind(sock, ("0.0.0.0", address.port), address)  # noqa: S104 - all addresses were asked for
@@ -91,7 +91,7 @@ def _listen_on_ipv4(address: Address) -> socket.socket:
 
 
 def _bind(
-    sock: socket.socket, where: tuple[str, int], address: Address, *, dual_stack: bool = False
+    sock: socket.socket, where: tuple[str, int], address: HostPort, *, dual_stack: bool = False
 ) -> None:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -104,7 +104,7 @@ def _bind(
         raise _cannot(address, error) from error
 
 
-def _cannot(address: Address, error: OSError) -> KznError:
+def _cannot(address: HostPort, error: OSError) -> KznError:
     hints = {
         errno.EADDRINUSE: "another process listens there: stop it, or choose another port",
         errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE",
@@ -117,7 +117,7 @@ def _cannot(address: Address, error: OSError) -> KznError:
     )
 
 
-def _resolve(address: Address) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
+def _resolve(address: HostPort) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
     try:
         found = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -42,7 +42,7 @@ class LineFormatter(logging.Formatter):
         return f"{stamp}.{int(record.msecs):03d}Z {record.levelname.lower()} {area}: {text}"
 
 
-class Repeating:
+class RateLimited:
     """Lets one line an interval through for each condition, and says how many it held back.
 
     Conditions are few and named by the program; should their names come from outside after all,

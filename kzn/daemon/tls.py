@@ -11,7 +11,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from kzn.daemon.logs import Repeating
+from kzn.daemon.logs import RateLimited
 from kzn.errors import UsageError
 
 _LOG = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class ServerTls:
         self.failed = 0
         self._signature = self._sign()
         self._context = files.context()
-        self._complaints = Repeating(_LOG)
+        self._complaints = RateLimited(_LOG)
 
     @property
     def asks_for_certificates(self) -> bool:

@@ -2,7 +2,7 @@
 
 An object that others built is looked at by a child process: libbpf 1.1 trusts BTF, and a damaged
 one makes it read where nothing is (one changed byte in a hundred, tried). The child is this
-module: the object's bytes on stdin, `ObjectShape` as JSON on stdout, and limits on what it takes.
+module: the object's bytes on stdin, `ObjectLayout` as JSON on stdout, and limits on what it takes.
 """
 
 import json
@@ -27,7 +27,7 @@ DAMAGED = "the file is damaged: install the probe's package again, or build it a
 
 
 @dataclass(frozen=True, slots=True)
-class MapShape:
+class MapLayout:
     """A map as the object declares it; ``inner`` is what a map of maps holds."""
 
     kind: int
@@ -37,7 +37,7 @@ class MapShape:
     flags: int
     key: tuple[Field, ...]
     value: tuple[Field, ...]
-    inner: "MapShape | None"
+    inner: "MapLayout | None"
 
     @classmethod
     def of(cls, found: dict[str, Any]) -> Self:
@@ -48,11 +48,11 @@ class MapShape:
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectShape:
+class ObjectLayout:
     """An object: its programs, its maps, one of its constants and one of its enums."""
 
     programs: tuple[str, ...]
-    maps: dict[str, MapShape]
+    maps: dict[str, MapLayout]
     constant: tuple[Field, ...]
     initial: str
     """What the constant holds, in hexadecimal digits."""
@@ -61,20 +61,20 @@ class ObjectShape:
     @classmethod
     def of(cls, found: dict[str, Any]) -> Self:
         """From the dictionary that it was made into."""
-        maps = {name: MapShape.of(shape) for name, shape in found["maps"].items()}
+        maps = {name: MapLayout.of(shape) for name, shape in found["maps"].items()}
         constant = tuple(Field(*row) for row in found["constant"])
         programs = tuple(found["programs"])
         return cls(**found | {"maps": maps, "constant": constant, "programs": programs})
 
 
-def shape_of(opened: BpfObject, constant: str, enum: str) -> ObjectShape:
+def layout_of(opened: BpfObject, constant: str, enum: str) -> ObjectLayout:
     """The shape of an object that is open; KznError for BTF that makes no sense.
 
     Maps that kzn knows nothing of are in it too; those of sections of data are not.
     """
     btf = opened.btf()
     maps = {n: p for n, p in opened.map_pointers().items() if "." not in n}
-    return ObjectShape(
+    return ObjectLayout(
         programs=tuple(opened.programs()),
         maps={name: _map_shape(opened, pointer) for name, pointer in maps.items()},
         constant=btf.fields(opened.constant_type(constant)),
@@ -83,7 +83,7 @@ def shape_of(opened: BpfObject, constant: str, enum: str) -> ObjectShape:
     )
 
 
-def look(image: bytes, name: str, constant: str, enum: str) -> ObjectShape:
+def look(image: bytes, name: str, constant: str, enum: str) -> ObjectLayout:
     """The same by a child process, of an object that nobody vouches for; KznError if it is none."""
     if len(image) > MAX_IMAGE:
         raise KznError(
@@ -102,7 +102,7 @@ def look(image: bytes, name: str, constant: str, enum: str) -> ObjectShape:
     answer = json.loads(done.stdout)
     if "error" in answer:
         raise KznError(answer["error"], hint=answer["hint"])
-    return ObjectShape.of(answer)
+    return ObjectLayout.of(answer)
 
 
 def _died(name: str, done: "subprocess.CompletedProcess[bytes]") -> KznError:
@@ -116,10 +116,10 @@ def _died(name: str, done: "subprocess.CompletedProcess[bytes]") -> KznError:
     )
 
 
-def _map_shape(opened: BpfObject, pointer: Any) -> MapShape:
+def _map_shape(opened: BpfObject, pointer: Any) -> MapLayout:
     ask = libbpf()
     inner = ask.bpf_map__inner_map(pointer)
-    return MapShape(
+    return MapLayout(
         kind=int(ask.bpf_map__type(pointer)),
         key_size=int(ask.bpf_map__key_size(pointer)),
         value_size=int(ask.bpf_map__value_size(pointer)),
@@ -145,7 +145,7 @@ def _main() -> None:
     answer: dict[str, Any]
     try:
         with BpfObject(sys.stdin.buffer.read(MAX_IMAGE), name) as opened:
-            answer = asdict(shape_of(opened, constant, enum))
+            answer = asdict(layout_of(opened, constant, enum))
     except KznError as error:
         answer = {"error": error.message, "hint": error.hint}
     sys.stdout.write(json.dumps(answer))

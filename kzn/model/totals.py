@@ -48,7 +48,7 @@ SLOTS: tuple[Slot, ...] = (
 MAX_SLOTS = 16
 """TOTAL_MAX in bpf/src/flow.h: room for reasons without a new map layout."""
 
-ARRIVED = MAX_SLOTS - 1
+INBOUND_IN_FLOWS = MAX_SLOTS - 1
 """KZN_ARRIVED: no reason, but how much of what is in flows came in by an uplink."""
 
 NO_COUNTS: Mapping[str, Counts] = MappingProxyType({})

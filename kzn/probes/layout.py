@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from kzn.errors import KznError
 from kzn.libbpf.btf import Field
-from kzn.libbpf.object_layout import MapShape, ObjectShape, look, shape_of
+from kzn.libbpf.object_layout import MapLayout, ObjectLayout, layout_of, look
 from kzn.libbpf.objects import BpfObject
 from kzn.probes import postrouting
 from kzn.probes.declaration import API, Probe
@@ -42,13 +42,13 @@ def check(probe: Probe, image: bytes) -> None:
         raise KznError(f"object {probe.name} does not fit this kzn: {difference}", hint=HINT)
 
 
-def shape(probe: Probe) -> ObjectShape:
+def shape(probe: Probe) -> ObjectLayout:
     """The shape of a probe's object, which must be one of kzn's own: it is opened here."""
     with BpfObject(probe.image(), probe.name) as opened:
-        return shape_of(opened, SETTINGS, REASONS)
+        return layout_of(opened, SETTINGS, REASONS)
 
 
-def differences(found: ObjectShape, ours: ObjectShape) -> Iterator[str]:
+def differences(found: ObjectLayout, ours: ObjectLayout) -> Iterator[str]:
     """How an object differs from ours, most telling first; maps of its own are its affair."""
     number = _layout(found)
     if number is not None and number != API:
@@ -66,7 +66,7 @@ def differences(found: ObjectShape, ours: ObjectShape) -> Iterator[str]:
             yield f"{name} is {found.enum[name]}, in this kzn {ours.enum[name]}"
 
 
-def _layout(found: ObjectShape) -> int | None:
+def _layout(found: ObjectLayout) -> int | None:
     """What it says in its settings, where every layout has it if any; None when it says nothing."""
     raw = bytes.fromhex(found.initial)
     for field in found.constant:
@@ -75,7 +75,7 @@ def _layout(found: ObjectShape) -> int | None:
     return None
 
 
-def _map(found: MapShape, ours: MapShape, *, any_size: bool = False) -> Iterator[str]:
+def _map(found: MapLayout, ours: MapLayout, *, any_size: bool = False) -> Iterator[str]:
     for name, word in WORDS.items():
         is_so, should = getattr(found, name), getattr(ours, name)
         if is_so != should and not (any_size and name == "max_entries"):

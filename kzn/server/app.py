@@ -15,18 +15,18 @@ from socket import socket
 
 from kzn.daemon.listen import bound_port, listen
 from kzn.daemon.signals import Shutdown, shutdown_on_signals
-from kzn.server.auth.authenticator import Admission, open_admission
+from kzn.server.auth.authenticator import Authenticator, open_authenticator
 from kzn.server.config import ServerConfig
 from kzn.server.flows.queue import FlowLog, LogCounts
 from kzn.server.http import addresses
 from kzn.server.http.server import HttpApi
 from kzn.server.ledger.ledger import Ledger
-from kzn.server.ledger.node_totals import Books
+from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
 from kzn.server.receive.receiver import Receiver
-from kzn.server.resolve.retry import Hold
+from kzn.server.resolve.retry import RetryQueue
 from kzn.server.snapshot import ServerSnapshot, Sources
-from kzn.server.state.durability import Keep
+from kzn.server.state.durability import Durability
 from kzn.server.state.sqlite_store import StateFile
 from kzn.server.topology import Topology, open_topology
 
@@ -46,7 +46,7 @@ async def run(config: ServerConfig, announce: Announce | None = None) -> None:
     A second signal, or ``shutdown_seconds``, cuts short what a good end would still wait for.
     """
     topology = open_topology(config)
-    admission = open_admission(config, topology)
+    admission = open_authenticator(config, topology)
     agents, http = listen(config.listen_agents), listen(config.listen_http)
     flow_log = None
     if config.flow_log != "off":
@@ -66,22 +66,22 @@ class Server:
         config: ServerConfig,
         topology: Topology,
         flow_log: FlowLog | None,
-        admission: Admission | None = None,
+        admission: Authenticator | None = None,
         state: StateFile | None = None,
     ) -> None:
         self._config = config
-        self._admission = admission or Admission("none", topology.why_not_ready)
+        self._admission = admission or Authenticator("none", topology.why_not_ready)
         self._topology = topology
         self._flow_log = flow_log
         self._pipeline = Pipeline(
             topology.index,
             Ledger(config.ledger),
-            Books(config.max_nodes),
-            Hold(config.max_held_flows),
+            TotalsByNode(config.max_nodes),
+            RetryQueue(config.max_held_flows),
             clocks=Clocks(time.monotonic, time.perf_counter),
             flow_log=flow_log,
         )
-        self._keep = Keep(self._pipeline, state, now=time.monotonic())
+        self._keep = Durability(self._pipeline, state, now=time.monotonic())
         self._receiver = Receiver(
             self._pipeline.apply,
             admit=self._admission.admit,

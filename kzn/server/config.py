@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from kzn.daemon.listen import Address
+from kzn.daemon.listen import HostPort
 from kzn.daemon.tls import ServerTlsFiles
 from kzn.errors import UsageError
 from kzn.server.ledger.ledger import LedgerLimits
@@ -22,8 +22,8 @@ _ACCOUNT = re.compile(r"[a-z0-9-]{1,63}/[a-z0-9.-]{1,253}")
 class ServerConfig:
     """Options and limits. Without ``topology`` it is Kubernetes; ``static`` comes beside it."""
 
-    listen_agents: Address = field(default_factory=lambda: Address("", 7070))
-    listen_http: Address = field(default_factory=lambda: Address("", 8080))
+    listen_agents: HostPort = field(default_factory=lambda: HostPort("", 7070))
+    listen_http: HostPort = field(default_factory=lambda: HostPort("", 8080))
     topology: Path | None = None
     static: Path | None = None
     state: Path | None = None

@@ -14,17 +14,18 @@ from typing import Protocol
 import numpy as np
 
 from kzn.columns.hash_table import I64
-from kzn.daemon.logs import Repeating
+from kzn.daemon.logs import RateLimited
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import U64
 from kzn.model.totals import Counts
+from kzn.server.ledger.family import LedgerSnapshot
 from kzn.server.ledger.ledger import Ledger
-from kzn.server.ledger.node_totals import Books, NodeBook
+from kzn.server.ledger.node_totals import NodeTotalRow, NodeTotals, TotalsByNode
 from kzn.server.resolve import verdict as v
-from kzn.server.resolve.reporting import Coverage
+from kzn.server.resolve.reporting import ReportingNodes
 from kzn.server.resolve.resolve import Resolution, resolve
-from kzn.server.resolve.retry import Case, Hold
+from kzn.server.resolve.retry import ObservedFlows, RetryQueue
 from kzn.server.stats import PipelineStats
 
 _LOG = logging.getLogger(__name__)
@@ -35,7 +36,9 @@ _CASES_A_TICK = 64  # about 50 ms of large ones, so that acks do not wait for mo
 class FlowSink(Protocol):
     """Where settled flows are shown, one by one; must not block."""
 
-    def offer(self, case: Case, resolution: Resolution, chosen: I64, index: EndpointIndex) -> None:
+    def offer(
+        self, case: ObservedFlows, resolution: Resolution, chosen: I64, index: EndpointIndex
+    ) -> None:
         """Show the flows ``chosen`` of ``case``."""
         ...
 
@@ -55,8 +58,8 @@ class Pipeline:
         self,
         index: EndpointIndex,
         ledger: Ledger,
-        books: Books,
-        hold: Hold,
+        books: TotalsByNode,
+        hold: RetryQueue,
         *,
         clocks: Clocks,
         flow_log: FlowSink | None = None,
@@ -71,14 +74,14 @@ class Pipeline:
         self._flow_log = flow_log
         self._node_retention = node_retention
         self._next_sweep = -inf
-        self._complaints = Repeating(_LOG, clock=clocks.now)
-        self.coverage = Coverage(index)
+        self._complaints = RateLimited(_LOG, clock=clocks.now)
+        self.coverage = ReportingNodes(index)
 
     def apply(self, identity: AgentIdentity, batch: Batch) -> None:
         """Enter a batch that was not applied before; its flows are valid (wire checks them)."""
         started = self._clocks.timer()
         now = self._clocks.now()
-        case = Case.of(identity.node, batch, now)
+        case = ObservedFlows.of(identity.node, batch, now)
         resolution = self._resolve(case)  # before anything is changed, should it raise
         self.coverage.heard(case.node, case.interval, now)
         book = self.books.of(identity.node)
@@ -109,7 +112,7 @@ class Pipeline:
             self._settle(case, resolution, book, now)
         return True
 
-    def _resolve(self, case: Case) -> Resolution:
+    def _resolve(self, case: ObservedFlows) -> Resolution:
         # What could be settled now is not put on hold when there is hardly room for the rest.
         final = not case.tries_left or self.hold.is_half_full
         return resolve(
@@ -122,7 +125,9 @@ class Pipeline:
             cover=self.coverage.cover(case.node, case.opened, self._clocks.now()),
         )
 
-    def _settle(self, case: Case, resolution: Resolution, book: NodeBook, now: float) -> None:
+    def _settle(
+        self, case: ObservedFlows, resolution: Resolution, book: NodeTotals, now: float
+    ) -> None:
         """Put every flow into exactly one term of the node's identity."""
         flows = case.flows
         self.ledger.add(resolution, flows.bytes, self.index, now)
@@ -146,13 +151,15 @@ class Pipeline:
                 shown &= ~v.MAY_RESOLVE_LATER[resolution.verdict]
             self._flow_log.offer(case, resolution, np.flatnonzero(shown), self.index)
 
-    def _note_stand_in(self, case: Case, resolution: Resolution) -> None:
+    def _note_stand_in(self, case: ObservedFlows, resolution: Resolution) -> None:
         rows = np.flatnonzero(resolution.stand_in.ravel().take(resolution.pair))
         ids = set(resolution.endpoints.take(resolution.src.take(rows)).tolist())
         nodes = {self.index.endpoint(number).node for number in ids}
         self.coverage.stood_in(nodes, int(case.flows.bytes.take(rows).sum()), case.closed)
 
-    def _hold(self, case: Case, resolution: Resolution, book: NodeBook, now: float) -> bool:
+    def _hold(
+        self, case: ObservedFlows, resolution: Resolution, book: NodeTotals, now: float
+    ) -> bool:
         """Whether all flows that may resolve later were put on hold."""
         if not case.tries_left or not v.MAY_RESOLVE_LATER[resolution.classes].any():
             return False
@@ -167,7 +174,26 @@ class Pipeline:
         return True
 
 
-def _enter(book: NodeBook, code: int, counts: Counts) -> None:
+@dataclass(frozen=True, slots=True, eq=False)
+class AccountingSnapshot:
+    """What has been counted, at one moment between two batches; nodes with when they were heard."""
+
+    ledger: LedgerSnapshot
+    books: list[NodeTotalRow]
+    nodes: list[tuple[str, Counts, float]]
+
+    @staticmethod
+    def of(pipeline: Pipeline) -> "AccountingSnapshot":
+        """A copy as of now; some milliseconds at hundreds of thousands of series."""
+        books = pipeline.books
+        return AccountingSnapshot(
+            ledger=pipeline.ledger.snapshot(),
+            books=books.rows(),
+            nodes=[(node, book.held, book.touched) for node, book in books.items()],
+        )
+
+
+def _enter(book: NodeTotals, code: int, counts: Counts) -> None:
     if code < v.TRANSIT:
         book.add("attributed", "", counts)
     elif code == v.TRANSIT:

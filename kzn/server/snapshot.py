@@ -4,25 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kzn.model.totals import Counts
-from kzn.server.auth.security import SecurityState
+from kzn.server.auth.authenticator import SecurityState
 from kzn.server.flows.queue import LogCounts
 from kzn.server.ledger.family import LedgerSnapshot
-from kzn.server.ledger.node_totals import BookRow
-from kzn.server.pipeline import Pipeline
+from kzn.server.ledger.node_totals import NodeTotalRow
+from kzn.server.pipeline import AccountingSnapshot, Pipeline
 from kzn.server.receive.context import ReceiveStats
-from kzn.server.resolve.reporting import CoverageCounts
+from kzn.server.resolve.reporting import ReportingCounts
 from kzn.server.state.group_commit import CommitStats
 from kzn.server.stats import PipelineStats
-from kzn.topology.source import TopologyStats
-
-
-@dataclass(frozen=True, slots=True)
-class SourceState:
-    """One source of topology: ``kubernetes`` or ``static``."""
-
-    name: str
-    is_ready: bool
-    stats: TopologyStats
+from kzn.server.topology import SourceState, why_waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +26,11 @@ class NodeHeld:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Counted:
-    """What has been counted, at one moment between two batches; nodes with when they were heard."""
-
-    ledger: LedgerSnapshot
-    books: list[BookRow]
-    nodes: list[tuple[str, Counts, float]]
-
-    @staticmethod
-    def of(pipeline: Pipeline) -> "Counted":
-        """A copy as of now; some milliseconds at hundreds of thousands of series."""
-        books = pipeline.books
-        return Counted(
-            ledger=pipeline.ledger.snapshot(),
-            books=books.rows(),
-            nodes=[(node, book.held, book.touched) for node, book in books.items()],
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class ServerSnapshot:
     """Everything at one moment of the event loop, so that all numbers fit together."""
 
     ledger: LedgerSnapshot
-    books: list[BookRow]
+    books: list[NodeTotalRow]
     nodes: list[NodeHeld]
     pipeline: PipelineStats
     held_flows: int
@@ -68,7 +40,7 @@ class ServerSnapshot:
     security: SecurityState = SecurityState()
     state: CommitStats | None = None
     """None without a state file."""
-    coverage: CoverageCounts = CoverageCounts()
+    coverage: ReportingCounts = ReportingCounts()
 
     @property
     def why_not_ready(self) -> str:
@@ -88,7 +60,7 @@ class Sources:
     security: Callable[[], SecurityState] = SecurityState
     state: Callable[[], CommitStats | None] = lambda: None
 
-    def snapshot(self, counted: Counted, now: float) -> ServerSnapshot:
+    def snapshot(self, counted: AccountingSnapshot, now: float) -> ServerSnapshot:
         """Everything as of ``now``, but for what is counted: that may be of a moment ago."""
         pipeline = self.pipeline
         return ServerSnapshot(
@@ -107,10 +79,3 @@ class Sources:
             security=self.security(),
             state=self.state(),
         )
-
-
-def why_waiting(source: SourceState) -> str:
-    """What a source that is not ready is waiting for."""
-    missing = [r.resource for r in source.stats.resources if not r.is_listed]
-    what = f"the first full list of {', '.join(missing)}" if missing else "its first full list"
-    return f"the {source.name} topology is waiting for {what}"

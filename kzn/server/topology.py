@@ -7,10 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kzn.server.config import ServerConfig
-from kzn.server.snapshot import SourceState, why_waiting
 from kzn.topology.index import AddressIndex
-from kzn.topology.source import TopologySource
+from kzn.topology.source import TopologySource, TopologyStats
 from kzn.topology.static.file import StaticSource, StaticTopology, load_static
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """One source of topology: ``kubernetes`` or ``static``."""
+
+    name: str
+    is_ready: bool
+    stats: TopologyStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,13 @@ def open_topology(config: ServerConfig) -> Topology:
     files = [path for path in (config.topology, config.static) if path is not None]
     sources += _static(index, files)
     return Topology(index, tuple(sources))
+
+
+def why_waiting(source: SourceState) -> str:
+    """What a source that is not ready is waiting for."""
+    missing = [r.resource for r in source.stats.resources if not r.is_listed]
+    what = f"the first full list of {', '.join(missing)}" if missing else "its first full list"
+    return f"the {source.name} topology is waiting for {what}"
 
 
 def _kubernetes(index: AddressIndex, config: ServerConfig) -> TopologySource:

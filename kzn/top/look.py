@@ -2,69 +2,12 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeVar
+
+from kzn.client.api import Pair, Reading, Status, Workload, ZonePair
 
 SortKey = Literal["rate", "total", "name"]
 _K = TypeVar("_K", bound=tuple[str, ...])
-
-
-class ZonePair(NamedTuple):
-    """From a zone to a zone, empty where there is none."""
-
-    src: str
-    dst: str
-    crossed: str
-
-
-class Workload(NamedTuple):
-    """A workload; a node has no namespace."""
-
-    namespace: str
-    kind: str
-    name: str
-
-
-class Pair(NamedTuple):
-    """From a workload in a zone to another."""
-
-    src_namespace: str
-    src: str
-    src_zone: str
-    dst_namespace: str
-    dst: str
-    dst_zone: str
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """The server in a line; sums of bytes over all nodes."""
-
-    version: str
-    why_not_ready: str
-    agents: int
-    nodes: int
-    batches: int
-    seen: int
-    unresolved: int
-    missed: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Look:
-    """All sums at one moment of a monotonic clock.
-
-    Columns of a workload: ``sent`` and ``received`` across zones or regions, and
-    ``egress_CLASS``, ``ingress_CLASS`` of the other classes. ``cut`` is how many rows of workloads
-    the server kept to itself.
-    """
-
-    at: float
-    status: Status
-    zones: Mapping[ZonePair, int]
-    workloads: Mapping[Workload, Mapping[str, int]]
-    pairs: Mapping[Pair, int]
-    cut: int = 0
 
 
 class Amount(NamedTuple):
@@ -79,9 +22,9 @@ class History:
 
     def __init__(self, window: float) -> None:
         self._window = window
-        self._looks: deque[Look] = deque()
+        self._looks: deque[Reading] = deque()
 
-    def add(self, look: Look) -> None:
+    def add(self, look: Reading) -> None:
         """The newest look."""
         if self._looks and _began_anew(self._looks[-1].status, look.status):
             self._looks.clear()
@@ -90,7 +33,7 @@ class History:
             self._looks.popleft()
 
     @property
-    def last(self) -> Look:
+    def last(self) -> Reading:
         """The newest look; there must be one."""
         return self._looks[-1]
 
@@ -110,12 +53,12 @@ class History:
     def workloads(self, column: str) -> dict[Workload, Amount]:
         """Amounts of one column of each workload that has it."""
 
-        def of(look: Look) -> dict[Workload, int]:
+        def of(look: Reading) -> dict[Workload, int]:
             return {name: sums[column] for name, sums in look.workloads.items() if column in sums}
 
         return self._amounts(of)
 
-    def _amounts(self, of: Callable[[Look], Mapping[_K, int]]) -> dict[_K, Amount]:
+    def _amounts(self, of: Callable[[Reading], Mapping[_K, int]]) -> dict[_K, Amount]:
         first, last, seconds = of(self._looks[0]), of(self.last), self.seconds
         if seconds <= 0:
             return {key: Amount(total, None) for key, total in last.items()}

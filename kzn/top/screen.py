@@ -7,7 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from kzn.top.look import Amount, History, Pair, SortKey, Status, Workload, ordered
+from kzn.client.api import Pair, Status, Workload
+from kzn.top.look import Amount, History, SortKey, ordered
 
 OUTSIDE = "(none)"
 FIXED_LINES = 11

@@ -16,9 +16,9 @@ from kzn.model.flows import U8
 from kzn.topology.counts import IndexCounts
 from kzn.topology.describe import node_endpoint, pod_endpoint
 from kzn.topology.facts import Network, NodeFacts, PodFacts, Workload, is_older
-from kzn.topology.networks import Landscape
-from kzn.topology.ownership.claims import Tenancy
-from kzn.topology.ownership.ended import Graves
+from kzn.topology.networks import Networks
+from kzn.topology.ownership.claims import Claims
+from kzn.topology.ownership.ended import EndedOwners
 from kzn.topology.ownership.intervals import Owner, Ownership
 from kzn.topology.tables.address_table import NOBODY
 from kzn.topology.tables.endpoint_table import EndpointTable
@@ -64,7 +64,7 @@ class AddressIndex:
         self._recycle = max(recycle, history)
         self._ownership = Ownership(history, max_history)
         self._table = EndpointTable()
-        self._tenancy = Tenancy(
+        self._tenancy = Claims(
             self._table, self._ownership, clock=clock, wall=wall, recycle=self._recycle
         )
         self._pods: dict[str, _Record[PodFacts]] = {}
@@ -72,8 +72,8 @@ class AddressIndex:
         self._nodes: dict[str, _Record[NodeFacts]] = {}
         self._node_by_name: dict[str, _Record[NodeFacts]] = {}
         self._dead_nodes = 0
-        self._graves: Graves[_Record[PodFacts]] = Graves()
-        self._landscape = Landscape(self._table, self._tenancy.retire)
+        self._graves: EndedOwners[_Record[PodFacts]] = EndedOwners()
+        self._landscape = Networks(self._table, self._tenancy.retire)
         self._listed = -inf
 
     # Reading: EndpointIndex.
@@ -127,7 +127,7 @@ class AddressIndex:
         return record is not None and not record.is_gone
 
     @property
-    def landscape(self) -> Landscape:
+    def landscape(self) -> Networks:
         """What addresses are that no pod and no node has: Services go there directly."""
         return self._landscape
 

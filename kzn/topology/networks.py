@@ -19,7 +19,7 @@ from kzn.topology.tables.endpoint_table import EndpointTable
 from kzn.topology.tables.prefix_table import PrefixTable
 
 
-class Landscape:
+class Networks:
     """Services first, then the longest prefix of networks and pod ranges, then the world.
 
     An address in a node's pod range is UNKNOWN and never outside, also when it is one that is

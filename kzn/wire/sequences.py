@@ -13,7 +13,7 @@ Key = tuple[str, int]
 """Node name and epoch."""
 
 
-class Verdict(Enum):
+class SequenceCheck(Enum):
     """What a sequence is, seen from the last that was applied."""
 
     NEXT = "next"
@@ -27,7 +27,7 @@ class _Live:
     last: int | None
 
 
-class SequenceBook:
+class AppliedSequences:
     """Last sequence by node and epoch, for all connections of one server.
 
     `evicted` counts forgotten epochs: should such an agent come back with a batch whose ack was
@@ -70,12 +70,12 @@ class SequenceBook:
         """The last sequence applied of a connected ``key``, None when there is none known."""
         return self._live[key].last
 
-    def judge(self, key: Key, sequence: int) -> Verdict:
+    def judge(self, key: Key, sequence: int) -> SequenceCheck:
         """What to do with ``sequence`` of a connected ``key``; changes nothing."""
         last = self._live[key].last
         if last is None or sequence == last + 1:
-            return Verdict.NEXT
-        return Verdict.DUPLICATE if sequence <= last else Verdict.GAP
+            return SequenceCheck.NEXT
+        return SequenceCheck.DUPLICATE if sequence <= last else SequenceCheck.GAP
 
     def applied(self, key: Key, sequence: int) -> None:
         """``sequence`` of a connected ``key`` is applied; the book never goes back."""

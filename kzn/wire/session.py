@@ -23,7 +23,7 @@ from kzn.wire.messages import (
     ToServer,
     Welcome,
 )
-from kzn.wire.sequences import Key, SequenceBook, Verdict
+from kzn.wire.sequences import AppliedSequences, Key, SequenceCheck
 
 _NODE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _WORD = re.compile(r"[A-Za-z0-9._+-]{0,64}")
@@ -63,7 +63,7 @@ Step = Admit | Apply | Repeat | Refusal
 class ServerSession:
     """The server's side of one connection; the book is shared by all of them."""
 
-    def __init__(self, book: SequenceBook, limits: Limits, instance: int = 0) -> None:
+    def __init__(self, book: AppliedSequences, limits: Limits, instance: int = 0) -> None:
         self.identity: AgentIdentity | None = None
         self._book = book
         self._limits = limits
@@ -82,9 +82,9 @@ class ServerSession:
         if message.sequence == 0:
             return Refusal(Reason.MALFORMED, "batches are numbered from 1")
         verdict = self._book.judge(self._key, message.sequence)
-        if verdict is Verdict.DUPLICATE:
+        if verdict is SequenceCheck.DUPLICATE:
             return Repeat(Ack(message.sequence, duplicate=True))
-        return Apply(self.identity, message, gap=verdict is Verdict.GAP)
+        return Apply(self.identity, message, gap=verdict is SequenceCheck.GAP)
 
     def admitted(self, identity: AgentIdentity) -> Welcome:
         """The agent may speak; from here on `close` must be called."""

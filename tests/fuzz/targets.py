@@ -17,7 +17,7 @@ from kzn.wire.encode_batch import EncodedBatch, encode_batch
 from kzn.wire.frames import HEADER, FrameReader
 from kzn.wire.limits import Limits
 from kzn.wire.messages import Ack
-from kzn.wire.sequences import SequenceBook
+from kzn.wire.sequences import AppliedSequences
 from kzn.wire.session import Admit, AgentSession, Apply, Repeat, ServerSession
 
 LIMITS = Limits(max_frame=1 << 16, max_flows=512, max_addresses=512)
@@ -97,7 +97,7 @@ def to_agent(data: bytes) -> None:
 
 def handshake(data: bytes) -> None:
     """A whole conversation: frames from two connections, told apart by their lengths' low bit."""
-    book = SequenceBook(max_absent=4)
+    book = AppliedSequences(max_absent=4)
     sessions = [ServerSession(book, LIMITS), ServerSession(book, LIMITS)]
     applied: set[tuple[str, int, int]] = set()
     reader = FrameReader(LIMITS.max_frame)

@@ -15,7 +15,7 @@ from bypass import host_routing
 from site_of_a1 import Process, Site
 
 from kzn.agent.maps.structs import boottime_ns
-from kzn.agent.pins.notes import APART_SECONDS, Examined, Remembered
+from kzn.agent.pins.notes import APART_SECONDS, LastTrial, Notes
 from kzn.errors import KznError
 from kzn.lab import traffic
 from kzn.lab.daemons import wait_for
@@ -201,9 +201,9 @@ def test_an_examination_in_vain_is_noted_and_the_probe_stays(site: Site) -> None
     agent = site.agent()
     sent = site.send(20)
     agent.kill()
-    remembered = Remembered(site.pin_dir)
+    remembered = Notes(site.pin_dir)
     last = boottime_ns() / 1e9 - 2 * APART_SECONDS
-    remembered.note(Examined(max(last, 0.0), 0))
+    remembered.note(LastTrial(max(last, 0.0), 0))
     assert remembered.distrust()
     with site.busy() as more:
         assert wait_for(lambda: more().packets > 500, sites.WAIT)

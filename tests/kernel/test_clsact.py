@@ -12,7 +12,14 @@ from kzn.agent.devices import tc_filters
 from kzn.agent.devices.uplinks import Device
 from kzn.agent.maps.spool import Spool
 from kzn.agent.pins import install
-from kzn.agent.pins.attachments import FILTER, QDISC, Held, Pinned, follow, indices
+from kzn.agent.pins.attachments import (
+    FILTER,
+    QDISC,
+    PinnedAttachments,
+    ProcessAttachments,
+    follow,
+    indices,
+)
 from kzn.errors import KernelError
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
@@ -136,7 +143,7 @@ def test_where_a_filter_of_another_kind_has_the_first_priority_the_next_is_taken
 def test_what_somebody_else_took_off_is_put_on_again(lab: Lab) -> None:
     node = lab.node("a1")
     with namespaces.inside(node.namespace):
-        uplink, held = device(node.uplink), Held()
+        uplink, held = device(node.uplink), ProcessAttachments()
         with install.unpinned(PROBE, Settings(), [uplink], held) as maps:
             counted = Counted(Spool(maps))
             tc(lab, "filter", "del", "dev", node.uplink, "egress")
@@ -155,7 +162,7 @@ def test_a_device_that_is_gone_already_does_not_keep_the_others_from_theirs(lab:
     node = lab.node("a1")
     gone = Device(4711, "gone0", kind="", master=0, elsewhere=True)
     with namespaces.inside(node.namespace):
-        uplink, held = device(node.uplink), Held()
+        uplink, held = device(node.uplink), ProcessAttachments()
         with install.unpinned(PROBE, Settings(), (), held) as maps:
             with pytest.raises(KernelError, match="attach clsact/egress to gone0: ENODEV"):
                 follow(PROBE, held, [gone, uplink])
@@ -176,7 +183,7 @@ def test_pinned_it_counts_without_a_process_a_restart_goes_on_and_detach_ends_it
             sent = send(lab, 30)
             with install.install(PROBE, Settings(), pin_dir, [uplink]) as maps:
                 assert Counted(Spool(maps)).drain().accounted == sent
-            assert Pinned(pin_dir / "clsact").missing(PROBE) == []
+            assert PinnedAttachments(pin_dir / "clsact").missing(PROBE) == []
             with install.install(PROBE, Settings(ports="none"), pin_dir, [uplink]) as maps:
                 sent = send(lab, 5)
                 assert Counted(Spool(maps)).drain().accounted == sent

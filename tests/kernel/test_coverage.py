@@ -9,7 +9,7 @@ from overlay import vxlan
 
 from kzn.agent.coverage.hook_coverage import Meter, Passed
 from kzn.agent.devices.link_stats import LinkStats
-from kzn.agent.devices.uplinks import TUNNELS, marked
+from kzn.agent.devices.uplinks import TUNNELS, index_with_flags
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
 from kzn.lab.traffic import Family
@@ -28,10 +28,12 @@ def measured(lab: Lab, probe: Probe, *tunnels: str) -> Iterator[Callable[[], Pas
     node = lab.node("a1")
     with attached(node, probe=probe) as maps, namespaces.inside(node.namespace):
         uplink = device(node.uplink)
-        leading = [marked(uplink)]
+        leading = [index_with_flags(uplink)]
         for name in tunnels:
             its = device(name)
-            leading.append(marked(its.__class__(its.index, name, "vxlan", 0, elsewhere=False)))
+            leading.append(
+                index_with_flags(its.__class__(its.index, name, "vxlan", 0, elsewhere=False))
+            )
         with LinkStats() as counters:
             maps.set_uplinks(tuple(leading), skip_inbound=False)
             meter = Meter(maps, counters)

@@ -11,7 +11,7 @@ from counting import Counted, counting, device
 from kzn.agent.devices.uplinks import Device
 from kzn.agent.maps.spool import Spool
 from kzn.agent.pins import install
-from kzn.agent.pins.attachments import LINK, Held, Pinned, follow, indices
+from kzn.agent.pins.attachments import LINK, PinnedAttachments, ProcessAttachments, follow, indices
 from kzn.errors import KernelError
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
@@ -108,7 +108,7 @@ def test_a_cnis_program_behind_kzn_still_has_its_say(lab: Lab) -> None:
 def test_a_new_uplink_is_followed_and_one_that_has_gone_is_let_go(lab: Lab, late: Device) -> None:
     node = lab.node("a1")
     with namespaces.inside(node.namespace):
-        uplink, held = device(node.uplink), Held()
+        uplink, held = device(node.uplink), ProcessAttachments()
         with install.unpinned(PROBE, Settings(), [uplink], held) as maps:
             counted = Counted(Spool(maps))
             send_late(node, 100)  # nobody is there yet
@@ -127,7 +127,7 @@ def test_a_device_that_is_gone_already_does_not_keep_the_others_from_theirs(lab:
     node = lab.node("a1")
     gone = Device(4711, "gone0", kind="", master=0, elsewhere=True)
     with namespaces.inside(node.namespace):
-        uplink, held = device(node.uplink), Held()
+        uplink, held = device(node.uplink), ProcessAttachments()
         with install.unpinned(PROBE, Settings(), (), held) as maps:
             with pytest.raises(KernelError, match=r"attach tcx/egress to gone0: E"):
                 follow(PROBE, held, [gone, uplink])
@@ -148,7 +148,7 @@ def test_pinned_it_counts_without_a_process_and_a_restart_goes_on(
             assert maps.state().epoch == epoch
             sent = sent.plus(send_late(node, 7))
             assert Counted(Spool(maps)).drain().accounted == sent
-        pinned = Pinned(pin_dir / "tcx")
+        pinned = PinnedAttachments(pin_dir / "tcx")
         assert pinned.missing(PROBE) == []
         assert indices(pinned, LINK) == {uplink.index, late.index}
         with opened(pin_dir / "tcx" / f"link_{late.index}") as fd:

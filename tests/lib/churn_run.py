@@ -20,10 +20,10 @@ from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
-from kzn.server.ledger.node_totals import Books
+from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
 from kzn.server.resolve.resolve import Resolution
-from kzn.server.resolve.retry import Case, Hold
+from kzn.server.resolve.retry import ObservedFlows, RetryQueue
 from kzn.server.resolve.verdict import NAMES
 from kzn.topology.facts import NodeFacts, PodFacts, Workload
 
@@ -103,8 +103,8 @@ class Replay:
         self.pipeline = Pipeline(
             self.index,
             self.ledger,
-            Books(100),
-            Hold(1_000_000),
+            TotalsByNode(100),
+            RetryQueue(1_000_000),
             clocks=Clocks(lambda: self.now, lambda: 0.0),
             flow_log=self,
         )
@@ -128,7 +128,9 @@ class Replay:
             act()
         self._pass_time(self.now + 100.0)
 
-    def offer(self, case: Case, resolution: Resolution, chosen: I64, index: EndpointIndex) -> None:
+    def offer(
+        self, case: ObservedFlows, resolution: Resolution, chosen: I64, index: EndpointIndex
+    ) -> None:
         """Remember what became of the flows."""
         rows = case.flows.addresses
         for row in chosen.tolist():

@@ -22,19 +22,19 @@ from kzn.agent.maps.spool import Spool
 from kzn.agent.stats import AgentStats
 from kzn.daemon.backoff import Backoff
 from kzn.daemon.connect import Streams
-from kzn.daemon.listen import Address
+from kzn.daemon.listen import HostPort
 from kzn.errors import StateError
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.totals import Counts
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
-from kzn.server.ledger.node_totals import Books
+from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
 from kzn.server.receive.context import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
-from kzn.server.resolve.retry import Hold
+from kzn.server.resolve.retry import RetryQueue
 from kzn.server.state.checkpoint import Changes
-from kzn.server.state.durability import Keep
-from kzn.server.state.group_commit import Pace
+from kzn.server.state.durability import Durability
+from kzn.server.state.group_commit import CommitIntervals
 from kzn.server.state.sqlite_store import StateFile
 from kzn.topology.index import AddressIndex
 from kzn.topology.static.file import StaticSource, parse_static
@@ -59,7 +59,7 @@ STORM = 30.0
 PATIENCE = 1200.0
 TIMEOUTS = ShipTimeouts(connect=2.0, welcome=3.0, ack=6.0)
 LIMITS = ReceiveLimits(durable=4.0, linger=0.2, handshake=5.0, idle=60.0)
-PACE = Pace(waited_for=0.2, idle=5.0, failed=0.5, view=2.0)
+PACE = CommitIntervals(waited_for=0.2, idle=5.0, failed=0.5, view=2.0)
 QUIET = Fault()
 
 
@@ -72,7 +72,7 @@ class Parts:
     """What a schedule is made of; a test puts a broken one in."""
 
     spool: Callable[..., Spool] = Spool
-    keep: Callable[..., Keep] = Keep
+    keep: Callable[..., Durability] = Durability
     shipper: Callable[..., Shipper] = Shipper
 
 
@@ -112,8 +112,8 @@ class SimServer:
         self.pipeline = Pipeline(
             world.index,
             Ledger(LedgerLimits(pairs=2)),
-            Books(10),
-            Hold(10_000),
+            TotalsByNode(10),
+            RetryQueue(10_000),
             clocks=Clocks(world.now, lambda: 0.0),
         )
         self._keep = world.parts.keep(self.pipeline, self._store, now=world.now(), pace=PACE)
@@ -255,7 +255,7 @@ class SimAgent:
         spool = world.parts.spool(maps, self._boottime, maps)
         shipper = world.parts.shipper(
             AgentIdentity(self.node, self.kernel.epoch, "postrouting", "0.1.0"),
-            Address("kzn", 7070),
+            HostPort("kzn", 7070),
             first=spool,
             dial=self._dial,
             timeouts=TIMEOUTS,

@@ -11,11 +11,12 @@ from kzn.server.flows.queue import LogCounts
 from kzn.server.http.api import answer, parse_limit
 from kzn.server.ledger.family import Row
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
-from kzn.server.ledger.node_totals import Books
+from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
 from kzn.server.receive.context import ReceiveStats
-from kzn.server.resolve.retry import Hold
-from kzn.server.snapshot import Counted, ServerSnapshot, Sources, SourceState
+from kzn.server.resolve.retry import RetryQueue
+from kzn.server.snapshot import AccountingSnapshot, ServerSnapshot, Sources
+from kzn.server.topology import SourceState
 from kzn.topology.index import AddressIndex
 from kzn.topology.source import TopologyStats
 
@@ -40,15 +41,17 @@ def snapshot() -> ServerSnapshot:
         ],
         0.0,
     )
-    books = Books(10)
+    books = TotalsByNode(10)
     books.of("n1").take(Totals(Counts(9, 90), {"map_full": Counts(1, 10)}), Counts(8, 80))
     sources = Sources(
-        pipeline=Pipeline(index, ledger, books, Hold(10), clocks=Clocks(lambda: 0.0, lambda: 0.0)),
+        pipeline=Pipeline(
+            index, ledger, books, RetryQueue(10), clocks=Clocks(lambda: 0.0, lambda: 0.0)
+        ),
         receiver=ReceiveStats,
         topology=lambda: (SourceState("static", True, TopologyStats(index.counts())),),
         flow_log=LogCounts,
     )
-    return sources.snapshot(Counted.of(sources.pipeline), 4.0)
+    return sources.snapshot(AccountingSnapshot.of(sources.pipeline), 4.0)
 
 
 def real(topic: str, limit: str | None) -> tuple[int, bytes]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kzn.agent.inspect.per_cpu import Entries
+from kzn.agent.inspect.per_cpu import PerCpuEntries
 from kzn.agent.inspect.snapshot import Buffer, Snapshot
 from kzn.libbpf.links import NetfilterLinkInfo
 from kzn.model import ip
@@ -52,7 +52,7 @@ def buffer(
         for row, per_cpu in enumerate(flows.values())
         for cpu, counts in sorted(per_cpu.items())
     ]
-    entries = Entries(
+    entries = PerCpuEntries(
         keys,
         np.array([row for row, _, _ in rows], np.int64),
         np.array([cpu for _, cpu, _ in rows], np.int64),

@@ -22,12 +22,12 @@ from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.structs import TOTALS_SIZE
 from kzn.errors import KznError
 from kzn.libbpf.library import possible_cpus
-from kzn.model.totals import ARRIVED, SLOTS, Slot
+from kzn.model.totals import INBOUND_IN_FLOWS, SLOTS, Slot
 
 ETHERNET_HEADER = 14
 _NOT_LEAVING = (
     *(SLOTS.index(Slot("ignored", reason)) for reason in ("local", "inbound", "tunnel")),
-    ARRIVED,
+    INBOUND_IN_FLOWS,
 )
 _WORDS = TOTALS_SIZE // 8  # of one CPU: packets and bytes by turns
 

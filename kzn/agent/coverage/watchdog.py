@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from kzn.agent.coverage.hook_coverage import Coverage, Meter, Turn
 from kzn.agent.maps.structs import boottime_ns
-from kzn.agent.pins.notes import Remembered
+from kzn.agent.pins.notes import Notes
 from kzn.agent.stats import AgentStats
-from kzn.daemon.logs import Repeating
+from kzn.daemon.logs import RateLimited
 from kzn.errors import KznError
 
 log = logging.getLogger(__name__)
@@ -26,21 +26,21 @@ PATIENCE = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class SwitchPolicy:
     """What may be done about a probe that misses traffic: others to try, and where to say so."""
 
     rivals: tuple[str, ...] = ()
-    remembered: Remembered | None = None
+    remembered: Notes | None = None
 
 
-class Guard:
+class CoverageWatchdog:
     """Of one attached probe."""
 
     def __init__(
         self,
         meter: Meter,
         stats: AgentStats,
-        way: Way,
+        way: SwitchPolicy,
         clock: Callable[[], float] = lambda: boottime_ns() / 1e9,
     ) -> None:
         self._meter = meter
@@ -48,7 +48,7 @@ class Guard:
         self._way = way
         self._clock = clock
         self._coverage = Coverage()
-        self._failing = Repeating(log)
+        self._failing = RateLimited(log)
         self._is_over = False
 
     async def run(self) -> None:

@@ -43,7 +43,7 @@ class ShipStats:
         return replace(self, failures=Counter(self.failures))
 
 
-class Link:
+class ServerConnection:
     """One connection: whose turn it is, and the bytes."""
 
     def __init__(

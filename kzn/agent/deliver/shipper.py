@@ -15,11 +15,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from kzn.agent.deliver.connection import Link, ShipStats
+from kzn.agent.deliver.connection import ServerConnection, ShipStats
 from kzn.daemon.backoff import Backoff
 from kzn.daemon.connect import Dial, dial_tcp
-from kzn.daemon.listen import Address
-from kzn.daemon.logs import Repeating
+from kzn.daemon.listen import HostPort
+from kzn.daemon.logs import RateLimited
 from kzn.errors import KznError, RefusedError, WireError
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.wire.encode_batch import EncodedBatch, encode_batch
@@ -87,7 +87,7 @@ class Shipper:
     def __init__(
         self,
         identity: AgentIdentity,
-        server: Address,
+        server: HostPort,
         *,
         first: FirstServer,
         token: Callable[[], str] = str,
@@ -110,8 +110,8 @@ class Shipper:
         self._search = search or Backoff(random.SystemRandom(), longest=SEARCH_SECONDS)
         self._clock = clock
         self._sleep = sleep
-        self._away = Repeating(log, clock=clock)
-        self._link: Link | None = None
+        self._away = RateLimited(log, clock=clock)
+        self._link: ServerConnection | None = None
         self._pressed = asyncio.Event()
 
     def press(self) -> None:
@@ -136,7 +136,7 @@ class Shipper:
             backoff = self._backoff
             try:
                 await self._try(encoded, begun)
-            except _ElsewhereError as error:
+            except OtherServerError as error:
                 backoff = self._search
                 self._failed(error, batch.sequence, self._clock() - begun)
             except (KznError, OSError, UnicodeError) as error:
@@ -182,7 +182,7 @@ class Shipper:
         self.stats.acked += 1
         self.stats.duplicates += duplicate
 
-    def _keep_to_one_ledger(self, link: Link, sequence: int) -> None:
+    def _keep_to_one_ledger(self, link: ServerConnection, sequence: int) -> None:
         """_ElsewhereError while another server than this one may have the batch."""
         first = self._first.server
         here = link.instance
@@ -190,7 +190,7 @@ class Shipper:
             now = self._clock()
             since = self._elsewhere_since = self._elsewhere_since or now
             if now - since < MOVE_SECONDS:
-                raise _ElsewhereError(
+                raise OtherServerError(
                     f"batch {sequence} may be counted by another server of this name already",
                     reason="other_server",
                 )
@@ -204,11 +204,11 @@ class Shipper:
         if here:
             self._first.sending_to(here)
 
-    async def _connect(self) -> Link:
+    async def _connect(self) -> ServerConnection:
         token = self._token()
         async with asyncio.timeout(self._timeouts.connect):
             reader, writer = await self._dial()
-        self._link = link = Link(reader, writer, self._identity)
+        self._link = link = ServerConnection(reader, writer, self._identity)
         async with asyncio.timeout(self._timeouts.welcome):
             await link.greet(token, self.stats)
         self.stats.connects += 1
@@ -242,7 +242,7 @@ class Shipper:
             log.info("delivering to %s again after %.0f s", self._server, self._clock() - begun)
 
 
-class _ElsewhereError(WireError):
+class OtherServerError(WireError):
     """The server is not the one that the batch was first sent to."""
 
 

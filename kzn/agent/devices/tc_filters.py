@@ -46,7 +46,7 @@ class Outcome:
 
 def place(program: int, name: str, on: Collection[int]) -> Outcome:
     """A filter that runs a program, given by descriptor, on each device, where there is none."""
-    return _talk(program, {"name": name, "on": sorted(on), "off": [], "made": []})
+    return _request(program, {"name": name, "on": sorted(on), "off": [], "made": []})
 
 
 def remove(program: int, off: Collection[int], made: Collection[int]) -> None:
@@ -55,7 +55,7 @@ def remove(program: int, off: Collection[int], made: Collection[int]) -> None:
     KernelError when a filter stays; a device that has gone has taken its filters along.
     """
     order = {"name": "", "on": [], "off": sorted(off), "made": sorted(made)}
-    outcome = _talk(program, order)
+    outcome = _request(program, order)
     if outcome.absent:
         log.warning(
             "no filter of kzn on device %s: did somebody take it off,"
@@ -68,7 +68,7 @@ def remove(program: int, off: Collection[int], made: Collection[int]) -> None:
         )
 
 
-def _talk(program: int, order: dict[str, Any]) -> Outcome:
+def _request(program: int, order: dict[str, Any]) -> Outcome:
     order |= {"fd": program, "id": program_id(program)}
     try:
         done = subprocess.run(
@@ -175,7 +175,7 @@ class _Netlink:
         return NetlinkError
 
 
-def _obey() -> None:
+def _child_main() -> None:
     """The child: an order on stdin, an outcome on stdout, both JSON."""
     from pyroute2 import IPRoute  # noqa: PLC0415 - only the child: 25 MB
 
@@ -209,4 +209,4 @@ def _teach_program_ids() -> None:
 
 
 if __name__ == "__main__":
-    _obey()
+    _child_main()

@@ -33,11 +33,11 @@ TUNNELS = frozenset(
     | {"xfrm"}
 )
 """Kinds of devices that wrap a packet into another one, which leaves by another device."""
-CRYPTIC = frozenset({"vti", "vti6", "wireguard", "xfrm"})
+ENCRYPTING = frozenset({"vti", "vti6", "wireguard", "xfrm"})
 """Those that encrypt: what they send is charged to the ends of the tunnel."""
-NOTED = TUNNELS - CRYPTIC - {"amt", "gtp", "l2tp", "tun"}
+KEEPS_INNER_HEADERS = TUNNELS - ENCRYPTING - {"amt", "gtp", "l2tp", "tun"}
 """Those whose packets keep note of the headers inside (iptunnel_handle_offloads)."""
-NOWHERE = frozenset({"dummy", "ifb", "nlmon", "vcan"})
+NO_EGRESS = frozenset({"dummy", "ifb", "nlmon", "vcan"})
 ARPHRD_ETHER = 1  # include/uapi/linux/if_arp.h
 LOOPBACK = 1
 ASK_SECONDS = 20.0
@@ -62,7 +62,7 @@ class Device:
     ethernet: bool = True
 
 
-def leading_off(devices: Iterable[Device], gateways: frozenset[int]) -> tuple[Device, ...]:
+def egress_devices(devices: Iterable[Device], gateways: frozenset[int]) -> tuple[Device, ...]:
     """Devices that may lead off the node, by index; ``gateways`` have a route to a gateway."""
     all_devices = sorted(devices, key=lambda device: device.index)
     ports: dict[int, list[Device]] = {}
@@ -82,12 +82,12 @@ def leading_off(devices: Iterable[Device], gateways: frozenset[int]) -> tuple[De
     return tuple(d for d in all_devices if d.index != LOOPBACK and not stays(d))
 
 
-def lowest(leading: Iterable[Device]) -> tuple[Device, ...]:
-    """Those of `last` that take a program at tc: with an Ethernet header."""
-    return tuple(device for device in last(leading) if device.ethernet)
+def tc_attachable(leading: Iterable[Device]) -> tuple[Device, ...]:
+    """Those of `outermost` that take a program at tc: with an Ethernet header."""
+    return tuple(device for device in outermost(leading) if device.ethernet)
 
 
-def last(leading: Iterable[Device]) -> tuple[Device, ...]:
+def outermost(leading: Iterable[Device]) -> tuple[Device, ...]:
     """Of devices that lead off, those that a packet leaves by last: each packet passes one.
 
     What goes into a tunnel, a VLAN, a bond or a bridge leaves by another of them.
@@ -98,7 +98,7 @@ def last(leading: Iterable[Device]) -> tuple[Device, ...]:
     def is_last(device: Device) -> bool:
         if device.kind in POD_KINDS:
             return device.elsewhere
-        return not device.below and device.kind not in TUNNELS | NOWHERE
+        return not device.below and device.kind not in TUNNELS | NO_EGRESS
 
     return tuple(d for d in devices if d.index not in masters and is_last(d))
 
@@ -127,17 +127,17 @@ async def ask() -> tuple[Device, ...]:
     return tuple(Device(**row) for row in json.loads(out))
 
 
-def marked(device: Device) -> int:
+def index_with_flags(device: Device) -> int:
     """Its index, with `TUNNEL` when what it wraps up is known again: by notes, or as encrypted."""
-    if device.kind in CRYPTIC:
+    if device.kind in ENCRYPTING:
         return device.index | TUNNEL | ENCRYPTS
-    return device.index | (TUNNEL if device.kind in NOTED else 0)
+    return device.index | (TUNNEL if device.kind in KEEPS_INNER_HEADERS else 0)
 
 
 class Watch:
     """Keeps ``tell`` informed: indices of the uplinks, or none while they are not certain.
 
-    The indices are `marked`.
+    The indices are `index_with_flags`.
 
     ``follow`` is told of the devices themselves, before, and only when they are certain.
     """
@@ -163,19 +163,19 @@ class Watch:
             while True:
                 asked = clock()
                 if await self._learn(bell):
-                    await _rings(bell)
+                    await _wait_for_change(bell)
                 self._set(())
                 await asyncio.sleep(max(SETTLE_SECONDS, asked + QUIET_SECONDS - clock()))
 
     async def _learn(self, bell: socket.socket) -> bool:
         """Whether what was learned holds until the bell rings; else it must be asked again."""
-        _silence(bell)
+        _drain_notifications(bell)
         try:
             found = chosen(await ask(), self._wanted)
         except (KznError, TimeoutError, OSError, ValueError) as error:
             log.warning("the uplinks are not known, so every packet is counted: %s", error)
             return True
-        if _silence(bell):  # it changed while it was asked
+        if _drain_notifications(bell):  # it changed while it was asked
             return False
         if self._follow:
             await self._follow(found)
@@ -184,7 +184,7 @@ class Watch:
 
     def _set(self, found: tuple[Device, ...]) -> None:
         names = tuple(device.name for device in found)
-        self._tell(tuple(marked(device) for device in found))
+        self._tell(tuple(index_with_flags(device) for device in found))
         if names and names != self.names:
             log.info("uplinks: %s", ", ".join(names))
         self.names = names
@@ -195,7 +195,7 @@ def chosen(found: tuple[Device, ...], wanted: tuple[str, ...]) -> tuple[Device, 
     return tuple(device for device in found if not wanted or device.name in wanted)
 
 
-def _silence(bell: socket.socket) -> bool:
+def _drain_notifications(bell: socket.socket) -> bool:
     """Take all notices off the socket; True when there was one, or when some were lost."""
     rang = False
     while True:
@@ -208,7 +208,7 @@ def _silence(bell: socket.socket) -> bool:
         rang = True
 
 
-async def _rings(bell: socket.socket) -> None:
+async def _wait_for_change(bell: socket.socket) -> None:
     loop, rang = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(bell, rang.set)
     try:
@@ -256,7 +256,7 @@ def _answer() -> None:
     with IPRoute() as netlink:
         links = [_describe(link) for link in netlink.get_links()]
         gateways = _gateways(netlink.get_routes())
-    sys.stdout.write(json.dumps([asdict(device) for device in leading_off(links, gateways)]))
+    sys.stdout.write(json.dumps([asdict(device) for device in egress_devices(links, gateways)]))
 
 
 if __name__ == "__main__":

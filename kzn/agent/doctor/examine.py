@@ -15,7 +15,7 @@ from kzn.agent.doctor import bypass, kernel, network, process
 from kzn.agent.doctor.attached import priorities
 from kzn.agent.doctor.devices import Interface, interfaces
 from kzn.agent.doctor.finding import Finding, Host, looked
-from kzn.agent.select.preview import foresee
+from kzn.agent.select.preview import preview_auto
 from kzn.agent.select.selftest import Proof, prove
 from kzn.errors import UsageError
 from kzn.libbpf.linklist import all_netfilter_links
@@ -36,7 +36,7 @@ class Examination:
 def examine(wanted: Examination) -> list[Finding]:
     """All findings, in the order in which they matter. UsageError for a probe that is not there."""
     candidates = registry.candidates(wanted.probe, registry.installed())
-    chosen, why = foresee(candidates, wanted.pin_dir)
+    chosen, why = preview_auto(candidates, wanted.pin_dir)
     probe = chosen or next(iter(candidates), None)
     if probe is None:
         raise UsageError(why, hint="name one by --probe; kzn probes lists them")

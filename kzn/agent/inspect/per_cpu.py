@@ -16,7 +16,7 @@ from kzn.model.flows import FLOW_COUNTS, FLOW_KEY, FLOW_KEY_ALL, Flows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Entries:
+class PerCpuEntries:
     """Entries that hold something: ``keys`` (n,); one row in the others for each CPU that counted.
 
     ``row`` (m,) is the number of the key, ascending, ``counts`` (m, 2) packets and bytes.
@@ -44,7 +44,7 @@ class Entries:
         ]
 
 
-def read_entries(source: Map) -> Entries:
+def read_entries(source: Map) -> PerCpuEntries:
     """All that is in a flow hash; of one that programs add to, a picture."""
     long = source.info().key_size == FLOW_KEY_ALL.itemsize
     keys, rows, cpus, counts = [], [], [], []
@@ -58,7 +58,7 @@ def read_entries(source: Map) -> Entries:
         cpus.append(cpu)
         counts.append(np.stack((kept["packets"], kept["bytes"]), axis=1))
         known, present = known + len(used), present + len(key)
-    return Entries(
+    return PerCpuEntries(
         np.concatenate(keys),
         np.concatenate(rows),
         np.concatenate(cpus),

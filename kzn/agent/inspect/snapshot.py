@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kzn.agent.inspect.per_cpu import Entries, read_entries
+from kzn.agent.inspect.per_cpu import PerCpuEntries, read_entries
 from kzn.agent.maps import buffers
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.structs import Phase, SpoolState, boottime_ns
@@ -37,7 +37,7 @@ class Buffer:
     opened_ns: int
     seconds: float
     flows: Flows
-    entries: Entries
+    entries: PerCpuEntries
     totals: Totals
 
 

@@ -15,7 +15,7 @@ from kzn.agent.maps.structs import TOTALS_SIZE
 from kzn.libbpf.library import possible_cpus
 from kzn.libbpf.map_batch import delete, read, zero
 from kzn.model.flows import FLOW_COUNTS, FLOW_KEY, FLOW_KEY_ALL, Flows
-from kzn.model.totals import ARRIVED, MAX_SLOTS, SLOTS, Counts, Totals
+from kzn.model.totals import INBOUND_IN_FLOWS, MAX_SLOTS, SLOTS, Counts, Totals
 
 
 def read_flows(maps: MapSet, buffer: int) -> Flows:
@@ -84,7 +84,7 @@ def _by_reason(rows: list[Counts], kind: str) -> dict[str, Counts]:
         for slot, row in zip(SLOTS, rows, strict=False)
         if slot.kind == kind and row.packets
     }
-    unknown = [row for row in rows[len(SLOTS) : ARRIVED] if row.packets]
+    unknown = [row for row in rows[len(SLOTS) : INBOUND_IN_FLOWS] if row.packets]
     if kind == "missed" and unknown:
         found["unknown"] = Counts(*map(sum, zip(*unknown, strict=True)))
     return found

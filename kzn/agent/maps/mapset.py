@@ -26,7 +26,7 @@ from kzn.probes.attach import BUFFERS, MAPS
 
 
 @cache
-def filler() -> Map:
+def fence_map() -> Map:
     """What goes into every `fence`; its contents are nobody's.
 
     Made once and kept: to make a map takes CAP_BPF, which a running agent has not.
@@ -126,4 +126,4 @@ class MapSet:
         (kernel/bpf/syscall.c: maybe_wait_bpf_programs); that is what `fence` is for.
         """
         self.steer(buffer)
-        self._maps["fence"].write_fd(0, filler().fd)
+        self._maps["fence"].write_fd(0, fence_map().fd)

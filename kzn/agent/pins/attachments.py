@@ -32,7 +32,7 @@ QDISC = "qdisc_"
 PREFIXES = (LINK, PROGRAM, FILTER, QDISC)
 
 
-class Links(Protocol):
+class AttachmentStore(Protocol):
     """Where links live, and programs that others are made of, by name.
 
     A filter has no descriptor: its program stands for it, kept before the filter is made.
@@ -51,7 +51,7 @@ class Links(Protocol):
         """A new descriptor of what is kept."""
 
 
-class Pinned:
+class PinnedAttachments:
     """Pins in a folder: they need no process."""
 
     def __init__(self, folder: Path) -> None:
@@ -92,7 +92,7 @@ class Pinned:
         return [self._folder / name for name in wanted if not (self._folder / name).exists()]
 
 
-class Held:
+class ProcessAttachments:
     """Descriptors of this process; all is detached when the block ends."""
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ class Held:
         return os.dup(self._fds[name])
 
 
-def attach_all(probe: Probe, loaded: BpfObject, links: Links) -> None:
+def attach_all(probe: Probe, loaded: BpfObject, links: AttachmentStore) -> None:
     """Keep the programs, and attach the hooks that are on no device, where not done yet."""
     for hook in probe.hooks:
         if isinstance(hook, NetfilterHook):
@@ -136,20 +136,20 @@ def attach_all(probe: Probe, loaded: BpfObject, links: Links) -> None:
             links.keep(PROGRAM + hook.name, os.dup(loaded.program_fd(hook.program)))
 
 
-def release(links: Links) -> None:
+def release(links: AttachmentStore) -> None:
     """Detach all, and forget it; filters by their program, whatever probe it is of."""
     _take_off(links, indices(links, FILTER))
     for name in sorted(links.names()):
         links.drop(name)
 
 
-def indices(links: Links, *prefixes: str) -> frozenset[int]:
+def indices(links: AttachmentStore, *prefixes: str) -> frozenset[int]:
     """Devices that something is kept for."""
     rest = {name.removeprefix(p) for name in links.names() for p in prefixes if name.startswith(p)}
     return frozenset(int(text) for text in rest if text.isdecimal())
 
 
-def follow(probe: Probe, links: Links, devices: Sequence[Device]) -> None:
+def follow(probe: Probe, links: AttachmentStore, devices: Sequence[Device]) -> None:
     """Put the hooks that are on devices on these and on no others.
 
     KernelError for the first device that does not take a program; the others have theirs.
@@ -163,7 +163,7 @@ def follow(probe: Probe, links: Links, devices: Sequence[Device]) -> None:
 
 
 def _follow_by_links(
-    probe: Probe, hook: TcxHook, links: Links, wanted: Mapping[int, Device]
+    probe: Probe, hook: TcxHook, links: AttachmentStore, wanted: Mapping[int, Device]
 ) -> None:
     for index in sorted(indices(links, LINK) - set(wanted)):
         links.drop(f"{LINK}{index}")
@@ -181,7 +181,7 @@ def _follow_by_links(
 
 
 def _follow_by_filters(
-    probe: Probe, hook: ClsactHook, links: Links, wanted: Mapping[int, Device]
+    probe: Probe, hook: ClsactHook, links: AttachmentStore, wanted: Mapping[int, Device]
 ) -> None:
     _take_off(links, indices(links, FILTER) - set(wanted))
     if not wanted:
@@ -201,7 +201,7 @@ def _follow_by_filters(
         raise KernelError(f"attach {what} to {wanted[index].name}: {errno_text(code)}", errno=code)
 
 
-def _take_off(links: Links, off: frozenset[int]) -> None:
+def _take_off(links: AttachmentStore, off: frozenset[int]) -> None:
     if not off:
         return
     made = indices(links, QDISC) & off
@@ -212,7 +212,7 @@ def _take_off(links: Links, off: frozenset[int]) -> None:
 
 
 @contextmanager
-def _opened(links: Links, name: str) -> Iterator[int]:
+def _opened(links: AttachmentStore, name: str) -> Iterator[int]:
     fd = links.open(name)
     try:
         yield fd

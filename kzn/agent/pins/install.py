@@ -21,7 +21,15 @@ from pathlib import Path
 from kzn.agent.devices.uplinks import Device
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.structs import LAYOUT, Phase, SpoolState, boottime_ns
-from kzn.agent.pins.attachments import LINK, PREFIXES, Held, Pinned, attach_all, follow, release
+from kzn.agent.pins.attachments import (
+    LINK,
+    PREFIXES,
+    PinnedAttachments,
+    ProcessAttachments,
+    attach_all,
+    follow,
+    release,
+)
 from kzn.agent.pins.notes import is_note
 from kzn.errors import KernelError, KznError, UnsupportedError
 from kzn.libbpf.objects import BpfObject
@@ -78,14 +86,17 @@ def file_errors(pin_dir: Path) -> Iterator[None]:
 
 @contextmanager
 def unpinned(
-    probe: Probe, settings: Settings, devices: Sequence[Device] = (), held: Held | None = None
+    probe: Probe,
+    settings: Settings,
+    devices: Sequence[Device] = (),
+    held: ProcessAttachments | None = None,
 ) -> Iterator[MapSet]:
     """The probe attached for the length of the block, beside any other, leaving nothing behind.
 
     Hooks on devices are put on ``devices``; with ``held`` they can follow others (hooks.follow).
     """
     with (
-        held or Held() as links,
+        held or ProcessAttachments() as links,
         load(probe, settings) as loaded,
         _duplicate(loaded) as maps,
     ):
@@ -106,7 +117,7 @@ def install(
         folder = pin_dir / probe.name
         maps = _install(probe, settings, folder)
         try:
-            follow(probe, Pinned(folder), devices)
+            follow(probe, PinnedAttachments(folder), devices)
         except BaseException:
             maps.close()
             raise
@@ -127,7 +138,7 @@ def on_trial(
             with load(probe, settings) as loaded:
                 _pin_set(probe, settings, new, loaded)
                 maps = _link(probe, new, loaded)
-            follow(probe, Pinned(new), devices)
+            follow(probe, PinnedAttachments(new), devices)
         except BaseException:
             remove(new)
             raise
@@ -156,7 +167,7 @@ def retired(probe: Probe | None, pin_dir: Path) -> list[Path]:
 
 def retire(folder: Path) -> Path:
     """Detach a set that is to be drained and removed; where it is now."""
-    release(Pinned(folder))
+    release(PinnedAttachments(folder))
     number = max(map(_number, folder.parent.glob(f"{folder.name}{RETIRED}*")), default=0)
     return folder.rename(folder.with_name(f"{folder.name}{RETIRED}{number + 1}"))
 
@@ -235,7 +246,7 @@ def _make(probe: Probe, settings: Settings, folder: Path, loaded: BpfObject) -> 
 
 
 def _relink(probe: Probe, settings: Settings, folder: Path, maps: MapSet) -> MapSet:
-    if not Pinned(folder).missing(probe):
+    if not PinnedAttachments(folder).missing(probe):
         log.info("adopted %s, epoch %016x", folder, maps.state().epoch)
         return maps
     with load(probe, settings, reuse=maps.fds()) as loaded:
@@ -244,7 +255,7 @@ def _relink(probe: Probe, settings: Settings, folder: Path, maps: MapSet) -> Map
 
 
 def _link(probe: Probe, folder: Path, loaded: BpfObject) -> MapSet:
-    attach_all(probe, loaded, Pinned(folder))
+    attach_all(probe, loaded, PinnedAttachments(folder))
     maps = open_set(folder)
     if maps is None:
         raise KznError(f"{folder} was removed while the agent started")
@@ -294,7 +305,7 @@ def remove(folder: Path) -> None:
     """Detach and unpin one set; nothing when it is not there."""
     if not folder.exists():
         return
-    release(Pinned(folder))
+    release(PinnedAttachments(folder))
     for path in folder.iterdir():
         path.unlink()
     folder.rmdir()

@@ -24,7 +24,7 @@ LONGEST_SECONDS = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
+class LastTrial:
     """The last examination: when, and how many in a row were in vain, it included."""
 
     seconds: float
@@ -42,7 +42,7 @@ def is_note(name: str) -> bool:
     return name.startswith(PREFIX)
 
 
-class Remembered:
+class Notes:
     """The notes in one pin directory."""
 
     def __init__(self, pin_dir: Path) -> None:
@@ -53,7 +53,7 @@ class Remembered:
         """An agent has seen the pinned probe miss traffic, and nobody has looked into it since."""
         return (self._dir / DISTRUSTED).exists()
 
-    def examined(self) -> Examined | None:
+    def examined(self) -> LastTrial | None:
         """The last examination; None when there was none since the node has started."""
         found = [_parse(path.name) for path in self._dir.glob(f"{EXAMINED}*")]
         return max((e for e in found if e), key=lambda e: e.seconds, default=None)
@@ -67,7 +67,7 @@ class Remembered:
             return False
         return True
 
-    def note(self, examined: Examined) -> None:
+    def note(self, examined: LastTrial) -> None:
         """Write an examination down, and trust what it chose. OSError when that cannot be."""
         old = [*self._dir.glob(f"{EXAMINED}*"), self._dir / DISTRUSTED]
         name = f"{EXAMINED}{int(examined.seconds)}+{examined.in_vain}"
@@ -77,8 +77,8 @@ class Remembered:
                 path.rmdir()
 
 
-def _parse(name: str) -> Examined | None:
+def _parse(name: str) -> LastTrial | None:
     seconds, _, times = name.removeprefix(EXAMINED).partition("+")
     if not (seconds.isdecimal() and times.isdecimal()):
         return None
-    return Examined(float(seconds), int(times))
+    return LastTrial(float(seconds), int(times))

@@ -22,11 +22,11 @@ from kzn.agent.devices.uplinks import Device
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.structs import boottime_ns
 from kzn.agent.pins import install
-from kzn.agent.pins.attachments import Held, Links, Pinned
-from kzn.agent.pins.notes import Examined, Remembered
+from kzn.agent.pins.attachments import AttachmentStore, PinnedAttachments, ProcessAttachments
+from kzn.agent.pins.notes import LastTrial, Notes
 from kzn.agent.select import decide, takeover, trial
-from kzn.agent.select.candidates import Able, place
-from kzn.agent.select.decide import Choice, Tried
+from kzn.agent.select.candidates import Candidates, hook_point
+from kzn.agent.select.decide import Choice, TrialResult
 from kzn.agent.select.trial import LONG_SECONDS, SHORT_SECONDS, Trial, Uplinks
 from kzn.errors import KznError
 from kzn.probes.declaration import Probe
@@ -36,12 +36,12 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class AttachedProbe:
     """A probe that is attached: alone, but for those of other agents."""
 
     probe: Probe
     maps: MapSet
-    links: Links
+    links: AttachmentStore
     rivals: tuple[str, ...] = ()
     """With `auto`: others that could be tried in its place."""
     uncounted: int = 0
@@ -49,7 +49,7 @@ class Begun:
 
 
 @contextmanager
-def begun(config: AgentConfig, candidates: Sequence[Probe]) -> Iterator[Begun]:
+def attach_probe(config: AgentConfig, candidates: Sequence[Probe]) -> Iterator[AttachedProbe]:
     """Attach for the length of the block, and if pinned for longer.
 
     ``candidates`` is the one that was named, or all that `auto` may take, in order.
@@ -57,18 +57,18 @@ def begun(config: AgentConfig, candidates: Sequence[Probe]) -> Iterator[Begun]:
     """
     with ExitStack() as stack:
         if config.server is None:
-            yield _Unpinned(config, candidates, stack).begin()
+            yield _UnpinnedSelection(config, candidates, stack).begin()
         else:
-            yield _Pinned(config, candidates, stack).begin()
+            yield _PinnedSelection(config, candidates, stack).begin()
 
 
-class _Start:
+class _Selection:
     """What starting with pins and without have in common."""
 
     def __init__(self, config: AgentConfig, candidates: Sequence[Probe], stack: ExitStack) -> None:
         self._config = config
         self._order = [probe.name for probe in candidates]
-        self._able = Able.of(candidates)
+        self._able = Candidates.of(candidates)
         self._stack = stack
         self._uplinks: Uplinks | None = None
         self._is_auto = config.probe == AUTO
@@ -95,7 +95,7 @@ class _Start:
             raise self._able.none()
         tried = self._observe(trials, seconds)
         for name, reason in self._able.reasons().items():
-            tried[name] = Tried(name, refused=reason)
+            tried[name] = TrialResult(name, refused=reason)
         choice = decide.decide([tried[name] for name in self._order if name in tried])
         for loser in trials:
             if loser.probe.name != choice.name:
@@ -105,7 +105,7 @@ class _Start:
     def _trials(self) -> list[Trial]:
         trials: list[Trial] = []
         for probe in self._able.probes:
-            if any(place(probe) == place(other.probe) for other in trials):
+            if any(hook_point(probe) == hook_point(other.probe) for other in trials):
                 continue
             try:
                 self._require_device(probe)
@@ -118,9 +118,9 @@ class _Start:
         if probe.device_hooks() and not self._devices(probe):
             raise KznError("no device that leads off this node takes a program")
 
-    def _observe(self, trials: list[Trial], seconds: float) -> dict[str, Tried]:
+    def _observe(self, trials: list[Trial], seconds: float) -> dict[str, TrialResult]:
         if len(trials) == 1:
-            return {trials[0].probe.name: Tried(trials[0].probe.name)}
+            return {trials[0].probe.name: TrialResult(trials[0].probe.name)}
         known = self._known()
         for one in trials:
             if self._config.uplinks is not None:
@@ -129,37 +129,37 @@ class _Start:
             return trial.observe(trials, known, counters, seconds)
 
 
-class _Unpinned(_Start):
-    def begin(self) -> Begun:
+class _UnpinnedSelection(_Selection):
+    def begin(self) -> AttachedProbe:
         """Held by this process alone, beside whatever is pinned."""
         if len(self._able.probes) == 1:
             won = self._try(self._able.probes[0])
         else:
             choice, won = self._examine(SHORT_SECONDS)
             log.info("probe %s", choice.sentence())
-        return Begun(won.probe, won.maps, won.links)
+        return AttachedProbe(won.probe, won.maps, won.links)
 
     def _try(self, probe: Probe) -> Trial:
-        held, end = Held(), self._stack.enter_context(ExitStack())
+        held, end = ProcessAttachments(), self._stack.enter_context(ExitStack())
         devices = self._devices(probe)
         maps = end.enter_context(install.unpinned(probe, self._config.settings, devices, held))
         return Trial(probe, maps, held, end)
 
 
-class _Pinned(_Start):
-    def begin(self) -> Begun:
+class _PinnedSelection(_Selection):
+    def begin(self) -> AttachedProbe:
         """What is pinned if it serves, else a new set in its place."""
         pin_dir = self._config.pin_dir
         self._stack.enter_context(install.locked(pin_dir))
-        takeover.tidy(pin_dir)
+        takeover.remove_unfinished(pin_dir)
         self._current = takeover.current(pin_dir)
         takeover.set_aside(pin_dir, keep=self._current)
-        self._remembered = Remembered(pin_dir)
+        self._remembered = Notes(pin_dir)
         if not self._is_auto:
             return self._alone(self._able.probes[0])
         return self._keep() or self._choose()
 
-    def _keep(self) -> Begun | None:
+    def _keep(self) -> AttachedProbe | None:
         """The probe that is pinned, unless there is word against it."""
         if self._remembered.distrusted:
             return None
@@ -167,7 +167,7 @@ class _Pinned(_Start):
         if probe is None:
             return None
         try:
-            begun = self._alone(probe)
+            attach_probe = self._alone(probe)
         except KznError as error:
             log.warning("%s cannot stay: %s", probe.name, error.message.partition("\n")[0])
             self._able = self._able.without(probe, error)
@@ -176,9 +176,9 @@ class _Pinned(_Start):
                 raise
             return None
         log.info("probe %s: it is pinned here, and nobody saw it miss traffic", probe.name)
-        return begun
+        return attach_probe
 
-    def _choose(self) -> Begun:
+    def _choose(self) -> AttachedProbe:
         is_suspected = self._remembered.distrusted
         choice, won = self._examine(LONG_SECONDS if is_suspected else SHORT_SECONDS)
         log.info("probe %s", choice.sentence())
@@ -193,20 +193,20 @@ class _Pinned(_Start):
         last = self._remembered.examined()
         times = last.in_vain + 1 if last and in_vain else int(in_vain)
         with install.file_errors(self._config.pin_dir):
-            self._remembered.note(Examined(boottime_ns() / 1e9, times))
+            self._remembered.note(LastTrial(boottime_ns() / 1e9, times))
 
-    def _win(self, won: Trial) -> Begun:
+    def _win(self, won: Trial) -> AttachedProbe:
         """The set on trial becomes the one that counts."""
         pin_dir, name = self._config.pin_dir, won.probe.name
         uncounted = 0
         if self._current:
-            uncounted = takeover.give_way(pin_dir, self._current, name, won.maps)
+            uncounted = takeover.replace_probe(pin_dir, self._current, name, won.maps)
         else:
             takeover.take(pin_dir, name)
         won.end.pop_all()
         return self._begun(won.probe, self._stack.enter_context(won.maps), uncounted)
 
-    def _alone(self, probe: Probe) -> Begun:
+    def _alone(self, probe: Probe) -> AttachedProbe:
         """This probe and no other, without a trial."""
         if self._current and self._current != probe.name:
             return self._win(self._try(probe))
@@ -216,7 +216,7 @@ class _Pinned(_Start):
         end = self._stack.enter_context(ExitStack())
         if probe.name == self._current:
             maps = end.enter_context(self._install(probe))
-            links = Pinned(self._config.pin_dir / probe.name)
+            links = PinnedAttachments(self._config.pin_dir / probe.name)
             return Trial(probe, maps, links, end, is_new=False)
         folder = self._config.pin_dir / f"{probe.name}{install.NEW}"
         end.callback(install.remove, folder)
@@ -224,15 +224,17 @@ class _Pinned(_Start):
             probe, self._config.settings, self._config.pin_dir, self._devices(probe)
         )
         end.enter_context(maps)
-        return Trial(probe, maps, Pinned(folder), end)
+        return Trial(probe, maps, PinnedAttachments(folder), end)
 
     def _install(self, probe: Probe) -> MapSet:
         config, devices = self._config, self._devices(probe)
         return install.install(probe, config.settings, config.pin_dir, devices)
 
-    def _begun(self, probe: Probe, maps: MapSet, uncounted: int = 0) -> Begun:
+    def _begun(self, probe: Probe, maps: MapSet, uncounted: int = 0) -> AttachedProbe:
         rivals = self._able.rivals(probe) if self._is_auto else ()
-        return Begun(probe, maps, Pinned(self._config.pin_dir / probe.name), rivals, uncounted)
+        return AttachedProbe(
+            probe, maps, PinnedAttachments(self._config.pin_dir / probe.name), rivals, uncounted
+        )
 
 
 def _ask(config: AgentConfig) -> Uplinks:
@@ -243,4 +245,4 @@ def _ask(config: AgentConfig) -> Uplinks:
     if config.uplinks:
         named = uplinks.chosen(found, config.uplinks)
         return Uplinks(named, named)
-    return Uplinks(found, uplinks.last(found))
+    return Uplinks(found, uplinks.outermost(found))

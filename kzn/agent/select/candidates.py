@@ -1,6 +1,6 @@
 """Which candidates this kernel and process can run, asked before anything is loaded; or why not.
 
-In: probes, in the order in which they are wanted. Out: `Able`. Never: a load or an attachment.
+In: probes, in the order in which they are wanted. Out: `Candidates`. Never: loads or attaches.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,18 +12,18 @@ from kzn.probes.declaration import Probe
 
 
 @dataclass(frozen=True, slots=True)
-class Able:
+class Candidates:
     """Candidates that can be tried, in order, and what is against the others."""
 
     probes: tuple[Probe, ...]
     refused: Mapping[str, KznError]
 
     @staticmethod
-    def of(candidates: Sequence[Probe]) -> "Able":
+    def of(candidates: Sequence[Probe]) -> "Candidates":
         """UnsupportedError when there is none."""
         if len(candidates) == 1:
             support.require(candidates[0])
-        able = Able(tuple(candidates), {})
+        able = Candidates(tuple(candidates), {})
         for probe in candidates:
             try:
                 support.require(probe)
@@ -33,10 +33,10 @@ class Able:
             raise able.none()
         return able
 
-    def without(self, probe: Probe, error: KznError) -> "Able":
+    def without(self, probe: Probe, error: KznError) -> "Candidates":
         """The rest, and why not this one."""
         left = tuple(other for other in self.probes if other is not probe)
-        return Able(left, {**self.refused, probe.name: error})
+        return Candidates(left, {**self.refused, probe.name: error})
 
     def reasons(self) -> dict[str, str]:
         """Why not, by name; one sentence each, without the verifier's log."""
@@ -58,12 +58,12 @@ class Able:
 
     def rivals(self, chosen: Probe) -> tuple[str, ...]:
         """Those that would be tried in place of the chosen one: the first of each other place."""
-        places = {place(chosen): ""}
+        places = {hook_point(chosen): ""}
         for probe in self.probes:
-            places.setdefault(place(probe), probe.name)
+            places.setdefault(hook_point(probe), probe.name)
         return tuple(filter(None, places.values()))
 
 
-def place(probe: Probe) -> str:
+def hook_point(probe: Probe) -> str:
     """Where its hooks are; probes of one place see the same."""
     return "egress" if probe.device_hooks() else probe.name

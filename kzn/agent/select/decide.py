@@ -18,7 +18,7 @@ Mark = Literal["seen", "unseen", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class TrialResult:
     """One candidate. ``refused`` says why it could not be tried; empty when it was.
 
     ``share`` is what it saw of the bytes that left by the uplinks, None when too few did.
@@ -45,7 +45,7 @@ class Choice:
         return "; ".join(parts)
 
 
-def decide(tried: Sequence[Tried]) -> Choice:
+def decide(tried: Sequence[TrialResult]) -> Choice:
     """The first that sees this node's traffic; if none does, the one that sees most of it.
 
     At least one must have been tried.
@@ -60,13 +60,13 @@ def decide(tried: Sequence[Tried]) -> Choice:
     return _chosen(winner, tried, _why(winner))
 
 
-def _sees(one: Tried, most: float) -> bool:
+def _sees(one: TrialResult, most: float) -> bool:
     if one.share is None:
         return one.mark != "unseen"
     return one.share >= LOW or most - one.share < MARGIN
 
 
-def _why(one: Tried) -> str:
+def _why(one: TrialResult) -> str:
     if one.share is not None:
         return f"it saw {one.share:.0%} of the bytes that left by the uplinks"
     if one.mark == "seen":
@@ -74,12 +74,12 @@ def _why(one: Tried) -> str:
     return "nothing left this node by which to tell"
 
 
-def _chosen(winner: Tried, tried: Sequence[Tried], why: str) -> Choice:
+def _chosen(winner: TrialResult, tried: Sequence[TrialResult], why: str) -> Choice:
     before = tried[: list(tried).index(winner)]
     return Choice(winner.name, why, tuple((one.name, _why_not(one)) for one in before))
 
 
-def _why_not(one: Tried) -> str:
+def _why_not(one: TrialResult) -> str:
     if one.refused:
         return one.refused
     if one.share is not None:

@@ -3,24 +3,24 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from kzn.agent.pins.notes import Remembered
-from kzn.agent.select.candidates import Able
+from kzn.agent.pins.notes import Notes
+from kzn.agent.select.candidates import Candidates
 from kzn.agent.select.takeover import current
 from kzn.errors import KznError, UnsupportedError
 from kzn.probes.declaration import Probe
 
 
-def foresee(candidates: Sequence[Probe], pin_dir: Path) -> tuple[Probe | None, str]:
+def preview_auto(candidates: Sequence[Probe], pin_dir: Path) -> tuple[Probe | None, str]:
     """The probe and why; None when this kernel or process can load none.
 
     Nothing is loaded, attached or sent: what decides in the end is what an agent sees at its start.
     """
     try:
-        able = Able.of(candidates).probes
+        able = Candidates.of(candidates).probes
     except UnsupportedError as error:
         return None, error.message
     pinned = next((p for p in able if p.name == _pinned(pin_dir)), None)
-    if pinned and Remembered(pin_dir).distrusted:
+    if pinned and Notes(pin_dir).distrusted:
         return (
             pinned,
             "it is pinned here, but it was seen to miss traffic: the next agent tries all",

@@ -80,7 +80,7 @@ def prove(probe: Probe, chance: random.Random, send: Send | None = None) -> Proo
     """Attach, send, look, detach; every way in which it may fail is a finding."""
     proof = Proof()
     try:
-        devices = uplinks.lowest(asyncio.run(uplinks.ask())) if probe.device_hooks() else ()
+        devices = uplinks.tc_attachable(asyncio.run(uplinks.ask())) if probe.device_hooks() else ()
         with unpinned(probe, Settings(), devices) as maps:
             for family in _families(probe):
                 proof.findings.append(_family(proof, maps, family, chance, send or send_datagram))

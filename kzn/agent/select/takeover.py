@@ -18,14 +18,14 @@ from pathlib import Path
 from kzn.agent.coverage.hook_coverage import leaving
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.structs import boottime_ns
-from kzn.agent.pins.attachments import FILTER, LINK, Pinned, release
+from kzn.agent.pins.attachments import FILTER, LINK, PinnedAttachments, release
 from kzn.agent.pins.install import NEW, RETIRED, file_errors, is_set, open_set, remove, retire
 from kzn.agent.pins.notes import is_note
 
 log = logging.getLogger(__name__)
 
 
-def tidy(pin_dir: Path) -> None:
+def remove_unfinished(pin_dir: Path) -> None:
     """Remove sets that an agent was making, or had on trial, when it was killed."""
     with file_errors(pin_dir):
         for folder in pin_dir.glob(f"*{NEW}"):
@@ -53,14 +53,14 @@ def take(pin_dir: Path, name: str) -> None:
         (pin_dir / f"{name}{NEW}").rename(pin_dir / name)
 
 
-def give_way(pin_dir: Path, old: str, name: str, new: MapSet) -> int:
+def replace_probe(pin_dir: Path, old: str, name: str, new: MapSet) -> int:
     """Retire ``old`` for the set ``name`` that is on trial, whose maps are ``new``.
 
     Bytes that may be in no batch: at most these. Killed meanwhile, what passed since is not
     counted; the next agent begins anew with what it finds.
     """
     with file_errors(pin_dir):
-        uncounted = _divide(pin_dir / old, new)
+        uncounted = _switch_at_one_instant(pin_dir / old, new)
         retired = retire(pin_dir / old)
     take(pin_dir, name)
     log.info(
@@ -74,7 +74,7 @@ def give_way(pin_dir: Path, old: str, name: str, new: MapSet) -> int:
     return uncounted
 
 
-def _divide(folder: Path, new: MapSet) -> int:
+def _switch_at_one_instant(folder: Path, new: MapSet) -> int:
     from kzn.agent.maps import buffers  # noqa: PLC0415 - numpy, once all is loaded
     from kzn.agent.maps.spool import Spool  # noqa: PLC0415 - as above
 
@@ -83,14 +83,14 @@ def _divide(folder: Path, new: MapSet) -> int:
     before = leaving(new, trial)
     divided = maps is not None and Spool(maps).divide()
     if not divided:  # a batch is under way, so there is no buffer to throw away: all of it counts
-        release(Pinned(folder))
+        release(PinnedAttachments(folder))
     new.steer(1 - trial)
     new.activate(1 - trial)
     uncounted = leaving(new, trial) - before
     if maps is not None:
         with maps:
             if divided:
-                release(Pinned(folder))
+                release(PinnedAttachments(folder))
                 maps.activate(maps.active())
                 buffers.clear(maps, maps.active())
     buffers.clear(new, trial)
@@ -114,5 +114,5 @@ def _age(folder: Path) -> tuple[bool, int]:
         return False, 0
     with maps:
         opened = max(maps.state().opened_ns)
-    names = Pinned(folder).names()
+    names = PinnedAttachments(folder).names()
     return any(name.startswith((LINK, FILTER)) for name in names), opened

@@ -11,11 +11,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from kzn.agent.coverage.hook_coverage import Counters, between, carried, leaving
-from kzn.agent.devices.uplinks import Device, marked
+from kzn.agent.devices.uplinks import Device, index_with_flags
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.structs import MAX_UPLINKS
-from kzn.agent.pins.attachments import Links
-from kzn.agent.select.decide import Mark, Tried
+from kzn.agent.pins.attachments import AttachmentStore
+from kzn.agent.select.decide import Mark, TrialResult
 from kzn.probes.declaration import Probe
 
 LOOK_SECONDS = 0.05
@@ -35,7 +35,7 @@ class Trial:
 
     probe: Probe
     maps: MapSet
-    links: Links
+    links: AttachmentStore
     end: ExitStack
     is_new: bool = True
     """No batch of it was ever shipped: nothing is in its other buffer."""
@@ -50,7 +50,7 @@ class Uplinks:
 
     def tell(self, maps: MapSet, *, skip_inbound: bool) -> None:
         """Without them nobody knows what of the totals left the node."""
-        indices = tuple(marked(device) for device in self.leading)
+        indices = tuple(index_with_flags(device) for device in self.leading)
         maps.set_uplinks(indices, skip_inbound=skip_inbound)
 
     def can_tell(self, probe: Probe) -> bool:
@@ -66,13 +66,13 @@ def observe(
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> dict[str, Tried]:
+) -> dict[str, TrialResult]:
     """What each probe on trial saw, by its name."""
     told = {t.probe.name: t.maps for t in trials if uplinks.can_tell(t.probe)}
     shares = _shares(told, uplinks, counters, seconds, clock, sleep)
     marks = {} if shares else _marks(trials)
     return {
-        t.probe.name: Tried(
+        t.probe.name: TrialResult(
             t.probe.name,
             share=shares.get(t.probe.name),
             mark=marks.get(t.probe.name, "unknown"),

@@ -7,22 +7,32 @@ Never: an agent that speaks for a node other than its own, unless authentication
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 
 from kzn.daemon.tls import ServerTls
-from kzn.server.auth.security import SecurityState
-from kzn.server.auth.tokens import TokenGate
+from kzn.server.auth.permit import PeerInfo, Permit
+from kzn.server.auth.tokens import TokenAuthenticator
 from kzn.server.config import AUDIENCE, AuthMode, ServerConfig
-from kzn.server.receive.context import Caller, Permit
 from kzn.server.topology import Topology
 from kzn.wire.messages import Hello, Reason, Refusal
 
 _LOG = logging.getLogger(__name__)
 
 
-class Admission:
+@dataclass(frozen=True, slots=True)
+class SecurityState:
+    """Mode of authentication, token reviews by result, readings of the TLS files."""
+
+    mode: str = "none"
+    reviews: Mapping[str, int] = field(default_factory=dict)
+    tls_loaded: int = 0
+    tls_failed: int = 0
+
+
+class Authenticator:
     """Decides by certificate (with a client CA), by token (with a gate), and by readiness.
 
     ``connection`` must be entered while agents are admitted: it is the way to the API server.
@@ -34,7 +44,7 @@ class Admission:
         why_not_ready: Callable[[], str],
         *,
         tls: ServerTls | None = None,
-        gate: TokenGate | None = None,
+        gate: TokenAuthenticator | None = None,
         connection: AbstractAsyncContextManager[object] | None = None,
     ) -> None:
         self.tls = tls
@@ -43,7 +53,7 @@ class Admission:
         self._why_not_ready = why_not_ready
         self._gate = gate
 
-    async def admit(self, hello: Hello, caller: Caller) -> Permit | Refusal:
+    async def admit(self, hello: Hello, caller: PeerInfo) -> Permit | Refusal:
         """Whether this agent may speak for the node it names, and for how long."""
         why = self._why_not_ready()
         if why:
@@ -72,19 +82,19 @@ class Admission:
         )
 
 
-def open_admission(config: ServerConfig, topology: Topology) -> Admission:
+def open_authenticator(config: ServerConfig, topology: Topology) -> Authenticator:
     """The admission of ``config``; UsageError when files or the kubeconfig are wrong."""
     tls = ServerTls(config.tls) if config.tls is not None else None
     _warn(config)
     if config.auth != "token":
-        return Admission(config.auth, topology.why_not_ready, tls=tls)
+        return Authenticator(config.auth, topology.why_not_ready, tls=tls)
     # Imported here: without tokens a server with a file alone needs no package for Kubernetes.
     from kzn.topology.kube.client import KubeClient  # noqa: PLC0415
     from kzn.topology.kube.credentials import load_cluster  # noqa: PLC0415
     from kzn.topology.kube.token_review import review_token  # noqa: PLC0415
 
     client = KubeClient(load_cluster(config.kubeconfig, config.context), idle=1.0)
-    gate = TokenGate(
+    gate = TokenAuthenticator(
         partial(review_token, client, AUDIENCE),
         audience=AUDIENCE,
         accounts=frozenset(config.agent_accounts),
@@ -92,7 +102,7 @@ def open_admission(config: ServerConfig, topology: Topology) -> Admission:
         clock=time.monotonic,
         wall=time.time,
     )
-    return Admission("token", topology.why_not_ready, tls=tls, gate=gate, connection=client)
+    return Authenticator("token", topology.why_not_ready, tls=tls, gate=gate, connection=client)
 
 
 def _warn(config: ServerConfig) -> None:

@@ -1,16 +1,52 @@
-"""Who is at the other end, as far as its certificate says."""
+"""What the connection proves about a peer, and the permit that an authenticated agent gets.
 
+In: the peer's address and its verified TLS certificate. Out: `PeerInfo` and `Permit` values.
+Never: a decision (authenticator.py).
+"""
+
+import math
 import ssl
 import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
-from kzn.server.receive.context import Caller
+from kzn.wire.messages import Hello, Refusal
 
 
-def caller_of(address: str, certificate: dict[str, Any]) -> Caller:
-    """The caller behind what `ssl` says of a verified certificate, empty when there is none."""
+@dataclass(frozen=True, slots=True)
+class PeerInfo:
+    """Address and certificate of a peer.
+
+    ``names``: the DNS names (subjectAltName) of its verified certificate, None without mutual TLS.
+    ``seconds``: how long the certificate stays valid.
+    """
+
+    address: str
+    names: frozenset[str] | None = None
+    seconds: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """The agent may send for ``seconds``; then it has to reconnect and authenticate again."""
+
+    seconds: float = math.inf
+
+
+AdmitAgent = Callable[[Hello, PeerInfo], Awaitable[Permit | Refusal]]
+"""Decides whether an agent may report for the node it names."""
+
+
+async def admit_all(_hello: Hello, _peer: PeerInfo) -> Permit:
+    """Accept every agent (``--auth none``)."""
+    return Permit()
+
+
+def peer_info(address: str, certificate: dict[str, Any]) -> PeerInfo:
+    """`PeerInfo` from `ssl.SSLObject.getpeercert`; an empty ``certificate`` means none was sent."""
     if not certificate:
-        return Caller(address)
+        return PeerInfo(address)
     names = (name for kind, name in certificate.get("subjectAltName", ()) if kind == "DNS")
     until = ssl.cert_time_to_seconds(certificate["notAfter"])
-    return Caller(address, frozenset(names), float(until) - time.time())
+    return PeerInfo(address, frozenset(names), float(until) - time.time())

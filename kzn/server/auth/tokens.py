@@ -17,9 +17,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kzn.daemon.logs import Repeating
+from kzn.daemon.logs import RateLimited
 from kzn.errors import KznError
-from kzn.server.receive.context import Permit
+from kzn.server.auth.permit import Permit
 from kzn.wire.messages import Reason, Refusal
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class _Entry:
     until: float
 
 
-class TokenGate:
+class TokenAuthenticator:
     """Lets agents in whose ServiceAccount is one of ``accounts`` and whose pod runs on their node.
 
     ``node_of_pod`` knows the node of a pod by uid, empty when not (yet): Kubernetes before 1.30
@@ -78,7 +78,7 @@ class TokenGate:
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._suspects: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._places = asyncio.Semaphore(MAX_REVIEWS)
-        self._complaints = Repeating(_LOG, clock=clock)
+        self._complaints = RateLimited(_LOG, clock=clock)
 
     async def check(self, token: str, node: str, address: str) -> Permit | Refusal:
         """Whether the bearer of ``token`` may speak for ``node``."""

@@ -74,7 +74,7 @@ _BARE = re.compile(r"[^\s\"=\\]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Chunk:
+class FlowRecords:
     """Flows of one node, settled together.
 
     ``owners`` has an endpoint, or a negative code of kzn.model.endpoint, for each address of
@@ -131,13 +131,13 @@ class LineWriter:
     def __init__(self, form: Form, *, memory: int = MEMORY) -> None:
         self._style = _STYLES[form]
         self._memory = memory
-        self._pieces: dict[bytes, _Pieces] = {}
-        self._older: dict[bytes, _Pieces] = {}
-        self._middles = _Middles(self._style)
+        self._pieces: dict[bytes, _EndpointText] = {}
+        self._older: dict[bytes, _EndpointText] = {}
+        self._middles = _ProtocolText(self._style)
         ends = [self._style.fields(_verdict(code)) for code in range(len(v.NAMES))]
         self._ends = [end + self._style.end.encode() for end in ends]
 
-    def lines(self, chunk: Chunk) -> bytes:
+    def lines(self, chunk: FlowRecords) -> bytes:
         """All lines of a chunk."""
         flows, head = chunk.flows, self._head(chunk)
         pieces = self._pieces_of(chunk)
@@ -164,17 +164,19 @@ class LineWriter:
         rows = msgspec.json.encode(list(pairs))[2:-2].replace(b"],[", b"\n")
         return rows.replace(b",", self._style.number("bytes")).split(b"\n")
 
-    def _head(self, chunk: Chunk) -> bytes:
+    def _head(self, chunk: FlowRecords) -> bytes:
         fields = self._style.fields([("time", _stamp(chunk.closed)), ("node", chunk.node)])
         return self._style.begin.encode() + fields.removeprefix(self._style.between.encode())
 
-    def _charge_node(self, chunk: Chunk, pieces: list["_Pieces"], senders: list[bytes]) -> None:
+    def _charge_node(
+        self, chunk: FlowRecords, pieces: list["_EndpointText"], senders: list[bytes]
+    ) -> None:
         """A forwarded flow has its own source address, and its node as the source's owner."""
         node = self._style.fields(_owner("src", chunk.owners[-1]))
         for at in chunk.forwarded.tolist():
             senders[at] = pieces[chunk.flows.src[at]].address + node
 
-    def _pieces_of(self, chunk: Chunk) -> list["_Pieces"]:
+    def _pieces_of(self, chunk: FlowRecords) -> list["_EndpointText"]:
         """The pieces of each address."""
         known = self._pieces.get
         rows: list[bytes] = chunk.flows.addresses.view("V16").reshape(-1).tolist()
@@ -185,10 +187,10 @@ class LineWriter:
             for address, owner in zip(rows, chunk.owners, strict=False)
         ]
 
-    def _make(self, address: bytes, owner: Endpoint | int) -> "_Pieces":
+    def _make(self, address: bytes, owner: Endpoint | int) -> "_EndpointText":
         known = self._older.get(address)
         if known is None or known.owner is not owner:
-            known = _Pieces.of(address, owner, self._style)
+            known = _EndpointText.of(address, owner, self._style)
         if len(self._pieces) >= self._memory:
             self._older = self._pieces.copy()
             self._pieces.clear()
@@ -197,7 +199,7 @@ class LineWriter:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pieces:
+class _EndpointText:
     """What a line says of an address that ``owner`` has, as source and as destination."""
 
     owner: Endpoint | int
@@ -206,10 +208,10 @@ class _Pieces:
     dst: bytes
 
     @staticmethod
-    def of(address: bytes, owner: Endpoint | int, style: _Style) -> "_Pieces":
+    def of(address: bytes, owner: Endpoint | int, style: _Style) -> "_EndpointText":
         shown = text(address)
         src = style.fields([("src", shown)])
-        return _Pieces(
+        return _EndpointText(
             owner=owner,
             address=src,
             src=src + style.fields(_owner("src", owner)),
@@ -217,7 +219,7 @@ class _Pieces:
         )
 
 
-class _Middles(dict[int, bytes]):
+class _ProtocolText(dict[int, bytes]):
     """From the protocol to the key of the packets, by what `_middle` makes of these fields."""
 
     def __init__(self, style: _Style) -> None:

@@ -15,9 +15,9 @@ import numpy as np
 
 from kzn.columns.hash_table import I64
 from kzn.model.endpoint import EndpointIndex
-from kzn.server.flows.lines import Chunk, Form, LineWriter
+from kzn.server.flows.lines import FlowRecords, Form, LineWriter
 from kzn.server.resolve.resolve import Resolution
-from kzn.server.resolve.retry import Case, select
+from kzn.server.resolve.retry import ObservedFlows, select
 
 _LOG = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class FlowLog:
         self._epoch_of = epoch_of
         self._max_lines = max_lines
         self._changed = threading.Condition()
-        self._waiting: deque[Chunk] = deque()
+        self._waiting: deque[FlowRecords] = deque()
         self._lines_waiting = 0
         self._counts = LogCounts()
         self._is_closing = False
@@ -79,7 +79,9 @@ class FlowLog:
         """Lines that are not written yet."""
         return self._lines_waiting
 
-    def offer(self, case: Case, resolution: Resolution, chosen: I64, index: EndpointIndex) -> None:
+    def offer(
+        self, case: ObservedFlows, resolution: Resolution, chosen: I64, index: EndpointIndex
+    ) -> None:
         """Queue a line for each of the flows ``chosen``, or count them as dropped."""
         if not len(chosen):
             return
@@ -89,7 +91,7 @@ class FlowLog:
                 return
         used, flows = select(case.flows, chosen)
         node = len(resolution.endpoints) - 1
-        chunk = Chunk(
+        chunk = FlowRecords(
             closed=self._epoch_of(case.closed),
             node=case.node,
             flows=flows,
@@ -122,12 +124,12 @@ class FlowLog:
                 self._lines_waiting -= len(chunk)
                 self._counts = self._counts._replace(written=self._counts.written + len(chunk))
 
-    def _next(self) -> Chunk | None:
+    def _next(self) -> FlowRecords | None:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._is_closing)
             return self._waiting.popleft() if self._waiting else None
 
-    def _break(self, error: Exception, chunk: Chunk) -> None:
+    def _break(self, error: Exception, chunk: FlowRecords) -> None:
         _LOG.warning("flow log: %s; no more lines are written", error)
         with self._changed:
             self._is_broken = True

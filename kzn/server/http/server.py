@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from kzn.daemon.logs import Repeating
+from kzn.daemon.logs import RateLimited
 from kzn.errors import UsageError
 from kzn.server.http.addresses import parse_addresses
 from kzn.server.http.api import TOPICS, answer, parse_limit
@@ -63,7 +63,7 @@ class HttpApi:
         self._threads = ThreadPoolExecutor(self._limits.renderers, "http-render")
         self._turn = asyncio.Semaphore(self._limits.renderers)
         self._waiting = 0
-        self._faults = Repeating(_LOG)
+        self._faults = RateLimited(_LOG)
         self._runner = web.AppRunner(
             self.application(),
             access_log=None,

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from kzn.columns.hash_table import I64
-from kzn.columns.key_layout import Packing
+from kzn.columns.key_layout import KeyLayout
 from kzn.errors import KznError
 from kzn.model.flows import U64
-from kzn.server.ledger.labels import NAME_BITS, OTHER_LABEL, ZONE_BITS, Labels, Names
+from kzn.server.ledger.labels import NAME_BITS, OTHER_LABEL, ZONE_BITS, LabelCodes, Labels
 from kzn.server.resolve.verdict import CLASSES
 
 FamilyName = Literal["pod", "workload", "pair", "zone"]
@@ -45,9 +45,9 @@ EGRESS, INGRESS = range(2)
 INITIATORS = ("unknown", "source", "destination")
 """Which side of a pair opened the connection, by the bits of kzn.model.flows."""
 
-WORKLOAD_KEY = Packing(NAME_BITS, 1, 3, ZONE_BITS, ZONE_BITS)
-PAIR_KEY = Packing(NAME_BITS, ZONE_BITS, NAME_BITS, ZONE_BITS, 2)
-ZONE_KEY = Packing(ZONE_BITS, ZONE_BITS, 3)
+WORKLOAD_KEY = KeyLayout(NAME_BITS, 1, 3, ZONE_BITS, ZONE_BITS)
+PAIR_KEY = KeyLayout(NAME_BITS, ZONE_BITS, NAME_BITS, ZONE_BITS, 2)
+ZONE_KEY = KeyLayout(ZONE_BITS, ZONE_BITS, 3)
 """Keys of series: codes in the order of the labels above. A pod's key is its code."""
 
 
@@ -78,7 +78,7 @@ class FamilyChanges:
     retired: int
 
 
-def key_of(family: FamilyName, labels: Labels, names: Names) -> int:
+def key_of(family: FamilyName, labels: Labels, names: LabelCodes) -> int:
     """The key of a row's labels; KznError when they are not this family's."""
     try:
         return _KEY_OF[family](labels, names)
@@ -86,12 +86,12 @@ def key_of(family: FamilyName, labels: Labels, names: Names) -> int:
         raise KznError(f"{family!r} has no series {labels!r}") from error
 
 
-def _pod_key(labels: Labels, names: Names) -> int:
+def _pod_key(labels: Labels, names: LabelCodes) -> int:
     namespace, pod = labels
     return names.pods.code((namespace, pod), None)
 
 
-def _workload_key(labels: Labels, names: Names) -> int:
+def _workload_key(labels: Labels, names: LabelCodes) -> int:
     namespace, kind, workload, direction, crossed, src, dst = labels
     return int(
         WORKLOAD_KEY.pack(
@@ -104,7 +104,7 @@ def _workload_key(labels: Labels, names: Names) -> int:
     )
 
 
-def _pair_key(labels: Labels, names: Names) -> int:
+def _pair_key(labels: Labels, names: LabelCodes) -> int:
     src_namespace, src, src_zone, dst_namespace, dst, dst_zone, initiator = labels
     return int(
         PAIR_KEY.pack(
@@ -117,7 +117,7 @@ def _pair_key(labels: Labels, names: Names) -> int:
     )
 
 
-def _zone_key(labels: Labels, names: Names) -> int:
+def _zone_key(labels: Labels, names: LabelCodes) -> int:
     src, dst, crossed = labels
     zones = names.zones
     return int(ZONE_KEY.pack(zones.label_code(src), zones.label_code(dst), CLASSES.index(crossed)))

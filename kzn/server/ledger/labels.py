@@ -75,12 +75,12 @@ class Interner:
         self._freed = []
         self._changed.clear()
 
-    def changed(self) -> "Owners":
+    def changed(self) -> "LabelOwners":
         """Names that were freed, then who bears a name now, since this was last asked."""
         freed, self._freed = self._freed or [], []
         codes, self._changed = self._changed, set()
         found = ((self.labels[code], self.owners[code]) for code in codes)
-        return Owners(freed, [(labels, owner) for labels, owner in found if owner is not None])
+        return LabelOwners(freed, [(labels, owner) for labels, owner in found if owner is not None])
 
     def _allot(self, labels: Labels) -> int:
         if self._free:
@@ -97,7 +97,7 @@ class Interner:
 
 
 @dataclass(frozen=True, slots=True)
-class Owners:
+class LabelOwners:
     """Names that nobody bears any more, and the endpoints that bear others."""
 
     gone: list[Labels]
@@ -156,7 +156,7 @@ class Codes:
     zone: I64
 
 
-class Names:
+class LabelCodes:
     """All names of the ledger, and the codes of the endpoints met last.
 
     These are rows by id, one row later: the first is that of all negative ids.

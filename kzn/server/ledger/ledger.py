@@ -29,7 +29,7 @@ from kzn.server.ledger.family import (
     View,
     key_of,
 )
-from kzn.server.ledger.labels import OTHER, Interner, Labels, Names
+from kzn.server.ledger.labels import OTHER, Interner, LabelCodes, Labels
 from kzn.server.ledger.postings import postings
 from kzn.server.ledger.series import BOOL, SeriesTable
 from kzn.server.ledger.top_pairs import TopPairs
@@ -59,7 +59,7 @@ class Ledger:
 
     def __init__(self, limits: LedgerLimits) -> None:
         self._limits = limits
-        self._names = Names()
+        self._names = LabelCodes()
         self._pairs = TopPairs(limits.pairs, limits.pair_window)
         self._tables: dict[FamilyName, SeriesTable] = {
             "pod": SeriesTable(limits.pods),
@@ -70,7 +70,7 @@ class Ledger:
         self._ended_labels: dict[FamilyName, list[Labels]] = {family: [] for family in LABELS}
 
     @property
-    def names(self) -> Names:
+    def names(self) -> LabelCodes:
         """The names of all series, for a store alone."""
         return self._names
 

@@ -22,7 +22,7 @@ NOTHING = Counts()
 _KERNEL_REASONS = frozenset((slot.kind, slot.reason) for slot in SLOTS)
 
 
-class BookRow(NamedTuple):
+class NodeTotalRow(NamedTuple):
     """One total of one node, as it is exposed and saved."""
 
     node: str
@@ -32,7 +32,7 @@ class BookRow(NamedTuple):
 
 
 @dataclass(slots=True)
-class NodeBook:
+class NodeTotals:
     """The totals of one node."""
 
     touched: float = 0.0
@@ -82,7 +82,7 @@ class NodeBook:
         return Counts(sums["seen"].packets - rest.packets, sums["seen"].bytes - rest.bytes)
 
 
-class Books:
+class TotalsByNode:
     """The books of at most ``limit`` nodes; further ones share the book of node ``other``."""
 
     __slots__ = ("_books", "_gone", "_limit")
@@ -90,18 +90,18 @@ class Books:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._gone: list[str] | None = None
-        self._books: dict[str, NodeBook] = {}
+        self._books: dict[str, NodeTotals] = {}
 
     def __len__(self) -> int:
         return len(self._books)
 
-    def of(self, node: str) -> NodeBook:
+    def of(self, node: str) -> NodeTotals:
         """The book of a node, opened with all its terms at zero."""
         book = self._books.get(node)
         if book is None:
             if len(self._books) >= self._limit:
                 node = OTHER_NODE
-            book = self._books.setdefault(node, NodeBook())
+            book = self._books.setdefault(node, NodeTotals())
             for term in ("seen", "attributed", "transit"):
                 book.add(term, "", Counts())
         return book
@@ -120,7 +120,7 @@ class Books:
         for book in self._books.values():
             book.changed = False
 
-    def changed(self) -> tuple[list[str], list[tuple[str, NodeBook]]]:
+    def changed(self) -> tuple[list[str], list[tuple[str, NodeTotals]]]:
         """Nodes whose books were closed, then books that changed, since this was last asked."""
         gone, self._gone = self._gone or [], []
         found = [(node, book) for node, book in self._books.items() if book.changed]
@@ -128,19 +128,19 @@ class Books:
             book.changed = False
         return gone, found
 
-    def items(self) -> Iterator[tuple[str, NodeBook]]:
+    def items(self) -> Iterator[tuple[str, NodeTotals]]:
         """Node names and their books."""
         yield from self._books.items()
 
-    def rows(self) -> list[BookRow]:
+    def rows(self) -> list[NodeTotalRow]:
         """Every total of every node; held, which does not last, is not among them."""
         return [
-            BookRow(node, term, reason, counts)
+            NodeTotalRow(node, term, reason, counts)
             for node, book in self._books.items()
             for (term, reason), counts in book.totals.items()
         ]
 
-    def load(self, rows: Iterable[BookRow], now: float) -> None:
+    def load(self, rows: Iterable[NodeTotalRow], now: float) -> None:
         """Add saved rows."""
         for node, term, reason, counts in rows:
             book = self.of(node)

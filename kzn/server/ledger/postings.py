@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kzn.columns.group_sums import grouped, sums
+from kzn.columns.group_sums import group_sums, sums
 from kzn.columns.hash_table import I64
-from kzn.columns.key_layout import Packing
+from kzn.columns.key_layout import KeyLayout
 from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import INITIATOR_MASK, U64
 from kzn.server.ledger.family import EGRESS, PAIR_KEY, WORKLOAD_KEY, ZONE_KEY, FamilyName
-from kzn.server.ledger.labels import NAME_BITS, NONE, Names
+from kzn.server.ledger.labels import NAME_BITS, NONE, LabelCodes
 from kzn.server.resolve import verdict as v
 from kzn.server.resolve.resolve import Resolution
 
@@ -28,7 +28,7 @@ PLACE_BITS = 63 - 2 * NAME_BITS
 _INITIATORS = INITIATOR_MASK + 1
 
 
-_END_KEY = Packing(NAME_BITS, NAME_BITS, PLACE_BITS)
+_END_KEY = KeyLayout(NAME_BITS, NAME_BITS, PLACE_BITS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +61,7 @@ class _Groups:
 
 
 def postings(
-    resolution: Resolution, sizes: U64, names: Names, index: EndpointIndex, now: float
+    resolution: Resolution, sizes: U64, names: LabelCodes, index: EndpointIndex, now: float
 ) -> Iterator[Posting]:
     """Keys, which may repeat, and bytes for each family; ``sizes`` are the bytes of all flows."""
     chosen = resolution.attributed
@@ -79,7 +79,7 @@ def postings(
 
 
 def _groups(
-    resolution: Resolution, sizes: U64, names: Names, index: EndpointIndex, now: float
+    resolution: Resolution, sizes: U64, names: LabelCodes, index: EndpointIndex, now: float
 ) -> _Groups:
     chosen = resolution.attributed
     src, dst = resolution.src.take(chosen), resolution.dst.take(chosen)
@@ -87,7 +87,7 @@ def _groups(
     src, dst = end_of.take(src), end_of.take(dst)
     senders, rank = _present(len(ends), src)  # few: what a node itself has
     cells = (rank.take(src) * len(ends) + dst) * _INITIATORS + resolution.initiators(chosen)
-    cells, found = grouped(cells, sizes, len(senders) * len(ends) * _INITIATORS)
+    cells, found = group_sums(cells, sizes, len(senders) * len(ends) * _INITIATORS)
     pair, initiator = np.divmod(cells, _INITIATORS)
     sender, dst = np.divmod(pair, len(ends))
     zone = np.zeros(resolution.places, np.int64)
@@ -97,7 +97,7 @@ def _groups(
 
 
 def _ends(
-    src: I64, dst: I64, resolution: Resolution, names: Names, index: EndpointIndex, now: float
+    src: I64, dst: I64, resolution: Resolution, names: LabelCodes, index: EndpointIndex, now: float
 ) -> tuple[_Ends, I64]:
     """What is at the rows ``src`` and ``dst``, and for each row the number of it."""
     used, _ = _present(len(resolution.place), src, dst)
@@ -123,7 +123,7 @@ def _present(size: int, *numbers: I64) -> tuple[I64, I64]:
 def _zones(groups: _Groups) -> Posting:
     places, of = len(groups.zone), groups.ends.place
     cells = of.take(groups.src) * places + of.take(groups.dst)
-    cells, found = grouped(cells, groups.bytes, places * places)
+    cells, found = group_sums(cells, groups.bytes, places * places)
     src, dst = np.divmod(cells, places)
     zones = groups.zone.take(src), groups.zone.take(dst)
     return "zone", ZONE_KEY.pack(*zones, groups.classes.take(cells)), found
@@ -134,7 +134,7 @@ def _workloads(groups: _Groups) -> Posting:
     ends, places = groups.ends, len(groups.zone)
     near = np.concatenate([groups.src, groups.dst + len(ends)])
     far = ends.place.take(np.concatenate([groups.dst, groups.src]))
-    cells, found = grouped(near * places + far, np.tile(groups.bytes, 2), 2 * len(ends) * places)
+    cells, found = group_sums(near * places + far, np.tile(groups.bytes, 2), 2 * len(ends) * places)
     near, far = np.divmod(cells, places)
     direction, near = np.divmod(near, len(ends))
     name, place = ends.workload.take(near), ends.place.take(near)
@@ -155,7 +155,7 @@ def _pairs(groups: _Groups) -> Posting:
 
 
 def _pods(
-    src: I64, sizes: U64, resolution: Resolution, names: Names, index: EndpointIndex
+    src: I64, sizes: U64, resolution: Resolution, names: LabelCodes, index: EndpointIndex
 ) -> Posting:
     """``src`` are the rows of what sent each of ``sizes`` across a zone."""
     by_row = sums(src, sizes, len(resolution.place))

@@ -11,7 +11,7 @@ summed up only now and then.
 
 import numpy as np
 
-from kzn.columns.group_sums import grouped
+from kzn.columns.group_sums import group_sums
 from kzn.columns.hash_table import I64
 from kzn.model.flows import U64
 from kzn.server.ledger.series import SeriesTable
@@ -51,7 +51,7 @@ class _Candidates:
         if not self._notes:
             return np.zeros(0, np.int64), np.zeros(0, np.uint64)
         keys, amounts = np.concatenate(self._keys), np.concatenate(self._amounts)
-        keys, amounts = grouped(keys, amounts, _ANY_KEY)
+        keys, amounts = group_sums(keys, amounts, _ANY_KEY)
         order = np.argsort(amounts, kind="stable")[::-1][: self._limit]
         return keys.take(order), amounts.take(order)
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator
 
 from kzn.server.metrics.declaration import BYTE, Kind, Sample, Spec
-from kzn.server.resolve.reporting import CoverageCounts
-from kzn.server.snapshot import ServerSnapshot, SourceState
+from kzn.server.resolve.reporting import ReportingCounts
+from kzn.server.snapshot import ServerSnapshot
 from kzn.server.state.group_commit import CommitStats
+from kzn.server.topology import SourceState
 
 _Rows = tuple[Spec, Iterable[Sample]]
 
@@ -90,7 +91,7 @@ def _limits(snapshot: ServerSnapshot) -> Iterator[_Rows]:
     yield from _coverage(snapshot.coverage)
 
 
-def _coverage(coverage: CoverageCounts) -> Iterator[_Rows]:
+def _coverage(coverage: ReportingCounts) -> Iterator[_Rows]:
     yield _one("nodes_known", "gauge", "Nodes of the topology.", coverage.known)
     yield _one(
         "nodes_reporting",

@@ -13,8 +13,8 @@ from contextlib import suppress
 
 from kzn.daemon.tls_stream import TlsStream
 from kzn.errors import WireError
-from kzn.server.auth.permit import caller_of
-from kzn.server.receive.context import Caller, Desk
+from kzn.server.auth.permit import PeerInfo, peer_info
+from kzn.server.receive.context import ConnectionContext
 from kzn.wire.codec import decode_to_server, encode_to_agent
 from kzn.wire.decode_batch import decode_batch
 from kzn.wire.limits import MAX_HELLO
@@ -38,17 +38,19 @@ class _RefusedPeer(Exception):  # noqa: N818 - no fault of ours, but how a conve
         self.label = label or str(refusal.reason)
 
 
-class Peer:
+class AgentConnection:
     """Talks to one agent until either side ends it; `run` is its task.
 
     With TLS the `TlsStream` comes as reader and as writer.
     """
 
-    def __init__(self, reader: Reader, writer: Writer, address: str, desk: Desk) -> None:
+    def __init__(
+        self, reader: Reader, writer: Writer, address: str, desk: ConnectionContext
+    ) -> None:
         self._stream = FrameStream(reader, writer, MAX_HELLO, self._keep)
         self._tls = reader if isinstance(reader, TlsStream) else None
         self._address = address
-        self._caller = Caller(address)
+        self._caller = PeerInfo(address)
         self._desk = desk
         self._session = ServerSession(desk.book, desk.limits.wire, desk.instance)
         self._who = "a stranger"
@@ -113,7 +115,7 @@ class Peer:
         if self._tls is not None:
             async with asyncio.timeout(self._desk.limits.handshake):
                 await self._tls.handshake()
-            self._caller = caller_of(self._address, self._tls.certificate())
+            self._caller = peer_info(self._address, self._tls.certificate())
 
     async def _talk(self) -> None:
         while (message := await self._next_frame()) is not None:

@@ -1,46 +1,22 @@
 """What all connections of a receiver share: limits, counters, last numbers, and whom to ask."""
 
 import asyncio
-import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
-from kzn.daemon.logs import Repeating
+from kzn.daemon.logs import RateLimited
 from kzn.model.batch import AgentIdentity, Batch
-from kzn.server.receive.fair_share import Pace
-from kzn.server.receive.frame_memory import Backlog
+from kzn.server.auth.permit import AdmitAgent
+from kzn.server.receive.fair_share import FairShare
+from kzn.server.receive.frame_memory import UnfinishedFrames
 from kzn.wire.limits import Limits
-from kzn.wire.messages import Hello, Refusal
-from kzn.wire.sequences import SequenceBook
+from kzn.wire.sequences import AppliedSequences
 
 ApplyBatch = Callable[[AgentIdentity, Batch], None]
 """Enters a batch as a whole or, when it raises, not at all. It must not block for long."""
 
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """What the connection itself tells of a peer.
-
-    ``names`` are the DNS names of its verified certificate, None when none was asked for, and
-    ``seconds`` is how long that is still valid.
-    """
-
-    address: str
-    names: frozenset[str] | None = None
-    seconds: float = math.inf
-
-
-@dataclass(frozen=True, slots=True)
-class Permit:
-    """The agent may speak, for so many seconds; then it must come anew and prove itself again."""
-
-    seconds: float = math.inf
-
-
-AdmitAgent = Callable[[Hello, Caller], Awaitable[Permit | Refusal]]
-"""Decides whether an agent may speak for the node it names."""
 
 Durable = Callable[[], Awaitable[None]]
 """Returns once all that was applied so far would survive this process."""
@@ -108,17 +84,17 @@ class ReceiveStats:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class ConnectionContext:
     """What all connections of a receiver share."""
 
     limits: ReceiveLimits
-    book: SequenceBook
+    book: AppliedSequences
     stats: ReceiveStats
     apply: ApplyBatch
     admit: AdmitAgent
-    complaints: Repeating
-    backlog: Backlog
-    pace: Pace
+    complaints: RateLimited
+    backlog: UnfinishedFrames
+    pace: FairShare
     durable: Durable
     instance: int
     """Names the ledger that batches go to, so that agents can tell two servers apart."""
@@ -126,11 +102,6 @@ class Desk:
     """Held for a frame, and given on only after the loop has looked at everything else: when
     hundreds of frames are there at once, they do not keep it from the news of the topology."""
     clock: Callable[[], float] = time.monotonic
-
-
-async def admit_all(_hello: Hello, _caller: Caller) -> Permit:
-    """Every agent may speak for the node it names."""
-    return Permit()
 
 
 async def at_once() -> None:

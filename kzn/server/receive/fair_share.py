@@ -10,7 +10,7 @@ from collections import OrderedDict
 MAX_ADDRESSES = 20_000
 
 
-class Pace:
+class FairShare:
     """A leaky bucket for each address: ``share`` of the time, and ``burst`` seconds at once.
 
     An agent takes some milliseconds in ten seconds. Only the latest addresses are remembered;

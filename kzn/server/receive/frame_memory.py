@@ -19,7 +19,7 @@ class Holder(Protocol):
         ...
 
 
-class Backlog:
+class UnfinishedFrames:
     """Bytes kept beyond `FREE`, by connection in the order in which their frames outgrew it.
 
     Whoever has taken longest for a frame gives way first: an agent that sends is done in

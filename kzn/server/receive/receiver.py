@@ -1,7 +1,7 @@
 """Takes connections of agents, bounds them in number, and ends them all in good order.
 
 In: listening sockets.
-Out: for each connection that fits a `Peer`, for each other a refusal.
+Out: for each connection that fits a `AgentConnection`, for each other a refusal.
 Never: keeps a connection beyond its limits, or stops accepting for the fault of one.
 """
 
@@ -10,27 +10,26 @@ import logging
 import socket
 from collections import Counter
 
-from kzn.daemon.connect import watch
-from kzn.daemon.logs import Repeating
+from kzn.daemon.connect import enable_keepalive
+from kzn.daemon.logs import RateLimited
 from kzn.daemon.tls import ServerTls
 from kzn.daemon.tls_stream import TlsStream
-from kzn.server.receive.connection import Peer
+from kzn.server.auth.permit import AdmitAgent, admit_all
+from kzn.server.receive.connection import AgentConnection
 from kzn.server.receive.context import (
-    AdmitAgent,
     ApplyBatch,
-    Desk,
+    ConnectionContext,
     Durable,
     ReceiveLimits,
     ReceiveStats,
-    admit_all,
     at_once,
 )
-from kzn.server.receive.fair_share import Pace
-from kzn.server.receive.frame_memory import Backlog
+from kzn.server.receive.fair_share import FairShare
+from kzn.server.receive.frame_memory import UnfinishedFrames
 from kzn.wire.codec import encode_to_agent
 from kzn.wire.frames import frame
 from kzn.wire.messages import Reason, Refusal
-from kzn.wire.sequences import SequenceBook
+from kzn.wire.sequences import AppliedSequences
 from kzn.wire.stream import Reader, Writer
 
 log = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ class Receiver:
         *,
         limits: ReceiveLimits | None = None,
         admit: AdmitAgent = admit_all,
-        book: SequenceBook | None = None,
+        book: AppliedSequences | None = None,
         durable: Durable = at_once,
         instance: int = 0,
         tls: ServerTls | None = None,
@@ -64,21 +63,21 @@ class Receiver:
         self.stats = ReceiveStats()
         self._tls = tls
         limits = limits or ReceiveLimits()
-        self._desk = Desk(
+        self._desk = ConnectionContext(
             limits=limits,
-            book=SequenceBook() if book is None else book,  # an empty one is falsy
+            book=AppliedSequences() if book is None else book,  # an empty one is falsy
             stats=self.stats,
             apply=apply,
             admit=admit,
-            complaints=Repeating(log),
-            backlog=Backlog(limits.backlog),
-            pace=Pace(limits.share, limits.burst),
+            complaints=RateLimited(log),
+            backlog=UnfinishedFrames(limits.backlog),
+            pace=FairShare(limits.share, limits.burst),
             durable=durable,
             instance=instance,
         )
         self._servers: list[asyncio.Server] = []
-        self._peers: dict[asyncio.Task[None], Peer] = {}
-        self._strangers: dict[asyncio.Task[None], Peer] = {}
+        self._peers: dict[asyncio.Task[None], AgentConnection] = {}
+        self._strangers: dict[asyncio.Task[None], AgentConnection] = {}
         self._by_address: Counter[str] = Counter()
         self._closing = False
 
@@ -117,13 +116,13 @@ class Receiver:
         if refused is not None:
             self._turn_away(writer, *refused, address)
             return
-        watch(writer)
+        enable_keepalive(writer)
         writer.transport.set_write_buffer_limits(high=_ANSWERS)
         streams: tuple[Reader, Writer] = (reader, writer)
         if self._tls is not None:
             secure = TlsStream(reader, writer, self._tls.context())
             streams = (secure, secure)
-        peer = Peer(*streams, address, self._desk)
+        peer = AgentConnection(*streams, address, self._desk)
         task = asyncio.get_running_loop().create_task(peer.run())
         self._peers[task] = self._strangers[task] = peer
         self._by_address[address] += 1

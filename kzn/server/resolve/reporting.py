@@ -1,7 +1,8 @@
 """Which nodes have an agent: who counts what comes from a node that has none.
 
-In: batches as they are applied, the nodes that the topology knows. Out: for each batch a `Cover`,
-which resolving asks, and how many nodes report. Never: bytes that both ends of a flow count.
+In: batches as they are applied, the nodes that the topology knows. Out: for each batch an
+`AbsentNodes`, which resolving asks, and how many nodes report.
+Never: bytes that both ends of a flow count.
 
 A node has no agent when no pod there is one, and nothing was heard of it for `SILENCE` seconds
 since the server began or the node became known. (A pod that is an agent may report to another
@@ -31,7 +32,7 @@ _NOBODY: BOOL = np.zeros(0, np.bool_)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Cover:
+class AbsentNodes:
     """Of one batch: ``absent`` by node code (those beyond its end are not), and ``is_late``.
 
     A late batch begins before legs that stood in for its node ended.
@@ -49,7 +50,7 @@ class Cover:
         return found
 
 
-FULL = Cover()
+FULL = AbsentNodes()
 """Every node has an agent."""
 
 
@@ -62,7 +63,7 @@ class _Node:
 
 
 @dataclass(frozen=True, slots=True)
-class CoverageCounts:
+class ReportingCounts:
     """Nodes of the topology, those of them that report, and those that others stand in for."""
 
     known: int = 0
@@ -71,7 +72,7 @@ class CoverageCounts:
     stand_in_bytes: int = 0
 
 
-class Coverage:
+class ReportingNodes:
     """Of the nodes of a topology."""
 
     def __init__(self, index: EndpointIndex) -> None:
@@ -82,12 +83,12 @@ class Coverage:
         self._stand_in_bytes = 0
         self._known: set[str] = set()
 
-    def cover(self, node: str, opened: float, now: float) -> Cover:
+    def cover(self, node: str, opened: float, now: float) -> AbsentNodes:
         """What a batch of ``node`` that begins at ``opened`` is to be resolved by."""
         self._look(now)
         known = self._nodes.get(node)
         late = known is not None and opened < known.stood_in_until
-        return Cover(self._absent, late) if late or len(self._absent) else FULL
+        return AbsentNodes(self._absent, late) if late or len(self._absent) else FULL
 
     def heard(self, node: str, interval: float, now: float) -> None:
         """A batch of ``node`` came."""
@@ -108,10 +109,10 @@ class Coverage:
             if known is not None:
                 known.stood_in_until = max(known.stood_in_until, closed)
 
-    def counts(self, now: float) -> CoverageCounts:
+    def counts(self, now: float) -> ReportingCounts:
         """How well the cluster is covered."""
         self._look(now)
-        return CoverageCounts(
+        return ReportingCounts(
             known=len(self._known),
             reporting=sum(self._nodes[name].reports_until >= now for name in self._known),
             without_agent=int(self._absent.sum()),

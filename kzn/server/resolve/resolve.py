@@ -66,7 +66,7 @@ from kzn.model.flows import (
     Flows,
 )
 from kzn.server.resolve import verdict as v
-from kzn.server.resolve.reporting import FULL, Cover
+from kzn.server.resolve.reporting import FULL, AbsentNodes
 
 BOOL = npt.NDArray[np.bool_]
 
@@ -175,7 +175,7 @@ def resolve(
     closed: float,
     *,
     final: bool = True,
-    cover: Cover = FULL,
+    cover: AbsentNodes = FULL,
 ) -> Resolution:
     """Judge the flows that ``node`` saw in [opened, closed] (seconds of the index's clock).
 
@@ -229,7 +229,9 @@ def _nobody(flows: Flows, src: I64, dst: I64) -> Resolution:
     )
 
 
-def _places(endpoints: I32, here: int, index: EndpointIndex, cover: Cover) -> tuple[_Places, I64]:
+def _places(
+    endpoints: I32, here: int, index: EndpointIndex, cover: AbsentNodes
+) -> tuple[_Places, I64]:
     """What the rows have in common, and the number of it for each row."""
     columns = index.columns
     nobody = np.flatnonzero(endpoints < 0)

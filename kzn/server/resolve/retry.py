@@ -23,7 +23,7 @@ _CASE_COST = 32  # what a case takes beside its flows, in flows: many tiny ones 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Case:
+class ObservedFlows:
     """Flows that ``node`` saw in [opened, closed], and how often they may still be tried later."""
 
     node: str
@@ -34,16 +34,16 @@ class Case:
     tries_left: int
 
     @staticmethod
-    def of(node: str, batch: Batch, now: float) -> "Case":
+    def of(node: str, batch: Batch, now: float) -> "ObservedFlows":
         """A batch that arrived at ``now``, a time of the same clock as opened and closed."""
         opened_ago = max(batch.opened_ms_ago, batch.closed_ms_ago, 0) / 1000
         closed_ago = min(max(batch.closed_ms_ago, 0) / 1000, opened_ago)
         interval = min(max(opened_ago - closed_ago, MIN_INTERVAL), MAX_INTERVAL)
-        return Case(node, batch.flows, now - opened_ago, now - closed_ago, interval, TRIES)
+        return ObservedFlows(node, batch.flows, now - opened_ago, now - closed_ago, interval, TRIES)
 
-    def later(self, chosen: I64) -> "Case":
+    def later(self, chosen: I64) -> "ObservedFlows":
         """The chosen flows as a case with one try less, without addresses that they do not use."""
-        return Case(
+        return ObservedFlows(
             node=self.node,
             flows=select(self.flows, chosen)[1],
             opened=self.opened,
@@ -75,7 +75,7 @@ def select(flows: Flows, chosen: I64) -> tuple[I64, Flows]:
     )
 
 
-class Hold:
+class RetryQueue:
     """Cases by the time of their next try."""
 
     __slots__ = ("_cost", "_heap", "_limit", "_order", "flows")
@@ -84,7 +84,7 @@ class Hold:
         self._limit = limit
         self._order = 0
         self._cost = 0
-        self._heap: list[tuple[float, int, Case]] = []
+        self._heap: list[tuple[float, int, ObservedFlows]] = []
         self.flows = 0
 
     def __len__(self) -> int:
@@ -95,7 +95,7 @@ class Hold:
         """Whether more than half of the room is taken."""
         return 2 * self._cost > self._limit
 
-    def put(self, case: Case, now: float) -> bool:
+    def put(self, case: ObservedFlows, now: float) -> bool:
         """Keep a case for an interval; False, and nothing kept, when that would be too much."""
         cost = len(case.flows) + _CASE_COST
         if self._cost + cost > self._limit:
@@ -106,7 +106,7 @@ class Hold:
         self.flows += len(case.flows)
         return True
 
-    def take(self, now: float) -> Case | None:
+    def take(self, now: float) -> ObservedFlows | None:
         """The case that has been due for longest, None when none is due."""
         if not self._heap or self._heap[0][0] > now:
             return None

@@ -11,10 +11,10 @@ from typing import NamedTuple
 from kzn.model.endpoint import Endpoint
 from kzn.model.totals import Counts
 from kzn.server.ledger.family import LABELS, FamilyChanges, FamilyName, Row
-from kzn.server.ledger.labels import Labels, Owners
+from kzn.server.ledger.labels import LabelOwners, Labels
 from kzn.server.ledger.ledger import Ledger
-from kzn.server.ledger.node_totals import TERMS, BookRow, Books, NodeBook
-from kzn.wire.sequences import Key, SequenceBook
+from kzn.server.ledger.node_totals import TERMS, NodeTotalRow, NodeTotals, TotalsByNode
+from kzn.wire.sequences import AppliedSequences, Key
 
 HELD = "held"
 """The saved term of what was on hold; it comes back as unresolved for `HELD_AT_RESTART`."""
@@ -24,7 +24,7 @@ NamedZone = tuple[str, str, str]
 """Region, zone, and the label of both."""
 
 
-class SavedBook(NamedTuple):
+class SavedTotal(NamedTuple):
     """One total of one node; the term may be `HELD`."""
 
     node: str
@@ -39,10 +39,10 @@ class Changes:
     """All that changed between two commits; what is gone is gone before what is written came."""
 
     families: dict[FamilyName, FamilyChanges]
-    owners: dict[str, Owners]
+    owners: dict[str, LabelOwners]
     zones: list[NamedZone]
     closed_books: list[str]
-    books: list[SavedBook]
+    books: list[SavedTotal]
     sequences: dict[Key, int | None]
 
     @property
@@ -66,17 +66,17 @@ class Saved:
     retired: dict[FamilyName, int]
     owners: list[tuple[str, Labels, Endpoint]]
     zones: list[NamedZone]
-    books: list[SavedBook]
+    books: list[SavedTotal]
     sequences: list[tuple[Key, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Lasting:
+class CheckpointedState:
     """The parts of a server that outlive it."""
 
     ledger: Ledger
-    books: Books
-    sequences: SequenceBook
+    books: TotalsByNode
+    sequences: AppliedSequences
 
     def restore(self, saved: Saved, now: float) -> None:
         """Put back what was saved, then remember what changes; everything is empty before."""
@@ -115,14 +115,14 @@ class Lasting:
                 self.books.of(row.node).changed = True
 
 
-def _book_rows(rows: list[SavedBook]) -> Iterator[BookRow]:
+def _book_rows(rows: list[SavedTotal]) -> Iterator[NodeTotalRow]:
     for row in rows:
         for term in TERMS:
             if row.term == term:
-                yield BookRow(row.node, term, row.reason, Counts(row.packets, row.bytes))
+                yield NodeTotalRow(row.node, term, row.reason, Counts(row.packets, row.bytes))
 
 
-def _saved(node: str, book: NodeBook) -> Iterator[SavedBook]:
-    yield SavedBook(node, HELD, "", *book.held)
+def _saved(node: str, book: NodeTotals) -> Iterator[SavedTotal]:
+    yield SavedTotal(node, HELD, "", *book.held)
     for (term, reason), counts in book.totals.items():
-        yield SavedBook(node, term, reason, *counts)
+        yield SavedTotal(node, term, reason, *counts)

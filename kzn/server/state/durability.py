@@ -10,15 +10,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from kzn.server.pipeline import Pipeline
-from kzn.server.snapshot import Counted
-from kzn.server.state.checkpoint import Lasting
-from kzn.server.state.group_commit import CommitStats, Committer, Pace
+from kzn.server.pipeline import AccountingSnapshot, Pipeline
+from kzn.server.state.checkpoint import CheckpointedState
+from kzn.server.state.group_commit import CommitIntervals, CommitStats, Committer
 from kzn.server.state.sqlite_store import StateFile
-from kzn.wire.sequences import SequenceBook
+from kzn.wire.sequences import AppliedSequences
 
 
-class Keep:
+class Durability:
     """Without a file everything is durable at once, which is to say: for as long as we live."""
 
     def __init__(
@@ -27,15 +26,15 @@ class Keep:
         state: StateFile | None = None,
         *,
         now: float = 0.0,
-        pace: Pace | None = None,
+        pace: CommitIntervals | None = None,
     ) -> None:
         """Read ``state`` into the pipeline; KznError when it makes no sense."""
-        self.book = SequenceBook()
+        self.book = AppliedSequences()
         self.instance = secrets.randbits(32) or 1
-        self._look = partial(Counted.of, pipeline)
-        self._committer: Committer[Counted] | None = None
+        self._look = partial(AccountingSnapshot.of, pipeline)
+        self._committer: Committer[AccountingSnapshot] | None = None
         if state is not None:
-            lasting = Lasting(pipeline.ledger, pipeline.books, self.book)
+            lasting = CheckpointedState(pipeline.ledger, pipeline.books, self.book)
             saved = state.read()
             lasting.restore(saved, now)
             self.instance = saved.instance
@@ -46,7 +45,7 @@ class Keep:
         if self._committer is not None:
             await self._committer.durable()
 
-    async def view(self) -> Counted:
+    async def view(self) -> AccountingSnapshot:
         """What may be shown."""
         return self._look() if self._committer is None else await self._committer.view()
 

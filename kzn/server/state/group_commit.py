@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-from kzn.daemon.logs import Repeating
+from kzn.daemon.logs import RateLimited
 from kzn.errors import StateError
 from kzn.server.state.checkpoint import Changes
 
@@ -37,7 +37,7 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class CommitIntervals:
     """Seconds between two commits while somebody waits, when nobody does, and after a failure.
 
     ``view`` is how long a look waits for its commit before it is given what was last committed.
@@ -86,13 +86,13 @@ class Committer(Generic[_T]):
         take: Callable[[], Changes],
         look: Callable[[], _T],
         *,
-        pace: Pace | None = None,
+        pace: CommitIntervals | None = None,
     ) -> None:
         self.stats = CommitStats()
         self._store = store
         self._take = take
         self._look = look
-        self._pace = pace or Pace()
+        self._pace = pace or CommitIntervals()
         # One thread: a commit under way when `run` is cancelled ends before the file closes.
         self._thread = ThreadPoolExecutor(1, "state")
         self._acks: list[asyncio.Future[None]] = []
@@ -102,7 +102,7 @@ class Committer(Generic[_T]):
         self._wanted = asyncio.Event()
         self._closing = asyncio.Event()
         self._closed = asyncio.Event()
-        self._complaints = Repeating(log)
+        self._complaints = RateLimited(log)
 
     async def durable(self) -> None:
         """Return once all that was applied before this call is committed."""

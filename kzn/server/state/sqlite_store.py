@@ -15,7 +15,7 @@ from kzn.model.endpoint import Endpoint
 from kzn.server.ledger.family import LABELS, OTHER_LABELS, FamilyName, Row
 from kzn.server.ledger.labels import Labels
 from kzn.server.state import schema
-from kzn.server.state.checkpoint import Changes, Saved, SavedBook
+from kzn.server.state.checkpoint import Changes, Saved, SavedTotal
 from kzn.server.state.file_check import check, check_labels, damaged, prepare
 from kzn.wire.sequences import Key
 
@@ -139,7 +139,7 @@ class StateFile:
             owners=[row for kind in schema.OWNER_KINDS for row in self._owners(kind)],
             zones=self._rows("SELECT region, zone, label FROM zone_labels"),
             books=[
-                SavedBook(node, term, reason, int(packets), int(size))
+                SavedTotal(node, term, reason, int(packets), int(size))
                 for node, term, reason, packets, size in self._rows("SELECT * FROM books")
             ],
             sequences=[((n, int(epoch, 16)), int(last)) for n, epoch, last, _ in sequences],

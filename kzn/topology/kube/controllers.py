@@ -10,7 +10,7 @@ FOLLOWED_KINDS = ("ReplicaSet", "Job")
 MAX_DEPTH = 4
 
 
-class Owners:
+class Controllers:
     """ReplicaSets and Jobs by uid, and the pods that stand on them.
 
     An owner that is deleted is remembered while pods stand on it: they outlive it by their grace

@@ -87,7 +87,7 @@ class Event(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ApiStatus:
     """The Status object that the API server sends in place of data."""
 
     code: int
@@ -123,7 +123,7 @@ class Codec(Generic[S, T]):
         unreadable = [_uid(raw) for raw, item in pairs if item is None]
         return Page(items, page.metadata.resource_version, page.metadata.next, unreadable)
 
-    def line(self, line: bytes) -> Event[T] | Refusal:
+    def line(self, line: bytes) -> Event[T] | ApiStatus:
         """One line of a watch; ApiError when it has not the outline of a watch event."""
         try:
             event = _LINE.decode(line)
@@ -149,13 +149,13 @@ def _uid(raw: msgspec.Raw) -> str:
         return ""
 
 
-def status(body: bytes | msgspec.Raw) -> Refusal:
+def status(body: bytes | msgspec.Raw) -> ApiStatus:
     """The Status in the body of a refusal; an empty one when it is something else."""
     try:
         read = _STATUS.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return Refusal(0, "", "")
-    return Refusal(read.code, read.reason, read.message)
+        return ApiStatus(0, "", "")
+    return ApiStatus(read.code, read.reason, read.message)
 
 
 _RAW_PAGE = msgspec.json.Decoder(_RawPage)

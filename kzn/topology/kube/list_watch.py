@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from kzn.daemon.backoff import Backoff
 from kzn.errors import ApiError, KznError
 from kzn.topology.kube.api_objects import Json
-from kzn.topology.kube.decode import Event, Refusal
+from kzn.topology.kube.decode import ApiStatus, Event
 from kzn.topology.kube.errors import KubeError, reason_of
 from kzn.topology.kube.resources import Resource
 from kzn.topology.source import ResourceStats
@@ -66,7 +66,7 @@ class Request:
     is_watch: bool
 
 
-class Machine(Generic[S, F]):
+class ListWatch(Generic[S, F]):
     """What is known of one resource, and what to ask next. ``listings`` numbers lists."""
 
     def __init__(
@@ -161,7 +161,7 @@ class Machine(Generic[S, F]):
             event = self.resource.codec.line(line)
         except ApiError as error:
             raise KubeError(f"{self.resource.name}: {error}", reason="bad_line") from error
-        if isinstance(event, Refusal):
+        if isinstance(event, ApiStatus):
             said = f"{event.code} {event.message or event.reason}"
             raise KubeError(
                 f"watch of {self.resource.name} ended: {said}",

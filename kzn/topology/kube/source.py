@@ -12,12 +12,12 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from kzn.daemon.logs import Repeating
+from kzn.daemon.logs import RateLimited
 from kzn.topology.facts import NodeFacts
 from kzn.topology.index import AddressIndex
 from kzn.topology.kube.client import KubeClient
 from kzn.topology.kube.credentials import Credentials
-from kzn.topology.kube.list_watch import PAGE_SIZE, Machine, Sink
+from kzn.topology.kube.list_watch import PAGE_SIZE, ListWatch, Sink
 from kzn.topology.kube.resources import (
     JOB_RESOURCE,
     NODE_RESOURCE,
@@ -26,7 +26,7 @@ from kzn.topology.kube.resources import (
     SERVICE_RESOURCE,
 )
 from kzn.topology.kube.watch import Sleep, follow
-from kzn.topology.kube.workload_join import Feed
+from kzn.topology.kube.workload_join import WorkloadJoin
 from kzn.topology.source import TopologyStats
 
 IDLE_SECONDS = 150.0
@@ -60,13 +60,13 @@ class KubernetesSource:
         self._credentials = credentials
         self._sleep = sleep
         self._idle = idle
-        self._complaints = Repeating(_LOG, clock=clock)
+        self._complaints = RateLimited(_LOG, clock=clock)
         self._was_ready = False
-        feed, listings = Feed(index), count(1)
+        feed, listings = WorkloadJoin(index), count(1)
         rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, not a secret
 
-        def machine(resource: Any, *told: Any) -> Machine[Any, Any]:
-            return Machine(
+        def machine(resource: Any, *told: Any) -> ListWatch[Any, Any]:
+            return ListWatch(
                 resource,
                 Sink(*told),
                 clock=clock,
@@ -118,7 +118,7 @@ class KubernetesSource:
             tasks.create_task(self._follow(self._pods, client), name="pods")
 
     @property
-    def _machines(self) -> Sequence[Machine[Any, Any]]:
+    def _machines(self) -> Sequence[ListWatch[Any, Any]]:
         return (self._pods, *self._before_pods, self._services)
 
     def _put_node(self, node: NodeFacts, listing: int) -> None:
@@ -132,7 +132,7 @@ class KubernetesSource:
         except TimeoutError:
             _LOG.info("pods are listed although nodes or owners are not known yet")
 
-    async def _follow(self, machine: Machine[Any, Any], client: KubeClient) -> None:
+    async def _follow(self, machine: ListWatch[Any, Any], client: KubeClient) -> None:
         await follow(
             machine,
             client,

@@ -6,12 +6,12 @@ Never: a decision; those are in list_watch.py.
 
 from collections.abc import Awaitable, Callable
 
-from kzn.daemon.logs import Repeating
+from kzn.daemon.logs import RateLimited
 from kzn.errors import KznError
 from kzn.topology.kube.client import KubeClient
 from kzn.topology.kube.errors import KubeError
 from kzn.topology.kube.lines import LineSplitter
-from kzn.topology.kube.list_watch import F, Machine, Request, S
+from kzn.topology.kube.list_watch import F, ListWatch, Request, S
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -20,11 +20,11 @@ ROUTINE = frozenset({"expired"})
 
 
 async def follow(
-    machine: Machine[S, F],
+    machine: ListWatch[S, F],
     client: KubeClient,
     *,
     sleep: Sleep,
-    complaints: Repeating,
+    complaints: RateLimited,
     on_listed: Callable[[], None],
 ) -> None:
     """Follow a resource until cancelled; ``on_listed`` is called after each full list."""
@@ -48,14 +48,14 @@ async def follow(
                 complaints.line(reason, text, error, hint, machine.resource.name, _age(machine))
 
 
-def _age(machine: Machine[S, F]) -> str:
+def _age(machine: ListWatch[S, F]) -> str:
     stats = machine.stats()
     if not stats.is_listed:
         return "are not listed yet"
     return f"were last heard of {stats.staleness:.0f} s ago"
 
 
-async def _watch(machine: Machine[S, F], client: KubeClient, request: Request) -> None:
+async def _watch(machine: ListWatch[S, F], client: KubeClient, request: Request) -> None:
     lines = LineSplitter()
     async with client.stream(request.path, request.parameters, request.accept) as chunks:
         machine.opened()

@@ -2,15 +2,15 @@
 
 from kzn.topology.facts import OwnerFacts, PodFacts
 from kzn.topology.index import AddressIndex
-from kzn.topology.kube.controllers import Owners
+from kzn.topology.kube.controllers import Controllers
 
 
-class Feed:
+class WorkloadJoin:
     """What the sinks of pods, ReplicaSets and Jobs call; nodes go to the index directly."""
 
     def __init__(self, index: AddressIndex) -> None:
         self._index = index
-        self._owners = Owners()
+        self._owners = Controllers()
 
     @property
     def owners(self) -> int:

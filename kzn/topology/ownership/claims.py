@@ -19,7 +19,7 @@ CHANGE_MARGIN = 30.0
 """How long before it was seen an address may have come to an owner that had others already."""
 
 
-class Tenancy:
+class Claims:
     """Owners over one table of endpoints and one set of addresses.
 
     An id ends with its owner, or when more is learned of the owner; it names its endpoint for

@@ -16,7 +16,7 @@ I64 = npt.NDArray[np.int64]
 _FIRST_ROWS = 64
 
 
-class Latest:
+class CurrentOwners:
     """Rows of an owner's number and the seconds from which on and before which it is certain."""
 
     __slots__ = ("_free", "_rows")

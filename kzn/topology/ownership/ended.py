@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 R = TypeVar("R")
 
 
-class Graves(Generic[R]):
+class EndedOwners(Generic[R]):
     """Uids with what was known of them, each until a time of its own; times never go back."""
 
     def __init__(self) -> None:

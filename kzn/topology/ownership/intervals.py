@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from kzn.model.endpoint import AMBIGUOUS, I32, UNSETTLED
 from kzn.model.flows import U8
-from kzn.topology.ownership.current import Latest
+from kzn.topology.ownership.current import CurrentOwners
 from kzn.topology.tables.address_table import NOBODY, AddressTable
 
 _SEVERAL = -6
@@ -75,7 +75,7 @@ class Ownership:
         self._sole = AddressTable()
         self._owners: dict[int, Owner] = {}
         self._several: dict[bytes, list[_Interval]] = {}
-        self._latest = Latest()
+        self._latest = CurrentOwners()
         self._touched: set[bytes] = set()
         self._ended: deque[tuple[bytes, _Interval]] = deque()
         self._dark: deque[tuple[float, float]] = deque()

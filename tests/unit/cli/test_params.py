@@ -4,7 +4,7 @@ import click
 import pytest
 
 from kzn.cli.params import ADDRESS, DURATION, LOG_LEVEL, REMOTE_ADDRESS
-from kzn.daemon.listen import Address
+from kzn.daemon.listen import HostPort
 
 
 @pytest.mark.parametrize(
@@ -36,9 +36,9 @@ def test_a_default_that_is_a_number_already_stays_one() -> None:
 
 
 def test_an_address_is_read() -> None:
-    assert ADDRESS.convert(":7070", None, None) == Address("", 7070)
-    assert ADDRESS.convert(Address("a", 1), None, None) == Address("a", 1)
-    assert REMOTE_ADDRESS.convert("[::1]:70", None, None) == Address("::1", 70)
+    assert ADDRESS.convert(":7070", None, None) == HostPort("", 7070)
+    assert ADDRESS.convert(HostPort("a", 1), None, None) == HostPort("a", 1)
+    assert REMOTE_ADDRESS.convert("[::1]:70", None, None) == HostPort("::1", 70)
 
 
 @pytest.mark.parametrize("text", ["7070", "host", "h:99999", "::1:70"])

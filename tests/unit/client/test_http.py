@@ -4,9 +4,9 @@ import pytest
 from smallserver import WEB, real, serving
 
 from kzn.cli import main
+from kzn.client.api import Pair, Workload, ZonePair
 from kzn.client.http import Client
 from kzn.errors import KznError, UsageError
-from kzn.top.look import Pair, Workload, ZonePair
 
 
 def test_a_look_is_what_the_server_has() -> None:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from kzn.client.owner_lookup import AT_ONCE, KEEP_SECONDS, Names, Owner, parse_server
+from kzn.client.owner_lookup import AT_ONCE, KEEP_SECONDS, Owner, OwnerLookup, parse_server
 from kzn.errors import KznError, UsageError
 from kzn.server.http.addresses import MAX_ADDRESSES
 
@@ -60,7 +60,7 @@ class Server:
 
 def test_an_owner_has_the_name_that_kubernetes_gives_it() -> None:
     with Server().serving() as server:
-        found = Names(server.url + "/").of(["10.0.0.1"])
+        found = OwnerLookup(server.url + "/").of(["10.0.0.1"])
     assert found == {"10.0.0.1": Owner("pod", "shop", "web-10.0.0.1")}
     assert found["10.0.0.1"].label == "shop/web-10.0.0.1"
     assert Owner("node", "", "n1").label == "n1"
@@ -70,7 +70,7 @@ def test_an_owner_has_the_name_that_kubernetes_gives_it() -> None:
 def test_many_are_asked_for_in_portions_and_each_once() -> None:
     addresses = [f"10.0.{n // 250}.{n % 250}" for n in range(AT_ONCE + 1)]
     with Server().serving() as server:
-        assert len(Names(server.url).of(addresses * 2)) == AT_ONCE + 1
+        assert len(OwnerLookup(server.url).of(addresses * 2)) == AT_ONCE + 1
     assert [len(asked) for asked in server.asked] == [AT_ONCE, 1]
     assert AT_ONCE <= MAX_ADDRESSES
 
@@ -78,7 +78,7 @@ def test_many_are_asked_for_in_portions_and_each_once() -> None:
 def test_an_answer_is_remembered_for_a_while() -> None:
     now = 0.0
     with Server().serving() as server:
-        names = Names(server.url, clock=lambda: now)
+        names = OwnerLookup(server.url, clock=lambda: now)
         names.of(["10.0.0.1"])
         names.of(["10.0.0.1", "10.0.0.2"])
         now = KEEP_SECONDS + 1
@@ -98,13 +98,13 @@ def test_an_answer_is_remembered_for_a_while() -> None:
 )
 def test_another_answer_is_one_sentence(server: Server, sentence: str) -> None:
     with server.serving(), pytest.raises(KznError, match=sentence) as raised:
-        Names(server.url).of(["10.0.0.1"])
+        OwnerLookup(server.url).of(["10.0.0.1"])
     assert server.url in str(raised.value)
 
 
 def test_a_server_that_is_not_there_is_one_sentence() -> None:
     with pytest.raises(KznError, match="Connection refused") as raised:
-        Names("http://127.0.0.1:1").of(["10.0.0.1"])
+        OwnerLookup("http://127.0.0.1:1").of(["10.0.0.1"])
     assert "HTTP port" in raised.value.hint
 
 

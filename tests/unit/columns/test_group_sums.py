@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kzn.columns.group_sums import grouped, sums
+from kzn.columns.group_sums import group_sums, sums
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2**58) | st.integers(0, 9))))
@@ -17,5 +17,5 @@ def test_sums_are_those_of_whole_numbers(rows: list[tuple[int, int]]) -> None:
         assert sums(bins, amounts, 5).tolist() == expected
         filled = {number: total for number, total in enumerate(expected) if total}
         for size in (5, 1 << 60):
-            found = (column.tolist() for column in grouped(bins, amounts, size))
+            found = (column.tolist() for column in group_sums(bins, amounts, size))
             assert {at: total for at, total in zip(*found, strict=True) if total} == filled

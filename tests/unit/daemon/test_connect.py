@@ -6,14 +6,14 @@ import socket
 import pytest
 
 from kzn.daemon.connect import dial_tcp
-from kzn.daemon.listen import Address, bound_port, listen
+from kzn.daemon.listen import HostPort, bound_port, listen
 
 
 def test_a_connection_is_watched_for_a_dead_peer() -> None:
     async def run() -> None:
-        sockets = listen(Address("127.0.0.1", 0))
+        sockets = listen(HostPort("127.0.0.1", 0))
         server = await asyncio.start_server(lambda _r, w: w.close(), sock=sockets[0])
-        _, writer = await dial_tcp(Address("127.0.0.1", bound_port(sockets)))()
+        _, writer = await dial_tcp(HostPort("127.0.0.1", bound_port(sockets)))()
         sock = writer.get_extra_info("socket")
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
@@ -28,7 +28,7 @@ def test_nobody_listening_is_an_os_error() -> None:
         port = sock.getsockname()[1]
 
     async def run() -> None:
-        await dial_tcp(Address("127.0.0.1", port))()
+        await dial_tcp(HostPort("127.0.0.1", port))()
 
     with pytest.raises(OSError, match="Connect call failed"):
         asyncio.run(run())

@@ -8,7 +8,7 @@ from http import HTTPStatus
 import pytest
 
 from kzn.daemon.http import HttpLimits, HttpServer, Request, Response
-from kzn.daemon.listen import Address, bound_port, listen
+from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.daemon.prometheus import health_route, metrics_route, new_registry
 
 
@@ -28,7 +28,7 @@ Client = Callable[[int], Awaitable[None]]
 
 def serve(client: Client, limits: HttpLimits | None = None) -> None:
     async def run() -> None:
-        sockets = listen(Address("127.0.0.1", 0))
+        sockets = listen(HostPort("127.0.0.1", 0))
         server = HttpServer(ROUTES, limits)
         await server.start(sockets)
         async with asyncio.timeout(20):

@@ -6,24 +6,24 @@ from contextlib import closing
 
 import pytest
 
-from kzn.daemon.listen import Address, bound_port, listen, parse_address
+from kzn.daemon.listen import HostPort, bound_port, listen, parse_host_port
 from kzn.errors import KznError, UsageError
 
 
 @pytest.mark.parametrize(
     ("text", "address"),
     [
-        ("10.0.0.1:7070", Address("10.0.0.1", 7070)),
-        ("kzn-server.kzn.svc:7070", Address("kzn-server.kzn.svc", 7070)),
-        (":7070", Address("", 7070)),
-        (" :0 ", Address("", 0)),
-        ("[::1]:65535", Address("::1", 65535)),
-        ("[fe80::1%eth0]:1", Address("fe80::1%eth0", 1)),
+        ("10.0.0.1:7070", HostPort("10.0.0.1", 7070)),
+        ("kzn-server.kzn.svc:7070", HostPort("kzn-server.kzn.svc", 7070)),
+        (":7070", HostPort("", 7070)),
+        (" :0 ", HostPort("", 0)),
+        ("[::1]:65535", HostPort("::1", 65535)),
+        ("[fe80::1%eth0]:1", HostPort("fe80::1%eth0", 1)),
     ],
 )
-def test_an_address_is_read(text: str, address: Address) -> None:
-    assert parse_address(text) == address
-    assert parse_address(str(address)) == address
+def test_an_address_is_read(text: str, address: HostPort) -> None:
+    assert parse_host_port(text) == address
+    assert parse_host_port(str(address)) == address
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_an_address_is_read(text: str, address: Address) -> None:
 )
 def test_what_is_no_address_is_refused_with_a_hint(text: str) -> None:
     with pytest.raises(UsageError) as caught:
-        parse_address(text)
+        parse_host_port(text)
     assert "[IPv6]:PORT" in caught.value.hint
 
 
@@ -47,7 +47,7 @@ def reachable(host: str, port: int) -> bool:
 
 
 def test_no_host_means_ipv4_and_ipv6_on_one_port() -> None:
-    (sock,) = listen(Address("", 0))
+    (sock,) = listen(HostPort("", 0))
     with sock:
         port = bound_port([sock])
         assert reachable("127.0.0.1", port)
@@ -56,14 +56,14 @@ def test_no_host_means_ipv4_and_ipv6_on_one_port() -> None:
 
 
 def test_a_host_is_bound_alone() -> None:
-    (sock,) = listen(Address("127.0.0.1", 0))
+    (sock,) = listen(HostPort("127.0.0.1", 0))
     with sock:
         assert sock.getsockname()[0] == "127.0.0.1"
         assert not sock.getblocking()
 
 
 def test_a_name_is_bound_at_one_port_when_any_will_do() -> None:
-    (sock,) = listen(Address("localhost", 0))
+    (sock,) = listen(HostPort("localhost", 0))
     with sock:
         assert reachable(sock.getsockname()[0], bound_port([sock]))
 
@@ -71,17 +71,17 @@ def test_a_name_is_bound_at_one_port_when_any_will_do() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", ""])
 def test_a_taken_port_is_one_clear_sentence(taken: int, host: str) -> None:
     with pytest.raises(KznError, match=rf":{taken}: EADDRINUSE") as caught:
-        listen(Address(host, taken))
+        listen(HostPort(host, taken))
     assert "choose another port" in caught.value.hint
 
 
 def test_an_address_of_another_machine_is_one_clear_sentence() -> None:
     with pytest.raises(KznError, match="EADDRNOTAVAIL") as caught:
-        listen(Address("192.0.2.1", 0))
+        listen(HostPort("192.0.2.1", 0))
     assert "does not have that address" in caught.value.hint
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "x" * 70 + ".example"])
 def test_a_name_that_does_not_resolve_is_one_clear_sentence(host: str) -> None:
     with pytest.raises(KznError, match="does not resolve"):
-        listen(Address(host, 7070))
+        listen(HostPort(host, 7070))

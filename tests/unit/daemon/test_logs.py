@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kzn.daemon.logs import LineFormatter, Repeating, set_up
+from kzn.daemon.logs import LineFormatter, RateLimited, set_up
 
 
 class Clock:
@@ -59,7 +59,7 @@ def test_a_condition_that_repeats_is_one_line_an_interval_with_the_count(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock = Clock()
-    log = Repeating(logging.getLogger("kzn.test"), interval=60.0, clock=clock)
+    log = RateLimited(logging.getLogger("kzn.test"), interval=60.0, clock=clock)
     for _ in range(61):
         log.line("away", "server %s is away", "s")
         clock.now += 1.0
@@ -70,7 +70,7 @@ def test_a_condition_that_repeats_is_one_line_an_interval_with_the_count(
 
 
 def test_conditions_do_not_silence_each_other(caplog: pytest.LogCaptureFixture) -> None:
-    log = Repeating(logging.getLogger("kzn.test"), clock=Clock())
+    log = RateLimited(logging.getLogger("kzn.test"), clock=Clock())
     log.line("one", "one")
     log.line("two", "two")
     assert caplog.messages == ["one", "two"]
@@ -79,7 +79,7 @@ def test_conditions_do_not_silence_each_other(caplog: pytest.LogCaptureFixture) 
 def test_a_condition_that_ended_speaks_at_once_when_it_returns(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    log = Repeating(logging.getLogger("kzn.test"), clock=Clock())
+    log = RateLimited(logging.getLogger("kzn.test"), clock=Clock())
     log.line("away", "away")
     assert log.over("away")
     assert not log.over("away")
@@ -88,7 +88,7 @@ def test_a_condition_that_ended_speaks_at_once_when_it_returns(
 
 
 def test_conditions_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
-    log = Repeating(logging.getLogger("kzn.test"), clock=Clock(), max_conditions=2)
+    log = RateLimited(logging.getLogger("kzn.test"), clock=Clock(), max_conditions=2)
     for name in ("a", "b", "c", "a"):
         log.line(name, name)
     assert caplog.messages == ["a", "b", "c", "a"]

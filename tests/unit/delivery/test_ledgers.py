@@ -15,7 +15,7 @@ from virtual import play
 from kzn.agent.deliver.shipper import MOVE_SECONDS, Shipper, ShipTimeouts
 from kzn.daemon.backoff import Backoff
 from kzn.daemon.connect import Streams
-from kzn.daemon.listen import Address
+from kzn.daemon.listen import HostPort
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
@@ -95,7 +95,7 @@ def shipper(name: Name, first: First, number: int = 0) -> Shipper:
     rng = random.Random(number)
     return Shipper(
         AgentIdentity(f"n{number}", 7, "postrouting", "0.1.0"),
-        Address("kzn", 7070),
+        HostPort("kzn", 7070),
         first=first,
         dial=name.dial,
         timeouts=ShipTimeouts(),

@@ -14,13 +14,13 @@ from dataclasses import replace
 import pytest
 from delivery import BrokenPromiseError, Parts, World, play_schedule
 
-from kzn.agent.deliver.connection import Link
+from kzn.agent.deliver.connection import ServerConnection
 from kzn.agent.deliver.shipper import Shipper
 from kzn.agent.maps.spool import Spool
 from kzn.model.batch import Batch
-from kzn.server.snapshot import Counted
-from kzn.server.state.durability import Keep
-from kzn.wire.sequences import Key, SequenceBook, Verdict
+from kzn.server.pipeline import AccountingSnapshot
+from kzn.server.state.durability import Durability
+from kzn.wire.sequences import AppliedSequences, Key, SequenceCheck
 
 SCHEDULES = int(os.environ.get("KZN_SOAK", "300"))
 FIRST = int(os.environ.get("KZN_SEED") or random.SystemRandom().randrange(1 << 31))
@@ -91,41 +91,41 @@ class NeverClears(Spool):
         return replace(state, phase=0)
 
 
-class ForgetfulBook(SequenceBook):
-    def judge(self, key: Key, sequence: int) -> Verdict:
+class ForgetfulBook(AppliedSequences):
+    def judge(self, key: Key, sequence: int) -> SequenceCheck:
         del key, sequence
-        return Verdict.NEXT
+        return SequenceCheck.NEXT
 
 
-class CountsRepeats(Keep):
+class CountsRepeats(Durability):
     def __init__(self, *args, **kwargs) -> None:  # type: ignore[no-untyped-def]
         super().__init__(*args, **kwargs)
         self.book.__class__ = ForgetfulBook
 
 
-class AcksBeforeTheCommit(Keep):
+class AcksBeforeTheCommit(Durability):
     async def durable(self) -> None:
         return
 
 
-class ShowsBeforeTheCommit(Keep):
-    async def view(self) -> Counted:
+class ShowsBeforeTheCommit(Durability):
+    async def view(self) -> AccountingSnapshot:
         return self._look()
 
 
-class CommitsWithoutSequences(Keep):
+class CommitsWithoutSequences(Durability):
     def __init__(self, *args, **kwargs) -> None:  # type: ignore[no-untyped-def]
         super().__init__(*args, **kwargs)
         self.book.__class__ = UnsavedBook
 
 
-class UnsavedBook(SequenceBook):
+class UnsavedBook(AppliedSequences):
     def changed(self) -> dict[Key, int | None]:
         return {}
 
 
 class TakesAnyServer(Shipper):
-    def _keep_to_one_ledger(self, link: Link, sequence: int) -> None:
+    def _keep_to_one_ledger(self, link: ServerConnection, sequence: int) -> None:
         del link, sequence
 
 
@@ -144,7 +144,7 @@ class TakesAnyServer(Shipper):
     ids=lambda parts: next(
         part.__name__
         for part in (parts.spool, parts.keep, parts.shipper)
-        if part not in (Spool, Keep, Shipper)
+        if part not in (Spool, Durability, Shipper)
     ),
 )
 def test_schedules_find_what_is_broken(parts: Parts) -> None:

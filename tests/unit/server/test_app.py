@@ -19,7 +19,7 @@ import aiohttp
 import numpy as np
 import pytest
 
-from kzn.daemon.listen import Address, bound_port, listen
+from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.daemon.signals import Shutdown
 from kzn.errors import ApiError, UsageError
 from kzn.model.batch import Batch
@@ -103,7 +103,7 @@ def play(
     flow_log: FlowLog | None = None,
 ) -> None:
     async def run() -> None:
-        agents, http = (listen(Address("127.0.0.1", 0)) for _ in range(2))
+        agents, http = (listen(HostPort("127.0.0.1", 0)) for _ in range(2))
         scene = Scene(bound_port(agents), bound_port(http), Shutdown())
         server = Server(ServerConfig(), topology, flow_log)
         serving = asyncio.Event()

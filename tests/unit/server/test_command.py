@@ -20,7 +20,7 @@ from pki import Authority
 
 from kzn.agent.deliver.shipper import Shipper
 from kzn.daemon.connect import dial_tcp
-from kzn.daemon.listen import Address
+from kzn.daemon.listen import HostPort
 from kzn.daemon.tls import ClientTls
 from kzn.errors import RefusedError
 from kzn.model.batch import AgentIdentity, Batch
@@ -74,7 +74,7 @@ def deliver(port: int, tls: ClientTls | None, *, node: str = "node-a", token: st
     """Deliver one batch; how many connections that took."""
 
     async def run() -> int:
-        address = Address("127.0.0.1", port)
+        address = HostPort("127.0.0.1", port)
         identity = AgentIdentity(node, 7, "postrouting", "0.1.0")
         dial = dial_tcp(address, tls)
         shipper = Shipper(identity, address, first=First(), dial=dial, token=lambda: token)

@@ -16,10 +16,10 @@ from kzn.model.totals import Counts, Totals
 from kzn.server.ledger.family import LABELS, FamilyName
 from kzn.server.ledger.labels import Labels
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
-from kzn.server.ledger.node_totals import Books
+from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
 from kzn.server.resolve.resolve import Resolution
-from kzn.server.resolve.retry import Case, Hold
+from kzn.server.resolve.retry import ObservedFlows, RetryQueue
 from kzn.server.resolve.verdict import NAMES
 from kzn.topology.facts import NodeFacts, PodFacts, Workload
 from kzn.topology.index import AddressIndex
@@ -51,7 +51,9 @@ class Shown:
 
     lines: list[tuple[str, int]] = field(default_factory=list)
 
-    def offer(self, case: Case, resolution: Resolution, chosen: I64, index: EndpointIndex) -> None:
+    def offer(
+        self, case: ObservedFlows, resolution: Resolution, chosen: I64, index: EndpointIndex
+    ) -> None:
         del index
         for row in chosen.tolist():
             self.lines.append((NAMES[resolution.verdict[row]], int(case.flows.bytes[row])))
@@ -68,8 +70,8 @@ class World:
         self.pipeline = Pipeline(
             self.index,
             Ledger(limits or LedgerLimits()),
-            Books(100),
-            Hold(held_flows),
+            TotalsByNode(100),
+            RetryQueue(held_flows),
             clocks=Clocks(lambda: self.now, lambda: 0.0),
             flow_log=self.shown,
         )

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kzn.client.api import Pair, Reading, Status, Workload, ZonePair
 from kzn.top.document import document
-from kzn.top.look import Amount, History, Look, Pair, Status, Workload, ZonePair, ordered
+from kzn.top.look import Amount, History, ordered
 
 STATUS = Status("1.0", "", agents=2, nodes=2, batches=10, seen=1000, unresolved=10, missed=0)
 CART = Workload("shop", "Deployment", "cart")
@@ -15,11 +16,11 @@ A_TO_B = ZonePair("a", "b", "cross_zone")
 PAIR = Pair("shop", "cart", "a", "shop", "db", "b")
 
 
-def look(at: float, total: int, status: Status = STATUS) -> Look:
-    return Look(at, status, {A_TO_B: total}, {CART: {"sent": total}}, {PAIR: total})
+def look(at: float, total: int, status: Status = STATUS) -> Reading:
+    return Reading(at, status, {A_TO_B: total}, {CART: {"sent": total}}, {PAIR: total})
 
 
-def history(*looks: Look, window: float = 60) -> History:
+def history(*looks: Reading, window: float = 60) -> History:
     made = History(window)
     for one in looks:
         made.add(one)

@@ -5,7 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from kzn.top.look import History, Look, Pair, Status, Workload, ZonePair
+from kzn.client.api import Pair, Reading, Status, Workload, ZonePair
+from kzn.top.look import History
 from kzn.top.screen import human, page
 
 STATUS = Status(
@@ -14,9 +15,9 @@ STATUS = Status(
 URL = "http://kzn:8080"
 
 
-def look(at: float, scale: int) -> Look:
+def look(at: float, scale: int) -> Reading:
     cart, db = Workload("shop", "Deployment", "cart"), Workload("shop", "StatefulSet", "db")
-    return Look(
+    return Reading(
         at,
         STATUS,
         {
@@ -77,14 +78,14 @@ def test_the_page_fits_the_terminal(height: int) -> None:
     many = {Workload("ns", "Deployment", f"w{n:03}"): {"sent": n} for n in range(200)}
     pairs = {Pair("ns", f"w{n:03}", "a", "ns", "db", "b"): n for n in range(200)}
     history = History(60)
-    history.add(Look(0, STATUS, {ZonePair("a", "b", "cross_zone"): 1}, many, pairs))
+    history.add(Reading(0, STATUS, {ZonePair("a", "b", "cross_zone"): 1}, many, pairs))
     assert len(shown(history, height)) <= height
 
 
 def test_markup_in_names_is_shown_as_it_is() -> None:
     odd = Pair("ns", "[red]x", "a", "ns", "[/]", "b")
     history = History(60)
-    history.add(Look(0, STATUS, {ZonePair("[b]", "b", "cross_zone"): 1}, {}, {odd: 1}))
+    history.add(Reading(0, STATUS, {ZonePair("[b]", "b", "cross_zone"): 1}, {}, {odd: 1}))
     text = "\n".join(shown(history))
     assert "ns/[red]x" in text
     assert "ns/[/]" in text

@@ -3,34 +3,39 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kzn.wire.sequences import SequenceBook, Verdict
+from kzn.wire.sequences import AppliedSequences, SequenceCheck
 
 KEY = ("node-a", 1)
 
 
-def connected(*keys: tuple[str, int], max_absent: int = 10) -> SequenceBook:
-    book = SequenceBook(max_absent)
+def connected(*keys: tuple[str, int], max_absent: int = 10) -> AppliedSequences:
+    book = AppliedSequences(max_absent)
     for key in keys:
         book.opened(key)
     return book
 
 
 def test_the_first_number_of_an_epoch_may_be_any() -> None:
-    assert connected(KEY).judge(KEY, 41) is Verdict.NEXT
+    assert connected(KEY).judge(KEY, 41) is SequenceCheck.NEXT
 
 
 def test_numbers_are_next_duplicate_or_after_a_gap() -> None:
     book = connected(KEY)
     book.applied(KEY, 5)
     verdicts = [book.judge(KEY, n) for n in (4, 5, 6, 7)]
-    assert verdicts == [Verdict.DUPLICATE, Verdict.DUPLICATE, Verdict.NEXT, Verdict.GAP]
+    assert verdicts == [
+        SequenceCheck.DUPLICATE,
+        SequenceCheck.DUPLICATE,
+        SequenceCheck.NEXT,
+        SequenceCheck.GAP,
+    ]
 
 
 def test_judging_changes_nothing() -> None:
     book = connected(KEY)
     book.applied(KEY, 5)
     book.judge(KEY, 6)
-    assert book.judge(KEY, 6) is Verdict.NEXT
+    assert book.judge(KEY, 6) is SequenceCheck.NEXT
 
 
 def test_a_number_survives_the_connection() -> None:
@@ -45,7 +50,7 @@ def test_two_connections_of_one_epoch_share_its_number() -> None:
     book = connected(KEY, KEY)
     book.applied(KEY, 5)
     book.closed(KEY)
-    assert book.judge(KEY, 5) is Verdict.DUPLICATE
+    assert book.judge(KEY, 5) is SequenceCheck.DUPLICATE
 
 
 def test_another_epoch_of_the_node_counts_for_itself() -> None:
@@ -78,12 +83,12 @@ def test_an_epoch_that_applied_nothing_is_not_remembered() -> None:
 def test_no_number_is_applied_twice_and_memory_stays_bounded(
     tries: list[tuple[int, int]],
 ) -> None:
-    book = SequenceBook(max_absent=6)
+    book = AppliedSequences(max_absent=6)
     applied = []
     for epoch, number in tries:
         key = ("n", epoch)
         book.opened(key)
-        if book.judge(key, number) is not Verdict.DUPLICATE:
+        if book.judge(key, number) is not SequenceCheck.DUPLICATE:
             book.applied(key, number)
             applied.append((epoch, number))
         book.closed(key)

@@ -11,7 +11,7 @@ from kzn.model.totals import Totals
 from kzn.wire.encode_batch import EncodedBatch, encode_batch
 from kzn.wire.limits import Limits
 from kzn.wire.messages import Ack, Hello, Reason, Refusal, Welcome
-from kzn.wire.sequences import SequenceBook
+from kzn.wire.sequences import AppliedSequences
 from kzn.wire.session import Admit, AgentSession, Apply, Repeat, ServerSession
 
 IDENTITY = AgentIdentity("node-a", 77, "postrouting", "0.1.0")
@@ -23,7 +23,7 @@ def batch(sequence: int) -> EncodedBatch:
     return encode_batch(Batch(sequence, 10, 0, Flows.empty(), Totals()))
 
 
-def welcomed(book: SequenceBook) -> ServerSession:
+def welcomed(book: AppliedSequences) -> ServerSession:
     session = ServerSession(book, LIMITS)
     step = session.receive(HELLO)
     assert isinstance(step, Admit)
@@ -32,7 +32,7 @@ def welcomed(book: SequenceBook) -> ServerSession:
 
 
 def test_an_agent_is_admitted_and_told_limits_and_last_number() -> None:
-    book = SequenceBook()
+    book = AppliedSequences()
     session = ServerSession(book, LIMITS)
     assert session.receive(HELLO) == Admit(HELLO, IDENTITY)
     assert session.admitted(IDENTITY) == Welcome(None, LIMITS)
@@ -42,7 +42,7 @@ def test_an_agent_is_admitted_and_told_limits_and_last_number() -> None:
 
 
 def test_a_batch_is_applied_once_over_two_connections() -> None:
-    book = SequenceBook()
+    book = AppliedSequences()
     first = welcomed(book)
     assert first.receive(batch(1)) == Apply(IDENTITY, batch(1), gap=False)
     assert first.applied(1) == Ack(1)
@@ -51,13 +51,13 @@ def test_a_batch_is_applied_once_over_two_connections() -> None:
 
 
 def test_a_batch_that_was_not_applied_may_come_again() -> None:
-    session = welcomed(SequenceBook())
+    session = welcomed(AppliedSequences())
     session.receive(batch(1))
     assert session.receive(batch(1)) == Apply(IDENTITY, batch(1), gap=False)
 
 
 def test_a_gap_is_applied_and_told() -> None:
-    session = welcomed(SequenceBook())
+    session = welcomed(AppliedSequences())
     session.applied(1)
     assert session.receive(batch(3)) == Apply(IDENTITY, batch(3), gap=True)
 
@@ -77,35 +77,35 @@ def test_a_gap_is_applied_and_told() -> None:
     ],
 )
 def test_a_hello_that_cannot_be_is_refused(hello: Hello, reason: Reason) -> None:
-    step = ServerSession(SequenceBook(), LIMITS).receive(hello)
+    step = ServerSession(AppliedSequences(), LIMITS).receive(hello)
     assert isinstance(step, Refusal)
     assert step.reason is reason
 
 
 def test_a_batch_before_hello_is_refused() -> None:
-    step = ServerSession(SequenceBook(), LIMITS).receive(batch(1))
+    step = ServerSession(AppliedSequences(), LIMITS).receive(batch(1))
     assert isinstance(step, Refusal)
     assert step.reason is Reason.UNEXPECTED
 
 
 def test_a_batch_before_the_server_decided_is_refused() -> None:
-    session = ServerSession(SequenceBook(), LIMITS)
+    session = ServerSession(AppliedSequences(), LIMITS)
     session.receive(HELLO)
     assert isinstance(session.receive(batch(1)), Refusal)
 
 
 def test_a_second_hello_is_refused() -> None:
-    step = welcomed(SequenceBook()).receive(HELLO)
+    step = welcomed(AppliedSequences()).receive(HELLO)
     assert isinstance(step, Refusal)
     assert step.reason is Reason.UNEXPECTED
 
 
 def test_number_0_is_refused() -> None:
-    assert isinstance(welcomed(SequenceBook()).receive(batch(0)), Refusal)
+    assert isinstance(welcomed(AppliedSequences()).receive(batch(0)), Refusal)
 
 
 def test_closing_twice_or_before_hello_is_no_fault() -> None:
-    book = SequenceBook()
+    book = AppliedSequences()
     session = welcomed(book)
     session.close()
     session.close()

@@ -23,7 +23,7 @@ from kzn.agent.devices.link_stats import Sent
 from kzn.agent.devices.uplinks import Device
 from kzn.agent.maps.mapset import MapSet
 from kzn.errors import KernelError
-from kzn.model.totals import ARRIVED, SLOTS, Slot
+from kzn.model.totals import INBOUND_IN_FLOWS, SLOTS, Slot
 
 ETH = Device(2, "eth0", "", 0, elsewhere=False)
 PPP = Device(3, "ppp0", "", 0, elsewhere=False, ethernet=False)
@@ -82,7 +82,7 @@ def test_what_stays_what_arrives_and_what_is_wrapped_up_has_not_left(maps: FakeM
     maps.add(10_000)
     for reason, size in (("local", 100), ("inbound", 20), ("tunnel", 4), ("multicast", 6000)):
         maps.add(size, slot(reason))
-    maps.add(2000, ARRIVED)
+    maps.add(2000, INBOUND_IN_FLOWS)
     assert leaving(cast(MapSet, maps), 0) == 10_000 - 100 - 20 - 4 - 2000
 
 

@@ -7,8 +7,8 @@ from typing import cast
 import pytest
 
 from kzn.agent.coverage.hook_coverage import EVIDENCE, INTERVALS, Meter, Passed
-from kzn.agent.coverage.watchdog import PATIENCE, Guard, Way
-from kzn.agent.pins.notes import APART_SECONDS, LONGEST_SECONDS, Examined, Remembered
+from kzn.agent.coverage.watchdog import PATIENCE, CoverageWatchdog, SwitchPolicy
+from kzn.agent.pins.notes import APART_SECONDS, LONGEST_SECONDS, LastTrial, Notes
 from kzn.agent.stats import AgentStats
 from kzn.errors import KernelError, KznError
 
@@ -29,11 +29,11 @@ class FakeMeter:
 class Watched:
     """A guard over a fake meter and a clock of ours."""
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, way: SwitchPolicy) -> None:
         self.now = 10_000.0
         self.meter = FakeMeter()
         self.stats = AgentStats(probe="postrouting", interval=10.0)
-        self.guard = Guard(cast(Meter, self.meter), self.stats, way, lambda: self.now)
+        self.guard = CoverageWatchdog(cast(Meter, self.meter), self.stats, way, lambda: self.now)
 
     def pass_by(self, share: float, ratios: int) -> None:
         self.meter.share = share
@@ -45,7 +45,7 @@ def test_it_says_once_that_coverage_fell_and_once_that_it_recovered(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    watched = Watched(Way())
+    watched = Watched(SwitchPolicy())
     watched.pass_by(1.0, 2)
     watched.pass_by(0.25, 20)
     watched.pass_by(1.0, 3)
@@ -58,14 +58,14 @@ def test_it_says_once_that_coverage_fell_and_once_that_it_recovered(
 
 
 def test_low_coverage_does_not_make_the_agent_ill(tmp_path: Path) -> None:
-    watched = Watched(Way(("tcx",), Remembered(tmp_path)))
+    watched = Watched(SwitchPolicy(("tcx",), Notes(tmp_path)))
     watched.pass_by(0.0, 2 * PATIENCE)
     assert watched.stats.ailment() == ""
 
 
 def test_with_auto_it_ends_after_some_time_and_leaves_word(tmp_path: Path) -> None:
-    remembered = Remembered(tmp_path)
-    watched = Watched(Way(("tcx",), remembered))
+    remembered = Notes(tmp_path)
+    watched = Watched(SwitchPolicy(("tcx",), remembered))
     watched.pass_by(0.1, PATIENCE - 1)
     watched.guard.check()
     assert not remembered.distrusted
@@ -76,7 +76,7 @@ def test_with_auto_it_ends_after_some_time_and_leaves_word(tmp_path: Path) -> No
 
 
 def test_a_moment_of_good_coverage_begins_the_time_anew(tmp_path: Path) -> None:
-    watched = Watched(Way(("tcx",), Remembered(tmp_path)))
+    watched = Watched(SwitchPolicy(("tcx",), Notes(tmp_path)))
     for _ in range(3):
         watched.pass_by(0.1, PATIENCE - 1)
         watched.pass_by(0.95, 1)
@@ -86,16 +86,16 @@ def test_a_moment_of_good_coverage_begins_the_time_anew(tmp_path: Path) -> None:
 def test_without_another_probe_it_does_not_end(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    watched = Watched(Way((), Remembered(tmp_path)))
+    watched = Watched(SwitchPolicy((), Notes(tmp_path)))
     watched.pass_by(0.1, 3 * PATIENCE)
     watched.guard.check()
     assert "no other probe can run here" in caplog.text
 
 
 def test_it_does_not_end_again_before_its_time(tmp_path: Path) -> None:
-    remembered = Remembered(tmp_path)
-    remembered.note(Examined(10_000.0))
-    watched = Watched(Way(("tcx",), remembered))
+    remembered = Notes(tmp_path)
+    remembered.note(LastTrial(10_000.0))
+    watched = Watched(SwitchPolicy(("tcx",), remembered))
     watched.now += APART_SECONDS - 1
     watched.pass_by(0.1, 2 * PATIENCE)
     watched.guard.check()
@@ -108,14 +108,14 @@ def test_it_does_not_end_again_before_its_time(tmp_path: Path) -> None:
 def test_where_no_word_can_be_left_it_does_not_end(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    watched = Watched(Way(("tcx",), Remembered(tmp_path / "gone")))
+    watched = Watched(SwitchPolicy(("tcx",), Notes(tmp_path / "gone")))
     watched.pass_by(0.1, 2 * PATIENCE)
     watched.guard.check()
     assert "auto+distrusted cannot be noted" in caplog.text
 
 
 def test_a_meter_that_fails_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    watched = Watched(Way())
+    watched = Watched(SwitchPolicy())
     watched.meter.fails = True
     for _ in range(5):
         watched.guard.look()
@@ -123,12 +123,12 @@ def test_a_meter_that_fails_is_one_line(caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_notes_are_read_back_and_only_the_last_examination_stays(tmp_path: Path) -> None:
-    remembered = Remembered(tmp_path)
+    remembered = Notes(tmp_path)
     assert remembered.examined() is None
     assert remembered.distrust()
-    remembered.note(Examined(100.0, 1))
-    remembered.note(Examined(5000.9, 2))
-    assert remembered.examined() == Examined(5000.0, 2)
+    remembered.note(LastTrial(100.0, 1))
+    remembered.note(LastTrial(5000.9, 2))
+    assert remembered.examined() == LastTrial(5000.0, 2)
     assert not remembered.distrusted
     assert [path.name for path in tmp_path.iterdir()] == ["auto+examined+5000+2"]
 
@@ -136,11 +136,11 @@ def test_notes_are_read_back_and_only_the_last_examination_stays(tmp_path: Path)
 def test_a_note_of_somebody_else_is_no_examination(tmp_path: Path) -> None:
     for name in ("auto+examined+", "auto+examined+x+1", "auto+examined+5", "auto+examined+5+1+2"):
         (tmp_path / name).mkdir()
-    assert Remembered(tmp_path).examined() is None
+    assert Notes(tmp_path).examined() is None
 
 
 @pytest.mark.parametrize(
     ("times", "hours"), [(0, 1), (1, 2), (3, 8), (5, LONGEST_SECONDS / 3600), (9999, 24)]
 )
 def test_examinations_in_vain_are_further_and_further_apart(times: int, hours: float) -> None:
-    assert Examined(0.0, times).next_seconds == min(hours, 24) * 3600
+    assert LastTrial(0.0, times).next_seconds == min(hours, 24) * 3600

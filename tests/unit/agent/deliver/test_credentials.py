@@ -7,11 +7,11 @@ from pki import Authority
 
 from kzn.agent.config import AgentConfig
 from kzn.agent.deliver.credentials import MAX_TOKEN, check, token_source
-from kzn.daemon.listen import Address
+from kzn.daemon.listen import HostPort
 from kzn.daemon.tls import ClientTls
 from kzn.errors import KznError, UsageError
 
-SERVER = Address("kzn", 7070)
+SERVER = HostPort("kzn", 7070)
 
 
 def test_without_a_file_there_is_no_token() -> None:

@@ -13,12 +13,13 @@ import pytest
 from kzn.agent.deliver.shipper import PRESSED_SECONDS, Shipper, ShipTimeouts
 from kzn.daemon.backoff import Backoff
 from kzn.daemon.connect import Dial, Streams, dial_tcp
-from kzn.daemon.listen import Address, bound_port, listen
+from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.errors import KznError, RefusedError
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
-from kzn.server.receive.context import AdmitAgent, Caller, Permit, ReceiveLimits, admit_all
+from kzn.server.auth.permit import AdmitAgent, PeerInfo, Permit, admit_all
+from kzn.server.receive.context import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
 from kzn.wire.codec import encode_to_agent
 from kzn.wire.frames import frame
@@ -26,7 +27,7 @@ from kzn.wire.limits import Limits
 from kzn.wire.messages import Ack, Hello, Reason, Refusal, Welcome
 
 IDENTITY = AgentIdentity("node-a", 77, "postrouting", "0.1.0")
-SERVER = Address("kzn-server", 7070)
+SERVER = HostPort("kzn-server", 7070)
 TIMEOUTS = ShipTimeouts(connect=5.0, welcome=5.0, ack=5.0)
 SHORT = ShipTimeouts(connect=0.3, welcome=0.3, ack=0.3)
 
@@ -66,7 +67,7 @@ class Scene:
     """A real receiver, a clock, and shippers that reach it as the test says."""
 
     receiver: Receiver
-    address: Address
+    address: HostPort
     applied: list[Batch]
     time: Time = field(default_factory=Time)
     shippers: list[Shipper] = field(default_factory=list)
@@ -110,11 +111,11 @@ def play(
     admit: AdmitAgent = admit_all,
 ) -> None:
     async def run() -> None:
-        sockets = listen(Address("127.0.0.1", 0))
+        sockets = listen(HostPort("127.0.0.1", 0))
         applied: list[Batch] = []
         receiver = Receiver(lambda _identity, got: applied.append(got), limits=limits, admit=admit)
         await receiver.start(sockets)
-        scene = Scene(receiver, Address("127.0.0.1", bound_port(sockets)), applied)
+        scene = Scene(receiver, HostPort("127.0.0.1", bound_port(sockets)), applied)
         async with asyncio.timeout(20):
             try:
                 await act(scene)
@@ -159,7 +160,7 @@ def failing(error: Exception) -> Dial:
     return dial
 
 
-def cutting(to: Address, sent: int, answered: int) -> Dial:
+def cutting(to: HostPort, sent: int, answered: int) -> Dial:
     """A way to ``to`` that breaks after so many bytes were passed on in either direction."""
 
     async def dial() -> Streams:
@@ -322,7 +323,7 @@ def test_after_a_fault_the_batch_is_sent_again_on_another_connection(
 
 @pytest.mark.parametrize("reason", [Reason.VERSION, Reason.TOKEN, Reason.NODE])
 def test_a_server_that_never_will_is_told_with_a_hint_and_not_asked_again(reason: Reason) -> None:
-    async def admit(_hello: Hello, _caller: Caller) -> Refusal:
+    async def admit(_hello: Hello, _caller: PeerInfo) -> Refusal:
         return Refusal(reason, "not you")
 
     async def act(scene: Scene) -> None:
@@ -438,7 +439,7 @@ def test_the_token_is_asked_for_at_each_connection_and_its_absence_is_a_fault_li
 
     told = []
 
-    async def admit(hello: Hello, _caller: Caller) -> Permit | Refusal:
+    async def admit(hello: Hello, _caller: PeerInfo) -> Permit | Refusal:
         told.append(hello.token)
         return Refusal(Reason.BUSY, "") if hello.token == "old" else Permit()  # noqa: S105
 

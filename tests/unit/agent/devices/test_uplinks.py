@@ -2,7 +2,7 @@
 
 import pytest
 
-from kzn.agent.devices.uplinks import Device, leading_off, lowest, marked
+from kzn.agent.devices.uplinks import Device, egress_devices, index_with_flags, tc_attachable
 from kzn.agent.maps.structs import ENCRYPTS, TUNNEL
 
 
@@ -17,7 +17,7 @@ ETH = device(2, "eth0")
 
 
 def names(*devices: Device, gateways: frozenset[int] = frozenset({2})) -> list[str]:
-    return [found.name for found in leading_off(devices, gateways)]
+    return [found.name for found in egress_devices(devices, gateways)]
 
 
 def test_hardware_leads_off_and_loopback_does_not() -> None:
@@ -59,7 +59,7 @@ def test_a_bridge_that_leads_to_a_gateway_leads_off() -> None:
 
 
 def last(*devices: Device) -> list[str]:
-    return [found.name for found in lowest(leading_off(devices, frozenset({2})))]
+    return [found.name for found in tc_attachable(egress_devices(devices, frozenset({2})))]
 
 
 @pytest.mark.parametrize("kind", ["vxlan", "geneve", "ipip", "wireguard", "tun", "dummy"])
@@ -104,4 +104,4 @@ def test_a_device_without_ethernet_header_takes_no_program() -> None:
     ],
 )
 def test_tunnels_whose_packets_are_known_again_are_marked(kind: str, marks: int) -> None:
-    assert marked(device(9, "over", kind)) == 9 | marks
+    assert index_with_flags(device(9, "over", kind)) == 9 | marks

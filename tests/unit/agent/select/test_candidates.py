@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from kzn.agent.select.candidates import Able
+from kzn.agent.select.candidates import Candidates
 from kzn.errors import UnsupportedError
 from kzn.probes import clsact, postrouting, tcx
 from kzn.probes.declaration import Feature, Probe
@@ -12,8 +12,8 @@ from kzn.probes.declaration import Feature, Probe
 ALL = (postrouting.PROBE, tcx.PROBE, clsact.PROBE)
 
 
-def refused(*rows: tuple[Probe, str, str]) -> Able:
-    able = Able(ALL, {})
+def refused(*rows: tuple[Probe, str, str]) -> Candidates:
+    able = Candidates(ALL, {})
     for probe, reason, hint in rows:
         message = f"probe {probe.name}: {reason}\nthe verifier's log"
         able = able.without(probe, UnsupportedError(message, hint=hint))
@@ -36,14 +36,14 @@ def test_a_reason_that_all_have_is_told_once() -> None:
 
 def test_where_none_is_installed_that_may_be_chosen_it_says_so() -> None:
     with pytest.raises(UnsupportedError, match="no probe is installed that auto may choose"):
-        Able.of([])
+        Candidates.of([])
 
 
 def test_a_probe_that_needs_what_no_kernel_has_is_left_out() -> None:
     feature = Feature("no_such_type", "nonsense", "nothing")
     odd = [replace(p, features=(feature,)) for p in ALL]
     with pytest.raises(UnsupportedError, match="this kernel has no nonsense"):
-        Able.of(odd)
+        Candidates.of(odd)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,6 @@ def test_a_probe_that_needs_what_no_kernel_has_is_left_out() -> None:
 def test_those_of_another_place_are_rivals_and_one_of_each(
     chosen: Probe, rivals: tuple[str, ...]
 ) -> None:
-    assert Able(ALL, {}).rivals(chosen) == rivals
+    assert Candidates(ALL, {}).rivals(chosen) == rivals
     assert refused((tcx.PROBE, "no tcx", "")).rivals(clsact.PROBE) == ("postrouting",)
     assert refused((tcx.PROBE, "no tcx", "")).rivals(postrouting.PROBE) == ("clsact",)

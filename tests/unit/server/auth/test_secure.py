@@ -13,13 +13,13 @@ from pki import Authority
 
 from kzn.agent.deliver.shipper import Shipper, ShipTimeouts
 from kzn.daemon.connect import dial_tcp
-from kzn.daemon.listen import Address, bound_port, listen
+from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.daemon.tls import ClientTls, ServerTls, ServerTlsFiles
 from kzn.errors import RefusedError
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
-from kzn.server.auth.authenticator import Admission
+from kzn.server.auth.authenticator import Authenticator
 from kzn.server.receive.context import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
 from kzn.wire.messages import Reason
@@ -48,7 +48,7 @@ class Scene:
 
     @asynccontextmanager
     async def shipper(self, tls: ClientTls | None, node: str = "node-a") -> AsyncIterator[Shipper]:
-        address = Address("127.0.0.1", self.port)
+        address = HostPort("127.0.0.1", self.port)
 
         async def no_wait(_seconds: float) -> None:
             await asyncio.sleep(0)
@@ -85,10 +85,10 @@ def play(
     act: Callable[[Scene], Awaitable[None]], tls: ServerTls | None, limits: ReceiveLimits = FEW
 ) -> None:
     async def run() -> None:
-        sockets = listen(Address("127.0.0.1", 0))
+        sockets = listen(HostPort("127.0.0.1", 0))
         applied: list[tuple[str, int]] = []
         mode = "mtls" if tls and tls.asks_for_certificates else "none"
-        admission = Admission(mode, str, tls=tls)  # type: ignore[arg-type]  # a str, yet the right one
+        admission = Authenticator(mode, str, tls=tls)  # type: ignore[arg-type]  # a str, yet the right one
         receiver = Receiver(
             lambda who, got: applied.append((who.node, got.sequence)),
             limits=limits,

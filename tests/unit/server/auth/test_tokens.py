@@ -10,9 +10,9 @@ import pytest
 
 from kzn.errors import ApiError
 from kzn.server.auth import tokens
-from kzn.server.auth.authenticator import Admission
-from kzn.server.auth.tokens import TokenGate, expiry_of
-from kzn.server.receive.context import Caller, Permit
+from kzn.server.auth.authenticator import Authenticator
+from kzn.server.auth.permit import PeerInfo, Permit
+from kzn.server.auth.tokens import TokenAuthenticator, expiry_of
 from kzn.topology.kube.token_review import Review
 from kzn.wire.messages import Hello, Reason, Refusal
 
@@ -39,7 +39,7 @@ class Api:
         self.away = False
         self.now = 1000.0
         self.pods = {"uid-1": "node-a"}
-        self.gate = TokenGate(
+        self.gate = TokenAuthenticator(
             self.review,
             audience="kzn-server",
             accounts=frozenset({"kzn/kzn-agent"}),
@@ -205,24 +205,24 @@ def test_only_so_many_questions_are_open_at_once() -> None:
 HELLO = Hello("node-a", 7, TOKEN, "0.1.0", "postrouting")
 
 
-def admit(admission: Admission, caller: Caller) -> Permit | Refusal:
+def admit(admission: Authenticator, caller: PeerInfo) -> Permit | Refusal:
     return asyncio.run(admission.admit(HELLO, caller))
 
 
 def test_nobody_is_judged_before_the_topology_is_there(api: Api) -> None:
     why: Callable[[], str] = lambda: "waiting for pods"  # noqa: E731
-    answer = admit(Admission("token", why, gate=api.gate), Caller("10.0.0.1"))
+    answer = admit(Authenticator("token", why, gate=api.gate), PeerInfo("10.0.0.1"))
     assert answer == Refusal(Reason.BUSY, "waiting for pods")
     assert api.asked == []
 
 
 def test_the_token_decides_when_there_is_a_gate(api: Api, caplog: pytest.LogCaptureFixture) -> None:
-    admission = Admission("token", str, gate=api.gate)
+    admission = Authenticator("token", str, gate=api.gate)
     with caplog.at_level(logging.DEBUG):
-        assert isinstance(admit(admission, Caller("10.0.0.1")), Permit)
+        assert isinstance(admit(admission, PeerInfo("10.0.0.1")), Permit)
         api.answers[TOKEN] = BAD
         api.now += tokens.FRESH_SECONDS
-        assert isinstance(admit(admission, Caller("10.0.0.1")), Refusal)
+        assert isinstance(admit(admission, PeerInfo("10.0.0.1")), Refusal)
     assert admission.state().reviews == {"accepted": 1, "refused": 1}
     assert admission.state().mode == "token"
     assert TOKEN not in caplog.text

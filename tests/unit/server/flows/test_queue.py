@@ -11,10 +11,10 @@ import pytest
 from kzn.model.endpoint import UNKNOWN
 from kzn.model.flows import ENCRYPTED, INITIATOR_SOURCE, Flows
 from kzn.model.ip import pack
-from kzn.server.flows.lines import Chunk, LineWriter
+from kzn.server.flows.lines import FlowRecords, LineWriter
 from kzn.server.flows.queue import FlowLog, LogCounts
 from kzn.server.resolve.resolve import Resolution, resolve
-from kzn.server.resolve.retry import Case, select
+from kzn.server.resolve.retry import ObservedFlows, select
 from kzn.topology.index import AddressIndex
 from kzn.topology.static.file import StaticSource, parse_static
 
@@ -49,7 +49,7 @@ def index() -> AddressIndex:
     return index
 
 
-def settled(index: AddressIndex) -> tuple[Case, Resolution]:
+def settled(index: AddressIndex) -> tuple[ObservedFlows, Resolution]:
     addresses = [WEB, DB, OUT, NOBODY]
     flows = Flows(
         addresses=np.frombuffer(b"".join(map(pack, addresses)), np.uint8).reshape(-1, 16),
@@ -62,7 +62,7 @@ def settled(index: AddressIndex) -> tuple[Case, Resolution]:
         packets=np.array([7, 12, 1], np.uint64),
         bytes=np.array([700, 3400, 40], np.uint64),
     )
-    case = Case("n1", flows, 90.0, 100.0, 10.0, 0)
+    case = ObservedFlows("n1", flows, 90.0, 100.0, 10.0, 0)
     return case, resolve(flows, "n1", index, 90.0, 100.0)
 
 
@@ -198,7 +198,7 @@ def test_pieces_that_were_forgotten_or_have_a_new_owner_are_made_anew(index: Add
     case, resolution = settled(index)
     rows = resolution.endpoints.tolist()
     owners = [index.endpoint(i) if i >= 0 else i for i in (rows[0], rows[1], rows[3], rows[-1])]
-    chunk = Chunk(
+    chunk = FlowRecords(
         closed=2_000_000_000.0,
         node="n1",
         flows=select(case.flows, np.array([1, 2]))[1],

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import aiohttp
 import pytest
 
-from kzn.daemon.listen import Address, bound_port, listen
+from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.errors import UsageError
 from kzn.model import ip
 from kzn.server.http.addresses import MAX_ADDRESSES, answer, parse_addresses
@@ -72,7 +72,7 @@ async def ask(query: str, *, known: bool = True) -> tuple[int, str]:
         raise AssertionError("this needs no snapshot")
 
     api = HttpApi(take, lambda: "", owners=owners if known else None)
-    sockets = listen(Address("127.0.0.1", 0))
+    sockets = listen(HostPort("127.0.0.1", 0))
     url = f"http://127.0.0.1:{bound_port(sockets)}/api/v1/addresses?{query}"
     await api.start(sockets)
     try:

@@ -10,18 +10,19 @@ from typing import Any
 import aiohttp
 import pytest
 
-from kzn.daemon.listen import Address, bound_port, listen
+from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.model.totals import Counts, Totals
 from kzn.server.flows.queue import LogCounts
 from kzn.server.http.api import MAX_LIMIT, parse_limit
 from kzn.server.http.server import HttpApi, HttpLimits
 from kzn.server.ledger.family import Row
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
-from kzn.server.ledger.node_totals import Books
-from kzn.server.pipeline import Clocks, Pipeline
+from kzn.server.ledger.node_totals import TotalsByNode
+from kzn.server.pipeline import AccountingSnapshot, Clocks, Pipeline
 from kzn.server.receive.context import ReceiveStats
-from kzn.server.resolve.retry import Hold
-from kzn.server.snapshot import Counted, ServerSnapshot, Sources, SourceState
+from kzn.server.resolve.retry import RetryQueue
+from kzn.server.snapshot import ServerSnapshot, Sources
+from kzn.server.topology import SourceState
 from kzn.topology.index import AddressIndex
 from kzn.topology.source import ResourceStats, TopologyStats
 
@@ -41,22 +42,24 @@ def take() -> ServerSnapshot:
         ],
         0.0,
     )
-    books = Books(10)
+    books = TotalsByNode(10)
     books.of("n1").take(Totals(Counts(9, 90), {"map_full": Counts(1, 10)}), Counts(8, 80))
     books.of("n1").add("attributed", "", Counts(6, 60))
     books.of("n1").hold(Counts(2, 20))
     sources = Sources(
-        pipeline=Pipeline(index, ledger, books, Hold(10), clocks=Clocks(lambda: 0.0, lambda: 0.0)),
+        pipeline=Pipeline(
+            index, ledger, books, RetryQueue(10), clocks=Clocks(lambda: 0.0, lambda: 0.0)
+        ),
         receiver=ReceiveStats,
         topology=lambda: (SourceState("static", True, TopologyStats(index.counts())),),
         flow_log=LogCounts,
     )
-    return sources.snapshot(Counted.of(sources.pipeline), 4.0)
+    return sources.snapshot(AccountingSnapshot.of(sources.pipeline), 4.0)
 
 
 @asynccontextmanager
 async def serving(api: HttpApi) -> AsyncIterator[Session]:
-    sockets = listen(Address("127.0.0.1", 0))
+    sockets = listen(HostPort("127.0.0.1", 0))
     base = f"http://127.0.0.1:{bound_port(sockets)}"
     await api.start(sockets)
     try:

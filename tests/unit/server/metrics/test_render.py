@@ -16,21 +16,22 @@ from prometheus_client.parser import text_string_to_metric_families
 from kzn.agent.stats import AgentCollector, AgentStats
 from kzn.daemon.prometheus import new_registry
 from kzn.model.totals import SLOTS, Counts, Totals
-from kzn.server.auth.security import SecurityState
+from kzn.server.auth.authenticator import SecurityState
 from kzn.server.flows.queue import LogCounts
 from kzn.server.ledger.family import LABELS, FamilyName, LedgerSnapshot, Row, View
 from kzn.server.ledger.labels import OTHER
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
-from kzn.server.ledger.node_totals import Books
+from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.metrics.render import render
 from kzn.server.metrics.text import head, lines, series
 from kzn.server.metrics.traffic import FAMILY_SPECS
-from kzn.server.pipeline import Clocks, Pipeline
+from kzn.server.pipeline import AccountingSnapshot, Clocks, Pipeline
 from kzn.server.receive.context import ReceiveStats
-from kzn.server.resolve.retry import Hold
+from kzn.server.resolve.retry import RetryQueue
 from kzn.server.resolve.verdict import REASONS
-from kzn.server.snapshot import Counted, ServerSnapshot, Sources, SourceState
+from kzn.server.snapshot import ServerSnapshot, Sources
 from kzn.server.state.group_commit import CommitStats
+from kzn.server.topology import SourceState
 from kzn.topology.index import AddressIndex
 from kzn.topology.source import ResourceStats, TopologyStats
 
@@ -56,14 +57,16 @@ def snapshot() -> ServerSnapshot:
         ],
         0.0,
     )
-    books = Books(10)
+    books = TotalsByNode(10)
     book = books.of("n1")
     book.take(Totals(Counts(9, 90), {"map_full": Counts(1, 10)}, {"parse": Counts(1, 5)}), Counts())
     book.add("unresolved", "unknown_source", Counts(1, 7))
     book.hold(Counts(2, 20))
     resource = ResourceStats("pods", True, 1, 2.5, 1, 1, 7, {"gone": 1})
     sources = Sources(
-        pipeline=Pipeline(index, ledger, books, Hold(10), clocks=Clocks(lambda: 0.0, lambda: 0.0)),
+        pipeline=Pipeline(
+            index, ledger, books, RetryQueue(10), clocks=Clocks(lambda: 0.0, lambda: 0.0)
+        ),
         receiver=lambda: ReceiveStats(refusals=Counter(version=2)),
         topology=lambda: (
             SourceState("kubernetes", False, TopologyStats(index.counts(), (resource,))),
@@ -73,7 +76,7 @@ def snapshot() -> ServerSnapshot:
         state=lambda: CommitStats(failures=Counter(disk_full=1)),
     )
     sources.pipeline.stats.resolve_seconds.observe(0.003)
-    return sources.snapshot(Counted.of(sources.pipeline), 1.0)
+    return sources.snapshot(AccountingSnapshot.of(sources.pipeline), 1.0)
 
 
 NAMES = st.text(st.sampled_from('ab"\\\n,={}é'), max_size=4)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from kzn.daemon.listen import Address, bound_port, listen
+from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
@@ -69,7 +69,7 @@ def batch(sequence: int) -> Batch:
 
 def play(act: Callable[[Scene], Awaitable[None]], limits: ReceiveLimits) -> None:
     async def run() -> None:
-        sockets = listen(Address("127.0.0.1", 0))
+        sockets = listen(HostPort("127.0.0.1", 0))
         scene = Scene(None, bound_port(sockets))  # type: ignore[arg-type]  # made right below
 
         def apply(who: AgentIdentity, got: Batch) -> None:

@@ -9,19 +9,12 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from kzn.daemon.listen import Address, bound_port, listen
+from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
-from kzn.server.receive.context import (
-    AdmitAgent,
-    Caller,
-    Durable,
-    Permit,
-    ReceiveLimits,
-    admit_all,
-    at_once,
-)
+from kzn.server.auth.permit import AdmitAgent, PeerInfo, Permit, admit_all
+from kzn.server.receive.context import Durable, ReceiveLimits, at_once
 from kzn.server.receive.receiver import Receiver
 from kzn.wire.codec import decode_to_agent, encode_to_server
 from kzn.wire.encode_batch import encode_batch
@@ -107,7 +100,7 @@ def play(
     durable: Durable = at_once,
 ) -> None:
     async def run() -> None:
-        sockets = listen(Address("127.0.0.1", 0))
+        sockets = listen(HostPort("127.0.0.1", 0))
         if send_buffer:
             sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         applied = Applied()
@@ -263,7 +256,7 @@ def test_a_refusal_arrives_although_more_bytes_were_on_their_way() -> None:
 
 
 def test_whoever_may_not_speak_is_refused_with_the_reason_given() -> None:
-    async def admit(hello: Hello, _caller: Caller) -> Permit | Refusal:
+    async def admit(hello: Hello, _caller: PeerInfo) -> Permit | Refusal:
         return Permit() if hello.token == "good" else Refusal(Reason.TOKEN, "no")  # noqa: S105
 
     async def act(scene: Scene) -> None:
@@ -274,7 +267,7 @@ def test_whoever_may_not_speak_is_refused_with_the_reason_given() -> None:
 
 
 def test_a_decision_that_fails_is_the_servers_fault(caplog: pytest.LogCaptureFixture) -> None:
-    async def admit(_hello: Hello, _caller: Caller) -> Permit | Refusal:
+    async def admit(_hello: Hello, _caller: PeerInfo) -> Permit | Refusal:
         raise RuntimeError("a bug")
 
     async def act(scene: Scene) -> None:
@@ -315,7 +308,7 @@ def test_a_frame_that_has_begun_has_less_time_than_silence() -> None:
 
 
 def test_what_has_ended_must_be_proved_anew_and_the_batch_is_not_lost() -> None:
-    async def admit(_hello: Hello, _caller: Caller) -> Permit | Refusal:
+    async def admit(_hello: Hello, _caller: PeerInfo) -> Permit | Refusal:
         return permits.pop()
 
     permits = [Permit(), Permit(0.0)]
@@ -333,7 +326,7 @@ def test_what_has_ended_must_be_proved_anew_and_the_batch_is_not_lost() -> None:
 
 
 def test_a_decision_that_takes_long_is_put_off() -> None:
-    async def admit(_hello: Hello, _caller: Caller) -> Permit | Refusal:
+    async def admit(_hello: Hello, _caller: PeerInfo) -> Permit | Refusal:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -442,7 +435,7 @@ def test_closing_waits_for_the_frame_in_hand_but_not_beyond_its_deadline() -> No
     decided = asyncio.Event()
     asked = asyncio.Event()
 
-    async def admit(hello: Hello, _caller: Caller) -> Permit | Refusal:
+    async def admit(hello: Hello, _caller: PeerInfo) -> Permit | Refusal:
         asked.set()
         await (decided if hello.epoch == 77 else asyncio.Event()).wait()
         return Permit()

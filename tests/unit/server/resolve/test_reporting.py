@@ -8,10 +8,10 @@ from kzn.model.flows import Flows
 from kzn.model.ip import pack
 from kzn.model.totals import Counts, Totals
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
-from kzn.server.ledger.node_totals import Books
+from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
-from kzn.server.resolve.reporting import FULL, SILENCE, Coverage, CoverageCounts
-from kzn.server.resolve.retry import Hold
+from kzn.server.resolve.reporting import FULL, SILENCE, ReportingCounts, ReportingNodes
+from kzn.server.resolve.retry import RetryQueue
 from kzn.topology.facts import PodFacts, Workload
 from kzn.topology.index import AddressIndex
 from kzn.topology.static.file import StaticSource, parse_static
@@ -40,9 +40,9 @@ class World:
         )
         StaticSource(index, parse_static("cluster.yaml", CLUSTER))
         self.ledger = Ledger(LedgerLimits())
-        self.books = Books(10)
+        self.books = TotalsByNode(10)
         clocks = Clocks(lambda: self.now, lambda: 0.0)
-        self.pipeline = Pipeline(index, self.ledger, self.books, Hold(1000), clocks=clocks)
+        self.pipeline = Pipeline(index, self.ledger, self.books, RetryQueue(1000), clocks=clocks)
         self.apply("n1", (P1, OUT, 0))
 
     def apply(self, node: str, *sent: tuple[str, str, int], seconds: float = 10.0) -> None:
@@ -75,7 +75,7 @@ class World:
     def sent(self, pod: str) -> int:
         return dict(self.ledger.snapshot().rows("pod")).get(("d", pod), 0)
 
-    def counts(self) -> CoverageCounts:
+    def counts(self) -> ReportingCounts:
         return self.pipeline.coverage.counts(self.now)
 
 
@@ -88,14 +88,14 @@ def test_the_leg_of_a_nodes_own_agent_counts_alone(world: World) -> None:
     world.apply("n2", (P2, P1, 100))
     world.apply("n1", (P2, P1, 100))
     assert world.sent("p2") == 100
-    assert world.counts() == CoverageCounts(known=3, reporting=2)
+    assert world.counts() == ReportingCounts(known=3, reporting=2)
 
 
 def test_a_server_that_began_a_moment_ago_takes_nobody_for_absent(world: World) -> None:
     world.now += 60.0
     world.apply("n1", (P2, P1, 100))
     assert world.sent("p2") == 0
-    assert world.counts() == CoverageCounts(known=3, reporting=1)
+    assert world.counts() == ReportingCounts(known=3, reporting=1)
 
 
 def test_as_soon_as_an_agent_is_heard_of_nobody_stands_in_for_its_node(world: World) -> None:
@@ -170,7 +170,7 @@ def test_an_agent_that_was_away_for_less_brings_everything(world: World) -> None
 
 
 def test_the_name_of_no_node_is_not_remembered() -> None:
-    coverage = Coverage(World().index)
+    coverage = ReportingNodes(World().index)
     assert coverage.cover("n1", 0.0, 0.0) is FULL
     coverage.heard("nobody", 10.0, 0.0)
     coverage.heard("n1", 10.0, 0.0)

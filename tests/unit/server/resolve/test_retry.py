@@ -5,7 +5,7 @@ import numpy as np
 from kzn.model.batch import Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Totals
-from kzn.server.resolve.retry import MAX_INTERVAL, MIN_INTERVAL, Case, Hold, select
+from kzn.server.resolve.retry import MAX_INTERVAL, MIN_INTERVAL, ObservedFlows, RetryQueue, select
 
 
 def flows(*ends: tuple[int, int]) -> Flows:
@@ -23,8 +23,8 @@ def flows(*ends: tuple[int, int]) -> Flows:
     )
 
 
-def case(*ends: tuple[int, int], opened: int = 10_000, closed: int = 0) -> Case:
-    return Case.of("n", Batch(1, opened, closed, flows(*ends), Totals()), 100.0)
+def case(*ends: tuple[int, int], opened: int = 10_000, closed: int = 0) -> ObservedFlows:
+    return ObservedFlows.of("n", Batch(1, opened, closed, flows(*ends), Totals()), 100.0)
 
 
 def test_a_batch_is_dated_by_its_ages() -> None:
@@ -40,7 +40,7 @@ def test_the_interval_is_bounded_and_never_backwards() -> None:
 
 
 def test_a_case_is_due_after_its_interval() -> None:
-    hold = Hold(1000)
+    hold = RetryQueue(1000)
     held = case((0, 1), (1, 2))
     assert hold.put(held, 100.0)
     assert hold.take(109.9) is None
@@ -50,7 +50,7 @@ def test_a_case_is_due_after_its_interval() -> None:
 
 
 def test_the_case_due_first_comes_first() -> None:
-    hold = Hold(1000)
+    hold = RetryQueue(1000)
     slow, quick = case((0, 1), opened=20_000), case((0, 1), opened=5_000)
     hold.put(slow, 100.0)
     hold.put(quick, 100.0)
@@ -58,7 +58,7 @@ def test_the_case_due_first_comes_first() -> None:
 
 
 def test_what_does_not_fit_is_not_taken() -> None:
-    hold = Hold(70)
+    hold = RetryQueue(70)
     assert hold.put(case((0, 1)), 100.0)
     assert hold.put(case((0, 1)), 100.0)
     assert not hold.put(case((0, 1)), 100.0)

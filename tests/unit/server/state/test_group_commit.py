@@ -12,9 +12,9 @@ from kzn.errors import StateError
 from kzn.server.ledger.family import FamilyChanges
 from kzn.server.ledger.labels import Labels
 from kzn.server.state.checkpoint import Changes
-from kzn.server.state.group_commit import Committer, Pace
+from kzn.server.state.group_commit import CommitIntervals, Committer
 
-PACE = Pace(waited_for=0.2, idle=1.0, failed=1.0, view=5.0)
+PACE = CommitIntervals(waited_for=0.2, idle=1.0, failed=1.0, view=5.0)
 
 
 @dataclass

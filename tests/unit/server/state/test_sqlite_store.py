@@ -17,18 +17,18 @@ from kzn.model.totals import Counts, Totals
 from kzn.server.ledger.family import LABELS, OTHER_LABELS, FamilyName, Row
 from kzn.server.ledger.labels import Labels
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
-from kzn.server.ledger.node_totals import BookRow, Books
-from kzn.server.state.checkpoint import HELD_AT_RESTART, Lasting
+from kzn.server.ledger.node_totals import NodeTotalRow, TotalsByNode
+from kzn.server.state.checkpoint import HELD_AT_RESTART, CheckpointedState
 from kzn.server.state.sqlite_store import StateFile
-from kzn.wire.sequences import SequenceBook
+from kzn.wire.sequences import AppliedSequences
 
 WEB: Labels = ("shop", "web-1")
 PAIR: Labels = ("shop", "web", "a", "shop", "db", "b", "source")
 EXITS = MappingProxyType({UsageError: 2, KznError: 1})
 
 
-def new(limits: LedgerLimits | None = None) -> Lasting:
-    return Lasting(Ledger(limits or LedgerLimits()), Books(10), SequenceBook())
+def new(limits: LedgerLimits | None = None) -> CheckpointedState:
+    return CheckpointedState(Ledger(limits or LedgerLimits()), TotalsByNode(10), AppliedSequences())
 
 
 class Server:
@@ -39,7 +39,7 @@ class Server:
         self._file: StateFile | None = None
         self.live()
 
-    def live(self, limits: LedgerLimits | None = None) -> Lasting:
+    def live(self, limits: LedgerLimits | None = None) -> CheckpointedState:
         """Begin another life with what is in the file."""
         self.end()
         self._file = StateFile(self._path)
@@ -207,7 +207,7 @@ def test_sequences_come_back_and_the_longest_unchanged_is_forgotten_first(server
 
 def test_a_number_that_no_integer_column_holds_is_kept(server: Server) -> None:
     add(server, Row("pod", WEB, 2**64 - 1))
-    server.state.books.load([BookRow("n1", "seen", "", Counts(1, 2**70))], 0.0)
+    server.state.books.load([NodeTotalRow("n1", "seen", "", Counts(1, 2**70))], 0.0)
     server.commit()
     server.live()
     assert server.series("pod") == {WEB: 2**64 - 1}

@@ -11,7 +11,7 @@ from kzn.errors import ApiError
 from kzn.model.ip import pack
 from kzn.topology.facts import NodeFacts, OwnerRef, PodFacts
 from kzn.topology.kube.api_objects import Node, Service, node_facts, service_facts
-from kzn.topology.kube.decode import NODES, OWNERS, PODS, Event, Refusal
+from kzn.topology.kube.decode import NODES, OWNERS, PODS, ApiStatus, Event
 
 JULY = 1751328000.0  # 2025-07-01T00:00:00Z
 
@@ -193,7 +193,7 @@ def test_an_event_of_an_unreadable_object_still_has_its_uid_and_version() -> Non
 
 def test_an_error_in_the_stream_is_a_refusal() -> None:
     line = b'{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired"}}'
-    assert PODS.line(line) == Refusal(410, "Expired", "")
+    assert PODS.line(line) == ApiStatus(410, "Expired", "")
 
 
 @pytest.mark.parametrize("line", [b"{", b'{"type":"ADDED"}', b'{"type":1,"object":{}}', b"\xff"])

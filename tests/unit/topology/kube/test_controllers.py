@@ -1,7 +1,7 @@
 """kzn/topology/kube/controllers.py."""
 
 from kzn.topology.facts import OwnerFacts, OwnerRef, PodFacts, Workload
-from kzn.topology.kube.controllers import Owners
+from kzn.topology.kube.controllers import Controllers
 
 DEPLOYMENT = OwnerRef("Deployment", "web", "d1")
 REPLICASET = OwnerRef("ReplicaSet", "web-5d8f", "rs1")
@@ -12,11 +12,11 @@ def pod(controller: OwnerRef | None, uid: str = "p1") -> PodFacts:
 
 
 def test_a_bare_pod_is_its_own_workload() -> None:
-    assert Owners().workload(pod(None)) == Workload("Pod", "web-5d8f-x")
+    assert Controllers().workload(pod(None)) == Workload("Pod", "web-5d8f-x")
 
 
 def test_a_replicaset_leads_to_what_controls_it_whatever_that_is() -> None:
-    owners = Owners()
+    owners = Controllers()
     owners.put(OwnerFacts("rs1", "web-5d8f", DEPLOYMENT))
     owners.put(OwnerFacts("rs2", "canary-1", OwnerRef("Rollout", "canary", "r1")))
     owners.put(OwnerFacts("rs3", "alone", None))
@@ -28,18 +28,18 @@ def test_a_replicaset_leads_to_what_controls_it_whatever_that_is() -> None:
 
 
 def test_a_job_leads_to_its_cronjob() -> None:
-    owners = Owners()
+    owners = Controllers()
     owners.put(OwnerFacts("j1", "backup-28", OwnerRef("CronJob", "backup", "c1")))
     assert owners.workload(pod(OwnerRef("Job", "backup-28", "j1"))) == Workload("CronJob", "backup")
 
 
 def test_any_other_controller_counts_by_its_kind() -> None:
-    workload = Owners().workload(pod(OwnerRef("StatefulSet", "db", "s1")))
+    workload = Controllers().workload(pod(OwnerRef("StatefulSet", "db", "s1")))
     assert workload == Workload("StatefulSet", "db")
 
 
 def test_an_owner_that_comes_late_names_the_pods_to_look_at_again() -> None:
-    owners = Owners()
+    owners = Controllers()
     assert owners.workload(pod(REPLICASET)) == Workload("ReplicaSet", "web-5d8f")
     assert owners.put(OwnerFacts("rs1", "web-5d8f", DEPLOYMENT)) == {"p1"}
     assert owners.workload(pod(REPLICASET)) == Workload("Deployment", "web")
@@ -47,7 +47,7 @@ def test_an_owner_that_comes_late_names_the_pods_to_look_at_again() -> None:
 
 
 def test_pods_that_outlive_their_replicaset_keep_their_deployment() -> None:
-    owners = Owners()
+    owners = Controllers()
     owners.put(OwnerFacts("rs1", "web-5d8f", DEPLOYMENT))
     owners.workload(pod(REPLICASET))
     owners.gone("rs1")
@@ -57,7 +57,7 @@ def test_pods_that_outlive_their_replicaset_keep_their_deployment() -> None:
 
 
 def test_nothing_is_kept_of_owners_and_pods_that_are_gone() -> None:
-    owners = Owners()
+    owners = Controllers()
     owners.put(OwnerFacts("rs1", "web-5d8f", DEPLOYMENT))
     owners.workload(pod(REPLICASET))
     owners.forget_pod(pod(REPLICASET))
@@ -67,7 +67,7 @@ def test_nothing_is_kept_of_owners_and_pods_that_are_gone() -> None:
 
 
 def test_owners_in_a_circle_end() -> None:
-    owners = Owners()
+    owners = Controllers()
     a, b = OwnerRef("ReplicaSet", "a", "a"), OwnerRef("ReplicaSet", "b", "b")
     owners.put(OwnerFacts("a", "a", b))
     owners.put(OwnerFacts("b", "b", a))

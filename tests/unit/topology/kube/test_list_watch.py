@@ -12,7 +12,7 @@ from kzn.errors import UsageError
 from kzn.topology.facts import OwnerFacts
 from kzn.topology.kube.api_objects import Owner
 from kzn.topology.kube.errors import KubeError
-from kzn.topology.kube.list_watch import LONGEST_RETRY_AFTER, Machine, Sink
+from kzn.topology.kube.list_watch import LONGEST_RETRY_AFTER, ListWatch, Sink
 from kzn.topology.kube.resources import REPLICASET_RESOURCE
 
 
@@ -39,7 +39,7 @@ class Rig:
 
     now: float = 50.0
     told: list[tuple[str, str, int]] = field(default_factory=list)
-    machine: Machine[Owner, OwnerFacts] = field(init=False)
+    machine: ListWatch[Owner, OwnerFacts] = field(init=False)
 
     def __post_init__(self) -> None:
         sink: Sink[OwnerFacts] = Sink(
@@ -47,7 +47,7 @@ class Rig:
             gone=lambda uid: self.told.append(("gone", uid, 0)),
         )
         rng = Random(1)
-        self.machine = Machine(
+        self.machine = ListWatch(
             REPLICASET_RESOURCE, sink, clock=lambda: self.now, rng=rng, listings=count(1)
         )
 

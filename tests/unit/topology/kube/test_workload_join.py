@@ -7,7 +7,7 @@ import numpy as np
 from kzn.model.ip import pack
 from kzn.topology.facts import OwnerFacts, OwnerRef, PodFacts
 from kzn.topology.index import AddressIndex
-from kzn.topology.kube.workload_join import Feed
+from kzn.topology.kube.workload_join import WorkloadJoin
 
 ADDRESS = pack("10.0.0.1")
 POD = PodFacts(
@@ -27,9 +27,9 @@ def workload(index: AddressIndex) -> tuple[str, str]:
     return endpoint.workload_kind, endpoint.workload
 
 
-def new() -> tuple[AddressIndex, Feed]:
+def new() -> tuple[AddressIndex, WorkloadJoin]:
     index = AddressIndex(clock=lambda: 100.0, wall=lambda: 1.7e9)
-    return index, Feed(index)
+    return index, WorkloadJoin(index)
 
 
 def test_a_pod_gets_its_deployment_whichever_comes_first() -> None:

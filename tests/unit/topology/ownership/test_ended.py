@@ -8,7 +8,7 @@ from kzn.model.endpoint import Endpoint
 from kzn.model.ip import pack
 from kzn.topology.facts import NodeFacts, PodFacts, Workload
 from kzn.topology.index import AddressIndex
-from kzn.topology.ownership.ended import Graves
+from kzn.topology.ownership.ended import EndedOwners
 
 A = pack("10.0.0.1")
 EPOCH = 1.7e9
@@ -68,7 +68,7 @@ def test_ids_of_pods_that_moved_in_late_are_given_back_once() -> None:
 
 
 def test_a_uid_is_known_until_its_time_and_so_is_who_waits_for_a_node() -> None:
-    graves: Graves[str] = Graves()
+    graves: EndedOwners[str] = EndedOwners()
     graves.bury_pod("a", 10.0)
     graves.bury_homeless("b", "record of b", "n1", 20.0)
     graves.bury_homeless("c", "record of c", "n1", 30.0)
