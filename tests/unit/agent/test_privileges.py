@@ -25,17 +25,21 @@ class Maps:
             raise KernelError("read entry 0 of map control: EPERM", errno=1)
         return 0
 
-def shed():
-    privileges.shed(PROBE, Maps())
+def drop():
+    privileges.drop_capabilities(PROBE, Maps())
     print(capabilities.text(capabilities.read().usable))
 """
 
 
 def run(script: str, probe: str = "postrouting", *, old_kernel: bool = False) -> list[str]:
-    """The lines of a process of its own that runs a script with `shed` at hand."""
+    """The lines of a process of its own that runs a script with `drop` at hand."""
     head = HEAD.format(probe=probe, old_kernel=old_kernel)
     done = subprocess.run(
-        [sys.executable, "-c", head + script], capture_output=True, text=True, check=True
+        [sys.executable, "-c", head + script],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     return done.stdout.splitlines()
 
@@ -49,22 +53,22 @@ pytestmark = pytest.mark.skipif(not is_able(), reason="it takes root to have som
 
 
 def test_nothing_is_left_and_the_log_says_so() -> None:
-    assert run("shed()") == ["capabilities kept: none; new privileges: none", "none"]
+    assert run("drop()") == ["capabilities kept: none; new privileges: none", "none"]
 
 
 def test_filters_by_netlink_need_one() -> None:
-    said = run("shed()", "clsact")
+    said = run("drop()", "clsact")
     assert said == ["capabilities kept: CAP_NET_ADMIN; new privileges: none", "CAP_NET_ADMIN"]
 
 
 def test_on_a_kernel_where_maps_cannot_be_read_without_the_capability_for_it_stays() -> None:
-    assert run("shed()", old_kernel=True)[-1] == "CAP_BPF"
-    assert run("shed()", "clsact", old_kernel=True)[-1] == "CAP_BPF, CAP_NET_ADMIN"
+    assert run("drop()", old_kernel=True)[-1] == "CAP_BPF"
+    assert run("drop()", "clsact", old_kernel=True)[-1] == "CAP_BPF, CAP_NET_ADMIN"
 
 
 def test_without_the_capability_to_cut_it_the_bounding_set_is_told() -> None:
     first = "capabilities.give_up_all_but(capabilities.mask(['CAP_BPF', 'CAP_NET_ADMIN']))\n"
-    said = run(f"{first}shed()", "tcx")
+    said = run(f"{first}drop()", "tcx")
     slow, kept, left = said
     assert slow == "without CAP_PERFMON the kernel slows tcx's program down"
     assert "(bounding set, which takes CAP_SETPCAP to cut: CAP_BPF, CAP_NET_ADMIN)" in kept
@@ -81,7 +85,7 @@ def test_a_thread_that_stays_and_keeps_all_is_told() -> None:
         "privileges.ENDING_SECONDS = 0.01\n"
         "end = threading.Event()\n"
         "threading.Thread(target=end.wait).start()\n"
-        "shed()\n"
+        "drop()\n"
         "end.set()"
     )
     *_, told, left = run(script)

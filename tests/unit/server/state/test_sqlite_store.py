@@ -340,14 +340,14 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from kzn.server.ledger.family import Row
-from kzn.server.ledger.node_totals import Books
+from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
-from kzn.server.state.checkpoint import Lasting
+from kzn.server.state.checkpoint import CheckpointedState
 from kzn.server.state.sqlite_store import StateFile
-from kzn.wire.sequences import SequenceBook
+from kzn.wire.sequences import AppliedSequences
 
 file = StateFile(Path(sys.argv[1]))
-state = Lasting(Ledger(LedgerLimits()), Books(10), SequenceBook())
+state = CheckpointedState(Ledger(LedgerLimits()), TotalsByNode(10), AppliedSequences())
 state.restore(file.read(), 0.0)
 state.ledger.load([Row("pod", ("shop", "web-1"), 5)], 0.0)
 file.write(state.take())
