@@ -76,7 +76,7 @@ def test_without_the_capability_to_cut_it_the_bounding_set_is_told() -> None:
 
 
 def test_a_thread_that_ends_is_waited_for() -> None:
-    script = "thread = threading.Timer(0.1, print, ['ended'])\nthread.start()\nshed()"
+    script = "thread = threading.Timer(0.1, print, ['ended'])\nthread.start()\ndrop()"
     assert run(script) == ["ended", "capabilities kept: none; new privileges: none", "none"]
 
 

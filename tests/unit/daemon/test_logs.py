@@ -35,7 +35,7 @@ def record(message: str, *args: object, level: int = logging.WARNING) -> logging
 
 def test_a_line_has_time_level_area_and_text() -> None:
     line = LineFormatter().format(record("lost %s", "it"))
-    assert line == "2023-11-14T22:13:20.062Z warning agent.ship: lost it"
+    assert line == "2023-11-14T22:13:20.062Z warning agent.deliver.shipper: lost it"
 
 
 def test_what_a_peer_wrote_cannot_forge_a_line_or_colour_it() -> None:

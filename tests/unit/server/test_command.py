@@ -107,7 +107,7 @@ def tls(authority: Authority) -> list[str]:
 
 def test_without_authentication_it_says_so(tmp_path: Path) -> None:
     with serving(tmp_path) as (agents, http, said):
-        assert "warning server.admission: agents are not authenticated" in said
+        assert "warning server.auth.authenticator: agents are not authenticated" in said
         assert deliver(agents, None) == 1
         assert 'kzn_server_authentication{mode="none"} 1' in metrics(http)
 
@@ -182,7 +182,7 @@ def test_tokens(tmp_path: Path, authority: Authority, tls: list[str], kubeconfig
         assert 'kzn_server_token_reviews_total{result="cached"} 1' in text
         assert 'kzn_server_token_reviews_total{result="refused"} 1' in text
     with serving(tmp_path, "--auth", "token", "--kubeconfig", str(kubeconfig)) as (_, _, said):
-        assert "warning server.admission: tokens travel in clear text" in said
+        assert "warning server.auth.authenticator: tokens travel in clear text" in said
 
 
 @pytest.mark.parametrize(
