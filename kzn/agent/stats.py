@@ -137,7 +137,7 @@ class AgentCollector(Collector):
             stats.duplicates,
         )
         yield _counter(
-            "kzn_agent_moved",
+            "kzn_agent_failover_batches",
             "Batches sent to another server because the first one stayed away: perhaps doubled.",
             stats.moved,
         )

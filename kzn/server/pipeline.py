@@ -93,7 +93,7 @@ class Pipeline:
         self._settle(case, resolution, book, now)
         self.stats.batches += 1
         self.stats.flows += len(batch.flows)
-        self.stats.resolve_seconds.observe(self._clocks.timer() - started)
+        self.stats.apply_seconds.observe(self._clocks.timer() - started)
 
     def tick(self) -> bool:
         """Try held flows that are due, and end old series; True when more is due at once."""

@@ -56,12 +56,12 @@ class _Histograms(Collector):
         self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
-        yield _resolve_seconds(self._snapshot.pipeline.resolve_seconds)
+        yield _apply_seconds(self._snapshot.pipeline.apply_seconds)
 
 
-def _resolve_seconds(histogram: Histogram) -> Metric:
+def _apply_seconds(histogram: Histogram) -> Metric:
     family = HistogramMetricFamily(
-        "kzn_server_resolve_seconds", "Time to apply a batch, from decoded flows to the ledger."
+        "kzn_server_apply_seconds", "Time to apply a batch, from decoded flows to the ledger."
     )
     bounds = [*map(str, histogram.bounds), "+Inf"]
     counts = accumulate(histogram.counts)

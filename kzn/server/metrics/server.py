@@ -71,7 +71,7 @@ def _limits(snapshot: ServerSnapshot) -> Iterator[_Rows]:
     )
     yield (
         Spec(
-            "kzn_server_limited_bytes_total",
+            "kzn_server_overflow_bytes_total",
             "counter",
             label,
             f"Bytes in the series other, because the family was at its limit ({BYTE}).",
@@ -106,7 +106,7 @@ def _coverage(coverage: ReportingCounts) -> Iterator[_Rows]:
         coverage.without_agent,
     )
     yield _one(
-        "stand_in_bytes_total",
+        "counted_at_destination_bytes_total",
         "counter",
         f"Bytes attributed where they arrived, since their own node has no agent ({BYTE}).",
         coverage.stand_in_bytes,
@@ -121,7 +121,11 @@ def _receiving(snapshot: ServerSnapshot) -> Iterator[_Rows]:
     )
     for name, text, value in (
         ("accepted_connections", "Connections accepted.", receiver.accepted),
-        ("paced_frames", "Frames whose sender had to wait its turn.", receiver.waits),
+        (
+            "throttled_frames",
+            "Frames delayed because their address used more than its share of the server.",
+            receiver.waits,
+        ),
         ("broken_connections", "Connections that ended amid something.", receiver.broken),
         ("frames", "Frames received.", receiver.frames),
         ("received_bytes", "Bytes of the frames of agents.", receiver.received_bytes),
@@ -129,7 +133,7 @@ def _receiving(snapshot: ServerSnapshot) -> Iterator[_Rows]:
         ("duplicates", "Batches that had been applied before.", receiver.duplicates),
         ("gaps", "Batches before which at least one never came here.", receiver.gaps),
         (
-            "forgotten_epochs",
+            "evicted_epochs",
             "Absent agents whose last sequence was forgotten to bound memory.",
             receiver.forgotten,
         ),

@@ -75,7 +75,7 @@ def snapshot() -> ServerSnapshot:
         security=lambda: SecurityState("token", {"accepted": 1}, 1, 0),
         state=lambda: CommitStats(failures=Counter(disk_full=1)),
     )
-    sources.pipeline.stats.resolve_seconds.observe(0.003)
+    sources.pipeline.stats.apply_seconds.observe(0.003)
     return sources.snapshot(AccountingSnapshot.of(sources.pipeline), 1.0)
 
 
@@ -183,9 +183,9 @@ def test_the_lines_that_dashboards_rely_on(snapshot: ServerSnapshot) -> None:
         'kzn_missed_bytes_total{node="n1",reason="map_full"} 10',
         'kzn_held_bytes{node="n1"} 20',
         'kzn_server_refused_total{reason="version"} 2',
-        'kzn_server_resolve_seconds_bucket{le="0.0025"} 0.0',
-        'kzn_server_resolve_seconds_bucket{le="0.005"} 1.0',
-        'kzn_server_resolve_seconds_bucket{le="+Inf"} 1.0',
+        'kzn_server_apply_seconds_bucket{le="0.0025"} 0.0',
+        'kzn_server_apply_seconds_bucket{le="0.005"} 1.0',
+        'kzn_server_apply_seconds_bucket{le="+Inf"} 1.0',
         'kzn_server_topology_ready{source="kubernetes"} 0.0',
         'kzn_server_topology_staleness_seconds{resource="pods"} 2.5',
     ):
