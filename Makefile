@@ -2,7 +2,10 @@
 
 BIN := .venv/bin
 SECONDS ?= 10
-TESTS ?= tests/unit tests/kernel
+# ROOM=server/ledger is a folder of tests/unit, ROOM=server/pipeline one file of it.
+TESTS ?= $(if $(ROOM),$(or $(wildcard tests/unit/$(ROOM)),tests/unit/$(dir $(ROOM))test_$(notdir $(ROOM)).py),tests/unit tests/kernel)
+# Rooms that compute without I/O: what a unit test can reach whole.
+PURE := kzn/model/*,kzn/columns/*,kzn/wire/*,kzn/server/resolve/*,kzn/server/ledger/*,kzn/server/metrics/*,kzn/server/pipeline.py,kzn/topology/tables/*,kzn/topology/ownership/*,kzn/topology/static/*,kzn/topology/*.py,kzn/agent/inspect/filter.py,kzn/agent/inspect/rows.py
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,9 +14,19 @@ demo: ## two zones on this machine, real packets, real hook (root; ARGS="--json"
 	@scripts/setup demo
 	@$(BIN)/kzn demo --seconds $(SECONDS) $(ARGS)
 
-test: ## unit tests, and with root the kernel tests (ARGS="-k name", TESTS=tests/unit)
+test: ## unit tests, and with root the kernel tests (ARGS="-k name", ROOM=server/ledger, TESTS=tests/unit)
 	@scripts/setup test
 	$(BIN)/pytest $(TESTS) $(ARGS)
+
+quick: ## the unit tests that take no seconds, under a minute (ARGS="-k name")
+	@scripts/setup test
+	$(BIN)/pytest tests/unit -m "not slow" -q $(ARGS)
+
+coverage: ## the quick tests with the lines they reach; 85 % of the pure rooms at least
+	@scripts/setup test
+	$(BIN)/coverage run -m pytest tests/unit -m "not slow" -q $(ARGS)
+	$(BIN)/coverage report
+	$(BIN)/coverage report --include="$(PURE)" --fail-under=85
 
 check: ## format, lint, types, floors, generated files
 	@scripts/setup test
@@ -37,12 +50,9 @@ vm: ## the kernel tests on other kernels, by QEMU (KERNEL="6.1 6.12 7", ARGS="--
 	@scripts/setup vm
 	$(BIN)/python tests/vm/run.py $(ARGS) $(KERNEL)
 
-bench: ## every program of bench/, one line of JSON each
+bench: ## every program of bench/ and a table (ARGS="--json" one object a line, ARGS="wire drain" these)
 	@scripts/setup test
-	@for program in bench/*.py; do \
-	    [ -e "$$program" ] || { echo "bench: no programs" >&2; exit 1; }; \
-	    $(BIN)/python "$$program" --json || exit 1; \
-	done
+	@$(BIN)/python bench/lib/every.py $(ARGS)
 
 manifests: ## deploy/kzn.yaml and the operator's rules, of their sources
 	@scripts/setup test
@@ -54,9 +64,9 @@ image-check: ## the steps of the Containerfile in a chroot, and both daemons out
 	$(BIN)/python scripts/image_check.py
 
 clean: ## everything that the other targets made
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	$(MAKE) -C bpf clean
 
-.PHONY: help vm demo test check format bench manifests image-check clean
+.PHONY: help vm demo test quick coverage check format bench manifests image-check clean
 .DEFAULT_GOAL := help

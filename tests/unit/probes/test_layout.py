@@ -179,7 +179,7 @@ def test_a_process_that_dies_of_an_object_is_a_sentence(
     assert "damaged" in error.hint
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     edits=st.lists(
         st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=12

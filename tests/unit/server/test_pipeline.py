@@ -282,7 +282,7 @@ STEP: st.SearchStrategy[partial[None]] = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(STEP, max_size=25), st.integers(0, 200), st.integers(1, 6))
 def test_nothing_is_lost_or_doubled_whatever_happens(
     steps: list[partial[None]], held_flows: int, series: int
