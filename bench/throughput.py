@@ -93,7 +93,7 @@ def hook() -> Iterator[Toggle]:
             if on:
                 with namespaces.inside(SENDER):
                     attach_all(PROBE, loaded, links)
-            maps.keep_awake()
+            maps.mark_drained()
 
         yield toggle
         release(links)

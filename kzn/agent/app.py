@@ -39,40 +39,44 @@ from kzn.probes.registry import AUTO
 log = logging.getLogger(__name__)
 
 
-async def serve(config: AgentConfig, begun: AttachedProbe, sockets: list[socket]) -> None:
+async def serve(config: AgentConfig, attached: AttachedProbe, sockets: list[socket]) -> None:
     """Serve an attached probe until SIGTERM or SIGINT, its pages on listening ``sockets``.
 
     RefusedError when the server never will take this agent, KznError when the hooks are taken
     away under it, or when they miss traffic and another probe might not.
     """
-    probe, maps = begun.probe, begun.maps
+    probe, maps = attached.probe, attached.maps
     stats = AgentStats(
         probe=probe.name,
         interval=config.interval,
         capacity=maps.capacity(),
         attached=tuple(hook.name for hook in probe.hooks if isinstance(hook, NetfilterHook)),
-        uncounted=begun.uncounted,
+        uncounted_bytes=attached.uncounted_bytes,
     )
     with LinkStats() as counters:
         meter = Meter(maps, counters)
-        guard = CoverageWatchdog(meter, stats, _way(config, begun))
+        watchdog = CoverageWatchdog(meter, stats, _switch_policy(config, attached))
         spool = MeteredSpool(maps, meter)
-        async with _http(sockets, stats), _uplinks(config, begun, stats, meter), _guarded(guard):
+        async with (
+            _http(sockets, stats),
+            _uplinks(config, attached, stats, meter),
+            _watchdog(watchdog),
+        ):
             if config.server is None:
                 await _print_until_stopped(spool, stats)
             else:
-                await _ship_until_stopped(probe, config, config.server, spool, stats, guard)
+                await _ship_until_stopped(probe, config, config.server, spool, stats, watchdog)
 
 
-def _way(config: AgentConfig, begun: AttachedProbe) -> SwitchPolicy:
+def _switch_policy(config: AgentConfig, attached: AttachedProbe) -> SwitchPolicy:
     if config.server is None or config.probe != AUTO:
         return SwitchPolicy()
-    return SwitchPolicy(begun.rivals, Notes(config.pin_dir))
+    return SwitchPolicy(attached.alternatives, Notes(config.pin_dir))
 
 
 @asynccontextmanager
-async def _guarded(guard: CoverageWatchdog) -> AsyncIterator[None]:
-    looking = asyncio.create_task(guard.run())
+async def _watchdog(watchdog: CoverageWatchdog) -> AsyncIterator[None]:
+    looking = asyncio.create_task(watchdog.run())
     try:
         yield
     finally:
@@ -87,7 +91,10 @@ async def _http(sockets: list[socket], stats: AgentStats) -> AsyncIterator[None]
         return
     collectors = new_registry("agent")
     collectors.register(AgentCollector(stats))
-    routes = {"/metrics": metrics_route(collectors), "/healthz": health_route(stats.ailment)}
+    routes = {
+        "/metrics": metrics_route(collectors),
+        "/healthz": health_route(stats.unhealthy_reason),
+    }
     server = HttpServer(routes)
     await server.start(sockets)
     log.info("metrics on port %d", bound_port(sockets))
@@ -99,14 +106,14 @@ async def _http(sockets: list[socket], stats: AgentStats) -> AsyncIterator[None]
 
 @asynccontextmanager
 async def _uplinks(
-    config: AgentConfig, begun: AttachedProbe, stats: AgentStats, meter: Meter
+    config: AgentConfig, attached: AttachedProbe, stats: AgentStats, meter: Meter
 ) -> AsyncIterator[None]:
-    probe, links = begun.probe, begun.links
+    probe, links = attached.probe, attached.links
     measured: tuple[Device, ...] = ()
 
     def tell(indices: tuple[int, ...]) -> None:
         meter.measure(())
-        begun.maps.set_uplinks(
+        attached.maps.set_uplinks(
             indices if config.uplinks is not None else (), skip_inbound=config.skip_inbound
         )
         stats.uplinks = len(indices)
@@ -123,8 +130,8 @@ async def _uplinks(
             await asyncio.to_thread(follow, probe, links, devices)
         except KznError as error:
             log.error("not on every uplink: %s", error)
-        attached = indices(links, LINK, FILTER)
-        stats.attached = tuple(d.name for d in devices if d.index in attached)
+        attached_to = indices(links, LINK, FILTER)
+        stats.attached = tuple(d.name for d in devices if d.index in attached_to)
 
     tell(())
     if config.uplinks is None and not probe.device_hooks():
@@ -153,13 +160,13 @@ async def _ship_until_stopped(
     server: HostPort,
     spool: Spool,
     stats: AgentStats,
-    guard: CoverageWatchdog,
+    watchdog: CoverageWatchdog,
 ) -> None:
     folder = config.pin_dir / probe.name
 
     def check() -> None:
         _check_links(probe, folder)
-        guard.check()
+        watchdog.check()
 
     async with asyncio.TaskGroup() as group:
         old = [
@@ -168,7 +175,7 @@ async def _ship_until_stopped(
         ]
         async with _shipper(probe.name, config, server, spool) as shipper:
             stats.delivery = shipper.stats
-            await _until_stopped(Loop(spool, shipper.deliver, stats, check), shipper.press)
+            await _until_stopped(Loop(spool, shipper.deliver, stats, check), shipper.hurry)
         for task in old:
             task.cancel()
 
@@ -211,8 +218,8 @@ async def _empty_retired(config: AgentConfig, server: HostPort, folder: Path) ->
         log.info("removed %s", folder)
 
 
-async def _until_stopped(loop: Loop, press: Callable[[], None]) -> None:
-    """Run until a signal, which ``press`` is told; then a last batch, which has a deadline.
+async def _until_stopped(loop: Loop, on_stop: Callable[[], None]) -> None:
+    """Run until a signal, when ``on_stop`` is called; then a last batch, which has a deadline.
 
     What cannot be delivered by then stays in the kernel, for the next agent on this node.
     """
@@ -220,7 +227,7 @@ async def _until_stopped(loop: Loop, press: Callable[[], None]) -> None:
         working = asyncio.create_task(loop.run(shutdown.asked))
         asked = asyncio.create_task(shutdown.asked.wait())
         await asyncio.wait({working, asked}, return_when=asyncio.FIRST_COMPLETED)
-        press()
+        on_stop()
         hurry = asyncio.create_task(shutdown.hurry.wait())
         if not working.done():
             await asyncio.wait(

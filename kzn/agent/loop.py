@@ -61,7 +61,7 @@ class Loop:
             self._check()
             # A map that cannot be written cannot be cut either, which is told there.
             with suppress(KernelError):
-                self._spool.stay_awake()
+                self._spool.mark_drained()
 
     async def _run(self, stop: asyncio.Event) -> None:
         if self._spool.under_way:

@@ -26,7 +26,7 @@ class AgentStats:
     uplinks: int = 0
     coverage: float | None = None
     """How much of what left by the uplinks the hook saw; None while that cannot be told."""
-    uncounted: int = 0
+    uncounted_bytes: int = 0
     """Bytes that may be in no batch, because another probe gave way at the start."""
     batches: int = 0
     flows: int = 0
@@ -43,7 +43,7 @@ class AgentStats:
     bytes: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By kind ("seen", "missed", "ignored") and reason."""
 
-    def ailment(self) -> str:
+    def unhealthy_reason(self) -> str:
         """What is wrong with this agent, if anything; the server's absence is not its fault."""
         return f"cutting batches fails: {self.failing}" if self.failing else ""
 
@@ -112,7 +112,7 @@ class AgentCollector(Collector):
         yield _counter(
             "kzn_agent_switch_uncounted_bytes",
             f"{BYTES} that passed while another probe gave way to this one, at most.",
-            stats.uncounted,
+            stats.uncounted_bytes,
         )
         coverage = GaugeMetricFamily(
             "kzn_agent_hook_coverage_ratio",
@@ -139,7 +139,7 @@ class AgentCollector(Collector):
         yield _counter(
             "kzn_agent_failover_batches",
             "Batches sent to another server because the first one stayed away: perhaps doubled.",
-            stats.moved,
+            stats.failovers,
         )
         failures = CounterMetricFamily(
             "kzn_agent_delivery_failures", "Tries to deliver that failed.", labels=["reason"]

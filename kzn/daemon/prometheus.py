@@ -45,11 +45,11 @@ def metrics_route(registry: CollectorRegistry) -> Route:
     return metrics
 
 
-def health_route(ailment: Callable[[], str]) -> Route:
-    """200 while ``ailment`` returns an empty string, else 503 with what it says."""
+def health_route(unhealthy_reason: Callable[[], str]) -> Route:
+    """200 while ``unhealthy_reason`` returns an empty string, else 503 with what it says."""
 
     def health(_request: Request) -> Response:
-        ill = ailment()
+        ill = unhealthy_reason()
         if ill:
             return Response(f"{ill}\n".encode(), HTTPStatus.SERVICE_UNAVAILABLE)
         return Response(b"ok\n")

@@ -154,7 +154,7 @@ def attached(
 
 def device(name: str) -> Device:
     """A device of this thread's network namespace, as one that leads off the node."""
-    return Device(socket.if_nametoindex(name), name, kind="", master=0, elsewhere=True)
+    return Device(socket.if_nametoindex(name), name, kind="", master=0, peer_in_other_netns=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,7 +160,7 @@ def test_what_somebody_else_took_off_is_put_on_again(lab: Lab) -> None:
 @pytest.mark.usefixtures("tidy")
 def test_a_device_that_is_gone_already_does_not_keep_the_others_from_theirs(lab: Lab) -> None:
     node = lab.node("a1")
-    gone = Device(4711, "gone0", kind="", master=0, elsewhere=True)
+    gone = Device(4711, "gone0", kind="", master=0, peer_in_other_netns=True)
     with namespaces.inside(node.namespace):
         uplink, held = device(node.uplink), ProcessAttachments()
         with install.unpinned(PROBE, Settings(), (), held) as maps:

@@ -32,7 +32,9 @@ def measured(lab: Lab, probe: Probe, *tunnels: str) -> Iterator[Callable[[], Pas
         for name in tunnels:
             its = device(name)
             leading.append(
-                index_with_flags(its.__class__(its.index, name, "vxlan", 0, elsewhere=False))
+                index_with_flags(
+                    its.__class__(its.index, name, "vxlan", 0, peer_in_other_netns=False)
+                )
             )
         with LinkStats() as counters:
             maps.set_uplinks(tuple(leading), skip_inbound=False)

@@ -75,9 +75,9 @@ def test_killed_between_writing_down_and_flipping_nothing_is_lost(
 ) -> None:
     with attach(lab, pin_dir) as maps:
         before = send(lab, 5)
-        maps.remember(replace(maps.state(), phase=Phase.CUT, buffer=0, sequence=1))
+        maps.write_state(replace(maps.state(), phase=Phase.CUT, buffer=0, sequence=1))
         if flipped:
-            maps.steer(1)
+            maps.set_active(1)
     after = send(lab, 7)
     with attach(lab, pin_dir) as maps:
         spool = Spool(maps)
@@ -92,7 +92,7 @@ def test_killed_while_clearing_an_acknowledged_batch_is_not_sent_again(
     with attach(lab, pin_dir) as maps:
         send(lab, 5)
         Spool(maps).cut()
-        maps.remember(replace(maps.state(), phase=Phase.ACKNOWLEDGED))
+        maps.write_state(replace(maps.state(), phase=Phase.ACKNOWLEDGED))
     after = send(lab, 7)
     with attach(lab, pin_dir) as maps:
         counted = Counted(Spool(maps)).drain()

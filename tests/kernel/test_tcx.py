@@ -125,7 +125,7 @@ def test_a_new_uplink_is_followed_and_one_that_has_gone_is_let_go(lab: Lab, late
 
 def test_a_device_that_is_gone_already_does_not_keep_the_others_from_theirs(lab: Lab) -> None:
     node = lab.node("a1")
-    gone = Device(4711, "gone0", kind="", master=0, elsewhere=True)
+    gone = Device(4711, "gone0", kind="", master=0, peer_in_other_netns=True)
     with namespaces.inside(node.namespace):
         uplink, held = device(node.uplink), ProcessAttachments()
         with install.unpinned(PROBE, Settings(), (), held) as maps:

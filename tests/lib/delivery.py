@@ -222,7 +222,7 @@ class SimAgent:
         self._ends: list[End] = []
         self._life: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
-        self.moved = 0
+        self.failover_bytes = 0
 
     async def run(self) -> None:
         """Live, die, live again, until `finish`."""
@@ -265,11 +265,11 @@ class SimAgent:
         )
 
         async def deliver(batch: Batch) -> None:
-            before = shipper.stats.moved
+            before = shipper.stats.failovers
             try:
                 await shipper.deliver(batch)
             finally:
-                self.moved += batch.totals.seen.bytes * (shipper.stats.moved - before)
+                self.failover_bytes += batch.totals.seen.bytes * (shipper.stats.failovers - before)
 
         stats = AgentStats(probe="postrouting", interval=INTERVAL)
         try:
@@ -409,7 +409,7 @@ class World:
             server.check()
             counted = counted.plus(server.seen())
         doubled = counted.bytes - sent.bytes
-        if not 0 <= doubled <= sum(agent.moved for agent in self.agents):
+        if not 0 <= doubled <= sum(agent.failover_bytes for agent in self.agents):
             raise BrokenPromiseError(f"sent {sent}, counted {counted}")
 
 

@@ -64,7 +64,7 @@ class FakeKernel:
 
 
 class FakeMaps:
-    """`Memory` and `Contents` of a spool; the agent dies at step ``left`` of all it does here."""
+    """`SpoolMaps` and `BufferAccess` of a spool; step ``left`` of all steps raises `Killed`."""
 
     def __init__(self, kernel: FakeKernel, left: int) -> None:
         self._kernel = kernel
@@ -74,7 +74,7 @@ class FakeMaps:
         self._step()
         return SpoolState.unpack(self._kernel.state.pack())
 
-    def remember(self, state: SpoolState) -> None:
+    def write_state(self, state: SpoolState) -> None:
         self._step()
         self._kernel.state = SpoolState.unpack(state.pack())
         self._step()
@@ -82,14 +82,14 @@ class FakeMaps:
     def active(self) -> int:
         return self._kernel.active
 
-    def activate(self, buffer: int) -> None:
+    def switch_and_wait(self, buffer: int) -> None:
         self._step()
         self._kernel.active = buffer
         self._step()
         self._kernel.fence()
         self._step()
 
-    def keep_awake(self) -> None:
+    def mark_drained(self) -> None:
         """Changes nothing here."""
 
     def read_flows(self, _maps: Any, buffer: int) -> Flows:

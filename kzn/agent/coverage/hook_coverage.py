@@ -174,7 +174,7 @@ class Coverage:
         """None while too little was sent to tell."""
         self.of = Passed()
         """What the ratio was made of."""
-        self.lows = 0
+        self.low_in_a_row = 0
         """Ratios below `LOW` in a row."""
         self._is_low = False
         self._sum = Passed()
@@ -187,7 +187,7 @@ class Coverage:
         if self._sum.sent < EVIDENCE:
             if self._intervals >= FORGET:
                 self._start_over()
-                self.ratio, self.lows = None, 0
+                self.ratio, self.low_in_a_row = None, 0
             return None
         if self._intervals < INTERVALS:
             return None
@@ -200,7 +200,7 @@ class Coverage:
         self._sum, self._intervals = Passed(), 0
 
     def _turn(self, ratio: float) -> Turn | None:
-        self.lows = self.lows + 1 if ratio < LOW else 0
+        self.low_in_a_row = self.low_in_a_row + 1 if ratio < LOW else 0
         if ratio < LOW and not self._is_low:
             self._is_low = True
             return "fell"

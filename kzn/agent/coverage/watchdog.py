@@ -29,8 +29,8 @@ PATIENCE = 5
 class SwitchPolicy:
     """What may be done about a probe that misses traffic: others to try, and where to say so."""
 
-    rivals: tuple[str, ...] = ()
-    remembered: Notes | None = None
+    alternatives: tuple[str, ...] = ()
+    notes: Notes | None = None
 
 
 class CoverageWatchdog:
@@ -40,12 +40,12 @@ class CoverageWatchdog:
         self,
         meter: Meter,
         stats: AgentStats,
-        way: SwitchPolicy,
+        policy: SwitchPolicy,
         clock: Callable[[], float] = lambda: boottime_ns() / 1e9,
     ) -> None:
         self._meter = meter
         self._stats = stats
-        self._way = way
+        self._policy = policy
         self._clock = clock
         self._coverage = Coverage()
         self._failing = RateLimited(log)
@@ -68,8 +68,8 @@ class CoverageWatchdog:
         self._stats.coverage = self._coverage.ratio
         if turn:
             self._tell(turn)
-        if self._coverage.lows >= PATIENCE and not self._is_over and self._may_end():
-            self._is_over = self._way.remembered is not None and self._way.remembered.distrust()
+        if self._coverage.low_in_a_row >= PATIENCE and not self._is_over and self._may_end():
+            self._is_over = self._policy.notes is not None and self._policy.notes.distrust()
 
     def check(self) -> None:
         """KznError when the agent is to end, so that the next one looks for a better probe."""
@@ -77,14 +77,14 @@ class CoverageWatchdog:
             raise KznError(
                 f"{self._stats.probe} sees {self._coverage.ratio:.0%} of the bytes that leave by"
                 " the uplinks: this agent ends, and the next one tries"
-                f" {' and '.join(self._way.rivals)} as well",
+                f" {' and '.join(self._policy.alternatives)} as well",
                 hint="the kernel goes on counting meanwhile; start the agent again",
             )
 
     def _may_end(self) -> bool:
-        if self._way.remembered is None or not self._way.rivals:
+        if self._policy.notes is None or not self._policy.alternatives:
             return False
-        examined = self._way.remembered.examined()
+        examined = self._policy.notes.examined()
         return examined is None or self._clock() >= examined.next_seconds
 
     def _tell(self, turn: Turn) -> None:
@@ -103,8 +103,8 @@ class CoverageWatchdog:
         )
 
     def _advice(self) -> str:
-        if self._way.remembered is None:
+        if self._policy.notes is None:
             return "try --probe tcx, or --probe auto; kzn doctor says what bypasses it"
-        if not self._way.rivals:
+        if not self._policy.alternatives:
             return "no other probe can run here; kzn doctor says what bypasses it"
-        return f"if that lasts, {' and '.join(self._way.rivals)} will be tried"
+        return f"if that lasts, {' and '.join(self._policy.alternatives)} will be tried"

@@ -33,7 +33,7 @@ class ShipStats:
     acked: int = 0
     duplicates: int = 0
     """Acked batches that the server had applied before: an ack was lost."""
-    moved: int = 0
+    failovers: int = 0
     """Batches that may be counted twice: sent to a server, not acked, and sent to another."""
     failures: Counter[str] = field(default_factory=Counter)
     """Tries that failed, by reason."""

@@ -114,7 +114,7 @@ class Shipper:
         self._link: ServerConnection | None = None
         self._pressed = asyncio.Event()
 
-    def press(self) -> None:
+    def hurry(self) -> None:
         """The agent is about to end: try at once, and never again wait for long."""
         self._pressed.set()
 
@@ -194,7 +194,7 @@ class Shipper:
                     f"batch {sequence} may be counted by another server of this name already",
                     reason="other_server",
                 )
-            self.stats.moved += 1
+            self.stats.failovers += 1
             log.warning(
                 "batch %d was sent to a server that was not met again for %.0f s, and goes to"
                 " another one now; if the first had counted it, it is counted twice",

@@ -55,9 +55,9 @@ class Device:
     name: str
     kind: str
     master: int
-    elsewhere: bool
+    peer_in_other_netns: bool
     """Its other end is in another network namespace."""
-    below: int = 0
+    lower_device: int = 0
     """The device of this node that its packets leave by (a VLAN's, a macvlan's), 0 for none."""
     ethernet: bool = True
 
@@ -73,10 +73,10 @@ def egress_devices(devices: Iterable[Device], gateways: frozenset[int]) -> tuple
         if device.index in gateways:
             return False
         if device.kind in POD_KINDS:
-            return device.elsewhere
+            return device.peer_in_other_netns
         members = ports.get(device.index, [])
         return device.kind == "bridge" and all(
-            member.kind in POD_KINDS and member.elsewhere for member in members
+            member.kind in POD_KINDS and member.peer_in_other_netns for member in members
         )
 
     return tuple(d for d in all_devices if d.index != LOOPBACK and not stays(d))
@@ -97,8 +97,8 @@ def outermost(leading: Iterable[Device]) -> tuple[Device, ...]:
 
     def is_last(device: Device) -> bool:
         if device.kind in POD_KINDS:
-            return device.elsewhere
-        return not device.below and device.kind not in TUNNELS | NO_EGRESS
+            return device.peer_in_other_netns
+        return not device.lower_device and device.kind not in TUNNELS | NO_EGRESS
 
     return tuple(d for d in devices if d.index not in masters and is_last(d))
 
@@ -220,14 +220,14 @@ async def _wait_for_change(bell: socket.socket) -> None:
 def _describe(link: Mapping[str, Any]) -> Device:
     attributes = dict(link["attrs"])
     info = dict(attributes.get("IFLA_LINKINFO", {}).get("attrs", []))
-    elsewhere = attributes.get("IFLA_LINK_NETNSID") is not None
+    peer_in_other_netns = attributes.get("IFLA_LINK_NETNSID") is not None
     return Device(
         index=link["index"],
         name=attributes["IFLA_IFNAME"],
         kind=info.get("IFLA_INFO_KIND", ""),
         master=attributes.get("IFLA_MASTER") or 0,
-        elsewhere=elsewhere,
-        below=0 if elsewhere else attributes.get("IFLA_LINK") or 0,
+        peer_in_other_netns=peer_in_other_netns,
+        lower_device=0 if peer_in_other_netns else attributes.get("IFLA_LINK") or 0,
         ethernet=link["ifi_type"] == ARPHRD_ETHER,
     )
 

@@ -39,7 +39,7 @@ class MapSet:
 
     def __init__(self, fds: Mapping[str, int]) -> None:
         self._maps = {name: Map(fds[name], name) for name in MAPS}
-        self._steering = Lock()  # uplinks change while a worker thread flips
+        self._control_lock = Lock()  # uplinks change while a worker thread flips
 
     def __enter__(self) -> Self:
         return self
@@ -90,7 +90,7 @@ class MapSet:
         """The agent's memory."""
         return SpoolState.unpack(self._maps["spool"].read(0, STATE_SIZE))
 
-    def remember(self, state: SpoolState) -> None:
+    def write_state(self, state: SpoolState) -> None:
         """Replace the agent's memory, in one call: it is never seen half written."""
         self._maps["spool"].write(0, state.pack())
 
@@ -98,19 +98,19 @@ class MapSet:
         """Which buffer packets go to."""
         return self._control().active
 
-    def steer(self, buffer: int) -> None:
+    def set_active(self, buffer: int) -> None:
         """Send packets to ``buffer`` from now on; programs that run may still use the other."""
-        with self._steering:
+        with self._control_lock:
             self._write(replace(self._control(), active=buffer))
 
-    def keep_awake(self) -> None:
+    def mark_drained(self) -> None:
         """Tell the programs that somebody is here who will drain them."""
-        with self._steering:
+        with self._control_lock:
             self._write(self._control())
 
     def set_uplinks(self, uplinks: tuple[int, ...], *, skip_inbound: bool) -> None:
         """Which interfaces lead off this node, by index; none when that is not certain."""
-        with self._steering:
+        with self._control_lock:
             self._write(replace(self._control(), uplinks=uplinks, skip_inbound=skip_inbound))
 
     def _control(self) -> Control:
@@ -119,11 +119,11 @@ class MapSet:
     def _write(self, control: Control) -> None:
         self._maps["control"].write(0, control.pack())
 
-    def activate(self, buffer: int) -> None:
+    def switch_and_wait(self, buffer: int) -> None:
         """Send packets to ``buffer`` and wait until no program still adds to the other one.
 
         Replacing the inner map of a map of maps from user space waits for running programs
         (kernel/bpf/syscall.c: maybe_wait_bpf_programs); that is what `fence` is for.
         """
-        self.steer(buffer)
+        self.set_active(buffer)
         self._maps["fence"].write_fd(0, fence_map().fd)

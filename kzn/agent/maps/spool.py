@@ -21,18 +21,18 @@ from kzn.model.totals import Counts, Totals
 NS_PER_MS = 1_000_000
 
 
-class Memory(Protocol):
+class SpoolMaps(Protocol):
     """What `kzn.agent.maps.mapset.MapSet` does for a spool."""
 
     def state(self) -> SpoolState: ...
-    def remember(self, state: SpoolState) -> None: ...
+    def write_state(self, state: SpoolState) -> None: ...
     def active(self) -> int: ...
-    def steer(self, buffer: int) -> None: ...
-    def activate(self, buffer: int) -> None: ...
-    def keep_awake(self) -> None: ...
+    def set_active(self, buffer: int) -> None: ...
+    def switch_and_wait(self, buffer: int) -> None: ...
+    def mark_drained(self) -> None: ...
 
 
-class Contents(Protocol):
+class BufferAccess(Protocol):
     """What `kzn.agent.maps.buffers` does with the maps."""
 
     def read_flows(self, maps: Any, buffer: int) -> Flows: ...
@@ -45,9 +45,9 @@ class Spool:
 
     def __init__(
         self,
-        maps: Memory,
+        maps: SpoolMaps,
         clock: Callable[[], int] = boottime_ns,
-        contents: Contents = buffers,
+        contents: BufferAccess = buffers,
     ) -> None:
         self._maps = maps
         self._clock = clock
@@ -75,11 +75,11 @@ class Spool:
         """Remember, before a byte of it is sent, whose ledger may have the batch under way."""
         state = self._maps.state()
         if state.server != server:
-            self._maps.remember(replace(state, server=server))
+            self._maps.write_state(replace(state, server=server))
 
-    def stay_awake(self) -> None:
+    def mark_drained(self) -> None:
         """Nobody can drain while the server is away; somebody is here all the same."""
-        self._maps.keep_awake()
+        self._maps.mark_drained()
 
     def cut(self) -> Batch:
         """The batch that is under way, or a new one: all that was counted since the last cut."""
@@ -88,11 +88,11 @@ class Spool:
             state = self._begin(state)
         if self._quiet != state.sequence:
             # Also when another process flipped before: it may have died before it had waited.
-            self._maps.activate(1 - state.buffer)
+            self._maps.switch_and_wait(1 - state.buffer)
             self._quiet = state.sequence
         return self._batch(state)
 
-    def divide(self) -> bool:
+    def start_batch(self) -> bool:
         """Begin a batch here and now, without waiting for programs that still add to it.
 
         False while one is under way: there is no third buffer. `cut` gives it, whenever.
@@ -100,7 +100,7 @@ class Spool:
         state = self._finish_clearing(self._maps.state())
         if state.phase is not Phase.IDLE:
             return False
-        self._maps.steer(1 - self._begin(state).buffer)
+        self._maps.set_active(1 - self._begin(state).buffer)
         return True
 
     def acknowledge(self, sequence: int) -> None:
@@ -109,7 +109,7 @@ class Spool:
         if state.phase is not Phase.CUT or state.sequence != sequence:
             return
         state = replace(state, phase=Phase.ACKNOWLEDGED)
-        self._maps.remember(state)
+        self._maps.write_state(state)
         self._finish_clearing(state)
 
     def _begin(self, state: SpoolState) -> SpoolState:
@@ -125,7 +125,7 @@ class Spool:
             opened_ns=(opened[0], opened[1]),
             closed_ns=(closed[0], closed[1]),
         )
-        self._maps.remember(state)
+        self._maps.write_state(state)
         return state
 
     def _finish_clearing(self, state: SpoolState) -> SpoolState:
@@ -133,7 +133,7 @@ class Spool:
             return state
         self._contents.clear(self._maps, state.buffer)
         state = replace(state, phase=Phase.IDLE)
-        self._maps.remember(state)
+        self._maps.write_state(state)
         return state
 
     def _batch(self, state: SpoolState) -> Batch:

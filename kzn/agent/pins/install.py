@@ -283,8 +283,8 @@ def _duplicate(loaded: BpfObject) -> Iterator[MapSet]:
 
 def _initialise(maps: MapSet, digest: bytes) -> None:
     now = boottime_ns()
-    maps.steer(0)
-    maps.remember(
+    maps.set_active(0)
+    maps.write_state(
         SpoolState(
             phase=Phase.IDLE,
             buffer=1,

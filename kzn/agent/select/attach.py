@@ -42,9 +42,9 @@ class AttachedProbe:
     probe: Probe
     maps: MapSet
     links: AttachmentStore
-    rivals: tuple[str, ...] = ()
+    alternatives: tuple[str, ...] = ()
     """With `auto`: others that could be tried in its place."""
-    uncounted: int = 0
+    uncounted_bytes: int = 0
     """Bytes that may be in no batch, because another probe gave way to it just now."""
 
 
@@ -198,13 +198,13 @@ class _PinnedSelection(_Selection):
     def _win(self, won: Trial) -> AttachedProbe:
         """The set on trial becomes the one that counts."""
         pin_dir, name = self._config.pin_dir, won.probe.name
-        uncounted = 0
+        uncounted_bytes = 0
         if self._current:
-            uncounted = takeover.replace_probe(pin_dir, self._current, name, won.maps)
+            uncounted_bytes = takeover.replace_probe(pin_dir, self._current, name, won.maps)
         else:
             takeover.take(pin_dir, name)
         won.end.pop_all()
-        return self._begun(won.probe, self._stack.enter_context(won.maps), uncounted)
+        return self._begun(won.probe, self._stack.enter_context(won.maps), uncounted_bytes)
 
     def _alone(self, probe: Probe) -> AttachedProbe:
         """This probe and no other, without a trial."""
@@ -230,10 +230,14 @@ class _PinnedSelection(_Selection):
         config, devices = self._config, self._devices(probe)
         return install.install(probe, config.settings, config.pin_dir, devices)
 
-    def _begun(self, probe: Probe, maps: MapSet, uncounted: int = 0) -> AttachedProbe:
-        rivals = self._able.rivals(probe) if self._is_auto else ()
+    def _begun(self, probe: Probe, maps: MapSet, uncounted_bytes: int = 0) -> AttachedProbe:
+        alternatives = self._able.alternatives(probe) if self._is_auto else ()
         return AttachedProbe(
-            probe, maps, PinnedAttachments(self._config.pin_dir / probe.name), rivals, uncounted
+            probe,
+            maps,
+            PinnedAttachments(self._config.pin_dir / probe.name),
+            alternatives,
+            uncounted_bytes,
         )
 
 

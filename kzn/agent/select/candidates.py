@@ -56,7 +56,7 @@ class Candidates:
         hint = next(iter(self.refused.values())).hint
         return UnsupportedError(f"no probe can run here: {text}", hint=hint)
 
-    def rivals(self, chosen: Probe) -> tuple[str, ...]:
+    def alternatives(self, chosen: Probe) -> tuple[str, ...]:
         """Those that would be tried in place of the chosen one: the first of each other place."""
         places = {hook_point(chosen): ""}
         for probe in self.probes:

@@ -60,7 +60,7 @@ def replace_probe(pin_dir: Path, old: str, name: str, new: MapSet) -> int:
     counted; the next agent begins anew with what it finds.
     """
     with file_errors(pin_dir):
-        uncounted = _switch_at_one_instant(pin_dir / old, new)
+        uncounted_bytes = _switch_at_one_instant(pin_dir / old, new)
         retired = retire(pin_dir / old)
     take(pin_dir, name)
     log.info(
@@ -68,10 +68,10 @@ def replace_probe(pin_dir: Path, old: str, name: str, new: MapSet) -> int:
         " %s will be drained",
         old,
         name,
-        uncounted,
+        uncounted_bytes,
         retired,
     )
-    return uncounted
+    return uncounted_bytes
 
 
 def _switch_at_one_instant(folder: Path, new: MapSet) -> int:
@@ -81,22 +81,22 @@ def _switch_at_one_instant(folder: Path, new: MapSet) -> int:
     trial = new.active()
     maps = open_set(folder)
     before = leaving(new, trial)
-    divided = maps is not None and Spool(maps).divide()
+    divided = maps is not None and Spool(maps).start_batch()
     if not divided:  # a batch is under way, so there is no buffer to throw away: all of it counts
         release(PinnedAttachments(folder))
-    new.steer(1 - trial)
-    new.activate(1 - trial)
-    uncounted = leaving(new, trial) - before
+    new.set_active(1 - trial)
+    new.switch_and_wait(1 - trial)
+    uncounted_bytes = leaving(new, trial) - before
     if maps is not None:
         with maps:
             if divided:
                 release(PinnedAttachments(folder))
-                maps.activate(maps.active())
+                maps.switch_and_wait(maps.active())
                 buffers.clear(maps, maps.active())
     buffers.clear(new, trial)
     now = boottime_ns()
-    new.remember(replace(new.state(), buffer=trial, opened_ns=(now, now)))
-    return uncounted
+    new.write_state(replace(new.state(), buffer=trial, opened_ns=(now, now)))
+    return uncounted_bytes
 
 
 def _sets(pin_dir: Path) -> Sequence[Path]:

@@ -112,10 +112,10 @@ def _marks(trials: Sequence[Trial]) -> dict[str, Mark]:
 
     new = [(trial.maps, trial.maps.active()) for trial in trials if trial.is_new]
     for maps, active in new:
-        maps.activate(1 - active)
+        maps.switch_and_wait(1 - active)
     marks = {trial.probe.name: _mark(trial) for trial in trials}
     for maps, active in new:
-        maps.activate(active)
+        maps.switch_and_wait(active)
         buffers.clear(maps, 1 - active)
     return marks
 

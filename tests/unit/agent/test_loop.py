@@ -28,7 +28,7 @@ class FakeSpool:
     fails: int = 0
     awake: int = 0
 
-    def stay_awake(self) -> None:
+    def mark_drained(self) -> None:
         self.awake += 1
 
     def cut(self) -> Batch:
@@ -143,9 +143,12 @@ def test_a_cut_that_fails_is_counted_and_makes_the_agent_ill_until_one_succeeds(
         return
 
     asyncio.run(make(spool, deliver, its).once())
-    assert (its.cut_failures, its.ailment()) == (1, "cutting batches fails: read map flows_0: EIO")
+    assert (its.cut_failures, its.unhealthy_reason()) == (
+        1,
+        "cutting batches fails: read map flows_0: EIO",
+    )
     asyncio.run(make(spool, deliver, its).once())
-    assert (its.batches, its.ailment()) == (1, "")
+    assert (its.batches, its.unhealthy_reason()) == (1, "")
 
 
 def test_a_batch_counts_once_however_often_it_is_cut() -> None:

@@ -112,7 +112,7 @@ def test_a_batch_whose_ack_was_lost_goes_back_to_the_server_that_has_it() -> Non
         agent = shipper(name, First())
         await agent.deliver(batch(1))
         assert (one.applied, two.applied) == ([("n0", 1)], [])
-        assert (agent.stats.duplicates, agent.stats.moved) == (1, 0)
+        assert (agent.stats.duplicates, agent.stats.failovers) == (1, 0)
         assert agent.stats.failures == {"timeout": 1, "other_server": 3}
 
     play(act())
@@ -137,7 +137,7 @@ def test_a_server_that_stays_away_is_given_up_after_the_bound_and_that_is_counte
         agent = shipper(Name([(one, LOST_ACK)], then=two), First())
         await agent.deliver(batch(1))
         assert (one.applied, two.applied) == ([("n0", 1)], [("n0", 1)])
-        assert agent.stats.moved == 1
+        assert agent.stats.failovers == 1
         assert MOVE_SECONDS <= now() <= MOVE_SECONDS + 30.0 + 9.0 + 1.0
 
     play(act())
@@ -153,7 +153,7 @@ def test_the_bound_begins_when_another_server_answers_not_when_nobody_does() -> 
         name.then = one
         await delivery
         assert two.applied == []
-        assert agent.stats.moved == 0
+        assert agent.stats.failovers == 0
 
     play(act())
 

@@ -25,8 +25,8 @@ from kzn.agent.maps.mapset import MapSet
 from kzn.errors import KernelError
 from kzn.model.totals import INBOUND_IN_FLOWS, SLOTS, Slot
 
-ETH = Device(2, "eth0", "", 0, elsewhere=False)
-PPP = Device(3, "ppp0", "", 0, elsewhere=False, ethernet=False)
+ETH = Device(2, "eth0", "", 0, peer_in_other_netns=False)
+PPP = Device(3, "ppp0", "", 0, peer_in_other_netns=False, ethernet=False)
 CPUS = 2
 
 
@@ -192,14 +192,14 @@ def test_a_quiet_node_has_no_ratio_until_enough_was_sent() -> None:
         assert its.ratio is None
     its.interval(Passed(0, EVIDENCE))
     assert its.ratio is not None
-    assert its.lows == 1
+    assert its.low_in_a_row == 1
 
 
 def test_a_node_that_falls_quiet_has_no_ratio_any_more_and_is_not_low() -> None:
     its, _ = played(0.5)
     for _ in range(FORGET):
         assert its.interval(Passed(0, 10)) is None
-    assert (its.ratio, its.lows) == (None, 0)
+    assert (its.ratio, its.low_in_a_row) == (None, 0)
 
 
 def test_it_falls_once_and_recovers_once() -> None:
@@ -208,5 +208,5 @@ def test_it_falls_once_and_recovers_once() -> None:
 
 
 def test_only_ratios_in_a_row_count_as_low() -> None:
-    assert played(0.8, 0.8, 0.91, 0.8)[0].lows == 1
-    assert played(0.8, 0.8, 0.8)[0].lows == 3
+    assert played(0.8, 0.8, 0.91, 0.8)[0].low_in_a_row == 1
+    assert played(0.8, 0.8, 0.8)[0].low_in_a_row == 3

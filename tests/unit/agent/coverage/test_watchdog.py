@@ -27,18 +27,20 @@ class FakeMeter:
 
 
 class Watched:
-    """A guard over a fake meter and a clock of ours."""
+    """A watchdog over a fake meter and a fake clock."""
 
-    def __init__(self, way: SwitchPolicy) -> None:
+    def __init__(self, policy: SwitchPolicy) -> None:
         self.now = 10_000.0
         self.meter = FakeMeter()
         self.stats = AgentStats(probe="postrouting", interval=10.0)
-        self.guard = CoverageWatchdog(cast(Meter, self.meter), self.stats, way, lambda: self.now)
+        self.watchdog = CoverageWatchdog(
+            cast(Meter, self.meter), self.stats, policy, lambda: self.now
+        )
 
     def pass_by(self, share: float, ratios: int) -> None:
         self.meter.share = share
         for _ in range(ratios * INTERVALS):
-            self.guard.look()
+            self.watchdog.look()
 
 
 def test_it_says_once_that_coverage_fell_and_once_that_it_recovered(
@@ -54,25 +56,25 @@ def test_it_says_once_that_coverage_fell_and_once_that_it_recovered(
     assert "try --probe tcx" in fell
     assert recovered == "postrouting sees 100 % of the bytes that leave again"
     assert watched.stats.coverage == 1.0
-    watched.guard.check()
+    watched.watchdog.check()
 
 
 def test_low_coverage_does_not_make_the_agent_ill(tmp_path: Path) -> None:
     watched = Watched(SwitchPolicy(("tcx",), Notes(tmp_path)))
     watched.pass_by(0.0, 2 * PATIENCE)
-    assert watched.stats.ailment() == ""
+    assert watched.stats.unhealthy_reason() == ""
 
 
 def test_with_auto_it_ends_after_some_time_and_leaves_word(tmp_path: Path) -> None:
-    remembered = Notes(tmp_path)
-    watched = Watched(SwitchPolicy(("tcx",), remembered))
+    notes = Notes(tmp_path)
+    watched = Watched(SwitchPolicy(("tcx",), notes))
     watched.pass_by(0.1, PATIENCE - 1)
-    watched.guard.check()
-    assert not remembered.distrusted
+    watched.watchdog.check()
+    assert not notes.distrusted
     watched.pass_by(0.1, 1)
     with pytest.raises(KznError, match=r"sees 10% of the bytes.* tries tcx as well"):
-        watched.guard.check()
-    assert remembered.distrusted
+        watched.watchdog.check()
+    assert notes.distrusted
 
 
 def test_a_moment_of_good_coverage_begins_the_time_anew(tmp_path: Path) -> None:
@@ -80,7 +82,7 @@ def test_a_moment_of_good_coverage_begins_the_time_anew(tmp_path: Path) -> None:
     for _ in range(3):
         watched.pass_by(0.1, PATIENCE - 1)
         watched.pass_by(0.95, 1)
-    watched.guard.check()
+    watched.watchdog.check()
 
 
 def test_without_another_probe_it_does_not_end(
@@ -88,21 +90,21 @@ def test_without_another_probe_it_does_not_end(
 ) -> None:
     watched = Watched(SwitchPolicy((), Notes(tmp_path)))
     watched.pass_by(0.1, 3 * PATIENCE)
-    watched.guard.check()
+    watched.watchdog.check()
     assert "no other probe can run here" in caplog.text
 
 
 def test_it_does_not_end_again_before_its_time(tmp_path: Path) -> None:
-    remembered = Notes(tmp_path)
-    remembered.note(LastTrial(10_000.0))
-    watched = Watched(SwitchPolicy(("tcx",), remembered))
+    notes = Notes(tmp_path)
+    notes.note(LastTrial(10_000.0))
+    watched = Watched(SwitchPolicy(("tcx",), notes))
     watched.now += APART_SECONDS - 1
     watched.pass_by(0.1, 2 * PATIENCE)
-    watched.guard.check()
+    watched.watchdog.check()
     watched.now += 1
     watched.pass_by(0.1, 1)
     with pytest.raises(KznError):
-        watched.guard.check()
+        watched.watchdog.check()
 
 
 def test_where_no_word_can_be_left_it_does_not_end(
@@ -110,7 +112,7 @@ def test_where_no_word_can_be_left_it_does_not_end(
 ) -> None:
     watched = Watched(SwitchPolicy(("tcx",), Notes(tmp_path / "gone")))
     watched.pass_by(0.1, 2 * PATIENCE)
-    watched.guard.check()
+    watched.watchdog.check()
     assert "auto+distrusted cannot be noted" in caplog.text
 
 
@@ -118,18 +120,18 @@ def test_a_meter_that_fails_is_one_line(caplog: pytest.LogCaptureFixture) -> Non
     watched = Watched(SwitchPolicy())
     watched.meter.fails = True
     for _ in range(5):
-        watched.guard.look()
+        watched.watchdog.look()
     assert caplog.text.count("coverage cannot be measured") == 1
 
 
 def test_notes_are_read_back_and_only_the_last_examination_stays(tmp_path: Path) -> None:
-    remembered = Notes(tmp_path)
-    assert remembered.examined() is None
-    assert remembered.distrust()
-    remembered.note(LastTrial(100.0, 1))
-    remembered.note(LastTrial(5000.9, 2))
-    assert remembered.examined() == LastTrial(5000.0, 2)
-    assert not remembered.distrusted
+    notes = Notes(tmp_path)
+    assert notes.examined() is None
+    assert notes.distrust()
+    notes.note(LastTrial(100.0, 1))
+    notes.note(LastTrial(5000.9, 2))
+    assert notes.examined() == LastTrial(5000.0, 2)
+    assert not notes.distrusted
     assert [path.name for path in tmp_path.iterdir()] == ["auto+examined+5000+2"]
 
 

@@ -495,7 +495,7 @@ def test_an_agent_that_is_about_to_end_tries_at_once_and_again_soon() -> None:
         shipper = scene.shipper(*refused, sleep=sleep)
         delivery = asyncio.create_task(shipper.deliver(batch()))
         await waiting.wait()
-        shipper.press()
+        shipper.hurry()
         await delivery
         assert scene.sequences == [1]
         assert len(waits) == 9

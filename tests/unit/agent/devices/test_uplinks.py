@@ -7,9 +7,11 @@ from kzn.agent.maps.structs import ENCRYPTS, TUNNEL
 
 
 def device(
-    index: int, name: str, kind: str = "", *, master: int = 0, elsewhere: bool = False
+    index: int, name: str, kind: str = "", *, master: int = 0, peer_in_other_netns: bool = False
 ) -> Device:
-    return Device(index=index, name=name, kind=kind, master=master, elsewhere=elsewhere)
+    return Device(
+        index=index, name=name, kind=kind, master=master, peer_in_other_netns=peer_in_other_netns
+    )
 
 
 LO = device(1, "lo")
@@ -26,7 +28,7 @@ def test_hardware_leads_off_and_loopback_does_not() -> None:
 
 @pytest.mark.parametrize("kind", ["veth", "netkit"])
 def test_a_pods_device_stays(kind: str) -> None:
-    assert names(LO, ETH, device(5, "pod0", kind, elsewhere=True)) == ["eth0"]
+    assert names(LO, ETH, device(5, "pod0", kind, peer_in_other_netns=True)) == ["eth0"]
 
 
 def test_a_veth_whose_other_end_is_here_may_lead_anywhere() -> None:
@@ -34,8 +36,8 @@ def test_a_veth_whose_other_end_is_here_may_lead_anywhere() -> None:
 
 
 def test_a_node_that_is_itself_a_container_has_a_veth_as_uplink() -> None:
-    uplink = device(2, "eth0", "veth", elsewhere=True)
-    pod = device(5, "veth1", "veth", elsewhere=True)
+    uplink = device(2, "eth0", "veth", peer_in_other_netns=True)
+    pod = device(5, "veth1", "veth", peer_in_other_netns=True)
     assert names(LO, uplink, pod) == ["eth0"]
 
 
@@ -45,7 +47,7 @@ def test_tunnels_and_stacked_devices_lead_off(kind: str) -> None:
 
 
 def test_a_bridge_of_pods_stays() -> None:
-    ports = [device(n, f"veth{n}", "veth", master=4, elsewhere=True) for n in (5, 6)]
+    ports = [device(n, f"veth{n}", "veth", master=4, peer_in_other_netns=True) for n in (5, 6)]
     assert names(ETH, device(4, "cni0", "bridge"), *ports) == ["eth0"]
 
 
@@ -54,7 +56,7 @@ def test_a_bridge_with_hardware_in_it_leads_off() -> None:
 
 
 def test_a_bridge_that_leads_to_a_gateway_leads_off() -> None:
-    port = device(5, "veth5", "veth", master=4, elsewhere=True)
+    port = device(5, "veth5", "veth", master=4, peer_in_other_netns=True)
     assert names(device(4, "br0", "bridge"), port, gateways=frozenset({4})) == ["br0"]
 
 
@@ -68,7 +70,9 @@ def test_what_goes_into_a_tunnel_or_nowhere_leaves_by_another_device(kind: str) 
 
 
 def test_what_leaves_by_a_vlan_leaves_by_the_device_below_it() -> None:
-    vlan = Device(index=9, name="eth0.5", kind="vlan", master=0, elsewhere=False, below=2)
+    vlan = Device(
+        index=9, name="eth0.5", kind="vlan", master=0, peer_in_other_netns=False, lower_device=2
+    )
     assert last(ETH, vlan) == ["eth0"]
 
 
@@ -79,7 +83,7 @@ def test_of_a_device_with_ports_the_ports_are_last(kind: str) -> None:
 
 
 def test_a_vlan_whose_lower_device_is_in_another_namespace_is_last() -> None:
-    vlan = Device(index=2, name="net1", kind="vlan", master=0, elsewhere=True)
+    vlan = Device(index=2, name="net1", kind="vlan", master=0, peer_in_other_netns=True)
     assert last(vlan) == ["net1"]
 
 
@@ -88,7 +92,7 @@ def test_a_veth_between_two_places_of_this_node_is_not_last() -> None:
 
 
 def test_a_device_without_ethernet_header_takes_no_program() -> None:
-    ppp = Device(index=9, name="ppp0", kind="", master=0, elsewhere=False, ethernet=False)
+    ppp = Device(index=9, name="ppp0", kind="", master=0, peer_in_other_netns=False, ethernet=False)
     assert last(ETH, ppp) == ["eth0"]
 
 

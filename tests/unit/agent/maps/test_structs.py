@@ -84,9 +84,9 @@ def test_a_state_survives_its_bytes() -> None:
 
 
 def test_control_survives_its_bytes_and_forgets_when_it_was_drained() -> None:
-    steering = Control(active=1, uplinks=(2, 700), skip_inbound=True)
-    assert Control.unpack(steering.pack()) == steering
-    assert steering.pack()[8:16] == bytes(8)
+    control = Control(active=1, uplinks=(2, 700), skip_inbound=True)
+    assert Control.unpack(control.pack()) == control
+    assert control.pack()[8:16] == bytes(8)
 
 
 def test_more_uplinks_than_fit_are_as_good_as_unknown() -> None:

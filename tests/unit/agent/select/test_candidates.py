@@ -47,16 +47,16 @@ def test_a_probe_that_needs_what_no_kernel_has_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("chosen", "rivals"),
+    ("chosen", "alternatives"),
     [
         (postrouting.PROBE, ("tcx",)),
         (tcx.PROBE, ("postrouting",)),
         (clsact.PROBE, ("postrouting",)),
     ],
 )
-def test_those_of_another_place_are_rivals_and_one_of_each(
-    chosen: Probe, rivals: tuple[str, ...]
+def test_those_of_another_place_are_alternatives_and_one_of_each(
+    chosen: Probe, alternatives: tuple[str, ...]
 ) -> None:
-    assert Candidates(ALL, {}).rivals(chosen) == rivals
-    assert refused((tcx.PROBE, "no tcx", "")).rivals(clsact.PROBE) == ("postrouting",)
-    assert refused((tcx.PROBE, "no tcx", "")).rivals(postrouting.PROBE) == ("clsact",)
+    assert Candidates(ALL, {}).alternatives(chosen) == alternatives
+    assert refused((tcx.PROBE, "no tcx", "")).alternatives(clsact.PROBE) == ("postrouting",)
+    assert refused((tcx.PROBE, "no tcx", "")).alternatives(postrouting.PROBE) == ("clsact",)
