@@ -13,7 +13,6 @@ from kzn.agent.maps.mapset import MapSet, fence_map
 from kzn.errors import KernelError
 from kzn.libbpf import capabilities
 from kzn.probes.declaration import ClsactHook, Hook, NetfilterHook, Probe, TcxHook
-from kzn.probes.support import missing_capabilities
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ def drop_capabilities(probe: Probe, maps: MapSet) -> None:
     kept = capabilities.mask(KEPT[type(probe.hooks[0])])
     if not _reads_without_capabilities(maps):
         kept |= capabilities.mask(["CAP_BPF"])
-    if "CAP_PERFMON" in missing_capabilities(capabilities.THREAD.read_text()):
+    if capabilities.missing(capabilities.THREAD.read_text(), ["CAP_PERFMON"]):
         log.warning("without CAP_PERFMON the kernel slows %s's program down", probe.name)
     for thread in threading.enumerate():
         if thread is not threading.current_thread():

@@ -1,6 +1,6 @@
-"""What this thread may do, as the kernel keeps it: read, and given up for good."""
+"""Linux capabilities: read from /proc, compared with what is needed, and given up for good."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,9 @@ NUMBERS = {
     "CAP_PERFMON": 38,
     "CAP_BPF": 39,
 }
-"""include/uapi/linux/capability.h; of the others only the numbers are shown."""
+"""include/uapi/linux/capability.h; any other capability is shown by its number."""
+IMPLIED = {"CAP_BPF": "CAP_SYS_ADMIN", "CAP_PERFMON": "CAP_SYS_ADMIN"}
+"""The kernel takes the second for the first (include/linux/capability.h: bpf_capable)."""
 TASKS = Path("/proc/self/task")
 THREAD = Path("/proc/thread-self/status")
 
@@ -47,11 +49,15 @@ class Sets:
 
 def read(status: Path = THREAD) -> Sets:
     """The sets in a status file of /proc, by default of this thread."""
-    found = dict(line.split(":\t") for line in status.read_text().splitlines() if ":\t" in line)
-    inheritable, permitted, effective, bounding, ambient = (
-        int(found[f"Cap{name}"], 16) for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")
-    )
-    return Sets(inheritable, permitted, effective, bounding, ambient)
+    text = status.read_text()
+    return Sets(*(_set_in(text, name) for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")))
+
+
+def missing(status: str, needed: Collection[str]) -> list[str]:
+    """Names of the needed capabilities that a /proc status file does not show as effective."""
+    effective = _set_in(status, "Eff")
+    held = {name for name, number in NUMBERS.items() if effective >> number & 1}
+    return [name for name in needed if not held & {name, IMPLIED.get(name)}]
 
 
 def threads() -> dict[int, Sets]:
@@ -71,7 +77,7 @@ def mask(names: Iterable[str]) -> int:
 
 
 def text(held: int) -> str:
-    """A set for people: "CAP_BPF, CAP_NET_ADMIN", "none"."""
+    """A set as messages show it: "CAP_BPF, CAP_NET_ADMIN", "none"."""
     by_number = {number: name for name, number in NUMBERS.items()}
     numbers = [number for number in range(64) if held >> number & 1]
     return ", ".join(sorted(by_number.get(n, f"capability {n}") for n in numbers)) or "none"
@@ -79,7 +85,7 @@ def text(held: int) -> str:
 
 @contextmanager
 def only(kept: int) -> Iterator[None]:
-    """Do without all but ``kept`` for the length of the block."""
+    """Drop all effective capabilities but ``kept`` for the length of the block."""
     before = read()
     _set(before.permitted & kept, before.permitted, before.inheritable)
     try:
@@ -89,11 +95,11 @@ def only(kept: int) -> Iterator[None]:
 
 
 def give_up_all_but(kept: int) -> None:
-    """Leave this thread, and all threads and processes that it starts later, ``kept`` alone.
+    """Keep only ``kept`` in this thread and in all threads and processes that it starts later.
 
-    For good: execve(2) gives nothing back (PR_SET_NO_NEW_PRIVS), which holds for set-user-ID
-    files as for root. The bounding set can be cut by whoever has CAP_SETPCAP, and only then is.
-    What was not permitted before is not kept either. KernelError when the kernel refuses.
+    For good: execve(2) gives nothing back (PR_SET_NO_NEW_PRIVS), neither to set-user-ID files nor
+    to root. The bounding set is cut only if this thread has CAP_SETPCAP, which the kernel demands.
+    What was not permitted before is not kept. KernelError when the kernel refuses.
     """
     before = read()
     kept &= before.permitted
@@ -107,6 +113,11 @@ def give_up_all_but(kept: int) -> None:
     for number in range(64):
         if kept & 1 << number:  # so that a child has it that is not root
             _prctl(f"hand on {text(kept)}", PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number)
+
+
+def _set_in(status: str, name: str) -> int:
+    line = next(line for line in status.splitlines() if line.startswith(f"Cap{name}:"))
+    return int(line.split()[1], 16)
 
 
 def _set(effective: int, permitted: int, inheritable: int) -> None:

@@ -29,8 +29,6 @@ PROGRAM_TYPES: dict[type[Hook], tuple[int, int]] = {
     ClsactHook: (PROG_TYPE_SCHED_CLS, 0),
 }
 """Program type and expected attach type by kind of hook."""
-PERFMON = capabilities.mask(["CAP_PERFMON", "CAP_SYS_ADMIN"])
-"""Either will do."""
 
 
 @contextmanager
@@ -60,8 +58,9 @@ def load(
 
 
 def _explained(probe: Probe, error: KernelError) -> KznError:
-    """Older verifiers deny more to whoever lacks CAP_PERFMON than newer ones do."""
-    if error.errno not in (errno.EACCES, errno.EPERM) or capabilities.read().effective & PERFMON:
+    """Older verifiers refuse more programs of a process without CAP_PERFMON than newer ones do."""
+    lacks = capabilities.missing(capabilities.THREAD.read_text(), ["CAP_PERFMON"])
+    if error.errno not in (errno.EACCES, errno.EPERM) or not lacks:
         return error
     said = error.message.rpartition("\nprocessed ")[0].rpartition("\n")[2]
     return UnsupportedError(

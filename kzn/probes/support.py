@@ -1,10 +1,10 @@
 """Whether this kernel and this process can run a probe: the kernel is asked, never its version."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from kzn.errors import KznError, UnsupportedError
+from kzn.libbpf import capabilities
 from kzn.libbpf.library import libbpf
 from kzn.probes.attach import load
 from kzn.probes.declaration import Probe
@@ -12,10 +12,6 @@ from kzn.probes.settings import Settings
 
 BTF = Path("/sys/kernel/btf/vmlinux")
 STATUS = Path("/proc/self/status")
-
-CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_PERFMON": 38, "CAP_BPF": 39}
-"""Numbers of include/uapi/linux/capability.h; CAP_SYS_ADMIN (21) stands for PERFMON and BPF."""
-SYS_ADMIN = 21
 READ_CHUNK = 1 << 16
 
 
@@ -43,7 +39,7 @@ def require(probe: Probe) -> None:
             raise UnsupportedError(
                 f"probe {probe.name}: this kernel has no {feature.meaning}", hint=feature.hint
             )
-    missing = missing_capabilities(STATUS.read_text(), probe.capabilities)
+    missing = capabilities.missing(STATUS.read_text(), probe.capabilities)
     if missing:
         raise UnsupportedError(
             f"probe {probe.name}: this process lacks {', '.join(missing)}",
@@ -61,16 +57,6 @@ def examine(probe: Probe) -> Support:
         sentence, _, log = error.message.partition("\n")  # the verifier's log follows
         return Support(supported=False, reason=sentence, hint=log or error.hint)
     return Support(supported=True, reason="loads on this kernel")
-
-
-def missing_capabilities(status: str, needed: Collection[str] = tuple(CAPABILITIES)) -> list[str]:
-    """Names of the needed ones that /proc/PID/status does not show as effective."""
-    line = next(line for line in status.splitlines() if line.startswith("CapEff:"))
-    effective = int(line.split()[1], 16)
-    held = {name for name, bit in CAPABILITIES.items() if effective >> bit & 1}
-    if effective >> SYS_ADMIN & 1:
-        held |= {"CAP_BPF", "CAP_PERFMON"}
-    return [name for name in needed if name not in held]
 
 
 def btf_names(path: Path, names: list[bytes]) -> set[bytes]:

@@ -9,6 +9,7 @@ from kzn.agent.inspect.snapshot import ATTACHED
 from kzn.agent.pins.notes import is_note
 from kzn.errors import KznError, UnsupportedError
 from kzn.libbpf import library
+from kzn.libbpf.capabilities import missing
 from kzn.libbpf.pins import require_bpffs
 from kzn.probes import support
 from kzn.probes.declaration import Probe
@@ -32,14 +33,13 @@ def libbpf() -> Iterator[Finding]:
 def missing_capabilities(host: Host, probe: Probe) -> list[str]:
     """The capabilities that this process lacks."""
     status = (host.proc / "self/status").read_text()
-    return support.missing_capabilities(status, probe.capabilities)
+    return missing(status, probe.capabilities)
 
 
 def capabilities(host: Host, probe: Probe) -> Iterator[Finding]:
     """What loading and attaching need of this process."""
-    missing = missing_capabilities(host, probe)
-    if missing:
-        message = f"this process lacks {', '.join(missing)}"
+    if lacking := missing_capabilities(host, probe):
+        message = f"this process lacks {', '.join(lacking)}"
         yield Finding("capabilities", "fail", message, "run as root or give it these capabilities")
         return
     held = ", ".join(probe.capabilities)

@@ -28,11 +28,28 @@ def test_the_sets_of_a_status_file(tmp_path: Path) -> None:
     assert found.usable == 1 << 12 | 3 << 38
 
 
-def test_names_make_a_set_and_a_set_is_told_by_names() -> None:
+def test_names_make_a_set_and_a_set_is_shown_by_names() -> None:
     held = capabilities.mask(["CAP_NET_ADMIN", "CAP_BPF", "CAP_BPF"])
     assert held == 1 << 12 | 1 << 39
     assert capabilities.text(held | 1 << 3) == "CAP_BPF, CAP_NET_ADMIN, capability 3"
     assert capabilities.text(0) == "none"
+
+
+@pytest.mark.parametrize(
+    ("effective", "missing"),
+    [
+        (0, ["CAP_NET_ADMIN", "CAP_PERFMON", "CAP_BPF", "CAP_OF_A_LATER_KERNEL"]),
+        (1 << 39 | 1 << 12, ["CAP_PERFMON", "CAP_OF_A_LATER_KERNEL"]),
+        (1 << 21, ["CAP_NET_ADMIN", "CAP_OF_A_LATER_KERNEL"]),
+        (1 << 21 | 1 << 12, ["CAP_OF_A_LATER_KERNEL"]),
+        (1 << 39 | 1 << 38 | 1 << 12, ["CAP_OF_A_LATER_KERNEL"]),
+    ],
+)
+def test_missing_capabilities_are_named_and_cap_sys_admin_implies_two(
+    effective: int, missing: list[str]
+) -> None:
+    needed = ("CAP_NET_ADMIN", "CAP_PERFMON", "CAP_BPF", "CAP_OF_A_LATER_KERNEL")
+    assert capabilities.missing(f"Name:\tx\nCapEff:\t{effective:016x}\n", needed) == missing
 
 
 def run(script: str) -> str:
@@ -64,14 +81,14 @@ as_root = pytest.mark.skipif(not is_able(), reason="it takes root to have someth
 
 
 @as_root
-def test_what_is_kept_a_child_has_too_and_nothing_else_can_come_back() -> None:
+def test_a_child_has_what_is_kept_and_nothing_else_can_come_back() -> None:
     found = run(f"give_up_all_but(mask(['CAP_NET_ADMIN']))\n{SHOW}")
     for name in ("Inh", "Prm", "Eff", "Amb", "Bnd"):
         assert f"Cap{name}:\t{1 << 12:016x}\n" in found
 
 
 @as_root
-def test_for_a_while_it_can_be_done_without() -> None:
+def test_effective_capabilities_are_dropped_for_the_length_of_a_block() -> None:
     with capabilities.only(capabilities.mask(["CAP_BPF"])):
         assert capabilities.read().effective == 1 << 39
     assert is_able()

@@ -54,20 +54,6 @@ def test_a_name_is_found_wherever_it_lies_in_the_file(kernel: Path, place: int) 
     support.require(PROBE)
 
 
-@pytest.mark.parametrize(
-    ("effective", "missing"),
-    [
-        (0, ["CAP_NET_ADMIN", "CAP_PERFMON", "CAP_BPF"]),
-        (1 << 39 | 1 << 12, ["CAP_PERFMON"]),
-        (1 << 21, ["CAP_NET_ADMIN"]),
-        (1 << 21 | 1 << 12, []),
-        (1 << 39 | 1 << 38 | 1 << 12, []),
-    ],
-)
-def test_missing_capabilities_are_named(effective: int, missing: list[str]) -> None:
-    assert support.missing_capabilities(status(effective)) == missing
-
-
 def test_a_process_without_capabilities_is_told_which(kernel: Path) -> None:
     (kernel / "status").write_text(status(0))
     with pytest.raises(UnsupportedError, match="lacks CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF"):
