@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from kzn.columns.hash_table import I64
-from kzn.model.flows import U64
+from kzn.columns.arrays import I64, U64
 
 _EXACT = float(1 << 52)
 """Floats hold every whole number up to twice this, so below it their sums are exact."""

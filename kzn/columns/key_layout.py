@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kzn.columns.hash_table import I64
+from kzn.columns.arrays import I64
 
 
 class KeyLayout:

@@ -4,12 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from kzn.model.flows import U8
-
-I32 = npt.NDArray[np.int32]
+from kzn.columns.arrays import I32, U8
 
 POD = "Pod"
 NODE = "Node"

@@ -3,12 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-U8 = npt.NDArray[np.uint8]
-U16 = npt.NDArray[np.uint16]
-U32 = npt.NDArray[np.uint32]
-U64 = npt.NDArray[np.uint64]
+from kzn.columns.arrays import U8, U16, U32, U64
 
 FLOW_KEY = np.dtype(
     [("src", "u1", 16), ("dst", "u1", 16), ("port", "<u2"), ("protocol", "u1"), ("flags", "u1")]

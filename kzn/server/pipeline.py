@@ -13,11 +13,10 @@ from typing import Protocol
 
 import numpy as np
 
-from kzn.columns.hash_table import I64
+from kzn.columns.arrays import I64, U64
 from kzn.daemon.logs import RateLimited
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.endpoint import EndpointIndex
-from kzn.model.flows import U64
 from kzn.model.totals import Counts
 from kzn.server.ledger.family import LedgerSnapshot
 from kzn.server.ledger.ledger import Ledger

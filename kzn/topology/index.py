@@ -11,8 +11,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from kzn.model.endpoint import I32, NODE, POD, STATIC, UNKNOWN, Endpoint, EndpointColumns
-from kzn.model.flows import U8
+from kzn.columns.arrays import I32, U8
+from kzn.model.endpoint import NODE, POD, STATIC, UNKNOWN, Endpoint, EndpointColumns
 from kzn.topology.counts import IndexCounts
 from kzn.topology.describe import node_endpoint, pod_endpoint
 from kzn.topology.facts import Network, NodeFacts, PodFacts, Workload, is_older

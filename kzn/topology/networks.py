@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from kzn.model.endpoint import I32, UNKNOWN, Endpoint
-from kzn.model.flows import U8
+from kzn.columns.arrays import I32, U8
+from kzn.model.endpoint import UNKNOWN, Endpoint
 from kzn.topology.describe import network_endpoint, service_endpoint
 from kzn.topology.facts import CidrNetwork, Network, ServiceFacts
 from kzn.topology.tables.address_table import NOBODY, AddressTable

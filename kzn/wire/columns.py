@@ -9,9 +9,9 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from kzn.model.flows import U8, Flows
+from kzn.columns.arrays import U8, U32
+from kzn.model.flows import Flows
 from kzn.model.ip import MAPPED_PREFIX
 
 WIDTHS = (
@@ -73,7 +73,7 @@ def _planes_of(rows: U8) -> bytes:
     return np.ascontiguousarray(rows.T).tobytes()
 
 
-def _flow_planes(flows: Flows, rank: npt.NDArray[np.uint32]) -> list[U8]:
+def _flow_planes(flows: Flows, rank: U32) -> list[U8]:
     columns = {name: getattr(flows, name) for name, _ in WIDTHS}
     columns["src"], columns["dst"] = rank[flows.src], rank[flows.dst]
     order = np.lexsort([columns[name] for name in _SORT])

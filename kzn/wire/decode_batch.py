@@ -14,9 +14,10 @@ import numpy.typing as npt
 from google.protobuf.message import DecodeError
 from zlib_ng import zlib_ng
 
+from kzn.columns.arrays import U8
 from kzn.errors import WireError
 from kzn.model.batch import Batch
-from kzn.model.flows import U8, Flows
+from kzn.model.flows import Flows
 from kzn.model.totals import SLOTS, Counts, Totals
 from kzn.wire import kzn_pb2
 from kzn.wire.columns import PLANES, PREFIX, WIDTHS, Columns

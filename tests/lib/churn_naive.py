@@ -3,8 +3,8 @@
 import numpy as np
 from churn_run import Replay
 
-from kzn.model.endpoint import I32, UNKNOWN, Endpoint, EndpointColumns
-from kzn.model.flows import U8
+from kzn.columns.arrays import I32, U8
+from kzn.model.endpoint import UNKNOWN, Endpoint, EndpointColumns
 from kzn.topology.describe import node_endpoint, pod_endpoint
 from kzn.topology.facts import NodeFacts, PodFacts, Workload
 from kzn.topology.tables.endpoint_table import EndpointTable

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from churn_truth import BEGIN, END, EPOCH, NODES, Change, Cluster, Life
 
-from kzn.columns.hash_table import I64
+from kzn.columns.arrays import I64
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import Flows

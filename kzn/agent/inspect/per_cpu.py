@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kzn.agent.maps.columns import to_flows
+from kzn.columns.arrays import I64, U64
 from kzn.libbpf.map_batch import read
 from kzn.libbpf.maps import Map
 from kzn.model.flows import FLOW_COUNTS, FLOW_KEY, FLOW_KEY_ALL, Flows
@@ -24,9 +25,9 @@ class PerCpuEntries:
     """
 
     keys: npt.NDArray[Any]
-    row: npt.NDArray[np.int64]
-    cpu: npt.NDArray[np.int64]
-    counts: npt.NDArray[np.uint64]
+    row: I64
+    cpu: I64
+    counts: U64
     present: int
 
     def flows(self) -> Flows:

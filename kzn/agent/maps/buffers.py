@@ -12,6 +12,7 @@ import numpy.typing as npt
 from kzn.agent.maps.columns import to_flows
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.structs import TOTALS_SIZE
+from kzn.columns.arrays import U64
 from kzn.libbpf.library import possible_cpus
 from kzn.libbpf.map_batch import delete, read, zero
 from kzn.model.flows import FLOW_COUNTS, FLOW_KEY, FLOW_KEY_ALL, Flows
@@ -70,10 +71,10 @@ def _key(maps: MapSet, buffer: int) -> np.dtype[Any]:
     return FLOW_KEY_ALL if size == FLOW_KEY_ALL.itemsize else FLOW_KEY
 
 
-def _fold(values: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+def _fold(values: npt.NDArray[Any]) -> U64:
     """(m, CPUs) of `FLOW_COUNTS` to (m, 2) packets and bytes."""
-    per_cpu: npt.NDArray[np.uint64] = values.view(np.uint64).reshape(*values.shape, 2)
-    folded: npt.NDArray[np.uint64] = np.add.reduce(per_cpu, axis=1)
+    per_cpu: U64 = values.view(np.uint64).reshape(*values.shape, 2)
+    folded: U64 = np.add.reduce(per_cpu, axis=1)
     return folded
 
 

@@ -8,20 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kzn.model.flows import (
-    ENCRYPTED,
-    FLOW_KEY_ALL,
-    INITIATOR_MASK,
-    PORT_OF_SOURCE,
-    U8,
-    U16,
-    Flows,
-)
+from kzn.columns.arrays import U8, U16, U32, U64
+from kzn.model.flows import ENCRYPTED, FLOW_KEY_ALL, INITIATOR_MASK, PORT_OF_SOURCE, Flows
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
-def to_flows(keys: npt.NDArray[Any], counts: npt.NDArray[np.uint64]) -> Flows:
+def to_flows(keys: npt.NDArray[Any], counts: U64) -> Flows:
     """Columns from keys (m,), short or long, and counts (m, 2) of packets and bytes."""
     if not len(keys):
         return Flows.empty()
@@ -47,7 +40,7 @@ def _peer_ports(keys: npt.NDArray[Any]) -> U16:
     return np.zeros(len(keys), np.uint16)
 
 
-def distinct(addresses: U8) -> tuple[U8, npt.NDArray[np.uint32]]:
+def distinct(addresses: U8) -> tuple[U8, U32]:
     """Distinct rows of (n, 16) and, for each row, its number among them.
 
     Sorting a 64-bit mix is several times faster than sorting rows of 16 bytes. Two rows with one

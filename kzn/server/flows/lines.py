@@ -25,14 +25,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from kzn.columns.hash_table import I64
+from kzn.columns.arrays import I64, U8
 from kzn.model.endpoint import AMBIGUOUS, EXTERNAL, UNKNOWN, UNSETTLED, Endpoint
 from kzn.model.flows import (
     ENCRYPTED,
     INITIATOR_DESTINATION,
     INITIATOR_MASK,
     INITIATOR_SOURCE,
-    U8,
     Flows,
 )
 from kzn.model.ip import text

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from kzn.columns.hash_table import I64
+from kzn.columns.arrays import I64
 from kzn.model.endpoint import EndpointIndex
 from kzn.server.flows.lines import FlowRecords, Form, LineWriter
 from kzn.server.resolve.resolve import Resolution

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from kzn.columns.hash_table import I64
+from kzn.columns.arrays import I64, U64
 from kzn.columns.key_layout import KeyLayout
 from kzn.errors import KznError
-from kzn.model.flows import U64
 from kzn.server.ledger.labels import NAME_BITS, OTHER_LABEL, ZONE_BITS, LabelCodes, Labels
 from kzn.server.resolve.verdict import CLASSES
 

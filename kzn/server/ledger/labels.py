@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kzn.columns.hash_table import I64
-from kzn.model.endpoint import I32, POD, Endpoint, EndpointIndex
+from kzn.columns.arrays import I32, I64
+from kzn.model.endpoint import POD, Endpoint, EndpointIndex
 
 NONE = 0
 """The code of no name: an address outside, or a zone that is not known."""

@@ -14,9 +14,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from kzn.columns.hash_table import I64
+from kzn.columns.arrays import BOOL, I64, U64
 from kzn.model.endpoint import Endpoint, EndpointIndex
-from kzn.model.flows import U64
 from kzn.server.ledger.family import (
     LABELS,
     OTHER_LABELS,
@@ -31,7 +30,7 @@ from kzn.server.ledger.family import (
 )
 from kzn.server.ledger.labels import OTHER, Interner, LabelCodes, Labels
 from kzn.server.ledger.postings import postings
-from kzn.server.ledger.series import BOOL, SeriesTable
+from kzn.server.ledger.series import SeriesTable
 from kzn.server.ledger.top_pairs import TopPairs
 from kzn.server.resolve.resolve import Resolution
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kzn.columns.arrays import I64, U64
 from kzn.columns.group_sums import group_sums, sums
-from kzn.columns.hash_table import I64
 from kzn.columns.key_layout import KeyLayout
 from kzn.model.endpoint import EndpointIndex
-from kzn.model.flows import INITIATOR_MASK, U64
+from kzn.model.flows import INITIATOR_MASK
 from kzn.server.ledger.family import EGRESS, PAIR_KEY, WORKLOAD_KEY, ZONE_KEY, FamilyName
 from kzn.server.ledger.labels import NAME_BITS, NONE, LabelCodes
 from kzn.server.resolve import verdict as v

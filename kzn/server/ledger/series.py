@@ -6,12 +6,9 @@ all that was ever added = the series + other + retired.
 """
 
 import numpy as np
-import numpy.typing as npt
 
-from kzn.columns.hash_table import I64, KeyTable
-from kzn.model.flows import U64
-
-BOOL = npt.NDArray[np.bool_]
+from kzn.columns.arrays import BOOL, F64, I64, U64
+from kzn.columns.hash_table import KeyTable
 
 
 class SeriesTable:
@@ -54,7 +51,7 @@ class SeriesTable:
         return self._bytes[: len(self)]
 
     @property
-    def touched(self) -> npt.NDArray[np.float64]:
+    def touched(self) -> F64:
         """When each row was last added to; a view."""
         return self._touched[: len(self)]
 

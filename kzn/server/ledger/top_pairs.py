@@ -11,9 +11,8 @@ summed up only now and then.
 
 import numpy as np
 
+from kzn.columns.arrays import I64, U64
 from kzn.columns.group_sums import group_sums
-from kzn.columns.hash_table import I64
-from kzn.model.flows import U64
 from kzn.server.ledger.series import SeriesTable
 
 _CHALLENGE = 2  # a factor, so that two equal pairs do not swap places at every window

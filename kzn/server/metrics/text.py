@@ -14,8 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from kzn.columns.hash_table import I64
-from kzn.model.flows import U64
+from kzn.columns.arrays import I64, U64
 from kzn.server.ledger.family import (
     DIRECTIONS,
     INITIATORS,

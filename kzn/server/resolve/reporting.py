@@ -18,11 +18,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
-from kzn.model.endpoint import I32, NO_CODE, EndpointIndex
-
-BOOL = npt.NDArray[np.bool_]
+from kzn.columns.arrays import BOOL, I32
+from kzn.model.endpoint import NO_CODE, EndpointIndex
 
 SILENCE = 660.0
 """The kernel's programs go dormant after ten minutes."""

@@ -44,31 +44,19 @@ which no region is known are compared by name, and an unknown zone is neither sa
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from kzn.columns.arrays import BOOL, I32, I64, U8, U64
 from kzn.columns.group_sums import sums
-from kzn.columns.hash_table import I64
-from kzn.model.endpoint import (
-    I32,
-    NO_CODE,
-    SERVICE,
-    STATIC,
-    UNKNOWN,
-    EndpointIndex,
-)
+from kzn.model.endpoint import NO_CODE, SERVICE, STATIC, UNKNOWN, EndpointIndex
 from kzn.model.flows import (
     INITIATOR_DESTINATION,
     INITIATOR_MASK,
     INITIATOR_SOURCE,
     INITIATOR_UNKNOWN,
-    U8,
-    U64,
     Flows,
 )
 from kzn.server.resolve import verdict as v
 from kzn.server.resolve.reporting import FULL, AbsentNodes
-
-BOOL = npt.NDArray[np.bool_]
 
 _HERE, _ELSEWHERE, _STATIC, _OUTSIDE, _UNKNOWN, _AMBIGUOUS, _SERVICE, _NO_AGENT = range(8)
 _PLACES = 8

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kzn.columns.hash_table import I64
+from kzn.columns.arrays import I64
 from kzn.model.batch import Batch
 from kzn.model.flows import Flows
 

@@ -5,7 +5,8 @@ A verdict is one uint8 code; the order is fixed: attributed classes first, so th
 """
 
 import numpy as np
-import numpy.typing as npt
+
+from kzn.columns.arrays import BOOL
 
 SAME_ZONE = 0
 CROSS_ZONE = 1
@@ -41,10 +42,10 @@ NAMES: tuple[str, ...] = (
 CLASSES = NAMES[:TRANSIT]
 REASONS = NAMES[TRANSIT + 1 :]
 
-CROSSES: npt.NDArray[np.bool_] = np.isin(np.arange(len(NAMES)), [CROSS_ZONE, CROSS_REGION])
+CROSSES: BOOL = np.isin(np.arange(len(NAMES)), [CROSS_ZONE, CROSS_REGION])
 """By verdict: whether the bytes cross a zone, which is what costs money."""
 
-MAY_RESOLVE_LATER: npt.NDArray[np.bool_] = np.isin(
+MAY_RESOLVE_LATER: BOOL = np.isin(
     np.arange(len(NAMES)),
     [
         UNKNOWN_NODE,

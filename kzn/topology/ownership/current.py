@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from math import inf
 
 import numpy as np
-import numpy.typing as npt
 
-I32 = npt.NDArray[np.int32]
-I64 = npt.NDArray[np.int64]
+from kzn.columns.arrays import BOOL, I32, I64
 
 _FIRST_ROWS = 64
 
@@ -42,7 +40,7 @@ class CurrentOwners:
         self._rows[row] = inf
         self._free.append(row)
 
-    def find(self, rows: I32, opened: float, closed: float) -> tuple[I64, npt.NDArray[np.bool_]]:
+    def find(self, rows: I32, opened: float, closed: float) -> tuple[I64, BOOL]:
         """The owner of each of ``rows`` (n,), and whether it is the one of [opened, closed]."""
         owner, since, until = self._rows.take(rows, axis=0).T
         certain = (since <= opened) & (closed < until)

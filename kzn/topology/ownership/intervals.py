@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from math import inf, nextafter
 
 import numpy as np
-import numpy.typing as npt
 
-from kzn.model.endpoint import AMBIGUOUS, I32, UNSETTLED
-from kzn.model.flows import U8
+from kzn.columns.arrays import F64, I32, U8
+from kzn.model.endpoint import AMBIGUOUS, UNSETTLED
 from kzn.topology.ownership.current import CurrentOwners
 from kzn.topology.tables.address_table import NOBODY, AddressTable
 
@@ -165,7 +164,7 @@ class Ownership:
         rows: U8,
         opened: float,
         closed: float,
-        times: npt.NDArray[np.float64],
+        times: F64,
         *,
         final: bool,
     ) -> I32:

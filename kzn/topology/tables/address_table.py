@@ -10,12 +10,8 @@ with linear probing; what changed in the dict goes there when it is next asked.
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
-from kzn.model.endpoint import I32
-from kzn.model.flows import U8
-
-I64 = npt.NDArray[np.int64]
+from kzn.columns.arrays import BOOL, I32, I64, U8
 
 NOBODY = -5
 """The number of an address that is not here."""
@@ -140,10 +136,10 @@ class AddressTable:
         self._slots = np.full((1 << bits, _COLUMNS), _EMPTY, np.int64)
 
 
-def _are_taken(slots: I64, keys: I64) -> npt.NDArray[np.bool_]:
+def _are_taken(slots: I64, keys: I64) -> BOOL:
     """Whether ``slots`` (n, columns) are in use by others than ``keys`` (n, 2)."""
     other = (slots[:, 0] != keys[:, 0]) | (slots[:, 1] != keys[:, 1])
-    taken: npt.NDArray[np.bool_] = other & (slots[:, _NUMBER] != _EMPTY)
+    taken: BOOL = other & (slots[:, _NUMBER] != _EMPTY)
     return taken
 
 

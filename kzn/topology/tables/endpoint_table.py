@@ -8,8 +8,8 @@ from math import inf
 from typing import Generic, TypeVar, cast
 
 import numpy as np
-import numpy.typing as npt
 
+from kzn.columns.arrays import F64
 from kzn.errors import KznError
 from kzn.model.endpoint import NO_CODE, Endpoint, EndpointColumns
 
@@ -73,7 +73,7 @@ class EndpointTable:
         self._regions: Codes[str] = Codes()
         # One row an id: what is asked of an id stands on one line of the processor's cache.
         self._codes = np.full((FIRST_CAPACITY, 4), NO_CODE, np.int32)
-        self.times: npt.NDArray[np.float64] = np.zeros((FIRST_CAPACITY, 2))
+        self.times: F64 = np.zeros((FIRST_CAPACITY, 2))
 
     def __len__(self) -> int:
         return len(self._endpoints) - len(self._free)

@@ -9,8 +9,8 @@ from ipaddress import IPv4Network, ip_network
 
 import numpy as np
 
-from kzn.model.endpoint import EXTERNAL, I32, UNKNOWN
-from kzn.model.flows import U8
+from kzn.columns.arrays import I32, U8
+from kzn.model.endpoint import EXTERNAL, UNKNOWN
 from kzn.topology.facts import CidrNetwork
 
 _ALL = (1 << 128) - 1

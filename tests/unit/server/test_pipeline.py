@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kzn.columns.hash_table import I64
+from kzn.columns.arrays import I64
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import Flows

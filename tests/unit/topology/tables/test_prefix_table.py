@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from kzn.columns.arrays import U8
 from kzn.model.endpoint import EXTERNAL, UNKNOWN
-from kzn.model.flows import U8
 from kzn.model.ip import MAPPED_PREFIX, pack
 from kzn.topology.facts import CidrNetwork
 from kzn.topology.tables.prefix_table import _WORLD, PrefixTable
