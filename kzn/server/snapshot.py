@@ -9,7 +9,7 @@ from kzn.server.flows.queue import LogCounts
 from kzn.server.ledger.family import LedgerSnapshot
 from kzn.server.ledger.node_totals import NodeTotalRow
 from kzn.server.pipeline import AccountingSnapshot, Pipeline
-from kzn.server.receive.context import ReceiveStats
+from kzn.server.receive.stats import ReceiveStats
 from kzn.server.resolve.reporting import ReportingCounts
 from kzn.server.state.group_commit import CommitStats
 from kzn.server.stats import PipelineStats

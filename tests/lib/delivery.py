@@ -29,7 +29,7 @@ from kzn.model.totals import Counts
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
-from kzn.server.receive.context import ReceiveLimits
+from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
 from kzn.server.resolve.retry import RetryQueue
 from kzn.server.state.checkpoint import Changes

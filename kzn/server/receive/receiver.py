@@ -16,16 +16,11 @@ from kzn.daemon.tls import ServerTls
 from kzn.daemon.tls_stream import TlsStream
 from kzn.server.auth.permit import AdmitAgent, admit_all
 from kzn.server.receive.connection import AgentConnection
-from kzn.server.receive.context import (
-    ApplyBatch,
-    ConnectionContext,
-    Durable,
-    ReceiveLimits,
-    ReceiveStats,
-    at_once,
-)
+from kzn.server.receive.context import ApplyBatch, ConnectionContext, Durable, at_once
 from kzn.server.receive.fair_share import FairShare
 from kzn.server.receive.frame_memory import UnfinishedFrames
+from kzn.server.receive.limits import ReceiveLimits
+from kzn.server.receive.stats import ReceiveStats
 from kzn.wire.codec import encode_to_agent
 from kzn.wire.frames import frame
 from kzn.wire.messages import Reason, Refusal

@@ -19,7 +19,7 @@ from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
 from kzn.server.auth.permit import AdmitAgent, PeerInfo, Permit, admit_all
-from kzn.server.receive.context import ReceiveLimits
+from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
 from kzn.wire.codec import encode_to_agent
 from kzn.wire.frames import frame

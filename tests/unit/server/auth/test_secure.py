@@ -20,7 +20,7 @@ from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
 from kzn.server.auth.authenticator import Authenticator
-from kzn.server.receive.context import ReceiveLimits
+from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
 from kzn.wire.messages import Reason
 

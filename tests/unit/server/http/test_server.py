@@ -19,7 +19,7 @@ from kzn.server.ledger.family import Row
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import AccountingSnapshot, Clocks, Pipeline
-from kzn.server.receive.context import ReceiveStats
+from kzn.server.receive.stats import ReceiveStats
 from kzn.server.resolve.retry import RetryQueue
 from kzn.server.snapshot import ServerSnapshot, Sources
 from kzn.server.topology import SourceState

@@ -26,7 +26,7 @@ from kzn.server.metrics.render import render
 from kzn.server.metrics.text import head, lines, series
 from kzn.server.metrics.traffic import FAMILY_SPECS
 from kzn.server.pipeline import AccountingSnapshot, Clocks, Pipeline
-from kzn.server.receive.context import ReceiveStats
+from kzn.server.receive.stats import ReceiveStats
 from kzn.server.resolve.retry import RetryQueue
 from kzn.server.resolve.verdict import REASONS
 from kzn.server.snapshot import ServerSnapshot, Sources

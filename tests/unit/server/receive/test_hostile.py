@@ -14,7 +14,7 @@ from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
-from kzn.server.receive.context import ReceiveLimits
+from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
 from kzn.wire.codec import decode_to_agent, encode_to_server
 from kzn.wire.columns import Columns

@@ -14,7 +14,8 @@ from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
 from kzn.server.auth.permit import AdmitAgent, PeerInfo, Permit, admit_all
-from kzn.server.receive.context import Durable, ReceiveLimits, at_once
+from kzn.server.receive.context import Durable, at_once
+from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
 from kzn.wire.codec import decode_to_agent, encode_to_server
 from kzn.wire.encode_batch import encode_batch
