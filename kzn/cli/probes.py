@@ -33,12 +33,13 @@ def probes(*, as_json: bool, headers_only: bool, pin_dir: Path) -> None:
         click.echo(headers())
         return
     from kzn.agent.select.preview import preview_auto
-    from kzn.probes.registry import AUTO, BrokenProbe, candidates, installed
+    from kzn.plugins import BrokenPlugin
+    from kzn.probes.registry import AUTO, candidates, installed
     from kzn.probes.support import Support, examine
 
     rows, found_probes = [], installed()
     for probe in found_probes:
-        if isinstance(probe, BrokenProbe):
+        if isinstance(probe, BrokenPlugin):
             found, summary = Support(supported=False, reason=f"broken: {probe.reason}"), ""
         else:
             found, summary = examine(probe), probe.summary

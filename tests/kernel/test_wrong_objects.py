@@ -97,10 +97,10 @@ FAULTS = [
     Fault(
         "version",
         2,
-        "it is made for probe API 99, this kzn has 1",
+        "it was written for probe API 99, this kzn has 1",
         "PROBE = replace(PROBE, api=99)",
     ),
-    Fault("number", 2, "plugin_number:PROBE is a int, not a Probe", "PROBE = 42"),
+    Fault("number", 2, "plugin_number:PROBE is of type int, not Probe", "PROBE = 42"),
     Fault(
         "raises",
         2,
@@ -108,7 +108,7 @@ FAULTS = [
         "raise SystemError('half [/] installed')",
     ),
     Fault("exits", 2, "plugin_exits:PROBE does not load: SystemExit: 0", "raise SystemExit(0)"),
-    Fault("taken", 2, "several packages have it: plugin_another 1, plugin_taken 1"),
+    Fault("taken", 2, "several packages register this name: plugin_another 1, plugin_taken 1"),
 ]
 RIGHT = Fault("right", 0, "loads on this kernel")
 
