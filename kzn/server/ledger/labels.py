@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kzn.columns.arrays import I32, I64
+from kzn.columns.interner import Interner
 from kzn.model.endpoint import POD, Endpoint, EndpointIndex
 
 NONE = 0
@@ -30,28 +31,38 @@ _FOREVER, _NOT_YET = (1 << 31) - 1, -(1 << 31)
 Labels = tuple[str, ...]
 
 
-class Interner:
-    """Tuples of labels ↔ small codes; the endpoint that last bore the name is kept beside it."""
+class OwnedLabels:
+    """Codes of label tuples, and for each code the endpoint that last had these labels.
 
-    __slots__ = ("_changed", "_codes", "_free", "_freed", "_limit", "labels", "owners")
+    There are at most 2 ** ``bits`` codes, `NONE` and `OTHER` among them.
+    """
+
+    __slots__ = ("_changed", "_freed", "_interner", "_limit", "owners")
 
     def __init__(self, width: int, bits: int) -> None:
         self._limit = 1 << bits
-        self.labels: list[Labels] = [("",) * width, (OTHER_LABEL,) * width]
+        self._interner: Interner[Labels] = Interner([("",) * width, (OTHER_LABEL,) * width])
         self.owners: list[Endpoint | None] = [None, None]
-        self._codes: dict[Labels, int] = {labels: code for code, labels in enumerate(self.labels)}
-        self._free: list[int] = []
         self._changed: set[int] = set()
         self._freed: list[Labels] | None = None
 
     def __len__(self) -> int:
-        return len(self._codes)
+        return len(self._interner)
+
+    @property
+    def labels(self) -> list[Labels]:
+        """The labels by code."""
+        return self._interner.names
 
     def code(self, labels: Labels, owner: Endpoint | None) -> int:
         """The code of ``labels``, a new one if need be, `OTHER` when there are too many."""
-        code = self._codes.get(labels)
+        code = self._interner.get(labels)
         if code is None:
-            code = self._allot(labels)
+            if len(self._interner) >= self._limit:
+                return OTHER
+            code = self._interner.code(labels)
+            if code == len(self.owners):
+                self.owners.append(None)
         if owner is not None and code > OTHER and owner != self.owners[code]:
             self.owners[code] = owner
             if self._freed is not None:
@@ -59,41 +70,27 @@ class Interner:
         return code
 
     def keep_only(self, used: Iterable[int]) -> list[int]:
-        """Free the codes that are not in ``used``, to be given to other names; returns them."""
-        free = sorted(set(self._codes.values()) - set(used) - {NONE, OTHER})
+        """Free the codes that are not in ``used``, to be given to other labels; returns them."""
+        free = sorted(self._interner.codes() - set(used) - {NONE, OTHER})
         for code in free:
-            del self._codes[self.labels[code]]
+            self._interner.free(code)
             self.owners[code] = None
             self._changed.discard(code)
             if self._freed is not None:
                 self._freed.append(self.labels[code])
-        self._free.extend(free)
         return free
 
     def watch(self) -> None:
-        """From now on remember what changes until it is asked for."""
+        """Record changes from now on, for `changed`."""
         self._freed = []
         self._changed.clear()
 
     def changed(self) -> "LabelOwners":
-        """Names that were freed, then who bears a name now, since this was last asked."""
+        """Labels freed and owners changed since the last call."""
         freed, self._freed = self._freed or [], []
         codes, self._changed = self._changed, set()
         found = ((self.labels[code], self.owners[code]) for code in codes)
         return LabelOwners(freed, [(labels, owner) for labels, owner in found if owner is not None])
-
-    def _allot(self, labels: Labels) -> int:
-        if self._free:
-            code = self._free.pop()
-            self.labels[code] = labels
-        elif len(self.labels) < self._limit:
-            code = len(self.labels)
-            self.labels.append(labels)
-            self.owners.append(None)
-        else:
-            return OTHER
-        self._codes[labels] = code
-        return code
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +111,7 @@ class Zones:
     __slots__ = ("_codes", "names")
 
     def __init__(self) -> None:
-        self.names = Interner(1, ZONE_BITS)
+        self.names = OwnedLabels(1, ZONE_BITS)
         self._codes: dict[tuple[str, str], int] = {}
 
     def code(self, region: str, zone: str) -> int:
@@ -165,15 +162,15 @@ class LabelCodes:
     __slots__ = ("_cache", "_pods", "owners", "pods", "workloads", "zones")
 
     def __init__(self) -> None:
-        self.workloads = Interner(3, NAME_BITS)
-        self.owners = Interner(2, NAME_BITS)
-        self.pods = Interner(2, NAME_BITS)
+        self.workloads = OwnedLabels(3, NAME_BITS)
+        self.owners = OwnedLabels(2, NAME_BITS)
+        self.pods = OwnedLabels(2, NAME_BITS)
         self.zones = Zones()
         self._cache = np.array([(NONE, NONE, NONE, _FOREVER)], np.int32)
         self._pods = np.array([NONE], np.int32)
 
     @property
-    def interners(self) -> dict[str, Interner]:
+    def interners(self) -> dict[str, OwnedLabels]:
         """Those whose names have owners, by what they name."""
         return {"pod": self.pods, "workload": self.workloads, "owner": self.owners}
 

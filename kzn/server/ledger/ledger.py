@@ -28,7 +28,7 @@ from kzn.server.ledger.family import (
     View,
     key_of,
 )
-from kzn.server.ledger.labels import OTHER, Interner, LabelCodes, Labels
+from kzn.server.ledger.labels import OTHER, LabelCodes, Labels, OwnedLabels
 from kzn.server.ledger.postings import postings
 from kzn.server.ledger.series import SeriesTable
 from kzn.server.ledger.top_pairs import TopPairs
@@ -82,7 +82,7 @@ class Ledger:
     def sweep(self, now: float, lives: Lives) -> None:
         """End the series that have been idle for the retention and whose owner is gone."""
         names = self._names
-        named: dict[FamilyName, dict[int, Interner]] = {
+        named: dict[FamilyName, dict[int, OwnedLabels]] = {
             "pod": {0: names.pods},
             "workload": {0: names.workloads},
             "pair": {0: names.owners, 2: names.owners},
@@ -177,7 +177,7 @@ class Ledger:
         return table.other + table.total(key)
 
     def _ended(
-        self, family: FamilyName, interners: dict[int, Interner], now: float, lives: Lives
+        self, family: FamilyName, interners: dict[int, OwnedLabels], now: float, lives: Lives
     ) -> BOOL:
         """The rows of ``family`` to end; ``interners`` by the column of the key they name."""
         table = self._tables[family]
@@ -210,7 +210,7 @@ def _columns(family: FamilyName, keys: I64) -> tuple[I64, ...]:
     return (WORKLOAD_KEY if family == "workload" else PAIR_KEY).unpack(keys)
 
 
-def _dead(codes: I64, interner: Interner, lives: Lives) -> BOOL:
+def _dead(codes: I64, interner: OwnedLabels, lives: Lives) -> BOOL:
     distinct, row = np.unique(codes, return_inverse=True)
     dead = [
         code > OTHER and ((owner := interner.owners[code]) is None or not lives(owner))

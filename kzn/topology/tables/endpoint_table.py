@@ -10,6 +10,7 @@ from typing import Generic, TypeVar, cast
 import numpy as np
 
 from kzn.columns.arrays import F64
+from kzn.columns.interner import Interner
 from kzn.errors import KznError
 from kzn.model.endpoint import NO_CODE, Endpoint, EndpointColumns
 
@@ -18,43 +19,33 @@ K = TypeVar("K", bound=Hashable)
 FIRST_CAPACITY = 1024
 
 
-class Codes(Generic[K]):
-    """Names as small integers; a code is free for another name once nobody holds it."""
+class CountedCodes(Generic[K]):
+    """Names as codes, with a count of users; a code is freed when its last user releases it."""
 
     def __init__(self) -> None:
-        self._codes: dict[K, int] = {}
-        self._names: list[K] = []
-        self._holders: list[int] = []
-        self._free: list[int] = []
+        self._names: Interner[K] = Interner()
+        self._users: list[int] = []
 
     def acquire(self, name: K) -> int:
-        """The code of ``name``, held once more."""
-        code = self._codes.get(name)
-        if code is not None:
-            self._holders[code] += 1
-            return code
-        if self._free:
-            code = self._free.pop()
-            self._names[code], self._holders[code] = name, 1
-        else:
-            code = len(self._names)
-            self._names.append(name)
-            self._holders.append(1)
-        self._codes[name] = code
+        """The code of ``name``, with one user more."""
+        code = self._names.code(name)
+        if code == len(self._users):
+            self._users.append(0)
+        self._users[code] += 1
         return code
 
     def release(self, code: int) -> None:
-        """One holder less; NO_CODE is held by nobody."""
+        """One user of ``code`` less; NO_CODE is ignored."""
         if code == NO_CODE:
             return
-        self._holders[code] -= 1
-        if self._holders[code] == 0:
-            del self._codes[self._names[code]]
-            self._free.append(code)
+        self._users[code] -= 1
+        if self._users[code] == 0:
+            self._names.free(code)
 
     def get(self, name: K) -> int:
         """The code of ``name``, NO_CODE when it has none."""
-        return self._codes.get(name, NO_CODE)
+        code = self._names.get(name)
+        return NO_CODE if code is None else code
 
 
 class EndpointTable:
@@ -68,9 +59,9 @@ class EndpointTable:
     def __init__(self) -> None:
         self._endpoints: list[Endpoint | None] = []
         self._free: list[int] = []
-        self._nodes: Codes[str] = Codes()
-        self._zones: Codes[tuple[str, str]] = Codes()
-        self._regions: Codes[str] = Codes()
+        self._nodes: CountedCodes[str] = CountedCodes()
+        self._zones: CountedCodes[tuple[str, str]] = CountedCodes()
+        self._regions: CountedCodes[str] = CountedCodes()
         # One row an id: what is asked of an id stands on one line of the processor's cache.
         self._codes = np.full((FIRST_CAPACITY, 4), NO_CODE, np.int32)
         self.times: F64 = np.zeros((FIRST_CAPACITY, 2))

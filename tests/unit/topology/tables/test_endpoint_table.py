@@ -5,7 +5,7 @@ import pytest
 
 from kzn.errors import KznError
 from kzn.model.endpoint import NO_CODE, NODE, Endpoint
-from kzn.topology.tables.endpoint_table import FIRST_CAPACITY, Codes, EndpointTable
+from kzn.topology.tables.endpoint_table import FIRST_CAPACITY, CountedCodes, EndpointTable
 
 
 def node(name: str, zone: str = "", region: str = "") -> Endpoint:
@@ -51,8 +51,8 @@ def test_a_freed_id_is_used_again_and_until_then_answers_an_error() -> None:
         table[-1]
 
 
-def test_a_code_is_free_for_another_name_once_nobody_holds_it() -> None:
-    codes: Codes[str] = Codes()
+def test_a_code_is_reused_after_its_last_user_released_it() -> None:
+    codes: CountedCodes[str] = CountedCodes()
     a, b = codes.acquire("a"), codes.acquire("b")
     assert codes.acquire("a") == a
     codes.release(a)
