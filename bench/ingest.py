@@ -18,7 +18,7 @@ from lib.report import finish
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.server.app import freeze_heap
 from kzn.server.flows.queue import FlowLog
-from kzn.server.ledger.family import LABELS
+from kzn.server.ledger.family import FAMILIES
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
@@ -125,7 +125,7 @@ def plain_rate(fleet: Fleet, frames: list[Frame], rounds: int) -> tuple[float, P
 def check(server: Server, plain: PlainServer, times: int) -> None:
     """Both must have counted the same, however often each got the frames."""
     snapshot = server.ledger.snapshot()
-    both = zip(LABELS, (plain.pods, plain.workloads, plain.pairs, plain.zones), strict=True)
+    both = zip(FAMILIES, (plain.pods, plain.workloads, plain.pairs, plain.zones), strict=True)
     for family, sums in both:
         ours = sum(size for _, size in snapshot.rows(family)) // times
         if ours != sum(sums.values()) // PLAIN_ROUNDS:

@@ -28,7 +28,7 @@ from kzn.model.totals import Counts
 from kzn.server.app import SWITCH_SECONDS, freeze_heap
 from kzn.server.flows.queue import LogCounts
 from kzn.server.http.server import HttpApi
-from kzn.server.ledger.family import LABELS, FamilyName, Row
+from kzn.server.ledger.family import FAMILIES, FamilyName, Row
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.metrics.render import render
@@ -90,7 +90,7 @@ class Client(Collector):
         """The families of the ledger."""
         for family in SERIES:
             spec = FAMILY_SPECS[family]
-            made = CounterMetricFamily(spec.name, spec.help, labels=LABELS[family])
+            made = CounterMetricFamily(spec.name, spec.help, labels=FAMILIES[family].labels)
             for labels, value in self._snapshot.ledger.rows(family):
                 made.add_metric(labels, value)
             yield made
@@ -103,7 +103,7 @@ class Bench:
         fleet = Fleet()
         self.index = AddressIndex(clock=time.monotonic, wall=time.time)
         fleet.fill(self.index)
-        ledger = Ledger(LedgerLimits(pods=SERIES["pod"], workloads=SERIES["workload"]))
+        ledger = Ledger(LedgerLimits(SERIES))
         ledger.load(rows(fleet), time.monotonic())
         books = TotalsByNode(20_000)
         for number in range(fleet.nodes):

@@ -111,7 +111,7 @@ class SimServer:
         self._store = _Store(self._path, self._at)
         self.pipeline = Pipeline(
             world.index,
-            Ledger(LedgerLimits(pairs=2)),
+            Ledger(LedgerLimits({"pair": 2})),
             TotalsByNode(10),
             RetryQueue(10_000),
             clocks=Clocks(world.now, lambda: 0.0),

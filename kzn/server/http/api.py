@@ -13,14 +13,14 @@ from typing import Any
 from kzn import __version__
 from kzn.errors import UsageError
 from kzn.model.totals import Counts
-from kzn.server.ledger.family import LABELS, FamilyName
+from kzn.server.ledger.family import FAMILIES
 from kzn.server.ledger.node_totals import TERMS
 from kzn.server.snapshot import ServerSnapshot
 
 MAX_LIMIT = 100_000
 DEFAULT_LIMIT = 1000
 
-_LISTS: dict[str, FamilyName] = {"pairs": "pair", "zones": "zone", "workloads": "workload"}
+_LISTS = {family.api_list: family for family in FAMILIES.values() if family.api_list}
 TOPICS = ("status", *_LISTS, "nodes")
 
 
@@ -33,8 +33,8 @@ def answer(topic: str, snapshot: ServerSnapshot, limit: int) -> bytes:
     else:
         family = _LISTS[topic]
         rows = (
-            dict(zip(LABELS[family], labels, strict=True)) | {"bytes": total}
-            for labels, total in snapshot.ledger.rows(family)
+            dict(zip(family.labels, labels, strict=True)) | {"bytes": total}
+            for labels, total in snapshot.ledger.rows(family.name)
         )
         body = _listed(topic, list(rows), limit)
     return json.dumps(body).encode() + b"\n"

@@ -1,42 +1,35 @@
-"""The four families of series: their labels, the layout of their keys, and a copy to read.
+"""The families of series: each is one `Family` value, which all rooms derive their part from.
 
-A row is (family, label values, bytes). The same rows are exposed, saved and loaded.
+A family's key packs one code per `Column`; a column's codes stand for one or more label values.
+In: label values or keys. Out: the other of the two, and `LedgerSnapshot`, a copy to read.
+
+To add a family: one value here, one function in postings.py, one row in docs/metrics.md.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from operator import itemgetter
+from typing import NamedTuple
 
 from kzn.columns.arrays import I64, U64
 from kzn.columns.key_layout import KeyLayout
 from kzn.errors import KznError
-from kzn.server.ledger.labels import NAME_BITS, OTHER_LABEL, ZONE_BITS, LabelCodes, Labels
+from kzn.server.ledger.labels import (
+    NAME_BITS,
+    OTHER,
+    OTHER_LABEL,
+    OWNED,
+    ZONE_BITS,
+    LabelCodes,
+    Labels,
+    LabelTables,
+    NameKind,
+)
 from kzn.server.resolve.verdict import CLASSES
 
-FamilyName = Literal["pod", "workload", "pair", "zone"]
-
-LABELS: dict[FamilyName, Labels] = {
-    "pod": ("namespace", "pod"),
-    "workload": (
-        "namespace",
-        "workload_kind",
-        "workload",
-        "direction",
-        "class",
-        "src_zone",
-        "dst_zone",
-    ),
-    "pair": (
-        "src_namespace",
-        "src_workload",
-        "src_zone",
-        "dst_namespace",
-        "dst_workload",
-        "dst_zone",
-        "initiator",
-    ),
-    "zone": ("src_zone", "dst_zone", "class"),
-}
+FamilyName = str
+"""Names the family in saved rows, in the tables of the state file and in label ``family``."""
 
 DIRECTIONS = ("egress", "ingress")
 EGRESS, INGRESS = range(2)
@@ -44,20 +37,174 @@ EGRESS, INGRESS = range(2)
 INITIATORS = ("unknown", "source", "destination")
 """Which side of a pair opened the connection, by the bits of kzn.model.flows."""
 
-WORKLOAD_KEY = KeyLayout(NAME_BITS, 1, 3, ZONE_BITS, ZONE_BITS)
-PAIR_KEY = KeyLayout(NAME_BITS, ZONE_BITS, NAME_BITS, ZONE_BITS, 2)
-ZONE_KEY = KeyLayout(ZONE_BITS, ZONE_BITS, 3)
-"""Keys of series: codes in the order of the labels above. A pod's key is its code."""
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a family's keys; its codes stand for values of ``labels``.
+
+    A code is that of an interned name of ``kind``, or without a kind an index into ``values``.
+    """
+
+    labels: Labels
+    bits: int
+    kind: NameKind | None = None
+    values: Labels = ()
+
+    def code(self, values: Labels, names: LabelCodes) -> int:
+        """The code of label values, interned if need be; ValueError when there is none."""
+        if self.kind is None:
+            (value,) = values
+            return self.values.index(value)
+        return names.interner(self.kind).code(values, None)
+
+    def rows(self, names: LabelTables) -> Sequence[Labels]:
+        """The label values of each code."""
+        return [(value,) for value in self.values] if self.kind is None else names[self.kind]
 
 
-OTHER_LABELS: dict[FamilyName, Labels] = {
-    family: (OTHER_LABEL,) * len(labels) for family, labels in LABELS.items()
-}
-"""Of the series that sums what has no series of its own; in a saved row, too."""
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One family of series: its metric, its columns and its limits.
+
+    ``limit`` is the default number of series. A ``top`` family keeps the largest and replaces them
+    by window (top_pairs.py); the others give series in the order of arrival. ``api_list`` is its
+    topic and key in /api/v1, empty for none.
+    """
+
+    name: FamilyName
+    metric: str
+    help: str
+    columns: tuple[Column, ...]
+    limit: int
+    top: bool = False
+    api_list: str = ""
+    labels: Labels = field(init=False)
+    other_labels: Labels = field(init=False)
+    """Of the series that sums what has no series of its own, in saved rows too."""
+    other_key: int | None = field(init=False)
+    """The key with these labels, None where a column cannot have them: a pod may be called other,
+    in a namespace called other, and then shares that series."""
+    layout: KeyLayout = field(init=False)
+    owned_kinds: frozenset[NameKind] = field(init=False)
+    """Kinds of the names in it that belong to endpoints; without any, its series do not end."""
+
+    def __post_init__(self) -> None:
+        labels = tuple(chain.from_iterable(column.labels for column in self.columns))
+        layout = KeyLayout(*(column.bits for column in self.columns))
+        has_other = all(column.kind is not None for column in self.columns)
+        other_key = int(layout.pack(*[OTHER] * len(self.columns))) if has_other else None
+        owned = frozenset(column.kind for column in self.columns if column.kind in OWNED)
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "other_labels", (OTHER_LABEL,) * len(labels))
+        object.__setattr__(self, "other_key", other_key)
+        object.__setattr__(self, "layout", layout)
+        object.__setattr__(self, "owned_kinds", owned)
+
+    def key(self, labels: Labels, names: LabelCodes) -> int:
+        """The key of a series' label values; KznError when they are not of this family."""
+        if len(labels) != len(self.labels):
+            raise self._no_series(labels)
+        values = iter(labels)
+        try:
+            codes = [
+                column.code(tuple(islice(values, len(column.labels))), names)
+                for column in self.columns
+            ]
+        except ValueError as error:
+            raise self._no_series(labels) from error
+        return int(self.layout.pack(*codes))
+
+    def _no_series(self, labels: Labels) -> KznError:
+        return KznError(f"{self.name!r} has no series {labels!r}")
+
+    def owned(self, keys: I64) -> Iterator[tuple[NameKind, I64]]:
+        """Kind and codes of each column whose names belong to endpoints."""
+        for column, codes in zip(self.columns, self.layout.unpack(keys), strict=True):
+            if column.kind in OWNED:
+                yield column.kind, codes
+
+    def labels_of(self, keys: I64, names: LabelTables) -> Iterator[Labels]:
+        """The label values of each key."""
+        if not keys.size:
+            return iter(())
+        codes = [column.tolist() for column in self.layout.unpack(keys)]
+        rows = [column.rows(names) for column in self.columns]
+        if len(rows) == 1:
+            return map(rows[0].__getitem__, codes[0])
+        return zip(
+            *(
+                map(itemgetter(at), map(row.__getitem__, code))
+                for column, row, code in zip(self.columns, rows, codes, strict=True)
+                for at in range(len(column.labels))
+            ),
+            strict=True,
+        )
+
+
+def _names(kind: NameKind, *labels: str) -> Column:
+    return Column(labels, NAME_BITS, kind)
+
+
+def _zone(label: str) -> Column:
+    return Column((label,), ZONE_BITS, "zone")
+
+
+_DIRECTION = Column(("direction",), 1, values=DIRECTIONS)
+_CLASS = Column(("class",), 3, values=CLASSES)
+_INITIATOR = Column(("initiator",), 2, values=INITIATORS)
+
+POD = Family(
+    "pod",
+    "pod_cross_zone_network_traffic_bytes_total",
+    "Bytes that the pod sent to another zone or region",
+    (_names("pod", "namespace", "pod"),),
+    limit=200_000,
+)
+WORKLOAD = Family(
+    "workload",
+    "kzn_workload_traffic_bytes_total",
+    "Bytes that the workload sent (egress) or was sent (ingress), by what they crossed",
+    (
+        _names("workload", "namespace", "workload_kind", "workload"),
+        _DIRECTION,
+        _CLASS,
+        _zone("src_zone"),
+        _zone("dst_zone"),
+    ),
+    limit=200_000,
+    api_list="workloads",
+)
+PAIR = Family(
+    "pair",
+    "kzn_workload_pair_bytes_total",
+    "Bytes from one workload to another in another zone or region; beyond the limit of pairs"
+    " in a series whose labels are all other",
+    (
+        _names("owner", "src_namespace", "src_workload"),
+        _zone("src_zone"),
+        _names("owner", "dst_namespace", "dst_workload"),
+        _zone("dst_zone"),
+        _INITIATOR,
+    ),
+    limit=20_000,
+    top=True,
+    api_list="pairs",
+)
+ZONE = Family(
+    "zone",
+    "kzn_zone_traffic_bytes_total",
+    "Bytes from zone to zone, same-zone included",
+    (_zone("src_zone"), _zone("dst_zone"), _CLASS),
+    limit=20_000,
+    api_list="zones",
+)
+
+FAMILIES = {family.name: family for family in (POD, WORKLOAD, PAIR, ZONE)}
+"""In the order in which they are exposed and saved."""
 
 
 class Row(NamedTuple):
-    """One series as plain values."""
+    """One series as plain values: the same rows are exposed, saved and loaded."""
 
     family: FamilyName
     labels: Labels
@@ -66,7 +213,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FamilyChanges:
-    """Series that ended, then the totals of series that changed, and what the family sums up.
+    """Series that ended, then the totals of series that changed, and the sums of the family.
 
     ``other`` is the total of the series other, ``retired`` what ended series had counted.
     """
@@ -75,54 +222,6 @@ class FamilyChanges:
     rows: dict[Labels, int]
     other: int
     retired: int
-
-
-def key_of(family: FamilyName, labels: Labels, names: LabelCodes) -> int:
-    """The key of a row's labels; KznError when they are not this family's."""
-    try:
-        return _KEY_OF[family](labels, names)
-    except (KeyError, ValueError) as error:
-        raise KznError(f"{family!r} has no series {labels!r}") from error
-
-
-def _pod_key(labels: Labels, names: LabelCodes) -> int:
-    namespace, pod = labels
-    return names.pods.code((namespace, pod), None)
-
-
-def _workload_key(labels: Labels, names: LabelCodes) -> int:
-    namespace, kind, workload, direction, crossed, src, dst = labels
-    return int(
-        WORKLOAD_KEY.pack(
-            names.workloads.code((namespace, kind, workload), None),
-            DIRECTIONS.index(direction),
-            CLASSES.index(crossed),
-            names.zones.label_code(src),
-            names.zones.label_code(dst),
-        )
-    )
-
-
-def _pair_key(labels: Labels, names: LabelCodes) -> int:
-    src_namespace, src, src_zone, dst_namespace, dst, dst_zone, initiator = labels
-    return int(
-        PAIR_KEY.pack(
-            names.owners.code((src_namespace, src), None),
-            names.zones.label_code(src_zone),
-            names.owners.code((dst_namespace, dst), None),
-            names.zones.label_code(dst_zone),
-            INITIATORS.index(initiator),
-        )
-    )
-
-
-def _zone_key(labels: Labels, names: LabelCodes) -> int:
-    src, dst, crossed = labels
-    zones = names.zones
-    return int(ZONE_KEY.pack(zones.label_code(src), zones.label_code(dst), CLASSES.index(crossed)))
-
-
-_KEY_OF = {"pod": _pod_key, "workload": _workload_key, "pair": _pair_key, "zone": _zone_key}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,56 +237,21 @@ class View:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LedgerSnapshot:
-    """A copy of the ledger: cheap to take, to be read by any thread."""
+    """A copy of the ledger: cheap to take, may be read by any thread."""
 
     views: dict[FamilyName, View]
-    pods: Sequence[Labels]
-    workloads: Sequence[Labels]
-    owners: Sequence[Labels]
-    zones: Sequence[Labels]
+    names: LabelTables
+    """The label values of each code, by kind of name."""
 
-    def rows(self, family: FamilyName) -> Iterator[tuple[Labels, int]]:
-        """Label values and bytes of each series, at last ``other`` when there is any."""
-        view = self.views[family]
-        other_labels = OTHER_LABELS[family]
+    def rows(self, name: FamilyName) -> Iterator[tuple[Labels, int]]:
+        """Label values and bytes of each series, then ``other`` unless it is 0."""
+        family, view = FAMILIES[name], self.views[name]
         other = view.other
-        for labels, total in zip(self.labels(family, view.keys), view.bytes.tolist(), strict=True):
-            if labels == other_labels:  # a pod may be called other in a namespace called other
+        labels_of_keys = family.labels_of(view.keys, self.names)
+        for labels, total in zip(labels_of_keys, view.bytes.tolist(), strict=True):
+            if labels == family.other_labels:
                 other += total
             else:
                 yield labels, total
         if other:
-            yield other_labels, other
-
-    def labels(self, family: FamilyName, keys: I64) -> Iterator[Labels]:
-        """The label values of each key."""
-        if not keys.size:
-            return iter(())
-        match family:
-            case "pod":
-                return map(self.pods.__getitem__, keys.tolist())
-            case "workload":
-                return self._workload_labels(keys)
-            case "pair":
-                return self._pair_labels(keys)
-            case "zone":
-                return self._zone_labels(keys)
-
-    def _workload_labels(self, keys: I64) -> Iterator[Labels]:
-        names, zones = self.workloads, self.zones
-        columns = (column.tolist() for column in WORKLOAD_KEY.unpack(keys))
-        for name, direction, crossed, src, dst in zip(*columns, strict=True):
-            middle = (DIRECTIONS[direction], CLASSES[crossed])
-            yield (*names[name], *middle, zones[src][0], zones[dst][0])
-
-    def _pair_labels(self, keys: I64) -> Iterator[Labels]:
-        names, zones = self.owners, self.zones
-        columns = (column.tolist() for column in PAIR_KEY.unpack(keys))
-        for src, src_zone, dst, dst_zone, opened in zip(*columns, strict=True):
-            ends = (*names[src], zones[src_zone][0], *names[dst], zones[dst_zone][0])
-            yield (*ends, INITIATORS[opened])
-
-    def _zone_labels(self, keys: I64) -> Iterator[Labels]:
-        columns = (column.tolist() for column in ZONE_KEY.unpack(keys))
-        for src, dst, crossed in zip(*columns, strict=True):
-            yield (self.zones[src][0], self.zones[dst][0], CLASSES[crossed])
+            yield family.other_labels, other

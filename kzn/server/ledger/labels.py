@@ -4,8 +4,9 @@ The index's endpoint ids come and go with pods; a ledger code stands for a name 
 bears it. What an id's codes are is remembered from batch to batch, for a minute.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -29,6 +30,13 @@ _TRUST_SECONDS = 60
 _FOREVER, _NOT_YET = (1 << 31) - 1, -(1 << 31)
 
 Labels = tuple[str, ...]
+
+NameKind = Literal["pod", "workload", "owner", "zone"]
+LabelTables = Mapping[NameKind, Sequence[Labels]]
+"""The label values of each code, by kind of name."""
+
+OWNED: dict[NameKind, int] = {"pod": 2, "workload": 3, "owner": 2}
+"""The kinds whose names belong to endpoints, with the number of labels of a name."""
 
 
 class OwnedLabels:
@@ -135,10 +143,6 @@ class Zones:
         for region, zone, label in rows:
             self._codes[region, zone] = self.names.code((label,), None)
 
-    def label_code(self, label: str) -> int:
-        """The code of a zone by its label, as a saved row has it."""
-        return self.names.code((label,), None) if label else NONE
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Codes:
@@ -159,20 +163,25 @@ class LabelCodes:
     These are rows by id, one row later: the first is that of all negative ids.
     """
 
-    __slots__ = ("_cache", "_pods", "owners", "pods", "workloads", "zones")
+    __slots__ = ("_cache", "_pods", "interners", "owners", "pods", "workloads", "zones")
 
     def __init__(self) -> None:
-        self.workloads = OwnedLabels(3, NAME_BITS)
-        self.owners = OwnedLabels(2, NAME_BITS)
-        self.pods = OwnedLabels(2, NAME_BITS)
+        self.interners = {kind: OwnedLabels(width, NAME_BITS) for kind, width in OWNED.items()}
+        self.pods = self.interners["pod"]
+        self.workloads = self.interners["workload"]
+        self.owners = self.interners["owner"]
         self.zones = Zones()
         self._cache = np.array([(NONE, NONE, NONE, _FOREVER)], np.int32)
         self._pods = np.array([NONE], np.int32)
 
-    @property
-    def interners(self) -> dict[str, OwnedLabels]:
-        """Those whose names have owners, by what they name."""
-        return {"pod": self.pods, "workload": self.workloads, "owner": self.owners}
+    def interner(self, kind: NameKind) -> OwnedLabels:
+        """The interner of one kind of names."""
+        return self.zones.names if kind == "zone" else self.interners[kind]
+
+    def tables(self) -> dict[NameKind, list[Labels]]:
+        """The label values of each code; the lists change with the names."""
+        kinds: tuple[NameKind, ...] = (*OWNED, "zone")
+        return {kind: self.interner(kind).labels for kind in kinds}
 
     def codes(self, endpoints: I32, index: EndpointIndex, now: float) -> Codes:
         """The codes of ``endpoints``; `NONE` throughout for negative ids."""
@@ -204,11 +213,10 @@ class LabelCodes:
             return NONE
         return self.pods.code((endpoint.namespace, endpoint.name), endpoint)
 
-    def forget(self, workloads: Iterable[int], owners: Iterable[int], pods: Iterable[int]) -> None:
-        """Free the names that are in none of these collections of used codes."""
-        self.workloads.keep_only(workloads)
-        self.owners.keep_only(owners)
-        self.pods.keep_only(pods)
+    def forget(self, used: Mapping[NameKind, Iterable[int]]) -> None:
+        """Free the names of each kind whose codes are not in ``used``."""
+        for kind, codes in used.items():
+            self.interners[kind].keep_only(codes)
         self._cache[1:, _UNTIL] = _NOT_YET
 
     def _make_room(self, top: int) -> None:

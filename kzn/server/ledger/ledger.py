@@ -9,26 +9,24 @@ a store needs to know nothing else.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
 
 from kzn.columns.arrays import BOOL, I64, U64
+from kzn.errors import KznError
 from kzn.model.endpoint import Endpoint, EndpointIndex
 from kzn.server.ledger.family import (
-    LABELS,
-    OTHER_LABELS,
-    PAIR_KEY,
-    WORKLOAD_KEY,
+    FAMILIES,
+    Family,
     FamilyChanges,
     FamilyName,
     LedgerSnapshot,
     Row,
     View,
-    key_of,
 )
-from kzn.server.ledger.labels import OTHER, LabelCodes, Labels, OwnedLabels
+from kzn.server.ledger.labels import OTHER, OWNED, LabelCodes, Labels, NameKind, OwnedLabels
 from kzn.server.ledger.postings import postings
 from kzn.server.ledger.series import SeriesTable
 from kzn.server.ledger.top_pairs import TopPairs
@@ -41,32 +39,35 @@ _SPARE_NAMES = 1024
 
 @dataclass(frozen=True, slots=True)
 class LedgerLimits:
-    """How many series of each family, and how long idle ones stay (seconds)."""
+    """How many series of a family where not its default, and seconds that idle ones stay."""
 
-    pods: int = 200_000
-    workloads: int = 200_000
-    pairs: int = 20_000
-    zones: int = 20_000
+    series: Mapping[FamilyName, int] = field(default_factory=dict)
     retention: float = 600.0
     pair_window: float = 300.0
+
+    def of(self, family: Family) -> int:
+        """The largest number of series of a family."""
+        return self.series.get(family.name, family.limit)
 
 
 class Ledger:
     """Totals per series, owned by one thread (the event loop's)."""
 
-    __slots__ = ("_ended_labels", "_limits", "_names", "_pairs", "_tables")
+    __slots__ = ("_ended_labels", "_limits", "_names", "_tables", "_top")
 
     def __init__(self, limits: LedgerLimits) -> None:
         self._limits = limits
         self._names = LabelCodes()
-        self._pairs = TopPairs(limits.pairs, limits.pair_window)
-        self._tables: dict[FamilyName, SeriesTable] = {
-            "pod": SeriesTable(limits.pods),
-            "workload": SeriesTable(limits.workloads),
-            "pair": self._pairs.top,
-            "zone": SeriesTable(limits.zones),
+        self._top = {
+            name: TopPairs(limits.of(family), limits.pair_window)
+            for name, family in FAMILIES.items()
+            if family.top
         }
-        self._ended_labels: dict[FamilyName, list[Labels]] = {family: [] for family in LABELS}
+        self._tables: dict[FamilyName, SeriesTable] = {
+            name: self._top[name].top if family.top else SeriesTable(limits.of(family))
+            for name, family in FAMILIES.items()
+        }
+        self._ended_labels: dict[FamilyName, list[Labels]] = {name: [] for name in FAMILIES}
 
     @property
     def names(self) -> LabelCodes:
@@ -75,56 +76,48 @@ class Ledger:
 
     def add(self, resolution: Resolution, sizes: U64, index: EndpointIndex, now: float) -> None:
         """Add the attributed flows of a resolution; ``sizes`` are the bytes of all its flows."""
-        for family, keys, amounts in postings(resolution, sizes, self._names, index, now):
-            table = self._pairs if family == "pair" else self._tables[family]
-            table.add(keys, amounts, now)
+        for name, keys, amounts in postings(resolution, sizes, self._names, index, now):
+            self._writer(name).add(keys, amounts, now)
 
     def sweep(self, now: float, lives: Lives) -> None:
-        """End the series that have been idle for the retention and whose owner is gone."""
-        names = self._names
-        named: dict[FamilyName, dict[int, OwnedLabels]] = {
-            "pod": {0: names.pods},
-            "workload": {0: names.workloads},
-            "pair": {0: names.owners, 2: names.owners},
-        }
-        for family, interners in named.items():
-            ended = self._ended(family, interners, now, lives)
+        """End the series that have been idle for the retention and belong to a deleted endpoint."""
+        for name, family in FAMILIES.items():
+            ended = self._ended(family, now, lives)
             if ended.any():
-                table = self._pairs if family == "pair" else self._tables[family]
-                table.drop(ended)
-        self._pairs.turn(now)
-        for family in LABELS:
+                self._writer(name).drop(ended)
+        for top in self._top.values():
+            top.turn(now)
+        for family in FAMILIES.values():
             self._note_ended(family)  # before their names are given to others
         self._forget_names()
 
     def snapshot(self) -> LedgerSnapshot:
         """A copy of everything, which another thread may read at leisure."""
-        names = self._names
         return LedgerSnapshot(
-            views={family: _view(table) for family, table in self._tables.items()},
-            pods=tuple(names.pods.labels),
-            workloads=tuple(names.workloads.labels),
-            owners=tuple(names.owners.labels),
-            zones=tuple(names.zones.names.labels),
+            views={name: _view(table) for name, table in self._tables.items()},
+            names={kind: tuple(labels) for kind, labels in self._names.tables().items()},
         )
 
     def watch(self) -> None:
-        """From now on remember what changes until it is asked for."""
+        """Record changes from now on, for `changed`."""
         for table in self._tables.values():
             table.watch()
         for interner in self._names.interners.values():
             interner.watch()
 
-    def changed(self, family: FamilyName) -> FamilyChanges:
-        """What changed since this was last asked, or since `watch`."""
-        table = self._tables[family]
+    def changed(self, name: FamilyName) -> FamilyChanges:
+        """What changed in a family since the last call, or since `watch`."""
+        family, table = FAMILIES[name], self._tables[name]
         self._note_ended(family)
         keys, totals = table.changed()
-        labels = self._live_names().labels(family, keys)
+        labels = family.labels_of(keys, self._names.tables())
         rows = dict(zip(labels, totals.tolist(), strict=True))
-        ended, self._ended_labels[family] = self._ended_labels[family], []
-        rows.pop(OTHER_LABELS[family], None)
-        return FamilyChanges(ended, rows, self._other(family), table.retired)
+        ended, self._ended_labels[name] = self._ended_labels[name], []
+        rows.pop(family.other_labels, None)
+        other = table.other
+        if family.other_key is not None:
+            other += table.total(family.other_key)
+        return FamilyChanges(ended, rows, other, table.retired)
 
     def load(
         self,
@@ -132,82 +125,63 @@ class Ledger:
         now: float,
         retired: Mapping[FamilyName, int] = MappingProxyType({}),
     ) -> None:
-        """Add saved rows, and what had been retired.
+        """Add saved rows, and what had been retired; KznError for a row of no family.
 
-        Those that nobody adds to again end after the retention, unless their owner lives. Those
-        for which there is no room any more are in ``other``, and have ended for `changed`.
+        Series that no flow adds to again end after the retention, unless their endpoint lives.
+        Rows beyond the limit are added to ``other``, and have ended for `changed`.
         """
-        keys: dict[FamilyName, list[int]] = {family: [] for family in LABELS}
-        totals: dict[FamilyName, list[int]] = {family: [] for family in LABELS}
-        for family, labels, total in rows:
-            if labels == OTHER_LABELS.get(family):
-                self._tables[family].other += total
+        keys: dict[FamilyName, list[int]] = {name: [] for name in FAMILIES}
+        totals: dict[FamilyName, list[int]] = {name: [] for name in FAMILIES}
+        for name, labels, total in rows:
+            family = FAMILIES.get(name)
+            if family is None:
+                raise KznError(f"{name!r} has no series {labels!r}")
+            if labels == family.other_labels:
+                self._tables[name].other += total
             else:
-                keys[family].append(key_of(family, labels, self._names))
-                totals[family].append(total)
-        for family, table in self._tables.items():
-            limited = table.add(
-                np.array(keys[family], np.int64), np.array(totals[family], np.uint64), now
-            )
+                keys[name].append(family.key(labels, self._names))
+                totals[name].append(total)
+        for name, table in self._tables.items():
+            loaded = np.array(keys[name], np.int64)
+            limited = table.add(loaded, np.array(totals[name], np.uint64), now)
             if limited is not None:
-                beyond = np.array(keys[family], np.int64)[limited]
-                self._ended_labels[family].extend(self._live_names().labels(family, beyond))
-            table.retired += retired.get(family, 0)
+                self._add_ended_labels(FAMILIES[name], loaded[limited])
+            table.retired += retired.get(name, 0)
 
-    def _note_ended(self, family: FamilyName) -> None:
-        ended = self._tables[family].ended()
-        self._ended_labels[family].extend(self._live_names().labels(family, ended))
+    def _writer(self, name: FamilyName) -> SeriesTable | TopPairs:
+        return self._top.get(name, self._tables[name])
 
-    def _live_names(self) -> LedgerSnapshot:
-        names = self._names
-        return LedgerSnapshot(
-            views={},
-            pods=names.pods.labels,
-            workloads=names.workloads.labels,
-            owners=names.owners.labels,
-            zones=names.zones.names.labels,
-        )
+    def _note_ended(self, family: Family) -> None:
+        self._add_ended_labels(family, self._tables[family.name].ended())
 
-    def _other(self, family: FamilyName) -> int:
-        """What the series ``other`` shows, whose labels a pod may bear by chance."""
-        table = self._tables[family]
-        if family != "pod":
-            return table.other
-        key = key_of(family, OTHER_LABELS[family], self._names)
-        return table.other + table.total(key)
+    def _add_ended_labels(self, family: Family, keys: I64) -> None:
+        self._ended_labels[family.name].extend(family.labels_of(keys, self._names.tables()))
 
-    def _ended(
-        self, family: FamilyName, interners: dict[int, OwnedLabels], now: float, lives: Lives
-    ) -> BOOL:
-        """The rows of ``family`` to end; ``interners`` by the column of the key they name."""
-        table = self._tables[family]
+    def _ended(self, family: Family, now: float, lives: Lives) -> BOOL:
+        """The rows of ``family`` to end: idle, and one of its names belongs to no endpoint."""
+        table = self._tables[family.name]
         ended = np.zeros(len(table), np.bool_)
         idle = np.flatnonzero(table.touched < now - self._limits.retention)
-        columns = _columns(family, table.keys[idle])
-        for column, interner in interners.items():
-            ended[idle] |= _dead(columns[column], interner, lives)
+        for kind, codes in family.owned(table.keys[idle]):
+            ended[idle] |= _dead(codes, self._names.interners[kind], lives)
         # Asked again only after another retention: a hundred thousand idle pods cost little.
         table.touched[idle] = now
         return ended
 
     def _forget_names(self) -> None:
-        names = self._names
-        series = [len(self._tables[family]) for family in ("pod", "workload", "pair")]
-        kept = [len(names.pods), len(names.workloads), len(names.owners)]
-        if all(n <= 2 * s + _SPARE_NAMES for n, s in zip(kept, series, strict=True)):
+        """Free unused names, once they may be more than half of all."""
+        series: dict[NameKind, int] = dict.fromkeys(OWNED, 0)
+        for name, family in FAMILIES.items():
+            for kind in family.owned_kinds:
+                series[kind] += len(self._tables[name])
+        interners = self._names.interners
+        if all(len(interners[kind]) <= 2 * n + _SPARE_NAMES for kind, n in series.items()):
             return
-        pairs = _columns("pair", self._tables["pair"].keys)
-        names.forget(
-            workloads=_columns("workload", self._tables["workload"].keys)[0].tolist(),
-            owners=[*pairs[0].tolist(), *pairs[2].tolist()],
-            pods=self._tables["pod"].keys.tolist(),
-        )
-
-
-def _columns(family: FamilyName, keys: I64) -> tuple[I64, ...]:
-    if family == "pod":
-        return (keys,)
-    return (WORKLOAD_KEY if family == "workload" else PAIR_KEY).unpack(keys)
+        used: dict[NameKind, set[int]] = {kind: set() for kind in OWNED}
+        for name, family in FAMILIES.items():
+            for kind, codes in family.owned(self._tables[name].keys):
+                used[kind].update(codes.tolist())
+        self._names.forget(used)
 
 
 def _dead(codes: I64, interner: OwnedLabels, lives: Lives) -> BOOL:

@@ -17,7 +17,7 @@ from kzn.columns.group_sums import group_sums, sums
 from kzn.columns.key_layout import KeyLayout
 from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import INITIATOR_MASK
-from kzn.server.ledger.family import EGRESS, PAIR_KEY, WORKLOAD_KEY, ZONE_KEY, FamilyName
+from kzn.server.ledger.family import EGRESS, PAIR, POD, WORKLOAD, ZONE, FamilyName
 from kzn.server.ledger.labels import NAME_BITS, NONE, LabelCodes
 from kzn.server.resolve import verdict as v
 from kzn.server.resolve.resolve import Resolution
@@ -126,7 +126,7 @@ def _zones(groups: _Groups) -> Posting:
     cells, found = group_sums(cells, groups.bytes, places * places)
     src, dst = np.divmod(cells, places)
     zones = groups.zone.take(src), groups.zone.take(dst)
-    return "zone", ZONE_KEY.pack(*zones, groups.classes.take(cells)), found
+    return ZONE.name, ZONE.layout.pack(*zones, groups.classes.take(cells)), found
 
 
 def _workloads(groups: _Groups) -> Posting:
@@ -140,18 +140,18 @@ def _workloads(groups: _Groups) -> Posting:
     name, place = ends.workload.take(near), ends.place.take(near)
     src, dst = np.where(direction == EGRESS, [place, far], [far, place])
     zones = groups.zone.take(src), groups.zone.take(dst)
-    keys = WORKLOAD_KEY.pack(name, direction, groups.classes.take(src * places + dst), *zones)
+    keys = WORKLOAD.layout.pack(name, direction, groups.classes.take(src * places + dst), *zones)
     named = np.flatnonzero(name != NONE)
-    return "workload", keys.take(named), found.take(named)
+    return WORKLOAD.name, keys.take(named), found.take(named)
 
 
 def _pairs(groups: _Groups) -> Posting:
     ends, of = groups.ends, groups.ends.place
     cells = of.take(groups.src) * len(groups.zone) + of.take(groups.dst)
     crossing = np.flatnonzero(v.CROSSES.take(groups.classes.take(cells)))
-    near = PAIR_KEY.pack(ends.owner, ends.zone, 0, 0, 0).take(groups.src.take(crossing))
-    far = PAIR_KEY.pack(0, 0, ends.owner, ends.zone, 0).take(groups.dst.take(crossing))
-    return "pair", near | far | groups.initiator.take(crossing), groups.bytes.take(crossing)
+    near = PAIR.layout.pack(ends.owner, ends.zone, 0, 0, 0).take(groups.src.take(crossing))
+    far = PAIR.layout.pack(0, 0, ends.owner, ends.zone, 0).take(groups.dst.take(crossing))
+    return PAIR.name, near | far | groups.initiator.take(crossing), groups.bytes.take(crossing)
 
 
 def _pods(
@@ -162,4 +162,4 @@ def _pods(
     rows = np.flatnonzero(by_row > 0)
     keys = names.pod_codes(resolution.endpoints.take(rows), index)
     named = keys != NONE
-    return "pod", keys[named], by_row[rows[named]]
+    return POD.name, keys[named], by_row[rows[named]]

@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from kzn.daemon.prometheus import new_registry
+from kzn.server.ledger.family import FAMILIES
 from kzn.server.metrics.server import own
 from kzn.server.metrics.text import head, lines, series
 from kzn.server.metrics.traffic import FAMILY_SPECS, books
@@ -43,7 +44,8 @@ def render(
 
 
 def _families(snapshot: ServerSnapshot, *, openmetrics: bool) -> Iterator[bytes]:
-    for family, spec in FAMILY_SPECS.items():
+    for family in FAMILIES.values():
+        spec = FAMILY_SPECS[family.name]
         yield head(spec, openmetrics=openmetrics)
         yield from series(snapshot.ledger, family, spec)
     for spec, samples in chain(books(snapshot), own(snapshot)):

@@ -15,20 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kzn.columns.arrays import I64, U64
-from kzn.server.ledger.family import (
-    DIRECTIONS,
-    INITIATORS,
-    LABELS,
-    OTHER_LABELS,
-    PAIR_KEY,
-    WORKLOAD_KEY,
-    ZONE_KEY,
-    FamilyName,
-    LedgerSnapshot,
-)
-from kzn.server.ledger.labels import OTHER, Labels
+from kzn.server.ledger.family import Family, LedgerSnapshot
+from kzn.server.ledger.labels import Labels
 from kzn.server.metrics.declaration import Sample, Spec
-from kzn.server.resolve.verdict import CLASSES
 
 CHUNK = 4096
 """Series that are written at once: about two milliseconds."""
@@ -53,21 +42,21 @@ def lines(spec: Spec, samples: Iterable[Sample]) -> Iterator[bytes]:
         ).encode()
 
 
-def series(snapshot: LedgerSnapshot, family: FamilyName, spec: Spec) -> Iterator[bytes]:
+def series(snapshot: LedgerSnapshot, family: Family, spec: Spec) -> Iterator[bytes]:
     """The samples of a family of the ledger; the same as `lines` of its rows."""
-    view = snapshot.views[family]
+    view = snapshot.views[family.name]
     keys, totals, other = view.keys, view.bytes, view.other
-    if family == "pod":  # one may be called other, in a namespace called other
-        namesake = keys == OTHER
+    if family.other_key is not None:
+        namesake = keys == family.other_key
         other += int(totals[namesake].sum())
         keys, totals = keys[~namesake], totals[~namesake]
     begin = f"{spec.name}{{".encode()
     tables = _tables(snapshot, family)
     for first in range(0, len(keys), CHUNK):
         part = slice(first, first + CHUNK)
-        yield _written(begin, tables, _columns(family, keys[part]), totals[part])
+        yield _written(begin, tables, family.layout.unpack(keys[part]), totals[part])
     if other:
-        yield from lines(spec, [(OTHER_LABELS[family], other)])
+        yield from lines(spec, [(family.other_labels, other)])
 
 
 def _written(begin: bytes, tables: Sequence[Objects], codes: Sequence[I64], totals: U64) -> bytes:
@@ -82,47 +71,13 @@ def _written(begin: bytes, tables: Sequence[Objects], codes: Sequence[I64], tota
     return b"".join(pieces)
 
 
-def _columns(family: FamilyName, keys: I64) -> Sequence[I64]:
-    match family:
-        case "pod":
-            return (keys,)
-        case "workload":
-            return WORKLOAD_KEY.unpack(keys)
-        case "pair":
-            return PAIR_KEY.unpack(keys)
-        case "zone":
-            return ZONE_KEY.unpack(keys)
-
-
-def _tables(snapshot: LedgerSnapshot, family: FamilyName) -> list[Objects]:
+def _tables(snapshot: LedgerSnapshot, family: Family) -> list[Objects]:
     """For each column of the family's keys the text of each code; the last ends the labels."""
-    pods, zones = snapshot.pods, snapshot.zones
-    one = [(name,) for name in CLASSES]
-    sources: dict[FamilyName, list[tuple[Sequence[Labels], int]]] = {
-        "pod": [(pods, 2)],
-        "workload": [
-            (snapshot.workloads, 3),
-            ([(name,) for name in DIRECTIONS], 1),
-            (one, 1),
-            (zones, 1),
-            (zones, 1),
-        ],
-        "pair": [
-            (snapshot.owners, 2),
-            (zones, 1),
-            (snapshot.owners, 2),
-            (zones, 1),
-            ([(name,) for name in INITIATORS], 1),
-        ],
-        "zone": [(zones, 1), (zones, 1), (one, 1)],
-    }
-    tables, at = [], 0
-    for number, (rows, width) in enumerate(sources[family]):
-        names = LABELS[family][at : at + width]
-        at += width
-        end = "} " if number == len(sources[family]) - 1 else ","
-        tables.append(_table(rows, names, end))
-    return tables
+    ends = [","] * (len(family.columns) - 1) + ["} "]
+    return [
+        _table(column.rows(snapshot.names), column.labels, end)
+        for column, end in zip(family.columns, ends, strict=True)
+    ]
 
 
 def _table(rows: Sequence[Labels], names: Labels, end: str) -> Objects:

@@ -2,27 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 
-from kzn.server.ledger.family import LABELS, FamilyName
+from kzn.server.ledger.family import FAMILIES
 from kzn.server.ledger.node_totals import TERMS, Term
 from kzn.server.metrics.declaration import BYTE, Sample, Spec
 from kzn.server.snapshot import ServerSnapshot
 
-_FAMILIES: dict[FamilyName, tuple[str, str]] = {
-    "pod": (
-        "pod_cross_zone_network_traffic_bytes_total",
-        "Bytes that the pod sent to another zone or region",
-    ),
-    "workload": (
-        "kzn_workload_traffic_bytes_total",
-        "Bytes that the workload sent (egress) or was sent (ingress), by what they crossed",
-    ),
-    "pair": (
-        "kzn_workload_pair_bytes_total",
-        "Bytes from one workload to another in another zone or region; beyond the limit of pairs"
-        " in a series whose labels are all other",
-    ),
-    "zone": ("kzn_zone_traffic_bytes_total", "Bytes from zone to zone, same-zone included"),
-}
 _TERMS: dict[Term, str] = {
     "seen": "that the hook of the node saw",
     "attributed": "of flows that were attributed to their endpoints",
@@ -34,8 +18,8 @@ _TERMS: dict[Term, str] = {
 _WITH_REASON: frozenset[Term] = frozenset({"ignored", "unresolved", "missed"})
 
 FAMILY_SPECS = {
-    family: Spec(name, "counter", LABELS[family], f"{text} ({BYTE}).")
-    for family, (name, text) in _FAMILIES.items()
+    family.name: Spec(family.metric, "counter", family.labels, f"{family.help} ({BYTE}).")
+    for family in FAMILIES.values()
 }
 
 

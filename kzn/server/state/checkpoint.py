@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from kzn.model.endpoint import Endpoint
 from kzn.model.totals import Counts
-from kzn.server.ledger.family import LABELS, FamilyChanges, FamilyName, Row
-from kzn.server.ledger.labels import LabelOwners, Labels
+from kzn.server.ledger.family import FAMILIES, FamilyChanges, FamilyName, Row
+from kzn.server.ledger.labels import LabelOwners, Labels, NameKind
 from kzn.server.ledger.ledger import Ledger
 from kzn.server.ledger.node_totals import TERMS, NodeTotalRow, NodeTotals, TotalsByNode
 from kzn.wire.sequences import AppliedSequences, Key
@@ -39,7 +39,7 @@ class Changes:
     """All that changed between two commits; what is gone is gone before what is written came."""
 
     families: dict[FamilyName, FamilyChanges]
-    owners: dict[str, LabelOwners]
+    owners: dict[NameKind, LabelOwners]
     zones: list[NamedZone]
     closed_books: list[str]
     books: list[SavedTotal]
@@ -64,7 +64,7 @@ class Saved:
     instance: int
     rows: list[Row]
     retired: dict[FamilyName, int]
-    owners: list[tuple[str, Labels, Endpoint]]
+    owners: list[tuple[NameKind, Labels, Endpoint]]
     zones: list[NamedZone]
     books: list[SavedTotal]
     sequences: list[tuple[Key, int]]
@@ -98,7 +98,7 @@ class CheckpointedState:
         closed, books = self.books.changed()
         return Changes(
             # Series first: a name whose series ended is still known then.
-            families={family: self.ledger.changed(family) for family in LABELS},
+            families={family: self.ledger.changed(family) for family in FAMILIES},
             owners={kind: interner.changed() for kind, interner in names.interners.items()},
             zones=names.zones.rows(),
             closed_books=closed,

@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from kzn.errors import KznError, UsageError
-from kzn.server.ledger.family import LABELS, FamilyName
+from kzn.server.ledger.family import FAMILIES, FamilyName
 from kzn.server.state import schema
 
 _MAGIC = b"SQLite format 3\x00"
@@ -54,7 +54,7 @@ def check(path: Path, application_id: int, version: int) -> None:
 
 def check_labels(path: Path, family: FamilyName, labels: list[str]) -> None:
     """UsageError unless the series of ``family`` are labelled as this kzn labels them."""
-    if labels != [*LABELS[family]]:
+    if labels != [*FAMILIES[family].labels]:
         raise UsageError(
             f"{path} was written by a kzn whose {family} series have the labels"
             f" {', '.join(labels) or 'of no table'}",

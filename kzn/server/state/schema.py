@@ -3,7 +3,8 @@
 from dataclasses import astuple, fields
 
 from kzn.model.endpoint import Endpoint
-from kzn.server.ledger.family import LABELS, FamilyName
+from kzn.server.ledger.family import FAMILIES, FamilyName
+from kzn.server.ledger.labels import OWNED, NameKind
 
 APPLICATION_ID = 0x6B7A6E73
 """``kzns``, at byte 68 of the file, where file(1) and we look."""
@@ -15,8 +16,6 @@ MAX_INTEGER = 2**63 - 1
 
 _OWNER = ", ".join(field.name for field in fields(Endpoint))
 _OWNER_MARKS = ", ".join("?" * len(fields(Endpoint)))
-OWNER_KINDS = {"pod": 2, "workload": 3, "owner": 2}
-"""How many labels the names of each kind have."""
 
 
 def _columns(number: int) -> list[str]:
@@ -33,12 +32,13 @@ def _create() -> str:
         "CREATE TABLE sequences (node, epoch, last, changed,"
         " PRIMARY KEY (node, epoch)) WITHOUT ROWID",
     ]
-    for family, labels in LABELS.items():
-        names = ", ".join(labels)
+    for family in FAMILIES.values():
+        names = ", ".join(family.labels)
         tables.append(
-            f"CREATE TABLE {family}_series ({names}, bytes, PRIMARY KEY ({names})) WITHOUT ROWID"
+            f"CREATE TABLE {family.name}_series"
+            f" ({names}, bytes, PRIMARY KEY ({names})) WITHOUT ROWID"
         )
-    for kind, number in OWNER_KINDS.items():
+    for kind, number in OWNED.items():
         names = ", ".join(_columns(number))
         tables.append(
             f"CREATE TABLE {kind}_names ({names}, {_OWNER}, PRIMARY KEY ({names})) WITHOUT ROWID"
@@ -55,25 +55,25 @@ PRAGMA user_version = {VERSION};
 
 def delete_series(family: FamilyName) -> str:
     """A statement that takes the labels of a series."""
-    where = " AND ".join(f"{name} = ?" for name in LABELS[family])
+    where = " AND ".join(f"{name} = ?" for name in FAMILIES[family].labels)
     return f"DELETE FROM {family}_series WHERE {where}"  # noqa: S608 - names of our own
 
 
 def put_series(family: FamilyName) -> str:
     """A statement that takes the labels of a series, and its total."""
-    marks = ", ".join("?" * (len(LABELS[family]) + 1))
+    marks = ", ".join("?" * (len(FAMILIES[family].labels) + 1))
     return f"INSERT OR REPLACE INTO {family}_series VALUES ({marks})"  # noqa: S608 - names of our own
 
 
-def delete_name(kind: str) -> str:
+def delete_name(kind: NameKind) -> str:
     """A statement that takes the labels of a name."""
-    where = " AND ".join(f"{name} = ?" for name in _columns(OWNER_KINDS[kind]))
+    where = " AND ".join(f"{name} = ?" for name in _columns(OWNED[kind]))
     return f"DELETE FROM {kind}_names WHERE {where}"  # noqa: S608 - names of our own
 
 
-def put_name(kind: str) -> str:
+def put_name(kind: NameKind) -> str:
     """A statement that takes the labels of a name, and the fields of its endpoint."""
-    marks = ", ".join("?" * OWNER_KINDS[kind])
+    marks = ", ".join("?" * OWNED[kind])
     return f"INSERT OR REPLACE INTO {kind}_names VALUES ({marks}, {_OWNER_MARKS})"  # noqa: S608 - names of our own
 
 

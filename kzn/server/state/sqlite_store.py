@@ -12,8 +12,8 @@ from typing import Any
 
 from kzn.errors import KznError, StateError
 from kzn.model.endpoint import Endpoint
-from kzn.server.ledger.family import LABELS, OTHER_LABELS, FamilyName, Row
-from kzn.server.ledger.labels import Labels
+from kzn.server.ledger.family import FAMILIES, FamilyName, Row
+from kzn.server.ledger.labels import OWNED, Labels, NameKind
 from kzn.server.state import schema
 from kzn.server.state.checkpoint import Changes, Saved, SavedTotal
 from kzn.server.state.file_check import check, check_labels, damaged, prepare
@@ -128,15 +128,15 @@ class StateFile:
     def _read(self) -> Saved:
         (instance,) = self._rows("SELECT value FROM meta WHERE key = 'instance'")
         sums = self._rows("SELECT family, other, retired FROM family_sums")
-        rows = [row for family in LABELS for row in self._series(family)]
-        rows += [Row(f, OTHER_LABELS[f], int(other)) for f, other, _ in sums if int(other)]
+        rows = [row for family in FAMILIES for row in self._series(family)]
+        rows += [Row(f, FAMILIES[f].other_labels, int(other)) for f, other, _ in sums if int(other)]
         sequences = self._rows("SELECT node, epoch, last, changed FROM sequences ORDER BY changed")
         self._commits = 1 + max((changed for *_, changed in sequences), default=0)
         return Saved(
             instance=int(instance[0]),
             rows=rows,
             retired={family: int(retired) for family, _, retired in sums},
-            owners=[row for kind in schema.OWNER_KINDS for row in self._owners(kind)],
+            owners=[row for kind in OWNED for row in self._owners(kind)],
             zones=self._rows("SELECT region, zone, label FROM zone_labels"),
             books=[
                 SavedTotal(node, term, reason, int(packets), int(size))
@@ -149,8 +149,8 @@ class StateFile:
         for *labels, total in self._rows(f"SELECT * FROM {family}_series"):  # noqa: S608
             yield Row(family, tuple(labels), int(total))
 
-    def _owners(self, kind: str) -> Iterator[tuple[str, Labels, Endpoint]]:
-        width = schema.OWNER_KINDS[kind]
+    def _owners(self, kind: NameKind) -> Iterator[tuple[NameKind, Labels, Endpoint]]:
+        width = OWNED[kind]
         for row in self._rows(f"SELECT * FROM {kind}_names"):  # noqa: S608
             yield kind, tuple(row[:width]), Endpoint(*row[width:])
 
@@ -193,7 +193,7 @@ def _take(db: sqlite3.Connection, path: Path, synchronous: str) -> None:
         ]
         check(path, *numbers)
         faults = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        columns = {f: db.execute(f"PRAGMA table_info({f}_series)").fetchall() for f in LABELS}
+        columns = {f: db.execute(f"PRAGMA table_info({f}_series)").fetchall() for f in FAMILIES}
         db.execute("COMMIT")
     except sqlite3.OperationalError as error:
         if (error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

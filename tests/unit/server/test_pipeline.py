@@ -13,7 +13,7 @@ from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import Flows
 from kzn.model.ip import pack
 from kzn.model.totals import Counts, Totals
-from kzn.server.ledger.family import LABELS, FamilyName
+from kzn.server.ledger.family import FAMILIES, FamilyName
 from kzn.server.ledger.labels import Labels
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
@@ -111,7 +111,7 @@ class World:
     def series(self) -> dict[tuple[FamilyName, Labels], int]:
         snapshot = self.pipeline.ledger.snapshot()
         return {
-            (family, labels): size for family in LABELS for labels, size in snapshot.rows(family)
+            (family, labels): size for family in FAMILIES for labels, size in snapshot.rows(family)
         }
 
     def check(self) -> None:
@@ -287,7 +287,7 @@ STEP: st.SearchStrategy[partial[None]] = st.one_of(
 def test_nothing_is_lost_or_doubled_whatever_happens(
     steps: list[partial[None]], held_flows: int, series: int
 ) -> None:
-    limits = LedgerLimits(series, series, series, series, retention=30.0, pair_window=20.0)
+    limits = LedgerLimits(dict.fromkeys(FAMILIES, series), retention=30.0, pair_window=20.0)
     world = World(held_flows, limits)
     before = world.series()
     for step in steps:

@@ -16,7 +16,7 @@ from kzn.model.flows import (
     Flows,
 )
 from kzn.model.ip import pack
-from kzn.server.ledger.family import LABELS, FamilyName, Row
+from kzn.server.ledger.family import FAMILIES, FamilyName, Row
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.resolve.resolve import resolve
 from kzn.topology.index import AddressIndex
@@ -157,15 +157,15 @@ def test_the_same_zone_name_in_a_second_region_carries_its_region(index: Address
 
 
 def test_full_families_keep_their_sums_in_other(index: AddressIndex) -> None:
-    ledger = Ledger(LedgerLimits(pods=1, workloads=1, pairs=1, zones=1))
+    ledger = Ledger(LedgerLimits(dict.fromkeys(FAMILIES, 1)))
     add(ledger, index, (WEB1, DB, 1), (WEB2, DB, 2), (WEB1, COPY, 4))
     assert sum(series(ledger, "pod").values()) == 7
     assert sum(series(ledger, "pair").values()) == 7
     assert sum(series(ledger, "zone").values()) == 7
     assert sum(series(ledger, "workload").values()) == 14
     for family, width in (("pod", 2), ("pair", 7), ("zone", 3), ("workload", 7)):
-        assert len(series(ledger, family)) == 2  # type: ignore[arg-type] # of the four names
-        assert ("other",) * width in series(ledger, family)  # type: ignore[arg-type] # as above
+        assert len(series(ledger, family)) == 2
+        assert ("other",) * width in series(ledger, family)
 
 
 def test_series_end_when_they_are_idle_and_their_owner_is_gone(index: AddressIndex) -> None:
@@ -221,11 +221,11 @@ def test_names_are_forgotten_with_their_series_and_learned_again(index: AddressI
 
 def rows(ledger: Ledger) -> list[Row]:
     snapshot = ledger.snapshot()
-    return [Row(family, *row) for family in LABELS for row in snapshot.rows(family)]
+    return [Row(family, *row) for family in FAMILIES for row in snapshot.rows(family)]
 
 
 def test_saved_rows_loaded_again_go_on_where_they_were(index: AddressIndex) -> None:
-    ledger, again = Ledger(LedgerLimits(pairs=1)), Ledger(LedgerLimits(pairs=1))
+    ledger, again = Ledger(LedgerLimits({"pair": 1})), Ledger(LedgerLimits({"pair": 1}))
     add(ledger, index, (WEB1, DB, 1), (WEB2, COPY, 2), (STORE, WEB1, 3), (WEB1, OUT, 4))
     again.load(rows(ledger), 0.0)
     assert sorted(rows(again)) == sorted(rows(ledger))

@@ -18,7 +18,7 @@ from kzn.daemon.prometheus import new_registry
 from kzn.model.totals import SLOTS, Counts, Totals
 from kzn.server.auth.authenticator import SecurityState
 from kzn.server.flows.queue import LogCounts
-from kzn.server.ledger.family import LABELS, FamilyName, LedgerSnapshot, Row, View
+from kzn.server.ledger.family import FAMILIES, POD, FamilyName, LedgerSnapshot, Row, View
 from kzn.server.ledger.labels import OTHER
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
@@ -45,7 +45,7 @@ ROW = re.compile(r"^\| `([a-z_]+)` \| (counter|gauge|histogram) \|([^|]*)\|", re
 def snapshot() -> ServerSnapshot:
     """A server with at least one sample of every family."""
     index = AddressIndex(clock=lambda: 0.0, wall=lambda: 0.0)
-    ledger = Ledger(LedgerLimits(pairs=1))
+    ledger = Ledger(LedgerLimits({"pair": 1}))
     pair = ("shop", "web", "a", "shop", "db", "b", "source")
     ledger.load(
         [
@@ -84,7 +84,7 @@ NAMES = st.text(st.sampled_from('ab"\\\n,={}é'), max_size=4)
 
 @given(st.lists(st.tuples(NAMES, NAMES, st.integers(0, 2**63)), max_size=30), st.integers(1, 5))
 def test_series_are_written_as_their_rows_are(rows: list[tuple[str, str, int]], room: int) -> None:
-    ledger = Ledger(LedgerLimits(pods=room, pairs=room))
+    ledger = Ledger(LedgerLimits({"pod": room, "pair": room}))
     ledger.load([Row("pod", (space, name), size) for space, name, size in rows], 0.0)
     ledger.load(
         [Row("pair", (space, name, "a", name, space, "b", "source"), n) for space, name, n in rows],
@@ -94,19 +94,21 @@ def test_series_are_written_as_their_rows_are(rows: list[tuple[str, str, int]], 
     families: tuple[FamilyName, ...] = ("pod", "pair")
     for family in families:
         spec = FAMILY_SPECS[family]
-        written = b"".join(series(taken, family, spec)).decode()
+        written = b"".join(series(taken, FAMILIES[family], spec)).decode()
         assert written == b"".join(lines(spec, taken.rows(family))).decode()
         text = head(spec, openmetrics=False).decode() + written
         (parsed,) = text_string_to_metric_families(text)
-        read = {tuple(s.labels[k] for k in LABELS[family]): s.value for s in parsed.samples}
+        read = {
+            tuple(s.labels[k] for k in FAMILIES[family].labels): s.value for s in parsed.samples
+        }
         assert read == dict(taken.rows(family))
 
 
 def test_a_pod_that_is_called_other_is_in_the_series_other() -> None:
     keys, totals = np.array([OTHER, 2]), np.array([2, 1], np.uint64)
     pods = [("", ""), ("other", "other"), ("a", "b")]
-    taken = LedgerSnapshot({"pod": View(keys, totals, 40, 0, 2)}, pods, [], [], [])
-    found = b"".join(series(taken, "pod", FAMILY_SPECS["pod"])).decode().splitlines()
+    taken = LedgerSnapshot({"pod": View(keys, totals, 40, 0, 2)}, {"pod": pods})
+    found = b"".join(series(taken, POD, FAMILY_SPECS["pod"])).decode().splitlines()
     assert [line.partition("{")[2] for line in found] == [
         'namespace="a",pod="b"} 1',
         'namespace="other",pod="other"} 42',

@@ -14,7 +14,7 @@ import pytest
 from kzn.errors import KznError, StateError, UsageError
 from kzn.model.endpoint import POD, Endpoint
 from kzn.model.totals import Counts, Totals
-from kzn.server.ledger.family import LABELS, OTHER_LABELS, FamilyName, Row
+from kzn.server.ledger.family import FAMILIES, FamilyName, Row
 from kzn.server.ledger.labels import Labels
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.ledger.node_totals import NodeTotalRow, TotalsByNode
@@ -110,16 +110,16 @@ def test_a_commit_writes_what_changed_and_nothing_else(server: Server) -> None:
 
 
 def test_what_had_no_series_and_what_had_ended_is_summed_on(server: Server) -> None:
-    few = LedgerLimits(pods=1, retention=1.0)
+    few = LedgerLimits({"pod": 1}, retention=1.0)
     server.live(few)
     add(server, Row("pod", WEB, 5), Row("pod", ("shop", "beyond"), 3))
     server.commit()
     server.live(few)
-    assert server.series("pod") == {WEB: 5, OTHER_LABELS["pod"]: 3}
+    assert server.series("pod") == {WEB: 5, FAMILIES["pod"].other_labels: 3}
     server.state.ledger.sweep(100.0, lambda _: False)
     server.commit()
     server.live(few)
-    assert server.series("pod") == {OTHER_LABELS["pod"]: 3}
+    assert server.series("pod") == {FAMILIES["pod"].other_labels: 3}
     assert server.state.ledger.snapshot().views["pod"].retired == 5
 
 
@@ -127,21 +127,21 @@ def test_series_beyond_a_lower_limit_are_summed_once(server: Server) -> None:
     add(server, Row("pod", WEB, 5), Row("pod", ("shop", "web-2"), 3))
     server.commit()
     for _ in range(2):
-        server.live(LedgerLimits(pods=1))
+        server.live(LedgerLimits({"pod": 1}))
         assert sum(server.series("pod").values()) == 8
-        add(server, Row("pod", OTHER_LABELS["pod"], 0))
+        add(server, Row("pod", FAMILIES["pod"].other_labels, 0))
         server.commit()
 
 
 def test_a_pod_that_is_called_other_is_counted_once(server: Server) -> None:
     names = server.state.ledger.names
-    key = names.pods.code(OTHER_LABELS["pod"], None)
+    key = names.pods.code(FAMILIES["pod"].other_labels, None)
     assert key
-    add(server, Row("pod", OTHER_LABELS["pod"], 4), Row("pod", WEB, 1))
+    add(server, Row("pod", FAMILIES["pod"].other_labels, 4), Row("pod", WEB, 1))
     for _ in range(2):
         server.commit()
         server.live()
-    assert server.series("pod") == {WEB: 1, OTHER_LABELS["pod"]: 4}
+    assert server.series("pod") == {WEB: 1, FAMILIES["pod"].other_labels: 4}
 
 
 def test_owners_come_back_so_that_a_series_of_a_living_pod_does_not_end(server: Server) -> None:
@@ -226,7 +226,7 @@ def test_names_may_be_any_text_and_no_text_stops_a_commit_forever(server: Server
 
 
 def test_every_family_has_its_table(server: Server) -> None:
-    assert server.state.take().families.keys() == LABELS.keys()
+    assert server.state.take().families.keys() == FAMILIES.keys()
 
 
 def test_a_file_that_was_moved_away_takes_no_commit(server: Server, path: Path) -> None:
