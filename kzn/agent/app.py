@@ -16,7 +16,8 @@ from kzn.agent.coverage.watchdog import CoverageWatchdog, SwitchPolicy
 from kzn.agent.deliver.credentials import token_source
 from kzn.agent.deliver.shipper import Shipper
 from kzn.agent.devices.link_stats import LinkStats
-from kzn.agent.devices.uplinks import Device, Watch, outermost, tc_attachable
+from kzn.agent.devices.uplink_watch import UplinkWatch
+from kzn.agent.devices.uplinks import Device, outermost, tc_attachable
 from kzn.agent.inspect.text import lines
 from kzn.agent.loop import Loop, empty
 from kzn.agent.maps.spool import Spool
@@ -137,7 +138,7 @@ async def _uplinks(
     if config.uplinks is None and not probe.device_hooks():
         yield
         return
-    watch = Watch(tell, config.uplinks or (), move)
+    watch = UplinkWatch(tell, config.uplinks or (), move)
     watching = asyncio.create_task(watch.run())
     try:
         yield

@@ -1,4 +1,7 @@
-"""Netfilter and tcx links by bpf(2) itself: libbpf before 1.3 has no call for them."""
+"""Netfilter and tcx links: attach, describe, list, detach.
+
+By bpf(2) itself, since libbpf before 1.3 has no call for them.
+"""
 
 import errno
 import os
@@ -19,7 +22,7 @@ PROG_TYPE_SCHED_CLS = 3
 ATTACH_TYPE_TCX_EGRESS = 47
 LINK_TYPE_TCX = 11
 F_BEFORE = 1 << 3
-"""The same, Linux 6.6. Before, with nothing named to be before, is first of all."""
+"""The same, Linux 6.6. F_BEFORE without a program to be before means first of all."""
 
 NF_INET_POST_ROUTING = 4
 PROTOCOL_FAMILY = {"ipv4": 2, "ipv6": 10}
@@ -39,7 +42,7 @@ class NetfilterLinkInfo:
 
 @dataclass(frozen=True, slots=True)
 class TcxLinkInfo:
-    """On which device a link is attached; index 0 when that device has gone."""
+    """On which device a link is attached; index 0 when that device no longer exists."""
 
     link_id: int
     program_id: int
@@ -47,7 +50,7 @@ class TcxLinkInfo:
 
 
 def attach_netfilter(program_fd: int, family: str, hook: int, priority: int, what: str) -> int:
-    """A new link in this thread's network namespace; its descriptor belongs to the caller.
+    """Attach a program in this thread's network namespace; the caller owns the link's descriptor.
 
     KernelError with EBUSY when the priority is taken in this family and hook.
     """
@@ -67,11 +70,11 @@ def attach_netfilter(program_fd: int, family: str, hook: int, priority: int, wha
 
 
 def attach_tcx_egress(program_fd: int, index: int, what: str) -> int:
-    """A new link on a device of this thread's network namespace, before all that are there.
+    """Attach a program to a device of this thread's network namespace, before all others.
 
-    Its descriptor belongs to the caller. A program that ends the chain (TCX_PASS, as CNIs do)
-    hides the packet from those behind it, hence first. KernelError with ENODEV when the device
-    has gone.
+    First, since a program that ends the chain (TCX_PASS, as CNIs do) hides the packet from those
+    behind it. The caller owns the link's descriptor. KernelError with ENODEV when the device no
+    longer exists.
     """
     attributes = ffi.new("struct kzn_tcx_link_create *")
     attributes.prog_fd = program_fd
@@ -89,8 +92,8 @@ def _create(attributes: Any, what: str) -> tuple[int, int]:
     number = SYS_BPF.get(platform.machine())
     if number is None:
         raise UnsupportedError(
-            f"attach {what}: machine {platform.machine()} is not known to kzn",
-            hint=f"known are {', '.join(sorted(SYS_BPF))}",
+            f"attach {what}: machine type {platform.machine()} is not supported",
+            hint=f"supported are {', '.join(sorted(SYS_BPF))}",
         )
     size = ffi.cast("unsigned int", ffi.sizeof(attributes[0]))
     fd = libc().syscall(number, ffi.cast("int", BPF_LINK_CREATE), attributes, size)
@@ -98,7 +101,7 @@ def _create(attributes: Any, what: str) -> tuple[int, int]:
 
 
 def netfilter_link_info(fd: int, what: str) -> NetfilterLinkInfo | None:
-    """What the kernel says of a link; None when it is no netfilter link."""
+    """Where the kernel has attached a link; None unless it is a netfilter link."""
     info, size = ffi.new("struct kzn_link_info *"), ffi.new("__u32 *")
     size[0] = ffi.sizeof("struct kzn_link_info")
     check(libbpf().bpf_obj_get_info_by_fd(fd, info, size), f"ask for link {what}")
@@ -108,8 +111,30 @@ def netfilter_link_info(fd: int, what: str) -> NetfilterLinkInfo | None:
     return NetfilterLinkInfo(info.id, info.prog_id, family, info.priority, info.hooknum)
 
 
+def all_netfilter_links() -> list[NetfilterLinkInfo]:
+    """Every netfilter link of this machine; the kernel does not report its network namespace.
+
+    KernelError without CAP_SYS_ADMIN.
+    """
+    found, link_id = [], ffi.new("__u32 *")
+    while (result := libbpf().bpf_link_get_next_id(link_id[0], link_id)) == 0:
+        fd = libbpf().bpf_link_get_fd_by_id(link_id[0])
+        if fd == -errno.ENOENT:  # removed meanwhile
+            continue
+        check(fd, f"open link {link_id[0]}")
+        try:
+            info = netfilter_link_info(fd, str(link_id[0]))
+        finally:
+            os.close(fd)
+        if info:
+            found.append(info)
+    if result != -errno.ENOENT:  # the answer after the last link
+        check(result, "list the BPF links")
+    return found
+
+
 def tcx_link_info(fd: int, what: str) -> TcxLinkInfo | None:
-    """What the kernel says of a link; None when it is no tcx link."""
+    """Where the kernel has attached a link; None unless it is a tcx link."""
     info, size = ffi.new("struct kzn_tcx_link_info *"), ffi.new("__u32 *")
     size[0] = ffi.sizeof("struct kzn_tcx_link_info")
     check(libbpf().bpf_obj_get_info_by_fd(fd, info, size), f"ask for link {what}")
@@ -119,7 +144,7 @@ def tcx_link_info(fd: int, what: str) -> TcxLinkInfo | None:
 
 
 def detach(fd: int, what: str) -> None:
-    """Take a link off its hook and close it; others that hold it keep an empty shell."""
+    """Detach a link from its hook and close it; other descriptors of it stay valid but inactive."""
     try:
         check(libbpf().bpf_link_detach(fd), f"detach {what}")
     finally:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from kzn.errors import KznError
 from kzn.libbpf.btf import Field
-from kzn.libbpf.object_layout import MapLayout, ObjectLayout, layout_of, look
+from kzn.libbpf.object_layout import MapLayout, ObjectLayout, layout_of, read_layout
 from kzn.libbpf.objects import BpfObject
 from kzn.probes import postrouting
 from kzn.probes.declaration import API, Probe
@@ -37,7 +37,7 @@ def check(probe: Probe, image: bytes) -> None:
     """KznError when the probe's object is damaged, is for another layout, or lacks a program."""
     if probe.package == OWN:
         return
-    found = look(image, probe.name, SETTINGS, REASONS)
+    found = read_layout(image, probe.name, SETTINGS, REASONS)
     for difference in differences(found, shape(postrouting.PROBE)):
         raise KznError(f"object {probe.name} does not fit this kzn: {difference}", hint=HINT)
 

@@ -13,7 +13,7 @@ import pytest
 import site_of_a1 as sites
 from site_of_a1 import Process, Site
 
-from kzn.agent.devices.uplinks import QUIET_SECONDS
+from kzn.agent.devices.uplink_watch import QUIET_SECONDS
 from kzn.errors import UnsupportedError
 from kzn.lab import daemons, namespaces
 from kzn.lab.daemons import wait_for

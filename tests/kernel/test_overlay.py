@@ -9,7 +9,8 @@ from counting import Counted, Row, attached, counting, loaded
 from overlay import INNER_MTU, vxlan
 from test_wire_bytes import ip_frame
 
-from kzn.agent.devices.uplinks import ask, index_with_flags
+from kzn.agent.devices.netlink_child import find_egress_devices
+from kzn.agent.devices.uplinks import index_with_flags
 from kzn.agent.maps.spool import Spool
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
@@ -202,7 +203,7 @@ def test_postrouting_marks_what_is_encrypted_too(kind: str, family: Family) -> N
 def uplinks(lab: Lab) -> tuple[int, ...]:
     """The uplinks of node a1 with the marks that the agent would give them."""
     with namespaces.inside(lab.node("a1").namespace):
-        return tuple(index_with_flags(device) for device in asyncio.run(ask()))
+        return tuple(index_with_flags(device) for device in asyncio.run(find_egress_devices()))
 
 
 @families

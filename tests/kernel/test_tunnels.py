@@ -10,7 +10,8 @@ from counting import Counted, attached
 from overlay import INNER_MTU
 from tunnels import KINDS, esp, tunnel, wireguard
 
-from kzn.agent.devices.uplinks import ask, index_with_flags
+from kzn.agent.devices.netlink_child import find_egress_devices
+from kzn.agent.devices.uplinks import index_with_flags
 from kzn.agent.maps.spool import Spool
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
@@ -35,7 +36,9 @@ def watched(lab: Lab, probe: Probe) -> Iterator[Counted]:
     node = lab.node("a1")
     with attached(node, probe=probe) as maps:
         with namespaces.inside(node.namespace):
-            uplinks = tuple(index_with_flags(device) for device in asyncio.run(ask()))
+            uplinks = tuple(
+                index_with_flags(device) for device in asyncio.run(find_egress_devices())
+            )
         maps.set_uplinks(uplinks, skip_inbound=True)
         yield Counted(Spool(maps))
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from kzn.agent.devices import uplinks
+from kzn.agent.devices import uplink_watch
+from kzn.agent.devices.netlink_child import find_egress_devices
 from kzn.lab import namespaces
 from kzn.lab.lab import Lab
 
@@ -14,7 +15,7 @@ from kzn.lab.lab import Lab
 def test_a_nodes_uplink_is_told_from_its_pods_devices(lab: Lab) -> None:
     node = lab.node("a1")
     with namespaces.inside(node.namespace):
-        found = asyncio.run(uplinks.ask())
+        found = asyncio.run(find_egress_devices())
     assert [device.name for device in found] == [node.uplink]
 
 
@@ -25,7 +26,7 @@ def test_a_change_makes_the_uplinks_uncertain_until_they_are_asked_for_again(
     told: list[int] = []
 
     async def scenario() -> None:
-        watch = uplinks.Watch(lambda indices: told.append(len(indices)))
+        watch = uplink_watch.UplinkWatch(lambda indices: told.append(len(indices)))
         watching = asyncio.create_task(watch.run())
         try:
             await until(lambda: told == [1])
@@ -51,7 +52,7 @@ def test_a_change_makes_the_uplinks_uncertain_until_they_are_asked_for_again(
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
 
-    monkeypatch.setattr(uplinks, "QUIET_SECONDS", 0.05)
+    monkeypatch.setattr(uplink_watch, "QUIET_SECONDS", 0.05)
     try:
         with namespaces.inside(node.namespace):
             asyncio.run(scenario())

@@ -1,42 +1,41 @@
-"""Programs as tc filters on clsact qdiscs: put on devices, and taken off again.
+"""Attaches a program to devices as a tc filter on clsact qdiscs, and detaches it.
 
-A filter has no descriptor, so it is found by the id of the program that it runs: nobody else's is
-ever touched. A clsact qdisc that was not there is made, and taken away with the last filter.
+A filter has no descriptor, so kzn finds its own by the id of the program that they run and never
+touches another. It creates a missing clsact qdisc, and removes that with its last filter.
 
-pyroute2 speaks to the kernel in a child process that lives for a tenth of a second, as for the
-uplinks (uplinks.py); the child is given the program by its descriptor.
+pyroute2 runs in a child process, as for the uplinks (netlink_child.py); the child inherits the
+program's descriptor.
 """
 
 import errno
-import json
 import logging
-import subprocess
-import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from kzn.child import ChildError, run_child, serve_request
 from kzn.errors import KernelError, KznError
 from kzn.libbpf.objects import program_id
 
 log = logging.getLogger(__name__)
 
-TALK_SECONDS = 20.0
+ASK_SECONDS = 20.0
 EGRESS = 0xFFFFFFF3
 INGRESS = 0xFFFFFFF2
 ETH_P_ALL = 3
 """include/uapi/linux/pkt_sched.h (TC_H_CLSACT, TC_H_MIN_EGRESS), if_ether.h."""
 PRIORITIES = range(1, 10)
-"""First, if no filter of another kind has that number: a CNI's program ends the chain."""
+"""Tried in order: 1 runs first, since a CNI's program may end the chain, but a filter of another
+kind may have it."""
 HANDLE = 0x6B7A
-"""Programs of one priority are told apart by it; ours is "kz"."""
+"""Distinguishes programs of one priority; kzn's is "kz"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``made``: on these devices the qdisc is ours. ``failed``: errno by device.
+    """``made``: devices on which kzn created the qdisc. ``failed``: errno by device.
 
-    ``absent``: these devices had no filter to take off.
+    ``absent``: devices that had no filter to remove.
     """
 
     made: frozenset[int]
@@ -45,21 +44,21 @@ class Outcome:
 
 
 def place(program: int, name: str, on: Collection[int]) -> Outcome:
-    """A filter that runs a program, given by descriptor, on each device, where there is none."""
+    """Add a filter that runs a program, given by descriptor, to each device that has none."""
     return _request(program, {"name": name, "on": sorted(on), "off": [], "made": []})
 
 
 def remove(program: int, off: Collection[int], made: Collection[int]) -> None:
-    """Take its filters off devices, and the qdiscs off those where they were made for it.
+    """Remove its filters from ``off``, and the qdiscs that kzn created on ``made``.
 
-    KernelError when a filter stays; a device that has gone has taken its filters along.
+    KernelError when a filter stays. A device that no longer exists has no filters.
     """
-    order = {"name": "", "on": [], "off": sorted(off), "made": sorted(made)}
-    outcome = _request(program, order)
+    request = {"name": "", "on": [], "off": sorted(off), "made": sorted(made)}
+    outcome = _request(program, request)
     if outcome.absent:
         log.warning(
-            "no filter of kzn on device %s: did somebody take it off,"
-            " or is it in another network namespace?",
+            "no filter of kzn on device %s: removed by another tool,"
+            " or the device is in another network namespace",
             ", ".join(map(str, sorted(outcome.absent))),
         )
     for index, code in outcome.failed.items():
@@ -68,48 +67,36 @@ def remove(program: int, off: Collection[int], made: Collection[int]) -> None:
         )
 
 
-def _request(program: int, order: dict[str, Any]) -> Outcome:
-    order |= {"fd": program, "id": program_id(program)}
+def _request(program: int, request: dict[str, Any]) -> Outcome:
+    request |= {"fd": program, "id": program_id(program)}
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "kzn.agent.devices.tc_filters"],
-            input=json.dumps(order),
-            capture_output=True,
-            text=True,
-            pass_fds=[program],
-            timeout=TALK_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise KznError(f"filters by netlink: {error}") from error
-    if done.returncode != 0:
-        words = done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
-        raise KznError(f"filters by netlink: {words[-1]}")
-    answer = json.loads(done.stdout)
+        answer = run_child(__name__, request, seconds=ASK_SECONDS, fds=[program])
+    except ChildError as error:
+        raise KznError(f"tc filters by netlink: {error}") from error
     failed = {int(index): code for index, code in answer["failed"].items()}
     return Outcome(frozenset(answer["made"]), failed, frozenset(answer["absent"]))
 
 
-class _Netlink:
-    """The child's hands."""
+class _FilterOperations:
+    """tc operations, run in the child process that imports pyroute2."""
 
-    def __init__(self, netlink: Any, order: dict[str, Any]) -> None:
+    def __init__(self, netlink: Any, request: dict[str, Any]) -> None:
         self._netlink = netlink
-        self._fd: int = order["fd"]
-        self._id: int = order["id"]
-        self._name: str = order["name"]
+        self._fd: int = request["fd"]
+        self._id: int = request["id"]
+        self._name: str = request["name"]
 
-    def put(self, index: int) -> bool:
-        """Whether the qdisc had to be made."""
-        made = self._make_qdisc(index)
-        if not self._ours(index):
-            self._add(index)
+    def add(self, index: int) -> bool:
+        """Add the filter unless it is there; True when the qdisc had to be created."""
+        made = self._create_qdisc(index)
+        if not self._own_filters(index):
+            self._add_filter(index)
         return made
 
-    def take(self, index: int, *, made: bool) -> bool:
-        """Whether there was a filter to take off."""
-        ours = self._ours(index)
-        for row in ours:
+    def remove(self, index: int, *, made: bool) -> bool:
+        """Remove the filter, and the qdisc if ``made``; True when there was a filter."""
+        own = self._own_filters(index)
+        for row in own:
             self._netlink.tc(
                 "del-filter",
                 "bpf",
@@ -120,11 +107,11 @@ class _Netlink:
                 protocol=ETH_P_ALL,
             )
         others = self._rows(index, EGRESS) or self._rows(index, INGRESS)
-        if made and ours and not others:  # without ours it is not the device that we knew
+        if made and own and not others:  # without our filter the index is another device's by now
             self._netlink.tc("del", "clsact", index)
-        return bool(ours)
+        return bool(own)
 
-    def _make_qdisc(self, index: int) -> bool:
+    def _create_qdisc(self, index: int) -> bool:
         try:
             self._netlink.tc("add", "clsact", index)
         except self.errors() as error:
@@ -133,7 +120,7 @@ class _Netlink:
             return False
         return True
 
-    def _add(self, index: int) -> None:
+    def _add_filter(self, index: int) -> None:
         for priority in PRIORITIES:
             try:
                 self._netlink.tc(
@@ -159,11 +146,11 @@ class _Netlink:
         rows = self._netlink.get_filters(index=index, parent=parent)
         return [row for row in rows if row["handle"]]
 
-    def _ours(self, index: int) -> list[Any]:
-        return [row for row in self._rows(index, EGRESS) if self._runs(row) == self._id]
+    def _own_filters(self, index: int) -> list[Any]:
+        return [row for row in self._rows(index, EGRESS) if self._program_of(row) == self._id]
 
     @staticmethod
-    def _runs(row: Any) -> int:
+    def _program_of(row: Any) -> int:
         options = dict(row["attrs"]).get("TCA_OPTIONS")
         found = dict(options["attrs"]).get("TCA_BPF_ID", 0) if options else 0
         return int(found)
@@ -175,32 +162,30 @@ class _Netlink:
         return NetlinkError
 
 
-def _child_main() -> None:
-    """The child: an order on stdin, an outcome on stdout, both JSON."""
+def _child_main(request: dict[str, Any]) -> dict[str, Any]:
     from pyroute2 import IPRoute  # noqa: PLC0415 - only the child: 25 MB
 
-    _teach_program_ids()
-    order = json.load(sys.stdin)
+    _declare_program_ids()
     made: list[int] = []
     absent: list[int] = []
     failed: dict[int, int] = {}
     with IPRoute() as netlink:
-        hands = _Netlink(netlink, order)
-        for index in (*order["on"], *order["off"]):
+        tc = _FilterOperations(netlink, request)
+        for index in (*request["on"], *request["off"]):
             try:
-                if index in order["on"]:
-                    if hands.put(index):
+                if index in request["on"]:
+                    if tc.add(index):
                         made.append(index)
-                elif not hands.take(index, made=index in order["made"]):
+                elif not tc.remove(index, made=index in request["made"]):
                     absent.append(index)
-            except hands.errors() as error:
-                if index in order["on"] or error.code != errno.ENODEV:
+            except tc.errors() as error:
+                if index in request["on"] or error.code != errno.ENODEV:
                     failed[index] = error.code
-    sys.stdout.write(json.dumps({"made": made, "failed": failed, "absent": absent}))
+    return {"made": made, "failed": failed, "absent": absent}
 
 
-def _teach_program_ids() -> None:
-    """Add what pyroute2 leaves out of enum TCA_BPF_* (include/uapi/linux/pkt_cls.h)."""
+def _declare_program_ids() -> None:
+    """Add the attributes that pyroute2 lacks of enum TCA_BPF_* (include/uapi/linux/pkt_cls.h)."""
     from pyroute2.netlink.rtnl.tcmsg import sched_bpf  # noqa: PLC0415 - only the child
 
     known = {name for name, *_ in sched_bpf.options.nla_map}
@@ -209,4 +194,4 @@ def _teach_program_ids() -> None:
 
 
 if __name__ == "__main__":
-    _child_main()
+    serve_request(_child_main)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kzn.agent.config import PIN_DIR
-from kzn.agent.devices import uplinks
+from kzn.agent.devices.netlink_child import find_egress_devices
 from kzn.agent.doctor import bypass, kernel, network, process
 from kzn.agent.doctor.attached import priorities
 from kzn.agent.doctor.devices import Interface, interfaces
@@ -18,7 +18,7 @@ from kzn.agent.doctor.finding import Finding, Host, looked
 from kzn.agent.select.preview import preview_auto
 from kzn.agent.select.selftest import Proof, prove
 from kzn.errors import UsageError
-from kzn.libbpf.linklist import all_netfilter_links
+from kzn.libbpf.links import all_netfilter_links
 from kzn.probes import registry
 from kzn.probes.declaration import NetfilterHook, Probe
 
@@ -76,7 +76,7 @@ def _network(host: Host, is_tracked: bool | None) -> Iterator[Finding]:
 
     def lead_off() -> Iterator[Finding]:
         devices.extend(interfaces())
-        found = asyncio.run(uplinks.ask())
+        found = asyncio.run(find_egress_devices())
         yield from network.uplinks(devices, {device.index for device in found})
 
     yield from looked("uplinks", lead_off)

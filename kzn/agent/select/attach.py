@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from kzn.agent.config import AgentConfig
 from kzn.agent.devices import uplinks
 from kzn.agent.devices.link_stats import LinkStats
+from kzn.agent.devices.netlink_child import find_egress_devices
 from kzn.agent.devices.uplinks import Device
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.structs import boottime_ns
@@ -242,11 +243,8 @@ class _PinnedSelection(_Selection):
 
 
 def _ask(config: AgentConfig) -> Uplinks:
-    try:
-        found = asyncio.run(uplinks.ask())
-    except TimeoutError as error:
-        raise KznError("ask netlink for the uplinks: no answer in time") from error
+    found = asyncio.run(find_egress_devices())
     if config.uplinks:
-        named = uplinks.chosen(found, config.uplinks)
+        named = uplinks.named_devices(found, config.uplinks)
         return Uplinks(named, named)
     return Uplinks(found, uplinks.outermost(found))

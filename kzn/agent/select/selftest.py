@@ -13,11 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from kzn.agent.devices import uplinks
+from kzn.agent.devices.netlink_child import find_egress_devices
+from kzn.agent.devices.uplinks import tc_attachable
 from kzn.agent.doctor.finding import Finding
 from kzn.agent.maps import buffers
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.pins.install import unpinned
+from kzn.child import ChildError
 from kzn.errors import KznError
 from kzn.model import ip
 from kzn.model.flows import INITIATOR_MASK
@@ -80,12 +82,12 @@ def prove(probe: Probe, chance: random.Random, send: Send | None = None) -> Proo
     """Attach, send, look, detach; every way in which it may fail is a finding."""
     proof = Proof()
     try:
-        devices = uplinks.tc_attachable(asyncio.run(uplinks.ask())) if probe.device_hooks() else ()
+        devices = tc_attachable(asyncio.run(find_egress_devices())) if probe.device_hooks() else ()
         with unpinned(probe, Settings(), devices) as maps:
             for family in _families(probe):
                 proof.findings.append(_family(proof, maps, family, chance, send or send_datagram))
-    except TimeoutError:
-        proof.findings.append(Finding("proof", "unknown", "netlink did not tell the uplinks"))
+    except ChildError as error:
+        proof.findings.append(Finding("proof", "unknown", str(error)))
     except KznError as error:
         sentence = error.message.partition("\n")[0]
         proof.findings.append(Finding("proof", "fail", sentence, error.hint))

@@ -1,0 +1,92 @@
+"""Runs a module of kzn in a child process: one JSON request on stdin, one JSON answer on stdout.
+
+For work that costs memory for good (pyroute2: 25 MB) or may crash (libbpf on damaged BTF). A child
+lives for a tenth of a second.
+
+In: a module that calls `serve_request`, a request, a time limit.
+Out: the answer. `ChildError` when there is none.
+Never: more than the standard library, or a child that outlives the call.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from typing import Any
+
+from kzn.errors import KznError
+
+
+class ChildError(KznError):
+    """A child gave no answer; the message is the reason. ``killed_by``: a signal's name or ""."""
+
+    def __init__(self, message: str, *, killed_by: str = "") -> None:
+        super().__init__(message)
+        self.killed_by = killed_by
+
+
+def run_child(module: str, request: Any, *, seconds: float, fds: Collection[int] = ()) -> Any:
+    """The answer of ``module``; the child inherits ``fds`` under their numbers."""
+    try:
+        done = subprocess.run(
+            _command(module),
+            input=json.dumps(request).encode(),
+            capture_output=True,
+            pass_fds=fds,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _too_late(seconds) from error
+    except OSError as error:
+        raise ChildError(str(error)) from error
+    return _answer(done.returncode, done.stdout, done.stderr)
+
+
+async def run_child_async(module: str, request: Any, *, seconds: float) -> Any:
+    """The same without blocking the event loop; cancelling the call kills the child."""
+    import asyncio  # noqa: PLC0415 - children import this module and start faster without
+
+    pipe = asyncio.subprocess.PIPE
+    try:
+        child = await asyncio.create_subprocess_exec(
+            *_command(module), stdin=pipe, stdout=pipe, stderr=pipe
+        )
+    except OSError as error:
+        raise ChildError(str(error)) from error
+    try:
+        async with asyncio.timeout(seconds):
+            out, err = await child.communicate(json.dumps(request).encode())
+    except BaseException as error:
+        with suppress(ProcessLookupError):
+            child.kill()
+        await child.communicate()  # otherwise asyncio warns that its pipes outlive the event loop
+        if isinstance(error, TimeoutError):
+            raise _too_late(seconds) from error
+        raise
+    return _answer(child.returncode or 0, out, err)
+
+
+def serve_request(answer: Callable[[Any], Any]) -> None:
+    """In the child: answer the one request."""
+    sys.stdout.write(json.dumps(answer(json.load(sys.stdin))))
+
+
+def _command(module: str) -> list[str]:
+    return [sys.executable, "-P", "-m", module]
+
+
+def _too_late(seconds: float) -> ChildError:
+    return ChildError(f"no answer within {seconds:g} s")
+
+
+def _answer(code: int, out: bytes, err: bytes) -> Any:
+    if code < 0:
+        name = signal.Signals(-code).name
+        raise ChildError(f"ended by {name}", killed_by=name)
+    if code:
+        lines = err.decode(errors="replace").strip().splitlines()
+        raise ChildError(lines[-1] if lines else f"exit code {code}")
+    return json.loads(out)
