@@ -46,13 +46,13 @@ async def run(config: ServerConfig, announce: Announce | None = None) -> None:
     A second signal, or ``shutdown_seconds``, cuts short what a good end would still wait for.
     """
     topology = open_topology(config)
-    admission = open_authenticator(config, topology)
+    authenticator = open_authenticator(config, topology)
     agents, http = listen(config.listen_agents), listen(config.listen_http)
     flow_log = None
     if config.flow_log != "off":
         flow_log = FlowLog(sys.stdout.buffer, config.flow_log, epoch_of=_epoch_of)
     state = StateFile(config.state) if config.state is not None else None
-    server = Server(config, topology, flow_log, admission, state)
+    server = Server(config, topology, flow_log, authenticator, state)
     sys.setswitchinterval(SWITCH_SECONDS)
     with shutdown_on_signals() as shutdown:
         await server.serve(agents, http, shutdown, announce)
@@ -66,11 +66,11 @@ class Server:
         config: ServerConfig,
         topology: Topology,
         flow_log: FlowLog | None,
-        admission: Authenticator | None = None,
+        authenticator: Authenticator | None = None,
         state: StateFile | None = None,
     ) -> None:
         self._config = config
-        self._admission = admission or Authenticator("none", topology.why_not_ready)
+        self._authenticator = authenticator or Authenticator("none", topology.why_not_ready)
         self._topology = topology
         self._flow_log = flow_log
         self._pipeline = Pipeline(
@@ -81,22 +81,22 @@ class Server:
             clocks=Clocks(time.monotonic, time.perf_counter),
             flow_log=flow_log,
         )
-        self._keep = Durability(self._pipeline, state, now=time.monotonic())
+        self._durability = Durability(self._pipeline, state, now=time.monotonic())
         self._receiver = Receiver(
             self._pipeline.apply,
-            admit=self._admission.admit,
-            tls=self._admission.tls,
-            book=self._keep.book,
-            durable=self._keep.durable,
-            instance=self._keep.instance,
+            authenticate=self._authenticator.authenticate,
+            tls=self._authenticator.tls,
+            sequences=self._durability.sequences,
+            durable=self._durability.durable,
+            instance=self._durability.instance,
         )
         self._sources = Sources(
             pipeline=self._pipeline,
             receiver=self._receiver.stats.copy,
             topology=topology.states,
             flow_log=self._log_counts,
-            security=self._admission.state,
-            state=self._keep.stats,
+            security=self._authenticator.state,
+            state=self._durability.stats,
         )
         self._http = HttpApi(self._snapshot, topology.why_not_ready, owners=self._owners)
 
@@ -110,15 +110,15 @@ class Server:
         """Serve on listening sockets until asked to stop."""
         ports = bound_port(agents), bound_port(http)
         async with (
-            self._keep.running(),  # acks wait for it until the last connection is closed
+            self._durability.running(),  # acks wait for it until the last connection is closed
             AsyncExitStack() as stack,
             asyncio.TaskGroup() as tasks,
         ):
-            await stack.enter_async_context(self._admission.connection)
+            await stack.enter_async_context(self._authenticator.connection)
             stack.push_async_callback(self._stop, shutdown)
             background = [
                 tasks.create_task(self._topology.run(), name="topology"),
-                tasks.create_task(self._keep_time(), name="hold timer"),
+                tasks.create_task(self._tick_forever(), name="hold timer"),
             ]
             await self._http.start(http)
             await self._receiver.start(agents)
@@ -145,7 +145,7 @@ class Server:
         """No new batches, then the log of those that came, then no more answers."""
         seconds = self._config.shutdown_seconds / 2
         await self._receiver.close(seconds)
-        await self._keep.close()
+        await self._durability.close()
         if self._flow_log is not None and not await asyncio.to_thread(
             self._flow_log.close, seconds / 2
         ):
@@ -153,12 +153,12 @@ class Server:
         await self._http.close()
 
     async def _snapshot(self) -> ServerSnapshot:
-        return self._sources.snapshot(await self._keep.view(), time.monotonic())
+        return self._sources.snapshot(await self._durability.view(), time.monotonic())
 
     def _owners(self, asked: list[str]) -> bytes:
         return addresses.answer(self._topology.index, asked, time.monotonic())
 
-    async def _keep_time(self) -> None:
+    async def _tick_forever(self) -> None:
         is_frozen = False
         while True:
             if not is_frozen and not self._topology.why_not_ready():

@@ -184,7 +184,7 @@ def test_garbage_on_the_port_of_the_agents_is_counted_and_hurts_nobody(
         answer = b"".join(iter(lambda: stranger.recv(4096), b""))
     assert len(answer) < 1024
     assert wait_for(lambda: server.metric(f'{REFUSED}reason="{reason}"') == 1, sites.WAIT)
-    assert server.says("refused a stranger from 127.0.0.1: ")
+    assert server.says("refused unauthenticated peer from 127.0.0.1: ")
     assert server.gets(site.key, site.send(20))
 
 

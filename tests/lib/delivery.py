@@ -59,7 +59,7 @@ STORM = 30.0
 PATIENCE = 1200.0
 TIMEOUTS = ShipTimeouts(connect=2.0, welcome=3.0, ack=6.0)
 LIMITS = ReceiveLimits(durable=4.0, linger=0.2, handshake=5.0, idle=60.0)
-PACE = CommitIntervals(waited_for=0.2, idle=5.0, failed=0.5, view=2.0)
+PACE = CommitIntervals(pending_ack=0.2, idle=5.0, failed=0.5, view=2.0)
 QUIET = Fault()
 
 
@@ -72,7 +72,7 @@ class Parts:
     """What a schedule is made of; a test puts a broken one in."""
 
     spool: Callable[..., Spool] = Spool
-    keep: Callable[..., Durability] = Durability
+    durability: Callable[..., Durability] = Durability
     shipper: Callable[..., Shipper] = Shipper
 
 
@@ -116,13 +116,15 @@ class SimServer:
             RetryQueue(10_000),
             clocks=Clocks(world.now, lambda: 0.0),
         )
-        self._keep = world.parts.keep(self.pipeline, self._store, now=world.now(), pace=PACE)
+        self._durability = world.parts.durability(
+            self.pipeline, self._store, now=world.now(), intervals=PACE
+        )
         self._receiver = Receiver(
             self.pipeline.apply,
             limits=LIMITS,
-            book=self._keep.book,
-            durable=self._keep.durable,
-            instance=self._keep.instance,
+            sequences=self._durability.sequences,
+            durable=self._durability.durable,
+            instance=self._durability.instance,
         )
         self._life = asyncio.create_task(self._live())
 
@@ -147,14 +149,14 @@ class SimServer:
         self.up = False
         await self._receiver.close(3.0)
         if self._life is not None and not self._life.done():
-            await self._keep.close()
+            await self._durability.close()
         self.kill()
 
     def check(self) -> None:
         """The books of this server balance, and its zones hold what is attributed."""
-        for node, book in self.pipeline.books.items():
-            if book.gap() != Counts():
-                raise BrokenPromiseError(f"the books of {node} do not balance: {book.gap()}")
+        for node, totals in self.pipeline.books.items():
+            if totals.gap() != Counts():
+                raise BrokenPromiseError(f"the totals of {node} do not add up: {totals.gap()}")
         rows = self.pipeline.books.rows()
         attributed = sum(row.counts.bytes for row in rows if row.term == "attributed")
         snapshot = self.pipeline.ledger.snapshot()
@@ -179,7 +181,7 @@ class SimServer:
             self._world.kill(self)
 
     async def _serve(self) -> None:
-        async with self._keep.running():
+        async with self._durability.running():
             self.up = True
             scraped = asyncio.create_task(self._be_scraped())
             try:
@@ -193,7 +195,7 @@ class SimServer:
         """A counter never goes back, whatever happens to the server between two scrapes."""
         while True:
             await asyncio.sleep(self._world.rng.choice([0.05, 0.05, 1.0, 4.0]))
-            counted = await self._keep.view()
+            counted = await self._durability.view()
             if not self.up:
                 return
             for node, term, reason, counts in counted.books:

@@ -44,16 +44,16 @@ class Authenticator:
         why_not_ready: Callable[[], str],
         *,
         tls: ServerTls | None = None,
-        gate: TokenAuthenticator | None = None,
+        tokens: TokenAuthenticator | None = None,
         connection: AbstractAsyncContextManager[object] | None = None,
     ) -> None:
         self.tls = tls
         self.connection = connection or nullcontext()
         self._mode = mode
         self._why_not_ready = why_not_ready
-        self._gate = gate
+        self._tokens = tokens
 
-    async def admit(self, hello: Hello, caller: PeerInfo) -> Permit | Refusal:
+    async def authenticate(self, hello: Hello, peer: PeerInfo) -> Permit | Refusal:
         """Whether this agent may speak for the node it names, and for how long."""
         why = self._why_not_ready()
         if why:
@@ -61,12 +61,12 @@ class Authenticator:
             return Refusal(Reason.BUSY, why)
         permits = [Permit()]
         if self.tls is not None and self.tls.asks_for_certificates:
-            if hello.node not in (caller.names or ()):
+            if hello.node not in (peer.names or ()):
                 text = f"the certificate has no DNS name {hello.node} among its subjectAltNames"
                 return Refusal(Reason.NODE, text)
-            permits.append(Permit(caller.seconds))
-        if self._gate is not None:
-            answer = await self._gate.check(hello.token, hello.node, caller.address)
+            permits.append(Permit(peer.seconds))
+        if self._tokens is not None:
+            answer = await self._tokens.check(hello.token, hello.node, peer.address)
             if isinstance(answer, Refusal):
                 return answer
             permits.append(answer)
@@ -76,7 +76,7 @@ class Authenticator:
         """For metrics."""
         return SecurityState(
             mode=self._mode,
-            reviews=dict(self._gate.counts) if self._gate else {},
+            reviews=dict(self._tokens.counts) if self._tokens else {},
             tls_loaded=self.tls.loaded if self.tls else 0,
             tls_failed=self.tls.failed if self.tls else 0,
         )
@@ -94,7 +94,7 @@ def open_authenticator(config: ServerConfig, topology: Topology) -> Authenticato
     from kzn.topology.kube.token_review import review_token  # noqa: PLC0415
 
     client = KubeClient(load_cluster(config.kubeconfig, config.context), idle=1.0)
-    gate = TokenAuthenticator(
+    tokens = TokenAuthenticator(
         partial(review_token, client, AUDIENCE),
         audience=AUDIENCE,
         accounts=frozenset(config.agent_accounts),
@@ -102,7 +102,7 @@ def open_authenticator(config: ServerConfig, topology: Topology) -> Authenticato
         clock=time.monotonic,
         wall=time.time,
     )
-    return Authenticator("token", topology.why_not_ready, tls=tls, gate=gate, connection=client)
+    return Authenticator("token", topology.why_not_ready, tls=tls, tokens=tokens, connection=client)
 
 
 def _warn(config: ServerConfig) -> None:

@@ -34,11 +34,11 @@ class Permit:
     seconds: float = math.inf
 
 
-AdmitAgent = Callable[[Hello, PeerInfo], Awaitable[Permit | Refusal]]
+Authenticate = Callable[[Hello, PeerInfo], Awaitable[Permit | Refusal]]
 """Decides whether an agent may report for the node it names."""
 
 
-async def admit_all(_hello: Hello, _peer: PeerInfo) -> Permit:
+async def accept_all(_hello: Hello, _peer: PeerInfo) -> Permit:
     """Accept every agent (``--auth none``)."""
     return Permit()
 

@@ -78,7 +78,7 @@ class TokenAuthenticator:
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._suspects: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._places = asyncio.Semaphore(MAX_REVIEWS)
-        self._complaints = RateLimited(_LOG, clock=clock)
+        self._warnings = RateLimited(_LOG, clock=clock)
 
     async def check(self, token: str, node: str, address: str) -> Permit | Refusal:
         """Whether the bearer of ``token`` may speak for ``node``."""
@@ -107,7 +107,7 @@ class TokenAuthenticator:
             except KznError as error:
                 self.counts["failed"] += 1
                 said = error.message.replace(token, "(token)")
-                self._complaints.line("review", "tokens cannot be checked: %s", said)
+                self._warnings.line("review", "tokens cannot be checked: %s", said)
                 return Refusal(Reason.BUSY, "the token cannot be checked now")
 
     def _remember(self, key: bytes, token: str, review: "Review", address: str) -> _Entry:

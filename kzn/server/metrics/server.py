@@ -117,14 +117,17 @@ def _receiving(snapshot: ServerSnapshot) -> Iterator[_Rows]:
     receiver = snapshot.receiver
     yield _one("connections", "gauge", "Agents connected.", receiver.connections)
     yield _one(
-        "unfinished_bytes", "gauge", "Bytes kept of frames not yet whole.", receiver.unfinished
+        "unfinished_bytes",
+        "gauge",
+        "Bytes kept of frames not yet whole.",
+        receiver.unfinished_bytes,
     )
     for name, text, value in (
         ("accepted_connections", "Connections accepted.", receiver.accepted),
         (
             "throttled_frames",
             "Frames delayed because their address used more than its share of the server.",
-            receiver.waits,
+            receiver.throttled_frames,
         ),
         ("broken_connections", "Connections that ended amid something.", receiver.broken),
         ("frames", "Frames received.", receiver.frames),
@@ -135,7 +138,7 @@ def _receiving(snapshot: ServerSnapshot) -> Iterator[_Rows]:
         (
             "evicted_epochs",
             "Absent agents whose last sequence was forgotten to bound memory.",
-            receiver.forgotten,
+            receiver.evicted_epochs,
         ),
     ):
         yield _one(f"{name}_total", "counter", text, value)

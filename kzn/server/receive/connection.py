@@ -1,8 +1,8 @@
-"""One connection of an agent, from its first byte to its last, whatever it sends.
+"""One agent connection, from accept to close.
 
-In: frames, each within its time and size.
+In: frames, each with a time and size limit.
 Out: applied batches, and an answer to each frame.
-Never: an ack before the batch is applied and durable, or a fault that leaves this connection.
+Never: an ack before the batch is applied and durable; an exception caused by the peer's input.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ from kzn.wire.stream import FrameStream, Reader, Writer
 log = logging.getLogger(__name__)
 
 _TOO_LARGE = ("frame_too_large", "flows_limit", "addresses_limit")
-_OUR_FAULT = Refusal(Reason.INTERNAL, "a fault of the server; its log says more")
-_ENDED = Refusal(Reason.BUSY, "what this agent proved itself with has ended: connect anew")
-_UNDECIDED = Refusal(Reason.BUSY, "it was not decided in time whether this agent may speak")
+_INTERNAL = Refusal(Reason.INTERNAL, "internal error of the server; see its log")
+_PERMIT_ENDED = Refusal(Reason.BUSY, "the token or certificate has expired: reconnect")
+_AUTHENTICATION_TIMEOUT = Refusal(Reason.BUSY, "authentication took too long: try again")
 _NOT_DURABLE = Refusal(Reason.BUSY, "the batch is not in the state file yet")
 
 
-class _RefusedPeer(Exception):  # noqa: N818 - no fault of ours, but how a conversation ends
+class _RefusedPeer(Exception):  # noqa: N818 - not an error of the server
     def __init__(self, refusal: Refusal, label: str = "") -> None:
         super().__init__(refusal.text)
         self.refusal = refusal
@@ -39,202 +39,205 @@ class _RefusedPeer(Exception):  # noqa: N818 - no fault of ours, but how a conve
 
 
 class AgentConnection:
-    """Talks to one agent until either side ends it; `run` is its task.
+    """Serves one agent until either side closes; `run` is its task.
 
-    With TLS the `TlsStream` comes as reader and as writer.
+    With TLS, ``reader`` and ``writer`` are the same `TlsStream`.
     """
 
     def __init__(
-        self, reader: Reader, writer: Writer, address: str, desk: ConnectionContext
+        self, reader: Reader, writer: Writer, address: str, context: ConnectionContext
     ) -> None:
-        self._stream = FrameStream(reader, writer, MAX_HELLO, self._keep)
+        self._stream = FrameStream(reader, writer, MAX_HELLO, self._frame_grew)
         self._tls = reader if isinstance(reader, TlsStream) else None
         self._address = address
-        self._caller = PeerInfo(address)
-        self._desk = desk
-        self._session = ServerSession(desk.book, desk.limits.wire, desk.instance)
-        self._who = "a stranger"
+        self._peer = PeerInfo(address)
+        self._context = context
+        self._session = ServerSession(context.sequences, context.limits.wire, context.instance)
+        self._peer_name = "unauthenticated peer"
         self._busy = False
         self._stopping = False
         self._cut = False
-        self._until = math.inf
+        self._permit_ends = math.inf
         self._counted = (0, 0)
 
     @property
-    def is_stranger(self) -> bool:
-        """Whether this peer has not been welcomed yet."""
-        return self._session.identity is None
+    def is_authenticated(self) -> bool:
+        """Whether the server has sent Welcome."""
+        return self._session.identity is not None
 
     def stop(self) -> bool:
-        """End after the frame in hand; True when there is none, so `run` may be cancelled."""
+        """Close after the current frame; True when there is none: the caller can cancel `run`."""
         self._stopping = True
         return not self._busy
 
     def abort(self) -> None:
-        """Cut the connection off, without a word."""
+        """Reset the connection without a refusal."""
         self._stream.abort()
 
     def cut(self, label: str, why: str) -> None:
-        """Cut the connection off for the good of the others, and count it."""
+        """Reset the connection to free its resources; counted under ``label``."""
         if not self._cut:
             self._cut = True
-            self._desk.stats.refusals[label] += 1
-            text = "cut off %s from %s: %s"
-            self._desk.complaints.line(label, text, self._who, self._address, why)
+            self._context.stats.refusals[label] += 1
+            text = "closed connection of %s from %s: %s"
+            self._context.warnings.line(label, text, self._peer_name, self._address, why)
             self.abort()
 
-    def give_way(self) -> None:
-        """Free the memory of a frame that takes long."""
-        self.cut("memory", "its unfinished frame is the oldest of too many")
+    def evict(self) -> None:
+        """Free the memory of an unfinished frame."""
+        self.cut("memory", "unfinished frames use too much memory, and its frame is the oldest")
 
     async def run(self) -> None:
-        """The whole conversation. A cancellation that `stop` announced is no error here."""
+        """Serve the connection. A cancellation after `stop` closes it with a refusal."""
         try:
-            await self._secure()
-            await self._talk()
+            await self._handshake()
+            await self._serve_frames()
         except _RefusedPeer as end:
             await self._refuse(end.refusal, end.label)
         except WireError as error:
-            await self._misunderstood(error)
+            await self._protocol_error(error)
         except TimeoutError:
-            await self._refuse(Refusal(Reason.TIMEOUT, "no whole frame in time"), "timeout")
+            await self._refuse(
+                Refusal(Reason.TIMEOUT, "no complete frame in time, or an answer not read in time"),
+                "timeout",
+            )
         except ssl.SSLError as error:
             self.cut("tls", f"TLS: {error.reason or error}")
         except OSError:
-            self._broke()
+            self._disconnected()
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
             await self._refuse(Refusal(Reason.SHUTTING_DOWN, "shutting down"), "shutting_down")
         finally:
             self._session.close()
-            self._keep(0)
+            self._frame_grew(0)
             self._count_bytes()
 
-    async def _secure(self) -> None:
+    async def _handshake(self) -> None:
         if self._tls is not None:
-            async with asyncio.timeout(self._desk.limits.handshake):
+            async with asyncio.timeout(self._context.limits.handshake):
                 await self._tls.handshake()
-            self._caller = peer_info(self._address, self._tls.certificate())
+            self._peer = peer_info(self._address, self._tls.certificate())
 
-    async def _talk(self) -> None:
+    async def _serve_frames(self) -> None:
         while (message := await self._next_frame()) is not None:
             self._busy = True
             wait, answer = await self._answer(message)
-            async with asyncio.timeout(self._desk.limits.write):
+            async with asyncio.timeout(self._context.limits.write):
                 await self._stream.send(encode_to_agent(answer))
             self._busy = False
             self._count_bytes()
             if self._stopping:
                 raise _RefusedPeer(Refusal(Reason.SHUTTING_DOWN, "shutting down"))
-            # A frame that is already here is read without a wait: unless others get their turn
-            # here, a peer that sends many small ones has the loop to itself.
-            await asyncio.sleep(wait)
+            if wait:
+                await asyncio.sleep(wait)
 
     async def _next_frame(self) -> bytes | None:
-        limits = self._desk.limits
-        patience = limits.handshake if self.is_stranger else limits.idle
-        async with asyncio.timeout(patience):
+        limits = self._context.limits
+        silence = limits.idle if self.is_authenticated else limits.handshake
+        async with asyncio.timeout(silence):
             await self._stream.begun()
-        async with asyncio.timeout(min(patience, limits.frame)):
+        async with asyncio.timeout(min(silence, limits.frame)):
             message = await self._stream.receive()
-        self._desk.stats.frames += message is not None
+        self._context.stats.frames += message is not None
         return message
 
     async def _answer(self, message: bytes) -> tuple[float, ToAgent]:
-        """How long this address must stand back, and what to say."""
-        async with self._desk.turn:
-            began = self._desk.clock()
+        """Seconds that this address must wait, and the answer."""
+        async with self._context.frame_lock:
+            started = self._context.clock()
             try:
                 step = self._session.receive(decode_to_server(message))
                 answer = self._apply(step) if isinstance(step, Apply) else None
             finally:
-                wait = self._stand_back(began)
-            await asyncio.sleep(0)  # the loop's other work, a watch of the topology for one
+                wait = self._charge(started)
+            await asyncio.sleep(0)  # see `ConnectionContext.frame_lock`
         match step:
             case Admit():
-                return wait, await self._admit(step)
+                return wait, await self._authenticate(step)
             case Refusal():
                 raise _RefusedPeer(step)
             case Repeat(ack):
-                self._desk.stats.duplicates += 1
+                self._context.stats.duplicates += 1
                 answer = ack
-        # What was applied before may have been a moment ago, on another connection.
+        # A repeat too: another connection may have applied the batch a moment ago.
         await self._wait_until_durable()
-        assert answer is not None  # noqa: S101 - a Refusal or Admit has left
+        assert answer is not None  # noqa: S101 - a Refusal or Admit returned above
         return wait, answer
 
-    def _stand_back(self, began: float) -> float:
-        now = self._desk.clock()
-        wait = self._desk.pace.spent(self._address, now - began, now)
-        self._desk.stats.waits += wait > 0
+    def _charge(self, started: float) -> float:
+        now = self._context.clock()
+        wait = self._context.fair_share.charge(self._address, now - started, now)
+        self._context.stats.throttled_frames += wait > 0
         return wait
 
-    async def _admit(self, step: Admit) -> Welcome:
-        self._who = step.identity.node
+    async def _authenticate(self, step: Admit) -> Welcome:
+        self._peer_name = f"agent of {step.identity.node}"
         try:
-            async with asyncio.timeout(self._desk.limits.handshake):
-                permit = await self._desk.admit(step.hello, self._caller)
+            async with asyncio.timeout(self._context.limits.handshake):
+                permit = await self._context.authenticate(step.hello, self._peer)
         except TimeoutError as error:
-            raise _RefusedPeer(_UNDECIDED, "admission_timeout") from error
+            raise _RefusedPeer(_AUTHENTICATION_TIMEOUT, "authentication_timeout") from error
         except Exception as error:
-            log.exception("whether %s may speak cannot be decided", step.identity.node)
-            raise _RefusedPeer(_OUR_FAULT) from error
+            log.exception("authentication of %s failed: internal error", step.identity.node)
+            raise _RefusedPeer(_INTERNAL) from error
         if isinstance(permit, Refusal):
             raise _RefusedPeer(permit)
-        self._until = self._desk.clock() + permit.seconds
+        self._permit_ends = self._context.clock() + permit.seconds
         welcome = self._session.admitted(step.identity)
-        self._stream.take_frames_up_to(self._desk.limits.wire.max_frame)
+        self._stream.take_frames_up_to(self._context.limits.wire.max_frame)
         return welcome
 
     def _apply(self, step: Apply) -> Ack:
-        if self._desk.clock() > self._until:
-            raise _RefusedPeer(_ENDED, "permit_ended")
-        batch = decode_batch(step.batch, self._desk.limits.wire)
+        if self._context.clock() > self._permit_ends:
+            raise _RefusedPeer(_PERMIT_ENDED, "permit_ended")
+        batch = decode_batch(step.batch, self._context.limits.wire)
         try:
-            self._desk.apply(step.identity, batch)
+            self._context.apply(step.identity, batch)
         except Exception as error:
-            log.exception("batch %d of %s cannot be applied", batch.sequence, step.identity.node)
-            raise _RefusedPeer(_OUR_FAULT) from error
-        self._desk.stats.batches += 1
-        self._desk.stats.flows += len(batch.flows)
-        self._desk.stats.gaps += step.gap
+            node = step.identity.node
+            log.exception("batch %d of %s not applied: internal error", batch.sequence, node)
+            raise _RefusedPeer(_INTERNAL) from error
+        self._context.stats.batches += 1
+        self._context.stats.flows += len(batch.flows)
+        self._context.stats.gaps += step.gap
         return self._session.applied(batch.sequence)
 
     async def _wait_until_durable(self) -> None:
         try:
-            async with asyncio.timeout(self._desk.limits.durable):
-                await self._desk.durable()
+            async with asyncio.timeout(self._context.limits.durable):
+                await self._context.durable()
         except TimeoutError as error:
             raise _RefusedPeer(_NOT_DURABLE) from error
 
-    async def _misunderstood(self, error: WireError) -> None:
+    async def _protocol_error(self, error: WireError) -> None:
         if error.reason == "frame_cut":
-            self._broke()
+            self._disconnected()
             return
         reason = Reason.TOO_LARGE if error.reason in _TOO_LARGE else Reason.MALFORMED
         await self._refuse(Refusal(reason, error.message), error.reason)
 
     async def _refuse(self, refusal: Refusal, label: str) -> None:
-        """Say why the connection ends, where the peer still listens, and count it."""
-        self._desk.stats.refusals[label] += 1
+        """Count the refusal and send it, if the peer still reads."""
+        self._context.stats.refusals[label] += 1
         if refusal.reason is not Reason.SHUTTING_DOWN:
             text = "refused %s from %s: %s"
-            self._desk.complaints.line(label, text, self._who, self._address, refusal.text)
-        with suppress(OSError):  # a time-out is one, too
-            async with asyncio.timeout(self._desk.limits.linger):
+            self._context.warnings.line(label, text, self._peer_name, self._address, refusal.text)
+        with suppress(OSError):  # TimeoutError included
+            async with asyncio.timeout(self._context.limits.linger):
                 await self._stream.send(encode_to_agent(refusal))
                 await self._stream.linger()
 
-    def _broke(self) -> None:
-        self._desk.stats.broken += not self._cut
+    def _disconnected(self) -> None:
+        self._context.stats.broken += not self._cut
 
-    def _keep(self, size: int) -> None:
-        self._desk.backlog.keep(self, 0 if self._cut else size)
-        self._desk.stats.unfinished = self._desk.backlog.held
+    def _frame_grew(self, size: int) -> None:
+        self._context.frame_memory.update(self, 0 if self._cut else size)
+        self._context.stats.unfinished_bytes = self._context.frame_memory.held_bytes
 
     def _count_bytes(self) -> None:
         received, sent = self._stream.received, self._stream.sent
-        self._desk.stats.received_bytes += received - self._counted[0]
-        self._desk.stats.sent_bytes += sent - self._counted[1]
+        self._context.stats.received_bytes += received - self._counted[0]
+        self._context.stats.sent_bytes += sent - self._counted[1]
         self._counted = (received, sent)

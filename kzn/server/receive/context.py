@@ -1,4 +1,4 @@
-"""What all connections of a receiver share: limits, counters, last numbers, and whom to ask."""
+"""State shared by all agent connections."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from kzn.daemon.logs import RateLimited
 from kzn.model.batch import AgentIdentity, Batch
-from kzn.server.auth.permit import AdmitAgent
+from kzn.server.auth.permit import Authenticate
 from kzn.server.receive.fair_share import FairShare
 from kzn.server.receive.frame_memory import UnfinishedFrames
 from kzn.server.receive.limits import ReceiveLimits
@@ -15,33 +15,32 @@ from kzn.server.receive.stats import ReceiveStats
 from kzn.wire.sequences import AppliedSequences
 
 ApplyBatch = Callable[[AgentIdentity, Batch], None]
-"""Enters a batch as a whole or, when it raises, not at all. It must not block for long."""
-
+"""Applies a whole batch, or raises and changes nothing. Must not block for long."""
 
 Durable = Callable[[], Awaitable[None]]
-"""Returns once all that was applied so far would survive this process."""
+"""Returns once everything applied before the call would survive the end of the process."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionContext:
-    """What all connections of a receiver share."""
+    """Limits, counters, sequence numbers and callbacks; one instance for each receiver."""
 
     limits: ReceiveLimits
-    book: AppliedSequences
+    sequences: AppliedSequences
     stats: ReceiveStats
     apply: ApplyBatch
-    admit: AdmitAgent
-    complaints: RateLimited
-    backlog: UnfinishedFrames
-    pace: FairShare
+    authenticate: Authenticate
+    warnings: RateLimited
+    frame_memory: UnfinishedFrames
+    fair_share: FairShare
     durable: Durable
     instance: int
-    """Names the ledger that batches go to, so that agents can tell two servers apart."""
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held for a frame, and given on only after the loop has looked at everything else: when
-    hundreds of frames are there at once, they do not keep it from the news of the topology."""
+    """Identifies the ledger that batches go to; agents tell servers apart by it."""
+    frame_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a frame is processed and for one more turn of the event loop: hundreds of frames
+    that arrive at once must not delay other work of the loop, such as topology events."""
     clock: Callable[[], float] = time.monotonic
 
 
 async def at_once() -> None:
-    """Nothing survives this process, so there is nothing to wait for."""
+    """`Durable` of a server without a state file: there is nothing to wait for."""

@@ -1,46 +1,46 @@
-"""A bound on the bytes of unfinished frames over all connections; the slowest gives way.
+"""Limit on the memory of unfinished frames over all connections; evicts the oldest frame.
 
-In: how many bytes each connection keeps of a frame that is not whole yet.
-Out: the connections that must be cut off for the bound to hold.
-Never: a small frame counted: the first `FREE` bytes of each connection are its own.
+In: the bytes that each connection buffers of an unfinished frame.
+Out: `evict` calls on connections until the total is within the limit.
+Never: counts the first `FREE_BYTES` of a connection.
 """
 
 from typing import Protocol
 
-FREE = 16 << 10
-"""Bytes that every connection may keep: half a batch of a typical node."""
+FREE_BYTES = 16 << 10
+"""Bytes that each connection can buffer uncounted: half a batch of a typical node."""
 
 
-class Holder(Protocol):
-    """A connection that keeps bytes."""
+class FrameHolder(Protocol):
+    """A connection that buffers a frame."""
 
-    def give_way(self) -> None:
-        """Be cut off, and free what is kept."""
+    def evict(self) -> None:
+        """Close the connection and free its buffer."""
         ...
 
 
 class UnfinishedFrames:
-    """Bytes kept beyond `FREE`, by connection in the order in which their frames outgrew it.
+    """Bytes buffered beyond `FREE_BYTES`, by connection, oldest frame first.
 
-    Whoever has taken longest for a frame gives way first: an agent that sends is done in
-    milliseconds, and a peer that only holds memory becomes the oldest before long.
+    A working agent finishes a frame in milliseconds, so a peer that only holds memory soon has
+    the oldest frame.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.held = 0
-        self._by_holder: dict[Holder, int] = {}
+        self.held_bytes = 0
+        self._by_holder: dict[FrameHolder, int] = {}
 
-    def keep(self, holder: Holder, size: int) -> None:
-        """``holder`` now keeps ``size`` bytes of one unfinished frame."""
+    def update(self, holder: FrameHolder, size: int) -> None:
+        """``holder`` now buffers ``size`` bytes of one unfinished frame."""
         known = self._by_holder.get(holder, 0)
-        counted = max(0, size - FREE)
+        counted = max(0, size - FREE_BYTES)
         if counted:
             self._by_holder[holder] = counted
         else:
             self._by_holder.pop(holder, None)
-        self.held += counted - known
-        while self.held > self.limit:
+        self.held_bytes += counted - known
+        while self.held_bytes > self.limit:
             oldest = next(iter(self._by_holder))
-            self.held -= self._by_holder.pop(oldest)
-            oldest.give_way()
+            self.held_bytes -= self._by_holder.pop(oldest)
+            oldest.evict()

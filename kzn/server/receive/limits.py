@@ -1,4 +1,4 @@
-"""Limits on the resources that agents can use, by default generous enough for any agent."""
+"""Limits on what agent connections can take of the server."""
 
 from dataclasses import dataclass, field
 
@@ -7,28 +7,29 @@ from kzn.wire.limits import Limits
 
 @dataclass(frozen=True, slots=True)
 class ReceiveLimits:
-    """What peers may take of a server: sizes, connections, and seconds for each step.
-
-    ``idle`` is the time from one whole frame to the next, so a frame that trickles counts as
-    none. An agent that sends more rarely than that connects anew for each batch. ``durable`` is the
-    time that an ack waits for the state file, less than an agent waits for it. ``frame`` is the
-    time from the first byte of a frame to its last.
-
-    ``strangers`` are connections that were not welcomed yet; beyond that many the oldest gives way.
-    ``backlog`` bounds the bytes of unfinished frames over all connections. ``share`` and ``burst``
-    are what one address may take of the event loop while others are connected.
-    """
+    """Numbers of connections, bytes, shares of the event loop, and timeouts in seconds."""
 
     wire: Limits = field(default_factory=Limits)
     connections: int = 10_000
     connections_per_address: int = 100
-    strangers: int = 1_000
-    backlog: int = 128 << 20
+    unauthenticated: int = 1_000
+    """Connections without a Welcome; one more closes the oldest of them."""
+    unfinished_bytes: int = 128 << 20
+    """Bytes of unfinished frames, over all connections."""
     share: float = 0.25
+    """Share of the event loop that one address gets while other addresses are connected."""
     burst: float = 2.0
+    """Seconds of the event loop that one address can take at once, beyond its share."""
     handshake: float = 10.0
+    """For each of TLS handshake, Hello and authentication."""
     idle: float = 600.0
+    """From the end of one frame to the first byte of the next; agents that send less often
+    reconnect for each batch."""
     frame: float = 30.0
+    """From the first byte of a frame to its last."""
     durable: float = 25.0
+    """From applying a batch to its commit; shorter than an agent waits for the ack."""
     write: float = 10.0
+    """For the peer to read an answer."""
     linger: float = 1.0
+    """For a refusal to reach the peer before the connection is closed."""

@@ -1,8 +1,8 @@
-"""Takes connections of agents, bounds them in number, and ends them all in good order.
+"""Accepts agent connections, limits their number, and closes them at shutdown.
 
 In: listening sockets.
-Out: for each connection that fits a `AgentConnection`, for each other a refusal.
-Never: keeps a connection beyond its limits, or stops accepting for the fault of one.
+Out: an `AgentConnection` for each connection within the limits, a refusal for any other.
+Never: more connections than the limits allow; an end of accepting because one connection failed.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from kzn.daemon.connect import enable_keepalive
 from kzn.daemon.logs import RateLimited
 from kzn.daemon.tls import ServerTls
 from kzn.daemon.tls_stream import TlsStream
-from kzn.server.auth.permit import AdmitAgent, admit_all
+from kzn.server.auth.permit import Authenticate, accept_all
 from kzn.server.receive.connection import AgentConnection
 from kzn.server.receive.context import ApplyBatch, ConnectionContext, Durable, at_once
 from kzn.server.receive.fair_share import FairShare
@@ -29,19 +29,19 @@ from kzn.wire.stream import Reader, Writer
 
 log = logging.getLogger(__name__)
 
-_MAPPED = "::ffff:"
-_BUFFER = 32 << 10
-"""Bytes that the kernel keeps of one connection's frames, and about as many the loop: TCP makes
-the peer wait. asyncio reads what there is at once, so this bounds its memory, too."""
-_ANSWERS = 16 << 10
-"""Bytes of answers that a peer may leave unread before it is waited for."""
+_MAPPED_PREFIX = "::ffff:"
+_BUFFER_BYTES = 32 << 10
+"""Receive buffer of a connection, in the kernel and again in asyncio, which reads all there is at
+once. When it is full, TCP flow control stops the peer."""
+_UNREAD_BYTES = 16 << 10
+"""Bytes of unread answers after which the server waits for the peer to read."""
 
 
 class Receiver:
-    """The server's side of delivery. ``apply`` runs in the event loop, once for each number.
+    """The agent port of the server. ``apply`` runs on the event loop, once for each batch.
 
-    ``stats`` is live and read by metrics. ``book`` outlives connections; it is given when its
-    numbers come from somewhere, and is empty otherwise. An ack waits until ``durable`` returns.
+    ``sequences`` has the sequence numbers restored from a state file; empty when omitted. An ack
+    waits until ``durable`` returns. ``stats`` is live.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class Receiver:
         apply: ApplyBatch,
         *,
         limits: ReceiveLimits | None = None,
-        admit: AdmitAgent = admit_all,
-        book: AppliedSequences | None = None,
+        authenticate: Authenticate = accept_all,
+        sequences: AppliedSequences | None = None,
         durable: Durable = at_once,
         instance: int = 0,
         tls: ServerTls | None = None,
@@ -58,103 +58,109 @@ class Receiver:
         self.stats = ReceiveStats()
         self._tls = tls
         limits = limits or ReceiveLimits()
-        self._desk = ConnectionContext(
+        if sequences is None:  # not `or`: it is falsy while empty
+            sequences = AppliedSequences()
+        self._context = ConnectionContext(
             limits=limits,
-            book=AppliedSequences() if book is None else book,  # an empty one is falsy
+            sequences=sequences,
             stats=self.stats,
             apply=apply,
-            admit=admit,
-            complaints=RateLimited(log),
-            backlog=UnfinishedFrames(limits.backlog),
-            pace=FairShare(limits.share, limits.burst),
+            authenticate=authenticate,
+            warnings=RateLimited(log),
+            frame_memory=UnfinishedFrames(limits.unfinished_bytes),
+            fair_share=FairShare(limits.share, limits.burst),
             durable=durable,
             instance=instance,
         )
         self._servers: list[asyncio.Server] = []
-        self._peers: dict[asyncio.Task[None], AgentConnection] = {}
-        self._strangers: dict[asyncio.Task[None], AgentConnection] = {}
+        self._connections: dict[asyncio.Task[None], AgentConnection] = {}
+        self._unauthenticated: dict[asyncio.Task[None], AgentConnection] = {}
         self._by_address: Counter[str] = Counter()
         self._closing = False
 
     async def start(self, sockets: list[socket.socket]) -> None:
-        """Accept on ``sockets``, which belong to this receiver from now on."""
+        """Accept on ``sockets``; the receiver closes them."""
         for sock in sockets:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
             self._servers.append(
-                await asyncio.start_server(self.accept, sock=sock, limit=_BUFFER // 2)
+                await asyncio.start_server(self.accept, sock=sock, limit=_BUFFER_BYTES // 2)
             )
 
     async def close(self, deadline: float) -> None:
-        """Stop accepting, let frames that are being applied finish, and close all connections.
+        """Stop accepting, finish frames being processed, and close all connections.
 
-        After ``deadline`` seconds whatever is left is cut off; nobody's bytes are lost by that,
-        since what was not acked is sent again.
+        After ``deadline`` seconds the remaining connections are reset. No bytes are lost: agents
+        resend what was not acked.
         """
         self._closing = True
         for server in self._servers:
             server.close()
-        for task, peer in self._peers.items():
-            if peer.stop():
+        for task, connection in self._connections.items():
+            if connection.stop():
                 task.cancel()
-        if self._peers:
-            _, late = await asyncio.wait(list(self._peers), timeout=deadline)
+        if self._connections:
+            _, late = await asyncio.wait(list(self._connections), timeout=deadline)
             for task in late:
-                self._peers[task].abort()
+                self._connections[task].abort()
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take a connection that was just made, whatever it is made of."""
+        """Serve a new connection, or refuse it."""
         address = _address_of(writer)
         self.stats.accepted += 1
-        refused = self._no_place(address)
-        if refused is not None:
-            self._turn_away(writer, *refused, address)
+        refusal = self._refusal_for(address)
+        if refusal is not None:
+            self._refuse(writer, *refusal, address)
             return
         enable_keepalive(writer)
-        writer.transport.set_write_buffer_limits(high=_ANSWERS)
+        writer.transport.set_write_buffer_limits(high=_UNREAD_BYTES)
         streams: tuple[Reader, Writer] = (reader, writer)
         if self._tls is not None:
             secure = TlsStream(reader, writer, self._tls.context())
             streams = (secure, secure)
-        peer = AgentConnection(*streams, address, self._desk)
-        task = asyncio.get_running_loop().create_task(peer.run())
-        self._peers[task] = self._strangers[task] = peer
+        connection = AgentConnection(*streams, address, self._context)
+        task = asyncio.get_running_loop().create_task(connection.run())
+        self._connections[task] = self._unauthenticated[task] = connection
         self._by_address[address] += 1
         self._count()
         task.add_done_callback(lambda done: self._ended(done, address))
-        self._bound_strangers()
+        self._limit_unauthenticated()
 
-    def _bound_strangers(self) -> None:
-        """Whoever has been silent for longest makes room: an agent is welcomed in milliseconds."""
-        if len(self._strangers) <= self._desk.limits.strangers:
+    def _limit_unauthenticated(self) -> None:
+        """Close the oldest beyond the limit; an agent authenticates in milliseconds."""
+        if len(self._unauthenticated) <= self._context.limits.unauthenticated:
             return
-        self._strangers = {task: p for task, p in self._strangers.items() if p.is_stranger}
-        while len(self._strangers) > self._desk.limits.strangers:
-            oldest = next(iter(self._strangers))
-            self._strangers.pop(oldest).cut("strangers", "too many have not said who they are")
+        self._unauthenticated = {
+            task: c for task, c in self._unauthenticated.items() if not c.is_authenticated
+        }
+        while len(self._unauthenticated) > self._context.limits.unauthenticated:
+            oldest = next(iter(self._unauthenticated))
+            self._unauthenticated.pop(oldest).cut(
+                "unauthenticated", "too many unauthenticated connections, and it is the oldest"
+            )
             oldest.cancel()
 
     def _count(self) -> None:
-        self.stats.connections = len(self._peers)
-        self._desk.pace.alone = len(self._by_address) <= 1
+        self.stats.connections = len(self._connections)
+        self._context.fair_share.single_address = len(self._by_address) <= 1
 
     def _ended(self, task: asyncio.Task[None], address: str) -> None:
-        self._peers.pop(task).abort()
-        self._strangers.pop(task, None)
+        self._connections.pop(task).abort()
+        self._unauthenticated.pop(task, None)
         self._by_address[address] -= 1
         if not self._by_address[address]:
             del self._by_address[address]
         self._count()
-        self.stats.forgotten = self._desk.book.evicted
+        self.stats.evicted_epochs = self._context.sequences.evicted
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a connection of %s ended by a defect of kzn", address, exc_info=error)
+            log.error("connection from %s closed: internal error", address, exc_info=error)
 
-    def _no_place(self, address: str) -> tuple[str, Refusal] | None:
-        limits = self._desk.limits
+    def _refusal_for(self, address: str) -> tuple[str, Refusal] | None:
+        limits = self._context.limits
         if self._closing:
             return "shutting_down", Refusal(Reason.SHUTTING_DOWN, "shutting down")
-        if len(self._peers) >= limits.connections:
+        if len(self._connections) >= limits.connections:
             text = f"{limits.connections} connections are open"
             return "connections", Refusal(Reason.BUSY, text)
         if self._by_address[address] >= limits.connections_per_address:
@@ -162,17 +168,17 @@ class Receiver:
             return "connections_per_address", Refusal(Reason.BUSY, text)
         return None
 
-    def _turn_away(
+    def _refuse(
         self, writer: asyncio.StreamWriter, label: str, refusal: Refusal, address: str
     ) -> None:
         self.stats.refusals[label] += 1
-        self._desk.complaints.line(label, "turned away %s: %s", address, refusal.text)
-        if self._tls is None:  # a handshake is work, and there is no other way to say it
+        self._context.warnings.line(label, "refused connection from %s: %s", address, refusal.text)
+        if self._tls is None:  # with TLS a refusal would need a handshake first
             writer.write(frame(encode_to_agent(refusal)))
         writer.close()
 
 
 def _address_of(writer: asyncio.StreamWriter) -> str:
-    """The peer's address without port; a dual-stack socket shows IPv4 as mapped."""
+    """The peer's address without port; dual-stack sockets show IPv4 as ::ffff:a.b.c.d."""
     name = writer.get_extra_info("peername")
-    return str(name[0]).removeprefix(_MAPPED) if name else "unknown"
+    return str(name[0]).removeprefix(_MAPPED_PREFIX) if name else "unknown"

@@ -1,4 +1,4 @@
-"""Counters of all agent connections."""
+"""Counters of all agent connections since the server started."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -6,31 +6,31 @@ from dataclasses import dataclass, field, replace
 
 @dataclass(slots=True)
 class ReceiveStats:
-    """What all connections did since the server started; written by the event loop alone."""
+    """Written by the event loop alone."""
 
     connections: int = 0
     """Open now."""
     accepted: int = 0
     frames: int = 0
     received_bytes: int = 0
-    """Bytes of frames and their lengths, of whole and of broken ones."""
+    """Bytes of complete and incomplete frames, length prefixes included."""
     sent_bytes: int = 0
     batches: int = 0
     flows: int = 0
     duplicates: int = 0
     gaps: int = 0
-    """Batches whose number left some out: another server has them, or nobody."""
+    """Batches whose predecessor never reached this server: another server has it, or it is lost."""
     refusals: Counter[str] = field(default_factory=Counter)
-    """Connections ended by this server, by reason."""
-    unfinished: int = 0
-    """Bytes kept now of frames that are not whole, beyond what each connection may keep."""
-    waits: int = 0
-    """Frames that had to wait because their address took more than its share."""
+    """Connections that the server ended, by reason."""
+    unfinished_bytes: int = 0
+    """Bytes of unfinished frames held now, beyond the free bytes of each connection."""
+    throttled_frames: int = 0
+    """Frames that waited because their address had used up its share of the event loop."""
     broken: int = 0
-    """Connections that ended in the middle of something."""
-    forgotten: int = 0
-    """Epochs whose last number is no longer remembered."""
+    """Connections that ended within a frame or by an error of the network."""
+    evicted_epochs: int = 0
+    """Disconnected epochs whose last sequence number was evicted to bound memory."""
 
     def copy(self) -> "ReceiveStats":
-        """A copy that further frames leave alone."""
+        """A copy that does not change with further frames."""
         return replace(self, refusals=Counter(self.refusals))

@@ -26,19 +26,19 @@ class Durability:
         state: StateFile | None = None,
         *,
         now: float = 0.0,
-        pace: CommitIntervals | None = None,
+        intervals: CommitIntervals | None = None,
     ) -> None:
         """Read ``state`` into the pipeline; KznError when it makes no sense."""
-        self.book = AppliedSequences()
+        self.sequences = AppliedSequences()
         self.instance = secrets.randbits(32) or 1
-        self._look = partial(AccountingSnapshot.of, pipeline)
+        self._snapshot = partial(AccountingSnapshot.of, pipeline)
         self._committer: Committer[AccountingSnapshot] | None = None
         if state is not None:
-            lasting = CheckpointedState(pipeline.ledger, pipeline.books, self.book)
+            checkpoint = CheckpointedState(pipeline.ledger, pipeline.books, self.sequences)
             saved = state.read()
-            lasting.restore(saved, now)
+            checkpoint.restore(saved, now)
             self.instance = saved.instance
-            self._committer = Committer(state, lasting.take, self._look, pace=pace)
+            self._committer = Committer(state, checkpoint.take, self._snapshot, intervals=intervals)
 
     async def durable(self) -> None:
         """Return once all that was applied before would survive."""
@@ -47,7 +47,7 @@ class Durability:
 
     async def view(self) -> AccountingSnapshot:
         """What may be shown."""
-        return self._look() if self._committer is None else await self._committer.view()
+        return self._snapshot() if self._committer is None else await self._committer.view()
 
     def stats(self) -> CommitStats | None:
         """What was committed; None without a file."""
@@ -59,7 +59,7 @@ class Durability:
         if self._committer is None:
             yield
             return
-        await self._committer.begin()
+        await self._committer.start()
         async with asyncio.TaskGroup() as tasks:
             saving = tasks.create_task(self._committer.run(), name="state file")
             try:

@@ -43,7 +43,7 @@ class CommitIntervals:
     ``view`` is how long a look waits for its commit before it is given what was last committed.
     """
 
-    waited_for: float = 0.2
+    pending_ack: float = 0.2
     idle: float = 1.0
     failed: float = 1.0
     view: float = 5.0
@@ -68,13 +68,13 @@ class _Group(Generic[_T]):
     """One commit: what goes into the file, and who waits for it."""
 
     changes: Changes
-    look: _T | None
+    snapshot: _T | None
     acks: list[asyncio.Future[None]]
-    looks: list[asyncio.Future[_T]]
+    snapshots: list[asyncio.Future[_T]]
 
 
 class Committer(Generic[_T]):
-    """Commits of one server; ``take`` is `Lasting.take`, ``look`` copies what is shown of it.
+    """Commits of one server; ``take`` is `Lasting.take`, ``snapshot`` copies what is shown of it.
 
     What is looked at is shown only when it is committed: a counter that was scraped must not be
     smaller after a restart, or every rate over it would be wrong.
@@ -84,49 +84,49 @@ class Committer(Generic[_T]):
         self,
         store: Store,
         take: Callable[[], Changes],
-        look: Callable[[], _T],
+        snapshot: Callable[[], _T],
         *,
-        pace: CommitIntervals | None = None,
+        intervals: CommitIntervals | None = None,
     ) -> None:
         self.stats = CommitStats()
         self._store = store
         self._take = take
-        self._look = look
-        self._pace = pace or CommitIntervals()
+        self._snapshot = snapshot
+        self._intervals = intervals or CommitIntervals()
         # One thread: a commit under way when `run` is cancelled ends before the file closes.
         self._thread = ThreadPoolExecutor(1, "state")
         self._acks: list[asyncio.Future[None]] = []
-        self._looks: list[asyncio.Future[_T]] = []
+        self._snapshots: list[asyncio.Future[_T]] = []
         self._group: _Group[_T] | None = None
-        self._shown: _T | None = None
-        self._wanted = asyncio.Event()
+        self._last_committed: _T | None = None
+        self._commit_requested = asyncio.Event()
         self._closing = asyncio.Event()
         self._closed = asyncio.Event()
-        self._complaints = RateLimited(log)
+        self._warnings = RateLimited(log)
 
     async def durable(self) -> None:
         """Return once all that was applied before this call is committed."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._acks.append(done)
-        self._wanted.set()
+        self._commit_requested.set()
         await done
 
     async def view(self) -> _T:
         """A look that is committed: a new one or, when the file cannot be written, the last."""
         seen: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
-        self._looks.append(seen)
-        self._wanted.set()
+        self._snapshots.append(seen)
+        self._commit_requested.set()
         try:
-            async with asyncio.timeout(self._pace.view):
+            async with asyncio.timeout(self._intervals.view):
                 return await seen
         except TimeoutError:
-            if self._shown is None:
+            if self._last_committed is None:
                 raise
-            return self._shown
+            return self._last_committed
 
-    async def begin(self) -> None:
+    async def start(self) -> None:
         """The first commit, before anything is shown; StateError when it fails."""
-        self._shown = self._look()
+        self._last_committed = self._snapshot()
         changes = self._take()
         if not changes.is_empty:
             await self._run(partial(self._store.write, changes))
@@ -135,8 +135,8 @@ class Committer(Generic[_T]):
         """Commit until `close` or a cancellation; then let go of the file."""
         try:
             while not self._closing.is_set():
-                begun = asyncio.get_running_loop().time()
-                await self._rest(begun, await self._commit())
+                started = asyncio.get_running_loop().time()
+                await self._wait_for_next(started, await self._commit())
             if not await self._commit() or not await self._commit():
                 log.error("the last batches are not in the state file; agents send them again")
         finally:
@@ -147,19 +147,21 @@ class Committer(Generic[_T]):
     async def close(self) -> None:
         """Have `run` commit what is left, and end."""
         self._closing.set()
-        self._wanted.set()
+        self._commit_requested.set()
         await self._closed.wait()
 
-    async def _rest(self, begun: float, committed: bool) -> None:
-        pace = self._pace
-        await _set_by(self._closing, begun + (pace.waited_for if committed else pace.failed))
+    async def _wait_for_next(self, started: float, committed: bool) -> None:
+        intervals = self._intervals
+        await _set_by(
+            self._closing, started + (intervals.pending_ack if committed else intervals.failed)
+        )
         if committed:
-            await _set_by(self._wanted, begun + pace.idle)
+            await _set_by(self._commit_requested, started + intervals.idle)
 
     async def _commit(self) -> bool:
         """Write one group, False when that failed: then the same group is tried again."""
         group = self._group = self._group or self._gather()
-        begun = asyncio.get_running_loop().time()
+        started = asyncio.get_running_loop().time()
         try:
             if not group.changes.is_empty:
                 await self._run(partial(self._store.write, group.changes))
@@ -168,36 +170,36 @@ class Committer(Generic[_T]):
             self._failed(error)
             return False
         finally:
-            self.stats.seconds += asyncio.get_running_loop().time() - begun
+            self.stats.seconds += asyncio.get_running_loop().time() - started
         self._succeeded(group)
         return True
 
     def _gather(self) -> _Group[_T]:
-        self._wanted.clear()
-        look = self._look() if self._looks else None
-        group = _Group(self._take(), look, self._acks, self._looks)
-        self._acks, self._looks = [], []
+        self._commit_requested.clear()
+        snapshot = self._snapshot() if self._snapshots else None
+        group = _Group(self._take(), snapshot, self._acks, self._snapshots)
+        self._acks, self._snapshots = [], []
         return group
 
     def _succeeded(self, group: _Group[_T]) -> None:
         self._group = None
-        if self._complaints.over("commit"):
+        if self._warnings.over("commit"):
             log.info("the state file is written again")
         for ack in group.acks:
             if not ack.done():
                 ack.set_result(None)
-        if group.look is not None:
-            self._shown = group.look
-            for look in group.looks:
-                if not look.done():
-                    look.set_result(group.look)
+        if group.snapshot is not None:
+            self._last_committed = group.snapshot
+            for snapshot in group.snapshots:
+                if not snapshot.done():
+                    snapshot.set_result(group.snapshot)
 
     def _failed(self, error: StateError) -> None:
         self.stats.failures[error.reason] += 1
-        self._complaints.line("commit", "%s; batches are not acknowledged until it is", error)
+        self._warnings.line("commit", "%s; batches are not acknowledged until it is", error)
         # Whoever gave up waiting comes again, and again, for as long as the disk is full.
         self._acks = [ack for ack in self._acks if not ack.done()]
-        self._looks = [look for look in self._looks if not look.done()]
+        self._snapshots = [snapshot for snapshot in self._snapshots if not snapshot.done()]
 
     async def _run(self, work: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._thread, work)

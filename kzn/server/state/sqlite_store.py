@@ -19,7 +19,7 @@ from kzn.server.state.checkpoint import Changes, Saved, SavedTotal
 from kzn.server.state.file_check import check, check_labels, damaged, prepare
 from kzn.wire.sequences import Key
 
-_WAIT_SECONDS = 5.0
+_LOCK_SECONDS = 5.0
 _JOURNAL_BYTES = 64 << 20
 _REASONS = {
     sqlite3.SQLITE_FULL: "disk_full",
@@ -163,21 +163,21 @@ def _open(path: Path, synchronous: str) -> sqlite3.Connection:
         db = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=rw",
             uri=True,
-            timeout=_WAIT_SECONDS,
+            timeout=_LOCK_SECONDS,
             isolation_level=None,
             check_same_thread=False,  # the calls come one after the other, from any thread
         )
     except sqlite3.Error as error:
         raise KznError(f"state file {path}: {error}") from error
     try:
-        _take(db, path, synchronous)
+        _lock_and_check(db, path, synchronous)
     except BaseException:
         db.close()
         raise
     return db
 
 
-def _take(db: sqlite3.Connection, path: Path, synchronous: str) -> None:
+def _lock_and_check(db: sqlite3.Connection, path: Path, synchronous: str) -> None:
     """Lock the file for the life of the connection, and look whether it is whole."""
     try:
         for pragma in (

@@ -100,7 +100,7 @@ class ForgetfulBook(AppliedSequences):
 class CountsRepeats(Durability):
     def __init__(self, *args, **kwargs) -> None:  # type: ignore[no-untyped-def]
         super().__init__(*args, **kwargs)
-        self.book.__class__ = ForgetfulBook
+        self.sequences.__class__ = ForgetfulBook
 
 
 class AcksBeforeTheCommit(Durability):
@@ -110,13 +110,13 @@ class AcksBeforeTheCommit(Durability):
 
 class ShowsBeforeTheCommit(Durability):
     async def view(self) -> AccountingSnapshot:
-        return self._look()
+        return self._snapshot()
 
 
 class CommitsWithoutSequences(Durability):
     def __init__(self, *args, **kwargs) -> None:  # type: ignore[no-untyped-def]
         super().__init__(*args, **kwargs)
-        self.book.__class__ = UnsavedBook
+        self.sequences.__class__ = UnsavedBook
 
 
 class UnsavedBook(AppliedSequences):
@@ -135,15 +135,15 @@ class TakesAnyServer(Shipper):
         Parts(spool=ClearsBeforeTheAck),
         Parts(spool=ReadsWithoutTheFence),
         Parts(spool=NeverClears),
-        Parts(keep=CountsRepeats),
-        Parts(keep=AcksBeforeTheCommit),
-        Parts(keep=ShowsBeforeTheCommit),
-        Parts(keep=CommitsWithoutSequences),
+        Parts(durability=CountsRepeats),
+        Parts(durability=AcksBeforeTheCommit),
+        Parts(durability=ShowsBeforeTheCommit),
+        Parts(durability=CommitsWithoutSequences),
         Parts(shipper=TakesAnyServer),
     ],
     ids=lambda parts: next(
         part.__name__
-        for part in (parts.spool, parts.keep, parts.shipper)
+        for part in (parts.spool, parts.durability, parts.shipper)
         if part not in (Spool, Durability, Shipper)
     ),
 )

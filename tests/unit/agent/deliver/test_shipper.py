@@ -18,7 +18,7 @@ from kzn.errors import KznError, RefusedError
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
-from kzn.server.auth.permit import AdmitAgent, PeerInfo, Permit, admit_all
+from kzn.server.auth.permit import Authenticate, PeerInfo, Permit, accept_all
 from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
 from kzn.wire.codec import encode_to_agent
@@ -108,12 +108,14 @@ class Scene:
 def play(
     act: Callable[[Scene], Awaitable[None]],
     limits: ReceiveLimits | None = None,
-    admit: AdmitAgent = admit_all,
+    authenticate: Authenticate = accept_all,
 ) -> None:
     async def run() -> None:
         sockets = listen(HostPort("127.0.0.1", 0))
         applied: list[Batch] = []
-        receiver = Receiver(lambda _identity, got: applied.append(got), limits=limits, admit=admit)
+        receiver = Receiver(
+            lambda _identity, got: applied.append(got), limits=limits, authenticate=authenticate
+        )
         await receiver.start(sockets)
         scene = Scene(receiver, HostPort("127.0.0.1", bound_port(sockets)), applied)
         async with asyncio.timeout(20):
@@ -323,7 +325,7 @@ def test_after_a_fault_the_batch_is_sent_again_on_another_connection(
 
 @pytest.mark.parametrize("reason", [Reason.VERSION, Reason.TOKEN, Reason.NODE])
 def test_a_server_that_never_will_is_told_with_a_hint_and_not_asked_again(reason: Reason) -> None:
-    async def admit(_hello: Hello, _caller: PeerInfo) -> Refusal:
+    async def authenticate(_hello: Hello, _peer: PeerInfo) -> Refusal:
         return Refusal(reason, "not you")
 
     async def act(scene: Scene) -> None:
@@ -335,7 +337,7 @@ def test_a_server_that_never_will_is_told_with_a_hint_and_not_asked_again(reason
         assert scene.time.waits == []
         assert not shipper.stats.connected
 
-    play(act, admit=admit)
+    play(act, authenticate=authenticate)
 
 
 def test_waits_grow_while_the_server_is_away_and_start_anew_after() -> None:
@@ -439,7 +441,7 @@ def test_the_token_is_asked_for_at_each_connection_and_its_absence_is_a_fault_li
 
     told = []
 
-    async def admit(hello: Hello, _caller: PeerInfo) -> Permit | Refusal:
+    async def authenticate(hello: Hello, _peer: PeerInfo) -> Permit | Refusal:
         told.append(hello.token)
         return Refusal(Reason.BUSY, "") if hello.token == "old" else Permit()  # noqa: S105
 
@@ -449,7 +451,7 @@ def test_the_token_is_asked_for_at_each_connection_and_its_absence_is_a_fault_li
         assert told == ["old", "new"]
         assert shipper.stats.failures == {"credentials": 1, "refused_busy": 1}
 
-    play(act, admit=admit)
+    play(act, authenticate=authenticate)
 
 
 def test_an_absent_server_is_one_line_a_minute_and_its_return_another(

@@ -92,7 +92,7 @@ def play(
         receiver = Receiver(
             lambda who, got: applied.append((who.node, got.sequence)),
             limits=limits,
-            admit=admission.admit,
+            authenticate=admission.authenticate,
             tls=tls,
         )
         await receiver.start(sockets)

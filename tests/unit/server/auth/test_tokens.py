@@ -39,7 +39,7 @@ class Api:
         self.away = False
         self.now = 1000.0
         self.pods = {"uid-1": "node-a"}
-        self.gate = TokenAuthenticator(
+        self.tokens = TokenAuthenticator(
             self.review,
             audience="kzn-server",
             accounts=frozenset({"kzn/kzn-agent"}),
@@ -57,7 +57,7 @@ class Api:
     def check(
         self, token: str = TOKEN, node: str = "node-a", address: str = "10.0.0.1"
     ) -> Permit | Refusal:
-        return asyncio.run(self.gate.check(token, node, address))
+        return asyncio.run(self.tokens.check(token, node, address))
 
     def reason(self, token: str = TOKEN, node: str = "node-a", address: str = "10.0.0.1") -> Reason:
         answer = self.check(token, node, address)
@@ -136,7 +136,7 @@ def test_without_an_api_server_known_tokens_go_on_to_near_their_end_and_new_ones
     assert api.reason(jwt(exp=WALL + 7200)) is Reason.BUSY
     api.now += 71
     assert api.reason() is Reason.BUSY
-    assert api.gate.counts == {"accepted": 1, "stale": 1, "failed": 3}
+    assert api.tokens.counts == {"accepted": 1, "stale": 1, "failed": 3}
     assert TOKEN not in caplog.text
     assert "no answer about (token)" in caplog.text
 
@@ -172,8 +172,8 @@ def test_tables_are_bounded(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "MAX_ENTRIES", 3)
     for i in range(10):
         api.reason(f"bad-{i}", address=f"10.0.0.{i}")
-    assert len(api.gate._entries) == 3
-    assert len(api.gate._suspects) == 3
+    assert len(api.tokens._entries) == 3
+    assert len(api.tokens._suspects) == 3
 
 
 def test_only_so_many_questions_are_open_at_once() -> None:
@@ -189,9 +189,9 @@ def test_only_so_many_questions_are_open_at_once() -> None:
             open_now -= 1
             return GOOD
 
-        api.gate._review = review
+        api.tokens._review = review
         checks = [
-            asyncio.create_task(api.gate.check(f"t{i}", "node-a", "10.0.0.1")) for i in range(50)
+            asyncio.create_task(api.tokens.check(f"t{i}", "node-a", "10.0.0.1")) for i in range(50)
         ]
         for _ in range(5):
             await asyncio.sleep(0)
@@ -205,24 +205,24 @@ def test_only_so_many_questions_are_open_at_once() -> None:
 HELLO = Hello("node-a", 7, TOKEN, "0.1.0", "postrouting")
 
 
-def admit(admission: Authenticator, caller: PeerInfo) -> Permit | Refusal:
-    return asyncio.run(admission.admit(HELLO, caller))
+def authenticate(admission: Authenticator, peer: PeerInfo) -> Permit | Refusal:
+    return asyncio.run(admission.authenticate(HELLO, peer))
 
 
 def test_nobody_is_judged_before_the_topology_is_there(api: Api) -> None:
     why: Callable[[], str] = lambda: "waiting for pods"  # noqa: E731
-    answer = admit(Authenticator("token", why, gate=api.gate), PeerInfo("10.0.0.1"))
+    answer = authenticate(Authenticator("token", why, tokens=api.tokens), PeerInfo("10.0.0.1"))
     assert answer == Refusal(Reason.BUSY, "waiting for pods")
     assert api.asked == []
 
 
 def test_the_token_decides_when_there_is_a_gate(api: Api, caplog: pytest.LogCaptureFixture) -> None:
-    admission = Authenticator("token", str, gate=api.gate)
+    admission = Authenticator("token", str, tokens=api.tokens)
     with caplog.at_level(logging.DEBUG):
-        assert isinstance(admit(admission, PeerInfo("10.0.0.1")), Permit)
+        assert isinstance(authenticate(admission, PeerInfo("10.0.0.1")), Permit)
         api.answers[TOKEN] = BAD
         api.now += tokens.FRESH_SECONDS
-        assert isinstance(admit(admission, PeerInfo("10.0.0.1")), Refusal)
+        assert isinstance(authenticate(admission, PeerInfo("10.0.0.1")), Refusal)
     assert admission.state().reviews == {"accepted": 1, "refused": 1}
     assert admission.state().mode == "token"
     assert TOKEN not in caplog.text

@@ -1,4 +1,4 @@
-"""The receiver over loopback: each number once, and no peer can harm another."""
+"""The receiver over loopback: each batch is applied once, and no peer disturbs another."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
-from kzn.server.auth.permit import AdmitAgent, PeerInfo, Permit, admit_all
+from kzn.server.auth.permit import Authenticate, PeerInfo, Permit, accept_all
 from kzn.server.receive.context import Durable, at_once
 from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
@@ -30,16 +30,16 @@ IDENTITY = AgentIdentity("node-a", 77, "postrouting", "0.1.0")
 
 @dataclass
 class Applied:
-    """Takes batches as the pipeline would; may be told to fail."""
+    """Records batches in place of the pipeline; fails on request."""
 
     batches: list[tuple[AgentIdentity, Batch]] = field(default_factory=list)
     fail: bool = False
-    note: Callable[[], None] = lambda: None
+    on_batch: Callable[[], None] = lambda: None
 
     def __call__(self, identity: AgentIdentity, batch: Batch) -> None:
         if self.fail:
             raise RuntimeError("a bug")
-        self.note()
+        self.on_batch()
         self.batches.append((identity, batch))
 
     @property
@@ -48,7 +48,7 @@ class Applied:
 
 
 class Client:
-    """An agent that says what the test wants."""
+    """A connection that sends what a test gives it."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writer = writer
@@ -56,22 +56,22 @@ class Client:
 
     async def say(self, message: ToServer) -> ToAgent | None:
         await self.stream.send(encode_to_server(message))
-        return await self.hear()
+        return await self.next_answer()
 
-    async def hear(self) -> ToAgent | None:
+    async def next_answer(self) -> ToAgent | None:
         data = await self.stream.receive()
         return None if data is None else decode_to_agent(data)
 
     async def refusal(self) -> Reason:
-        answer = await self.hear()
+        answer = await self.next_answer()
         assert isinstance(answer, Refusal)
-        assert await self.hear() is None
+        assert await self.next_answer() is None
         return answer.reason
 
 
 @dataclass
 class Scene:
-    """A receiver on loopback and whoever connects to it."""
+    """A receiver on loopback and the connections to it."""
 
     receiver: Receiver
     port: int
@@ -96,7 +96,7 @@ class Scene:
 def play(
     act: Callable[[Scene], Awaitable[None]],
     limits: ReceiveLimits | None = None,
-    admit: AdmitAgent = admit_all,
+    authenticate: Authenticate = accept_all,
     send_buffer: int = 0,
     durable: Durable = at_once,
 ) -> None:
@@ -105,7 +105,7 @@ def play(
         if send_buffer:
             sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         applied = Applied()
-        receiver = Receiver(applied, limits=limits, admit=admit, durable=durable)
+        receiver = Receiver(applied, limits=limits, authenticate=authenticate, durable=durable)
         await receiver.start(sockets)
         scene = Scene(receiver, bound_port(sockets), applied)
         async with asyncio.timeout(20):
@@ -143,7 +143,7 @@ def test_a_batch_is_applied_and_acked() -> None:
     play(act)
 
 
-def test_a_number_is_applied_once_on_one_connection_and_on_the_next() -> None:
+def test_a_replayed_batch_is_acked_but_not_applied_again_on_any_connection() -> None:
     async def act(scene: Scene) -> None:
         agent = await scene.agent()
         await agent.say(message(1))
@@ -157,7 +157,7 @@ def test_a_number_is_applied_once_on_one_connection_and_on_the_next() -> None:
     play(act)
 
 
-def test_another_epoch_of_the_node_starts_anew() -> None:
+def test_another_epoch_of_the_node_has_its_own_sequence() -> None:
     async def act(scene: Scene) -> None:
         await (await scene.agent()).say(message(1))
         assert await (await scene.agent(replace(HELLO, epoch=78))).say(message(1)) == Ack(1)
@@ -177,7 +177,7 @@ def test_a_gap_is_applied_and_counted() -> None:
     play(act)
 
 
-def test_what_could_not_be_applied_is_not_acked_and_may_come_again(
+def test_a_batch_that_failed_to_apply_is_refused_and_can_be_resent(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def act(scene: Scene) -> None:
@@ -192,7 +192,7 @@ def test_what_could_not_be_applied_is_not_acked_and_may_come_again(
         assert scene.applied.sequences == [1]
 
     play(act)
-    assert "batch 1 of node-a cannot be applied" in caplog.text
+    assert "batch 1 of node-a not applied" in caplog.text
 
 
 BAD_COLUMNS = replace(
@@ -213,12 +213,14 @@ BAD_COLUMNS = replace(
         (frame(encode_to_server(replace(HELLO, node="a b"))), Reason.NODE, "node"),
     ],
 )
-def test_a_stranger_is_told_why_counted_and_closed(data: bytes, reason: Reason, label: str) -> None:
+def test_an_unauthenticated_peer_gets_a_refusal_and_is_closed(
+    data: bytes, reason: Reason, label: str
+) -> None:
     async def act(scene: Scene) -> None:
         agent = await scene.agent()
-        stranger = await scene.client()
-        stranger.writer.write(data)
-        assert await stranger.refusal() is reason
+        peer = await scene.client()
+        peer.writer.write(data)
+        assert await peer.refusal() is reason
         assert scene.receiver.stats.refusals == {label: 1}
         assert await agent.say(message(1)) == Ack(1)
 
@@ -234,7 +236,7 @@ def test_a_stranger_is_told_why_counted_and_closed(data: bytes, reason: Reason, 
         (b"\x00\x80\x00\x01", Reason.TOO_LARGE, "frame_too_large"),
     ],
 )
-def test_an_agent_that_goes_wrong_is_told_why_counted_and_closed(
+def test_an_agent_that_breaks_the_protocol_gets_a_refusal_and_is_closed(
     data: bytes, reason: Reason, label: str
 ) -> None:
     async def act(scene: Scene) -> None:
@@ -247,28 +249,30 @@ def test_an_agent_that_goes_wrong_is_told_why_counted_and_closed(
     play(act, ReceiveLimits(wire=Limits(max_frame=1 << 23)))
 
 
-def test_a_refusal_arrives_although_more_bytes_were_on_their_way() -> None:
+def test_a_refusal_arrives_although_unread_bytes_remain() -> None:
     async def act(scene: Scene) -> None:
-        stranger = await scene.client()
-        stranger.writer.write(b"\xff" * 300_000)
-        assert await stranger.refusal() is Reason.TOO_LARGE
+        peer = await scene.client()
+        peer.writer.write(b"\xff" * 300_000)
+        assert await peer.refusal() is Reason.TOO_LARGE
 
     play(act)
 
 
-def test_whoever_may_not_speak_is_refused_with_the_reason_given() -> None:
-    async def admit(hello: Hello, _caller: PeerInfo) -> Permit | Refusal:
+def test_an_agent_that_fails_authentication_is_refused_with_the_reason() -> None:
+    async def authenticate(hello: Hello, _peer: PeerInfo) -> Permit | Refusal:
         return Permit() if hello.token == "good" else Refusal(Reason.TOKEN, "no")  # noqa: S105
 
     async def act(scene: Scene) -> None:
         assert await (await scene.client()).say(HELLO) == Refusal(Reason.TOKEN, "no")
         await scene.agent(replace(HELLO, token="good"))  # noqa: S106
 
-    play(act, admit=admit)
+    play(act, authenticate=authenticate)
 
 
-def test_a_decision_that_fails_is_the_servers_fault(caplog: pytest.LogCaptureFixture) -> None:
-    async def admit(_hello: Hello, _caller: PeerInfo) -> Permit | Refusal:
+def test_an_exception_during_authentication_is_an_internal_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def authenticate(_hello: Hello, _peer: PeerInfo) -> Permit | Refusal:
         raise RuntimeError("a bug")
 
     async def act(scene: Scene) -> None:
@@ -276,18 +280,18 @@ def test_a_decision_that_fails_is_the_servers_fault(caplog: pytest.LogCaptureFix
         assert isinstance(answer, Refusal)
         assert answer.reason is Reason.INTERNAL
 
-    play(act, admit=admit)
-    assert "whether node-a may speak cannot be decided" in caplog.text
+    play(act, authenticate=authenticate)
+    assert "authentication of node-a failed" in caplog.text
 
 
-def test_silence_before_hello_is_ended() -> None:
+def test_silence_before_hello_times_out() -> None:
     async def act(scene: Scene) -> None:
         assert await (await scene.client()).refusal() is Reason.TIMEOUT
 
     play(act, ReceiveLimits(handshake=0.05))
 
 
-def test_silence_after_hello_is_ended_and_a_trickle_is_silence() -> None:
+def test_silence_and_an_unfinished_frame_time_out_after_hello() -> None:
     async def act(scene: Scene) -> None:
         silent, trickling = await scene.agent(), await scene.agent()
         trickling.writer.write(frame(encode_to_server(message(1)))[:-1])
@@ -298,7 +302,7 @@ def test_silence_after_hello_is_ended_and_a_trickle_is_silence() -> None:
     play(act, ReceiveLimits(idle=0.1))
 
 
-def test_a_frame_that_has_begun_has_less_time_than_silence() -> None:
+def test_a_started_frame_has_a_shorter_timeout_than_silence() -> None:
     async def act(scene: Scene) -> None:
         silent, trickling = await scene.agent(), await scene.agent()
         trickling.writer.write(frame(encode_to_server(message(1)))[:-1])
@@ -308,8 +312,8 @@ def test_a_frame_that_has_begun_has_less_time_than_silence() -> None:
     play(act, ReceiveLimits(idle=60.0, frame=0.05))
 
 
-def test_what_has_ended_must_be_proved_anew_and_the_batch_is_not_lost() -> None:
-    async def admit(_hello: Hello, _caller: PeerInfo) -> Permit | Refusal:
+def test_after_its_permit_ended_an_agent_authenticates_again_and_loses_no_batch() -> None:
+    async def authenticate(_hello: Hello, _peer: PeerInfo) -> Permit | Refusal:
         return permits.pop()
 
     permits = [Permit(), Permit(0.0)]
@@ -323,11 +327,11 @@ def test_what_has_ended_must_be_proved_anew_and_the_batch_is_not_lost() -> None:
         assert scene.applied.sequences == []
         assert await (await scene.agent()).say(message(1)) == Ack(1)
 
-    play(act, admit=admit)
+    play(act, authenticate=authenticate)
 
 
-def test_a_decision_that_takes_long_is_put_off() -> None:
-    async def admit(_hello: Hello, _caller: PeerInfo) -> Permit | Refusal:
+def test_authentication_that_takes_too_long_is_refused_as_busy() -> None:
+    async def authenticate(_hello: Hello, _peer: PeerInfo) -> Permit | Refusal:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -335,12 +339,12 @@ def test_a_decision_that_takes_long_is_put_off() -> None:
         answer = await (await scene.client()).say(HELLO)
         assert isinstance(answer, Refusal)
         assert answer.reason is Reason.BUSY
-        assert scene.receiver.stats.refusals == {"admission_timeout": 1}
+        assert scene.receiver.stats.refusals == {"authentication_timeout": 1}
 
-    play(act, ReceiveLimits(handshake=0.05), admit=admit)
+    play(act, ReceiveLimits(handshake=0.05), authenticate=authenticate)
 
 
-def test_a_peer_that_never_reads_is_ended() -> None:
+def test_a_peer_that_never_reads_times_out() -> None:
     async def act(scene: Scene) -> None:
         agent = await scene.agent()
         agent.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -355,7 +359,7 @@ def test_a_peer_that_never_reads_is_ended() -> None:
     play(act, ReceiveLimits(write=0.05, linger=0.05), send_buffer=4096)
 
 
-def test_a_peer_with_much_to_say_leaves_others_their_turn() -> None:
+def test_a_peer_with_many_frames_does_not_delay_others() -> None:
     async def act(scene: Scene) -> None:
         busy, modest = await scene.agent(), await scene.agent(replace(HELLO, epoch=78))
         await busy.say(message(1))
@@ -367,16 +371,16 @@ def test_a_peer_with_much_to_say_leaves_others_their_turn() -> None:
     play(act)
 
 
-def test_between_two_batches_that_are_there_at_once_the_loop_does_its_other_work() -> None:
+def test_the_loop_does_other_work_between_batches_that_arrive_at_once() -> None:
     async def act(scene: Scene) -> None:
         agents = [await scene.agent(replace(HELLO, node=f"node-{n}")) for n in range(40)]
-        rounds = 0
+        turns = 0
         at: list[int] = []
-        scene.applied.note = lambda: at.append(rounds)
+        scene.applied.on_batch = lambda: at.append(turns)
         for agent in agents:
             agent.writer.write(frame(encode_to_server(message(1))))
         while len(at) < len(agents):
-            rounds += 1
+            turns += 1
             await asyncio.sleep(0)
         assert len(set(at)) == len(agents)
 
@@ -390,7 +394,7 @@ def test_between_two_batches_that_are_there_at_once_the_loop_does_its_other_work
         (ReceiveLimits(connections_per_address=2), "connections_per_address"),
     ],
 )
-def test_one_connection_too_many_is_turned_away_until_there_is_a_place(
+def test_a_connection_above_the_limit_is_refused_until_another_closes(
     limits: ReceiveLimits, label: str
 ) -> None:
     async def act(scene: Scene) -> None:
@@ -404,13 +408,13 @@ def test_one_connection_too_many_is_turned_away_until_there_is_a_place(
     play(act, limits)
 
 
-def test_an_end_within_a_frame_is_counted_and_one_between_is_nothing() -> None:
+def test_a_disconnect_within_a_frame_is_counted_and_one_between_frames_is_not() -> None:
     async def act(scene: Scene) -> None:
         for data, broken in ((b"", 0), (b"\x00\x00", 1)):
             agent = await scene.agent()
             agent.writer.write(data)
             agent.writer.write_eof()
-            assert await agent.hear() is None
+            assert await agent.next_answer() is None
             await scene.until(lambda: scene.receiver.stats.connections == 0)
             assert scene.receiver.stats.broken == broken
             assert scene.receiver.stats.refusals == {}
@@ -418,7 +422,7 @@ def test_an_end_within_a_frame_is_counted_and_one_between_is_nothing() -> None:
     play(act)
 
 
-def test_closing_tells_everybody_and_takes_nobody_new() -> None:
+def test_close_refuses_all_connections_and_accepts_no_new_ones() -> None:
     async def act(scene: Scene) -> None:
         agents = [await scene.agent(), await scene.client()]
         closing = asyncio.create_task(scene.receiver.close(5.0))
@@ -432,11 +436,11 @@ def test_closing_tells_everybody_and_takes_nobody_new() -> None:
     play(act)
 
 
-def test_closing_waits_for_the_frame_in_hand_but_not_beyond_its_deadline() -> None:
+def test_close_waits_for_frames_being_processed_up_to_its_deadline() -> None:
     decided = asyncio.Event()
     asked = asyncio.Event()
 
-    async def admit(hello: Hello, _caller: PeerInfo) -> Permit | Refusal:
+    async def authenticate(hello: Hello, _peer: PeerInfo) -> Permit | Refusal:
         asked.set()
         await (decided if hello.epoch == 77 else asyncio.Event()).wait()
         return Permit()
@@ -451,16 +455,16 @@ def test_closing_waits_for_the_frame_in_hand_but_not_beyond_its_deadline() -> No
         closing = asyncio.create_task(scene.receiver.close(0.2))
         await asyncio.sleep(0)
         decided.set()
-        assert isinstance(await agent.hear(), Welcome)
+        assert isinstance(await agent.next_answer(), Welcome)
         assert await agent.refusal() is Reason.SHUTTING_DOWN
         async with asyncio.timeout(5):
             await closing
         assert scene.receiver.stats.connections == 0
 
-    play(act, ReceiveLimits(linger=15.0), admit=admit)
+    play(act, ReceiveLimits(linger=15.0), authenticate=authenticate)
 
 
-def test_one_line_a_minute_is_logged_for_a_peer_that_keeps_coming(
+def test_a_peer_that_keeps_reconnecting_is_logged_once_a_minute(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def act(scene: Scene) -> None:
@@ -469,12 +473,11 @@ def test_one_line_a_minute_is_logged_for_a_peer_that_keeps_coming(
 
     with caplog.at_level(logging.WARNING):
         play(act)
-    assert caplog.messages == [
-        "refused a stranger from 127.0.0.1: the agent speaks protocol 9, this server 1"
-    ]
+    (line,) = caplog.messages
+    assert line.startswith("refused unauthenticated peer from 127.0.0.1: ")
 
 
-def test_an_ack_waits_until_the_batch_is_durable_also_that_of_a_repeat() -> None:
+def test_acks_of_a_batch_and_its_repeat_wait_until_the_batch_is_durable() -> None:
     durable = asyncio.Event()
 
     async def wait() -> None:
@@ -492,7 +495,7 @@ def test_an_ack_waits_until_the_batch_is_durable_also_that_of_a_repeat() -> None
     play(act, durable=wait)
 
 
-def test_a_batch_that_does_not_become_durable_is_refused_for_now_and_not_acked() -> None:
+def test_a_batch_that_does_not_become_durable_is_refused_as_busy() -> None:
     async def never() -> None:
         await asyncio.Event().wait()
 

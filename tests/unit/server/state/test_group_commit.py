@@ -14,7 +14,7 @@ from kzn.server.ledger.labels import Labels
 from kzn.server.state.checkpoint import Changes
 from kzn.server.state.group_commit import CommitIntervals, Committer
 
-PACE = CommitIntervals(waited_for=0.2, idle=1.0, failed=1.0, view=5.0)
+PACE = CommitIntervals(pending_ack=0.2, idle=1.0, failed=1.0, view=5.0)
 
 
 @dataclass
@@ -40,11 +40,11 @@ class Scene:
     def close(self) -> None:
         self.closed = True
 
-    def look(self) -> int:
+    def snapshot(self) -> int:
         return self.counted
 
     def start(self) -> None:
-        self.committer = Committer[int](self, self.take, self.look, pace=PACE)
+        self.committer = Committer[int](self, self.take, self.snapshot, intervals=PACE)
 
     async def apply(self) -> int:
         """As a peer does with a batch; returns what was committed when the ack went out."""
@@ -58,7 +58,7 @@ def play(act: Callable[[Scene], Awaitable[None]]) -> Scene:
 
     async def main() -> None:
         scene.start()
-        await scene.committer.begin()
+        await scene.committer.start()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(scene.committer.run())
             await act(scene)
