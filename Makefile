@@ -36,7 +36,7 @@ check: ## format, lint, types, floors, generated files
 	$(BIN)/lint-imports
 	@scripts/generated --check
 	@scripts/manifests --check
-	$(BIN)/clang-format --dry-run -Werror --style=file:bpf/.clang-format bpf/src/*.[ch] docs/examples/*/src/*.c
+	$(BIN)/clang-format --dry-run -Werror --style=file:bpf/.clang-format bpf/src/*.[ch] bpf/src/*/*.h docs/examples/*/src/*.c
 	@if command -v shellcheck >/dev/null; then shellcheck $$(grep -l '^#!/bin/sh' scripts/* .ci/run); fi
 
 format: ## mend format and lint, make the generated files again
@@ -44,7 +44,7 @@ format: ## mend format and lint, make the generated files again
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	@scripts/generated
-	$(BIN)/clang-format -i --style=file:bpf/.clang-format bpf/src/*.[ch] docs/examples/*/src/*.c
+	$(BIN)/clang-format -i --style=file:bpf/.clang-format bpf/src/*.[ch] bpf/src/*/*.h docs/examples/*/src/*.c
 
 vm: ## the kernel tests on other kernels, by QEMU (KERNEL="6.1 6.12 7", ARGS="--suite smoke")
 	@scripts/setup vm

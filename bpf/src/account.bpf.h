@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* The maps that all probes share, and how a packet is added to its flow.
+/* The maps of every probe, and the functions that add a packet to its flow.
  *
- * Two buffers, each with its own books. control.active, read once per packet, selects the flows
- * and the totals that the packet goes to; user space changes it and then waits for running
- * programs by replacing the inner map of `fence`, so that the buffer left behind is quiet.
+ * There are two buffers, each of flows and totals. control.active, read once per packet, selects
+ * the buffer. User space changes it, then replaces the inner map of `fence`: the kernel returns
+ * from that update when no program runs any more that may use the other buffer.
  */
 #ifndef KZN_ACCOUNT_BPF_H
 #define KZN_ACCOUNT_BPF_H
@@ -58,14 +58,14 @@ struct {
 		});
 } fence SEC(".maps");
 
-/* A flow_key as a program writes it: in words. What is stored in pieces and then read whole, by the
- * hash and the comparison of the map, waits for the store buffer; and without CAP_PERFMON Linux 6.1
- * lets nobody store a piece of a word of the stack.
+/* A flow_key as programs write it, in 64-bit words: narrower stores, which the map then reads as
+ * words to hash and compare, stall in the CPU's store buffer. Without CAP_PERFMON, Linux 6.1 also
+ * refuses stores to a part of a stack word.
  */
 struct flow_words {
 	__u64 src[2];
 	__u64 dst[2];
-	__u64 ends; /* service_word, and above it the other port, no part of a KZN_KEY_SERVICE */
+	__u64 tail; /* service_word; above it the other port, read with --ports all only */
 };
 _Static_assert(sizeof(struct flow_words) == KZN_KEY_ALL, "flow_words covers the longest key");
 
@@ -76,10 +76,10 @@ static __always_inline __u32 service_word(__u16 port, __u8 protocol, __u8 flags)
 
 static __always_inline void mark_encrypted(struct flow_words *key)
 {
-	key->ends |= service_word(0, 0, KZN_ENCRYPTED);
+	key->tail |= service_word(0, 0, KZN_ENCRYPTED);
 }
 
-/* Slots are per CPU, but a program in process context can be interrupted by one in softirq. */
+/* Atomic although slots are per CPU: a program in softirq can interrupt one in process context. */
 static __always_inline void add(struct flow_counts *to, const struct flow_counts *counts)
 {
 	__sync_fetch_and_add(&to->packets, counts->packets);
@@ -96,10 +96,10 @@ static __always_inline bool is_link_local4(__u32 address)
 	return (address & bpf_htonl(0xffff0000)) == bpf_htonl(0xa9fe0000); /* 169.254.0.0/16 */
 }
 
-/* Traffic that cannot cross a zone makes no flow. What the key alone decides is asked only when a
- * key is first met, and never on the hot path.
+/* Why traffic that cannot cross a zone makes no flow, by its key alone; TOTAL_SEEN for all other
+ * traffic. Called only for keys that are not in the map, hence not on the hot path.
  */
-static __always_inline enum total ignored(const struct flow_words *key)
+static __always_inline enum total ignored_by_key(const struct flow_words *key)
 {
 	bool mapped = !key->dst[0] && (__u32)key->dst[1] == KZN_MAPPED_PREFIX;
 	__u32 src = key->src[1] >> 32, dst = key->dst[1] >> 32;
@@ -122,12 +122,14 @@ static __always_inline enum total ignored(const struct flow_words *key)
 	return TOTAL_SEEN;
 }
 
-/* A key that was not in the map: TOTAL_SEEN when its counts are in now, else why not. */
-static __noinline enum total first(void *flows, const struct flow_words *key,
-				   const struct flow_counts *counts)
+/* Inserts a key that a lookup did not find. TOTAL_SEEN if its counts were stored, else the reason.
+ * With BPF_NOEXIST, the CPU that loses a race for the insert adds to the winner's flow.
+ */
+static __noinline enum total insert_flow(void *flows, const struct flow_words *key,
+					 const struct flow_counts *counts)
 {
 	struct flow_counts *present;
-	enum total reason = ignored(key);
+	enum total reason = ignored_by_key(key);
 	long err;
 
 	if (reason)
@@ -146,19 +148,21 @@ static __noinline enum total first(void *flows, const struct flow_words *key,
 	return TOTAL_SEEN;
 }
 
-static __always_inline enum total put(void *flows, const struct flow_words *key,
-				      const struct flow_counts *counts)
+static __always_inline enum total add_to_flow(void *flows, const struct flow_words *key,
+					      const struct flow_counts *counts)
 {
 	struct flow_counts *present = bpf_map_lookup_elem(flows, key);
 
 	if (!present)
-		return first(flows, key, counts);
+		return insert_flow(flows, key, counts);
 	add(present, counts);
 	return TOTAL_SEEN;
 }
 
-/* Nobody has drained for long: count, but let no flow map grow. */
-static __always_inline bool dormant(struct control *ctl)
+/* Whether the last drain is longer ago than settings.dormant_jiffies: then packets are counted in
+ * the totals alone, so that the maps of a dead agent do not grow.
+ */
+static __always_inline bool is_dormant(struct control *ctl)
 {
 	__u64 now, drained;
 
@@ -173,24 +177,23 @@ static __always_inline bool dormant(struct control *ctl)
 	return now - drained > settings.dormant_jiffies;
 }
 
-static __always_inline struct control *steering(void)
+static __always_inline struct control *get_control(void)
 {
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&control, &zero);
 }
 
-/* The slot of a reason by a constant offset: one that is computed is arithmetic on a pointer, which
- * the verifier denies to whoever lacks CAP_PERFMON. The compiler merges no inline assembly, and
- * hence no cases.
+/* Selects the slot by a constant offset: without CAP_PERFMON, the verifier refuses a computed one
+ * (pointer arithmetic). The inline assembly keeps the compiler from merging the cases.
  */
 #define KZN_SLOT(reason)                                                                           \
 	case reason:                                                                               \
-		slot = &books->of[reason];                                                         \
+		slot = &buffer_totals->slot[reason];                                               \
 		asm volatile("" : "+r"(slot));                                                     \
 		break
 
-static __noinline void add_to_reason(struct totals *books, enum total reason,
+static __noinline void add_to_reason(struct totals *buffer_totals, enum total reason,
 				     const struct flow_counts *counts)
 {
 	struct flow_counts *slot;
@@ -213,35 +216,35 @@ static __noinline void add_to_reason(struct totals *books, enum total reason,
 	add(slot, counts);
 }
 
-/* Adds a packet to its flow and to the books; `reason` is TOTAL_SEEN, KZN_ARRIVED, or why it makes
- * no flow.
+/* Adds a packet to the totals and, if `reason` is TOTAL_SEEN or KZN_INBOUND_IN_FLOWS, to its flow.
+ * Any other reason says why the packet makes no flow.
  */
 static __always_inline void account(struct control *ctl, const struct flow_words *key,
 				    const struct flow_counts *counts, enum total reason)
 {
 	__u32 active = *(volatile __u32 *)&ctl->active & 1;
-	struct totals *books = bpf_map_lookup_elem(&totals, &active);
+	struct totals *buffer_totals = bpf_map_lookup_elem(&totals, &active);
 
-	if (!books)
+	if (!buffer_totals)
 		return;
-	add(&books->of[TOTAL_SEEN], counts);
-	if (reason == KZN_ARRIVED) {
-		add(&books->of[KZN_ARRIVED], counts);
+	add(&buffer_totals->slot[TOTAL_SEEN], counts);
+	if (reason == KZN_INBOUND_IN_FLOWS) {
+		add(&buffer_totals->slot[KZN_INBOUND_IN_FLOWS], counts);
 		reason = TOTAL_SEEN;
 	}
-	if (!reason && dormant(ctl))
+	if (!reason && is_dormant(ctl))
 		reason = TOTAL_MISSED_DORMANT;
 	if (!reason) {
-		/* Two look-ups on purpose: the kernel inlines one only if its map is certain. */
+		/* A lookup per map: the verifier inlines a lookup only if its map is constant. */
 		if (active) {
-			reason = put(&flows_1, key, counts);
+			reason = add_to_flow(&flows_1, key, counts);
 			asm volatile("" : "+r"(reason)::"memory");
 		} else {
-			reason = put(&flows_0, key, counts);
+			reason = add_to_flow(&flows_0, key, counts);
 		}
 	}
 	if (reason)
-		add_to_reason(books, reason, counts);
+		add_to_reason(buffer_totals, reason, counts);
 }
 
 #endif

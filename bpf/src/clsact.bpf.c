@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-/* clsact egress of an uplink, for kernels without tcx: counts every IP packet that leaves the node
- * by it. */
+/* clsact egress of an uplink, for kernels without tcx: accounts every IP packet that leaves the
+ * node through it.
+ */
 #include "kernel_types.h"
 
 #include <bpf/bpf_helpers.h>
@@ -9,9 +10,10 @@
 #include "flow.h"
 #include "account.bpf.h"
 #include "protocols.bpf.h"
-#include "tc.bpf.h"
-#include "overlay.bpf.h"
-#include "egress.bpf.h"
+#include "tc/parse.bpf.h"
+#include "tc/measure.bpf.h"
+#include "tc/overlay.bpf.h"
+#include "tc/account.bpf.h"
 
 SEC("tc")
 int clsact_egress(struct __sk_buff *ctx)

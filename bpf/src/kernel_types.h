@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The kernel structs that the programs read, reduced to the fields used.
  *
- * Structs under preserve_access_index are relocated when the object is loaded (CO-RE), so only
- * names and types matter here. Wire formats at the end are fixed by their RFCs and are not.
+ * libbpf relocates structs under preserve_access_index at load (CO-RE), so that only names and
+ * types matter here. Protocol headers at the end are fixed by their RFCs and not relocated.
  */
 #ifndef KZN_KERNEL_TYPES_H
 #define KZN_KERNEL_TYPES_H
@@ -22,7 +22,7 @@ typedef _Bool bool;
 #define false 0
 
 #define NF_ACCEPT 1
-#define TC_ACT_UNSPEC (-1) /* on to the next program; TCX_NEXT is the same */
+#define TC_ACT_UNSPEC (-1) /* continue with the next program; equal to TCX_NEXT */
 
 #define E2BIG 7
 #define ENOMEM 12
@@ -45,11 +45,11 @@ struct net_device {
 };
 
 struct nf_hook_state {
-	struct net_device *in; /* NULL for what this host itself sends */
+	struct net_device *in; /* NULL for packets that this host sends */
 	struct net_device *out;
 };
 
-/* What IP keeps in skb->cb, by family. */
+/* IP's part of skb->cb, by address family. */
 struct inet_skb_parm {
 	__u16 frag_max_size;
 };
@@ -64,16 +64,16 @@ struct sk_buff {
 	unsigned int data_len;
 	unsigned char *head;
 	unsigned char *data;
-	unsigned int end; /* an offset from head on 64 bit */
+	unsigned int end; /* on 64-bit kernels an offset from head */
 	__u16 inner_transport_header; /* offsets from head */
-	__u16 inner_network_header; /* 0 unless something was wrapped up */
+	__u16 inner_network_header; /* 0 unless encapsulated */
 	__u16 network_header;
 	unsigned long _nfct; /* struct nf_conn * | enum ip_conntrack_info */
 	unsigned long _skb_refdst; /* struct dst_entry * | SKB_DST_NOREF */
 };
 
 struct dst_entry {
-	struct xfrm_state *xfrm; /* what IPsec is to do with the packet */
+	struct xfrm_state *xfrm; /* the IPsec transform to apply, if any */
 };
 
 struct skb_shared_info {
@@ -89,15 +89,15 @@ struct bpf_nf_ctx {
 
 #pragma clang attribute pop
 
-/* include/uapi/linux/bpf.h: what a tc program sees of a packet. The interface of the kernel, hence
- * not relocated; the verifier turns each access into one to the kernel's own structs.
+/* include/uapi/linux/bpf.h: the context of a tc program. UAPI, hence not relocated; the verifier
+ * rewrites each access into one to sk_buff.
  */
 struct __sk_buff {
 	__u32 len;
 	__u32 pkt_type;
 	__u32 mark;
 	__u32 queue_mapping;
-	__u32 protocol; /* of Ethernet, big-endian */
+	__u32 protocol; /* EtherType, big-endian */
 	__u32 before_data[14];
 	__u32 data;
 	__u32 data_end;
@@ -137,7 +137,7 @@ struct bpf_dynptr {
 
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86dd
-#define ETH_P_TEB 0x6558 /* an Ethernet frame inside */
+#define ETH_P_TEB 0x6558 /* payload is an Ethernet frame */
 #define ETH_P_8021Q 0x8100
 #define ETH_P_8021AD 0x88a8
 
@@ -181,7 +181,7 @@ struct ipv6hdr { /* RFC 8200 */
 	__u64 daddr[2];
 };
 
-struct ipv6_opt_hdr { /* also the head of a fragment header and of AH */
+struct ipv6_opt_hdr { /* also the first bytes of a fragment header and of AH */
 	__u8 nexthdr;
 	__u8 hdrlen;
 	__be16 frag_off;

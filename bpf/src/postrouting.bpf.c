@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-/* Netfilter POSTROUTING, one program for each family: counts every packet that leaves. */
+/* Netfilter POSTROUTING, one program for each address family: accounts every packet that passes. */
 #include "kernel_types.h"
 
 #include <bpf/bpf_helpers.h>
@@ -9,11 +9,11 @@
 #include "flow.h"
 #include "account.bpf.h"
 #include "protocols.bpf.h"
-#include "parse.bpf.h"
-#include "measure.bpf.h"
-#include "uplink.bpf.h"
-#include "inner.bpf.h"
-#include "netfilter.bpf.h"
+#include "netfilter/parse.bpf.h"
+#include "netfilter/measure.bpf.h"
+#include "netfilter/uplinks.bpf.h"
+#include "netfilter/inner.bpf.h"
+#include "netfilter/account.bpf.h"
 
 SEC("netfilter")
 int postrouting_ipv4(struct bpf_nf_ctx *ctx)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* What all hooks know of protocols: their headers, and which ports a key keeps. */
+/* Protocol knowledge shared by all hooks: header sizes, encrypted datagrams, ports of a key. */
 #ifndef KZN_PROTOCOLS_BPF_H
 #define KZN_PROTOCOLS_BPF_H
 
@@ -8,7 +8,8 @@
 #define SCTP_HEADER 12
 #define TCP_DOFF_OFFSET 12
 #define PORT_ESP_IN_UDP 4500
-#define GSO_BY_FRAGS 0xffff /* SCTP: one part per fragment, counted in gso_segs */
+#define GSO_BY_FRAGS 0xffff /* SCTP: gso_segs segments, one for each skb of the frag list */
+#define MIN_ETHERNET_PAYLOAD 46 /* shorter frames are padded */
 
 static __always_inline bool has_ports(__u8 protocol)
 {
@@ -16,21 +17,21 @@ static __always_inline bool has_ports(__u8 protocol)
 	       protocol == IPPROTO_UDPLITE || protocol == IPPROTO_DCCP;
 }
 
-/* The ports that WireGuard has by default, with Flannel for IPv6, and with Cilium. */
-static __always_inline bool is_port_of_wireguard(__u16 port)
+/* WireGuard's default port, Flannel's for IPv6, and Cilium's. */
+static __always_inline bool is_wireguard_port(__u16 port)
 {
 	return port == 51820 || port == 51821 || port == 51871;
 }
 
-/* Whether a datagram is WireGuard's or carries ESP, by its ports and the first word behind them,
- * both as the wire has them. WireGuard's begin with a type from 1 to 4 and three bytes of zero;
- * ESP's with a number that is not 0, which key exchange on that port begins with (RFC 3948).
+/* Whether a UDP datagram is WireGuard or ESP in UDP, by its ports and the first word of its
+ * payload, both in network order. WireGuard begins with a type from 1 to 4 and three zero bytes.
+ * ESP begins with an SPI other than 0; key exchange on the same port begins with 0 (RFC 3948).
  */
 static __always_inline bool is_encrypted_datagram(__be16 source, __be16 dest, __u32 word)
 {
 	__u16 from = bpf_ntohs(source), to = bpf_ntohs(dest);
 
-	if (is_port_of_wireguard(to) || is_port_of_wireguard(from))
+	if (is_wireguard_port(to) || is_wireguard_port(from))
 		return word >= 1 && word <= 4; /* read little-endian */
 	return (to == PORT_ESP_IN_UDP || from == PORT_ESP_IN_UDP) && word;
 }
@@ -42,17 +43,17 @@ static __always_inline bool is_extension(__u8 protocol)
 	       protocol == IPPROTO_DSTOPTS;
 }
 
-/* The end of a key, with the ports that --ports keeps. Without conntrack the lower one is taken for
- * the service's: clients connect from the ephemeral range, which lies above the ports that are
- * listened on.
+/* Fills in key->tail with the ports that --ports keeps; `initiator` is KZN_INITIATOR_* or 0.
+ * If the initiator is unknown (no conntrack), the lower port is taken for the service's: clients
+ * connect from the ephemeral range, which lies above the ports that servers listen on.
  */
-static __always_inline void keep_ports(struct flow_words *key, __u8 protocol, __u8 opened,
+static __always_inline void keep_ports(struct flow_words *key, __u8 protocol, __u8 initiator,
 				       __u16 source, __u16 dest)
 {
-	if (opened == KZN_INITIATOR_SOURCE || (!opened && dest <= source)) {
-		key->ends = service_word(dest, protocol, opened) | (__u64)source << 32;
+	if (initiator == KZN_INITIATOR_SOURCE || (!initiator && dest <= source)) {
+		key->tail = service_word(dest, protocol, initiator) | (__u64)source << 32;
 	} else {
-		key->ends = service_word(source, protocol, opened | KZN_PORT_OF_SOURCE) |
+		key->tail = service_word(source, protocol, initiator | KZN_PORT_OF_SOURCE) |
 			    (__u64)dest << 32;
 	}
 }

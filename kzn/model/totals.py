@@ -49,7 +49,7 @@ MAX_SLOTS = 16
 """TOTAL_MAX in bpf/src/flow.h: room for reasons without a new map layout."""
 
 INBOUND_IN_FLOWS = MAX_SLOTS - 1
-"""KZN_ARRIVED: no reason, but how much of what is in flows came in by an uplink."""
+"""KZN_INBOUND_IN_FLOWS, not a reason: what is in flows and came in by an uplink."""
 
 NO_COUNTS: Mapping[str, Counts] = MappingProxyType({})
 

@@ -1,4 +1,4 @@
-"""The example package: what is installed of it, and what its object is built of."""
+"""The example probe package: its installed files, and that its object can be rebuilt."""
 
 import shutil
 import sys
@@ -17,7 +17,7 @@ def kzn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return example.install(example.ROOT, tmp_path_factory.mktemp("kzn"))
 
 
-def test_the_package_brings_its_entry_point_and_its_object_built(tmp_path: Path) -> None:
+def test_the_package_installs_its_entry_point_and_its_built_object(tmp_path: Path) -> None:
     site = example.install(example.SOURCE, tmp_path)
     [found] = distributions(path=[str(site)])
     [point] = found.entry_points
@@ -28,15 +28,17 @@ def test_the_package_brings_its_entry_point_and_its_object_built(tmp_path: Path)
     assert image == (example.SOURCE / "kzn_probe_marked" / "marked.bpf.o").read_bytes()
 
 
-def test_an_installed_kzn_says_where_its_headers_are(kzn: Path) -> None:
+def test_an_installed_kzn_prints_the_folder_of_all_its_headers(kzn: Path) -> None:
     command = [sys.executable, "-P", "-m", "kzn.cli.main", "probes", "--headers"]
-    said = Path(example.run(command, PYTHONPATH=str(kzn)).strip())
-    assert said == kzn / "kzn" / "include"
-    for header in HEADERS.glob("*.h"):
-        assert (said / header.name).read_bytes() == header.read_bytes()
+    printed = Path(example.run(command, PYTHONPATH=str(kzn)).strip())
+    assert printed == kzn / "kzn" / "include"
+    for header in HEADERS.rglob("*.h"):
+        assert (printed / header.relative_to(HEADERS)).read_bytes() == header.read_bytes()
 
 
-def test_the_object_is_the_same_wherever_it_and_the_headers_lie(kzn: Path, tmp_path: Path) -> None:
+def test_the_object_does_not_depend_on_the_folders_it_is_built_in(
+    kzn: Path, tmp_path: Path
+) -> None:
     if not (shutil.which("clang-19") and shutil.which("llvm-strip-19")):
         pytest.skip("clang-19 and llvm-19 are not installed: .ci/run verify installs them")
     built = []

@@ -48,8 +48,8 @@ def test_python_reads_the_structs_that_the_objects_have() -> None:
     assert flows.key == fields(FLOW_KEY)
     assert flows.value == fields(FLOW_COUNTS)
     assert {size for size in structs.KEY_SIZES if size == flows.key_size}
-    of = f"of[{MAX_SLOTS}]"
-    assert [f.path for f in found.maps["totals"].value] == [f"{of}.packets", f"{of}.bytes"]
+    slot = f"slot[{MAX_SLOTS}]"
+    assert [f.path for f in found.maps["totals"].value] == [f"{slot}.packets", f"{slot}.bytes"]
     assert found.maps["control"].value_size == structs.CONTROL_SIZE
     assert found.maps["spool"].value_size == structs.STATE_SIZE
     names = [

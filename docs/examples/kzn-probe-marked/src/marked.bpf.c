@@ -9,11 +9,11 @@
 #include "flow.h"
 #include "account.bpf.h"
 #include "protocols.bpf.h"
-#include "parse.bpf.h"
-#include "measure.bpf.h"
-#include "uplink.bpf.h"
-#include "inner.bpf.h"
-#include "netfilter.bpf.h"
+#include "netfilter/parse.bpf.h"
+#include "netfilter/measure.bpf.h"
+#include "netfilter/uplinks.bpf.h"
+#include "netfilter/inner.bpf.h"
+#include "netfilter/account.bpf.h"
 
 /* Constants of one's own lie beside kzn's settings, and stay as they are. */
 const volatile __u32 marks = MARK;

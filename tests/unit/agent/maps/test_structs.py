@@ -54,7 +54,7 @@ def test_the_reasons_stand_in_the_order_of_the_header(header: str) -> None:
     names = re.findall(r"TOTAL_(\w+)", body[1])
     expected = [f"{slot.kind}_{slot.reason}".strip("_").upper() for slot in totals.SLOTS]
     assert names == [*expected, "MAX"]
-    assert f"#define KZN_ARRIVED ((enum total){totals.INBOUND_IN_FLOWS})" in header
+    assert f"#define KZN_INBOUND_IN_FLOWS ((enum total){totals.INBOUND_IN_FLOWS})" in header
     assert len(expected) <= totals.INBOUND_IN_FLOWS
 
 

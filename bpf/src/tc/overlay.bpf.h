@@ -1,29 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* Packets inside packets: VXLAN, Geneve, GRE and IP in IP are charged to the inner addresses,
- * WireGuard and ESP to the outer ones, with a mark.
+/* Tunnels at tc egress: VXLAN, Geneve, GRE and IP in IP are charged to the inner addresses,
+ * WireGuard and ESP to the outer ones with KZN_ENCRYPTED.
  *
- * What is inside is known by the ports and protocols of tunnels, and believed only if the inner IP
- * header says the length that is there; encrypted contents do not.
+ * Tunnels are recognised by port and protocol. An inner IP header is accepted only if its length
+ * field fits the packet, which encrypted payload does not.
  */
-#ifndef KZN_OVERLAY_BPF_H
-#define KZN_OVERLAY_BPF_H
+#ifndef KZN_TC_OVERLAY_BPF_H
+#define KZN_TC_OVERLAY_BPF_H
 
 #define PORT_VXLAN 4789 /* RFC 7348 */
-#define PORT_VXLAN_LINUX 8472 /* what Linux, Flannel and Cilium take for VXLAN */
+#define PORT_VXLAN_LINUX 8472 /* the VXLAN default of Linux, Flannel and Cilium */
 #define PORT_GENEVE 6081 /* RFC 8926 */
 #define VXLAN_HEADER 8
 #define VXLAN_HAS_ID 0x08
 #define GENEVE_HEADER 8
-#define GENEVE_OPTIONS 0x3f /* length of the options in words */
+#define GENEVE_OPTIONS 0x3f /* length of the options in 4-byte words */
 #define GRE_HEADER 4
 #define GRE_CHECKSUM 0x80
 #define GRE_KEY 0x20
 #define GRE_SEQUENCE 0x10
 #define GRE_WORD 4
-#define MIN_ETHERNET_PAYLOAD 46 /* shorter frames are filled up */
 
 struct tunnel_header {
-	__u8 flags; /* VXLAN, GRE; of Geneve version and length of options */
+	__u8 flags; /* VXLAN, GRE; Geneve: version and length of the options */
 	__u8 more;
 	__be16 protocol; /* Geneve, GRE */
 };
@@ -38,8 +37,8 @@ struct datagram {
 	};
 };
 
-/* Offset and protocol of what is in a tunnel's Ethernet frame. */
-static __always_inline __u16 ethernet_inside(struct __sk_buff *ctx, __u32 *offset)
+/* The functions below advance `offset` to the inner packet and return its EtherType, 0 for none. */
+static __always_inline __u16 inner_of_ethernet(struct __sk_buff *ctx, __u32 *offset)
 {
 	__be16 protocol;
 
@@ -49,13 +48,13 @@ static __always_inline __u16 ethernet_inside(struct __sk_buff *ctx, __u32 *offse
 	return bpf_ntohs(protocol);
 }
 
-static __always_inline __u16 behind(struct __sk_buff *ctx, __u16 protocol, __u32 *offset)
+static __always_inline __u16 inner_of(struct __sk_buff *ctx, __u16 protocol, __u32 *offset)
 {
-	return protocol == ETH_P_TEB ? ethernet_inside(ctx, offset) : protocol;
+	return protocol == ETH_P_TEB ? inner_of_ethernet(ctx, offset) : protocol;
 }
 
-static __always_inline __u16 inside_udp(struct __sk_buff *ctx, __u32 *offset,
-					struct flow_words *key)
+static __always_inline __u16 inner_of_udp(struct __sk_buff *ctx, __u32 *offset,
+					  struct flow_words *key)
 {
 	struct datagram head;
 	__u16 port;
@@ -66,7 +65,7 @@ static __always_inline __u16 inside_udp(struct __sk_buff *ctx, __u32 *offset,
 	*offset += UDP_HEADER;
 	if (port == PORT_GENEVE) {
 		*offset += GENEVE_HEADER + (head.tunnel.flags & GENEVE_OPTIONS) * 4;
-		return behind(ctx, bpf_ntohs(head.tunnel.protocol), offset);
+		return inner_of(ctx, bpf_ntohs(head.tunnel.protocol), offset);
 	}
 	if (port != PORT_VXLAN && port != PORT_VXLAN_LINUX) {
 		if (is_encrypted_datagram(head.ports.source, head.ports.dest, head.word))
@@ -76,10 +75,10 @@ static __always_inline __u16 inside_udp(struct __sk_buff *ctx, __u32 *offset,
 	if (!(head.tunnel.flags & VXLAN_HAS_ID))
 		return 0;
 	*offset += VXLAN_HEADER;
-	return ethernet_inside(ctx, offset);
+	return inner_of_ethernet(ctx, offset);
 }
 
-static __always_inline __u16 inside_gre(struct __sk_buff *ctx, __u32 *offset)
+static __always_inline __u16 inner_of_gre(struct __sk_buff *ctx, __u32 *offset)
 {
 	struct tunnel_header header;
 
@@ -92,13 +91,13 @@ static __always_inline __u16 inside_gre(struct __sk_buff *ctx, __u32 *offset)
 		*offset += GRE_WORD;
 	if (header.flags & GRE_SEQUENCE)
 		*offset += GRE_WORD;
-	return behind(ctx, bpf_ntohs(header.protocol), offset);
+	return inner_of(ctx, bpf_ntohs(header.protocol), offset);
 }
 
-/* Whether an IP header at an offset says the length of what is there; 0 is what BIG TCP says. */
-static __always_inline bool says_its_length(struct __sk_buff *ctx, __u16 protocol, __u32 offset)
+/* Whether the length claimed by the IP header at an offset fits the packet. BIG TCP claims 0. */
+static __always_inline bool length_fits(struct __sk_buff *ctx, __u16 protocol, __u32 offset)
 {
-	__u32 there = ctx->len - offset, said;
+	__u32 actual_len = ctx->len - offset, claimed_len;
 	struct {
 		__u8 version;
 		__u8 tos;
@@ -110,20 +109,20 @@ static __always_inline bool says_its_length(struct __sk_buff *ctx, __u16 protoco
 		return false;
 	if (head.version >> 4 != (protocol == ETH_P_IP ? 4 : 6))
 		return false;
-	said = bpf_ntohs(head.tot_len);
+	claimed_len = bpf_ntohs(head.tot_len);
 	if (protocol == ETH_P_IPV6 && head.payload_len)
-		said = sizeof(struct ipv6hdr) + bpf_ntohs(head.payload_len);
+		claimed_len = sizeof(struct ipv6hdr) + bpf_ntohs(head.payload_len);
 	else if (protocol == ETH_P_IPV6)
-		said = 0;
-	return said == there || (!said && ctx->gso_size) ||
-	       (said < there && there <= MIN_ETHERNET_PAYLOAD);
+		claimed_len = 0;
+	return claimed_len == actual_len || (!claimed_len && ctx->gso_size) ||
+	       (claimed_len < actual_len && actual_len <= MIN_ETHERNET_PAYLOAD);
 }
 
-/* Puts the inner packet in the place of `packet`, and its key in that of `key`; when there is none
- * nothing happens to them, but for the mark of what is encrypted. What carries more than one tunnel
- * is charged to the first inside.
+/* Replaces `packet` and `key` by those of the inner packet. Without one both are kept, and the key
+ * of an encrypted packet is marked. Of nested tunnels only the outermost is removed.
  */
-static __noinline bool unwrap(struct __sk_buff *ctx, struct packet *packet, struct flow_words *key)
+static __noinline bool key_by_inner(struct __sk_buff *ctx, struct packet *packet,
+				    struct flow_words *key)
 {
 	__u32 network = packet->transport;
 	struct flow_words inner_key;
@@ -131,7 +130,7 @@ static __noinline bool unwrap(struct __sk_buff *ctx, struct packet *packet, stru
 	__u16 protocol = 0;
 
 	if (packet->protocol == IPPROTO_UDP)
-		protocol = inside_udp(ctx, &network, key);
+		protocol = inner_of_udp(ctx, &network, key);
 	else if (packet->protocol == IPPROTO_ESP)
 		mark_encrypted(key);
 	else if (packet->protocol == IPPROTO_IPIP)
@@ -139,19 +138,19 @@ static __noinline bool unwrap(struct __sk_buff *ctx, struct packet *packet, stru
 	else if (packet->protocol == IPPROTO_IPV6)
 		protocol = ETH_P_IPV6;
 	else if (packet->protocol == IPPROTO_GRE)
-		protocol = inside_gre(ctx, &network);
+		protocol = inner_of_gre(ctx, &network);
 	if (protocol != ETH_P_IP && protocol != ETH_P_IPV6)
 		return false;
 	inner.network = network;
-	if (!says_its_length(ctx, protocol, network) || !parse(ctx, protocol, &inner, &inner_key))
+	if (!length_fits(ctx, protocol, network) || !parse(ctx, protocol, &inner, &inner_key))
 		return false;
 	*packet = inner;
 	*key = inner_key;
 	return true;
 }
 
-/* Whether a packet may carry another one: of datagrams no fragment but the first can be told. */
-static __always_inline bool may_wrap(const struct packet *packet)
+/* Whether a packet may carry another one; for UDP known from the first fragment only. */
+static __always_inline bool may_encapsulate(const struct packet *packet)
 {
 	if (packet->protocol == IPPROTO_UDP)
 		return packet->ports;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* From a packet to its flow key, its packets and its bytes on the wire (docs/accuracy.md).
+/* Parses a packet at a netfilter hook: its flow key, and the offsets that measure.bpf.h needs.
  *
- * Headers are read by plain loads through bpf_rdonly_cast, which the kernel guards against faults
- * but not against the packet's end: every such read is bounded by the linear part first, and what
- * lies beyond it is read through a dynptr slice.
+ * Headers are read by plain loads through bpf_rdonly_cast. The kernel protects these against
+ * faults, but not against reading past the packet: each is first checked against the linear part.
+ * Nonlinear data is read through a dynptr slice.
  */
-#ifndef KZN_PARSE_BPF_H
-#define KZN_PARSE_BPF_H
+#ifndef KZN_NETFILTER_PARSE_BPF_H
+#define KZN_NETFILTER_PARSE_BPF_H
 
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
 extern int bpf_dynptr_from_skb(struct __sk_buff *skb, __u64 flags, struct bpf_dynptr *ptr) __ksym;
@@ -17,16 +17,16 @@ extern void *bpf_dynptr_slice(const struct bpf_dynptr *ptr, __u32 offset, void *
 	((const type *)bpf_rdonly_cast((const void *)(address), bpf_core_type_id_kernel(type)))
 
 struct packet {
-	__u32 linear; /* bytes that may be read directly */
-	__u32 transport; /* offset of the transport header, or of what a fragment carries */
-	__u32 unfragmentable; /* bytes of IP header that each fragment repeats */
-	__u32 jumbo; /* bytes of IPv6 jumbo option, which never reaches the wire */
+	__u32 linear; /* bytes in the linear part, which plain loads may read */
+	__u32 transport; /* offset of the transport header, or of a fragment's payload */
+	__u32 unfragmentable; /* bytes of IP headers that each fragment repeats */
+	__u32 jumbo; /* bytes of the IPv6 jumbo option, which is removed before sending */
 	__u8 protocol;
-	bool ports; /* a transport header with ports is there */
+	bool ports; /* the transport header has ports */
 };
 
-/* Four bytes beyond the linear part; false when the packet ends before them. */
-__noinline bool load_beyond(struct bpf_nf_ctx *ctx, __u32 offset, __u32 *to)
+/* Four bytes at any offset, also in nonlinear data; false when the packet ends before them. */
+__noinline bool load_nonlinear(struct bpf_nf_ctx *ctx, __u32 offset, __u32 *to)
 {
 	struct bpf_dynptr packet;
 	__u32 buffer = 0;
@@ -41,8 +41,8 @@ __noinline bool load_beyond(struct bpf_nf_ctx *ctx, __u32 offset, __u32 *to)
 	return true;
 }
 
-/* Which end opened the connection, as conntrack knows it: KZN_INITIATOR_*, 0 unknown. */
-static __always_inline __u8 initiator(const struct sk_buff *skb)
+/* Which end opened the connection, from conntrack: KZN_INITIATOR_*, 0 for unknown. */
+static __always_inline __u8 find_initiator(const struct sk_buff *skb)
 {
 	unsigned long nfct, info;
 
@@ -56,25 +56,25 @@ static __always_inline __u8 initiator(const struct sk_buff *skb)
 }
 
 static __always_inline bool parse_ports(struct bpf_nf_ctx *ctx, const struct packet *packet,
-					struct flow_words *key, __u8 opened)
+					struct flow_words *key, __u8 initiator)
 {
 	const struct sk_buff *skb = ctx->skb;
 	const struct tcphdr *header;
 	__u32 ports;
 
 	if (settings.ports == KZN_PORTS_NONE || !packet->ports) {
-		key->ends = service_word(0, packet->protocol, opened);
+		key->tail = service_word(0, packet->protocol, initiator);
 		return true;
 	}
 	if (packet->transport + sizeof(ports) <= packet->linear) {
 		header = kernel_cast(struct tcphdr, skb->data + packet->transport);
-		keep_ports(key, packet->protocol, opened, bpf_ntohs(header->source),
+		keep_ports(key, packet->protocol, initiator, bpf_ntohs(header->source),
 			   bpf_ntohs(header->dest));
 		return true;
 	}
-	if (!load_beyond(ctx, packet->transport, &ports))
+	if (!load_nonlinear(ctx, packet->transport, &ports))
 		return false;
-	keep_ports(key, packet->protocol, opened, bpf_ntohs(ports & 0xffff),
+	keep_ports(key, packet->protocol, initiator, bpf_ntohs(ports & 0xffff),
 		   bpf_ntohs(ports >> 16));
 	return true;
 }
@@ -101,11 +101,11 @@ static __always_inline bool parse_ipv4(struct bpf_nf_ctx *ctx, struct packet *pa
 	packet->transport = length;
 	packet->unfragmentable = length;
 	packet->ports = has_ports(packet->protocol) && !(header->frag_off & bpf_htons(IP_OFFSET));
-	return parse_ports(ctx, packet, key, initiator(skb));
+	return parse_ports(ctx, packet, key, find_initiator(skb));
 }
 
-/* Walks the extension headers; what each fragment repeats ends with the last of hop-by-hop and
- * routing (RFC 8200, 4.5).
+/* Walks the extension headers. The part that each fragment repeats ends with the last hop-by-hop or
+ * routing header (RFC 8200, 4.5).
  */
 __noinline bool parse_extensions(struct bpf_nf_ctx *ctx, struct packet *packet)
 {
@@ -121,7 +121,7 @@ __noinline bool parse_extensions(struct bpf_nf_ctx *ctx, struct packet *packet)
 	for (i = 0; i < MAX_EXTENSION_HEADERS && is_extension(protocol) && !fragment; i++) {
 		__u32 word, length;
 
-		if (!load_beyond(ctx, offset, &word))
+		if (!load_nonlinear(ctx, offset, &word))
 			return false;
 		length = (((word >> 8) & 0xff) + 1) * 8;
 		if (protocol == IPPROTO_AH)
@@ -160,13 +160,13 @@ static __always_inline bool parse_ipv6(struct bpf_nf_ctx *ctx, struct packet *pa
 	packet->unfragmentable = sizeof(*header);
 	packet->ports = has_ports(packet->protocol);
 	if (is_extension(packet->protocol)) {
-		/* IPv6 BIG TCP: the stack adds a jumbo option of 8 bytes and takes it off again. */
+		/* IPv6 BIG TCP: the stack adds a jumbo option of 8 bytes and removes it again. */
 		if (!header->payload_len && packet->protocol == IPPROTO_HOPOPTS)
 			packet->jumbo = 8;
 		if (!parse_extensions(ctx, packet))
 			return false;
 	}
-	return parse_ports(ctx, packet, key, initiator(skb));
+	return parse_ports(ctx, packet, key, find_initiator(skb));
 }
 
 #endif

@@ -1,28 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* The whole road of a packet at the egress of an uplink, for tcx and clsact. */
-#ifndef KZN_EGRESS_BPF_H
-#define KZN_EGRESS_BPF_H
+/* Parses, measures and accounts a packet at the egress of an uplink, for tcx and clsact. */
+#ifndef KZN_TC_ACCOUNT_BPF_H
+#define KZN_TC_ACCOUNT_BPF_H
 
-/* What is no IP packet is not counted, not even as seen: it has no L3 bytes. */
+/* Frames without an IP packet are not counted, not even as seen: they have no L3 bytes. */
 static __always_inline int account_egress(struct __sk_buff *ctx)
 {
 	enum total reason = TOTAL_MISSED_PARSE;
 	struct flow_counts counts = {.packets = 1};
-	struct control *ctl = steering();
+	struct control *ctl = get_control();
 	__u32 network = ETHERNET_HEADER;
 	struct packet packet = {};
-	struct flow_words key = {}; /* Linux 6.1 is not sure that all of it is written */
+	struct flow_words key = {}; /* initialised for the verifier of Linux 6.1 */
 	__u16 protocol = bpf_ntohs(ctx->protocol);
 
 	if (protocol == ETH_P_8021Q || protocol == ETH_P_8021AD)
-		protocol = untag(ctx, &network);
+		protocol = skip_vlan_tags(ctx, &network);
 	if (!ctl || (protocol != ETH_P_IP && protocol != ETH_P_IPV6) || ctx->len < network)
 		return TC_ACT_UNSPEC;
 	packet.network = network;
 	counts.bytes = ctx->len - network;
 	if (parse(ctx, protocol, &packet, &key)) {
-		if (may_wrap(&packet))
-			unwrap(ctx, &packet, &key);
+		if (may_encapsulate(&packet))
+			key_by_inner(ctx, &packet, &key);
 		measure(ctx, network, &packet, &counts);
 		reason = TOTAL_SEEN;
 	}

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* The whole road of a packet at a netfilter hook that knows where it goes: LOCAL_OUT, FORWARD,
- * POSTROUTING.
+/* Parses, measures, classifies and accounts a packet at a netfilter hook that knows the output
+ * device: LOCAL_OUT, FORWARD, POSTROUTING.
  */
-#ifndef KZN_NETFILTER_BPF_H
-#define KZN_NETFILTER_BPF_H
+#ifndef KZN_NETFILTER_ACCOUNT_BPF_H
+#define KZN_NETFILTER_ACCOUNT_BPF_H
 
 static __always_inline void account_ipv4(struct bpf_nf_ctx *ctx)
 {
 	struct flow_counts counts = {.packets = 1, .bytes = ctx->skb->len};
 	enum total reason = TOTAL_MISSED_PARSE;
-	struct control *ctl = steering();
+	struct control *ctl = get_control();
 	struct packet packet = {};
 	struct flow_words key;
 
@@ -18,9 +18,9 @@ static __always_inline void account_ipv4(struct bpf_nf_ctx *ctx)
 	if (parse_ipv4(ctx, &packet, &key)) {
 		measure(ctx, &packet, 0,
 			kernel_cast(struct inet_skb_parm, ctx->skb->cb)->frag_max_size, &counts);
-		reason = stays(ctl, ctx->skb, ctx->state);
-		if (may_wrap(packet.protocol))
-			look_inside(ctx, &packet, wrapped_by(ctl, ctx->state), &key);
+		reason = classify_direction(ctl, ctx->skb, ctx->state);
+		if (may_encapsulate(packet.protocol))
+			key_by_inner(ctx, &packet, tunnel_flags(ctl, ctx->state), &key);
 	}
 	account(ctl, &key, &counts, reason);
 }
@@ -29,7 +29,7 @@ static __always_inline void account_ipv6(struct bpf_nf_ctx *ctx)
 {
 	struct flow_counts counts = {.packets = 1, .bytes = ctx->skb->len};
 	enum total reason = TOTAL_MISSED_PARSE;
-	struct control *ctl = steering();
+	struct control *ctl = get_control();
 	struct packet packet = {};
 	struct flow_words key;
 
@@ -38,9 +38,9 @@ static __always_inline void account_ipv6(struct bpf_nf_ctx *ctx)
 	if (parse_ipv6(ctx, &packet, &key)) {
 		measure(ctx, &packet, IPV6_FRAGMENT_HEADER,
 			kernel_cast(struct inet6_skb_parm, ctx->skb->cb)->frag_max_size, &counts);
-		reason = stays(ctl, ctx->skb, ctx->state);
-		if (may_wrap(packet.protocol))
-			look_inside(ctx, &packet, wrapped_by(ctl, ctx->state), &key);
+		reason = classify_direction(ctl, ctx->skb, ctx->state);
+		if (may_encapsulate(packet.protocol))
+			key_by_inner(ctx, &packet, tunnel_flags(ctl, ctx->state), &key);
 	}
 	account(ctl, &key, &counts, reason);
 }
