@@ -34,7 +34,7 @@ from kzn.daemon.prometheus import health_route, metrics_route, new_registry
 from kzn.daemon.signals import shutdown_on_signals
 from kzn.errors import KznError
 from kzn.model.batch import AgentIdentity, Batch
-from kzn.probes.declaration import NetfilterHook, Probe
+from kzn.probes.declaration import Probe
 from kzn.probes.registry import AUTO
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ async def serve(config: AgentConfig, attached: AttachedProbe, sockets: list[sock
         probe=probe.name,
         interval=config.interval,
         capacity=maps.capacity(),
-        attached=tuple(hook.name for hook in probe.hooks if isinstance(hook, NetfilterHook)),
+        attached=tuple(hook.name for hook in probe.netfilter_hooks()),
         uncounted_bytes=attached.uncounted_bytes,
     )
     with LinkStats() as counters:

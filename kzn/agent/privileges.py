@@ -12,16 +12,10 @@ import threading
 from kzn.agent.maps.mapset import MapSet, fence_map
 from kzn.errors import KernelError
 from kzn.libbpf import capabilities
-from kzn.probes.declaration import ClsactHook, Hook, NetfilterHook, Probe, TcxHook
+from kzn.probes.declaration import Probe
 
 log = logging.getLogger(__name__)
 
-KEPT: dict[type[Hook], tuple[str, ...]] = {
-    NetfilterHook: (),
-    TcxHook: (),  # a program that is loaded may be put on a device that comes by whoever holds it
-    ClsactHook: ("CAP_NET_ADMIN",),  # filters are netlink's
-}
-"""What a running agent still needs, by kind of hook."""
 ENDING_SECONDS = 1.0
 """For threads that asked netlink for the uplinks, which have done their work."""
 
@@ -32,7 +26,7 @@ def drop_capabilities(probe: Probe, maps: MapSet) -> None:
     Threads that run already would keep all: each of them is one line in the log.
     """
     fence_map()  # the last map that is made
-    kept = capabilities.mask(KEPT[type(probe.hooks[0])])
+    kept = capabilities.mask(probe.kind.kept_capabilities)
     if not _reads_without_capabilities(maps):
         kept |= capabilities.mask(["CAP_BPF"])
     if capabilities.missing(capabilities.THREAD.read_text(), ["CAP_PERFMON"]):

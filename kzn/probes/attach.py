@@ -1,4 +1,4 @@
-"""Loads a probe's object and attaches its programs; the only place that knows kinds of hooks."""
+"""Loads a probe's object into the kernel and attaches its programs."""
 
 import errno
 import logging
@@ -15,20 +15,19 @@ from kzn.libbpf.links import (
     attach_tcx_egress,
 )
 from kzn.libbpf.objects import BpfObject
-from kzn.probes.declaration import ClsactHook, Hook, NetfilterHook, Probe, TcxHook
+from kzn.probes.declaration import DeviceHook, NetfilterHook, Probe, ProgramType
 from kzn.probes.layout import BUFFERS, MAPS, SETTINGS, check
 from kzn.probes.settings import Settings
 
-__all__ = ["BUFFERS", "MAPS", "PROGRAM_TYPES", "attach", "attach_device", "load"]
+__all__ = ["BUFFERS", "MAPS", "attach", "attach_device", "load"]
 
 log = logging.getLogger(__name__)
 
-PROGRAM_TYPES: dict[type[Hook], tuple[int, int]] = {
-    NetfilterHook: (PROG_TYPE_NETFILTER, ATTACH_TYPE_NETFILTER),
-    TcxHook: (PROG_TYPE_SCHED_CLS, 0),  # where it is attached is said with the link
-    ClsactHook: (PROG_TYPE_SCHED_CLS, 0),
+PROGRAM_TYPES: dict[ProgramType, tuple[int, int]] = {
+    "netfilter": (PROG_TYPE_NETFILTER, ATTACH_TYPE_NETFILTER),
+    "sched_cls": (PROG_TYPE_SCHED_CLS, 0),  # its attach type is given with the link
 }
-"""Program type and expected attach type by kind of hook."""
+"""The kernel's program type and expected attach type."""
 
 
 @contextmanager
@@ -37,14 +36,14 @@ def load(
 ) -> Iterator[BpfObject]:
     """The probe's programs and maps in the kernel for the length of the block.
 
-    ``reuse`` names maps that exist already by their descriptors. KernelError, with the verifier's
-    log, when the kernel refuses; KznError before that for an object that does not fit.
+    ``reuse`` has descriptors of existing maps by name. KznError for an object that does not fit
+    this kzn, before it is loaded; KernelError, with the verifier's log, when the kernel refuses.
     """
     image = probe.image()
     check(probe, image)
     with BpfObject(image, probe.name) as loaded:
         loaded.require_programs(hook.program for hook in probe.hooks)
-        loaded.set_program_type(*PROGRAM_TYPES[type(probe.hooks[0])])
+        loaded.set_program_type(*PROGRAM_TYPES[probe.kind.program_type])
         loaded.set_constant(SETTINGS, settings.constants())
         for name in BUFFERS:
             loaded.size(name, settings.key_size, settings.max_flows)
@@ -62,17 +61,18 @@ def _explained(probe: Probe, error: KernelError) -> KznError:
     lacks = capabilities.missing(capabilities.THREAD.read_text(), ["CAP_PERFMON"])
     if error.errno not in (errno.EACCES, errno.EPERM) or not lacks:
         return error
-    said = error.message.rpartition("\nprocessed ")[0].rpartition("\n")[2]
+    last_line = error.message.rpartition("\nprocessed ")[0].rpartition("\n")[2]
     return UnsupportedError(
-        f"probe {probe.name}: this process lacks CAP_PERFMON, and this kernel refuses its program",
-        hint=f"run as root or give it this capability; the verifier says: {said or error.message}",
+        f"probe {probe.name}: this kernel refuses its program to a process without CAP_PERFMON",
+        hint="run as root or give it this capability; the verifier's reason: "
+        f"{last_line or error.message}",
     )
 
 
 def attach(probe: Probe, hook: NetfilterHook, loaded: BpfObject) -> int:
-    """Attach one hook at the first free of its priorities; a link's descriptor.
+    """Attach one hook at the first free one of its priorities; returns the link's descriptor.
 
-    KernelError when all are taken, or for any other reason at once.
+    KernelError when all are taken, or for any other error of the first attempt that fails.
     """
     what = f"{probe.name}/{hook.name}"
     program = loaded.program_fd(hook.program)
@@ -82,19 +82,19 @@ def attach(probe: Probe, hook: NetfilterHook, loaded: BpfObject) -> int:
         except KernelError as error:
             if error.errno != errno.EBUSY:
                 raise
-            log.warning("%s; trying the next", error.message)
+            log.warning("%s; trying the next priority", error.message)
             continue
         log.info("attached %s at priority %d", what, priority)
         return fd
     raise KernelError(
         f"attach {what}: priorities {hook.priorities[0]} to {hook.priorities[-1]} are all taken",
         errno=errno.EBUSY,
-        hint="is another kzn attached? kzn detach removes a pinned one; bpftool link lists all",
+        hint="bpftool link lists the programs there; kzn detach removes those that kzn has pinned",
     )
 
 
-def attach_device(probe: Probe, hook: TcxHook, program: int, index: int, device: str) -> int:
-    """Attach a program, by its descriptor, to one device; a link's descriptor."""
+def attach_device(probe: Probe, hook: DeviceHook, program: int, index: int, device: str) -> int:
+    """Attach a program, by its descriptor, to one device's tcx; returns the link's descriptor."""
     fd = attach_tcx_egress(program, index, f"{probe.name}/{hook.name} to {device}")
     log.info("attached %s/%s to %s", probe.name, hook.name, device)
     return fd

@@ -1,28 +1,32 @@
-"""What a probe is: a name, an object, the hooks it attaches to and the features it needs.
+"""A probe: a name, a BPF object, the hooks that it attaches to and the features that it needs.
 
-A probe is a value. Loading, attaching, pinning, draining and cleaning up are the framework's.
-Values that could never be attached are refused when they are made, by ValueError or TypeError.
+A probe is a value; kzn loads, attaches, pins, drains and removes it. A hook answers what depends on
+its kind (`HookKind`), so that no other room asks for its type. A value that could never be attached
+is refused when it is made, by ValueError or TypeError.
 """
 
 import re
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Literal
+from typing import ClassVar, Literal
 
 from kzn.errors import KznError
 
 API = 1
 """Version of this declaration and of the map layout behind it (KZN_LAYOUT in bpf/src/flow.h).
 
-docs/writing-a-probe.md says what makes a new one.
+docs/writing-a-probe.md lists the changes that raise it.
 """
 
 Family = Literal["ipv4", "ipv6"]
+ProgramType = Literal["netfilter", "sched_cls"]
+"""BPF_PROG_TYPE_NETFILTER, BPF_PROG_TYPE_SCHED_CLS (include/uapi/linux/bpf.h)."""
+Attachment = Literal["netfilter link", "tcx link", "tc filter"]
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 """A name of C: of a program, of a type."""
-FAMILIES = ("ipv4", "ipv6")
+FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
 HOOKS = range(5)
 """NF_INET_PRE_ROUTING, LOCAL_IN, FORWARD, LOCAL_OUT, POST_ROUTING (uapi/linux/netfilter.h)."""
 PRIORITIES = range(-(1 << 31) + 1, (1 << 31) - 1)
@@ -30,12 +34,33 @@ PRIORITIES = range(-(1 << 31) + 1, (1 << 31) - 1)
 
 
 @dataclass(frozen=True, slots=True)
+class HookKind:
+    """What all hooks of one kind have in common."""
+
+    attachment: Attachment
+    """What attaches a program there."""
+    program_type: ProgramType
+    is_on_devices: bool
+    """Attached to every uplink, also to those that appear later; else once for each hook."""
+    kept_capabilities: tuple[str, ...] = ()
+    """What a running agent still needs; it drops the others once the probe is attached."""
+    kernel_functions: tuple[str, ...] = ()
+    """The kfuncs that kzn's headers for such programs read packets by, for `kzn doctor`."""
+
+
+@dataclass(frozen=True, slots=True)
 class NetfilterHook:
     """One program on one netfilter hook of one family.
 
-    ``priorities`` are tried in order: the kernel lets one program have a priority to itself.
+    ``priorities`` are tried in order: the kernel gives each of them to one program only.
     """
 
+    kind: ClassVar[HookKind] = HookKind(
+        "netfilter link",
+        "netfilter",
+        is_on_devices=False,
+        kernel_functions=("bpf_rdonly_cast", "bpf_dynptr_from_skb", "bpf_dynptr_slice"),
+    )
     family: Family
     program: str
     hook: int
@@ -45,7 +70,7 @@ class NetfilterHook:
         """ValueError for a hook that could never be attached."""
         _typed(self, family=str, program=str, hook=int, priorities=tuple)
         if self.family not in FAMILIES:
-            raise ValueError(f"{self.family!r} is no family of a hook: {' or '.join(FAMILIES)}")
+            raise ValueError(f"{self.family!r} is not a family of a hook: {' or '.join(FAMILIES)}")
         _identifier(self.program, "program")
         if self.hook not in HOOKS:
             raise ValueError(f"there is no netfilter hook {self.hook}")
@@ -53,63 +78,68 @@ class NetfilterHook:
             raise ValueError(f"hook {self.family} has no priorities")
         for priority in self.priorities:
             if type(priority) is not int or priority not in PRIORITIES:
-                raise ValueError(f"hook {self.family}: {priority!r} is no priority")
+                raise ValueError(f"hook {self.family}: {priority!r} is not a priority")
 
     @property
     def name(self) -> str:
-        """The hook as messages and pins call it."""
+        """The hook's name in messages and pins."""
         return self.family
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The families of the packets that the program sees."""
+        return (self.family,)
 
 
 @dataclass(frozen=True, slots=True)
 class TcxHook:
-    """One program at the tcx egress of every uplink, before all others there."""
+    """One program at the tcx egress of every uplink, before all other programs there."""
 
+    # Who has a loaded program's descriptor may attach it to a device that appears later.
+    kind: ClassVar[HookKind] = HookKind("tcx link", "sched_cls", is_on_devices=True)
     program: str
+    name: ClassVar[str] = "egress"
+    families: ClassVar[tuple[Family, ...]] = FAMILIES
 
     def __post_init__(self) -> None:
-        """ValueError for what is no name of a program."""
+        """ValueError for what is not a name of a program."""
         _typed(self, program=str)
         _identifier(self.program, "program")
-
-    @property
-    def name(self) -> str:
-        """The hook as messages and pins call it."""
-        return "egress"
 
 
 @dataclass(frozen=True, slots=True)
 class ClsactHook:
     """One program as a filter at the clsact egress of every uplink."""
 
+    # A filter is made by netlink, which asks for this capability.
+    kind: ClassVar[HookKind] = HookKind(
+        "tc filter", "sched_cls", is_on_devices=True, kept_capabilities=("CAP_NET_ADMIN",)
+    )
     program: str
+    name: ClassVar[str] = "egress"
+    families: ClassVar[tuple[Family, ...]] = FAMILIES
 
     def __post_init__(self) -> None:
-        """ValueError for what is no name of a program."""
+        """ValueError for what is not a name of a program."""
         _typed(self, program=str)
         _identifier(self.program, "program")
 
-    @property
-    def name(self) -> str:
-        """The hook as messages and pins call it."""
-        return "egress"
-
 
 DeviceHook = TcxHook | ClsactHook
-"""Hooks that are on devices, and follow them as they come and go."""
+"""Hooks on devices: attached to and removed from uplinks as those appear and disappear."""
 Hook = NetfilterHook | DeviceHook
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """Something the kernel must have: a type that its BTF must name, and what that means."""
+    """Something that the kernel must have: a type in its BTF, and what that type stands for."""
 
     btf_type: str
     meaning: str
     hint: str
 
     def __post_init__(self) -> None:
-        """ValueError for what is no name of a type."""
+        """ValueError for what is not a name of a type."""
         _typed(self, btf_type=str, meaning=str, hint=str)
         _identifier(self.btf_type, "type")
 
@@ -118,9 +148,9 @@ class Feature:
 class Probe:
     """A declaration, registered by an entry point in group ``kzn.probes``.
 
-    ``package`` and ``resource`` say where the compiled object lies. All hooks are of one kind, and
-    of netfilter's there is one for each family at most. ``api`` is the `API` that the declaration
-    was written for: a number, since the installed kzn's own says nothing about it.
+    ``package`` and ``resource`` name the compiled object. All hooks are of one kind, with at most
+    one netfilter hook for each family. ``api`` is the `API` that the declaration was written for:
+    a literal number, since the installed kzn may have another.
     """
 
     name: str
@@ -133,27 +163,43 @@ class Probe:
     capabilities: tuple[str, ...] = ("CAP_NET_ADMIN", "CAP_PERFMON", "CAP_BPF")
     """What a process needs to load and attach it."""
     auto: int | None = None
-    """Its place among those that ``--probe auto`` tries, lowest first; None: only by its name."""
+    """Its place among those that ``--probe auto`` tries, lowest first; None: only by name."""
 
     def __post_init__(self) -> None:
-        """ValueError for a probe without hooks, and for a name that a bpffs or a label refuses."""
+        """ValueError for a probe without hooks, or a name that bpffs or a label does not take."""
         _typed(self, name=str, summary=str, package=str, resource=str, api=int)
         if self.auto is not None:
             _typed(self, auto=int)
         if not NAME.fullmatch(self.name):
-            raise ValueError(f"{self.name!r} is no name of a probe: it must match {NAME.pattern}")
+            raise ValueError(
+                f"{self.name!r} is not a name of a probe: it must match {NAME.pattern}"
+            )
         _all_of(self, "hooks", (NetfilterHook, TcxHook, ClsactHook))
         _all_of(self, "features", (Feature,))
         _all_of(self, "capabilities", (str,))
         if not self.hooks:
             raise ValueError(f"probe {self.name} has no hooks")
-        if len({type(hook) for hook in self.hooks}) > 1:
+        if len({hook.kind for hook in self.hooks}) > 1:
             raise ValueError(f"probe {self.name} has hooks of several kinds")
         if len({hook.name for hook in self.hooks}) < len(self.hooks):
             raise ValueError(f"probe {self.name} has two hooks of one name")
 
+    @property
+    def kind(self) -> HookKind:
+        """The kind of its hooks."""
+        return self.hooks[0].kind
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The families of the packets that its programs see."""
+        return tuple(dict.fromkeys(family for hook in self.hooks for family in hook.families))
+
+    def netfilter_hooks(self) -> tuple[NetfilterHook, ...]:
+        """Its netfilter hooks; empty for a probe on devices."""
+        return tuple(hook for hook in self.hooks if isinstance(hook, NetfilterHook))
+
     def device_hooks(self) -> tuple[DeviceHook, ...]:
-        """Those of its hooks that are on devices."""
+        """Its hooks on devices; empty for a probe on netfilter hooks."""
         return tuple(hook for hook in self.hooks if isinstance(hook, DeviceHook))
 
     def image(self) -> bytes:
@@ -168,7 +214,7 @@ class Probe:
 
 
 def _typed(value: object, **kinds: type) -> None:
-    """TypeError for a field of another type: declarations are written by others."""
+    """TypeError for a field of another type, since plugins are not type-checked by kzn."""
     for name, kind in kinds.items():
         found = getattr(value, name)
         if not isinstance(found, kind):
@@ -186,4 +232,4 @@ def _all_of(value: object, name: str, kinds: tuple[type, ...]) -> None:
 
 def _identifier(name: str, what: str) -> None:
     if not IDENTIFIER.fullmatch(name):
-        raise ValueError(f"{name!r} is no name of a {what}")
+        raise ValueError(f"{name!r} is not a name of a {what}")

@@ -136,7 +136,7 @@ def test_where_the_verifier_wants_one_more_it_is_named() -> None:
     probe = replace(postrouting.PROBE, capabilities=NEEDED["tcx"])  # which is too little for it
     with (
         capabilities.only(mask(NEEDED["tcx"])),
-        pytest.raises(UnsupportedError, match="lacks CAP_PERFMON, and this kernel") as raised,
+        pytest.raises(UnsupportedError, match="to a process without CAP_PERFMON") as raised,
         load(probe, Settings(max_flows=16)),
     ):
         pass

@@ -93,7 +93,9 @@ FAULTS = [
         "priorities", 2, "ValueError: hook ipv4 has no priorities", "replace(HOOK, priorities=())"
     ),
     Fault("type", 2, "TypeError: Probe.hooks holds a str", "replace(PROBE, hooks=('ipv4',))"),
-    Fault("path", 2, "ValueError: '../up' is no name of a probe", "replace(PROBE, name='../up')"),
+    Fault(
+        "path", 2, "ValueError: '../up' is not a name of a probe", "replace(PROBE, name='../up')"
+    ),
     Fault(
         "version",
         2,

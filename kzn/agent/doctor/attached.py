@@ -4,15 +4,13 @@ from collections.abc import Iterable, Iterator
 
 from kzn.agent.doctor.finding import Finding
 from kzn.libbpf.links import NetfilterLinkInfo
-from kzn.probes.declaration import NetfilterHook, Probe
+from kzn.probes.declaration import Probe
 
 
 def priorities(probe: Probe, links: Iterable[NetfilterLinkInfo]) -> Iterator[Finding]:
     """What is taken, on all of the machine: the kernel tells no link's network namespace."""
     links = list(links)
-    for hook in probe.hooks:
-        if not isinstance(hook, NetfilterHook):
-            continue
+    for hook in probe.netfilter_hooks():
         same = [link for link in links if (link.family, link.hook) == (hook.family, hook.hook)]
         taken = sorted({link.priority for link in same})
         name = f"priorities {hook.name}"

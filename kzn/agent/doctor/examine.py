@@ -20,7 +20,7 @@ from kzn.agent.select.selftest import Proof, prove
 from kzn.errors import UsageError
 from kzn.libbpf.links import all_netfilter_links
 from kzn.probes import registry
-from kzn.probes.declaration import NetfilterHook, Probe
+from kzn.probes.declaration import Probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def _machine(wanted: Examination, probe: Probe) -> Iterator[Finding]:
     yield from looked("capabilities", lambda: process.capabilities(host, probe))
     yield from looked("bpffs", lambda: process.bpffs(wanted.pin_dir))
     yield from looked("memory", lambda: process.memory(host))
-    if any(isinstance(hook, NetfilterHook) for hook in probe.hooks):
+    if probe.netfilter_hooks():
         yield from looked("priorities", lambda: priorities(probe, all_netfilter_links()))
     yield from looked(f"load {probe.name}", lambda: process.trial_load(host, probe))
 

@@ -4,10 +4,8 @@ from collections.abc import Iterator
 
 from kzn.agent.doctor.finding import Finding, Host, text_of
 from kzn.probes import support
-from kzn.probes.declaration import NetfilterHook, Probe
+from kzn.probes.declaration import Probe
 
-KFUNCS = ("bpf_rdonly_cast", "bpf_dynptr_from_skb", "bpf_dynptr_slice")
-"""What the programs on netfilter hooks read packets with."""
 TCX = "BPF_TCX_EGRESS"
 CLSACT = "clsact_init"
 
@@ -25,13 +23,13 @@ def features(host: Host, probe: Probe) -> Iterator[Finding]:
         )
         return
     needed = [feature.btf_type for feature in probe.features]
-    names = [*needed, *KFUNCS, TCX, CLSACT]
+    names = [*needed, *probe.kind.kernel_functions, TCX, CLSACT]
     found = {name.decode() for name in support.btf_names(btf, [n.encode() for n in names])}
     yield Finding("BTF", "ok", f"{btf} is there")
     for feature in probe.features:
         yield _feature(feature.meaning, feature.btf_type, feature.hint, found)
-    if any(isinstance(hook, NetfilterHook) for hook in probe.hooks):
-        yield _kfuncs(found)
+    if probe.kind.kernel_functions:
+        yield _kfuncs(probe.kind.kernel_functions, found)
     yield _other_hook("tcx", TCX in found, "this kernel has tcx, from which a probe could count")
     has_clsact = CLSACT in found or host.has_module("sch_ingress") or _has_file(host, "sch_ingress")
     yield _other_hook("clsact", has_clsact, "this kernel has the qdisc clsact")
@@ -43,10 +41,10 @@ def _feature(meaning: str, btf_type: str, hint: str, found: set[str]) -> Finding
     return Finding("hook", "fail", f"this kernel has no {meaning} ({btf_type})", hint)
 
 
-def _kfuncs(found: set[str]) -> Finding:
-    missing = [name for name in KFUNCS if name not in found]
+def _kfuncs(needed: tuple[str, ...], found: set[str]) -> Finding:
+    missing = [name for name in needed if name not in found]
     if not missing:
-        return Finding("kfuncs", "ok", f"this kernel has {', '.join(KFUNCS)}")
+        return Finding("kfuncs", "ok", f"this kernel has {', '.join(needed)}")
     return Finding(
         "kfuncs",
         "fail",

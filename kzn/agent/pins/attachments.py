@@ -20,7 +20,7 @@ from kzn.libbpf.links import detach
 from kzn.libbpf.objects import BpfObject
 from kzn.libbpf.pins import open_pin, pin
 from kzn.probes.attach import attach, attach_device
-from kzn.probes.declaration import ClsactHook, NetfilterHook, Probe, TcxHook
+from kzn.probes.declaration import DeviceHook, Hook, Probe
 
 log = logging.getLogger(__name__)
 
@@ -85,11 +85,8 @@ class PinnedAttachments:
 
     def missing(self, probe: Probe) -> list[Path]:
         """Pins that must be there while this probe is attached, and are not."""
-        wanted = [
-            (LINK if isinstance(hook, NetfilterHook) else PROGRAM) + hook.name
-            for hook in probe.hooks
-        ]
-        return [self._folder / name for name in wanted if not (self._folder / name).exists()]
+        paths = [self._folder / _pin_of(hook) for hook in probe.hooks]
+        return [path for path in paths if not path.exists()]
 
 
 class ProcessAttachments:
@@ -128,12 +125,18 @@ class ProcessAttachments:
 
 def attach_all(probe: Probe, loaded: BpfObject, links: AttachmentStore) -> None:
     """Keep the programs, and attach the hooks that are on no device, where not done yet."""
-    for hook in probe.hooks:
-        if isinstance(hook, NetfilterHook):
-            if LINK + hook.name not in links.names():
-                links.keep(LINK + hook.name, attach(probe, hook, loaded))
-        elif PROGRAM + hook.name not in links.names():
-            links.keep(PROGRAM + hook.name, os.dup(loaded.program_fd(hook.program)))
+    there = links.names()
+    for hook in probe.netfilter_hooks():
+        if _pin_of(hook) not in there:
+            links.keep(_pin_of(hook), attach(probe, hook, loaded))
+    for device_hook in probe.device_hooks():
+        if _pin_of(device_hook) not in there:
+            links.keep(_pin_of(device_hook), os.dup(loaded.program_fd(device_hook.program)))
+
+
+def _pin_of(hook: Hook) -> str:
+    """What is kept while a probe with this hook is attached, whichever devices there are."""
+    return f"{PROGRAM if hook.kind.is_on_devices else LINK}{hook.name}"
 
 
 def release(links: AttachmentStore) -> None:
@@ -156,14 +159,14 @@ def follow(probe: Probe, links: AttachmentStore, devices: Sequence[Device]) -> N
     """
     wanted = {device.index: device for device in devices}
     for hook in probe.device_hooks():
-        if isinstance(hook, TcxHook):
+        if hook.kind.attachment == "tcx link":
             _follow_by_links(probe, hook, links, wanted)
         else:
             _follow_by_filters(probe, hook, links, wanted)
 
 
 def _follow_by_links(
-    probe: Probe, hook: TcxHook, links: AttachmentStore, wanted: Mapping[int, Device]
+    probe: Probe, hook: DeviceHook, links: AttachmentStore, wanted: Mapping[int, Device]
 ) -> None:
     for index in sorted(indices(links, LINK) - set(wanted)):
         links.drop(f"{LINK}{index}")
@@ -181,7 +184,7 @@ def _follow_by_links(
 
 
 def _follow_by_filters(
-    probe: Probe, hook: ClsactHook, links: AttachmentStore, wanted: Mapping[int, Device]
+    probe: Probe, hook: DeviceHook, links: AttachmentStore, wanted: Mapping[int, Device]
 ) -> None:
     _take_off(links, indices(links, FILTER) - set(wanted))
     if not wanted:

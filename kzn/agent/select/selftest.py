@@ -24,7 +24,7 @@ from kzn.errors import KznError
 from kzn.model import ip
 from kzn.model.flows import INITIATOR_MASK
 from kzn.model.totals import Counts
-from kzn.probes.declaration import Family, NetfilterHook, Probe
+from kzn.probes.declaration import Family, Probe
 from kzn.probes.settings import Settings
 
 PAYLOAD = b"kzn doctor: a packet to prove that the hook counts"
@@ -84,7 +84,7 @@ def prove(probe: Probe, chance: random.Random, send: Send | None = None) -> Proo
     try:
         devices = tc_attachable(asyncio.run(find_egress_devices())) if probe.device_hooks() else ()
         with unpinned(probe, Settings(), devices) as maps:
-            for family in _families(probe):
+            for family in probe.families:
                 proof.findings.append(_family(proof, maps, family, chance, send or send_datagram))
     except ChildError as error:
         proof.findings.append(Finding("proof", "unknown", str(error)))
@@ -97,12 +97,7 @@ def prove(probe: Probe, chance: random.Random, send: Send | None = None) -> Proo
 def look_for(probe: Probe, maps: MapSet, chance: random.Random) -> list[Finding]:
     """The same with a probe that is attached, whose maps are ``maps``."""
     proof = Proof()
-    return [_family(proof, maps, family, chance, send_datagram) for family in _families(probe)]
-
-
-def _families(probe: Probe) -> tuple[Family, ...]:
-    own = tuple(hook.family for hook in probe.hooks if isinstance(hook, NetfilterHook))
-    return own or tuple(_NETS)
+    return [_family(proof, maps, family, chance, send_datagram) for family in probe.families]
 
 
 def _family(

@@ -5,10 +5,7 @@ import sys
 
 import pytest
 
-from kzn.agent.privileges import KEPT
 from kzn.libbpf import capabilities
-from kzn.probes.declaration import Hook, Probe
-from kzn.probes.registry import installed
 
 HEAD = """
 import logging, sys, threading
@@ -92,10 +89,3 @@ def test_a_thread_that_stays_and_keeps_all_is_told() -> None:
     assert "ran before and keeps " in told
     assert "did the module of a probe start it?" in told
     assert left == "none"
-
-
-def test_every_kind_of_hook_of_the_probes_installed_has_its_rule() -> None:
-    hooks: set[type[Hook]] = {
-        type(hook) for probe in installed() if isinstance(probe, Probe) for hook in probe.hooks
-    }
-    assert hooks <= KEPT.keys()

@@ -1,22 +1,21 @@
-"""The declaration of `tcx`, and that its object has what it names."""
+"""The declaration of `tcx`, and its object."""
 
 from kzn.probes.declaration import TcxHook
 from kzn.probes.tcx import PROBE
 
 
-def test_it_is_one_program_on_every_uplink() -> None:
-    [hook] = PROBE.hooks
-    assert isinstance(hook, TcxHook)
-    assert PROBE.device_hooks() == PROBE.hooks
+def test_one_program_is_attached_to_every_uplink() -> None:
+    assert PROBE.hooks == (TcxHook("tcx_egress"),)
+    assert PROBE.kind.is_on_devices
 
 
-def test_its_object_has_the_program_that_it_names() -> None:
+def test_the_object_has_the_declared_program() -> None:
     image = PROBE.image()
     assert image.startswith(b"\x7fELF\x02\x01")  # 64 bits, little-endian
     assert b"\0tcx_egress\0" in image
     assert b"/usr/" not in image
 
 
-def test_its_object_calls_no_function_that_an_older_kernel_lacks() -> None:
+def test_the_object_calls_no_kfunc() -> None:
     assert b"bpf_rdonly_cast" not in PROBE.image()
     assert b"bpf_dynptr" not in PROBE.image()

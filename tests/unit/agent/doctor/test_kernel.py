@@ -9,7 +9,7 @@ from kzn.agent.doctor.finding import Finding, Host, State, looked
 from kzn.errors import KernelError
 from kzn.probes.postrouting import PROBE
 
-ALL = ("bpf_nf_ctx", *kernel.KFUNCS, kernel.TCX, kernel.CLSACT)
+ALL = ("bpf_nf_ctx", *PROBE.kind.kernel_functions, kernel.TCX, kernel.CLSACT)
 
 
 @pytest.fixture
