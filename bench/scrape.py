@@ -32,7 +32,7 @@ from kzn.server.ledger.family import FAMILIES, FamilyName, Row
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.metrics.render import render
-from kzn.server.metrics.traffic import FAMILY_SPECS
+from kzn.server.metrics.traffic import FAMILY_METRICS
 from kzn.server.pipeline import Clocks, Pipeline
 from kzn.server.receive.stats import ReceiveStats
 from kzn.server.resolve.retry import RetryQueue
@@ -89,8 +89,8 @@ class Client(Collector):
     def collect(self) -> Iterator[Metric]:
         """The families of the ledger."""
         for family in SERIES:
-            spec = FAMILY_SPECS[family]
-            made = CounterMetricFamily(spec.name, spec.help, labels=FAMILIES[family].labels)
+            metric = FAMILY_METRICS[family]
+            made = CounterMetricFamily(metric.name, metric.help, labels=FAMILIES[family].labels)
             for labels, value in self._snapshot.ledger.rows(family):
                 made.add_metric(labels, value)
             yield made

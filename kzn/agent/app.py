@@ -22,15 +22,16 @@ from kzn.agent.inspect.text import lines
 from kzn.agent.loop import Loop, empty
 from kzn.agent.maps.spool import Spool
 from kzn.agent.maps.structs import MAX_UPLINKS
+from kzn.agent.metrics import agent_metrics
 from kzn.agent.pins import install
 from kzn.agent.pins.attachments import FILTER, LINK, PinnedAttachments, follow, indices
 from kzn.agent.pins.notes import Notes
 from kzn.agent.select.attach import AttachedProbe
-from kzn.agent.stats import AgentCollector, AgentStats
+from kzn.agent.stats import AgentStats
 from kzn.daemon.connect import dial_tcp
 from kzn.daemon.http import HttpServer
 from kzn.daemon.listen import HostPort, bound_port
-from kzn.daemon.prometheus import health_route, metrics_route, new_registry
+from kzn.daemon.prometheus import MetricCollector, health_route, metrics_route, new_registry
 from kzn.daemon.signals import shutdown_on_signals
 from kzn.errors import KznError
 from kzn.model.batch import AgentIdentity, Batch
@@ -91,7 +92,7 @@ async def _http(sockets: list[socket], stats: AgentStats) -> AsyncIterator[None]
         yield
         return
     collectors = new_registry("agent")
-    collectors.register(AgentCollector(stats))
+    collectors.register(MetricCollector(lambda: agent_metrics(stats)))
     routes = {
         "/metrics": metrics_route(collectors),
         "/healthz": health_route(stats.unhealthy_reason),

@@ -1,36 +1,48 @@
-"""A daemon's own Prometheus registry, and the routes that show it and the daemon's health."""
+"""A daemon's own prometheus_client registry, and HTTP routes for its metrics and its health."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import Metric as Family
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from kzn import __version__
 from kzn.daemon.http import Request, Response, Route
+from kzn.daemon.metrics import Metric, MetricSamples
 
 
-class BuildInfo(Collector):
-    """``kzn_build_info{component,version} 1``."""
+class MetricCollector(Collector):
+    """Counters and gauges for a registry; ``take`` is called at each scrape."""
 
-    def __init__(self, component: str) -> None:
-        self._component = component
+    def __init__(self, take: Callable[[], Iterable[MetricSamples]]) -> None:
+        self._take = take
 
-    def collect(self) -> Iterator[Metric]:
-        """The one sample."""
-        family = GaugeMetricFamily(
-            "kzn_build_info", "Which kzn this is; always 1.", labels=["component", "version"]
-        )
-        family.add_metric([self._component, __version__], 1.0)
-        yield family
+    def collect(self) -> Iterator[Family]:
+        """The families of prometheus_client, whose encoders write their text."""
+        for metric, samples in self._take():
+            make = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+            family = make(metric.name, metric.help, labels=metric.labels)
+            for values, value in samples:
+                family.add_metric(values, value)
+            yield family
 
 
 def new_registry(component: str) -> CollectorRegistry:
     """A registry with process metrics and build info of ``component`` (agent or server)."""
+    build = MetricSamples(
+        Metric(
+            "kzn_build_info",
+            "gauge",
+            ("component", "version"),
+            "Component and version of this kzn; always 1.",
+        ),
+        [((component, __version__), 1.0)],
+    )
     registry = CollectorRegistry(auto_describe=True)
-    registry.register(BuildInfo(component))
+    registry.register(MetricCollector(lambda: [build]))
     ProcessCollector(registry=registry)
     return registry
 
@@ -46,12 +58,12 @@ def metrics_route(registry: CollectorRegistry) -> Route:
 
 
 def health_route(unhealthy_reason: Callable[[], str]) -> Route:
-    """200 while ``unhealthy_reason`` returns an empty string, else 503 with what it says."""
+    """200 while ``unhealthy_reason`` returns an empty string, else 503 with the reason."""
 
     def health(_request: Request) -> Response:
-        ill = unhealthy_reason()
-        if ill:
-            return Response(f"{ill}\n".encode(), HTTPStatus.SERVICE_UNAVAILABLE)
+        reason = unhealthy_reason()
+        if reason:
+            return Response(f"{reason}\n".encode(), HTTPStatus.SERVICE_UNAVAILABLE)
         return Response(b"ok\n")
 
     return health

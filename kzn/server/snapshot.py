@@ -30,7 +30,7 @@ class ServerSnapshot:
     """Everything at one moment of the event loop, so that all numbers fit together."""
 
     ledger: LedgerSnapshot
-    books: list[NodeTotalRow]
+    node_totals: list[NodeTotalRow]
     nodes: list[NodeHeld]
     pipeline: PipelineStats
     held_flows: int
@@ -65,7 +65,7 @@ class Sources:
         pipeline = self.pipeline
         return ServerSnapshot(
             ledger=counted.ledger,
-            books=counted.books,
+            node_totals=counted.books,
             nodes=[
                 NodeHeld(node, held, max(0.0, now - touched))
                 for node, held, touched in counted.nodes

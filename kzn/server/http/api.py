@@ -60,7 +60,7 @@ def _nodes(snapshot: ServerSnapshot) -> list[dict[str, Any]]:
         empty = {f"{term}_{unit}": 0 for term in TERMS for unit in ("bytes", "packets")}
         nodes[row.node] = {"node": row.node, "seconds_since_batch": round(row.age, 3)} | empty
         nodes[row.node] |= {"held_bytes": row.held.bytes, "held_packets": row.held.packets}
-    for node, term, reason, counts in snapshot.books:
+    for node, term, reason, counts in snapshot.node_totals:
         entry = nodes[node]
         entry[f"{term}_bytes"] += counts.bytes
         entry[f"{term}_packets"] += counts.packets
@@ -71,7 +71,7 @@ def _nodes(snapshot: ServerSnapshot) -> list[dict[str, Any]]:
 
 def _status(snapshot: ServerSnapshot) -> dict[str, Any]:
     sums = {term: Counts() for term in TERMS}
-    for row in snapshot.books:
+    for row in snapshot.node_totals:
         sums[row.term] = sums[row.term].plus(row.counts)
     return {
         "version": __version__,

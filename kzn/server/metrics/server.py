@@ -2,17 +2,15 @@
 
 from collections.abc import Iterable, Iterator
 
-from kzn.server.metrics.declaration import BYTE, Kind, Sample, Spec
+from kzn.daemon.metrics import BYTE, Kind, Metric, MetricSamples, Sample, single
 from kzn.server.resolve.reporting import ReportingCounts
 from kzn.server.snapshot import ServerSnapshot
 from kzn.server.state.group_commit import CommitStats
 from kzn.server.topology import SourceState
 
-_Rows = tuple[Spec, Iterable[Sample]]
 
-
-def own(snapshot: ServerSnapshot) -> Iterator[_Rows]:
-    """All metrics of the server about itself, but for the histogram."""
+def server_metrics(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
+    """All metrics of the server about itself except the histogram."""
     yield from _work(snapshot)
     yield from _limits(snapshot)
     yield from _receiving(snapshot)
@@ -22,11 +20,17 @@ def own(snapshot: ServerSnapshot) -> Iterator[_Rows]:
     yield from _resources(snapshot.sources)
 
 
-def _one(name: str, kind: Kind, text: str, value: float) -> _Rows:
-    return Spec(f"kzn_server_{name}", kind, (), text), [((), value)]
+def _one(name: str, kind: Kind, text: str, value: float) -> MetricSamples:
+    return single(f"kzn_server_{name}", kind, text, value)
 
 
-def _work(snapshot: ServerSnapshot) -> Iterator[_Rows]:
+def _by(
+    labels: tuple[str, ...], name: str, kind: Kind, text: str, samples: Iterable[Sample]
+) -> MetricSamples:
+    return MetricSamples(Metric(f"kzn_server_{name}", kind, labels, text), samples)
+
+
+def _work(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
     stats, log = snapshot.pipeline, snapshot.flow_log
     yield _one("batches_total", "counter", "Batches applied.", stats.batches)
     yield _one("flows_total", "counter", "Flows in the batches applied.", stats.flows)
@@ -39,88 +43,87 @@ def _work(snapshot: ServerSnapshot) -> Iterator[_Rows]:
     yield _one(
         "mismatched_bytes_total",
         "counter",
-        f"Bytes by which they do not ({BYTE}).",
+        f"Bytes by which the flows of mismatched batches differ from their totals ({BYTE}).",
         stats.mismatched_bytes,
     )
-    yield _one("held_flows", "gauge", "Flows held to be tried again.", snapshot.held_flows)
+    yield _one("held_flows", "gauge", "Flows in the retry queue.", snapshot.held_flows)
     yield _one(
         "hold_overflow_flows_total",
         "counter",
-        "Flows that could have been held, and were unresolved at once because the hold was full.",
+        "Flows counted as unresolved without a retry because the retry queue was full.",
         stats.hold_overflow_flows,
     )
-    yield _one("flow_log_lines_total", "counter", "Lines of the flow log written.", log.written)
+    yield _one("flow_log_lines_total", "counter", "Lines written to the flow log.", log.written)
     yield _one(
         "flow_log_dropped_lines_total",
         "counter",
-        "Lines of the flow log dropped because the stream did not take them in time.",
+        "Lines of the flow log dropped because stdout did not accept them in time.",
         log.dropped,
     )
 
 
-def _limits(snapshot: ServerSnapshot) -> Iterator[_Rows]:
+def _limits(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
     views = snapshot.ledger.views.items()
     label = ("family",)
-    yield (
-        Spec("kzn_server_series", "gauge", label, "Series that live."),
+    yield _by(
+        label,
+        "series",
+        "gauge",
+        "Live series, by family.",
         [((family,), len(view.keys)) for family, view in views],
     )
-    yield (
-        Spec("kzn_server_series_limit", "gauge", label, "Series that may live at once."),
+    yield _by(
+        label,
+        "series_limit",
+        "gauge",
+        "Limit of live series, by family.",
         [((family,), view.limit) for family, view in views],
     )
-    yield (
-        Spec(
-            "kzn_server_overflow_bytes_total",
-            "counter",
-            label,
-            f"Bytes in the series other, because the family was at its limit ({BYTE}).",
-        ),
+    yield _by(
+        label,
+        "overflow_bytes_total",
+        "counter",
+        f"Bytes in the series other because the family was at its limit ({BYTE}).",
         [((family,), view.other) for family, view in views],
     )
-    yield (
-        Spec(
-            "kzn_server_retired_bytes_total",
-            "counter",
-            label,
-            f"Bytes that series had when they ended ({BYTE}).",
-        ),
+    yield _by(
+        label,
+        "retired_bytes_total",
+        "counter",
+        f"Bytes in series that ended ({BYTE}).",
         [((family,), view.retired) for family, view in views],
     )
     yield _one("nodes", "gauge", "Nodes that have sent batches.", len(snapshot.nodes))
-    yield from _coverage(snapshot.coverage)
+    yield from _reporting(snapshot.coverage)
 
 
-def _coverage(coverage: ReportingCounts) -> Iterator[_Rows]:
-    yield _one("nodes_known", "gauge", "Nodes of the topology.", coverage.known)
+def _reporting(counts: ReportingCounts) -> Iterator[MetricSamples]:
+    yield _one("nodes_known", "gauge", "Nodes of the topology.", counts.known)
     yield _one(
         "nodes_reporting",
         "gauge",
-        "Nodes whose last batch came within three of its intervals.",
-        coverage.reporting,
+        "Nodes that sent a batch within the last three intervals.",
+        counts.reporting,
     )
     yield _one(
         "nodes_without_agent",
         "gauge",
-        "Nodes without an agent: what they send is counted where it arrives.",
-        coverage.without_agent,
+        "Nodes without an agent; their traffic is counted at its destination.",
+        counts.without_agent,
     )
     yield _one(
         "counted_at_destination_bytes_total",
         "counter",
-        f"Bytes attributed where they arrived, since their own node has no agent ({BYTE}).",
-        coverage.stand_in_bytes,
+        f"Bytes counted at their destination because their own node has no agent ({BYTE}).",
+        counts.stand_in_bytes,
     )
 
 
-def _receiving(snapshot: ServerSnapshot) -> Iterator[_Rows]:
+def _receiving(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
     receiver = snapshot.receiver
-    yield _one("connections", "gauge", "Agents connected.", receiver.connections)
+    yield _one("connections", "gauge", "Connected agents.", receiver.connections)
     yield _one(
-        "unfinished_bytes",
-        "gauge",
-        "Bytes kept of frames not yet whole.",
-        receiver.unfinished_bytes,
+        "unfinished_bytes", "gauge", "Bytes of incomplete frames.", receiver.unfinished_bytes
     )
     for name, text, value in (
         ("accepted_connections", "Connections accepted.", receiver.accepted),
@@ -129,80 +132,76 @@ def _receiving(snapshot: ServerSnapshot) -> Iterator[_Rows]:
             "Frames delayed because their address used more than its share of the server.",
             receiver.throttled_frames,
         ),
-        ("broken_connections", "Connections that ended amid something.", receiver.broken),
+        ("broken_connections", "Connections that ended within a message.", receiver.broken),
         ("frames", "Frames received.", receiver.frames),
-        ("received_bytes", "Bytes of the frames of agents.", receiver.received_bytes),
-        ("sent_bytes", "Bytes of the answers to agents.", receiver.sent_bytes),
-        ("duplicates", "Batches that had been applied before.", receiver.duplicates),
-        ("gaps", "Batches before which at least one never came here.", receiver.gaps),
+        ("received_bytes", "Bytes received from agents.", receiver.received_bytes),
+        ("sent_bytes", "Bytes sent to agents.", receiver.sent_bytes),
+        ("duplicates", "Batches that had already been applied.", receiver.duplicates),
+        ("gaps", "Batches preceded by at least one that this server lacks.", receiver.gaps),
         (
             "evicted_epochs",
-            "Absent agents whose last sequence was forgotten to bound memory.",
+            "Absent agents whose last sequence was evicted to bound memory.",
             receiver.evicted_epochs,
         ),
     ):
         yield _one(f"{name}_total", "counter", text, value)
-    yield (
-        Spec("kzn_server_refused_total", "counter", ("reason",), "Connections refused, by reason."),
+    yield _by(
+        ("reason",),
+        "refused_total",
+        "counter",
+        "Connections refused, by reason.",
         [((reason,), number) for reason, number in sorted(receiver.refusals.items())],
     )
 
 
-def _security(snapshot: ServerSnapshot) -> Iterator[_Rows]:
+def _security(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
     security = snapshot.security
-    yield (
-        Spec(
-            "kzn_server_authentication",
-            "gauge",
-            ("mode",),
-            "1 for what agents prove their node with: none, token or mtls.",
-        ),
+    yield _by(
+        ("mode",),
+        "authentication",
+        "gauge",
+        "1 for how agents authenticate: none, token or mtls.",
         [((security.mode,), 1)],
     )
-    yield (
-        Spec(
-            "kzn_server_token_reviews_total",
-            "counter",
-            ("result",),
-            "Tokens looked at, by result.",
-        ),
+    yield _by(
+        ("result",),
+        "token_reviews_total",
+        "counter",
+        "Tokens checked, by result.",
         [((result,), number) for result, number in sorted(security.reviews.items())],
     )
-    yield (
-        Spec(
-            "kzn_server_tls_reads_total",
-            "counter",
-            ("result",),
-            "Readings of the TLS files, at the start and after they changed.",
-        ),
+    yield _by(
+        ("result",),
+        "tls_reads_total",
+        "counter",
+        "Reads of the TLS files, at start and after they changed, by result.",
         [(("loaded",), security.tls_loaded), (("failed",), security.tls_failed)],
     )
 
 
-def _state(stats: CommitStats) -> Iterator[_Rows]:
+def _state(stats: CommitStats) -> Iterator[MetricSamples]:
     yield _one("state_commits_total", "counter", "Commits to the state file.", stats.commits)
     yield _one(
-        "state_commit_seconds_total", "counter", "Time that commits took.", round(stats.seconds, 6)
+        "state_commit_seconds_total",
+        "counter",
+        "Time spent on commits to the state file.",
+        round(stats.seconds, 6),
     )
-    yield (
-        Spec(
-            "kzn_server_state_failures_total",
-            "counter",
-            ("reason",),
-            "Commits that failed and are tried again, by reason.",
-        ),
+    yield _by(
+        ("reason",),
+        "state_failures_total",
+        "counter",
+        "Failed commits to the state file, by reason; each is retried.",
         [((reason,), number) for reason, number in sorted(stats.failures.items())],
     )
 
 
-def _topology(snapshot: ServerSnapshot) -> Iterator[_Rows]:
-    yield (
-        Spec(
-            "kzn_server_topology_ready",
-            "gauge",
-            ("source",),
-            "1 once everything that exists was listed.",
-        ),
+def _topology(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
+    yield _by(
+        ("source",),
+        "topology_ready",
+        "gauge",
+        "1 once the source has listed every object.",
         [((source.name,), float(source.is_ready)) for source in snapshot.sources],
     )
     counts = snapshot.sources[0].stats.counts  # all sources feed one index
@@ -215,44 +214,49 @@ def _topology(snapshot: ServerSnapshot) -> Iterator[_Rows]:
         "endpoints": counts.endpoints,
         "ended_ownerships": counts.ended_ownerships,
     }
-    yield (
-        Spec("kzn_server_topology_size", "gauge", ("kind",), "How much of each kind is known."),
+    yield _by(
+        ("kind",),
+        "topology_size",
+        "gauge",
+        "Objects in the topology, by kind.",
         [((kind,), number) for kind, number in sizes.items()],
     )
     yield _one(
         "topology_evicted_total",
         "counter",
-        "Ended ownerships of addresses that were forgotten early to bound memory.",
+        "Ended ownerships of addresses evicted early to bound memory.",
         counts.evicted_ownerships,
     )
 
 
-def _resources(sources: Iterable[SourceState]) -> Iterator[_Rows]:
+def _resources(sources: Iterable[SourceState]) -> Iterator[MetricSamples]:
     resources = [resource for source in sources for resource in source.stats.resources]
     label = ("resource",)
-    yield (
-        Spec(
-            "kzn_server_topology_staleness_seconds",
-            "gauge",
-            label,
-            "Seconds since the API server was last heard of this resource.",
-        ),
+    yield _by(
+        label,
+        "topology_staleness_seconds",
+        "gauge",
+        "Seconds since the last answer or event of the API server, by resource.",
         [((r.resource,), r.staleness) for r in resources],
     )
-    yield (
-        Spec("kzn_server_topology_events_total", "counter", label, "Watch events received."),
+    yield _by(
+        label,
+        "topology_events_total",
+        "counter",
+        "Watch events received, by resource.",
         [((r.resource,), r.events) for r in resources],
     )
-    yield (
-        Spec("kzn_server_topology_lists_total", "counter", label, "Full lists received."),
+    yield _by(
+        label,
+        "topology_lists_total",
+        "counter",
+        "Full lists received, by resource.",
         [((r.resource,), r.lists) for r in resources],
     )
-    yield (
-        Spec(
-            "kzn_server_topology_failures_total",
-            "counter",
-            ("resource", "reason"),
-            "Lists, watches and objects that failed, by reason.",
-        ),
+    yield _by(
+        ("resource", "reason"),
+        "topology_failures_total",
+        "counter",
+        "Failed lists, watches and objects, by resource and reason.",
         [((r.resource, why), n) for r in resources for why, n in sorted(r.failures.items())],
     )

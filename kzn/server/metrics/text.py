@@ -1,10 +1,10 @@
-"""The text of many series, for a scrape: whole columns at once, in pieces of bounded size.
+"""The text format of metrics, written in whole columns and in pieces of bounded size.
 
-In: a copy of the ledger, samples of other families. Out: lines as Prometheus and OpenMetrics read
-them. Never: a long stretch without letting the event loop's thread work (it shares the
-interpreter's lock with the renderer), so that acks go on during the scrape of a large cluster.
+In: a copy of the ledger, samples of other metrics. Out: lines of the Prometheus and OpenMetrics
+text formats. Never: a piece so long that the event loop, which shares the interpreter lock with
+the renderer, delays acks during the scrape of a large cluster.
 
-Integers are written as they are, exact beyond 2^53. Labels stand in the order of the docs.
+Integers are written exactly, also beyond 2^53. Labels are in the order of docs/metrics.md.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,48 +15,48 @@ import numpy as np
 import numpy.typing as npt
 
 from kzn.columns.arrays import I64, U64
+from kzn.daemon.metrics import Metric, Sample
 from kzn.server.ledger.family import Family, LedgerSnapshot
 from kzn.server.ledger.labels import Labels
-from kzn.server.metrics.declaration import Sample, Spec
 
 CHUNK = 4096
-"""Series that are written at once: about two milliseconds."""
+"""Series per piece: about two milliseconds."""
 
 Objects = npt.NDArray[np.object_]
 
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 
-def head(spec: Spec, *, openmetrics: bool) -> bytes:
-    """The lines before the samples of a family; OpenMetrics knows counters without ``_total``."""
-    name = spec.name.removesuffix("_total") if openmetrics else spec.name
-    return f"# HELP {name} {spec.help}\n# TYPE {name} {spec.kind}\n".encode()
+def head(metric: Metric, *, openmetrics: bool) -> bytes:
+    """The lines before the samples of a metric; in OpenMetrics a counter's lack ``_total``."""
+    name = metric.name.removesuffix("_total") if openmetrics else metric.name
+    return f"# HELP {name} {metric.help}\n# TYPE {name} {metric.kind}\n".encode()
 
 
-def lines(spec: Spec, samples: Iterable[Sample]) -> Iterator[bytes]:
-    """The samples of any family."""
+def lines(metric: Metric, samples: Iterable[Sample]) -> Iterator[bytes]:
+    """The samples of any metric."""
     left = iter(samples)
     while part := list(islice(left, CHUNK)):
         yield "".join(
-            f"{spec.name}{_braces(spec.labels, values)} {value}\n" for values, value in part
+            f"{metric.name}{_braces(metric.labels, values)} {value}\n" for values, value in part
         ).encode()
 
 
-def series(snapshot: LedgerSnapshot, family: Family, spec: Spec) -> Iterator[bytes]:
-    """The samples of a family of the ledger; the same as `lines` of its rows."""
+def series(snapshot: LedgerSnapshot, family: Family, metric: Metric) -> Iterator[bytes]:
+    """The samples of a family of the ledger: the bytes that `lines` of its rows would give."""
     view = snapshot.views[family.name]
     keys, totals, other = view.keys, view.bytes, view.other
     if family.other_key is not None:
         namesake = keys == family.other_key
         other += int(totals[namesake].sum())
         keys, totals = keys[~namesake], totals[~namesake]
-    begin = f"{spec.name}{{".encode()
+    begin = f"{metric.name}{{".encode()
     tables = _tables(snapshot, family)
     for first in range(0, len(keys), CHUNK):
         part = slice(first, first + CHUNK)
         yield _written(begin, tables, family.layout.unpack(keys[part]), totals[part])
     if other:
-        yield from lines(spec, [(family.other_labels, other)])
+        yield from lines(metric, [(family.other_labels, other)])
 
 
 def _written(begin: bytes, tables: Sequence[Objects], codes: Sequence[I64], totals: U64) -> bytes:
@@ -72,7 +72,7 @@ def _written(begin: bytes, tables: Sequence[Objects], codes: Sequence[I64], tota
 
 
 def _tables(snapshot: LedgerSnapshot, family: Family) -> list[Objects]:
-    """For each column of the family's keys the text of each code; the last ends the labels."""
+    """The text of each code, by column; that of the last column ends the labels."""
     ends = [","] * (len(family.columns) - 1) + ["} "]
     return [
         _table(column.rows(snapshot.names), column.labels, end)
@@ -94,7 +94,7 @@ def _braces(names: Labels, values: Labels) -> str:
 
 def _pairs(names: Labels, values: Labels) -> str:
     text = ",".join([f'{name}="{value}"' for name, value in zip(names, values, strict=True)])
-    # Nearly no name has a character to escape, and then there are two quotes a label.
+    # Few names have a character to escape; without any there are two quotes a label.
     if text.count('"') == 2 * len(names) and "\\" not in text and "\n" not in text:
         return text
     escaped = [value.translate(_ESCAPES) for value in values]

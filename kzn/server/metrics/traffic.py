@@ -1,59 +1,55 @@
-"""The metrics of traffic: the four families of the ledger, and the identity of each node."""
+"""The metrics of traffic: the families of the ledger, and the terms of each node's identity."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
+from kzn.daemon.metrics import BYTE, Metric, MetricSamples
 from kzn.server.ledger.family import FAMILIES
 from kzn.server.ledger.node_totals import TERMS, Term
-from kzn.server.metrics.declaration import BYTE, Sample, Spec
 from kzn.server.snapshot import ServerSnapshot
 
-_TERMS: dict[Term, str] = {
-    "seen": "that the hook of the node saw",
-    "attributed": "of flows that were attributed to their endpoints",
-    "transit": "of flows that the node of their source counts",
-    "ignored": "that cannot matter, by reason",
-    "unresolved": "of flows whose endpoints or zones could not be told, by reason",
-    "missed": "that were seen and are in no flow, by reason",
-}
-_WITH_REASON: frozenset[Term] = frozenset({"ignored", "unresolved", "missed"})
-
-FAMILY_SPECS = {
-    family.name: Spec(family.metric, "counter", family.labels, f"{family.help} ({BYTE}).")
+FAMILY_METRICS = {
+    family.name: Metric(family.metric, "counter", family.labels, f"{family.help} ({BYTE}).")
     for family in FAMILIES.values()
 }
 
+_TERMS: dict[Term, str] = {
+    "seen": "that the hook of the node saw",
+    "attributed": "of flows attributed to their endpoints",
+    "transit": "of flows that the node of their source counts",
+    "ignored": "that cannot cross a zone, by reason",
+    "unresolved": "of flows without a known endpoint or zone, by reason",
+    "missed": "that the hook saw and that are in no flow, by reason",
+}
+_HELD = "of flows in the retry queue, which are in no other term"
+_WITH_REASON: frozenset[Term] = frozenset({"ignored", "unresolved", "missed"})
 
-def _term_labels(term: Term) -> tuple[str, ...]:
-    return ("node", "reason") if term in _WITH_REASON else ("node",)
 
-
-def books(snapshot: ServerSnapshot) -> Iterator[tuple[Spec, Iterable[Sample]]]:
-    """The terms of each node's identity with their samples."""
+def node_metrics(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
+    """The terms of each node's identity."""
     for term in TERMS:
         yield from _of_term(term, snapshot)
-    held = "of flows that may still be resolved; they are in no other term meanwhile"
-    yield (
-        Spec("kzn_held_bytes", "gauge", ("node",), f"Bytes {held} ({BYTE})."),
+    yield MetricSamples(
+        Metric("kzn_held_bytes", "gauge", ("node",), f"Bytes {_HELD} ({BYTE})."),
         [((row.node,), row.held.bytes) for row in snapshot.nodes],
     )
-    yield (
-        Spec("kzn_held_packets", "gauge", ("node",), f"Packets {held}."),
+    yield MetricSamples(
+        Metric("kzn_held_packets", "gauge", ("node",), f"Packets {_HELD}."),
         [((row.node,), row.held.packets) for row in snapshot.nodes],
     )
 
 
-def _of_term(term: Term, snapshot: ServerSnapshot) -> Iterator[tuple[Spec, Iterable[Sample]]]:
-    labels = _term_labels(term)
+def _of_term(term: Term, snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
+    labels = ("node", "reason") if term in _WITH_REASON else ("node",)
     rows = [
         ((row.node, row.reason)[: len(labels)], row.counts)
-        for row in snapshot.books
+        for row in snapshot.node_totals
         if row.term == term
     ]
-    yield (
-        Spec(f"kzn_{term}_bytes_total", "counter", labels, f"Bytes {_TERMS[term]} ({BYTE})."),
+    yield MetricSamples(
+        Metric(f"kzn_{term}_bytes_total", "counter", labels, f"Bytes {_TERMS[term]} ({BYTE})."),
         [(values, counts.bytes) for values, counts in rows],
     )
-    yield (
-        Spec(f"kzn_{term}_packets_total", "counter", labels, f"Packets {_TERMS[term]}."),
+    yield MetricSamples(
+        Metric(f"kzn_{term}_packets_total", "counter", labels, f"Packets {_TERMS[term]}."),
         [(values, counts.packets) for values, counts in rows],
     )

@@ -13,8 +13,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from kzn.agent.stats import AgentCollector, AgentStats
-from kzn.daemon.prometheus import new_registry
+from kzn.agent.metrics import agent_metrics
+from kzn.agent.stats import AgentStats
+from kzn.daemon.prometheus import MetricCollector, new_registry
 from kzn.model.totals import SLOTS, Counts, Totals
 from kzn.server.auth.authenticator import SecurityState
 from kzn.server.flows.queue import LogCounts
@@ -24,7 +25,7 @@ from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.metrics.render import render
 from kzn.server.metrics.text import head, lines, series
-from kzn.server.metrics.traffic import FAMILY_SPECS
+from kzn.server.metrics.traffic import FAMILY_METRICS
 from kzn.server.pipeline import AccountingSnapshot, Clocks, Pipeline
 from kzn.server.receive.stats import ReceiveStats
 from kzn.server.resolve.retry import RetryQueue
@@ -93,10 +94,10 @@ def test_series_are_written_as_their_rows_are(rows: list[tuple[str, str, int]], 
     taken = ledger.snapshot()
     families: tuple[FamilyName, ...] = ("pod", "pair")
     for family in families:
-        spec = FAMILY_SPECS[family]
-        written = b"".join(series(taken, FAMILIES[family], spec)).decode()
-        assert written == b"".join(lines(spec, taken.rows(family))).decode()
-        text = head(spec, openmetrics=False).decode() + written
+        metric = FAMILY_METRICS[family]
+        written = b"".join(series(taken, FAMILIES[family], metric)).decode()
+        assert written == b"".join(lines(metric, taken.rows(family))).decode()
+        text = head(metric, openmetrics=False).decode() + written
         (parsed,) = text_string_to_metric_families(text)
         read = {
             tuple(s.labels[k] for k in FAMILIES[family].labels): s.value for s in parsed.samples
@@ -108,7 +109,7 @@ def test_a_pod_that_is_called_other_is_in_the_series_other() -> None:
     keys, totals = np.array([OTHER, 2]), np.array([2, 1], np.uint64)
     pods = [("", ""), ("other", "other"), ("a", "b")]
     taken = LedgerSnapshot({"pod": View(keys, totals, 40, 0, 2)}, {"pod": pods})
-    found = b"".join(series(taken, POD, FAMILY_SPECS["pod"])).decode().splitlines()
+    found = b"".join(series(taken, POD, FAMILY_METRICS["pod"])).decode().splitlines()
     assert [line.partition("{")[2] for line in found] == [
         'namespace="a",pod="b"} 1',
         'namespace="other",pod="other"} 42',
@@ -146,7 +147,7 @@ def test_the_docs_have_every_family_of_the_agent() -> None:
         stats.packets[kind, "why"] = stats.bytes[kind, "why"] = 1
     stats.delivery.failures["connect"] = 1
     _, _, agent = DOCS.read_text().partition(AGENT)
-    assert documented(agent) == exposed(AgentCollector(stats).collect())
+    assert documented(agent) == exposed(MetricCollector(lambda: agent_metrics(stats)).collect())
 
 
 @pytest.mark.parametrize("reason", [*REASONS, *(slot.reason for slot in SLOTS if slot.reason)])

@@ -1,0 +1,129 @@
+"""The agent's metrics, made of `AgentStats` at each scrape; docs/metrics.md is the contract."""
+
+from collections.abc import Iterator
+
+from kzn.agent.deliver.connection import ShipStats
+from kzn.agent.stats import AgentStats
+from kzn.daemon.metrics import BYTE, Metric, MetricSamples, single
+
+_TRAFFIC = {
+    "seen": ("that the hook saw", ()),
+    "missed": ("that the hook saw and that are in no flow, by reason", ("reason",)),
+    "ignored": ("that the hook saw and that cannot cross a zone, by reason", ("reason",)),
+}
+
+
+def agent_metrics(stats: AgentStats) -> Iterator[MetricSamples]:
+    """All metrics of an agent."""
+    yield from _traffic(stats)
+    yield from _cuts(stats)
+    yield from _hooks(stats)
+    yield from _delivery(stats.delivery)
+
+
+def _traffic(stats: AgentStats) -> Iterator[MetricSamples]:
+    for kind, (text, labels) in _TRAFFIC.items():
+        rows = [
+            ((reason,)[: len(labels)], packets, stats.bytes[of_kind, reason])
+            for (of_kind, reason), packets in sorted(stats.packets.items())
+            if of_kind == kind
+        ]
+        yield MetricSamples(
+            Metric(f"kzn_agent_{kind}_packets_total", "counter", labels, f"Packets {text}."),
+            [(values, packets) for values, packets, _ in rows],
+        )
+        yield MetricSamples(
+            Metric(f"kzn_agent_{kind}_bytes_total", "counter", labels, f"Bytes {text} ({BYTE})."),
+            [(values, size) for values, _, size in rows],
+        )
+
+
+def _cuts(stats: AgentStats) -> Iterator[MetricSamples]:
+    yield single(
+        "kzn_agent_batches_total",
+        "counter",
+        "Batches cut from the kernel's buffers.",
+        stats.batches,
+    )
+    yield single("kzn_agent_flows_total", "counter", "Flows in all batches cut.", stats.flows)
+    yield single(
+        "kzn_agent_cut_seconds_total", "counter", "Time spent cutting batches.", stats.cut_seconds
+    )
+    yield single("kzn_agent_cut_failures_total", "counter", "Failed cuts.", stats.cut_failures)
+    yield single(
+        "kzn_agent_mismatches_total",
+        "counter",
+        "Batches whose flows do not add up to their totals; above 0 it is a defect of kzn.",
+        stats.mismatches,
+    )
+    yield single("kzn_agent_flows_last", "gauge", "Flows in the last batch.", stats.last_flows)
+    yield single(
+        "kzn_agent_flows_capacity", "gauge", "Flows that a buffer can hold.", stats.capacity
+    )
+    yield single(
+        "kzn_agent_last_cut_timestamp_seconds",
+        "gauge",
+        "Unix time of the last cut, 0 before the first.",
+        stats.last_cut,
+    )
+    yield single("kzn_agent_interval_seconds", "gauge", "Seconds between cuts.", stats.interval)
+
+
+def _hooks(stats: AgentStats) -> Iterator[MetricSamples]:
+    yield single(
+        "kzn_agent_uplinks",
+        "gauge",
+        "Network devices known to lead off this node; 0 while that is not certain.",
+        stats.uplinks,
+    )
+    yield MetricSamples(
+        Metric("kzn_agent_hook_attached", "gauge", ("probe", "hook"), "1 for each attached hook."),
+        [((stats.probe, hook), 1) for hook in stats.attached],
+    )
+    yield single(
+        "kzn_agent_switch_uncounted_bytes_total",
+        "counter",
+        f"Upper bound of the bytes not counted while this probe replaced another ({BYTE}).",
+        stats.uncounted_bytes,
+    )
+    yield MetricSamples(
+        Metric(
+            "kzn_agent_hook_coverage_ratio",
+            "gauge",
+            (),
+            "Bytes that the hook saw leave through the uplinks, divided by the bytes that the"
+            " uplinks sent; absent while it cannot be measured.",
+        ),
+        [] if stats.coverage is None else [((), stats.coverage)],
+    )
+
+
+def _delivery(stats: ShipStats) -> Iterator[MetricSamples]:
+    yield single("kzn_agent_connected", "gauge", "1 while connected to a server.", stats.connected)
+    for name, text, value in (
+        ("connects", "Connections that a server accepted.", stats.connects),
+        ("sent", "Batches sent, retries included.", stats.sent),
+        ("sent_bytes", "Bytes sent to the server.", stats.sent_bytes),
+        ("acked", "Batches acknowledged by a server.", stats.acked),
+        (
+            "duplicates",
+            "Acknowledged batches that the server had applied before.",
+            stats.duplicates,
+        ),
+        (
+            "failover_batches",
+            "Batches sent to a second server after the first did not acknowledge them;"
+            " they may be counted twice.",
+            stats.failovers,
+        ),
+    ):
+        yield single(f"kzn_agent_{name}_total", "counter", text, value)
+    yield MetricSamples(
+        Metric(
+            "kzn_agent_delivery_failures_total",
+            "counter",
+            ("reason",),
+            "Failed attempts to deliver a batch, by reason.",
+        ),
+        [((reason,), count) for reason, count in sorted(stats.failures.items())],
+    )

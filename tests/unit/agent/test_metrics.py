@@ -1,0 +1,41 @@
+"""The agent's metrics as they are scraped."""
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from kzn.agent.metrics import agent_metrics
+from kzn.agent.stats import AgentStats
+from kzn.daemon.prometheus import MetricCollector
+
+
+def scraped(stats: AgentStats) -> list[str]:
+    registry = CollectorRegistry()
+    registry.register(MetricCollector(lambda: agent_metrics(stats)))
+    text = generate_latest(registry).decode()
+    return [line for line in text.splitlines() if not line.startswith("#")]
+
+
+def test_a_scrape_has_what_the_agent_counted() -> None:
+    stats = AgentStats("postrouting", 10.0, attached=("ipv4", "ipv6"), batches=2, last_cut=99.0)
+    stats.bytes["seen", ""] = stats.packets["seen", ""] = 2000
+    stats.bytes["missed", "map_full"] = stats.packets["missed", "map_full"] = 400
+    stats.bytes["ignored", "multicast"] = stats.packets["ignored", "multicast"] = 2
+    stats.delivery.failures["connect"] = 3
+    assert {
+        "kzn_agent_seen_bytes_total 2000.0",
+        "kzn_agent_seen_packets_total 2000.0",
+        'kzn_agent_missed_bytes_total{reason="map_full"} 400.0',
+        'kzn_agent_ignored_packets_total{reason="multicast"} 2.0',
+        "kzn_agent_batches_total 2.0",
+        "kzn_agent_last_cut_timestamp_seconds 99.0",
+        'kzn_agent_hook_attached{hook="ipv6",probe="postrouting"} 1.0',
+        'kzn_agent_delivery_failures_total{reason="connect"} 3.0',
+    } <= set(scraped(stats))
+
+
+def test_an_unknown_coverage_has_no_sample() -> None:
+    def coverage(ratio: float | None) -> list[str]:
+        lines = scraped(AgentStats("postrouting", 10.0, coverage=ratio))
+        return [line for line in lines if line.startswith("kzn_agent_hook_coverage_ratio")]
+
+    assert coverage(None) == []
+    assert coverage(0.5) == ["kzn_agent_hook_coverage_ratio 0.5"]
