@@ -1,4 +1,4 @@
-"""What an agent is told, in one frozen value."""
+"""The configuration of one agent, as the command line gives it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +12,14 @@ PIN_DIR = Path("/sys/fs/bpf/kzn")
 INTERVAL_SECONDS = 10.0
 MIN_INTERVAL_SECONDS = 0.5
 MAX_INTERVAL_SECONDS = 300.0
-"""Half of the time after which a program that nobody drains goes dormant."""
+"""Half of the time after which a program that is not drained goes dormant."""
 LAST_DRAIN_SECONDS = 8.0
-"""Time for the last batch after SIGTERM; Kubernetes kills after 30 seconds by default."""
+"""Time limit for the last batch after SIGTERM; Kubernetes sends SIGKILL after 30 s by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
-    """One agent; times in seconds. ``server`` None means: print batches, pin nothing."""
+    """One agent; times in seconds. Without a ``server`` it prints batches and pins nothing."""
 
     node: str
     server: HostPort | None
@@ -29,13 +29,13 @@ class AgentConfig:
     pin_dir: Path = PIN_DIR
     listen_http: HostPort | None = None
     uplinks: tuple[str, ...] | None = ()
-    """Names of interfaces; empty: find out; None: do not care, and count what stays here too."""
+    """Interface names; empty: detect them; None: off, count traffic that stays on the node too."""
     skip_inbound: bool = False
     tls: ClientTls | None = None
     token_file: Path | None = None
 
     def __post_init__(self) -> None:
-        """UsageError for an interval that makes no sense."""
+        """UsageError for an interval that is too short or too long."""
         if not MIN_INTERVAL_SECONDS <= self.interval <= MAX_INTERVAL_SECONDS:
             raise UsageError(
                 f"interval {self.interval:g} s is not between "

@@ -1,7 +1,7 @@
-"""The agent's beat: cut a batch, deliver it, have it cleared, every interval, until stopped.
+"""Every interval until stopped: cut a batch, deliver it, clear its buffer.
 
-In: a `Spool` and a `deliver`. Out: acknowledged batches. Never: a batch cleared that was not
-delivered, and never a second one cut before.
+In: a `Spool` and a `deliver` function. Out: acknowledged batches.
+Never: a batch cleared or a second one cut before the first is delivered.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from kzn.model.totals import Counts
 
 log = logging.getLogger(__name__)
 
-ATTEND_SECONDS = 10.0
-"""How often the hooks are looked after, a fraction of the time after which they go dormant."""
+CHECK_SECONDS = 10.0
+"""Interval of hook checks; far below the ten minutes after which programs go dormant."""
 
 Deliver = Callable[[Batch], Awaitable[None]]
 
 
 class Loop:
-    """Batches of the attached set, one an interval."""
+    """Cuts and delivers the batches of the attached map set, one each interval."""
 
     def __init__(
         self,
@@ -43,8 +43,11 @@ class Loop:
         self._counted = 0
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until ``stop`` is set, then cut and deliver once more."""
-        tasks = {asyncio.create_task(self._run(stop)), asyncio.create_task(self._attend())}
+        """Run until ``stop`` is set, then cut and deliver one last batch.
+
+        Raises what ``check`` and ``deliver`` raise.
+        """
+        tasks = {asyncio.create_task(self._run(stop)), asyncio.create_task(self._check_hooks())}
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -54,12 +57,12 @@ class Loop:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _attend(self) -> None:
-        """Also while a delivery waits: the hooks must be there, and the programs awake."""
+    async def _check_hooks(self) -> None:
+        """Check the hooks and keep the programs awake, also while a delivery waits."""
         while True:
-            await asyncio.sleep(ATTEND_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
             self._check()
-            # A map that cannot be written cannot be cut either, which is told there.
+            # A map that cannot be written cannot be cut either, and `once` logs that.
             with suppress(KernelError):
                 self._spool.mark_drained()
 
@@ -73,26 +76,30 @@ class Loop:
         await self.once()
 
     async def once(self) -> None:
-        """One batch from cut to cleared; a cut that fails is counted and tried again later."""
-        begun = self._clock()
+        """Cut, deliver and clear one batch; a failed cut is counted and retried after an interval."""
+        started = self._clock()
         try:
             batch = await asyncio.to_thread(self._spool.cut)
         except KernelError as error:
             self._stats.fail(error.message)
-            log.error("cut a batch: %s; trying again in %.0f s", error, self._stats.interval)
+            log.error(
+                "cannot read the counters from the kernel: %s; retrying in %g s",
+                error,
+                self._stats.interval,
+            )
             return
         if batch.sequence != self._counted:
             self._counted = batch.sequence
-            self._stats.add(batch, self._clock() - begun, time.time())
+            self._stats.add(batch, self._clock() - started, time.time())
             self._stats.mismatches = self._spool.mismatches
         await self._deliver(batch)
         await asyncio.to_thread(self._spool.acknowledge, batch.sequence)
 
 
 async def empty(spool: Spool, deliver: Deliver) -> None:
-    """Deliver everything that a retired set holds; it counts no more, so this ends.
+    """Deliver all that a retired map set holds; its hooks are detached, so this ends.
 
-    A set has two buffers: it is empty when two cuts in a row were.
+    A set has two buffers, so it is empty after two empty cuts in a row.
     """
     empty_cuts = 0
     while empty_cuts < 2:

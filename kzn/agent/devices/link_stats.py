@@ -1,7 +1,7 @@
-"""What devices have sent so far, by their own counters, asked of netlink (RTM_GETSTATS).
+"""Reads the transmit counters of network devices by netlink (RTM_GETSTATS).
 
-In: interface indices. Out: `Sent` of each. Never: names, or a device of another network namespace
-than that in which the socket was made.
+In: interface indices. Out: `Sent` of each. Never: a device outside the network namespace in which
+the socket was created.
 """
 
 import errno
@@ -19,7 +19,7 @@ RTM_NEWSTATS, RTM_GETSTATS = 92, 94
 NLM_F_REQUEST = 1
 IFLA_STATS_LINK_64 = 1
 """include/uapi/linux/netlink.h, rtnetlink.h, if_link.h."""
-PATIENCE_SECONDS = 2.0
+ANSWER_SECONDS = 2.0
 
 _HEADER = struct.Struct("=IHHII")
 _REQUEST = struct.Struct("=BBHII")  # struct if_stats_msg
@@ -36,18 +36,18 @@ class Sent(NamedTuple):
 
 
 class LinkStats:
-    """A netlink socket for counters of the devices of one network namespace."""
+    """A netlink socket for the device counters of one network namespace."""
 
     def __init__(self) -> None:
-        """KernelError when there is no netlink."""
+        """Open the socket; KernelError when netlink is not available."""
         try:
             self._socket = socket.socket(
                 socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
             )
             self._socket.bind((0, 0))
         except OSError as error:
-            raise _failed("no netlink", error) from error
-        self._socket.settimeout(PATIENCE_SECONDS)
+            raise _failed("open a netlink socket", error) from error
+        self._socket.settimeout(ANSWER_SECONDS)
         self._number = 0
 
     def __enter__(self) -> Self:
@@ -62,7 +62,7 @@ class LinkStats:
         self._socket.close()
 
     def sent(self, indices: Iterable[int]) -> dict[int, Sent]:
-        """By index; a device that is not there is left out. KernelError for all else."""
+        """The counters by index, without devices that do not exist; KernelError for all else."""
         found = {index: self._ask(index) for index in indices}
         return {index: sent for index, sent in found.items() if sent is not None}
 
@@ -75,13 +75,13 @@ class LinkStats:
             self._socket.send(header + body)
             answer = self._answer()
         except OSError as error:
-            raise _failed(f"counters of device {index}", error) from error
+            raise _failed(f"ask netlink for counters of device {index}", error) from error
         if answer is None:
             return None
-        return _sent(answer[_HEADER.size + _REQUEST.size :])
+        return parse_sent(answer[_HEADER.size + _REQUEST.size :])
 
     def _answer(self) -> bytes | None:
-        """The answer to this question: none of an earlier one that came too late."""
+        """The answer to the last request; None for ENODEV. Skips late answers to earlier ones."""
         while True:
             data = self._socket.recv(1 << 16)
             size, kind, _, number, _ = _HEADER.unpack_from(data)
@@ -95,8 +95,8 @@ class LinkStats:
             raise OSError(-code or errno.EPROTO, os.strerror(-code or errno.EPROTO))
 
 
-def _sent(attributes: bytes) -> Sent | None:
-    """Out of attributes, among which there may be padding (nla_put_64bit)."""
+def parse_sent(attributes: bytes) -> Sent | None:
+    """The counters in netlink attributes, None without any; skips padding (nla_put_64bit)."""
     while len(attributes) >= _ATTRIBUTE.size:
         size, kind = _ATTRIBUTE.unpack_from(attributes)
         if kind == IFLA_STATS_LINK_64 and size >= _ATTRIBUTE.size + _COUNTERS.size:
@@ -107,5 +107,5 @@ def _sent(attributes: bytes) -> Sent | None:
 
 
 def _failed(what: str, error: OSError) -> KernelError:
-    code = error.errno or errno.ETIMEDOUT  # a time-out of the socket has no number
-    return KernelError(f"ask netlink for {what}: {os.strerror(code)}", errno=code)
+    code = error.errno or errno.ETIMEDOUT  # a socket's time-out has no errno
+    return KernelError(f"{what}: {os.strerror(code)}", errno=code)

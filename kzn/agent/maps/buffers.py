@@ -1,6 +1,7 @@
-"""What is in a buffer: its flows and its books, with the CPUs folded; and how it is emptied.
+"""Reads a buffer's flows and totals, summed over the CPUs, and clears them.
 
-Exact when the buffer is quiet; of the active one a picture that may miss what comes meanwhile.
+In: a `MapSet` and a buffer number. Out: `Flows`, `Totals`: exact for a quiet buffer; of the active
+one they may miss packets that are accounted meanwhile. Never: a switch of buffers.
 """
 
 from collections.abc import Iterable
@@ -20,12 +21,12 @@ from kzn.model.totals import INBOUND_IN_FLOWS, MAX_SLOTS, SLOTS, Counts, Totals
 
 
 def read_flows(maps: MapSet, buffer: int) -> Flows:
-    """Every flow of a buffer."""
+    """All flows of a buffer."""
     return fold_flows(read(maps.flows(buffer), _key(maps, buffer), FLOW_COUNTS))
 
 
 def fold_flows(chunks: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> Flows:
-    """The CPUs folded, entries without a packet left out: keys (n,), values (n, CPUs) at a time."""
+    """Sum chunks of keys (n,) and values (n, CPUs) over the CPUs; omits flows without packets."""
     keys, counts = [], []
     for key, value in chunks:
         folded = _fold(value)
@@ -36,7 +37,7 @@ def fold_flows(chunks: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> F
 
 
 def read_totals(maps: MapSet, buffer: int) -> Totals:
-    """The books of a buffer."""
+    """The totals of a buffer."""
     raw = maps.totals.read(buffer, TOTALS_SIZE * possible_cpus())
     folded = np.frombuffer(raw, np.uint64).reshape(-1, MAX_SLOTS, 2).sum(axis=0)
     rows = [Counts(int(packets), int(size)) for packets, size in folded]
@@ -48,21 +49,21 @@ def read_totals(maps: MapSet, buffer: int) -> Totals:
 
 
 def clear(maps: MapSet, buffer: int) -> None:
-    """Empty a quiet buffer and its books.
+    """Clear the flows and totals of a quiet buffer.
 
-    Making an entry costs the kernel a hundred times what finding one does. So entries that were
-    used are set to zero and stay for next time; those that were not used since the last time are
-    removed, and all are when more than a quarter of the map is taken.
+    Inserting an entry costs the kernel a hundred times what a lookup costs. So entries in use are
+    zeroed and stay for the next interval. Entries unused since the last clear are deleted, and all
+    entries when more than a quarter of the map is occupied.
     """
     flows, keys, used = maps.flows(buffer), [], []
     for key, value in read(flows, _key(maps, buffer), FLOW_COUNTS):
         keys.append(key.copy())
         used.append(_fold(value)[:, 0] > 0)
-    present, stay = np.concatenate(keys), np.concatenate(used)
+    present, kept = np.concatenate(keys), np.concatenate(used)
     if len(present) > maps.capacity() // 4:
-        stay[:] = False
-    zero(flows, present[stay], FLOW_COUNTS)
-    delete(flows, present[~stay])
+        kept[:] = False
+    zero(flows, present[kept], FLOW_COUNTS)
+    delete(flows, present[~kept])
     maps.totals.write(buffer, bytes(TOTALS_SIZE * possible_cpus()))
 
 
@@ -72,14 +73,14 @@ def _key(maps: MapSet, buffer: int) -> np.dtype[Any]:
 
 
 def _fold(values: npt.NDArray[Any]) -> U64:
-    """(m, CPUs) of `FLOW_COUNTS` to (m, 2) packets and bytes."""
+    """Sum (m, CPUs) of `FLOW_COUNTS` to (m, 2) packets and bytes."""
     per_cpu: U64 = values.view(np.uint64).reshape(*values.shape, 2)
     folded: U64 = np.add.reduce(per_cpu, axis=1)
     return folded
 
 
 def _by_reason(rows: list[Counts], kind: str) -> dict[str, Counts]:
-    """The rows of a kind by reason; a slot that a newer object added is "unknown", not lost."""
+    """The rows of a kind by reason; slots that a newer object added are summed as "unknown"."""
     found = {
         slot.reason: row
         for slot, row in zip(SLOTS, rows, strict=False)

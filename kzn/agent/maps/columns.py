@@ -1,6 +1,7 @@
-"""From the rows of a buffer to columns: distinct addresses once, flows by row number.
+"""Converts the rows of a buffer to columns: distinct addresses once, flows refer to them by row.
 
-In: keys and folded counts as `MapSet.read` gives them. Out: `Flows`. Never: the kernel.
+In: flow keys, and counts summed over the CPUs (buffers.py). Out: `Flows`. Never: a call to the
+kernel.
 """
 
 from typing import Any
@@ -41,14 +42,14 @@ def _peer_ports(keys: npt.NDArray[Any]) -> U16:
 
 
 def distinct(addresses: U8) -> tuple[U8, U32]:
-    """Distinct rows of (n, 16) and, for each row, its number among them.
+    """Distinct rows of (n, 16), and the number of each input row among them.
 
-    Sorting a 64-bit mix is several times faster than sorting rows of 16 bytes. Two rows with one
-    mix are seen when the rows are compared afterwards; then the slow way is taken.
+    Sorts 64-bit hashes, which is several times faster than sorting rows of 16 bytes. The rows are
+    compared afterwards; in case of a hash collision the rows themselves are sorted.
     """
     halves = addresses.view(np.uint64).reshape(-1, 2)
-    mixed = (halves[:, 0] ^ (halves[:, 0] >> np.uint64(29))) * _MIX + halves[:, 1]
-    _, first, index = np.unique(mixed, return_index=True, return_inverse=True)
+    hashes = (halves[:, 0] ^ (halves[:, 0] >> np.uint64(29))) * _MIX + halves[:, 1]
+    _, first, index = np.unique(hashes, return_index=True, return_inverse=True)
     rows = addresses[first]
     if not np.array_equal(rows[index], addresses):
         rows, index = np.unique(addresses, axis=0, return_inverse=True)

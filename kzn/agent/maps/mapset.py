@@ -1,7 +1,7 @@
-"""One set of a probe's maps, by descriptor: which buffer is active, and the agent's memory.
+"""A probe's maps by descriptor: switch the active buffer, set the uplinks, keep the agent's state.
 
-A set is one epoch. Pinned or not makes no difference here. What is in the buffers is read in
-buffers.py, so that a probe is loaded before numpy is (main.py says why).
+One set is one epoch, pinned or not. buffers.py reads the flows, so that a probe can be loaded
+before numpy is imported (main.py says why).
 """
 
 import os
@@ -27,19 +27,19 @@ from kzn.probes.attach import BUFFERS, MAPS
 
 @cache
 def fence_map() -> Map:
-    """What goes into every `fence`; its contents are nobody's.
+    """The empty map that is written to every `fence` map of maps.
 
-    Made once and kept: to make a map takes CAP_BPF, which a running agent has not.
+    Created once and kept, since a running agent has no CAP_BPF to create another.
     """
     return create_array("kzn_fence", 4)
 
 
 class MapSet:
-    """The maps of one epoch; owns their descriptors."""
+    """The maps of one epoch; owns and closes their descriptors."""
 
     def __init__(self, fds: Mapping[str, int]) -> None:
         self._maps = {name: Map(fds[name], name) for name in MAPS}
-        self._control_lock = Lock()  # uplinks change while a worker thread flips
+        self._control_lock = Lock()  # the event loop sets uplinks while a worker thread switches
 
     def __enter__(self) -> Self:
         return self
@@ -53,7 +53,7 @@ class MapSet:
         self.close()
 
     def close(self) -> None:
-        """Close the descriptors; pinned maps live on."""
+        """Close the descriptors; pinned maps stay in the kernel."""
         for owned in self._maps.values():
             os.close(owned.fd)
         self._maps = {}
@@ -63,7 +63,7 @@ class MapSet:
         return {name: owned.fd for name, owned in self._maps.items()}
 
     def layout_fits(self) -> bool:
-        """Whether keys and values have the sizes that this kzn reads."""
+        """Whether keys and values have the sizes that this version of kzn reads."""
         sizes = {name: owned.info() for name, owned in self._maps.items()}
         return (
             all(sizes[name].key_size in KEY_SIZES for name in BUFFERS)
@@ -74,12 +74,12 @@ class MapSet:
         )
 
     def flows(self, buffer: int) -> Map:
-        """The hash of a buffer."""
+        """The flow hash of a buffer."""
         return self._maps[BUFFERS[buffer]]
 
     @property
     def totals(self) -> Map:
-        """The books of both buffers."""
+        """The totals of both buffers."""
         return self._maps["totals"]
 
     def capacity(self) -> int:
@@ -87,29 +87,29 @@ class MapSet:
         return self._maps["flows_0"].info().max_entries
 
     def state(self) -> SpoolState:
-        """The agent's memory."""
+        """The agent's pinned state."""
         return SpoolState.unpack(self._maps["spool"].read(0, STATE_SIZE))
 
     def write_state(self, state: SpoolState) -> None:
-        """Replace the agent's memory, in one call: it is never seen half written."""
+        """Replace the agent's pinned state in one call, so that no reader sees half of it."""
         self._maps["spool"].write(0, state.pack())
 
     def active(self) -> int:
-        """Which buffer packets go to."""
+        """The buffer that packets are accounted in."""
         return self._control().active
 
     def set_active(self, buffer: int) -> None:
-        """Send packets to ``buffer`` from now on; programs that run may still use the other."""
+        """Account packets in ``buffer``; running programs may still add to the other one."""
         with self._control_lock:
             self._write(replace(self._control(), active=buffer))
 
     def mark_drained(self) -> None:
-        """Tell the programs that somebody is here who will drain them."""
+        """Restart the programs' dormancy timer, as a drain does."""
         with self._control_lock:
             self._write(self._control())
 
     def set_uplinks(self, uplinks: tuple[int, ...], *, skip_inbound: bool) -> None:
-        """Which interfaces lead off this node, by index; none when that is not certain."""
+        """Set the interfaces that lead off this node (`Control.uplinks`); () when unknown."""
         with self._control_lock:
             self._write(replace(self._control(), uplinks=uplinks, skip_inbound=skip_inbound))
 
@@ -120,10 +120,10 @@ class MapSet:
         self._maps["control"].write(0, control.pack())
 
     def switch_and_wait(self, buffer: int) -> None:
-        """Send packets to ``buffer`` and wait until no program still adds to the other one.
+        """Account packets in ``buffer``; return when no running program adds to the other one.
 
-        Replacing the inner map of a map of maps from user space waits for running programs
-        (kernel/bpf/syscall.c: maybe_wait_bpf_programs); that is what `fence` is for.
+        Replacing an inner map of `fence`, a map of maps, from user space waits for running
+        programs (kernel/bpf/syscall.c: maybe_wait_bpf_programs).
         """
         self.set_active(buffer)
         self._maps["fence"].write_fd(0, fence_map().fd)

@@ -1,11 +1,15 @@
-"""The kernel is the spool: batches are cut from the buffers and cleared only when acknowledged.
+"""Cuts batches from the kernel's buffers, and clears a buffer once its batch is acknowledged.
 
 In: the maps of one epoch. Out: the `Batch` under way. Never: a second batch before the first is
-acknowledged; the other buffer goes on accumulating meanwhile.
+acknowledged; packets go to the other buffer meanwhile.
 
-Every step is written to `spool` before it is done, so that an agent killed at any point goes on
-where it stopped: a batch that was cut is cut under the same number with the same content, a
-batch that was acknowledged is cleared and never sent again.
+The phase is written to the pinned `spool` map before each step, so that an agent that was killed
+continues there:
+
+    phase         the buffer cut last           next step                 after a restart
+    IDLE          is empty                      cut: switch buffers       the same
+    CUT           holds the batch under way     send until acknowledged   same number and content
+    ACKNOWLEDGED  is applied by the server      clear it, then IDLE       clear it, never send it
 """
 
 from collections.abc import Callable
@@ -22,7 +26,7 @@ NS_PER_MS = 1_000_000
 
 
 class SpoolMaps(Protocol):
-    """What `kzn.agent.maps.mapset.MapSet` does for a spool."""
+    """The methods of `kzn.agent.maps.mapset.MapSet` that a spool uses."""
 
     def state(self) -> SpoolState: ...
     def write_state(self, state: SpoolState) -> None: ...
@@ -33,7 +37,7 @@ class SpoolMaps(Protocol):
 
 
 class BufferAccess(Protocol):
-    """What `kzn.agent.maps.buffers` does with the maps."""
+    """The functions of `kzn.agent.maps.buffers`."""
 
     def read_flows(self, maps: Any, buffer: int) -> Flows: ...
     def read_totals(self, maps: Any, buffer: int) -> Totals: ...
@@ -47,14 +51,14 @@ class Spool:
         self,
         maps: SpoolMaps,
         clock: Callable[[], int] = boottime_ns,
-        contents: BufferAccess = buffers,
+        access: BufferAccess = buffers,
     ) -> None:
         self._maps = maps
         self._clock = clock
-        self._contents = contents
-        self._quiet = 0  # the sequence whose buffer no program adds to any more
+        self._access = access
+        self._quiet = 0  # sequence of the batch that no running program adds to any more
         self.mismatches = 0
-        """Batches whose flows did not add up to their totals; not 0 means a defect of kzn."""
+        """Batches whose flows did not add up to their totals; more than 0 is a defect of kzn."""
 
     @property
     def epoch(self) -> int:
@@ -63,39 +67,39 @@ class Spool:
 
     @property
     def under_way(self) -> bool:
-        """A batch was cut and is not acknowledged, perhaps by an agent before this one."""
+        """Whether a batch is cut and not acknowledged, perhaps cut by an earlier agent."""
         return self._maps.state().phase is Phase.CUT
 
     @property
     def server(self) -> int:
-        """The ledger that the batch under way was first sent to, 0 for none."""
+        """The server instance that the batch under way was first sent to; 0 for none."""
         return self._maps.state().server
 
     def sending_to(self, server: int) -> None:
-        """Remember, before a byte of it is sent, whose ledger may have the batch under way."""
+        """Record the server instance before the first byte of the batch is sent to it."""
         state = self._maps.state()
         if state.server != server:
             self._maps.write_state(replace(state, server=server))
 
     def mark_drained(self) -> None:
-        """Nobody can drain while the server is away; somebody is here all the same."""
+        """Keep the programs from going dormant while no batch can be delivered."""
         self._maps.mark_drained()
 
     def cut(self) -> Batch:
-        """The batch that is under way, or a new one: all that was counted since the last cut."""
+        """The batch under way, or else a new one: all packets accounted since the last cut."""
         state = self._finish_clearing(self._maps.state())
         if state.phase is Phase.IDLE:
             state = self._begin(state)
         if self._quiet != state.sequence:
-            # Also when another process flipped before: it may have died before it had waited.
+            # Also when another process switched: it may have died before it had waited.
             self._maps.switch_and_wait(1 - state.buffer)
             self._quiet = state.sequence
         return self._batch(state)
 
     def start_batch(self) -> bool:
-        """Begin a batch here and now, without waiting for programs that still add to it.
+        """Switch buffers now, without waiting for running programs; `cut` returns the batch later.
 
-        False while one is under way: there is no third buffer. `cut` gives it, whenever.
+        False while a batch is under way: there is no third buffer.
         """
         state = self._finish_clearing(self._maps.state())
         if state.phase is not Phase.IDLE:
@@ -104,7 +108,7 @@ class Spool:
         return True
 
     def acknowledge(self, sequence: int) -> None:
-        """The batch of that number has been applied: clear its buffer."""
+        """Clear the buffer of the batch with this number, which the server has applied."""
         state = self._maps.state()
         if state.phase is not Phase.CUT or state.sequence != sequence:
             return
@@ -131,16 +135,16 @@ class Spool:
     def _finish_clearing(self, state: SpoolState) -> SpoolState:
         if state.phase is not Phase.ACKNOWLEDGED:
             return state
-        self._contents.clear(self._maps, state.buffer)
+        self._access.clear(self._maps, state.buffer)
         state = replace(state, phase=Phase.IDLE)
         self._maps.write_state(state)
         return state
 
     def _batch(self, state: SpoolState) -> Batch:
-        flows = self._contents.read_flows(self._maps, state.buffer)
-        totals = self._contents.read_totals(self._maps, state.buffer)
-        inside = Counts(int(flows.packets.sum()), int(flows.bytes.sum()))
-        if inside != totals.accounted:
+        flows = self._access.read_flows(self._maps, state.buffer)
+        totals = self._access.read_totals(self._maps, state.buffer)
+        in_flows = Counts(int(flows.packets.sum()), int(flows.bytes.sum()))
+        if in_flows != totals.accounted:
             self.mismatches += 1
         closed_ago, opened_ago = (
             max(0, self._clock() - since[state.buffer]) // NS_PER_MS
@@ -149,7 +153,7 @@ class Spool:
         return Batch(
             sequence=state.sequence,
             # A clock that went back (a time namespace, a restored machine) must not make a batch
-            # that no server can make sense of: it would never be cleared.
+            # that every server refuses: it would never be cleared.
             opened_ms_ago=max(opened_ago, closed_ago),
             closed_ms_ago=closed_ago,
             flows=flows,

@@ -1,7 +1,7 @@
-"""The two small structs through which user space steers the maps (`bpf/src/flow.h`).
+"""The two structs that user space writes for the programs and for itself (`bpf/src/flow.h`).
 
-`Control` is read by every run of a program; `SpoolState` is the agent's own memory, kept beside
-the maps so that it outlives the agent.
+Every run of a program reads `Control`. `SpoolState` is the agent's state, pinned beside the maps so
+that it outlives the agent.
 """
 
 import struct
@@ -14,9 +14,9 @@ LAYOUT = 1
 MAX_UPLINKS = 11
 """KZN_MAX_UPLINKS."""
 TUNNEL = 1 << 31
-"""KZN_TUNNEL: with the index of an uplink whose packets leave by another one, wrapped up."""
+"""KZN_TUNNEL: flag on the index of an uplink whose packets leave encapsulated by another one."""
 ENCRYPTS = 1 << 30
-"""KZN_ENCRYPTS: with `TUNNEL`, and nobody can look inside."""
+"""KZN_ENCRYPTS: beside `TUNNEL`, on an uplink that encrypts them."""
 
 _CONTROL = struct.Struct(f"<IIQI{MAX_UPLINKS}I")
 _STATE = struct.Struct("<IIIIQQ2Q2Q32s")
@@ -30,22 +30,22 @@ STATE_SIZE = _STATE.size
 
 
 class Phase(IntEnum):
-    """What is being done with the buffer that was cut last."""
+    """State of the buffer that was cut last (spool.py has the table)."""
 
     IDLE = 0
-    """Nothing: it is empty."""
+    """It is empty."""
     CUT = 1
     """It holds a batch that is not acknowledged."""
     ACKNOWLEDGED = 2
-    """Its batch is acknowledged; it is being cleared and must not be sent again."""
+    """Its batch is acknowledged: it is being cleared and must not be sent again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """What every run of a program reads.
+    """`struct control`: the active buffer, the uplinks, and which traffic to skip.
 
-    ``uplinks`` are interface indices, some with `TUNNEL`; none means that they are not known for
-    certain, and then nothing is taken to stay on the node. More than fit are as good as unknown.
+    ``uplinks`` are interface indices, some with `TUNNEL`. None, or more than `MAX_UPLINKS`, means
+    unknown: the programs then take no traffic to stay on the node.
     """
 
     active: int = 0
@@ -53,7 +53,7 @@ class Control:
     skip_inbound: bool = False
 
     def pack(self) -> bytes:
-        """The bytes of `struct control`, with the time of the last drain forgotten: just now."""
+        """The bytes of `struct control`; 0 for the last drain restarts the dormancy timer."""
         known = self.uplinks if len(self.uplinks) <= MAX_UPLINKS else ()
         room = (*known, *[0] * (MAX_UPLINKS - len(known)))
         return _CONTROL.pack(self.active, len(known), 0, self.skip_inbound, *room)
@@ -66,13 +66,13 @@ class Control:
 
 
 def boottime_ns() -> int:
-    """CLOCK_BOOTTIME: monotonic, goes on in suspend, same for all processes of this boot."""
+    """CLOCK_BOOTTIME: monotonic, counts suspend, the same for all processes of this boot."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 @dataclass(frozen=True, slots=True)
 class SpoolState:
-    """Which batch is under way; times are CLOCK_BOOTTIME nanoseconds, one for each buffer."""
+    """`struct spool_state`: the batch under way; times are CLOCK_BOOTTIME ns by buffer."""
 
     phase: Phase
     buffer: int
@@ -82,7 +82,7 @@ class SpoolState:
     closed_ns: tuple[int, int]
     settings: bytes
     server: int = 0
-    """The ledger that the batch was first sent to (Welcome's instance); 0 for none."""
+    """The server instance that the batch was first sent to (from Welcome); 0 for none."""
     layout: int = LAYOUT
 
     def pack(self) -> bytes:

@@ -1,23 +1,23 @@
-"""Counters of devices by netlink: what the kernel's own files say."""
+"""Device counters by netlink equal those in /proc/net/dev."""
 
 import socket
 from pathlib import Path
 
 import pytest
 
-from kzn.agent.devices.link_stats import LinkStats, Sent, _sent
+from kzn.agent.devices.link_stats import LinkStats, Sent, parse_sent
 from kzn.errors import KernelError
 
 
 def of_proc(name: str) -> Sent:
-    """Packets and bytes sent, as /proc/net/dev has them."""
+    """Packets and bytes sent, from /proc/net/dev."""
     lines = Path("/proc/thread-self/net/dev").read_text().splitlines()
     [line] = [line for line in lines if line.strip().startswith(f"{name}:")]
     columns = line.partition(":")[2].split()
     return Sent(int(columns[9]), int(columns[8]))
 
 
-def test_the_loopback_device_has_sent_what_the_kernels_file_says() -> None:
+def test_the_loopback_device_has_sent_what_proc_net_dev_shows() -> None:
     index = socket.if_nametoindex("lo")
     with LinkStats() as counters, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
@@ -30,13 +30,13 @@ def test_the_loopback_device_has_sent_what_the_kernels_file_says() -> None:
     assert found.packets > 0
 
 
-def test_a_device_that_is_not_there_is_left_out() -> None:
+def test_a_missing_device_is_left_out() -> None:
     lo = socket.if_nametoindex("lo")
     with LinkStats() as counters:
         assert counters.sent([lo, 0x7FFFFFF0, lo]).keys() == {lo}
 
 
-def test_a_socket_that_is_gone_is_an_error_of_the_kernel() -> None:
+def test_a_closed_socket_is_a_kernel_error() -> None:
     with LinkStats() as counters:
         pass
     with pytest.raises(KernelError, match="ask netlink for counters of device 1: Bad file"):
@@ -44,5 +44,5 @@ def test_a_socket_that_is_gone_is_an_error_of_the_kernel() -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"\0", bytes(4), bytes(40), b"\x08\0\x01\0\0\0\0\0"])
-def test_an_answer_without_counters_is_none(text: bytes) -> None:
-    assert _sent(text) is None
+def test_attributes_without_counters_are_none(text: bytes) -> None:
+    assert parse_sent(text) is None

@@ -1,4 +1,4 @@
-"""Which devices lead off the node: only what certainly stays is left out."""
+"""Which devices lead off the node: all but those that certainly do not."""
 
 import pytest
 
@@ -27,15 +27,15 @@ def test_hardware_leads_off_and_loopback_does_not() -> None:
 
 
 @pytest.mark.parametrize("kind", ["veth", "netkit"])
-def test_a_pods_device_stays(kind: str) -> None:
+def test_a_veth_of_a_pod_stays_on_the_node(kind: str) -> None:
     assert names(LO, ETH, device(5, "pod0", kind, peer_in_other_netns=True)) == ["eth0"]
 
 
-def test_a_veth_whose_other_end_is_here_may_lead_anywhere() -> None:
+def test_a_veth_with_its_peer_on_the_node_may_lead_off() -> None:
     assert names(ETH, device(5, "cilium_host", "veth")) == ["eth0", "cilium_host"]
 
 
-def test_a_node_that_is_itself_a_container_has_a_veth_as_uplink() -> None:
+def test_the_veth_of_a_node_in_a_container_is_its_uplink() -> None:
     uplink = device(2, "eth0", "veth", peer_in_other_netns=True)
     pod = device(5, "veth1", "veth", peer_in_other_netns=True)
     assert names(LO, uplink, pod) == ["eth0"]
@@ -60,44 +60,44 @@ def test_a_bridge_that_leads_to_a_gateway_leads_off() -> None:
     assert names(device(4, "br0", "bridge"), port, gateways=frozenset({4})) == ["br0"]
 
 
-def last(*devices: Device) -> list[str]:
+def attachable(*devices: Device) -> list[str]:
     return [found.name for found in tc_attachable(egress_devices(devices, frozenset({2})))]
 
 
 @pytest.mark.parametrize("kind", ["vxlan", "geneve", "ipip", "wireguard", "tun", "dummy"])
-def test_what_goes_into_a_tunnel_or_nowhere_leaves_by_another_device(kind: str) -> None:
-    assert last(ETH, device(9, "over", kind)) == ["eth0"]
+def test_tunnels_and_devices_without_egress_are_not_outermost(kind: str) -> None:
+    assert attachable(ETH, device(9, "over", kind)) == ["eth0"]
 
 
-def test_what_leaves_by_a_vlan_leaves_by_the_device_below_it() -> None:
+def test_of_a_vlan_the_lower_device_is_outermost() -> None:
     vlan = Device(
         index=9, name="eth0.5", kind="vlan", master=0, peer_in_other_netns=False, lower_device=2
     )
-    assert last(ETH, vlan) == ["eth0"]
+    assert attachable(ETH, vlan) == ["eth0"]
 
 
 @pytest.mark.parametrize("kind", ["bond", "bridge", "vrf", "team"])
-def test_of_a_device_with_ports_the_ports_are_last(kind: str) -> None:
+def test_of_a_device_with_ports_the_ports_are_outermost(kind: str) -> None:
     ports = [device(2, "eth0", master=4), device(3, "eth1", master=4)]
-    assert last(*ports, device(4, "upper", kind)) == ["eth0", "eth1"]
+    assert attachable(*ports, device(4, "upper", kind)) == ["eth0", "eth1"]
 
 
-def test_a_vlan_whose_lower_device_is_in_another_namespace_is_last() -> None:
+def test_a_vlan_over_a_device_of_another_namespace_is_outermost() -> None:
     vlan = Device(index=2, name="net1", kind="vlan", master=0, peer_in_other_netns=True)
-    assert last(vlan) == ["net1"]
+    assert attachable(vlan) == ["net1"]
 
 
-def test_a_veth_between_two_places_of_this_node_is_not_last() -> None:
-    assert last(ETH, device(5, "cilium_host", "veth")) == ["eth0"]
+def test_a_veth_with_both_ends_on_the_node_is_not_outermost() -> None:
+    assert attachable(ETH, device(5, "cilium_host", "veth")) == ["eth0"]
 
 
-def test_a_device_without_ethernet_header_takes_no_program() -> None:
+def test_a_device_without_ethernet_header_is_not_attachable() -> None:
     ppp = Device(index=9, name="ppp0", kind="", master=0, peer_in_other_netns=False, ethernet=False)
-    assert last(ETH, ppp) == ["eth0"]
+    assert attachable(ETH, ppp) == ["eth0"]
 
 
 @pytest.mark.parametrize(
-    ("kind", "marks"),
+    ("kind", "flags"),
     [
         ("vxlan", TUNNEL),
         ("ipip", TUNNEL),
@@ -107,5 +107,5 @@ def test_a_device_without_ethernet_header_takes_no_program() -> None:
         ("", 0),
     ],
 )
-def test_tunnels_whose_packets_are_known_again_are_marked(kind: str, marks: int) -> None:
-    assert index_with_flags(device(9, "over", kind)) == 9 | marks
+def test_tunnels_with_recognizable_outer_packets_are_flagged(kind: str, flags: int) -> None:
+    assert index_with_flags(device(9, "over", kind)) == 9 | flags

@@ -1,4 +1,4 @@
-"""From map rows to columns: nothing is lost, every address stands once."""
+"""Map rows as columns: no row is lost, each address occurs once."""
 
 from typing import Any
 
@@ -26,7 +26,9 @@ def expected(of: Key) -> Key:
 
 
 @given(st.sampled_from([FLOW_KEY, FLOW_KEY_ALL]), st.data())
-def test_every_row_comes_out_as_it_went_in(dtype: np.dtype[Any], data: st.DataObject) -> None:
+def test_columns_hold_every_row_unchanged_and_each_address_once(
+    dtype: np.dtype[Any], data: st.DataObject
+) -> None:
     count = st.integers(0, 2**63)
     rows = data.draw(st.lists(st.tuples(key, count, count), max_size=40))
     if dtype == FLOW_KEY:
@@ -57,7 +59,7 @@ def test_every_row_comes_out_as_it_went_in(dtype: np.dtype[Any], data: st.DataOb
     assert len({row.tobytes() for row in flows.addresses}) == len(flows.addresses)
 
 
-def test_two_addresses_with_one_mix_stay_two() -> None:
+def test_two_addresses_with_the_same_hash_stay_apart() -> None:
     multiplier = np.uint64(0x9E3779B97F4A7C15)
     one = np.array([[1, 0]], np.uint64)
     with np.errstate(over="ignore"):

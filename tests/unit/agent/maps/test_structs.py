@@ -1,4 +1,4 @@
-"""What C and Python share has the same sizes, order and values on both sides."""
+"""Structs and constants shared by C and Python have the same sizes, order and values in both."""
 
 import re
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_columns_are_as_wide_as_the_structs() -> None:
     assert totals.MAX_SLOTS * flows.FLOW_COUNTS.itemsize == structs.TOTALS_SIZE
 
 
-def test_the_reasons_stand_in_the_order_of_the_header(header: str) -> None:
+def test_the_reasons_have_the_order_of_the_header(header: str) -> None:
     body = re.search(r"enum total \{(.*?)\};", header, re.DOTALL)
     assert body
     names = re.findall(r"TOTAL_(\w+)", body[1])
@@ -58,7 +58,7 @@ def test_the_reasons_stand_in_the_order_of_the_header(header: str) -> None:
     assert len(expected) <= totals.INBOUND_IN_FLOWS
 
 
-def test_numbers_defined_twice_are_equal(header: str) -> None:
+def test_constants_defined_in_both_are_equal(header: str) -> None:
     assert defined(header, "KZN_LAYOUT") == structs.LAYOUT
     assert defined(header, "KZN_MAX_FLOWS") == settings.MAX_FLOWS
     assert defined(header, "KZN_MAX_UPLINKS") == structs.MAX_UPLINKS
@@ -70,7 +70,7 @@ def test_numbers_defined_twice_are_equal(header: str) -> None:
     assert modes == settings.PORTS
 
 
-def test_a_state_survives_its_bytes() -> None:
+def test_spool_state_is_packed_and_unpacked_unchanged() -> None:
     state = SpoolState(
         phase=Phase.CUT,
         buffer=1,
@@ -83,12 +83,12 @@ def test_a_state_survives_its_bytes() -> None:
     assert SpoolState.unpack(state.pack()) == state
 
 
-def test_control_survives_its_bytes_and_forgets_when_it_was_drained() -> None:
+def test_control_is_packed_and_unpacked_unchanged_but_for_the_time_of_the_last_drain() -> None:
     control = Control(active=1, uplinks=(2, 700), skip_inbound=True)
     assert Control.unpack(control.pack()) == control
     assert control.pack()[8:16] == bytes(8)
 
 
-def test_more_uplinks_than_fit_are_as_good_as_unknown() -> None:
+def test_more_uplinks_than_fit_count_as_unknown() -> None:
     assert Control.unpack(Control(uplinks=tuple(range(2, 14))).pack()).uplinks == ()
     assert len(Control.unpack(Control(uplinks=tuple(range(2, 13))).pack()).uplinks) == 11
