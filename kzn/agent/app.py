@@ -1,17 +1,22 @@
-"""Wires an attached probe: the loop over its batches, a shipper, HTTP; and shuts them down."""
+"""Runs the agent's daemon around an attached probe, and shuts it down.
+
+In: the configuration, the attached probe, listening sockets.
+Out: batches delivered to the server (or printed), /metrics and /healthz.
+Never: a probe loaded; the process has dropped the capabilities for that.
+"""
 
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from socket import socket
+from typing import Any
 
 from kzn import __version__
 from kzn.agent.config import LAST_DRAIN_SECONDS, AgentConfig
 from kzn.agent.coverage.hook_coverage import Meter
-from kzn.agent.coverage.metered import MeteredSpool
 from kzn.agent.coverage.watchdog import CoverageWatchdog, SwitchPolicy
 from kzn.agent.deliver.credentials import token_source
 from kzn.agent.deliver.shipper import Shipper
@@ -42,10 +47,10 @@ log = logging.getLogger(__name__)
 
 
 async def serve(config: AgentConfig, attached: AttachedProbe, sockets: list[socket]) -> None:
-    """Serve an attached probe until SIGTERM or SIGINT, its pages on listening ``sockets``.
+    """Run until SIGTERM or SIGINT, with HTTP on the listening ``sockets``.
 
-    RefusedError when the server never will take this agent, KznError when the hooks are taken
-    away under it, or when they miss traffic and another probe might not.
+    RefusedError when the server refuses this agent for good. KznError when the hooks are detached
+    by another process, or when they miss traffic and another probe might not.
     """
     probe, maps = attached.probe, attached.maps
     stats = AgentStats(
@@ -58,11 +63,12 @@ async def serve(config: AgentConfig, attached: AttachedProbe, sockets: list[sock
     with LinkStats() as counters:
         meter = Meter(maps, counters)
         watchdog = CoverageWatchdog(meter, stats, _switch_policy(config, attached))
-        spool = MeteredSpool(maps, meter)
+        # A cut switches the active buffer, which the meter must not see in the middle.
+        spool = Spool(maps, around_cut=meter.paused)
         async with (
             _http(sockets, stats),
             _uplinks(config, attached, stats, meter),
-            _watchdog(watchdog),
+            _in_background(watchdog.run()),
         ):
             if config.server is None:
                 await _print_until_stopped(spool, stats)
@@ -77,13 +83,13 @@ def _switch_policy(config: AgentConfig, attached: AttachedProbe) -> SwitchPolicy
 
 
 @asynccontextmanager
-async def _watchdog(watchdog: CoverageWatchdog) -> AsyncIterator[None]:
-    looking = asyncio.create_task(watchdog.run())
+async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
     try:
         yield
     finally:
-        looking.cancel()
-        await asyncio.gather(looking, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -91,15 +97,15 @@ async def _http(sockets: list[socket], stats: AgentStats) -> AsyncIterator[None]
     if not sockets:
         yield
         return
-    collectors = new_registry("agent")
-    collectors.register(MetricCollector(lambda: agent_metrics(stats)))
+    registry = new_registry("agent")
+    registry.register(MetricCollector(lambda: agent_metrics(stats)))
     routes = {
-        "/metrics": metrics_route(collectors),
+        "/metrics": metrics_route(registry),
         "/healthz": health_route(stats.unhealthy_reason),
     }
     server = HttpServer(routes)
     await server.start(sockets)
-    log.info("metrics on port %d", bound_port(sockets))
+    log.info("serving /metrics and /healthz on port %d", bound_port(sockets))
     try:
         yield
     finally:
@@ -110,42 +116,38 @@ async def _http(sockets: list[socket], stats: AgentStats) -> AsyncIterator[None]
 async def _uplinks(
     config: AgentConfig, attached: AttachedProbe, stats: AgentStats, meter: Meter
 ) -> AsyncIterator[None]:
+    """Keep the uplinks current: in the control map, the hooks, the meter and the statistics."""
     probe, links = attached.probe, attached.links
     measured: tuple[Device, ...] = ()
 
-    def tell(indices: tuple[int, ...]) -> None:
+    def set_indices(uplinks: tuple[int, ...]) -> None:
         meter.measure(())
         attached.maps.set_uplinks(
-            indices if config.uplinks is not None else (), skip_inbound=config.skip_inbound
+            uplinks if config.uplinks is not None else (), skip_inbound=config.skip_inbound
         )
-        stats.uplinks = len(indices)
-        if probe.device_hooks() or len(indices) <= MAX_UPLINKS:
-            meter.measure(measured if indices else ())
+        stats.uplinks = len(uplinks)
+        if probe.device_hooks() or len(uplinks) <= MAX_UPLINKS:
+            meter.measure(measured if uplinks else ())
 
-    async def move(found: tuple[Device, ...]) -> None:
+    async def set_devices(uplinks: tuple[Device, ...]) -> None:
         nonlocal measured
-        measured = found if config.uplinks else outermost(found)
+        measured = uplinks if config.uplinks else outermost(uplinks)
         if not probe.device_hooks():
             return
-        devices = found if config.uplinks else tc_attachable(found)
+        devices = uplinks if config.uplinks else tc_attachable(uplinks)
         try:
             await asyncio.to_thread(follow, probe, links, devices)
         except KznError as error:
-            log.error("not on every uplink: %s", error)
-        attached_to = indices(links, LINK, FILTER)
-        stats.attached = tuple(d.name for d in devices if d.index in attached_to)
+            log.error("probe %s is not attached to every uplink: %s", probe.name, error)
+        hooked = indices(links, LINK, FILTER)
+        stats.attached = tuple(device.name for device in devices if device.index in hooked)
 
-    tell(())
+    set_indices(())
     if config.uplinks is None and not probe.device_hooks():
         yield
         return
-    watch = UplinkWatch(tell, config.uplinks or (), move)
-    watching = asyncio.create_task(watch.run())
-    try:
+    async with _in_background(UplinkWatch(set_indices, config.uplinks or (), set_devices).run()):
         yield
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
 
 
 async def _print_until_stopped(spool: Spool, stats: AgentStats) -> None:
@@ -167,18 +169,18 @@ async def _ship_until_stopped(
     folder = config.pin_dir / probe.name
 
     def check() -> None:
-        _check_links(probe, folder)
+        _check_pins(probe, folder)
         watchdog.check()
 
     async with asyncio.TaskGroup() as group:
-        old = [
-            group.create_task(_empty_retired(config, server, path))
+        draining = [
+            group.create_task(_drain_retired(config, server, path))
             for path in install.retired(None, config.pin_dir)
         ]
         async with _shipper(probe.name, config, server, spool) as shipper:
             stats.delivery = shipper.stats
             await _until_stopped(Loop(spool, shipper.deliver, stats, check), shipper.hurry)
-        for task in old:
+        for task in draining:
             task.cancel()
 
 
@@ -200,11 +202,11 @@ async def _shipper(
         await shipper.close()
 
 
-async def _empty_retired(config: AgentConfig, server: HostPort, folder: Path) -> None:
-    """Under the name of the probe that counted it, which may be another than today's."""
+async def _drain_retired(config: AgentConfig, server: HostPort, folder: Path) -> None:
+    """Deliver what a replaced probe counted, under that probe's name, and remove its pins."""
     maps = install.open_set(folder)
     if maps is None:
-        log.error("%s was made by another version of kzn and cannot be read; it is removed", folder)
+        log.error("pins %s are of an incompatible kzn version: removed without a drain", folder)
     else:
         with maps:
             spool = Spool(maps)
@@ -215,42 +217,45 @@ async def _empty_retired(config: AgentConfig, server: HostPort, folder: Path) ->
         with install.file_errors(config.pin_dir):
             install.remove(folder)
     except KznError as error:
-        log.error("%s is empty and stays: %s", folder, error)
+        log.error("pins %s are drained but cannot be removed: %s", folder, error)
     else:
-        log.info("removed %s", folder)
+        log.info("removed pins %s", folder)
 
 
 async def _until_stopped(loop: Loop, on_stop: Callable[[], None]) -> None:
-    """Run until a signal, when ``on_stop`` is called; then a last batch, which has a deadline.
+    """Run until a signal; then call ``on_stop`` and deliver a last batch before a deadline.
 
-    What cannot be delivered by then stays in the kernel, for the next agent on this node.
+    What is not acknowledged by then stays in the kernel for the next agent on this node.
     """
     with shutdown_on_signals() as shutdown:
-        working = asyncio.create_task(loop.run(shutdown.asked))
+        running = asyncio.create_task(loop.run(shutdown.asked))
         asked = asyncio.create_task(shutdown.asked.wait())
-        await asyncio.wait({working, asked}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
         on_stop()
         hurry = asyncio.create_task(shutdown.hurry.wait())
-        if not working.done():
+        if not running.done():
             await asyncio.wait(
-                {working, hurry},
+                {running, hurry},
                 timeout=LAST_DRAIN_SECONDS,
                 return_when=asyncio.FIRST_COMPLETED,
             )
         asked.cancel()
         hurry.cancel()
-        if not working.done():
-            log.warning("stopped before the last batch was acknowledged; it stays in the kernel")
-            working.cancel()
-        await asyncio.gather(working, asked, hurry, return_exceptions=True)
-    if not working.cancelled():
-        working.result()
+        if not running.done():
+            log.warning(
+                "stopped before the server acknowledged the last batch; it stays in the kernel"
+                " for the next agent on this node"
+            )
+            running.cancel()
+        await asyncio.gather(running, asked, hurry, return_exceptions=True)
+    if not running.cancelled():
+        running.result()
 
 
-def _check_links(probe: Probe, folder: Path) -> None:
-    """KznError when a pin of this agent's hooks is gone: then nothing is counted any more."""
+def _check_pins(probe: Probe, folder: Path) -> None:
+    """KznError when a pin of this agent's hooks is gone, since then nothing is counted."""
     for path in PinnedAttachments(folder).missing(probe):
         raise KznError(
             f"{path} is gone: {probe.name} no longer counts",
-            hint="did somebody run kzn detach? start the agent again to attach anew",
+            hint="kzn detach or another process removed it; start the agent again to attach anew",
         )

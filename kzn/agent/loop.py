@@ -76,7 +76,7 @@ class Loop:
         await self.once()
 
     async def once(self) -> None:
-        """Cut, deliver and clear one batch; a failed cut is counted and retried after an interval."""
+        """Cut, deliver and clear one batch; a failed cut is counted and retried later."""
         started = self._clock()
         try:
             batch = await asyncio.to_thread(self._spool.cut)

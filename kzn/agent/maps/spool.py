@@ -13,6 +13,7 @@ continues there:
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -45,17 +46,19 @@ class BufferAccess(Protocol):
 
 
 class Spool:
-    """The batches of one map set, one at a time."""
+    """The batches of one map set, one at a time; ``around_cut`` is entered during each `cut`."""
 
     def __init__(
         self,
         maps: SpoolMaps,
         clock: Callable[[], int] = boottime_ns,
         access: BufferAccess = buffers,
+        around_cut: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._maps = maps
         self._clock = clock
         self._access = access
+        self._around_cut = around_cut
         self._quiet = 0  # sequence of the batch that no running program adds to any more
         self.mismatches = 0
         """Batches whose flows did not add up to their totals; more than 0 is a defect of kzn."""
@@ -87,14 +90,15 @@ class Spool:
 
     def cut(self) -> Batch:
         """The batch under way, or else a new one: all packets accounted since the last cut."""
-        state = self._finish_clearing(self._maps.state())
-        if state.phase is Phase.IDLE:
-            state = self._begin(state)
-        if self._quiet != state.sequence:
-            # Also when another process switched: it may have died before it had waited.
-            self._maps.switch_and_wait(1 - state.buffer)
-            self._quiet = state.sequence
-        return self._batch(state)
+        with self._around_cut():
+            state = self._finish_clearing(self._maps.state())
+            if state.phase is Phase.IDLE:
+                state = self._begin(state)
+            if self._quiet != state.sequence:
+                # Also when another process switched: it may have died before it had waited.
+                self._maps.switch_and_wait(1 - state.buffer)
+                self._quiet = state.sequence
+            return self._batch(state)
 
     def start_batch(self) -> bool:
         """Switch buffers now, without waiting for running programs; `cut` returns the batch later.
