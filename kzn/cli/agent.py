@@ -1,21 +1,36 @@
-"""``kzn agent``: count what leaves this node and ship it to a server."""
+"""``kzn agent``: count the packets that leave this node's network namespaces, ship the counts."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from kzn.cli.params import ADDRESS, DURATION, FILE, LOG_LEVEL, REMOTE_ADDRESS
+from kzn.cli.params import (
+    ADDRESS,
+    DURATION,
+    FILE,
+    REMOTE_ADDRESS,
+    log_level_option,
+    pin_dir_option,
+)
 
 if TYPE_CHECKING:
     from kzn.daemon.listen import HostPort
     from kzn.probes.settings import PortsMode
 
 
-@click.command(short_help="Count what leaves this node and ship it.")
-@click.option("--server", type=REMOTE_ADDRESS, help="Where batches go.")
-@click.option("--node", help="Name of this node in Kubernetes.")
-@click.option("--probe", default="auto", show_default=True, help="Which probe; see kzn probes.")
+@click.command()
+@click.option(
+    "--server", type=REMOTE_ADDRESS, metavar="HOST:PORT", help="Address of kzn server for agents."
+)
+@click.option("--node", metavar="NAME", help="Name of this node in Kubernetes.")
+@click.option(
+    "--probe",
+    default="auto",
+    show_default=True,
+    metavar="auto|NAME",
+    help="Probe to attach, one that kzn probes lists; auto chooses by trial.",
+)
 @click.option(
     "--interval", type=DURATION, default="10s", show_default=True, help="Time between two batches."
 )
@@ -24,53 +39,57 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1, max=1 << 17),
     default=65536,
     show_default=True,
-    help="Flows that a buffer can hold; what comes beyond is counted as missed.",
+    help="Flows that each of the two buffers can hold; packets of further flows count as missed.",
 )
 @click.option(
     "--ports",
     type=click.Choice(["none", "service", "all"]),
     default="service",
     show_default=True,
-    help="Which ports are kept: none, that of the side connected to, or both.",
+    help="Ports to keep in a flow: none, the port of the side connected to, or both.",
 )
-@click.option(
-    "--pin-dir",
-    type=click.Path(path_type=Path),
-    default=Path("/sys/fs/bpf/kzn"),
-    show_default=True,
-    help="Where links and maps outlive the agent; on a bpf file system.",
-)
+@pin_dir_option
 @click.option(
     "--listen-http",
     type=ADDRESS,
     default=":9102",
     show_default=True,
-    help="Where /metrics and /healthz are served.",
+    help="Address that serves /metrics and /healthz.",
 )
-@click.option("--tls-ca", type=FILE, help="Speak TLS, and check the server by these authorities.")
-@click.option("--tls-cert", type=FILE, help="Certificate to show to the server (mutual TLS).")
-@click.option("--tls-key", type=FILE, help="Its key, when not in the same file.")
 @click.option(
-    "--tls-server-name", default="", metavar="NAME", help="Name to expect in place of HOST."
+    "--tls-ca", type=FILE, help="CA certificates; the agent uses TLS and verifies the server."
 )
-@click.option("--token-file", type=FILE, help="ServiceAccount token to show; read at each connect.")
+@click.option("--tls-cert", type=FILE, help="Client certificate (mutual TLS).")
+@click.option("--tls-key", type=FILE, help="Key of --tls-cert, unless in the same file.")
+@click.option(
+    "--tls-server-name",
+    default="",
+    metavar="NAME",
+    help="Name to verify in the server's certificate instead of HOST.",
+)
+@click.option("--token-file", type=FILE, help="ServiceAccount token to send; read at each connect.")
 @click.option(
     "--uplink",
     "uplinks",
     default="auto",
     show_default=True,
     metavar="auto|all|NAME[,NAME...]",
-    help="Interfaces that lead off this node; what stays makes no flow. With all it does.",
+    help="Interfaces that lead off this node; other traffic is ignored (local). all: count it too.",
 )
 @click.option(
     "--inbound",
     type=click.Choice(["count", "skip"]),
     default="count",
     show_default=True,
-    help="What came in by an uplink for a pod here: skip it only if every sender has an agent.",
+    help="Packets from an uplink to a pod of this node; skip needs an agent on every sender.",
 )
-@click.option("--print", "print_only", is_flag=True, help="Print batches; no server, no pins.")
-@click.option("--log-level", type=LOG_LEVEL, default="info", show_default=True)
+@click.option(
+    "--print",
+    "print_only",
+    is_flag=True,
+    help="Print batches on stdout; nothing is shipped or pinned.",
+)
+@log_level_option
 def agent(
     *,
     server: "HostPort | None",
@@ -91,10 +110,10 @@ def agent(
     print_only: bool,
     log_level: str,
 ) -> None:
-    """Count every packet that leaves a network namespace of this node, and ship the counts.
+    """Every packet that leaves a network namespace of this node is counted by an eBPF program.
 
-    Links and maps are pinned: they go on counting while the agent restarts. With --print nothing
-    is pinned or shipped, and an agent that runs beside it is not disturbed.
+    Run one agent on each node. Its links and maps are pinned: they keep counting while
+    the agent restarts. --print does not disturb an agent that runs on the same node.
     """
     if not print_only and not (server and node):
         raise click.UsageError("--server and --node are needed, or --print")
@@ -130,5 +149,5 @@ def _uplinks(text: str) -> tuple[str, ...] | None:
         return () if text == "auto" else None
     names = tuple(name.strip() for name in text.split(","))
     if not all(names):
-        raise click.UsageError(f"--uplink {text!r}: write auto, all, or names with commas between")
+        raise click.UsageError(f"--uplink {text!r} has an empty name; write auto, all or NAME,NAME")
     return names

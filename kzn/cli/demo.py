@@ -1,4 +1,4 @@
-"""``kzn demo``: two zones on this machine, real packets, the real hook, and the books compared."""
+"""``kzn demo``: two zones on this machine, real packets, the real hook, counts compared."""
 
 import json
 import signal
@@ -11,34 +11,35 @@ import click
 from rich.live import Live
 
 from kzn.demo import view
-from kzn.demo.run import DemoConfig, Look, Progress, run_demo
+from kzn.demo.run import DemoConfig, Progress, ShowProgress, run_demo
 from kzn.errors import EXIT_FAULT, EXIT_OK
 
 
-@click.command(short_help="Show on this machine that every byte is counted.")
+@click.command()
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, max=86400),
     default=10.0,
     show_default=True,
-    help="How long to send.",
+    help="Time to send, in seconds.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-@click.option("--serve", is_flag=True, help="Send until Ctrl-C, with /metrics on this machine.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
+@click.option("--serve", is_flag=True, help="Send until Ctrl-C and serve /metrics on this machine.")
 @click.option(
     "--mtu",
     type=click.IntRange(min=1280, max=20000),
     default=1500,
     show_default=True,
-    help="MTU of all links.",
+    help="MTU of all interfaces.",
 )
 def demo(*, seconds: float, as_json: bool, serve: bool, mtu: int) -> int:
-    """Make two zones of network namespaces, count their traffic, compare with the wire.
+    """It makes two zones of network namespaces, sends real packets between them, and compares
+    the counts of kzn with those of the interfaces.
 
-    Needs root. Ends with 0 only when kzn counted every byte that the uplinks carried, and leaves
-    nothing behind.
+    Needs root. It removes everything that it made. Exit code: 0 only if kzn counted every byte
+    that the uplinks carried.
     """
-    _end_orderly_on_sigterm()
+    _exit_on_sigterm()
     config = DemoConfig(seconds=None if serve else seconds, mtu=mtu)
     found = run_demo(config, _Show(live=not as_json))
     if as_json:
@@ -58,19 +59,19 @@ class _Show:
         click.echo(line, err=True)
 
     @contextmanager
-    def live(self, seconds: float | None) -> Iterator[Look | None]:
+    def live(self, seconds: float | None) -> Iterator[ShowProgress | None]:
         if not self._live:
             yield None
             return
         with Live(console=view.console(), transient=True, auto_refresh=False) as screen:
 
-            def look(progress: Progress) -> None:
+            def show(progress: Progress) -> None:
                 screen.update(view.live(progress.rows, progress.elapsed, seconds), refresh=True)
 
-            yield look
+            yield show
 
 
-def _end_orderly_on_sigterm() -> None:
+def _exit_on_sigterm() -> None:
     def end(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 

@@ -4,19 +4,15 @@ from pathlib import Path
 
 import click
 
+from kzn.cli.params import pin_dir_option
 
-@click.command(short_help="Remove every pinned link and map.")
-@click.option(
-    "--pin-dir",
-    type=click.Path(path_type=Path),
-    default=Path("/sys/fs/bpf/kzn"),
-    show_default=True,
-    help="Where the agent pinned them.",
-)
+
+@click.command()
+@pin_dir_option
 def detach(pin_dir: Path) -> None:
-    """Take kzn's programs off their hooks and remove every pinned link and map.
+    """The programs are detached from their hooks, and every pinned link and map is removed.
 
-    Counts that no server has acknowledged are gone with them. Refused while an agent runs.
+    Counts that no server has acknowledged are lost. Fails while an agent runs.
     """
     from kzn.agent.pins.install import detach_all
 
@@ -24,4 +20,4 @@ def detach(pin_dir: Path) -> None:
     for folder in removed:
         click.echo(f"removed {folder}")
     if not removed:
-        click.echo(f"nothing of kzn is pinned below {pin_dir}")
+        click.echo(f"{pin_dir} has no pins of kzn")

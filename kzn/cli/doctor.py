@@ -1,4 +1,4 @@
-"""``kzn doctor``: what works on this node, what does not, and what to do about it."""
+"""``kzn doctor``: what works on this node, what does not, and how to fix it."""
 
 import json
 import logging
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kzn.cli.params import json_option, pin_dir_option
 from kzn.errors import EXIT_OK, EXIT_UNSUPPORTED
 
 if TYPE_CHECKING:
@@ -16,32 +17,33 @@ if TYPE_CHECKING:
 STYLES = {"ok": "green", "warn": "yellow", "fail": "red", "unknown": "cyan"}
 
 
-@click.command(short_help="What works on this node, and what to do.")
+@click.command()
+@pin_dir_option
 @click.option(
-    "--pin-dir",
-    type=click.Path(path_type=Path, readable=False),
-    default=Path("/sys/fs/bpf/kzn"),
+    "--probe",
+    default="auto",
     show_default=True,
-    help="Where an agent would pin its maps.",
+    metavar="auto|NAME",
+    help="Probe to examine, as for kzn agent.",
 )
-@click.option("--probe", default="auto", show_default=True, help="Which probe would be attached.")
 @click.option(
-    "--no-proof", is_flag=True, help="Attach nothing and send nothing, not even for a moment."
+    "--no-proof", is_flag=True, help="Skip the self-test: attach nothing and send nothing."
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON list of findings on stdout.")
+@json_option
 def doctor(*, pin_dir: Path, probe: str, no_proof: bool, as_json: bool) -> int:
-    """Ask this node for everything that kzn agent needs, and prove that packets are counted.
+    """Each requirement of kzn agent is one finding: ok, warn, fail or unknown.
 
-    The proof, as root only: the programs are attached for a moment, unpinned, and one UDP datagram
-    goes from each family's own address towards the default route, with a hop limit of 1.
+    As root it also proves that packets are counted: it attaches the programs for a moment,
+    unpinned, and sends one UDP datagram of each IP version to the default route, with a hop
+    limit of 1.
 
-    Ends with 0 when nothing fails, with 3 when this machine cannot run the agent as it is.
+    Exit code: 0 if nothing fails, 3 if this machine cannot run kzn agent as it is.
     """
     from kzn.agent.doctor.examine import Examination, examine
 
-    if not as_json:  # found out before the proof when it is not installed
+    if not as_json:  # fails before the proof if it is not installed
         import rich.table  # noqa: F401
-    logging.getLogger("kzn").addHandler(logging.NullHandler())  # what matters is a finding
+    logging.getLogger("kzn").addHandler(logging.NullHandler())  # findings replace log lines
     findings = examine(Examination(pin_dir, probe, proof=not no_proof))
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings]))
@@ -67,11 +69,11 @@ def _show(findings: "list[Finding]") -> None:
 
 
 def verdict(findings: "list[Finding]") -> str:
-    """The last line: how many of each, and what that means."""
+    """The last line: how many findings of each state, and what that means."""
     numbers = {state: sum(f.state == state for f in findings) for state in STYLES}
     counted = ", ".join(f"{number} {state}" for state, number in numbers.items() if number)
     if numbers["fail"]:
         return f"{counted}: kzn agent cannot count here as it is"
     if numbers["warn"]:
-        return f"{counted}: kzn agent can count here; what it cannot see is said above"
+        return f"{counted}: kzn agent can count here; see the warnings for what it misses"
     return f"{counted}: kzn agent can count here"

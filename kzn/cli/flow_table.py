@@ -1,6 +1,6 @@
-"""The flows of a snapshot as a table for people, in whatever width there is. Pure.
+"""The flows of a snapshot as a table that fits the width of the terminal. Pure.
 
-An address is never broken: columns that say less are left out first, then the destination moves
+An address is never wrapped: less important columns are left out first, then the destination moves
 below its source.
 """
 
@@ -14,11 +14,11 @@ from rich.text import Text
 from kzn.agent.inspect.document import device_name, value_hex
 from kzn.agent.inspect.rows import FlowRow
 from kzn.agent.inspect.snapshot import Snapshot
-from kzn.client.owner_lookup import Owner
+from kzn.client.api import AddressOwner
 
 GAP = 2
 OPTIONAL = ("opened by", "packets", "protocol", "zones")
-"""Left out from the first on where there is no room."""
+"""Columns left out if there is not enough room, the first one first."""
 NUMBERS = ("bytes", "packets", "bytes/s")
 
 Cells = dict[str, str]
@@ -26,37 +26,37 @@ Cells = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What is to be shown: ``top`` rows, 0 for all, of ``of`` flows before the filter."""
+    """The first ``top`` of ``rows``, 0 for all; ``of`` is the number of flows before the filter."""
 
     rows: Sequence[FlowRow]
     of: int
     top: int
-    owners: Mapping[str, Owner] | None = None
+    owners: Mapping[str, AddressOwner] | None = None
     raw: bool = False
 
 
 def section(snapshot: Snapshot, page: Page, width: int) -> RenderableType:
-    """One set of maps: its links, its books, its flows."""
+    """One set of maps: its links, the totals of its buffers, its flows."""
     links = [f"{link.family} at {link.priority}" for link in snapshot.links]
     links += [f"on {device_name(index)}" for index in snapshot.devices]
     shown = page.rows[: page.top] if page.top else page.rows
     cells = [_cells(row, page.owners) for row in shown]
     parts: list[RenderableType] = [
         Text(f"{snapshot.name}: {', '.join(links) or 'not attached'}; epoch {snapshot.epoch:016x}"),
-        *map(Text, books(snapshot)),
+        *map(Text, totals_lines(snapshot)),
         Text(""),
         _entries(snapshot, shown, cells) if page.raw else _table(cells, width),
     ]
     more = len(page.rows) - len(shown)
     if more:
-        parts.append(Text(f"... and {more} flows more (--top 0 shows all)"))
+        parts.append(Text(f"... and {more} more flows (--top 0 shows all)"))
     if page.of > len(page.rows):
         parts.append(Text(f"{len(page.rows)} of {page.of} flows match the filter"))
     return Group(*parts)
 
 
-def books(snapshot: Snapshot) -> Iterator[str]:
-    """A line for each buffer that holds something: seen = accounted + missed + ignored."""
+def totals_lines(snapshot: Snapshot) -> Iterator[str]:
+    """A line for each buffer that is not empty: seen = accounted + missed + ignored."""
     for buffer in snapshot.buffers:
         if buffer.state == "empty":
             continue
@@ -68,7 +68,7 @@ def books(snapshot: Snapshot) -> Iterator[str]:
         yield f"{buffer.state}, {buffer.seconds:.1f} s, {flows}: " + ", ".join(parts)
 
 
-def _cells(row: FlowRow, owners: Mapping[str, Owner] | None) -> Cells:
+def _cells(row: FlowRow, owners: Mapping[str, AddressOwner] | None) -> Cells:
     flow = row.id
     src, dst = (owners or {}).get(flow.src), (owners or {}).get(flow.dst)
     cells = {
@@ -103,7 +103,7 @@ def _table(cells: Sequence[Cells], width: int) -> Table:
 
 
 def _layout(cells: Sequence[Cells], columns: list[str], width: int) -> tuple[bool, list[str]]:
-    """Whether the destination goes below its source, and which columns there is room for."""
+    """Whether the destination goes below its source, and the columns that fit."""
     stack = list(_stack(cells))
     last: tuple[bool, list[str]] = False, columns
     for stacked in (False, True):
@@ -134,7 +134,7 @@ def _width(cells: Sequence[Cells], columns: Sequence[str]) -> int:
 
 
 def _entries(snapshot: Snapshot, rows: Sequence[FlowRow], cells: Sequence[Cells]) -> Group:
-    """Each flow with what the kernel has of it: the key's bytes, the value's on each CPU."""
+    """Each flow as the kernel has it: the bytes of the key, and of the value on each CPU."""
     lines = []
     for row, cell in zip(rows, cells, strict=True):
         port = f" port {cell['port']}" if cell["port"] else ""

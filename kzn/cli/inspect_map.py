@@ -14,67 +14,59 @@ from kzn.agent.inspect.document import document
 from kzn.agent.inspect.filter import FlowFilter, parse_filters
 from kzn.agent.inspect.rows import FlowRow, Rates, Sort, ordered
 from kzn.agent.inspect.snapshot import Snapshot, take
-from kzn.client.owner_lookup import Owner, OwnerLookup
+from kzn.cli.params import json_option, pin_dir_option, url_option
+from kzn.client.api import AddressOwner
+from kzn.client.http import ApiClient
+from kzn.client.owner_lookup import OwnerLookup
 from kzn.errors import KznError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-LOOK_SECONDS = 1.0
+WATCH_SECONDS = 1.0
 PLAIN_WIDTH = 10_000
-"""Of a table that goes to a file or a pipe: as wide as it needs to be."""
+"""Width of a table in a file or pipe: lines are never wrapped."""
 
 
 @dataclass(frozen=True, slots=True)
 class InspectQuery:
-    """What the command line asks for."""
+    """The options of one command line."""
 
     pin_dir: Path
     top: int
     sort: Sort
-    wanted: FlowFilter
-    names: OwnerLookup | None
+    filter: FlowFilter
+    lookup: OwnerLookup | None
     raw: bool
 
 
-@click.command("inspect-map", short_help="This node's live counters.")
-@click.option(
-    "--pin-dir",
-    type=click.Path(path_type=Path, readable=False),
-    default=Path("/sys/fs/bpf/kzn"),
-    show_default=True,
-    help="Where the agent pinned its maps.",
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON document; with --watch one a line.")
-@click.option("--watch", is_flag=True, help="Look again every second until Ctrl-C.")
+@click.command("inspect-map")
+@pin_dir_option
+@json_option
+@click.option("--watch", is_flag=True, help="Read again every second until Ctrl-C.")
 @click.option(
     "--top",
     type=click.IntRange(min=0),
     default=30,
     show_default=True,
-    help="Rows of the table; 0 for all. JSON always has all.",
+    help="Rows of the table; 0 for all. JSON has all.",
 )
 @click.option(
     "--sort",
     type=click.Choice(get_args(Sort)),
     default="bytes",
     show_default=True,
-    help="Largest first, or by address.",
+    help="Order: numbers largest first, addresses ascending.",
 )
 @click.option(
     "--filter",
     "filters",
     multiple=True,
     metavar="TERM[,TERM...]",
-    help="Only flows that match one of the terms; given more than once, all must match.",
+    help="Show flows that match one of the terms. May be repeated: all filters must match.",
 )
-@click.option(
-    "--server",
-    metavar="URL",
-    allow_from_autoenv=False,  # KZN_SERVER is where an agent ships to, and no URL
-    help="Show names of pods, as this server's HTTP port tells them (http://HOST:8080).",
-)
-@click.option("--raw", is_flag=True, help="Also the bytes of keys and values, CPU by CPU.")
+@url_option(None, "HTTP address of kzn server, http://HOST:8080; shows names of pods and zones.")
+@click.option("--raw", is_flag=True, help="Show also the bytes of keys and values, for each CPU.")
 def inspect_map(
     *,
     pin_dir: Path,
@@ -83,95 +75,95 @@ def inspect_map(
     top: int,
     sort: Sort,
     filters: tuple[str, ...],
-    server: str | None,
+    url: str | None,
     raw: bool,
 ) -> None:
-    """Show what this node has counted and no server has acknowledged yet.
+    """The table has what this node has counted and no server has acknowledged yet.
 
-    Both buffers are read, the active one and the one in flight. Reading takes nothing away from
-    the agent. The rate is that of the active buffer over its age; with --watch, from look to look.
+    It reads both buffers, the active one and the one in flight, and changes nothing. Rates are
+    over the age of the active buffer; with --watch, between two readings.
 
     \b
     TERM  [!][src=|dst=|proto=]WORD  (! means not; else either end)
-    WORD  an address, a network, a port, or the name of a protocol:
+    WORD  an address, a network, a port or a protocol:
           --filter 10.1.0.0/16,fd00::/8   in one of the networks
           --filter dst=443 --filter !udp  both must hold
           --filter proto=47               a protocol by its number
-    """  # noqa: D301 - click's mark of lines that stay as they are
-    names = OwnerLookup(server) if server is not None else None
-    look = InspectQuery(pin_dir, top, sort, parse_filters(filters), names, raw)
+    """  # noqa: D301 - \\b stops click from wrapping the lines that follow
+    lookup = OwnerLookup(ApiClient(url)) if url else None
+    query = InspectQuery(pin_dir, top, sort, parse_filters(filters), lookup, raw)
     if as_json:
-        for snapshots in _looks(look, watch=watch):
-            click.echo(json.dumps([_document(look, *found) for found in snapshots]))
+        for snapshots in _readings(query, watch=watch):
+            click.echo(json.dumps([_document(query, *found) for found in snapshots]))
         return
     from rich.console import Console
 
     plain = Console()
     console = plain if plain.is_terminal or _width_is_set() else Console(width=PLAIN_WIDTH)
     if watch and console.is_terminal:
-        _watch(look, console)
+        _watch(query, console)
         return
-    for snapshots in _looks(look, watch=watch):
-        console.print(_page(look, snapshots, console), soft_wrap=True)
+    for snapshots in _readings(query, watch=watch):
+        console.print(_page(query, snapshots, console), soft_wrap=True)
 
 
-Seen = list[tuple[Snapshot, list[FlowRow]]]
+InspectReading = list[tuple[Snapshot, list[FlowRow]]]
 
 
-def _looks(look: InspectQuery, *, watch: bool) -> Iterator[Seen]:
-    """Every set with all its flows; again each second when it is watched."""
+def _readings(query: InspectQuery, *, watch: bool) -> Iterator[InspectReading]:
+    """Every set of maps with all its flows; every second with ``watch``."""
     rates: dict[str, Rates] = {}
     while True:
-        snapshots = take(look.pin_dir)
+        snapshots = take(query.pin_dir)
         rates = {found.name: rates.get(found.name, Rates()) for found in snapshots}
         yield [(found, rates[found.name].rows(found)) for found in snapshots]
         if not watch:
             return
-        time.sleep(LOOK_SECONDS)
+        time.sleep(WATCH_SECONDS)
 
 
-def _chosen(look: InspectQuery, rows: list[FlowRow]) -> list[FlowRow]:
-    return ordered((row for row in rows if look.wanted.matches(row.id)), look.sort)
+def _chosen(query: InspectQuery, rows: list[FlowRow]) -> list[FlowRow]:
+    return ordered((row for row in rows if query.filter.matches(row.id)), query.sort)
 
 
-def _owners(look: InspectQuery, rows: list[FlowRow]) -> dict[str, Owner] | None:
-    if look.names is None:
+def _owners(query: InspectQuery, rows: list[FlowRow]) -> dict[str, AddressOwner] | None:
+    if query.lookup is None:
         return None
-    return look.names.of(address for row in rows for address in (row.id.src, row.id.dst))
+    return query.lookup.owners(address for row in rows for address in (row.id.src, row.id.dst))
 
 
-def _document(look: InspectQuery, snapshot: Snapshot, rows: list[FlowRow]) -> dict[str, Any]:
-    chosen = _chosen(look, rows)
-    return document(snapshot, chosen, _owners(look, chosen), raw=look.raw)
+def _document(query: InspectQuery, snapshot: Snapshot, rows: list[FlowRow]) -> dict[str, Any]:
+    chosen = _chosen(query, rows)
+    return document(snapshot, chosen, _owners(query, chosen), raw=query.raw)
 
 
-def _page(look: InspectQuery, seen: Seen, console: "Console") -> "RenderableType":
+def _page(query: InspectQuery, reading: InspectReading, console: "Console") -> "RenderableType":
     from rich.console import Group
 
     from kzn.cli.flow_table import Page, section
 
     parts: list[RenderableType] = []
-    for snapshot, rows in seen:
-        chosen = _chosen(look, rows)
-        owners = _owners(look, chosen[: look.top] if look.top else chosen)
-        page = Page(chosen, of=len(rows), top=look.top, owners=owners, raw=look.raw)
+    for snapshot, rows in reading:
+        chosen = _chosen(query, rows)
+        owners = _owners(query, chosen[: query.top] if query.top else chosen)
+        page = Page(chosen, of=len(rows), top=query.top, owners=owners, raw=query.raw)
         parts += [section(snapshot, page, console.width), ""]
     return Group(*parts)
 
 
-def _watch(look: InspectQuery, console: "Console") -> None:
-    """The whole terminal, until Ctrl-C; a server that is away for a while is no reason to end."""
+def _watch(query: InspectQuery, console: "Console") -> None:
+    """Full screen until Ctrl-C. While the server does not answer, addresses have no names."""
     from rich.console import Group
     from rich.live import Live
     from rich.text import Text
 
     with Live(console=console, auto_refresh=False, screen=True, vertical_overflow="crop") as live:
-        for seen in _looks(look, watch=True):
+        for reading in _readings(query, watch=True):
             try:
-                page = _page(look, seen, console)
+                page = _page(query, reading, console)
             except KznError as error:
-                without = replace(look, names=None)
-                page = Group(Text(f"{error}\n"), _page(without, seen, console))
+                without = replace(query, lookup=None)
+                page = Group(Text(f"{error}\n"), _page(without, reading, console))
             live.update(page, refresh=True)
 
 

@@ -1,10 +1,11 @@
-"""The command ``kzn``: finds a subcommand by its name, and turns every error into a sentence.
+"""The command ``kzn``: finds a subcommand by name and prints errors as one sentence and a hint.
 
-Each option may come from the environment as well: ``--max-flows`` is ``KZN_MAX_FLOWS``, whatever
-the command, so that one environment serves the agent and a command started beside it.
+Every option can be set by an environment variable: ``--max-flows`` is ``KZN_MAX_FLOWS`` for every
+command, so that one environment serves the agent and a command started beside it.
 """
 
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -23,46 +24,46 @@ EXIT_INTERRUPTED = 130
 
 @dataclass(frozen=True, slots=True)
 class Subcommand:
-    """Where a command is, its line in ``kzn --help``, and the extra of the package it needs."""
+    """Module and name of a command, its summary in both helps, and the extra that it needs."""
 
     target: str
-    help: str
+    summary: str
     extra: str
 
 
 SUBCOMMANDS = {
     "agent": Subcommand(
-        "kzn.cli.agent:agent", "Count what leaves this node and ship it to a server.", "agent"
+        "kzn.cli.agent:agent", "Count this node's traffic and ship it to a server.", "agent"
     ),
     "server": Subcommand(
-        "kzn.cli.server:server", "Say whose traffic it is and show it as metrics.", "server"
+        "kzn.cli.server:server", "Resolve traffic to workloads and zones; serve metrics.", "server"
     ),
     "inspect-map": Subcommand(
         "kzn.cli.inspect_map:inspect_map", "Show this node's live counters.", "agent,tools"
     ),
     "probes": Subcommand(
         "kzn.cli.probes:probes",
-        "Show what can be attached, and whether it runs here.",
+        "List the eBPF probes and whether this kernel can run them.",
         "agent,tools",
     ),
     "doctor": Subcommand(
-        "kzn.cli.doctor:doctor", "Say what works on this node, and what to do.", "agent,tools"
+        "kzn.cli.doctor:doctor", "Check this node and explain what to fix.", "agent,tools"
     ),
-    "top": Subcommand("kzn.cli.top:top", "Watch what crosses zones, live.", "tools"),
+    "top": Subcommand("kzn.cli.top:top", "Watch cross-zone traffic live.", "tools"),
     "demo": Subcommand(
-        "kzn.cli.demo:demo", "Two zones on this machine: real packets, real hook, proof.", "demo"
+        "kzn.cli.demo:demo", "Try kzn on this machine and verify its counts.", "demo"
     ),
     "detach": Subcommand(
-        "kzn.cli.detach:detach", "Remove all that kzn left in the kernel.", "agent"
+        "kzn.cli.detach:detach", "Remove everything kzn left in this node's kernel.", "agent"
     ),
 }
 
 
 class LazyGroup(click.Group):
-    """Imports a subcommand when it is run or asked for its help, not to list it."""
+    """Imports a subcommand to run it or to show its help, not to list it."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a package that it imports only while it runs may be missing as well."""
+        """Run the command. A package that it imports while it runs may be missing, too."""
         try:
             return super().invoke(ctx)
         except ModuleNotFoundError as error:
@@ -76,26 +77,28 @@ class LazyGroup(click.Group):
         return list(SUBCOMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The command, None when there is none of that name."""
+        """The command; None if there is no command of that name."""
         subcommand = SUBCOMMANDS.get(cmd_name)
         return None if subcommand is None else load(cmd_name, subcommand)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """The list of commands, from the table alone."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, sub.help) for name, sub in SUBCOMMANDS.items()])
+            formatter.write_dl([(name, sub.summary) for name, sub in SUBCOMMANDS.items()])
 
 
 def load(name: str, subcommand: Subcommand) -> click.Command:
-    """Import a subcommand and open it to the environment.
+    """Import a subcommand; its summary begins its help, its options get environment variables.
 
-    UnsupportedError when a package that it needs is not installed.
+    UnsupportedError if a package that it needs is not installed.
     """
     module, _, attribute = subcommand.target.partition(":")
     try:
         command: click.Command = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
         raise _not_installed(name, subcommand.extra, error) from error
+    details = command.callback.__doc__ or ""
+    command.help = f"{subcommand.summary}\n\n{inspect.cleandoc(details)}"
     for param in command.params:
         if isinstance(param, click.Option) and param.allow_from_autoenv:
             param.envvar = param.envvar or variable(param)
@@ -104,13 +107,13 @@ def load(name: str, subcommand: Subcommand) -> click.Command:
 
 
 def variable(option: click.Option) -> str:
-    """The environment variable of an option, by its long name and not by that in the code."""
+    """The environment variable of an option: its long name, not the name in the code."""
     name = max(option.opts, key=len).lstrip("-")
     return f"{ENVIRONMENT}_{name.replace('-', '_').upper()}"
 
 
 def _not_installed(name: str, extra: str, error: ModuleNotFoundError) -> UnsupportedError:
-    """What to install; a module of kzn itself that is missing is a defect and is raised."""
+    """What to install. A missing module of kzn itself is a defect: its error is raised again."""
     missing = (error.name or "").partition(".")[0]
     if missing in ("kzn", ""):
         raise error
@@ -123,16 +126,25 @@ def _not_installed(name: str, extra: str, error: ModuleNotFoundError) -> Unsuppo
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="kzn", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Which Kubernetes workloads cause cross-zone traffic: counted in the kernel, to the byte."""
+    """Find out which Kubernetes workloads cause traffic between availability zones.
+
+    kzn agent runs on every node and counts packets in the kernel (eBPF). kzn server runs once in
+    a cluster: it resolves addresses to pods, workloads and zones, and serves Prometheus metrics.
+    The other commands look at one of the two. Try it without a cluster: kzn demo (as root).
+
+    \b
+    Exit codes: 0 success, 1 failure, 2 usage error,
+    3 not supported by this kernel or machine, 130 interrupted.
+    """  # noqa: D301 - \b stops click from wrapping the lines that follow
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """The entry point: run ``kzn`` with ``args`` (of the process when None) and exit.
+    """The entry point: run ``kzn`` with ``args`` (None: those of the process) and exit.
 
     A command may return its exit code; None is 0.
     """
-    # numpy's OpenBLAS keeps a thread and its memory for each core; nothing here multiplies
-    # matrices. It reads this when it is imported, which no command has done yet.
+    # numpy's OpenBLAS keeps a thread and its memory for each core, for products of matrices, which
+    # kzn does not use. It reads the variable on import, and no command has imported it yet.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     stdout.guard()
     code = run(args)
@@ -141,12 +153,12 @@ def main(args: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         stdout.forget()
     except stdout.OutputError as error:
-        code = _output_ends(error)
+        code = _output_failed(error)
     sys.exit(code)
 
 
 def run(args: Sequence[str] | None = None) -> int:
-    """Run ``kzn`` and return the exit code; errors have been told on stderr."""
+    """Run ``kzn``, print errors on stderr and return the exit code."""
     try:
         result: Any = cli.main(args=args, prog_name="kzn", standalone_mode=False)
     except click.ClickException as error:
@@ -155,27 +167,27 @@ def run(args: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except KznError as error:
-        return _tell(error)
+        return _report(error)
     except (BrokenPipeError, stdout.OutputError) as error:
-        return _output_ends(error)
+        return _output_failed(error)
     except BaseExceptionGroup as group:
-        return _tell_all(group)
+        return _report_all(group)
     return result if isinstance(result, int) else EXIT_OK
 
 
-def _tell(error: KznError) -> int:
+def _report(error: KznError) -> int:
     click.echo(f"kzn: {error.message}", err=True)
     if error.hint:
         click.echo(f"hint: {error.hint}", err=True)
     return error.exit_code
 
 
-def _tell_all(group: BaseExceptionGroup[BaseException]) -> int:
-    """Errors out of a TaskGroup; anything but KznError in it is a defect and is raised."""
+def _report_all(group: BaseExceptionGroup[BaseException]) -> int:
+    """Errors of a TaskGroup. An error other than KznError is a defect: the group is raised."""
     known, defects = group.split(KznError)
     if defects is not None or known is None:
         raise group
-    return max(_tell(error) for error in _leaves(known))
+    return max(_report(error) for error in _leaves(known))
 
 
 def _leaves(group: BaseExceptionGroup[KznError]) -> list[KznError]:
@@ -185,12 +197,12 @@ def _leaves(group: BaseExceptionGroup[KznError]) -> list[KznError]:
     return found
 
 
-def _output_ends(error: OSError) -> int:
-    """A reader that went away knows that; a full disk is news."""
+def _output_failed(error: OSError) -> int:
+    """A closed pipe (`kzn probes | head`) is silent; other errors are reported."""
     stdout.forget()
     if isinstance(error, BrokenPipeError):
         return EXIT_FAULT
-    return _tell(KznError(str(error), hint="is there room where standard output goes to?"))
+    return _report(KznError(str(error), hint="is the disk behind standard output full?"))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""Words that options take: durations, addresses, log levels."""
+"""Option types (durations, addresses, files, log levels) and options that commands share."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from kzn.agent.config import PIN_DIR
 from kzn.daemon.listen import HostPort, parse_host_port
 from kzn.daemon.logs import LEVELS
 from kzn.errors import UsageError
@@ -14,36 +16,37 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = r"[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ms|s|m|h|d)"
 _DURATION = re.compile(rf"(?:{_PART})+")
 _PIECE = re.compile(r"([0-9.]+)(ms|s|m|h|d)")
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 if TYPE_CHECKING:
     _FloatType = click.ParamType[float]
     _AddressType = click.ParamType[HostPort]
-else:  # generic only in later releases of click than the oldest that will do
+else:  # not generic in click 8.1
     _FloatType = _AddressType = click.ParamType
 
 
 class Duration(_FloatType):
-    """``10s``, ``500ms``, ``1m30s`` as seconds; more than none."""
+    """``10s``, ``500ms``, ``1m30s`` as seconds; must be positive."""
 
     name = "duration"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Seconds; a usage error of click when ``value`` is no duration."""
+        """Seconds; click's usage error if ``value`` is not a positive duration."""
         if isinstance(value, (int, float)):
             return float(value)
         text = str(value).strip()
         if not _DURATION.fullmatch(text):
-            self.fail(f"{text!r} is no duration; write 10s, 500ms or 1m30s", param, ctx)
+            self.fail(f"{text!r} is not a duration; write 10s, 500ms or 1m30s", param, ctx)
         seconds = sum(float(number) * _UNITS[unit] for number, unit in _PIECE.findall(text))
         if seconds <= 0:
-            self.fail(f"{text!r} is no time at all", param, ctx)
+            self.fail(f"duration must be positive, not {text!r}", param, ctx)
         return seconds
 
 
 class AddressType(_AddressType):
-    """HOST:PORT, [IPv6]:PORT and, to listen on all addresses, :PORT."""
+    """HOST:PORT or [IPv6]:PORT; :PORT listens on all addresses."""
 
     name = "address"
 
@@ -53,7 +56,7 @@ class AddressType(_AddressType):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> HostPort:
-        """The address; a usage error of click when ``value`` is none, or none to connect to."""
+        """The address; click's usage error if it is not one, or lacks what a remote one needs."""
         if isinstance(value, HostPort):
             return value
         try:
@@ -61,15 +64,59 @@ class AddressType(_AddressType):
         except UsageError as error:
             self.fail(f"{error.message}; {error.hint}", param, ctx)
         if self._remote and not (address.host and address.port):
-            self.fail(f"{str(value)!r} is no address to connect to; write HOST:PORT", param, ctx)
+            self.fail(f"{str(value)!r} has no host or no port; write HOST:PORT", param, ctx)
         return address
 
 
 DURATION = Duration()
 ADDRESS = AddressType()
-"""Where to listen."""
+"""An address to listen on."""
 REMOTE_ADDRESS = AddressType(remote=True)
-"""Where to connect to: host and port must be there."""
+"""An address to connect to: host and port are required."""
 FILE = click.Path(path_type=Path, dir_okay=False)
-"""A file that the command reads; whether it can is said by who reads it."""
+"""A file that the command reads. The reader reports one that it cannot read."""
 LOG_LEVEL = click.Choice(LEVELS, case_sensitive=False)
+
+log_level_option = click.option(
+    "--log-level",
+    type=LOG_LEVEL,
+    default="info",
+    show_default=True,
+    help="Least severity of the log lines on stderr.",
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON on stdout instead of a table."
+)
+pin_dir_option = click.option(
+    "--pin-dir",
+    type=click.Path(path_type=Path, readable=False),
+    default=PIN_DIR,
+    show_default=True,
+    help="Directory on a bpf file system where the agent pins its links and maps.",
+)
+
+
+def url_option(default: str | None, text: str) -> Callable[[_F], _F]:
+    """``--url``, the HTTP address of a server; ``--server`` in its place is refused with a hint."""
+
+    def add(command: _F) -> _F:
+        command = click.option(
+            "--server",
+            hidden=True,
+            expose_value=False,
+            callback=_refuse_server,
+            allow_from_autoenv=False,
+        )(command)
+        return click.option("--url", metavar="URL", default=default, show_default=True, help=text)(
+            command
+        )
+
+    return add
+
+
+def _refuse_server(_ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        raise click.UsageError(
+            "No such option '--server': it is where kzn agent sends batches. "
+            "Did you mean --url http://HOST:8080?"
+        )

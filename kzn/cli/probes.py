@@ -5,27 +5,23 @@ from pathlib import Path
 
 import click
 
+from kzn.cli.params import json_option, pin_dir_option
 
-@click.command(short_help="Installed probes, and whether this kernel can run each.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON list on stdout.")
+
+@click.command()
+@json_option
 @click.option(
     "--headers",
     "headers_only",
     is_flag=True,
-    help="Only say in which folder the C headers for probes of one's own lie.",
+    help="Print only the directory of the C headers, for building a probe.",
 )
-@click.option(
-    "--pin-dir",
-    type=click.Path(path_type=Path),
-    default=Path("/sys/fs/bpf/kzn"),
-    show_default=True,
-    help="Where an agent would pin its maps: auto keeps what is there and counts.",
-)
+@pin_dir_option
 def probes(*, as_json: bool, headers_only: bool, pin_dir: Path) -> None:
-    """List the installed probes, whether this kernel can run each, and which one auto would take.
+    """The last line names the probe that kzn agent --probe auto would attach.
 
-    As root every object is loaded for a moment, so that the answer is the kernel's own; nothing
-    is attached.
+    As root, each probe is loaded for a moment, so that the kernel itself decides; nothing is
+    attached.
     """
     if headers_only:
         from kzn.probes.headers import headers

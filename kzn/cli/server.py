@@ -1,64 +1,66 @@
-"""``kzn server``: take batches of agents, say whose traffic it is, and show it."""
+"""``kzn server``: receive batches from agents, resolve addresses to workloads, serve metrics."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from kzn.cli.params import ADDRESS, FILE, LOG_LEVEL
+from kzn.cli.params import ADDRESS, FILE, log_level_option
 
 if TYPE_CHECKING:
     from kzn.daemon.listen import HostPort
 
 
-@click.command(short_help="Take batches of agents and show whose traffic crosses zones.")
+@click.command()
 @click.option(
     "--listen-agents",
     type=ADDRESS,
     default=":7070",
     show_default=True,
-    help="Where agents connect.",
+    help="Address that agents connect to.",
 )
 @click.option(
     "--listen-http",
     type=ADDRESS,
     default=":8080",
     show_default=True,
-    help="Where /metrics, /healthz, /readyz and /api/v1 are served.",
+    help="Address that serves /metrics, /healthz, /readyz and /api/v1.",
 )
 @click.option(
     "--topology",
     default="kubernetes",
     show_default=True,
     metavar="kubernetes|FILE",
-    help="Who has which address: the Kubernetes API, or a YAML file alone.",
+    help="Source of pods, nodes and zones: the Kubernetes API or a YAML file.",
 )
 @click.option(
     "--static",
     type=FILE,
     metavar="FILE",
-    help="YAML file of networks beside the topology: databases, subnets, load balancers.",
+    help="YAML file of networks outside the cluster: databases, subnets, load balancers.",
 )
 @click.option(
     "--state",
     type=FILE,
     metavar="FILE",
-    help="Keep counters in this file over restarts; batches are acknowledged once they are in it.",
+    help="File (SQLite) that keeps the counters over restarts; batches are written before the ack.",
 )
 @click.option(
     "--flow-log",
     type=click.Choice(["text", "json", "off"]),
     default="off",
     show_default=True,
-    help="A line on stdout for each flow of each interval.",
+    help="Print a line on stdout for each flow of each interval.",
 )
-@click.option("--tls-cert", type=FILE, help="Speak TLS with agents, with this certificate.")
-@click.option("--tls-key", type=FILE, help="Its key.")
-@click.option("--tls-client-ca", type=FILE, help="Ask agents for certificates of this authority.")
+@click.option("--tls-cert", type=FILE, help="Certificate; agents must use TLS.")
+@click.option("--tls-key", type=FILE, help="Key of --tls-cert.")
+@click.option(
+    "--tls-client-ca", type=FILE, help="CA of the client certificates that agents must have."
+)
 @click.option(
     "--auth",
     type=click.Choice(["none", "token", "mtls"]),
-    help="What agents prove their node with.  [default: mtls with --tls-client-ca, else none]",
+    help="How agents prove their node.  [default: mtls with --tls-client-ca, else none]",
 )
 @click.option(
     "--agent-service-account",
@@ -66,16 +68,16 @@ if TYPE_CHECKING:
     default=("kzn/kzn-agent",),
     show_default=True,
     metavar="NAMESPACE/NAME",
-    help="Whose tokens are taken; may be given more than once.",
+    help="ServiceAccount of the agents, for --auth token. May be repeated.",
 )
-@click.option("--kubeconfig", default="", metavar="FILE", help="As kubectl's.")
+@click.option("--kubeconfig", default="", metavar="FILE", help="Kubeconfig, as for kubectl.")
 @click.option("--context", default="", metavar="NAME", help="Context of the kubeconfig.")
 @click.option(
     "--zone-ids",
     is_flag=True,
-    help="Zones by their id (label topology.k8s.aws/zone-id), which is the same in all accounts.",
+    help="Use zone ids (label topology.k8s.aws/zone-id), which are equal in all AWS accounts.",
 )
-@click.option("--log-level", type=LOG_LEVEL, default="info", show_default=True)
+@log_level_option
 def server(
     *,
     listen_agents: "HostPort",
@@ -94,9 +96,10 @@ def server(
     zone_ids: bool,
     log_level: str,
 ) -> None:
-    """Take batches of agents, resolve them to workloads and zones, and serve metrics.
+    """It receives batches from agents, resolves addresses to workloads and zones, and serves
+    Prometheus metrics and a JSON API.
 
-    A server with a topology FILE needs no cluster. --static comes beside either.
+    With --topology FILE it needs no Kubernetes. --static works with both kinds of topology.
     """
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together")

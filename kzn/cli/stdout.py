@@ -1,4 +1,4 @@
-"""Standard output that says so when it cannot be written, whoever writes to it."""
+"""Errors of standard output as `OutputError`, whichever library writes to it."""
 
 import io
 import os
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class OutputError(OSError):
-    """Standard output did not take what was written; it is an OSError to those who expect one."""
+    """Writing to standard output failed; an OSError, since libraries that write expect one."""
 
     def __str__(self) -> str:
         return f"write to standard output: {self.strerror}"
@@ -28,7 +28,7 @@ class _Output(io.FileIO):
 
 
 def guard() -> None:
-    """Let errors of ``sys.stdout`` be told from all others; a closed one takes everything."""
+    """Make ``sys.stdout`` raise OutputError; if it is closed, discard what is written."""
     was = sys.stdout
     if was is None:
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for good
@@ -42,5 +42,5 @@ def guard() -> None:
 
 
 def forget() -> None:
-    """Nobody reads our output or it is full: what is left must not raise once more at exit."""
+    """After an error: discard what is still buffered, so that it does not raise again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

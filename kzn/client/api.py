@@ -1,63 +1,222 @@
-"""Values of the answers of a server's /api/v1."""
+"""The answers of /api/v1 as values. The names of the fields are the JSON keys (docs/api.md). Pure.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+The server builds these values and `to_objects`, `listed` and ``to_json`` make its answers of them;
+`rows` and ``from_json`` read them. Reading raises KeyError, TypeError, ValueError or AttributeError
+for an answer of another shape; keys that are not known are ignored.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeVar
+
+from kzn.model.totals import Counts
+
+MAX_LIMIT = 100_000
+"""Most rows in one answer."""
+MAX_ADDRESSES = 100
+"""Most addresses in one request: the server answers on its event loop, and the query must fit into
+a request line."""
+UNNAMED = ("external", "unknown", "ambiguous")
+"""Values of ``owner`` for an address that has no single known owner."""
+
+_R = TypeVar("_R", bound=NamedTuple)
 
 
-class ZonePair(NamedTuple):
-    """From a zone to a zone, empty where there is none."""
+class ZoneRow(NamedTuple):
+    """A row of ``zones``. A zone is empty outside the cluster. ``class_`` is key ``class``."""
 
-    src: str
-    dst: str
-    crossed: str
+    src_zone: str
+    dst_zone: str
+    class_: str
+    bytes: int
 
 
-class Workload(NamedTuple):
-    """A workload; a node has no namespace."""
+class WorkloadRow(NamedTuple):
+    """A row of ``workloads``. A node has no namespace."""
 
     namespace: str
-    kind: str
-    name: str
+    workload_kind: str
+    workload: str
+    direction: str
+    class_: str
+    src_zone: str
+    dst_zone: str
+    bytes: int
 
 
-class Pair(NamedTuple):
-    """From a workload in a zone to another."""
+class PairRow(NamedTuple):
+    """A row of ``pairs``: one for each value of ``initiator``."""
 
     src_namespace: str
-    src: str
+    src_workload: str
     src_zone: str
     dst_namespace: str
-    dst: str
+    dst_workload: str
     dst_zone: str
+    initiator: str
+    bytes: int
+
+
+ROWS: dict[str, type[ZoneRow | WorkloadRow | PairRow]] = {
+    "zones": ZoneRow,
+    "workloads": WorkloadRow,
+    "pairs": PairRow,
+}
+"""Topics that are lists of series: a row is the labels of a series and its bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """A row of ``nodes``: counts by term, and bytes by term and reason.
+
+    In JSON the terms are flat: ``seen_bytes``, ``seen_packets``, ``missed_by_reason``.
+    """
+
+    node: str
+    seconds_since_batch: float
+    terms: Mapping[str, Counts]
+    reasons: Mapping[str, Mapping[str, int]]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of the answer."""
+        row: dict[str, Any] = {"node": self.node, "seconds_since_batch": self.seconds_since_batch}
+        for term, counts in self.terms.items():
+            row |= {f"{term}_bytes": counts.bytes, f"{term}_packets": counts.packets}
+        return row | {f"{term}_by_reason": found for term, found in self.reasons.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class StatusBytes:
+    """Bytes of all nodes by term."""
+
+    seen: int
+    attributed: int
+    transit: int
+    ignored: int
+    unresolved: int
+    missed: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class TopologyStatus:
+    """One topology source: whether its first list is complete, its objects, seconds by resource."""
+
+    source: str
+    ready: bool
+    nodes: int
+    pods: int
+    networks: int
+    staleness_seconds: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The server in a line; sums of bytes over all nodes."""
+    """The answer of ``status``. ``refused`` is connections by reason."""
 
     version: str
+    ready: bool
     why_not_ready: str
     agents: int
     nodes: int
     batches: int
-    seen: int
-    unresolved: int
-    missed: int
+    flows: int
+    duplicates: int
+    refused: Mapping[str, int]
+    bytes: StatusBytes
+    topology: tuple[TopologyStatus, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of the answer."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, answer: Any) -> "Status":
+        """Read the object of an answer."""
+        counts = {name: int(answer[name]) for name in _STATUS_COUNTS}
+        return cls(
+            version=str(answer["version"]),
+            ready=bool(answer["ready"]),
+            why_not_ready=str(answer["why_not_ready"]),
+            refused={str(reason): int(n) for reason, n in answer["refused"].items()},
+            bytes=StatusBytes(
+                **{f.name: int(answer["bytes"][f.name]) for f in fields(StatusBytes)}
+            ),
+            topology=tuple(_topology_status(source) for source in answer["topology"]),
+            **counts,
+        )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Reading:
-    """All sums at one moment of a monotonic clock.
+_STATUS_COUNTS = ("agents", "nodes", "batches", "flows", "duplicates")
 
-    Columns of a workload: ``sent`` and ``received`` across zones or regions, and
-    ``egress_CLASS``, ``ingress_CLASS`` of the other classes. ``cut`` is how many rows of workloads
-    the server kept to itself.
+
+@dataclass(frozen=True, slots=True)
+class AddressOwner:
+    """A row of ``addresses``: who has an address now. ``owner`` is its kind.
+
+    pod, node, static, or one of UNNAMED, which have no other fields in JSON.
     """
 
-    at: float
-    status: Status
-    zones: Mapping[ZonePair, int]
-    workloads: Mapping[Workload, Mapping[str, int]]
-    pairs: Mapping[Pair, int]
-    cut: int = 0
+    address: str
+    owner: str
+    namespace: str = ""
+    name: str = ""
+    workload_kind: str = ""
+    workload: str = ""
+    node: str = ""
+    zone: str = ""
+    region: str = ""
+
+    @property
+    def label(self) -> str:
+        """``namespace/name`` or ``name``; empty without a name."""
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+    def to_json(self) -> dict[str, str]:
+        """The object of the answer."""
+        if self.owner in UNNAMED:
+            return {"address": self.address, "owner": self.owner}
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: Any) -> "AddressOwner":
+        """Read one object of the answer."""
+        rest = {f.name: str(row.get(f.name, "")) for f in fields(cls)[2:]}
+        return cls(str(row["address"]), str(row["owner"]), **rest)
+
+
+def keys(row: type[NamedTuple]) -> tuple[str, ...]:
+    """The JSON keys of a row, in the order of its fields."""
+    return tuple(name.removesuffix("_") for name in row._fields)
+
+
+def listed(topic: str, objects: list[dict[str, Any]], of: int) -> dict[str, Any]:
+    """The answer of a topic that is a list; ``of`` is the number of rows before the limit."""
+    return {topic: objects, "of": of}
+
+
+def to_objects(row: type[_R], found: Iterable[_R]) -> list[dict[str, Any]]:
+    """Rows as JSON objects."""
+    names = keys(row)
+    return [dict(zip(names, values, strict=True)) for values in found]
+
+
+def rows(topic: str, row: type[_R], answer: Any) -> tuple[list[_R], int]:
+    """The rows of an answer, and how many the server has in all."""
+    get = itemgetter(*keys(row))
+    found = []
+    for *labels, total in map(get, answer[topic]):
+        found.append(row._make((*map(str, labels), int(total))))
+    return found, int(answer["of"])
+
+
+def _topology_status(source: Any) -> TopologyStatus:
+    return TopologyStatus(
+        source=str(source["source"]),
+        ready=bool(source["ready"]),
+        nodes=int(source["nodes"]),
+        pods=int(source["pods"]),
+        networks=int(source["networks"]),
+        staleness_seconds={str(k): float(v) for k, v in source["staleness_seconds"].items()},
+    )

@@ -48,7 +48,7 @@ class Progress:
     elapsed: float
 
 
-Look = Callable[[Progress], None]
+ShowProgress = Callable[[Progress], None]
 
 
 class Show(Protocol):
@@ -58,7 +58,7 @@ class Show(Protocol):
         """Tell about a step."""
         ...
 
-    def live(self, seconds: float | None) -> AbstractContextManager[Look | None]:
+    def live(self, seconds: float | None) -> AbstractContextManager[ShowProgress | None]:
         """A place for looks at the books of so many seconds; None where nobody wants to see."""
         ...
 
@@ -81,7 +81,7 @@ class Demo:
         for agent in self._agents:
             agent.wait_ready("/healthz")
 
-    def send(self, look: Look | None) -> None:
+    def send(self, look: ShowProgress | None) -> None:
         """Send for the configured time; KznError when a daemon or a sender fails meanwhile."""
         started = time.monotonic()
         with jobs.running(self._lab.plan, self._sums) as check_senders:

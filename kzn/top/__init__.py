@@ -1,1 +1,6 @@
-"""A live view of a server's numbers, read over its HTTP API like anybody's."""
+"""The live view of `kzn top`, over the HTTP API of a server.
+
+In: an `ApiClient`. Out: a screen, a page of text or JSON. Never: anything that other clients of
+the API cannot get. `reading` asks for all sums, `history` makes rates of readings, `screen` and
+`document` show them, `live` is the loop with keys.
+"""

@@ -1,24 +1,25 @@
-"""One moment as JSON: what the screen shows, whole and in numbers. Pure."""
+"""The newest reading as JSON: what the screen shows, with all rows and exact numbers. Pure."""
 
 from typing import Any
 
-from kzn.top.look import Amount, History, SortKey, ordered
+from kzn.top.history import Amount, History, SortKey, ordered
 
 
 def document(history: History, sort: SortKey) -> dict[str, Any]:
-    """Everything of the newest look, with rates over the window."""
+    """The newest reading, with rates over the window."""
     status = history.last.status
     return {
         "version": status.version,
         "ready": not status.why_not_ready,
         "agents": status.agents,
         "nodes": status.nodes,
-        "seen_bytes": status.seen,
-        "unresolved_bytes": status.unresolved,
-        "missed_bytes": status.missed,
+        "seen_bytes": status.bytes.seen,
+        "unresolved_bytes": status.bytes.unresolved,
+        "missed_bytes": status.bytes.missed,
         "rate_seconds": round(history.seconds, 3),
         "zones": [
-            {"src_zone": key.src, "dst_zone": key.dst, "class": key.crossed} | _numbers(amount)
+            {"src_zone": key.src, "dst_zone": key.dst, "class": key.traffic_class}
+            | _numbers(amount)
             for key, amount in ordered(history.zones(), sort)
         ],
         "workloads": [

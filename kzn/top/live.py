@@ -1,7 +1,7 @@
-"""The loop of the live view: look, draw, listen to keys.
+"""The loop of the live view: take a reading, draw it, wait for a key.
 
-In: a client and an interval. Out: a screen that is drawn anew, until q or Ctrl-C.
-Never: ends because one look failed: the last numbers stay, with a line that says why.
+In: a client and an interval. Out: a screen, until q or Ctrl-C.
+Never: ends because a reading failed: the last numbers stay, with the error in a line.
 """
 
 import select
@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.live import Live
 
-from kzn.client.http import Client
+from kzn.client.http import ApiClient
 from kzn.errors import KznError
-from kzn.top.look import History, SortKey
+from kzn.top.history import History, SortKey
+from kzn.top.reading import take_reading
 from kzn.top.screen import page
 
 KEYS: dict[str, SortKey] = {"r": "rate", "t": "total", "n": "name"}
@@ -25,14 +26,14 @@ QUIT = "q"
 
 
 def watch(
-    client: Client, history: History, interval: float, sort: SortKey, console: Console
+    server: ApiClient, history: History, interval: float, sort: SortKey, console: Console
 ) -> None:
-    """Show the server until somebody has seen enough; KznError when the first look fails."""
-    history.add(client.look())
+    """Show the server until q or Ctrl-C; KznError if the first reading fails."""
+    history.add(take_reading(server))
     note = ""
     with Live(console=console, auto_refresh=False, screen=True) as live, _keys() as wait:
         while True:
-            drawn = page(history, sort, console.size.height, client.url, note)
+            drawn = page(history, sort, console.size.height, server.url, note)
             live.update(drawn, refresh=True)
             key = wait(interval if not note else max(interval, 1.0))
             if key == QUIT:
@@ -41,21 +42,21 @@ def watch(
                 sort = KEYS.get(key, sort)
                 continue
             try:
-                history.add(client.look())
+                history.add(take_reading(server))
                 note = ""
             except KznError as error:
                 note = f"{error.message}; trying again"
 
 
 class _Wait:
-    """Waits for a key until a time is over; without a terminal it only waits."""
+    """Waits for a key until a time is over; without a terminal it only sleeps."""
 
     def __init__(self, *, has_keys: bool) -> None:
         self._has_keys = has_keys
         self._due = 0.0
 
     def __call__(self, seconds: float) -> str | None:
-        """A key, None when the time was over; a key does not begin the time anew."""
+        """The key, or None when the time is over; a key does not restart the time."""
         now = time.monotonic()
         if self._due <= now:
             self._due = now + seconds

@@ -7,12 +7,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from kzn.client.api import Pair, Status, Workload
-from kzn.top.look import Amount, History, SortKey, ordered
+from kzn.client.api import Status
+from kzn.top.history import Amount, History, SortKey, ordered
+from kzn.top.reading import Pair, Workload
 
 OUTSIDE = "(none)"
 FIXED_LINES = 11
-"""Lines that are no rows of a list: the head, titles and what is between."""
+"""Lines that are not rows of a list: the head, titles and empty lines."""
 PRINTED = 20
 KEYS = "keys: r rate  t total  n name  q quit"
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
@@ -20,9 +21,9 @@ _NONE = Amount(0, None)
 
 
 def page(history: History, sort: SortKey, height: int | None, url: str, note: str = "") -> Group:
-    """All of it within ``height`` lines, or `PRINTED` rows of each list.
+    """The page within ``height`` lines; None: `PRINTED` rows of each list.
 
-    ``note`` is what went wrong since the newest look.
+    ``note`` is an error since the newest reading.
     """
     matrix, lines = _matrix(history, sort)
     left = 2 * PRINTED if height is None else max(4, height - FIXED_LINES - lines)
@@ -70,11 +71,12 @@ def _head(history: History, url: str) -> Text:
 
 
 def _share(status: Status) -> str:
-    if not status.seen:
+    sums = status.bytes
+    if not sums.seen:
         return "nothing seen yet"
-    parts = [f"seen {human(status.seen)}"]
-    for name, count in (("unresolved", status.unresolved), ("missed", status.missed)):
-        parts.append(f"{name} {100 * count / status.seen:.2g} %")
+    parts = [f"seen {human(sums.seen)}"]
+    for name, count in (("unresolved", sums.unresolved), ("missed", sums.missed)):
+        parts.append(f"{name} {100 * count / sums.seen:.2g} %")
     return ", ".join(parts)
 
 
@@ -90,7 +92,7 @@ def _rate(amount: Amount) -> str:
 
 
 def _matrix(history: History, sort: SortKey) -> tuple[Table, int]:
-    """From zones in rows to zones in columns, and how many lines that takes."""
+    """Source zones as rows, destination zones as columns; and the number of lines."""
     cells: dict[tuple[str, str], list[Amount]] = {}
     for key, amount in history.zones().items():
         cells.setdefault((key.src, key.dst), []).append(amount)
@@ -111,7 +113,7 @@ def _names(zones: Iterable[str]) -> list[str]:
 
 
 def _cell(src: str, dst: str, amounts: list[Amount], sort: SortKey) -> Text:
-    """A rate where there is one, unless totals are asked for."""
+    """A rate if there is one, unless the page is sorted by total."""
     if not amounts:
         return Text("·", style="dim")
     rates = [amount.rate for amount in amounts if amount.rate is not None]

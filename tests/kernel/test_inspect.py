@@ -90,12 +90,12 @@ def test_names_come_from_the_server_and_only_when_asked_for(site: Site) -> None:
     send(site)
     site.server()
     url = f"http://{site.lab.fabric.ipv4}:{SERVER_PORT}"
-    four = look(site, "--server", url, "--filter", "dst=5300")[0]
+    four = look(site, "--url", url, "--filter", "dst=5300")[0]
     assert (four["src_owner"]["name"], four["src_owner"]["zone"]) == ("a1-p1", "zone-a")
     assert (four["dst_owner"]["name"], four["dst_owner"]["zone"]) == ("b1-p1", "zone-b")
     prefix = ("env", "COLUMNS=100", "KZN_SERVER=10.0.0.1:7070")
     pins = ("--pin-dir", str(site.pin_dir), "--filter", "udp")
-    table = site.kzn("inspect-map", *pins, "--server", url, prefix=prefix).stdout
+    table = site.kzn("inspect-map", *pins, "--url", url, prefix=prefix).stdout
     assert "demo/a1-p1  demo/b1-p1   zone-a>zone-b  udp" in table
     plain = site.kzn("inspect-map", *pins, prefix=prefix)
     assert (plain.returncode, plain.stderr) == (0, "")
@@ -105,9 +105,9 @@ def test_names_come_from_the_server_and_only_when_asked_for(site: Site) -> None:
 def test_a_server_that_does_not_answer_is_a_sentence(site: Site) -> None:
     send(site)
     pins = ("--pin-dir", str(site.pin_dir))
-    done = site.kzn("inspect-map", *pins, "--server", "http://127.0.0.1:1")
+    done = site.kzn("inspect-map", *pins, "--url", "http://127.0.0.1:1")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("kzn: ask http://127.0.0.1:1 for names: ")
+    assert done.stderr.startswith("kzn: http://127.0.0.1:1: ")
 
 
 def command(site: Site, *options: str) -> list[str]:

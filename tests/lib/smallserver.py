@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+from kzn.client.api import Status, StatusBytes
 from kzn.model.totals import Counts, Totals
 from kzn.server.flows.queue import LogCounts
 from kzn.server.http.api import answer, parse_limit
@@ -57,6 +58,23 @@ def snapshot() -> ServerSnapshot:
 def real(topic: str, limit: str | None) -> tuple[int, bytes]:
     """What kzn server answers."""
     return 200, answer(topic, snapshot(), parse_limit(limit))
+
+
+def status(*, agents: int, batches: int, seen: int, unresolved: int = 0) -> Status:
+    """A status of that many agents, each on a node of its own."""
+    return Status(
+        version="1.0",
+        ready=True,
+        why_not_ready="",
+        agents=agents,
+        nodes=agents,
+        batches=batches,
+        flows=0,
+        duplicates=0,
+        refused={},
+        bytes=StatusBytes(seen, seen - unresolved, 0, 0, unresolved, 0, 0),
+        topology=(),
+    )
 
 
 @contextmanager

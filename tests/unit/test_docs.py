@@ -60,10 +60,10 @@ def code(page: Path) -> Iterator[str]:
 
 
 def options_of(name: str) -> dict[str, click.Option]:
-    """The options of a real command by every name that they have."""
+    """The options of a real command by every name that they have; not those that only refuse."""
     command = load(name, SUBCOMMANDS[name])
     options = [param for param in command.params if isinstance(param, click.Option)]
-    return {word: option for option in options for word in option.opts}
+    return {word: option for option in options if not option.hidden for word in option.opts}
 
 
 def all_options() -> set[str]:

@@ -6,11 +6,15 @@ from typing import Any
 
 from kzn.agent.inspect.rows import FlowRow, Part
 from kzn.agent.inspect.snapshot import Buffer, Snapshot
-from kzn.client.owner_lookup import Owner
+from kzn.client.api import AddressOwner
 
 
 def document(
-    snapshot: Snapshot, rows: Sequence[FlowRow], owners: Mapping[str, Owner] | None, *, raw: bool
+    snapshot: Snapshot,
+    rows: Sequence[FlowRow],
+    owners: Mapping[str, AddressOwner] | None,
+    *,
+    raw: bool,
 ) -> dict[str, Any]:
     """One set of maps; ``flows`` in the order of ``rows``."""
     return {
@@ -54,7 +58,7 @@ def _buffer(buffer: Buffer) -> dict[str, Any]:
 
 
 def _flow(
-    snapshot: Snapshot, row: FlowRow, owners: Mapping[str, Owner] | None, *, raw: bool
+    snapshot: Snapshot, row: FlowRow, owners: Mapping[str, AddressOwner] | None, *, raw: bool
 ) -> dict[str, Any]:
     found: dict[str, Any] = row.id._asdict()
     found |= {"bytes": row.counts.bytes, "packets": row.counts.packets}
@@ -71,11 +75,11 @@ def _flow(
     return found
 
 
-def _owner(owner: Owner | None) -> dict[str, str] | None:
+def _owner(owner: AddressOwner | None) -> dict[str, str] | None:
     if owner is None:
         return None
     return {
-        "kind": owner.kind,
+        "kind": owner.owner,
         "namespace": owner.namespace,
         "name": owner.name,
         "workload_kind": owner.workload_kind,

@@ -1,37 +1,34 @@
-"""The JSON of /api/v1/addresses: who has these addresses now. Pure but for the index it asks."""
+"""The JSON of /api/v1/addresses: who has each address now. Pure; reads the index."""
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from kzn.client.api import MAX_ADDRESSES, AddressOwner
 from kzn.errors import UsageError
 from kzn.model import ip
 from kzn.model.endpoint import AMBIGUOUS, EXTERNAL, UNKNOWN, EndpointIndex
 
-MAX_ADDRESSES = 100
-"""In one question: it is answered on the event loop, and must fit into a request line."""
-
-_NOBODY = {EXTERNAL: "external", UNKNOWN: "unknown", AMBIGUOUS: "ambiguous"}
+_UNNAMED = {EXTERNAL: "external", UNKNOWN: "unknown", AMBIGUOUS: "ambiguous"}
 
 
 def parse_addresses(texts: Sequence[str]) -> list[str]:
-    """The addresses of a query; UsageError when there are none, too many, or it is not one."""
+    """The addresses of a query; UsageError for none, too many, or text that is not an address."""
     if not 0 < len(texts) <= MAX_ADDRESSES:
         raise UsageError(
-            f"{len(texts)} addresses are asked for",
+            f"the query has {len(texts)} addresses",
             hint=f"?address=A&address=B, 1 to {MAX_ADDRESSES} of them",
         )
     return [_parse(text) for text in texts]
 
 
 def answer(index: EndpointIndex, addresses: Sequence[str], now: float) -> bytes:
-    """The body: for each address, in their order, whose it is at ``now`` (the index's clock)."""
+    """The body: the owner of each address, in their order, at ``now`` (the index's clock)."""
     rows = np.frombuffer(b"".join(map(ip.pack, addresses)), np.uint8).reshape(-1, 16)
     ids = index.lookup(rows, now, now)
     found = [
-        {"address": address} | _owner(index, int(number))
+        _owner(index, address, int(number)).to_json()
         for address, number in zip(addresses, ids, strict=True)
     ]
     return json.dumps({"addresses": found}).encode() + b"\n"
@@ -44,17 +41,18 @@ def _parse(text: str) -> str:
         raise UsageError(f"{text[:45]!r} is not an IP address", hint="such as 10.0.0.1") from error
 
 
-def _owner(index: EndpointIndex, number: int) -> dict[str, Any]:
+def _owner(index: EndpointIndex, address: str, number: int) -> AddressOwner:
     if number < 0:
-        return {"owner": _NOBODY[number]}
+        return AddressOwner(address, _UNNAMED[number])
     endpoint = index.endpoint(number)
-    return {
-        "owner": endpoint.kind.lower(),
-        "namespace": endpoint.namespace,
-        "name": endpoint.name,
-        "workload_kind": endpoint.workload_kind,
-        "workload": endpoint.workload,
-        "node": endpoint.node,
-        "zone": endpoint.zone,
-        "region": endpoint.region,
-    }
+    return AddressOwner(
+        address,
+        endpoint.kind.lower(),
+        namespace=endpoint.namespace,
+        name=endpoint.name,
+        workload_kind=endpoint.workload_kind,
+        workload=endpoint.workload,
+        node=endpoint.node,
+        zone=endpoint.zone,
+        region=endpoint.region,
+    )

@@ -1,4 +1,4 @@
-"""Every command with what an operator may get wrong: a sentence, a code, never a traceback."""
+"""Mistakes of an operator: every command answers with a sentence and a code, not a traceback."""
 
 import os
 import signal
@@ -22,8 +22,12 @@ BAD_OPTIONS = [
     (("agent", "--server", "h:1"), "--server and --node are needed, or --print"),
     (("agent", "--server", "h:1", "--node", ""), "--server and --node are needed, or --print"),
     (("agent", "--server", "h", "--node", "n"), "'h' is no address with a port; write HOST:PORT"),
-    (("agent", "--server", ":7070", "--node", "n"), "is no address to connect to; write HOST:PORT"),
-    ((*SHIPPING, "--interval", "10"), "'10' is no duration; write 10s, 500ms or 1m30s"),
+    (
+        ("agent", "--server", ":7070", "--node", "n"),
+        "':7070' has no host or no port; write HOST:PORT",
+    ),
+    ((*SHIPPING, "--interval", "10"), "'10' is not a duration; write 10s, 500ms or 1m30s"),
+    ((*SHIPPING, "--interval", "0s"), "duration must be positive"),
     ((*SHIPPING, "--interval", "100ms"), "interval 0.1 s is not between 0.5 s and 300 s"),
     ((*SHIPPING, "--interval", "1h"), "interval 3600 s is not between 0.5 s and 300 s"),
     ((*SHIPPING, "--max-flows", "0"), "0 is not in the range 1<=x<="),
@@ -40,6 +44,10 @@ BAD_OPTIONS = [
     (("server", "--static", "/"), "'/' is a directory"),
     (("server", "--nope"), "No such option"),
     (("inspect-map", "--top", "-1"), "-1 is not in the range x>=0"),
+    (("inspect-map", "--url", "h:8080"), "'h:8080' is not an HTTP URL"),
+    (("inspect-map", "--server", "http://h:8080"), "Did you mean --url http://HOST:8080?"),
+    (("top", "--server", "http://h:8080"), "Did you mean --url http://HOST:8080?"),
+    (("top", "--url", "h:8080"), "'h:8080' is not an HTTP URL"),
     (("inspect-map", "more"), "unexpected extra argument (more)"),
     (("probes", "--nope"), "No such option"),
     (("detach", "more"), "unexpected extra argument (more)"),
@@ -66,10 +74,10 @@ def test_a_bad_value_from_the_environment_names_the_variable(
 ) -> None:
     monkeypatch.setenv("KZN_INTERVAL", "soon")
     assert main.run(SHIPPING) == 2
-    assert "env var: 'KZN_INTERVAL'): 'soon' is no duration" in capsys.readouterr().err
+    assert "env var: 'KZN_INTERVAL'): 'soon' is not a duration" in capsys.readouterr().err
 
 
-def test_a_mistake_in_a_topology_file_is_said_with_file_line_and_what_was_expected(
+def test_an_error_in_a_topology_file_names_file_line_and_what_is_expected(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "topology.yaml"
@@ -84,7 +92,7 @@ def test_a_mistake_in_a_topology_file_is_said_with_file_line_and_what_was_expect
 
 
 @pytest.mark.parametrize("command", ["inspect-map", "detach"])
-def test_a_pin_directory_that_is_no_bpf_file_system_is_no_place_for_another_mount(
+def test_a_pin_directory_outside_a_bpf_file_system_is_refused(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main.run([command, "--pin-dir", str(tmp_path)]) == 3
@@ -96,7 +104,7 @@ def test_a_pin_directory_that_is_no_bpf_file_system_is_no_place_for_another_moun
 def run(
     *arguments: str, stdout: int | None = subprocess.PIPE, environment: dict[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
-    """A command of kzn as a process; never a traceback."""
+    """Run a command of kzn; it must not print a traceback."""
     done = subprocess.run(
         [*KZN, *arguments],
         stdin=subprocess.DEVNULL,
@@ -113,7 +121,7 @@ def run(
 
 @contextmanager
 def full() -> Iterator[int]:
-    """A file that takes nothing any more."""
+    """A file on a full disk."""
     fd = os.open("/dev/full", os.O_WRONLY)
     try:
         yield fd
@@ -123,7 +131,7 @@ def full() -> Iterator[int]:
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("arguments", [("--help",), ("probes", "--json"), ("probes",)])
-def test_output_that_cannot_be_written_is_told_and_not_taken_for_success(
+def test_output_that_cannot_be_written_is_an_error(
     arguments: tuple[str, ...], unbuffered: str
 ) -> None:
     with full() as fd:
@@ -131,11 +139,11 @@ def test_output_that_cannot_be_written_is_told_and_not_taken_for_success(
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "kzn: write to standard output: No space left on device",
-        "hint: is there room where standard output goes to?",
+        "hint: is the disk behind standard output full?",
     ]
 
 
-def test_a_closed_standard_output_is_no_fault() -> None:
+def test_a_closed_standard_output_is_not_an_error() -> None:
     done = subprocess.run(
         ["sh", "-c", 'exec "$@" >&-', "sh", *KZN, "--version"],
         capture_output=True,
@@ -155,7 +163,7 @@ users: [{name: u, user: {token: t}}]
 """
 
 
-def test_an_api_server_that_cannot_be_reached_is_waited_for_and_told(tmp_path: Path) -> None:
+def test_the_server_waits_for_an_api_server_and_logs_that(tmp_path: Path) -> None:
     path = tmp_path / "config"
     path.write_text(KUBECONFIG)
     listen = ("--listen-agents", "127.0.0.1:0", "--listen-http", "127.0.0.1:0")
@@ -177,7 +185,7 @@ def test_an_api_server_that_cannot_be_reached_is_waited_for_and_told(tmp_path: P
 
 
 @pytest.mark.parametrize("text", ["", "{", "apiVersion: v1\nkind: Config\n"])
-def test_a_kubeconfig_that_says_nothing_useful_is_a_usage_error(tmp_path: Path, text: str) -> None:
+def test_a_kubeconfig_without_a_cluster_is_a_usage_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config"
     path.write_text(text)
     done = run("server", "--kubeconfig", str(path))
@@ -186,7 +194,7 @@ def test_a_kubeconfig_that_says_nothing_useful_is_a_usage_error(tmp_path: Path, 
     assert "hint: check that `kubectl get nodes` works" in done.stderr
 
 
-def test_without_a_cluster_the_server_says_what_it_can_do_instead(
+def test_without_a_cluster_the_error_names_topology_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"):

@@ -18,11 +18,11 @@ def finding(state: State) -> Finding:
     ("states", "line", "code"),
     [
         (["ok", "unknown"], "1 ok, 1 unknown: kzn agent can count here", 0),
-        (["ok", "warn"], "1 ok, 1 warn: kzn agent can count here; what it cannot see is", 0),
+        (["ok", "warn"], "1 ok, 1 warn: kzn agent can count here; see the warnings", 0),
         (["ok", "fail", "warn"], "1 ok, 1 warn, 1 fail: kzn agent cannot count here as it is", 3),
     ],
 )
-def test_what_fails_decides(
+def test_a_failed_finding_decides_the_exit_code(
     states: list[State],
     line: str,
     code: int,
@@ -42,7 +42,7 @@ def test_what_fails_decides(
     assert listed[0].keys() == {"name", "state", "message", "hint"}
 
 
-def test_without_a_proof_it_looks_at_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_proof_examines_everything_else(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["doctor", "--no-proof", "--json"]) in (0, 3)
     found = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert found["proof"]["message"] == "was not asked for"
@@ -50,6 +50,6 @@ def test_without_a_proof_it_looks_at_the_rest(capsys: pytest.CaptureFixture[str]
     assert all(row["message"] for row in found.values())
 
 
-def test_a_probe_that_is_not_there_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_probe_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["doctor", "--no-proof", "--probe", "nope"]) == 2
     assert "there is no probe 'nope'" in capsys.readouterr().err

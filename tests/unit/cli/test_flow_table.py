@@ -1,4 +1,4 @@
-"""The table of flows in every width: nothing broken, and nothing silently left out."""
+"""kzn/cli/flow_table.py in every width: no address is wrapped, and what is left out is counted."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from kzn.agent.inspect.document import document
 from kzn.agent.inspect.rows import Rates, ordered
 from kzn.agent.inspect.snapshot import Snapshot
 from kzn.cli.flow_table import Page, section
-from kzn.client.owner_lookup import Owner
+from kzn.client.api import AddressOwner
 from kzn.model.flows import ENCRYPTED
 from kzn.model.totals import Counts
 
@@ -22,8 +22,10 @@ LONG = Key(
     "fd6b:7a6e:1111:2222:3333:4444:5555:6666", "fd6b:7a6e:7777:8888:9999:aaaa:bbbb:cccc", 5300, 17
 )
 OWNERS = {
-    "10.1.0.7": Owner("pod", "shop", "web-1", "Deployment", "web", "zone-a"),
-    "10.2.0.9": Owner("external"),
+    "10.1.0.7": AddressOwner(
+        "10.1.0.7", "pod", "shop", "web-1", "Deployment", "web", zone="zone-a"
+    ),
+    "10.2.0.9": AddressOwner("10.2.0.9", "external"),
 }
 
 
@@ -33,7 +35,7 @@ def shown(
     *,
     top: int = 0,
     raw: bool = False,
-    owners: dict[str, Owner] | None = None,
+    owners: dict[str, AddressOwner] | None = None,
 ) -> list[str]:
     rows = ordered(Rates().rows(taken), "bytes")
     console = Console(width=width, file=io.StringIO(), color_system=None)
@@ -51,7 +53,7 @@ def both() -> Snapshot:
     return snapshot(buffer(0, "active", flows))
 
 
-def test_where_there_is_room_every_column_is_there() -> None:
+def test_a_wide_terminal_shows_every_column() -> None:
     lines = shown(snapshot(buffer(0, "active", {WEB: {0: Counts(3, 4500)}})), 100)
     assert lines == [
         "postrouting: ipv4 at 50; epoch 0000000000000abc",
@@ -63,7 +65,7 @@ def test_where_there_is_room_every_column_is_there() -> None:
     ]
 
 
-def test_on_a_narrow_terminal_the_destination_goes_below_its_source() -> None:
+def test_a_narrow_terminal_shows_the_destination_below_its_source() -> None:
     lines = shown(both(), 80)
     assert lines[3:8] == [
         "source                                     port          bytes      bytes/s",
@@ -75,7 +77,7 @@ def test_on_a_narrow_terminal_the_destination_goes_below_its_source() -> None:
 
 
 @given(st.integers(20, 200))
-def test_no_address_and_no_number_is_broken_in_any_width(width: int) -> None:
+def test_addresses_and_numbers_are_never_wrapped(width: int) -> None:
     text = "\n".join(shown(both(), width))
     for word in (LONG.src, LONG.dst, WEB.src, WEB.dst, "1,500,000,000", "4,500"):
         assert word in text
@@ -83,7 +85,7 @@ def test_no_address_and_no_number_is_broken_in_any_width(width: int) -> None:
         assert all(len(line) <= width for line in text.splitlines()[3:])
 
 
-def test_what_is_encrypted_is_marked_in_table_and_document() -> None:
+def test_encrypted_flows_are_marked_in_table_and_document() -> None:
     key = Key("10.0.1.2", "10.0.2.2", 51820, 17, ENCRYPTED)
     taken = snapshot(buffer(0, "active", {key: {0: Counts(3, 4500)}, WEB: {0: Counts(1, 40)}}))
     assert "10.0.1.2  10.0.2.2     udp encrypted  51820" in shown(taken, 100)[4]
@@ -92,7 +94,7 @@ def test_what_is_encrypted_is_marked_in_table_and_document() -> None:
     assert [flow["encrypted"] for flow in flows] == [True, False]
 
 
-def test_names_and_zones_stand_in_place_of_addresses() -> None:
+def test_names_and_zones_replace_addresses() -> None:
     lines = shown(snapshot(buffer(0, "active", {WEB: {0: Counts(3, 4500)}})), 100, owners=OWNERS)
     assert lines[3:5] == [
         "source      destination  zones     protocol  port  opened by  bytes  packets  bytes/s",
@@ -100,7 +102,7 @@ def test_names_and_zones_stand_in_place_of_addresses() -> None:
     ]
 
 
-def test_raw_entries_stand_beside_the_decoded_ones() -> None:
+def test_raw_entries_follow_the_decoded_ones() -> None:
     lines = shown(both(), 80, raw=True, top=0)
     start = lines.index("10.1.0.7 > 10.2.0.9 tcp port 443")
     assert lines[start:-1] == [
@@ -115,9 +117,9 @@ def test_raw_entries_stand_beside_the_decoded_ones() -> None:
     ]
 
 
-def test_what_is_cut_off_is_said() -> None:
+def test_rows_left_out_are_counted() -> None:
     assert shown(both(), 200, top=1)[-2:] == [
-        "... and 1 flows more (--top 0 shows all)",
+        "... and 1 more flows (--top 0 shows all)",
         "2 of 3 flows match the filter",
     ]
 

@@ -1,4 +1,4 @@
-"""Words of options: what is taken, and a sentence for what is not."""
+"""kzn/cli/params.py: values of options."""
 
 import click
 import pytest
@@ -26,23 +26,23 @@ def test_a_duration_is_seconds(text: str, seconds: float) -> None:
 @pytest.mark.parametrize(
     "text", ["", "10", "s", "-1s", "0s", "0ms0s", "1e3s", "nan", "infs", "10 s", "1.s", "1..2s"]
 )
-def test_what_is_no_duration_is_a_usage_error(text: str) -> None:
+def test_other_text_is_not_a_duration(text: str) -> None:
     with pytest.raises(click.UsageError):
         DURATION.convert(text, None, None)
 
 
-def test_a_default_that_is_a_number_already_stays_one() -> None:
+def test_a_number_is_seconds() -> None:
     assert DURATION.convert(10, None, None) == 10.0
 
 
-def test_an_address_is_read() -> None:
+def test_an_address_is_a_host_and_a_port() -> None:
     assert ADDRESS.convert(":7070", None, None) == HostPort("", 7070)
     assert ADDRESS.convert(HostPort("a", 1), None, None) == HostPort("a", 1)
     assert REMOTE_ADDRESS.convert("[::1]:70", None, None) == HostPort("::1", 70)
 
 
 @pytest.mark.parametrize("text", ["7070", "host", "h:99999", "::1:70"])
-def test_what_is_no_address_is_a_usage_error_with_a_hint(text: str) -> None:
+def test_other_text_is_not_an_address(text: str) -> None:
     with pytest.raises(click.UsageError, match=r"\[IPv6\]:PORT"):
         ADDRESS.convert(text, None, None)
 
@@ -53,5 +53,5 @@ def test_an_address_to_connect_to_has_a_host_and_a_port(text: str) -> None:
         REMOTE_ADDRESS.convert(text, None, None)
 
 
-def test_log_levels_are_words() -> None:
+def test_a_log_level_is_lower_case() -> None:
     assert LOG_LEVEL.convert("WARNING", None, None) == "warning"

@@ -1,98 +1,102 @@
-"""The client against the server's own answers, and against what is no server of kzn."""
+"""kzn/client/http.py over loopback: every failure is one sentence with a hint."""
+
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-from smallserver import WEB, real, serving
+from smallserver import serving
 
 from kzn.cli import main
-from kzn.client.api import Pair, Workload, ZonePair
-from kzn.client.http import Client
+from kzn.client import http
+from kzn.client.http import ApiClient
 from kzn.errors import KznError, UsageError
 
 
-def test_a_look_is_what_the_server_has() -> None:
-    with serving(real) as url:
-        look = Client(f"{url}/", clock=lambda: 12.0).look()
-    assert look.at == 12.0
-    assert look.status.seen == 90
-    assert look.status.missed == 10
-    assert look.zones == {
-        ZonePair("a", "b", "cross_zone"): 33,
-        ZonePair("a", "a", "same_zone"): 7,
-    }
-    assert look.workloads == {
-        Workload(*WEB): {"sent": 34, "egress_same_zone": 7, "ingress_external": 5}
-    }
-    assert look.cut == 0
+def identity(answer: Any) -> Any:
+    return answer
 
 
-def test_a_pair_is_one_whoever_opened_its_connections() -> None:
-    with serving(real) as url:
-        assert Client(url).look().pairs == {Pair("shop", "web", "a", "shop", "db", "b"): 33}
+def test_an_answer_is_read_and_the_query_is_sent() -> None:
+    asked = []
+
+    def answers(topic: str, limit: str | None) -> tuple[int, bytes]:
+        asked.append((topic, limit))
+        return 200, b'{"of": 3}'
+
+    with serving(answers) as url:
+        client = ApiClient(f"{url}/")
+        assert client.fetch("zones", lambda answer: answer["of"], [("limit", 7)]) == 3
+        assert client.fetch("status", identity) == {"of": 3}
+    assert asked == [("zones", "7"), ("status", None)]
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "said"),
+    ("status", "body", "sentence"),
     [
-        (404, b"404: Not Found", "answered 404: 404: Not Found"),
-        (503, b"too many requests at once\n", "answered 503: too many requests at once"),
-        (200, b"<html>", "answers something else"),
-        (200, b"[]", "answers something else"),
-        (200, b'{"version": "1"}', "answers something else: KeyError('bytes')"),
+        (404, b"404: Not Found", "/api/v1/status: HTTP status 404: 404: Not Found"),
+        (503, b"too many requests at once\n", "HTTP status 503: too many requests at once"),
+        (200, b"<html>", "/api/v1/status: unexpected answer: "),
+        (200, b"[]", "/api/v1/status: unexpected answer: "),
+        (200, b"[" * 100_000, "/api/v1/status: unexpected answer: RecursionError"),
+        (200, b'{"version": "1"}', "/api/v1/status: unexpected answer: KeyError('bytes')"),
     ],
 )
-def test_what_is_no_server_of_kzn_is_told_in_a_sentence(
-    status: int, body: bytes, said: str
+def test_an_unexpected_answer_is_one_sentence_with_the_url(
+    status: int, body: bytes, sentence: str
 ) -> None:
     with (
         serving(lambda _topic, _limit: (status, body)) as url,
         pytest.raises(KznError) as caught,
     ):
-        Client(url).look()
-    assert said in caught.value.message
-    assert "port-forward" in caught.value.hint
+        ApiClient(url).fetch("status", lambda answer: answer["bytes"])
+    assert caught.value.message.startswith(url)
+    assert sentence in caught.value.message
+    assert caught.value.hint
 
 
-def test_nobody_there_is_told_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    with serving(real) as url:
+@pytest.mark.parametrize(
+    "read", [lambda a: a["x"], lambda a: a.x, lambda a: a + 1, lambda _: int("x")]
+)
+def test_an_error_of_the_reader_is_an_unexpected_answer(read: Callable[[Any], Any]) -> None:
+    with serving(lambda *_: (200, b"{}")) as url, pytest.raises(KznError, match="unexpected"):
+        ApiClient(url).fetch("status", read)
+
+
+def test_an_answer_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "MAX_BYTES", 3)
+    with serving(lambda *_: (200, b"1234")) as url:
+        with pytest.raises(KznError, match="the answer is larger than"):
+            ApiClient(url).fetch("status", identity)
+        monkeypatch.setattr(http, "MAX_BYTES", 4)
+        assert ApiClient(url).fetch("status", identity) == 1234
+
+
+def test_a_server_that_is_not_there_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(lambda *_: (200, b"{}")) as url:
         pass
-    assert main.run(["top", "--once", "--server", url]) == 1
-    shown = capsys.readouterr()
-    assert shown.err.splitlines()[0] == f"kzn: {url}: Connection refused"
+    assert main.run(["top", "--once", "--url", url]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"kzn: {url}: Connection refused"
+    assert "port-forward" in second
 
 
 @pytest.mark.parametrize(
     "url",
     [
         "",
+        "/",
         "kzn:8080",
+        "http:h",
         "ftp://kzn",
         "http://",
         "http://h:x",
         "http://h:0",
         "http://h/?q",
+        "http://h?x",
         "file:///etc/passwd",
     ],
 )
-def test_what_is_no_http_address_is_refused(url: str) -> None:
-    with pytest.raises(UsageError, match=r"URL|has more than"):
-        Client(url)
-
-
-def test_one_look_prints_a_page_or_a_document(capsys: pytest.CaptureFixture[str]) -> None:
-    with serving(real) as url:
-        assert main.run(["top", "--once", "--server", url]) == 0
-        page = capsys.readouterr().out
-        assert main.run(["top", "--once", "--json", "--server", url]) == 0
-        document = capsys.readouterr().out
-    assert "shop/web  a     shop/db  b        -   33 B" in page
-    assert '"pairs": [{"src_namespace": "shop"' in document
-    assert document.count("\n") == 1
-
-
-def test_the_agents_variable_is_not_taken_for_the_address_of_http(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with serving(real) as url:
-        monkeypatch.setenv("KZN_SERVER", "kzn:7070")
-        monkeypatch.setenv("KZN_URL", url)
-        assert main.run(["top", "--once"]) == 0
+def test_text_that_is_not_an_http_url_is_a_usage_error(url: str) -> None:
+    with pytest.raises(UsageError, match="URL") as caught:
+        ApiClient(url)
+    assert caught.value.hint == "write http://HOST:PORT"

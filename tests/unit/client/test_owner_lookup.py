@@ -1,4 +1,4 @@
-"""Names asked of a server: over real HTTP on loopback, in portions, and not again and again."""
+"""kzn/client/owner_lookup.py over loopback: limited requests, and a cache."""
 
 import json
 import threading
@@ -9,17 +9,17 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from kzn.client.owner_lookup import AT_ONCE, KEEP_SECONDS, Owner, OwnerLookup, parse_server
-from kzn.errors import KznError, UsageError
-from kzn.server.http.addresses import MAX_ADDRESSES
+from kzn.client.api import MAX_ADDRESSES, AddressOwner
+from kzn.client.http import ApiClient
+from kzn.client.owner_lookup import KEEP_SECONDS, OwnerLookup
+from kzn.errors import KznError
 
 
 class Server:
-    """Answers as a kzn server, or as told; remembers what it was asked for."""
+    """Answers as a kzn server, or with ``body``; keeps the addresses of each request."""
 
-    def __init__(self, body: bytes | None = None, status: int = 200) -> None:
+    def __init__(self, body: bytes | None = None) -> None:
         self.body = body
-        self.status = status
         self.asked: list[list[str]] = []
         self.url = ""
 
@@ -40,12 +40,12 @@ class Server:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 body = server.answer(self.path)
-                self.send_response(server.status)
+                self.send_response(200)
                 self.end_headers()
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                """Say nothing."""
+                """Nothing."""
 
         with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
             thread = threading.Thread(target=http.serve_forever)
@@ -58,57 +58,32 @@ class Server:
                 thread.join()
 
 
-def test_an_owner_has_the_name_that_kubernetes_gives_it() -> None:
+def test_an_owner_has_its_kubernetes_name() -> None:
     with Server().serving() as server:
-        found = OwnerLookup(server.url + "/").of(["10.0.0.1"])
-    assert found == {"10.0.0.1": Owner("pod", "shop", "web-10.0.0.1")}
-    assert found["10.0.0.1"].label == "shop/web-10.0.0.1"
-    assert Owner("node", "", "n1").label == "n1"
-    assert Owner("external").label == ""
+        found = OwnerLookup(ApiClient(server.url)).owners(["10.0.0.1"])
+    assert found == {"10.0.0.1": AddressOwner("10.0.0.1", "pod", "shop", "web-10.0.0.1")}
 
 
-def test_many_are_asked_for_in_portions_and_each_once() -> None:
-    addresses = [f"10.0.{n // 250}.{n % 250}" for n in range(AT_ONCE + 1)]
+def test_many_addresses_are_asked_for_in_several_requests_and_each_once() -> None:
+    addresses = [f"10.0.{n // 250}.{n % 250}" for n in range(MAX_ADDRESSES + 1)]
     with Server().serving() as server:
-        assert len(OwnerLookup(server.url).of(addresses * 2)) == AT_ONCE + 1
-    assert [len(asked) for asked in server.asked] == [AT_ONCE, 1]
-    assert AT_ONCE <= MAX_ADDRESSES
+        found = OwnerLookup(ApiClient(server.url)).owners(addresses * 2)
+    assert list(found) == addresses
+    assert [len(asked) for asked in server.asked] == [MAX_ADDRESSES, 1]
 
 
-def test_an_answer_is_remembered_for_a_while() -> None:
+def test_an_answer_is_cached_for_a_while() -> None:
     now = 0.0
     with Server().serving() as server:
-        names = OwnerLookup(server.url, clock=lambda: now)
-        names.of(["10.0.0.1"])
-        names.of(["10.0.0.1", "10.0.0.2"])
+        lookup = OwnerLookup(ApiClient(server.url), clock=lambda: now)
+        lookup.owners(["10.0.0.1"])
+        lookup.owners(["10.0.0.1", "10.0.0.2"])
         now = KEEP_SECONDS + 1
-        names.of(["10.0.0.1"])
+        lookup.owners(["10.0.0.1"])
     assert server.asked == [["10.0.0.1"], ["10.0.0.2"], ["10.0.0.1"]]
 
 
-@pytest.mark.parametrize(
-    ("server", "sentence"),
-    [
-        (Server(b"<html>"), "does not answer as a kzn server"),
-        (Server(b"[]"), "does not answer as a kzn server"),
-        (Server(b'{"addresses": [{"owner": "pod"}]}'), "does not answer as a kzn server"),
-        (Server(b"", 404), "404 Not Found"),
-        (Server(b"too many requests at once", 503), "503 Service Unavailable"),
-    ],
-)
-def test_another_answer_is_one_sentence(server: Server, sentence: str) -> None:
-    with server.serving(), pytest.raises(KznError, match=sentence) as raised:
-        OwnerLookup(server.url).of(["10.0.0.1"])
-    assert server.url in str(raised.value)
-
-
-def test_a_server_that_is_not_there_is_one_sentence() -> None:
-    with pytest.raises(KznError, match="Connection refused") as raised:
-        OwnerLookup("http://127.0.0.1:1").of(["10.0.0.1"])
-    assert "HTTP port" in raised.value.hint
-
-
-@pytest.mark.parametrize("text", ["", "h:8080", "ftp://h", "http://", "http://h?x", "/", "http:h"])
-def test_what_is_no_url_is_a_usage_error(text: str) -> None:
-    with pytest.raises(UsageError, match="no URL of a server"):
-        parse_server(text)
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"addresses": [{"owner": "pod"}]}'])
+def test_an_answer_of_another_shape_is_an_error_of_the_server(body: bytes) -> None:
+    with Server(body).serving() as server, pytest.raises(KznError, match="unexpected answer"):
+        OwnerLookup(ApiClient(server.url)).owners(["10.0.0.1"])

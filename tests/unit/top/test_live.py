@@ -30,7 +30,7 @@ def test_the_view_draws_and_sorts_and_ends_when_asked() -> None:
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     before = termios.tcgetattr(slave)
     with serving(real) as url:
-        command = [*KZN, "top", "--server", url, "--interval", "200ms"]
+        command = [*KZN, "top", "--url", url, "--interval", "200ms"]
         environment = os.environ | {"TERM": "xterm"}
         with subprocess.Popen(command, stdin=slave, stdout=slave, env=environment) as process:
             try:

@@ -4,14 +4,13 @@ import io
 
 import pytest
 from rich.console import Console
+from smallserver import status
 
-from kzn.client.api import Pair, Reading, Status, Workload, ZonePair
-from kzn.top.look import History
+from kzn.top.history import History
+from kzn.top.reading import Pair, Reading, Workload, ZonePair
 from kzn.top.screen import human, page
 
-STATUS = Status(
-    "1.0", "", agents=3, nodes=3, batches=9, seen=4_000_000, unresolved=40_000, missed=0
-)
+STATUS = status(agents=3, batches=9, seen=4_000_000, unresolved=40_000)
 URL = "http://kzn:8080"
 
 

@@ -1,4 +1,4 @@
-"""Who has an address now, as /api/v1/addresses answers it over a real loopback connection."""
+"""kzn/server/http/addresses.py, alone and over a loopback connection."""
 
 import asyncio
 import json
@@ -8,10 +8,11 @@ from urllib.parse import urlencode
 import aiohttp
 import pytest
 
+from kzn.client.api import MAX_ADDRESSES
 from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.errors import UsageError
 from kzn.model import ip
-from kzn.server.http.addresses import MAX_ADDRESSES, answer, parse_addresses
+from kzn.server.http.addresses import answer, parse_addresses
 from kzn.server.http.server import HttpApi
 from kzn.server.snapshot import ServerSnapshot
 from kzn.topology.facts import NodeFacts, PodFacts, Workload
@@ -32,7 +33,7 @@ def owners(asked: list[str]) -> bytes:
     return answer(index(), asked, 100.0)
 
 
-def test_owners_come_in_the_order_in_which_they_were_asked_for() -> None:
+def test_owners_are_in_the_order_of_the_query() -> None:
     found = json.loads(owners(["8.8.8.8", "10.1.0.7", "10.0.0.2", "10.9.9.9"]))["addresses"]
     assert [(row["address"], row["owner"]) for row in found] == [
         ("8.8.8.8", "external"),
@@ -60,7 +61,7 @@ def test_one_address_has_one_spelling() -> None:
 @pytest.mark.parametrize(
     "texts", [[], ["10.0.0.1"] * (MAX_ADDRESSES + 1), ["10.0.0"], ["10.0.0.1", "x" * 1000]]
 )
-def test_what_is_no_list_of_addresses_is_refused_in_a_sentence(texts: list[str]) -> None:
+def test_a_query_without_valid_addresses_is_a_usage_error(texts: list[str]) -> None:
     with pytest.raises(UsageError) as raised:
         parse_addresses(texts)
     assert len(str(raised.value)) < 100
@@ -69,7 +70,7 @@ def test_what_is_no_list_of_addresses_is_refused_in_a_sentence(texts: list[str])
 
 async def ask(query: str, *, known: bool = True) -> tuple[int, str]:
     async def take() -> ServerSnapshot:
-        raise AssertionError("this needs no snapshot")
+        raise AssertionError("addresses do not need a snapshot")
 
     api = HttpApi(take, lambda: "", owners=owners if known else None)
     sockets = listen(HostPort("127.0.0.1", 0))
@@ -82,7 +83,7 @@ async def ask(query: str, *, known: bool = True) -> tuple[int, str]:
         await api.close()
 
 
-def test_over_http_as_many_as_are_allowed_fit_into_one_question() -> None:
+def test_the_most_addresses_fit_into_one_request() -> None:
     longest = "fd6b:7a6e:aaaa:bbbb:cccc:dddd:eeee:1"
     query = urlencode([("address", f"{longest}{n:03x}") for n in range(MAX_ADDRESSES)])
     status, text = asyncio.run(ask(query))
@@ -91,12 +92,12 @@ def test_over_http_as_many_as_are_allowed_fit_into_one_question() -> None:
 
 
 @pytest.mark.parametrize("query", ["", "address=", "address=shop/web", "limit=5"])
-def test_over_http_a_mistake_is_a_sentence(query: str) -> None:
+def test_a_wrong_query_is_answered_with_400_and_a_sentence(query: str) -> None:
     status, text = asyncio.run(ask(query))
     assert status == 400
     assert text.endswith("\n")
     assert "Traceback" not in text
 
 
-def test_without_an_index_there_is_nothing_to_ask() -> None:
+def test_without_an_index_the_page_does_not_exist() -> None:
     assert asyncio.run(ask("address=10.0.0.1", known=False))[0] == 404

@@ -10,10 +10,11 @@ from typing import Any
 import aiohttp
 import pytest
 
+from kzn.client.api import MAX_LIMIT
 from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.model.totals import Counts, Totals
 from kzn.server.flows.queue import LogCounts
-from kzn.server.http.api import MAX_LIMIT, parse_limit
+from kzn.server.http.api import parse_limit
 from kzn.server.http.server import HttpApi, HttpLimits
 from kzn.server.ledger.family import Row
 from kzn.server.ledger.ledger import Ledger, LedgerLimits

@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from smallserver import status
 
-from kzn.client.api import Pair, Reading, Status, Workload, ZonePair
+from kzn.client.api import Status
 from kzn.top.document import document
-from kzn.top.look import Amount, History, ordered
+from kzn.top.history import Amount, History, ordered
+from kzn.top.reading import Pair, Reading, Workload, ZonePair
 
-STATUS = Status("1.0", "", agents=2, nodes=2, batches=10, seen=1000, unresolved=10, missed=0)
+STATUS = status(agents=2, batches=10, seen=1000, unresolved=10)
 CART = Workload("shop", "Deployment", "cart")
 A_TO_B = ZonePair("a", "b", "cross_zone")
 PAIR = Pair("shop", "cart", "a", "shop", "db", "b")
@@ -61,7 +63,7 @@ def test_a_window_smaller_than_the_interval_has_two_looks_all_the_same() -> None
 
 
 def test_a_server_that_began_anew_has_no_rates_at_first() -> None:
-    anew = replace(STATUS, batches=1, seen=50)
+    anew = status(agents=2, batches=1, seen=50)
     seen = history(look(0, 9000), look(10, 9500), look(20, 50, anew))
     assert seen.zones() == {A_TO_B: Amount(50, None)}
 

@@ -1,0 +1,90 @@
+"""Readings of a window of time, and the rates between them. Pure."""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple, TypeVar
+
+from kzn.client.api import Status
+from kzn.top.reading import Pair, Reading, Workload, ZonePair
+
+SortKey = Literal["rate", "total", "name"]
+_K = TypeVar("_K", bound=tuple[str, ...])
+
+
+class Amount(NamedTuple):
+    """Bytes in all and bytes a second; None before the second reading."""
+
+    total: int
+    rate: float | None
+
+
+class History:
+    """The readings of the last ``window`` seconds; a restart of the server clears them."""
+
+    def __init__(self, window: float) -> None:
+        self._window = window
+        self._readings: deque[Reading] = deque()
+
+    def add(self, reading: Reading) -> None:
+        """Add the newest reading; those older than the window are dropped, but for the last two."""
+        if self._readings and _restarted(self._readings[-1].status, reading.status):
+            self._readings.clear()
+        self._readings.append(reading)
+        while len(self._readings) > 2 and self._readings[1].at <= reading.at - self._window:
+            self._readings.popleft()
+
+    @property
+    def last(self) -> Reading:
+        """The newest reading; there must be one."""
+        return self._readings[-1]
+
+    @property
+    def seconds(self) -> float:
+        """From the first reading of the window to the newest."""
+        return self._readings[-1].at - self._readings[0].at
+
+    def zones(self) -> dict[ZonePair, Amount]:
+        """Amounts of each pair of zones and class."""
+        return self._amounts(lambda reading: reading.zones)
+
+    def pairs(self) -> dict[Pair, Amount]:
+        """Amounts of each pair of workloads."""
+        return self._amounts(lambda reading: reading.pairs)
+
+    def workloads(self, column: str) -> dict[Workload, Amount]:
+        """Amounts of one column of each workload that has it."""
+
+        def of(reading: Reading) -> dict[Workload, int]:
+            return {
+                name: sums[column] for name, sums in reading.workloads.items() if column in sums
+            }
+
+        return self._amounts(of)
+
+    def _amounts(self, of: Callable[[Reading], Mapping[_K, int]]) -> dict[_K, Amount]:
+        first, last, seconds = of(self._readings[0]), of(self.last), self.seconds
+        if seconds <= 0:
+            return {key: Amount(total, None) for key, total in last.items()}
+        return {
+            key: Amount(total, _grown(first.get(key, 0), total) / seconds)
+            for key, total in last.items()
+        }
+
+
+def _grown(before: int, now: int) -> int:
+    """The growth of a series; one that is new, or smaller than before, began at zero."""
+    return now - before if now >= before else now
+
+
+def ordered(amounts: Mapping[_K, Amount], sort: SortKey) -> list[tuple[_K, Amount]]:
+    """By name, or largest first; by total if there are no rates."""
+    by_name = sorted(amounts.items())
+    if sort == "name":
+        return by_name
+    if sort == "total":
+        return sorted(by_name, key=lambda item: item[1].total, reverse=True)
+    return sorted(by_name, key=lambda item: (item[1].rate or 0.0, item[1].total), reverse=True)
+
+
+def _restarted(before: Status, now: Status) -> bool:
+    return now.batches < before.batches or now.bytes.seen < before.bytes.seen
