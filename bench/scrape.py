@@ -105,11 +105,11 @@ class Bench:
         fleet.fill(self.index)
         ledger = Ledger(LedgerLimits(SERIES))
         ledger.load(rows(fleet), time.monotonic())
-        books = TotalsByNode(20_000)
+        node_totals = TotalsByNode(20_000)
         for number in range(fleet.nodes):
             for term in ("ignored", "unresolved", "missed"):
-                books.of(f"node-{number}").add(term, "parse", Counts(1, 1))  # type: ignore[arg-type]
-        parts = ledger, books, RetryQueue(1_000_000)
+                node_totals.of(f"node-{number}").add(term, "parse", Counts(1, 1))  # type: ignore[arg-type]
+        parts = ledger, node_totals, RetryQueue(1_000_000)
         clocks = Clocks(time.monotonic, time.perf_counter)
         self.pipeline = Pipeline(self.index, *parts, clocks=clocks)
         source = SourceState("kubernetes", True, TopologyStats(self.index.counts()))

@@ -57,7 +57,7 @@ class Pipeline:
         self,
         index: EndpointIndex,
         ledger: Ledger,
-        books: TotalsByNode,
+        node_totals: TotalsByNode,
         hold: RetryQueue,
         *,
         clocks: Clocks,
@@ -66,7 +66,7 @@ class Pipeline:
     ) -> None:
         self.index = index
         self.ledger = ledger
-        self.books = books
+        self.node_totals = node_totals
         self.hold = hold
         self.stats = PipelineStats()
         self._clocks = clocks
@@ -83,13 +83,13 @@ class Pipeline:
         case = ObservedFlows.of(identity.node, batch, now)
         resolution = self._resolve(case)  # before anything is changed, should it raise
         self.coverage.heard(case.node, case.interval, now)
-        book = self.books.of(identity.node)
-        book.touched = now
+        totals = self.node_totals.of(identity.node)
+        totals.touched = now
         accounted = _sum(batch.flows.packets, batch.flows.bytes)
-        mismatch = book.take(batch.totals, accounted)
+        mismatch = totals.add_batch(batch.totals, accounted)
         self.stats.mismatched_batches += mismatch != Counts()
         self.stats.mismatched_bytes += mismatch.bytes
-        self._settle(case, resolution, book, now)
+        self._settle(case, resolution, totals, now)
         self.stats.batches += 1
         self.stats.flows += len(batch.flows)
         self.stats.apply_seconds.observe(self._clocks.timer() - started)
@@ -100,15 +100,15 @@ class Pipeline:
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_SECONDS
             self.ledger.sweep(now, self.index.lives)
-            self.books.close_idle(now - self._node_retention)
+            self.node_totals.remove_idle(now - self._node_retention)
         for _ in range(_CASES_A_TICK):
             case = self.hold.take(now)
             if case is None:
                 return False
             resolution = self._resolve(case)
-            book = self.books.of(case.node)
-            book.hold(_sum(case.flows.packets, case.flows.bytes), release=True)
-            self._settle(case, resolution, book, now)
+            totals = self.node_totals.of(case.node)
+            totals.release(_sum(case.flows.packets, case.flows.bytes))
+            self._settle(case, resolution, totals, now)
         return True
 
     def _resolve(self, case: ObservedFlows) -> Resolution:
@@ -125,7 +125,7 @@ class Pipeline:
         )
 
     def _settle(
-        self, case: ObservedFlows, resolution: Resolution, book: NodeTotals, now: float
+        self, case: ObservedFlows, resolution: Resolution, totals: NodeTotals, now: float
     ) -> None:
         """Put every flow into exactly one term of the node's identity."""
         flows = case.flows
@@ -133,10 +133,10 @@ class Pipeline:
         if resolution.stand_in.any():
             self._note_stand_in(case, resolution)
         packets, sizes = resolution.by_verdict(flows.packets, flows.bytes)
-        held = self._hold(case, resolution, book, now)
+        held = self._hold(case, resolution, totals, now)
         for code in np.flatnonzero(packets | sizes).tolist():
             if not (held and v.MAY_RESOLVE_LATER[code]):
-                _enter(book, code, Counts(int(packets[code]), int(sizes[code])))
+                _enter(totals, code, Counts(int(packets[code]), int(sizes[code])))
         if sizes[v.UNKNOWN_NODE] and not held:
             self._complaints.line(
                 f"unknown node {case.node}",
@@ -157,7 +157,7 @@ class Pipeline:
         self.coverage.stood_in(nodes, int(case.flows.bytes.take(rows).sum()), case.closed)
 
     def _hold(
-        self, case: ObservedFlows, resolution: Resolution, book: NodeTotals, now: float
+        self, case: ObservedFlows, resolution: Resolution, totals: NodeTotals, now: float
     ) -> bool:
         """Whether all flows that may resolve later were put on hold."""
         if not case.tries_left or not v.MAY_RESOLVE_LATER[resolution.classes].any():
@@ -169,7 +169,7 @@ class Pipeline:
         if not self.hold.put(later, now):
             self.stats.hold_overflow_flows += len(chosen)
             return False
-        book.hold(_sum(later.flows.packets, later.flows.bytes))
+        totals.hold(_sum(later.flows.packets, later.flows.bytes))
         return True
 
 
@@ -178,27 +178,27 @@ class AccountingSnapshot:
     """What has been counted, at one moment between two batches; nodes with when they were heard."""
 
     ledger: LedgerSnapshot
-    books: list[NodeTotalRow]
+    node_totals: list[NodeTotalRow]
     nodes: list[tuple[str, Counts, float]]
 
     @staticmethod
     def of(pipeline: Pipeline) -> "AccountingSnapshot":
         """A copy as of now; some milliseconds at hundreds of thousands of series."""
-        books = pipeline.books
+        node_totals = pipeline.node_totals
         return AccountingSnapshot(
             ledger=pipeline.ledger.snapshot(),
-            books=books.rows(),
-            nodes=[(node, book.held, book.touched) for node, book in books.items()],
+            node_totals=node_totals.rows(),
+            nodes=[(node, totals.held, totals.touched) for node, totals in node_totals.items()],
         )
 
 
-def _enter(book: NodeTotals, code: int, counts: Counts) -> None:
+def _enter(totals: NodeTotals, code: int, counts: Counts) -> None:
     if code < v.TRANSIT:
-        book.add("attributed", "", counts)
+        totals.add("attributed", "", counts)
     elif code == v.TRANSIT:
-        book.add("transit", "", counts)
+        totals.add("transit", "", counts)
     else:
-        book.add("unresolved", v.NAMES[code], counts)
+        totals.add("unresolved", v.NAMES[code], counts)
 
 
 def _sum(packets: U64, sizes: U64) -> Counts:

@@ -65,7 +65,7 @@ class Sources:
         pipeline = self.pipeline
         return ServerSnapshot(
             ledger=counted.ledger,
-            node_totals=counted.books,
+            node_totals=counted.node_totals,
             nodes=[
                 NodeHeld(node, held, max(0.0, now - touched))
                 for node, held, touched in counted.nodes

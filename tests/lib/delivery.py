@@ -154,10 +154,10 @@ class SimServer:
 
     def check(self) -> None:
         """The books of this server balance, and its zones hold what is attributed."""
-        for node, totals in self.pipeline.books.items():
+        for node, totals in self.pipeline.node_totals.items():
             if totals.gap() != Counts():
                 raise BrokenPromiseError(f"the totals of {node} do not add up: {totals.gap()}")
-        rows = self.pipeline.books.rows()
+        rows = self.pipeline.node_totals.rows()
         attributed = sum(row.counts.bytes for row in rows if row.term == "attributed")
         snapshot = self.pipeline.ledger.snapshot()
         for family in ("zone", "pair"):
@@ -169,7 +169,7 @@ class SimServer:
     def seen(self) -> Counts:
         """All that this server counted."""
         total = Counts()
-        for row in self.pipeline.books.rows():
+        for row in self.pipeline.node_totals.rows():
             if row.term == "seen":
                 total = total.plus(row.counts)
         return total
@@ -198,7 +198,7 @@ class SimServer:
             counted = await self._durability.view()
             if not self.up:
                 return
-            for node, term, reason, counts in counted.books:
+            for node, term, reason, counts in counted.node_totals:
                 key = f"{node} {term} {reason}"
                 if counts.bytes < self._shown.get(key, 0):
                     self._world.broken.append(f"{key} fell to {counts.bytes}")

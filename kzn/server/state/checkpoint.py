@@ -41,8 +41,8 @@ class Changes:
     families: dict[FamilyName, FamilyChanges]
     owners: dict[NameKind, LabelOwners]
     zones: list[NamedZone]
-    closed_books: list[str]
-    books: list[SavedTotal]
+    removed_nodes: list[str]
+    node_totals: list[SavedTotal]
     sequences: dict[Key, int | None]
 
     @property
@@ -51,8 +51,8 @@ class Changes:
         return not (
             any(change.ended or change.rows for change in self.families.values())
             or any(owners.gone or owners.now for owners in self.owners.values())
-            or self.closed_books
-            or self.books
+            or self.removed_nodes
+            or self.node_totals
             or self.sequences
         )
 
@@ -66,7 +66,7 @@ class Saved:
     retired: dict[FamilyName, int]
     owners: list[tuple[NameKind, Labels, Endpoint]]
     zones: list[NamedZone]
-    books: list[SavedTotal]
+    node_totals: list[SavedTotal]
     sequences: list[tuple[Key, int]]
 
 
@@ -75,7 +75,7 @@ class CheckpointedState:
     """The parts of a server that outlive it."""
 
     ledger: Ledger
-    books: TotalsByNode
+    node_totals: TotalsByNode
     sequences: AppliedSequences
 
     def restore(self, saved: Saved, now: float) -> None:
@@ -85,44 +85,44 @@ class CheckpointedState:
         for kind, labels, owner in saved.owners:
             names.interners[kind].code(labels, owner)
         self.ledger.load(saved.rows, now, saved.retired)
-        self.books.load(_book_rows(saved.books), now)
+        self.node_totals.load(_total_rows(saved.node_totals), now)
         self.sequences.restore(saved.sequences)
         self.ledger.watch()
-        self.books.watch()
+        self.node_totals.watch()
         self.sequences.watch()
         self._end_holding(saved)
 
     def take(self) -> Changes:
         """What changed since this was last called."""
         names = self.ledger.names
-        closed, books = self.books.changed()
+        closed, node_totals = self.node_totals.changed()
         return Changes(
             # Series first: a name whose series ended is still known then.
             families={family: self.ledger.changed(family) for family in FAMILIES},
             owners={kind: interner.changed() for kind, interner in names.interners.items()},
             zones=names.zones.rows(),
-            closed_books=closed,
-            books=[row for node, book in books for row in _saved(node, book)],
+            removed_nodes=closed,
+            node_totals=[row for node, totals in node_totals for row in _saved(node, totals)],
             sequences=self.sequences.changed(),
         )
 
     def _end_holding(self, saved: Saved) -> None:
         """Flows on hold died with the process; their bytes are known, and whose they are not."""
-        for row in saved.books:
+        for row in saved.node_totals:
             if row.term == HELD:
                 counts = Counts(row.packets, row.bytes)
-                self.books.of(row.node).add("unresolved", HELD_AT_RESTART, counts)
-                self.books.of(row.node).changed = True
+                self.node_totals.of(row.node).add("unresolved", HELD_AT_RESTART, counts)
+                self.node_totals.of(row.node).changed = True
 
 
-def _book_rows(rows: list[SavedTotal]) -> Iterator[NodeTotalRow]:
+def _total_rows(rows: list[SavedTotal]) -> Iterator[NodeTotalRow]:
     for row in rows:
         for term in TERMS:
             if row.term == term:
                 yield NodeTotalRow(row.node, term, row.reason, Counts(row.packets, row.bytes))
 
 
-def _saved(node: str, book: NodeTotals) -> Iterator[SavedTotal]:
-    yield SavedTotal(node, HELD, "", *book.held)
-    for (term, reason), counts in book.totals.items():
+def _saved(node: str, totals: NodeTotals) -> Iterator[SavedTotal]:
+    yield SavedTotal(node, HELD, "", *totals.held)
+    for (term, reason), counts in totals.counts.items():
         yield SavedTotal(node, term, reason, *counts)

@@ -34,7 +34,7 @@ class Durability:
         self._snapshot = partial(AccountingSnapshot.of, pipeline)
         self._committer: Committer[AccountingSnapshot] | None = None
         if state is not None:
-            checkpoint = CheckpointedState(pipeline.ledger, pipeline.books, self.sequences)
+            checkpoint = CheckpointedState(pipeline.ledger, pipeline.node_totals, self.sequences)
             saved = state.read()
             checkpoint.restore(saved, now)
             self.instance = saved.instance

@@ -106,10 +106,10 @@ class StateFile:
             [(f, _number(c.other), _number(c.retired)) for f, c in changes.families.items()],
         )
         put("INSERT OR REPLACE INTO zone_labels VALUES (?, ?, ?)", changes.zones)
-        put("DELETE FROM books WHERE node = ?", [(node,) for node in changes.closed_books])
+        put("DELETE FROM books WHERE node = ?", [(node,) for node in changes.removed_nodes])
         put(
             "INSERT OR REPLACE INTO books VALUES (?, ?, ?, ?, ?)",
-            [(*row[:3], _number(row.packets), _number(row.bytes)) for row in changes.books],
+            [(*row[:3], _number(row.packets), _number(row.bytes)) for row in changes.node_totals],
         )
         self._write_sequences(changes.sequences)
 
@@ -138,7 +138,7 @@ class StateFile:
             retired={family: int(retired) for family, _, retired in sums},
             owners=[row for kind in OWNED for row in self._owners(kind)],
             zones=self._rows("SELECT region, zone, label FROM zone_labels"),
-            books=[
+            node_totals=[
                 SavedTotal(node, term, reason, int(packets), int(size))
                 for node, term, reason, packets, size in self._rows("SELECT * FROM books")
             ],

@@ -103,9 +103,9 @@ class World:
         self.index.put_node(NodeFacts(uid="l", name="late-node", zone="b", region="r"))
 
     def terms(self, node: str) -> dict[str, int]:
-        book = self.pipeline.books.of(node)
-        found = {f"{term} {reason}".strip(): c.bytes for (term, reason), c in book.totals.items()}
-        found["held"] = book.held.bytes
+        totals = self.pipeline.node_totals.of(node)
+        found = {f"{term} {reason}".strip(): c.bytes for (term, reason), c in totals.counts.items()}
+        found["held"] = totals.held.bytes
         return {name: size for name, size in found.items() if size}
 
     def series(self) -> dict[tuple[FamilyName, Labels], int]:
@@ -115,14 +115,14 @@ class World:
         }
 
     def check(self) -> None:
-        gaps = {node: book.gap() for node, book in self.pipeline.books.items()}
+        gaps = {node: totals.gap() for node, totals in self.pipeline.node_totals.items()}
         assert gaps == dict.fromkeys(gaps, Counts())
         attributed = sum(
-            row.counts.bytes for row in self.pipeline.books.rows() if row.term == "attributed"
+            row.counts.bytes for row in self.pipeline.node_totals.rows() if row.term == "attributed"
         )
         zones = self.pipeline.ledger.snapshot().rows("zone")
         assert sum(size for _, size in zones) == attributed
-        held = sum(book.held.packets for _, book in self.pipeline.books.items())
+        held = sum(totals.held.packets for _, totals in self.pipeline.node_totals.items())
         assert self.pipeline.hold.flows or held == 0
 
 
@@ -247,9 +247,9 @@ def test_the_book_of_a_silent_node_ends() -> None:
     world = World()
     world.apply("n1", (P1, P2, 1, 10))
     world.tick(3599.0)
-    assert len(world.pipeline.books) == 1
+    assert len(world.pipeline.node_totals) == 1
     world.tick(3600.0)
-    assert len(world.pipeline.books) == 0
+    assert len(world.pipeline.node_totals) == 0
 
 
 AMOUNT = st.tuples(
@@ -309,10 +309,10 @@ def test_what_a_terminating_pod_sends_waits_for_a_successor_and_is_its_own_in_th
     world.pod("ends", "n1", LATE, is_deleting=True)
     world.now += 5.0
     world.apply("n1", (LATE, P2, 1, 100))
-    assert world.pipeline.books.of("n1").held == Counts(1, 100)
+    assert world.pipeline.node_totals.of("n1").held == Counts(1, 100)
     world.tick(10.5)
     world.tick(10.5)
-    assert world.pipeline.books.of("n1").held == Counts()
+    assert world.pipeline.node_totals.of("n1").held == Counts()
     assert dict(world.pipeline.ledger.snapshot().rows("pod")) == {("d", "ends"): 100}
 
 

@@ -43,13 +43,15 @@ def take() -> ServerSnapshot:
         ],
         0.0,
     )
-    books = TotalsByNode(10)
-    books.of("n1").take(Totals(Counts(9, 90), {"map_full": Counts(1, 10)}), Counts(8, 80))
-    books.of("n1").add("attributed", "", Counts(6, 60))
-    books.of("n1").hold(Counts(2, 20))
+    node_totals = TotalsByNode(10)
+    node_totals.of("n1").add_batch(
+        Totals(Counts(9, 90), {"map_full": Counts(1, 10)}), Counts(8, 80)
+    )
+    node_totals.of("n1").add("attributed", "", Counts(6, 60))
+    node_totals.of("n1").hold(Counts(2, 20))
     sources = Sources(
         pipeline=Pipeline(
-            index, ledger, books, RetryQueue(10), clocks=Clocks(lambda: 0.0, lambda: 0.0)
+            index, ledger, node_totals, RetryQueue(10), clocks=Clocks(lambda: 0.0, lambda: 0.0)
         ),
         receiver=ReceiveStats,
         topology=lambda: (SourceState("static", True, TopologyStats(index.counts())),),

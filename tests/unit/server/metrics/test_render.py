@@ -58,15 +58,17 @@ def snapshot() -> ServerSnapshot:
         ],
         0.0,
     )
-    books = TotalsByNode(10)
-    book = books.of("n1")
-    book.take(Totals(Counts(9, 90), {"map_full": Counts(1, 10)}, {"parse": Counts(1, 5)}), Counts())
-    book.add("unresolved", "unknown_source", Counts(1, 7))
-    book.hold(Counts(2, 20))
+    node_totals = TotalsByNode(10)
+    totals = node_totals.of("n1")
+    totals.add_batch(
+        Totals(Counts(9, 90), {"map_full": Counts(1, 10)}, {"parse": Counts(1, 5)}), Counts()
+    )
+    totals.add("unresolved", "unknown_source", Counts(1, 7))
+    totals.hold(Counts(2, 20))
     resource = ResourceStats("pods", True, 1, 2.5, 1, 1, 7, {"gone": 1})
     sources = Sources(
         pipeline=Pipeline(
-            index, ledger, books, RetryQueue(10), clocks=Clocks(lambda: 0.0, lambda: 0.0)
+            index, ledger, node_totals, RetryQueue(10), clocks=Clocks(lambda: 0.0, lambda: 0.0)
         ),
         receiver=lambda: ReceiveStats(refusals=Counter(version=2)),
         topology=lambda: (

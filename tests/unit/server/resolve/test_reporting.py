@@ -40,9 +40,11 @@ class World:
         )
         StaticSource(index, parse_static("cluster.yaml", CLUSTER))
         self.ledger = Ledger(LedgerLimits())
-        self.books = TotalsByNode(10)
+        self.node_totals = TotalsByNode(10)
         clocks = Clocks(lambda: self.now, lambda: 0.0)
-        self.pipeline = Pipeline(index, self.ledger, self.books, RetryQueue(1000), clocks=clocks)
+        self.pipeline = Pipeline(
+            index, self.ledger, self.node_totals, RetryQueue(1000), clocks=clocks
+        )
         self.apply("n1", (P1, OUT, 0))
 
     def apply(self, node: str, *sent: tuple[str, str, int], seconds: float = 10.0) -> None:
@@ -113,9 +115,9 @@ def test_where_the_sender_has_no_agent_the_receivers_leg_counts(world: World) ->
     assert world.sent("p2") == 100  # what goes elsewhere is not this node's to count
     found = world.counts()
     assert (found.without_agent, found.stand_in_bytes) == (1, 100)
-    book = world.books.of("n1")
-    assert book.totals["transit", ""].bytes == 16
-    assert book.gap() == Counts()
+    totals = world.node_totals.of("n1")
+    assert totals.counts["transit", ""].bytes == 16
+    assert totals.gap() == Counts()
 
 
 def test_what_is_sent_to_a_node_without_an_agent_counts_as_ever(world: World) -> None:
@@ -130,7 +132,7 @@ def test_an_agent_that_appears_counts_nothing_that_others_have(world: World) -> 
     world.now += 3.0
     world.apply("n2", (P2, P1, 60), (P2, OUT, 5), seconds=8.0)  # begins before that leg ended
     assert world.sent("p2") == 100
-    assert world.books.of("n2").totals["attributed", ""].bytes == 5
+    assert world.node_totals.of("n2").counts["attributed", ""].bytes == 5
     world.now += 10.0
     world.apply("n1", (P2, P1, 1000))
     world.apply("n2", (P2, P1, 1000))

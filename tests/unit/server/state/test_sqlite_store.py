@@ -59,7 +59,7 @@ class Server:
         return dict(self.state.ledger.snapshot().rows(family))
 
     def terms(self, node: str) -> dict[str, int]:
-        rows = self.state.books.rows()
+        rows = self.state.node_totals.rows()
         return {f"{r.term} {r.reason}".strip(): r.counts.bytes for r in rows if r.node == node}
 
 
@@ -158,7 +158,7 @@ def test_zones_of_one_name_keep_their_labels(server: Server) -> None:
     zones = server.state.ledger.names.zones
     first, second = zones.code("r1", "a"), zones.code("r2", "a")
     add(server, Row("zone", ("a", "r2/a", "cross_region"), 1))
-    server.state.books.of("n1")
+    server.state.node_totals.of("n1")
     server.commit()
     zones = server.live().ledger.names.zones
     labels = zones.names.labels
@@ -167,35 +167,35 @@ def test_zones_of_one_name_keep_their_labels(server: Server) -> None:
 
 
 def test_books_balance_after_a_restart_and_what_was_held_is_unresolved(server: Server) -> None:
-    book = server.state.books.of("n1")
-    book.take(Totals(Counts(9, 90), {"map_full": Counts(1, 10)}), Counts(8, 80))
-    book.add("attributed", "", Counts(6, 60))
-    book.hold(Counts(2, 20))
+    totals = server.state.node_totals.of("n1")
+    totals.add_batch(Totals(Counts(9, 90), {"map_full": Counts(1, 10)}), Counts(8, 80))
+    totals.add("attributed", "", Counts(6, 60))
+    totals.hold(Counts(2, 20))
     server.commit()
     for _ in range(2):
         server.live()
         terms = server.terms("n1")
         assert terms[f"unresolved {HELD_AT_RESTART}"] == 20
         assert (terms["seen"], terms["attributed"], terms["missed map_full"]) == (90, 60, 10)
-        assert server.state.books.of("n1").gap() == Counts()
+        assert server.state.node_totals.of("n1").gap() == Counts()
         server.commit()
 
 
 def test_a_book_that_was_closed_is_gone(server: Server) -> None:
-    server.state.books.of("n1").add("attributed", "", Counts(1, 1))
+    server.state.node_totals.of("n1").add("attributed", "", Counts(1, 1))
     server.commit()
-    server.state.books.close_idle(1.0)
+    server.state.node_totals.remove_idle(1.0)
     server.commit()
     server.live()
-    assert server.state.books.rows() == []
+    assert server.state.node_totals.rows() == []
 
 
 def test_sequences_come_back_and_the_longest_unchanged_is_forgotten_first(server: Server) -> None:
-    book = server.state.sequences
+    sequences = server.state.sequences
     huge = ("n9", 2**64 - 1)
     for key in (huge, ("n1", 7)):
-        book.opened(key)
-        book.applied(key, 2**64 - 1)
+        sequences.opened(key)
+        sequences.applied(key, 2**64 - 1)
         server.commit()
     restored = server.live().sequences
     restored.max_absent = 1
@@ -207,7 +207,7 @@ def test_sequences_come_back_and_the_longest_unchanged_is_forgotten_first(server
 
 def test_a_number_that_no_integer_column_holds_is_kept(server: Server) -> None:
     add(server, Row("pod", WEB, 2**64 - 1))
-    server.state.books.load([NodeTotalRow("n1", "seen", "", Counts(1, 2**70))], 0.0)
+    server.state.node_totals.load([NodeTotalRow("n1", "seen", "", Counts(1, 2**70))], 0.0)
     server.commit()
     server.live()
     assert server.series("pod") == {WEB: 2**64 - 1}
@@ -247,7 +247,7 @@ def test_a_full_disk_fails_the_commit_as_a_whole_and_the_next_one_succeeds(
     (pages,) = file._db.execute("PRAGMA page_count").fetchone()
     file._db.execute(f"PRAGMA max_page_count = {pages}")
     add(server, *(Row("pod", ("shop", f"web-{n}"), 1) for n in range(10_000)))
-    server.state.books.of("n1")
+    server.state.node_totals.of("n1")
     changes = server.state.take()
     with pytest.raises(StateError) as caught:
         file.write(changes)
