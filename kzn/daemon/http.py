@@ -115,7 +115,7 @@ class HttpServer:
         try:
             return route(request)
         except Exception:  # noqa: BLE001 - a route's bug must not end the daemon beside it
-            self._faults.line(request.path, "%s failed", request.path)
+            self._faults.warn(request.path, "%s failed", request.path)
             _LOG.debug("%s failed", request.path, exc_info=True)
             return _plain(HTTPStatus.INTERNAL_SERVER_ERROR)
 

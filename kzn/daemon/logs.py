@@ -62,7 +62,7 @@ class RateLimited:
         self._max_conditions = max_conditions
         self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
-    def line(self, condition: str, message: str, *args: object) -> None:
+    def warn(self, condition: str, message: str, *args: object) -> None:
         """Warn ``message % args`` unless ``condition`` had its line within the interval."""
         now = self._clock()
         since, held = self._seen.get(condition, (-float("inf"), 0))
@@ -77,6 +77,6 @@ class RateLimited:
             message = f"{message} (and {held} times more since the last line)"
         self._logger.warning(message, *args)
 
-    def over(self, condition: str) -> bool:
+    def resolved(self, condition: str) -> bool:
         """The condition has ended: its next line comes at once. True when it had been logged."""
         return self._seen.pop(condition, None) is not None

@@ -103,12 +103,12 @@ class ServerTls:
             self._context = self.files.context()
         except UsageError as error:
             self.failed += 1
-            self._complaints.line(
+            self._complaints.warn(
                 "reload", "the TLS files have changed and the last good ones serve on: %s", error
             )
             return
         self.loaded += 1
-        self._complaints.over("reload")
+        self._complaints.resolved("reload")
         _LOG.info("TLS files have changed: new connections use %s", self.files.cert)
 
 

@@ -138,7 +138,7 @@ class Pipeline:
             if not (held and v.MAY_RESOLVE_LATER[code]):
                 _enter(totals, code, Counts(int(packets[code]), int(sizes[code])))
         if sizes[v.UNKNOWN_NODE] and not held:
-            self._complaints.line(
+            self._complaints.warn(
                 f"unknown node {case.node}",
                 "node %s sends batches and is not in the topology: nothing of it is attributed"
                 " (is the agent's --node the name that kubectl get nodes shows?)",

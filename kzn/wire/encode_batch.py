@@ -1,6 +1,6 @@
 """A batch in the form that travels: what is sent again on every try, and read once.
 
-`encode_batch` does the work once; `EncodedBatch.waited` makes the same batch older for a later
+`encode_batch` does the work once; `EncodedBatch.aged_by` makes the same batch older for a later
 try. What a server makes of it is in decode_batch.py.
 """
 
@@ -25,7 +25,7 @@ class EncodedBatch:
     columns: Columns
     totals: bytes
 
-    def waited(self, milliseconds: int) -> "EncodedBatch":
+    def aged_by(self, milliseconds: int) -> "EncodedBatch":
         """The same batch, sent that much later; as old as a server believes at most."""
         return replace(
             self,

@@ -62,7 +62,7 @@ class CoverageWatchdog:
         try:
             passed = self._meter.take()
         except KznError as error:
-            self._failing.line("failing", "coverage cannot be measured: %s", error)
+            self._failing.warn("failing", "coverage cannot be measured: %s", error)
             return
         turn = self._coverage.interval(passed)
         self._stats.coverage = self._coverage.ratio

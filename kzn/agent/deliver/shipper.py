@@ -175,7 +175,7 @@ class Shipper:
             self._keep_to_one_ledger(link, encoded.sequence)
             waited = round((self._clock() - begun) * 1000)
             async with asyncio.timeout(self._timeouts.ack):
-                duplicate = await link.exchange(encoded.waited(waited), self.stats)
+                duplicate = await link.exchange(encoded.aged_by(waited), self.stats)
         except BaseException:
             self._drop()
             raise
@@ -227,7 +227,7 @@ class Shipper:
         if isinstance(error, RefusedError) and error.reason in _HINTS:
             hint = error.hint or _HINTS[Reason(error.reason)]
             raise RefusedError(error.message, reason=error.reason, hint=hint) from error
-        self._away.line(
+        self._away.warn(
             "away",
             "no delivery to %s (%s: %s); batch %d waits since %.0f s, its bytes stay in the kernel",
             self._server,
@@ -238,7 +238,7 @@ class Shipper:
         )
 
     def _delivered(self, begun: float) -> None:
-        if self._away.over("away"):
+        if self._away.resolved("away"):
             log.info("delivering to %s again after %.0f s", self._server, self._clock() - begun)
 
 

@@ -107,7 +107,7 @@ class TokenAuthenticator:
             except KznError as error:
                 self.counts["failed"] += 1
                 said = error.message.replace(token, "(token)")
-                self._warnings.line("review", "tokens cannot be checked: %s", said)
+                self._warnings.warn("review", "tokens cannot be checked: %s", said)
                 return Refusal(Reason.BUSY, "the token cannot be checked now")
 
     def _remember(self, key: bytes, token: str, review: "Review", address: str) -> _Entry:

@@ -146,7 +146,7 @@ class HttpApi:
         except web.HTTPException:
             raise
         except Exception:  # noqa: BLE001 - a route's bug must not end the daemon beside it
-            self._faults.line(request.path, "%s failed", request.path)
+            self._faults.warn(request.path, "%s failed", request.path)
             _LOG.debug("%s failed", request.path, exc_info=True)
             return web.Response(text="internal error\n", status=500)
 

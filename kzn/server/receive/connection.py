@@ -80,7 +80,7 @@ class AgentConnection:
             self._cut = True
             self._context.stats.refusals[label] += 1
             text = "closed connection of %s from %s: %s"
-            self._context.warnings.line(label, text, self._peer_name, self._address, why)
+            self._context.warnings.warn(label, text, self._peer_name, self._address, why)
             self.abort()
 
     def evict(self) -> None:
@@ -223,7 +223,7 @@ class AgentConnection:
         self._context.stats.refusals[label] += 1
         if refusal.reason is not Reason.SHUTTING_DOWN:
             text = "refused %s from %s: %s"
-            self._context.warnings.line(label, text, self._peer_name, self._address, refusal.text)
+            self._context.warnings.warn(label, text, self._peer_name, self._address, refusal.text)
         with suppress(OSError):  # TimeoutError included
             async with asyncio.timeout(self._context.limits.linger):
                 await self._stream.send(encode_to_agent(refusal))

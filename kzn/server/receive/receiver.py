@@ -172,7 +172,7 @@ class Receiver:
         self, writer: asyncio.StreamWriter, label: str, refusal: Refusal, address: str
     ) -> None:
         self.stats.refusals[label] += 1
-        self._context.warnings.line(label, "refused connection from %s: %s", address, refusal.text)
+        self._context.warnings.warn(label, "refused connection from %s: %s", address, refusal.text)
         if self._tls is None:  # with TLS a refusal would need a handshake first
             writer.write(frame(encode_to_agent(refusal)))
         writer.close()

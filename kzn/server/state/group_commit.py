@@ -183,7 +183,7 @@ class Committer(Generic[_T]):
 
     def _succeeded(self, group: _Group[_T]) -> None:
         self._group = None
-        if self._warnings.over("commit"):
+        if self._warnings.resolved("commit"):
             log.info("the state file is written again")
         for ack in group.acks:
             if not ack.done():
@@ -196,7 +196,7 @@ class Committer(Generic[_T]):
 
     def _failed(self, error: StateError) -> None:
         self.stats.failures[error.reason] += 1
-        self._warnings.line("commit", "%s; batches are not acknowledged until it is", error)
+        self._warnings.warn("commit", "%s; batches are not acknowledged until it is", error)
         # Whoever gave up waiting comes again, and again, for as long as the disk is full.
         self._acks = [ack for ack in self._acks if not ack.done()]
         self._snapshots = [snapshot for snapshot in self._snapshots if not snapshot.done()]

@@ -45,7 +45,7 @@ async def follow(
             if reason not in ROUTINE:
                 hint = f" ({error.hint})" if error.hint else ""
                 text = "following Kubernetes: %s%s; %s %s; trying again"
-                complaints.line(reason, text, error, hint, machine.resource.name, _age(machine))
+                complaints.warn(reason, text, error, hint, machine.resource.name, _age(machine))
 
 
 def _age(machine: ListWatch[S, F]) -> str:

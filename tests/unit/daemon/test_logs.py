@@ -59,9 +59,9 @@ def test_a_condition_that_repeats_is_one_line_an_interval_with_the_count(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock = Clock()
-    log = RateLimited(logging.getLogger("kzn.test"), interval=60.0, clock=clock)
+    lines = RateLimited(logging.getLogger("kzn.test"), interval=60.0, clock=clock)
     for _ in range(61):
-        log.line("away", "server %s is away", "s")
+        lines.warn("away", "server %s is away", "s")
         clock.now += 1.0
     assert caplog.messages == [
         "server s is away",
@@ -70,26 +70,26 @@ def test_a_condition_that_repeats_is_one_line_an_interval_with_the_count(
 
 
 def test_conditions_do_not_silence_each_other(caplog: pytest.LogCaptureFixture) -> None:
-    log = RateLimited(logging.getLogger("kzn.test"), clock=Clock())
-    log.line("one", "one")
-    log.line("two", "two")
+    lines = RateLimited(logging.getLogger("kzn.test"), clock=Clock())
+    lines.warn("one", "one")
+    lines.warn("two", "two")
     assert caplog.messages == ["one", "two"]
 
 
 def test_a_condition_that_ended_speaks_at_once_when_it_returns(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    log = RateLimited(logging.getLogger("kzn.test"), clock=Clock())
-    log.line("away", "away")
-    assert log.over("away")
-    assert not log.over("away")
-    log.line("away", "away again")
+    lines = RateLimited(logging.getLogger("kzn.test"), clock=Clock())
+    lines.warn("away", "away")
+    assert lines.resolved("away")
+    assert not lines.resolved("away")
+    lines.warn("away", "away again")
     assert caplog.messages == ["away", "away again"]
 
 
 def test_conditions_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
-    log = RateLimited(logging.getLogger("kzn.test"), clock=Clock(), max_conditions=2)
+    lines = RateLimited(logging.getLogger("kzn.test"), clock=Clock(), max_conditions=2)
     for name in ("a", "b", "c", "a"):
-        log.line(name, name)
+        lines.warn(name, name)
     assert caplog.messages == ["a", "b", "c", "a"]
-    assert not log.over("b")
+    assert not lines.resolved("b")

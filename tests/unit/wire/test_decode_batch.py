@@ -60,7 +60,7 @@ def test_counts_of_zero_do_not_travel() -> None:
 
 
 def test_a_batch_that_waited_is_older_and_otherwise_the_same() -> None:
-    back = decode_batch(encoded().waited(2_500), LIMITS)
+    back = decode_batch(encoded().aged_by(2_500), LIMITS)
     assert (back.opened_ms_ago, back.closed_ms_ago) == (13_500, 3_500)
     assert len(back.flows) == 1
 
