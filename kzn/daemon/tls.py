@@ -77,10 +77,10 @@ class ServerTls:
         self.failed = 0
         self._signature = self._sign()
         self._context = files.context()
-        self._complaints = RateLimited(_LOG)
+        self._warnings = RateLimited(_LOG)
 
     @property
-    def asks_for_certificates(self) -> bool:
+    def requires_client_certificates(self) -> bool:
         """Whether clients are let in by certificate only."""
         return self.files.client_ca is not None
 
@@ -103,12 +103,12 @@ class ServerTls:
             self._context = self.files.context()
         except UsageError as error:
             self.failed += 1
-            self._complaints.warn(
+            self._warnings.warn(
                 "reload", "the TLS files have changed and the last good ones serve on: %s", error
             )
             return
         self.loaded += 1
-        self._complaints.resolved("reload")
+        self._warnings.resolved("reload")
         _LOG.info("TLS files have changed: new connections use %s", self.files.cert)
 
 

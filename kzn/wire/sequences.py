@@ -70,7 +70,7 @@ class AppliedSequences:
         """The last sequence applied of a connected ``key``, None when there is none known."""
         return self._live[key].last
 
-    def judge(self, key: Key, sequence: int) -> SequenceCheck:
+    def check(self, key: Key, sequence: int) -> SequenceCheck:
         """What to do with ``sequence`` of a connected ``key``; changes nothing."""
         last = self._live[key].last
         if last is None or sequence == last + 1:

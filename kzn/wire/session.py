@@ -31,8 +31,8 @@ _Answer = TypeVar("_Answer", Welcome, Ack)
 
 
 @dataclass(frozen=True, slots=True)
-class Admit:
-    """Decide whether this agent may speak, then call `admitted` or close with a refusal."""
+class Authenticate:
+    """Decide whether this agent may speak, then call `authenticated` or close with a refusal."""
 
     hello: Hello
     identity: AgentIdentity
@@ -57,7 +57,7 @@ class Repeat:
     ack: Ack
 
 
-Step = Admit | Apply | Repeat | Refusal
+Step = Authenticate | Apply | Repeat | Refusal
 
 
 class ServerSession:
@@ -81,12 +81,12 @@ class ServerSession:
             return Refusal(Reason.UNEXPECTED, "a batch before Hello")
         if message.sequence == 0:
             return Refusal(Reason.MALFORMED, "batches are numbered from 1")
-        verdict = self._book.judge(self._key, message.sequence)
+        verdict = self._book.check(self._key, message.sequence)
         if verdict is SequenceCheck.DUPLICATE:
             return Repeat(Ack(message.sequence, duplicate=True))
         return Apply(self.identity, message, gap=verdict is SequenceCheck.GAP)
 
-    def admitted(self, identity: AgentIdentity) -> Welcome:
+    def authenticated(self, identity: AgentIdentity) -> Welcome:
         """The agent may speak; from here on `close` must be called."""
         self.identity = identity
         self._book.opened(self._key)
@@ -124,7 +124,7 @@ def _greet(hello: Hello) -> Step:
     if hello.epoch == 0:
         return Refusal(Reason.MALFORMED, "an epoch is not 0")
     identity = AgentIdentity(hello.node, hello.epoch, hello.probe, hello.agent_version)
-    return Admit(hello, identity)
+    return Authenticate(hello, identity)
 
 
 class AgentSession:

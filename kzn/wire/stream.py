@@ -80,11 +80,11 @@ class FrameStream:
         self._frames = FrameReader(max_frame)
         self._ended = False
 
-    def take_frames_up_to(self, max_frame: int) -> None:
+    def set_max_frame(self, max_frame: int) -> None:
         """From the next frame on, the limit is another one."""
         self._frames.max_frame = max_frame
 
-    async def begun(self) -> None:
+    async def wait_readable(self) -> None:
         """Return when the next message has begun to arrive, or the peer has closed."""
         if not self._frames.buffered:
             await self._read()

@@ -18,7 +18,7 @@ from kzn.wire.frames import HEADER, FrameReader
 from kzn.wire.limits import Limits
 from kzn.wire.messages import Ack
 from kzn.wire.sequences import AppliedSequences
-from kzn.wire.session import Admit, AgentSession, Apply, Repeat, ServerSession
+from kzn.wire.session import AgentSession, Apply, Authenticate, Repeat, ServerSession
 
 LIMITS = Limits(max_frame=1 << 16, max_flows=512, max_addresses=512)
 _AGENT = AgentIdentity("node-a", 7, "postrouting", "0.1.0")
@@ -111,9 +111,9 @@ def handshake(data: bytes) -> None:
 
 def _one_turn(session: ServerSession, message: bytes, applied: set[tuple[str, int, int]]) -> None:
     step = session.receive(decode_to_server(message))
-    if isinstance(step, Admit):
+    if isinstance(step, Authenticate):
         _require(session.identity is None, "admitted twice")
-        session.admitted(step.identity)
+        session.authenticated(step.identity)
     elif isinstance(step, Apply):
         _require(step.identity == session.identity, "a batch of somebody else")
         key = (step.identity.node, step.identity.epoch, step.batch.sequence)

@@ -60,7 +60,7 @@ class Authenticator:
             # The kernel keeps what an agent cannot ship, and nothing could be resolved yet.
             return Refusal(Reason.BUSY, why)
         permits = [Permit()]
-        if self.tls is not None and self.tls.asks_for_certificates:
+        if self.tls is not None and self.tls.requires_client_certificates:
             if hello.node not in (peer.names or ()):
                 text = f"the certificate has no DNS name {hello.node} among its subjectAltNames"
                 return Refusal(Reason.NODE, text)

@@ -19,7 +19,7 @@ from kzn.wire.codec import decode_to_server, encode_to_agent
 from kzn.wire.decode_batch import decode_batch
 from kzn.wire.limits import MAX_HELLO
 from kzn.wire.messages import Ack, Reason, Refusal, ToAgent, Welcome
-from kzn.wire.session import Admit, Apply, Repeat, ServerSession
+from kzn.wire.session import Apply, Authenticate, Repeat, ServerSession
 from kzn.wire.stream import FrameStream, Reader, Writer
 
 log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ class AgentConnection:
         limits = self._context.limits
         silence = limits.idle if self.is_authenticated else limits.handshake
         async with asyncio.timeout(silence):
-            await self._stream.begun()
+            await self._stream.wait_readable()
         async with asyncio.timeout(min(silence, limits.frame)):
             message = await self._stream.receive()
         self._context.stats.frames += message is not None
@@ -154,7 +154,7 @@ class AgentConnection:
                 wait = self._charge(started)
             await asyncio.sleep(0)  # see `ConnectionContext.frame_lock`
         match step:
-            case Admit():
+            case Authenticate():
                 return wait, await self._authenticate(step)
             case Refusal():
                 raise _RefusedPeer(step)
@@ -163,7 +163,7 @@ class AgentConnection:
                 answer = ack
         # A repeat too: another connection may have applied the batch a moment ago.
         await self._wait_until_durable()
-        assert answer is not None  # noqa: S101 - a Refusal or Admit returned above
+        assert answer is not None  # noqa: S101 - a Refusal or Authenticate returned above
         return wait, answer
 
     def _charge(self, started: float) -> float:
@@ -172,7 +172,7 @@ class AgentConnection:
         self._context.stats.throttled_frames += wait > 0
         return wait
 
-    async def _authenticate(self, step: Admit) -> Welcome:
+    async def _authenticate(self, step: Authenticate) -> Welcome:
         self._peer_name = f"agent of {step.identity.node}"
         try:
             async with asyncio.timeout(self._context.limits.handshake):
@@ -185,8 +185,8 @@ class AgentConnection:
         if isinstance(permit, Refusal):
             raise _RefusedPeer(permit)
         self._permit_ends = self._context.clock() + permit.seconds
-        welcome = self._session.admitted(step.identity)
-        self._stream.take_frames_up_to(self._context.limits.wire.max_frame)
+        welcome = self._session.authenticated(step.identity)
+        self._stream.set_max_frame(self._context.limits.wire.max_frame)
         return welcome
 
     def _apply(self, step: Apply) -> Ack:

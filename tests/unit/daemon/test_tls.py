@@ -104,7 +104,7 @@ def test_the_authority_for_clients_is_read_anew_too(
 ) -> None:
     ca = Path(shutil.copy(authority.ca, tmp_path / "clients.pem"))
     tls = ServerTls(ServerTlsFiles(files.cert, files.key, ca))
-    assert tls.asks_for_certificates
+    assert tls.requires_client_certificates
     old = ClientTls(authority.ca, *authority.issue("node-a", "DNS:node-a"))
     handshake(tls.context(), old.context())
     other = Authority(tmp_path / "other")

@@ -16,13 +16,13 @@ def connected(*keys: tuple[str, int], max_absent: int = 10) -> AppliedSequences:
 
 
 def test_the_first_number_of_an_epoch_may_be_any() -> None:
-    assert connected(KEY).judge(KEY, 41) is SequenceCheck.NEXT
+    assert connected(KEY).check(KEY, 41) is SequenceCheck.NEXT
 
 
 def test_numbers_are_next_duplicate_or_after_a_gap() -> None:
     book = connected(KEY)
     book.applied(KEY, 5)
-    verdicts = [book.judge(KEY, n) for n in (4, 5, 6, 7)]
+    verdicts = [book.check(KEY, n) for n in (4, 5, 6, 7)]
     assert verdicts == [
         SequenceCheck.DUPLICATE,
         SequenceCheck.DUPLICATE,
@@ -34,8 +34,8 @@ def test_numbers_are_next_duplicate_or_after_a_gap() -> None:
 def test_judging_changes_nothing() -> None:
     book = connected(KEY)
     book.applied(KEY, 5)
-    book.judge(KEY, 6)
-    assert book.judge(KEY, 6) is SequenceCheck.NEXT
+    book.check(KEY, 6)
+    assert book.check(KEY, 6) is SequenceCheck.NEXT
 
 
 def test_a_number_survives_the_connection() -> None:
@@ -50,7 +50,7 @@ def test_two_connections_of_one_epoch_share_its_number() -> None:
     book = connected(KEY, KEY)
     book.applied(KEY, 5)
     book.closed(KEY)
-    assert book.judge(KEY, 5) is SequenceCheck.DUPLICATE
+    assert book.check(KEY, 5) is SequenceCheck.DUPLICATE
 
 
 def test_another_epoch_of_the_node_counts_for_itself() -> None:
@@ -88,7 +88,7 @@ def test_no_number_is_applied_twice_and_memory_stays_bounded(
     for epoch, number in tries:
         key = ("n", epoch)
         book.opened(key)
-        if book.judge(key, number) is not SequenceCheck.DUPLICATE:
+        if book.check(key, number) is not SequenceCheck.DUPLICATE:
             book.applied(key, number)
             applied.append((epoch, number))
         book.closed(key)

@@ -12,7 +12,7 @@ from kzn.wire.encode_batch import EncodedBatch, encode_batch
 from kzn.wire.limits import Limits
 from kzn.wire.messages import Ack, Hello, Reason, Refusal, Welcome
 from kzn.wire.sequences import AppliedSequences
-from kzn.wire.session import Admit, AgentSession, Apply, Repeat, ServerSession
+from kzn.wire.session import AgentSession, Apply, Authenticate, Repeat, ServerSession
 
 IDENTITY = AgentIdentity("node-a", 77, "postrouting", "0.1.0")
 HELLO = Hello("node-a", 77, "token", "0.1.0", "postrouting")
@@ -26,19 +26,19 @@ def batch(sequence: int) -> EncodedBatch:
 def welcomed(book: AppliedSequences) -> ServerSession:
     session = ServerSession(book, LIMITS)
     step = session.receive(HELLO)
-    assert isinstance(step, Admit)
-    session.admitted(step.identity)
+    assert isinstance(step, Authenticate)
+    session.authenticated(step.identity)
     return session
 
 
 def test_an_agent_is_admitted_and_told_limits_and_last_number() -> None:
     book = AppliedSequences()
     session = ServerSession(book, LIMITS)
-    assert session.receive(HELLO) == Admit(HELLO, IDENTITY)
-    assert session.admitted(IDENTITY) == Welcome(None, LIMITS)
+    assert session.receive(HELLO) == Authenticate(HELLO, IDENTITY)
+    assert session.authenticated(IDENTITY) == Welcome(None, LIMITS)
     session.applied(4)
     session.close()
-    assert ServerSession(book, LIMITS).admitted(IDENTITY) == Welcome(4, LIMITS)
+    assert ServerSession(book, LIMITS).authenticated(IDENTITY) == Welcome(4, LIMITS)
 
 
 def test_a_batch_is_applied_once_over_two_connections() -> None:

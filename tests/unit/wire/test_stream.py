@@ -85,7 +85,7 @@ def test_the_limit_may_be_raised_after_the_first_frame() -> None:
     ) -> None:
         peer.write(frame(b"one") + frame(b"x" * 50))
         assert await stream.receive() == b"one"
-        stream.take_frames_up_to(50)
+        stream.set_max_frame(50)
         assert await stream.receive() == b"x" * 50
 
     talk(client, max_frame=3)

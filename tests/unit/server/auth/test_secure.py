@@ -87,7 +87,7 @@ def play(
     async def run() -> None:
         sockets = listen(HostPort("127.0.0.1", 0))
         applied: list[tuple[str, int]] = []
-        mode = "mtls" if tls and tls.asks_for_certificates else "none"
+        mode = "mtls" if tls and tls.requires_client_certificates else "none"
         admission = Authenticator(mode, str, tls=tls)  # type: ignore[arg-type]  # a str, yet the right one
         receiver = Receiver(
             lambda who, got: applied.append((who.node, got.sequence)),
