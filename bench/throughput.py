@@ -83,7 +83,7 @@ def hook() -> Iterator[Toggle]:
     """A function that attaches the hook in the sender's namespace, and one that takes it off."""
     first, links = ProcessAttachments(), ProcessAttachments()
     with (
-        unpinned(PROBE, Settings(), held=first) as maps,
+        unpinned(PROBE, Settings(), attachments=first) as maps,
         load(PROBE, Settings(), reuse=maps.fds()) as loaded,
     ):
         release(first)  # loading takes long while packets flow, so it is done once

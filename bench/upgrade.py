@@ -13,7 +13,7 @@ from pathlib import Path
 from lib.report import finish
 
 from kzn.agent.maps import buffers
-from kzn.agent.pins import install
+from kzn.agent.pins import directory, install
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
 from kzn.probes.attach import load
@@ -45,7 +45,7 @@ def replace(lab: Lab, pin_dir: Path, settings: Settings) -> None:
     """What an agent with other settings does when it starts."""
     with (
         namespaces.inside(lab.node("a1").namespace),
-        install.locked(pin_dir),
+        directory.locked(pin_dir),
         install.install(PROBE, settings, pin_dir),
     ):
         pass

@@ -28,7 +28,7 @@ from kzn.agent.loop import Loop, empty
 from kzn.agent.maps.spool import Spool
 from kzn.agent.maps.structs import MAX_UPLINKS
 from kzn.agent.metrics import agent_metrics
-from kzn.agent.pins import install
+from kzn.agent.pins import directory, install
 from kzn.agent.pins.attachments import FILTER, LINK, PinnedAttachments, follow, indices
 from kzn.agent.pins.notes import Notes
 from kzn.agent.select.attach import AttachedProbe
@@ -175,7 +175,7 @@ async def _ship_until_stopped(
     async with asyncio.TaskGroup() as group:
         draining = [
             group.create_task(_drain_retired(config, server, path))
-            for path in install.retired(None, config.pin_dir)
+            for path in directory.retired(None, config.pin_dir)
         ]
         async with _shipper(probe.name, config, server, spool) as shipper:
             stats.delivery = shipper.stats
@@ -210,11 +210,11 @@ async def _drain_retired(config: AgentConfig, server: HostPort, folder: Path) ->
     else:
         with maps:
             spool = Spool(maps)
-            probe = folder.name.partition(install.RETIRED)[0]
+            probe = directory.probe_of(folder)
             async with _shipper(probe, config, server, spool) as shipper:
                 await empty(spool, shipper.deliver)
     try:
-        with install.file_errors(config.pin_dir):
+        with directory.file_errors(config.pin_dir):
             install.remove(folder)
     except KznError as error:
         log.error("pins %s are drained but cannot be removed: %s", folder, error)

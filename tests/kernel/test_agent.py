@@ -11,7 +11,7 @@ import site_of_a1 as sites
 from site_of_a1 import Process, Served, Site
 
 from kzn.agent.config import LAST_DRAIN_SECONDS
-from kzn.agent.pins import install
+from kzn.agent.pins import directory
 from kzn.lab.daemons import wait_for
 from kzn.lab.lab import Lab
 from kzn.model.totals import Counts
@@ -147,7 +147,7 @@ def test_other_settings_ship_what_the_old_maps_held_under_its_own_epoch(site: Si
     [was] = site.inspect()
     new = site.agent("--ports", "none")
     after = site.send(30)
-    assert len(install.retired(PROBE, site.pin_dir)) == 1
+    assert len(directory.retired(PROBE, site.pin_dir)) == 1
     assert wait_for(lambda: new.metric("kzn_agent_batches_total") >= 1, sites.WAIT)
     server = site.server()
     # Both epochs begin with batch 1: under one number the second would be taken for a repetition.

@@ -11,7 +11,7 @@ from counting import Counted, counting, device
 from kzn.agent.devices import tc_filters
 from kzn.agent.devices.uplinks import Device
 from kzn.agent.maps.spool import Spool
-from kzn.agent.pins import install
+from kzn.agent.pins import directory, install
 from kzn.agent.pins.attachments import (
     FILTER,
     QDISC,
@@ -178,7 +178,7 @@ def test_pinned_it_counts_without_a_process_a_restart_goes_on_and_detach_ends_it
     node = lab.node("a1")
     with namespaces.inside(node.namespace):
         uplink = device(node.uplink)
-        with install.locked(pin_dir):
+        with directory.locked(pin_dir):
             install.install(PROBE, Settings(), pin_dir, [uplink]).close()
             sent = send(lab, 30)
             with install.install(PROBE, Settings(), pin_dir, [uplink]) as maps:

@@ -13,7 +13,7 @@ from kzn.agent.inspect import snapshot
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.spool import Spool
 from kzn.agent.maps.structs import Phase
-from kzn.agent.pins import install
+from kzn.agent.pins import directory, install
 from kzn.errors import KznError, UnsupportedError
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
@@ -34,7 +34,7 @@ def pin_dir(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Path]:
 
 def attach(lab: Lab, pin_dir: Path, settings: Settings | None = None) -> MapSet:
     """What an agent does when it starts, in the namespace of node a1."""
-    with namespaces.inside(lab.node("a1").namespace), install.locked(pin_dir):
+    with namespaces.inside(lab.node("a1").namespace), directory.locked(pin_dir):
         return install.install(PROBE, settings or Settings(), pin_dir)
 
 
@@ -108,8 +108,8 @@ def test_other_settings_replace_the_set_and_the_old_one_still_holds_its_bytes(
     with attach(lab, pin_dir, Settings(ports="none")) as maps:
         after = send(lab, 7)
         new = Counted(Spool(maps)).drain()
-    [old] = install.retired(PROBE, pin_dir)
-    assert install.links(old) == []
+    [old] = directory.retired(PROBE, pin_dir)
+    assert directory.links(old) == []
     found = install.open_set(old)
     assert found is not None
     with found as maps:
@@ -152,10 +152,10 @@ def test_detach_removes_all_and_nothing_is_counted_any_more(lab: Lab, pin_dir: P
 
 def test_two_agents_cannot_share_a_pin_directory(pin_dir: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from kzn.agent.pins.install import locked\n"
+        "import sys; from pathlib import Path; from kzn.agent.pins.directory import locked\n"
         "with locked(Path(sys.argv[1])): pass"
     )
-    with install.locked(pin_dir):
+    with directory.locked(pin_dir):
         done = subprocess.run(
             [sys.executable, "-c", script, str(pin_dir)],
             capture_output=True,
@@ -168,7 +168,7 @@ def test_two_agents_cannot_share_a_pin_directory(pin_dir: Path) -> None:
 def test_a_pin_directory_on_another_file_system_is_refused(tmp_path: Path) -> None:
     with (
         pytest.raises(UnsupportedError, match="is not on a bpf file system") as raised,
-        install.locked(tmp_path / "pins"),
+        directory.locked(tmp_path / "pins"),
     ):
         pass
     assert "mount -t bpf" in raised.value.hint

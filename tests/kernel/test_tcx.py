@@ -10,7 +10,7 @@ from counting import Counted, counting, device
 
 from kzn.agent.devices.uplinks import Device
 from kzn.agent.maps.spool import Spool
-from kzn.agent.pins import install
+from kzn.agent.pins import directory, install
 from kzn.agent.pins.attachments import LINK, PinnedAttachments, ProcessAttachments, follow, indices
 from kzn.errors import KernelError
 from kzn.lab import namespaces, traffic
@@ -139,7 +139,7 @@ def test_pinned_it_counts_without_a_process_and_a_restart_goes_on(
     lab: Lab, pin_dir: Path, late: Device
 ) -> None:
     node = lab.node("a1")
-    with namespaces.inside(node.namespace), install.locked(pin_dir):
+    with namespaces.inside(node.namespace), directory.locked(pin_dir):
         uplink = device(node.uplink)
         with install.install(PROBE, Settings(), pin_dir, [uplink]) as maps:
             epoch = maps.state().epoch
@@ -163,14 +163,14 @@ def test_pinned_it_counts_without_a_process_and_a_restart_goes_on(
 def test_other_settings_replace_it_and_the_old_one_still_holds_its_bytes(
     lab: Lab, pin_dir: Path
 ) -> None:
-    with namespaces.inside(lab.node("a1").namespace), install.locked(pin_dir):
+    with namespaces.inside(lab.node("a1").namespace), directory.locked(pin_dir):
         uplink = device(lab.node("a1").uplink)
         install.install(PROBE, Settings(), pin_dir, [uplink]).close()
         before = send(lab, 5)
         with install.install(PROBE, Settings(ports="none"), pin_dir, [uplink]) as maps:
             after = send(lab, 7)
             assert Counted(Spool(maps)).drain().seen == after
-        [old] = install.retired(PROBE, pin_dir)
+        [old] = directory.retired(PROBE, pin_dir)
         found = install.open_set(old)
         assert found is not None
         with found as maps:
@@ -179,7 +179,7 @@ def test_other_settings_replace_it_and_the_old_one_still_holds_its_bytes(
 
 def test_detach_takes_it_off_every_device(lab: Lab, pin_dir: Path, late: Device) -> None:
     with namespaces.inside(lab.node("a1").namespace):
-        with install.locked(pin_dir):
+        with directory.locked(pin_dir):
             maps = install.install(
                 PROBE, Settings(), pin_dir, [device(lab.node("a1").uplink), late]
             )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kzn.agent.doctor.finding import Finding, Host, text_of
 from kzn.agent.inspect.snapshot import ATTACHED
-from kzn.agent.pins.notes import is_note
+from kzn.agent.pins.directory import is_note
 from kzn.errors import KznError, UnsupportedError
 from kzn.libbpf import library
 from kzn.libbpf.capabilities import missing

@@ -11,7 +11,8 @@ from kzn.agent.inspect.per_cpu import PerCpuEntries, read_entries
 from kzn.agent.maps import buffers
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.structs import Phase, SpoolState, boottime_ns
-from kzn.agent.pins.install import file_errors, links, open_set
+from kzn.agent.pins.directory import file_errors, links
+from kzn.agent.pins.install import open_set
 from kzn.errors import KznError
 from kzn.libbpf.links import NetfilterLinkInfo, netfilter_link_info
 from kzn.libbpf.pins import opened, require_bpffs

@@ -1,1 +1,6 @@
-"""pins."""
+"""Pins: what of a probe stays in the kernel without a process, below one directory on a bpffs.
+
+In: a probe, settings, the pin directory, devices. Out: a `MapSet` whose probe is attached.
+Never: reads flows or decides which probe counts.
+Files: directory (lock, names), attachments (links, filters), install (sets), notes (of auto).
+"""

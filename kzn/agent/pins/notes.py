@@ -37,11 +37,6 @@ class LastTrial:
         return self.seconds + min(APART_SECONDS * 2.0**doublings, LONGEST_SECONDS)
 
 
-def is_note(name: str) -> bool:
-    """Whether a folder of a pin directory is one of these, and no set."""
-    return name.startswith(PREFIX)
-
-
 class Notes:
     """The notes in one pin directory."""
 

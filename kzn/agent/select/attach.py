@@ -22,7 +22,7 @@ from kzn.agent.devices.netlink_child import find_egress_devices
 from kzn.agent.devices.uplinks import Device
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.structs import boottime_ns
-from kzn.agent.pins import install
+from kzn.agent.pins import directory, install
 from kzn.agent.pins.attachments import AttachmentStore, PinnedAttachments, ProcessAttachments
 from kzn.agent.pins.notes import LastTrial, Notes
 from kzn.agent.select import decide, takeover, trial
@@ -151,7 +151,7 @@ class _PinnedSelection(_Selection):
     def begin(self) -> AttachedProbe:
         """What is pinned if it serves, else a new set in its place."""
         pin_dir = self._config.pin_dir
-        self._stack.enter_context(install.locked(pin_dir))
+        self._stack.enter_context(directory.locked(pin_dir))
         takeover.remove_unfinished(pin_dir)
         self._current = takeover.current(pin_dir)
         takeover.set_aside(pin_dir, keep=self._current)
@@ -193,7 +193,7 @@ class _PinnedSelection(_Selection):
     def _note(self, *, in_vain: bool) -> None:
         last = self._remembered.examined()
         times = last.in_vain + 1 if last and in_vain else int(in_vain)
-        with install.file_errors(self._config.pin_dir):
+        with directory.file_errors(self._config.pin_dir):
             self._remembered.note(LastTrial(boottime_ns() / 1e9, times))
 
     def _win(self, won: Trial) -> AttachedProbe:
@@ -219,7 +219,7 @@ class _PinnedSelection(_Selection):
             maps = end.enter_context(self._install(probe))
             links = PinnedAttachments(self._config.pin_dir / probe.name)
             return Trial(probe, maps, links, end, is_new=False)
-        folder = self._config.pin_dir / f"{probe.name}{install.NEW}"
+        folder = directory.new(self._config.pin_dir / probe.name)
         end.callback(install.remove, folder)
         maps = install.on_trial(
             probe, self._config.settings, self._config.pin_dir, self._devices(probe)

@@ -11,16 +11,16 @@ told as a number that is not too low.
 """
 
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from kzn.agent.coverage.hook_coverage import leaving
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.structs import boottime_ns
+from kzn.agent.pins import directory
 from kzn.agent.pins.attachments import FILTER, LINK, PinnedAttachments, release
-from kzn.agent.pins.install import NEW, RETIRED, file_errors, is_set, open_set, remove, retire
-from kzn.agent.pins.notes import is_note
+from kzn.agent.pins.directory import NEW, file_errors
+from kzn.agent.pins.install import open_set, remove, retire
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +35,14 @@ def remove_unfinished(pin_dir: Path) -> None:
 def current(pin_dir: Path) -> str:
     """The probe whose set counts here, of several the one cut last; empty when there is none."""
     with file_errors(pin_dir):
-        ages = {folder.name: _age(folder) for folder in _sets(pin_dir)}
+        ages = {folder.name: _age(folder) for folder in directory.current(pin_dir)}
     return max(ages, key=lambda name: ages[name], default="")
 
 
 def set_aside(pin_dir: Path, keep: str) -> None:
     """Retire all sets but one: what they counted is still to be shipped."""
     with file_errors(pin_dir):
-        for folder in _sets(pin_dir):
+        for folder in directory.current(pin_dir):
             if folder.name != keep:
                 log.info("%s no longer counts; %s will be drained", folder.name, retire(folder))
 
@@ -50,7 +50,7 @@ def set_aside(pin_dir: Path, keep: str) -> None:
 def take(pin_dir: Path, name: str) -> None:
     """Make the set that is on trial the probe's own, with what it has counted so far."""
     with file_errors(pin_dir):
-        (pin_dir / f"{name}{NEW}").rename(pin_dir / name)
+        directory.new(pin_dir / name).rename(pin_dir / name)
 
 
 def replace_probe(pin_dir: Path, old: str, name: str, new: MapSet) -> int:
@@ -97,14 +97,6 @@ def _switch_at_one_instant(folder: Path, new: MapSet) -> int:
     now = boottime_ns()
     new.write_state(replace(new.state(), buffer=trial, opened_ns=(now, now)))
     return uncounted_bytes
-
-
-def _sets(pin_dir: Path) -> Sequence[Path]:
-    return [
-        path
-        for path in pin_dir.iterdir()
-        if path.is_dir() and not is_note(path.name) and RETIRED not in path.name and is_set(path)
-    ]
 
 
 def _age(folder: Path) -> tuple[bool, int]:

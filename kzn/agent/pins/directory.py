@@ -1,0 +1,124 @@
+"""The pin directory: its lock, the names of what lies in it, and errors of its file system.
+
+    <pin-dir>/<probe>/            a set: flows_0 flows_1 totals control spool fence, and what is
+                                  attached: link_ipv4 link_ipv6, or on devices program_egress and
+                                  link_<index>, or filter_<index> and qdisc_<index>
+    <pin-dir>/<probe>+new         a set that is being made or on trial: not yet shipped
+    <pin-dir>/<probe>+retired+N   a set that was replaced and detached, not yet drained
+    <pin-dir>/auto+...            notes (notes.py)
+
+In: a path. Out: the lock, and paths of sets by what they are. Never: opens or changes a set.
+No name has a dot, which bpffs refuses (kernel/bpf/inode.c: bpf_lookup).
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fcntl import LOCK_EX, LOCK_NB, flock
+from pathlib import Path
+
+from kzn.agent.pins.attachments import LINK, PREFIXES
+from kzn.errors import KznError, UnsupportedError
+from kzn.libbpf.pins import require_bpffs
+from kzn.probes.attach import MAPS
+from kzn.probes.declaration import Probe
+
+NEW, RETIRED, NOTE = "+new", "+retired+", "auto+"
+
+
+@contextmanager
+def locked(pin_dir: Path) -> Iterator[None]:
+    """Lock the pin directory, so that one agent at a time drains its sets.
+
+    KznError when another process holds the lock.
+    """
+    require_bpffs(pin_dir)
+    with file_errors(pin_dir):
+        pin_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(pin_dir, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        flock(fd, LOCK_EX | LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise KznError(
+            f"another kzn agent uses pin directory {pin_dir}",
+            hint="stop it, or give this one another --pin-dir",
+        ) from error
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def file_errors(pin_dir: Path) -> Iterator[None]:
+    """Raise an OSError of the block as a KznError with a hint."""
+    try:
+        yield
+    except PermissionError as error:
+        if any("." in part for part in pin_dir.parts):
+            raise KznError(
+                f"pin directory {pin_dir}: {error.strerror}",
+                hint="a bpf file system takes no name with a dot: use another --pin-dir",
+            ) from error
+        raise UnsupportedError(
+            f"pin directory {pin_dir}: {error.strerror}", hint="run as root"
+        ) from error
+    except OSError as error:
+        name = error.filename or pin_dir
+        raise KznError(
+            f"pin directory {pin_dir}: {name}: {error.strerror}",
+            hint="use a --pin-dir that only kzn agent writes to",
+        ) from error
+
+
+def current(pin_dir: Path) -> list[Path]:
+    """Sets that are neither retired nor, once unfinished ones are removed, on trial."""
+    return [
+        path
+        for path in pin_dir.iterdir()
+        if path.is_dir() and not is_note(path.name) and RETIRED not in path.name and is_set(path)
+    ]
+
+
+def retired(probe: Probe | None, pin_dir: Path) -> list[Path]:
+    """Retired sets of a probe, or of all, which may still hold batches, oldest first."""
+    name = probe.name if probe else "*"
+    return sorted(pin_dir.glob(f"{name}{RETIRED}*"), key=_number)
+
+
+def next_retired(folder: Path) -> Path:
+    """The path of a probe's set once it is retired."""
+    number = max(map(_number, folder.parent.glob(f"{folder.name}{RETIRED}*")), default=0)
+    return folder.with_name(f"{folder.name}{RETIRED}{number + 1}")
+
+
+def new(folder: Path) -> Path:
+    """The path of a probe's set while it is being made or on trial."""
+    return folder.with_name(f"{folder.name}{NEW}")
+
+
+def probe_of(folder: Path) -> str:
+    """The name of the probe that a set, retired or not, is of."""
+    return folder.name.partition("+")[0]
+
+
+def links(folder: Path) -> list[Path]:
+    """The links pinned in a set."""
+    return sorted(folder.glob(f"{LINK}*"))
+
+
+def is_note(name: str) -> bool:
+    """Whether a folder of this name is a note, and not a set."""
+    return name.startswith(NOTE)
+
+
+def is_set(folder: Path) -> bool:
+    """Whether kzn made a folder, also if it was killed meanwhile or was another version."""
+    names = {path.name for path in folder.iterdir() if not path.is_dir()}
+    if len(names) < len(list(folder.iterdir())):
+        return False
+    is_whole = {"control", "spool"} <= names
+    return is_whole or all(name in MAPS or name.startswith(PREFIXES) for name in names)
+
+
+def _number(folder: Path) -> int:
+    return int(folder.name.rpartition("+")[2])
