@@ -236,7 +236,7 @@ def test_a_server_that_answers_nonsense_is_asked_again_until_it_makes_sense(
         sent = site.send(20)
         assert wait_for(lambda: asked() >= 2, sites.WAIT)
         assert wait_for(lambda: agent.metric(f'{FAILURES}reason="{reason}"') >= 2, sites.WAIT)
-        assert f"no delivery to 10.0.0.1:7070 ({reason}: " in agent.stderr
+        assert f"cannot deliver to server 10.0.0.1:7070 ({reason}: " in agent.stderr
     assert site.server().gets(site.key, sent)
 
 

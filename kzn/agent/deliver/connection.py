@@ -1,7 +1,7 @@
-"""One connection to a server: whose turn it is, the bytes, and what was counted of them.
+"""One connection to a server: Hello and Welcome, then one batch and its Ack at a time.
 
-In: a connection that was just made. Out: Hello and Welcome, then one batch and its Ack at a time.
-Never: a time-out or a second try; both are the shipper's.
+In: a new connection. Out: acknowledged batches, counted in `ShipStats`.
+Never: a time limit or a retry; the shipper does both.
 """
 
 import asyncio
@@ -17,34 +17,34 @@ from kzn.wire.session import AgentSession
 from kzn.wire.stream import FrameStream
 
 MAX_ANSWER = 64 << 10
-"""Bytes of a frame that a server may send: a refusal with its text is the longest."""
+"""Limit in bytes for a frame from the server; a refusal with its text is the longest."""
 
 
 @dataclass(slots=True)
 class ShipStats:
-    """What one shipper did so far; written by the event loop alone."""
+    """Counters of one shipper; only the event loop writes them."""
 
     connected: bool = False
     connects: int = 0
     sent: int = 0
-    """Batches sent, each try counted."""
+    """Batches sent, every attempt counted."""
     sent_bytes: int = 0
-    """Bytes on the connection, frames and their lengths."""
+    """Bytes on the connection, with the length prefixes of frames."""
     acked: int = 0
     duplicates: int = 0
-    """Acked batches that the server had applied before: an ack was lost."""
+    """Acknowledged batches that the server had applied before, so an ack was lost."""
     failovers: int = 0
-    """Batches that may be counted twice: sent to a server, not acked, and sent to another."""
+    """Batches sent to one server, not acknowledged, and sent to another: perhaps counted twice."""
     failures: Counter[str] = field(default_factory=Counter)
-    """Tries that failed, by reason."""
+    """Failed attempts by reason."""
 
     def copy(self) -> "ShipStats":
-        """A copy that further batches leave alone."""
+        """A copy that does not change with further batches."""
         return replace(self, failures=Counter(self.failures))
 
 
 class ServerConnection:
-    """One connection: whose turn it is, and the bytes."""
+    """One connection; `last_applied` is the sequence that the server applied last, 0 for none."""
 
     def __init__(
         self,
@@ -59,19 +59,19 @@ class ServerConnection:
         self._session = AgentSession(identity)
 
     @property
-    def ended(self) -> bool:
-        """The server has closed this connection: a batch sent on it would reach nobody."""
+    def closed_by_server(self) -> bool:
+        """Whether the server has closed this connection, so that a batch on it would be lost."""
         return self._reader.at_eof()
 
-    async def greet(self, token: str, stats: ShipStats) -> None:
-        """Hello and Welcome."""
+    async def handshake(self, token: str, stats: ShipStats) -> None:
+        """Send Hello, receive Welcome; RefusedError or WireError for another answer."""
         await self._send(encode_to_server(self._session.hello(token)), stats)
         welcome = self._session.welcomed(await self._answer())
         self.instance = welcome.instance
         self.last_applied = welcome.last_applied or 0
 
     async def exchange(self, batch: EncodedBatch, stats: ShipStats) -> bool:
-        """Send one batch and have its Ack; True when the server had applied it before."""
+        """Send a batch, receive its Ack; True when the server had applied the batch before."""
         message = encode_to_server(batch)
         self._session.check(batch, len(message))
         stats.sent += 1

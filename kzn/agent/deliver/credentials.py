@@ -1,7 +1,7 @@
-"""What an agent proves itself with and checks a server by: a token's file, and TLS files.
+"""The agent's credentials: its token file and its TLS files.
 
-In: names of files that others renew.
-Out: their content of the moment.
+In: paths of files that are renewed while the agent runs.
+Out: their current content.
 Never: a token in a message.
 """
 
@@ -16,16 +16,16 @@ from kzn.libbpf import capabilities
 log = logging.getLogger(__name__)
 
 MAX_TOKEN = 12 << 10
-"""Bytes: below what a server reads of somebody it does not know yet."""
+"""Limit in bytes; below what a server reads from an unauthenticated agent."""
 
 
 def token_source(path: Path | None) -> Callable[[], str]:
-    """Reads the token anew at each call, KznError when it cannot; an empty one without a file."""
+    """A function that reads the token at each call, as `read_token`; "" without a path."""
     return (lambda: read_token(path)) if path is not None else str
 
 
 def read_token(path: Path) -> str:
-    """The token in ``path``; KznError when there is none."""
+    """The token in the file; KznError when it is missing or not a token."""
     hint = "mount a projected ServiceAccount token with audience kzn-server there"
     try:
         with path.open("rb") as file:
@@ -33,14 +33,14 @@ def read_token(path: Path) -> str:
     except OSError as error:
         raise KznError(f"token file {path}: {error.strerror}", hint=hint) from error
     if not token or len(token) > MAX_TOKEN or not token.isascii() or b" " in token:
-        raise KznError(f"token file {path} holds no token ({len(token)} bytes)", hint=hint)
+        raise KznError(f"token file {path} holds no valid token ({len(token)} bytes)", hint=hint)
     return token.decode()
 
 
 def check(config: AgentConfig) -> None:
-    """UsageError for files that cannot be used at the start; warns of what anybody could read.
+    """Check the files at the start: UsageError if unusable; a warning for a token without TLS.
 
-    They are read as they will be read later, without the capability to read everything.
+    Reads them without capabilities (CAP_DAC_OVERRIDE), as the running agent will.
     """
     if config.server is None:
         return
@@ -54,8 +54,7 @@ def check(config: AgentConfig) -> None:
                 raise UsageError(error.message, hint=error.hint) from error
     if config.token_file is not None and config.tls is None:
         log.warning(
-            "the token of %s goes to %s in clear text: whoever can listen can speak for this"
-            " node; give --tls-ca",
+            "the token in %s is sent to %s without TLS and can be intercepted; set --tls-ca",
             config.token_file,
             config.server,
         )

@@ -1,8 +1,8 @@
-"""Ships batches to a server: connects, sends, and tries again until the batch is acknowledged.
+"""Ships batches to a server: connects, sends, and retries until the batch is acknowledged.
 
-In: one batch at a time, numbered by its caller.
-Out: nothing, once the server has applied it. RefusedError when it never will take this agent.
-Never: more than one batch in memory, a batch given up, or a connection used again after a fault.
+In: one batch at a time, numbered by the caller.
+Out: nothing, once the server has applied it. RefusedError when it refuses this agent for good.
+Never: more than one batch in memory, a batch dropped, or a connection reused after an error.
 """
 
 import asyncio
@@ -27,21 +27,21 @@ from kzn.wire.messages import Reason
 
 log = logging.getLogger(__name__)
 
-MOVE_SECONDS = 120.0
-"""How long the server that a batch was sent to is looked for, from the first time that another
-one of its name answers; well below the ten minutes after which the kernel's programs go dormant."""
-SEARCH_SECONDS = 8.0
-"""The longest wait between two looks: some thirty looks, each at a server by chance."""
-PRESSED_SECONDS = 0.5
-"""The longest wait of an agent that is about to end."""
+FAILOVER_SECONDS = 120.0
+"""Once another server of the same name has answered, how long to retry for the server that a batch
+was first sent to; well below the ten minutes after which the kernel's programs go dormant."""
+SEARCH_WAIT_SECONDS = 8.0
+"""The longest wait between two of these attempts: about thirty, each at a random server."""
+HURRIED_WAIT_SECONDS = 0.5
+"""The longest wait between two attempts of an agent that is shutting down."""
 
 _HINTS = {
     Reason.VERSION: "run agents and server of the same kzn version",
-    Reason.TOKEN: "give the agent a token that this server takes (--token-file, docs/security.md)",
+    Reason.TOKEN: "give the agent a token that the server accepts (--token-file, docs/security.md)",
     Reason.NODE: "start the agent with --node NODE, the node's name in Kubernetes",
 }
 
-_LABELS: tuple[tuple[type[Exception], str], ...] = (
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
     (TimeoutError, "timeout"),
     (socket.gaierror, "resolve"),
     (UnicodeError, "resolve"),
@@ -54,34 +54,34 @@ _LABELS: tuple[tuple[type[Exception], str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class ShipTimeouts:
-    """Seconds that a server has for each step before the connection is given up."""
+    """Time limits in seconds for each step; the agent then closes the connection."""
 
     connect: float = 5.0
     welcome: float = 10.0
     ack: float = 30.0
 
 
-class FirstServer(Protocol):
-    """Which ledger the batch under way was first sent to, remembered beside the batch."""
+class BatchServer(Protocol):
+    """The server instance that the batch under way was first sent to, stored beside the batch."""
 
     @property
     def server(self) -> int:
-        """Welcome's instance, 0 when it was sent to none."""
+        """The instance in its Welcome; 0 when the batch was not sent yet."""
         ...
 
     def sending_to(self, server: int) -> None:
-        """It may be in this ledger from now on."""
+        """Record that this server may have the batch from now on."""
         ...
 
 
 class Shipper:
-    """One agent's way to one server; `deliver` is called for one batch at a time.
+    """Delivers one batch at a time to one server name; metrics read ``stats``.
 
-    ``token`` is asked for at each connection, since tokens are renewed in their files; the
-    KznError that it raises is a fault like any other. ``stats`` is read by metrics.
+    ``token`` is called at each connection, since token files are renewed; its KznError counts as a
+    failed attempt.
 
-    Several servers may answer to one name, each with its own ledger. A batch whose ack was lost may
-    be in the ledger of the one that it was sent to, so no other is given it for `MOVE_SECONDS`.
+    Several servers may share a name, each with its own ledger. When an ack is lost, the first
+    server may have applied the batch, so no other one is sent it for `FAILOVER_SECONDS`.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Shipper:
         identity: AgentIdentity,
         server: HostPort,
         *,
-        first: FirstServer,
+        first: BatchServer,
         token: Callable[[], str] = str,
         timeouts: ShipTimeouts | None = None,
         dial: Dial | None = None,
@@ -102,102 +102,103 @@ class Shipper:
         self._identity = identity
         self._server = server
         self._first = first
-        self._elsewhere_since: float | None = None
+        self._other_server_since: float | None = None
         self._token = token
         self._timeouts = timeouts or ShipTimeouts()
         self._dial = dial or dial_tcp(server)
         self._backoff = backoff or Backoff(random.SystemRandom())
-        self._search = search or Backoff(random.SystemRandom(), longest=SEARCH_SECONDS)
+        self._search = search or Backoff(random.SystemRandom(), longest=SEARCH_WAIT_SECONDS)
         self._clock = clock
         self._sleep = sleep
-        self._away = RateLimited(log, clock=clock)
-        self._link: ServerConnection | None = None
-        self._pressed = asyncio.Event()
+        self._warnings = RateLimited(log, clock=clock)
+        self._connection: ServerConnection | None = None
+        self._hurrying = asyncio.Event()
 
     def hurry(self) -> None:
-        """The agent is about to end: try at once, and never again wait for long."""
-        self._pressed.set()
+        """The agent is shutting down: retry at once, and with short waits from now on."""
+        self._hurrying.set()
 
     async def deliver(self, batch: Batch) -> None:
         """Return when the server has acknowledged ``batch``, however long that takes.
 
-        May be cancelled at any time; the batch is then sent or not, and may be delivered again
-        under the same number. RefusedError when the server refuses this agent for good.
+        When cancelled, the batch may have been sent, and may be delivered again under the same
+        number. RefusedError when the server refuses this agent for good.
         """
-        begun = self._clock()
+        started = self._clock()
         encoded = encode_batch(batch)
         self._backoff.reset()
         self._search.reset()
-        self._elsewhere_since = None
+        self._other_server_since = None
         while True:
-            # A connection kept since the last batch may have ended meanwhile, which says
-            # nothing about the server: only a failure on a new one makes the next try wait.
-            wait = self._link is None
+            # A connection kept since the last batch may have broken meanwhile, which is no sign
+            # of a server that is down: only a failure on a new one delays the next attempt.
+            wait = self._connection is None
             backoff = self._backoff
             try:
-                await self._try(encoded, begun)
+                await self._try(encoded, started)
             except OtherServerError as error:
                 backoff = self._search
-                self._failed(error, batch.sequence, self._clock() - begun)
+                self._failed(error, batch.sequence, self._clock() - started)
             except (KznError, OSError, UnicodeError) as error:
-                self._failed(error, batch.sequence, self._clock() - begun)
+                self._failed(error, batch.sequence, self._clock() - started)
             else:
-                self._delivered(begun)
+                self._delivered(started)
                 return
             if wait:
-                await self._rest(backoff.next())
+                await self._wait(backoff.next())
 
     async def close(self) -> None:
-        """Close the connection; a `deliver` under way must have been cancelled before."""
-        self._drop()
+        """Close the connection; cancel a running `deliver` before."""
+        self._disconnect()
 
-    async def _rest(self, seconds: float) -> None:
-        if self._pressed.is_set():
-            await self._sleep(min(seconds, PRESSED_SECONDS))
+    async def _wait(self, seconds: float) -> None:
+        if self._hurrying.is_set():
+            await self._sleep(min(seconds, HURRIED_WAIT_SECONDS))
             return
-        ways = [
+        waits = [
             asyncio.ensure_future(self._sleep(seconds)),
-            asyncio.ensure_future(self._pressed.wait()),
+            asyncio.ensure_future(self._hurrying.wait()),
         ]
         try:
-            done, _ = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for way in ways:
-                way.cancel()
-        for way in done:
-            way.result()
+            for task in waits:
+                task.cancel()
+        for task in done:
+            task.result()
 
-    async def _try(self, encoded: EncodedBatch, begun: float) -> None:
+    async def _try(self, encoded: EncodedBatch, started: float) -> None:
         try:
-            if self._link is not None and self._link.ended:
-                self._drop()  # before the batch counts as sent to that server
-            link = self._link or await self._connect()
-            self._keep_to_one_ledger(link, encoded.sequence)
-            waited = round((self._clock() - begun) * 1000)
+            if self._connection is not None and self._connection.closed_by_server:
+                self._disconnect()  # before the batch counts as sent to that server
+            connection = self._connection or await self._connect()
+            self._require_first_server(connection, encoded.sequence)
+            waited = round((self._clock() - started) * 1000)
             async with asyncio.timeout(self._timeouts.ack):
-                duplicate = await link.exchange(encoded.aged_by(waited), self.stats)
+                duplicate = await connection.exchange(encoded.aged_by(waited), self.stats)
         except BaseException:
-            self._drop()
+            self._disconnect()
             raise
         self.stats.acked += 1
         self.stats.duplicates += duplicate
 
-    def _keep_to_one_ledger(self, link: ServerConnection, sequence: int) -> None:
-        """_ElsewhereError while another server than this one may have the batch."""
+    def _require_first_server(self, connection: ServerConnection, sequence: int) -> None:
+        """OtherServerError while a server other than this one may have applied the batch."""
         first = self._first.server
-        here = link.instance
-        if first and here and first != here and link.last_applied < sequence:
+        here = connection.instance
+        if first and here and first != here and connection.last_applied < sequence:
             now = self._clock()
-            since = self._elsewhere_since = self._elsewhere_since or now
-            if now - since < MOVE_SECONDS:
+            since = self._other_server_since = self._other_server_since or now
+            if now - since < FAILOVER_SECONDS:
                 raise OtherServerError(
-                    f"batch {sequence} may be counted by another server of this name already",
+                    f"batch {sequence} was first sent to another server of this name, which may"
+                    " have counted it",
                     reason="other_server",
                 )
             self.stats.failovers += 1
             log.warning(
-                "batch %d was sent to a server that was not met again for %.0f s, and goes to"
-                " another one now; if the first had counted it, it is counted twice",
+                "batch %d failed over: the server that it was first sent to was not reached for"
+                " %.0f s; if that server had counted the batch, it is counted twice",
                 sequence,
                 now - since,
             )
@@ -208,18 +209,18 @@ class Shipper:
         token = self._token()
         async with asyncio.timeout(self._timeouts.connect):
             reader, writer = await self._dial()
-        self._link = link = ServerConnection(reader, writer, self._identity)
+        self._connection = connection = ServerConnection(reader, writer, self._identity)
         async with asyncio.timeout(self._timeouts.welcome):
-            await link.greet(token, self.stats)
+            await connection.handshake(token, self.stats)
         self.stats.connects += 1
         self.stats.connected = True
-        return link
+        return connection
 
-    def _drop(self) -> None:
+    def _disconnect(self) -> None:
         self.stats.connected = False
-        if self._link is not None:
-            self._link.abort()
-            self._link = None
+        if self._connection is not None:
+            self._connection.abort()
+            self._connection = None
 
     def _failed(self, error: Exception, sequence: int, seconds: float) -> None:
         reason = _reason_of(error)
@@ -227,9 +228,10 @@ class Shipper:
         if isinstance(error, RefusedError) and error.reason in _HINTS:
             hint = error.hint or _HINTS[Reason(error.reason)]
             raise RefusedError(error.message, reason=error.reason, hint=hint) from error
-        self._away.warn(
+        self._warnings.warn(
             "away",
-            "no delivery to %s (%s: %s); batch %d waits since %.0f s, its bytes stay in the kernel",
+            "cannot deliver to server %s (%s: %s); batch %d has waited %.0f s, retrying;"
+            " its counts stay in the kernel",
             self._server,
             reason,
             str(error) or type(error).__name__,
@@ -237,19 +239,21 @@ class Shipper:
             seconds,
         )
 
-    def _delivered(self, begun: float) -> None:
-        if self._away.resolved("away"):
-            log.info("delivering to %s again after %.0f s", self._server, self._clock() - begun)
+    def _delivered(self, started: float) -> None:
+        if self._warnings.resolved("away"):
+            log.info(
+                "delivering to server %s again after %.0f s", self._server, self._clock() - started
+            )
 
 
 class OtherServerError(WireError):
-    """The server is not the one that the batch was first sent to."""
+    """This server is not the one that the batch was first sent to."""
 
 
 def _reason_of(error: Exception) -> str:
-    """The metric label of a failed try."""
+    """The metric label of a failed attempt."""
     if isinstance(error, RefusedError):
         return f"refused_{error.reason}"
     if isinstance(error, WireError):
         return error.reason
-    return next((label for kind, label in _LABELS if isinstance(error, kind)), "credentials")
+    return next((label for kind, label in _REASONS if isinstance(error, kind)), "credentials")

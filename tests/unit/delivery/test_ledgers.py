@@ -12,7 +12,7 @@ import pytest
 from faultnet import NEVER, Fault, connect
 from virtual import play
 
-from kzn.agent.deliver.shipper import MOVE_SECONDS, Shipper, ShipTimeouts
+from kzn.agent.deliver.shipper import FAILOVER_SECONDS, Shipper, ShipTimeouts
 from kzn.daemon.backoff import Backoff
 from kzn.daemon.connect import Streams
 from kzn.daemon.listen import HostPort
@@ -138,7 +138,7 @@ def test_a_server_that_stays_away_is_given_up_after_the_bound_and_that_is_counte
         await agent.deliver(batch(1))
         assert (one.applied, two.applied) == ([("n0", 1)], [("n0", 1)])
         assert agent.stats.failovers == 1
-        assert MOVE_SECONDS <= now() <= MOVE_SECONDS + 30.0 + 9.0 + 1.0
+        assert FAILOVER_SECONDS <= now() <= FAILOVER_SECONDS + 30.0 + 9.0 + 1.0
 
     play(act())
 
@@ -148,7 +148,7 @@ def test_the_bound_begins_when_another_server_answers_not_when_nobody_does() -> 
         one, two = Server(1), Server(2)
         name = Name([(one, LOST_ACK)])
         delivery = asyncio.create_task((agent := shipper(name, First())).deliver(batch(1)))
-        await asyncio.sleep(10 * MOVE_SECONDS)
+        await asyncio.sleep(10 * FAILOVER_SECONDS)
         name.answers = [(two, Fault())]
         name.then = one
         await delivery

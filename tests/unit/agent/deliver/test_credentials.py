@@ -1,4 +1,4 @@
-"""What an agent shows: a token's file, read anew, and never shown in a message."""
+"""The token file is read at each connection, and no message contains the token."""
 
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from kzn.errors import KznError, UsageError
 SERVER = HostPort("kzn", 7070)
 
 
-def test_without_a_file_there_is_no_token() -> None:
+def test_without_a_file_the_token_is_empty() -> None:
     assert token_source(None)() == ""
 
 
-def test_the_file_is_read_each_time(tmp_path: Path) -> None:
+def test_the_file_is_read_at_each_call(tmp_path: Path) -> None:
     path = tmp_path / "token"
     source = token_source(path)
     for token in ("first", "second"):
@@ -30,16 +30,16 @@ def test_the_file_is_read_each_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "\n", "two words", "x" * (MAX_TOKEN + 1), "gr\u00fcn"])
-def test_what_is_no_token_is_refused_and_not_shown(tmp_path: Path, content: str) -> None:
+def test_an_invalid_token_is_refused_and_not_shown(tmp_path: Path, content: str) -> None:
     path = tmp_path / "token"
     path.write_text(content)
-    with pytest.raises(KznError, match="holds no token") as caught:
+    with pytest.raises(KznError, match="holds no valid token") as caught:
         token_source(path)()
     assert len(caught.value.message) < 300
     assert "two words" not in caught.value.message
 
 
-def test_files_that_cannot_be_used_end_the_start(tmp_path: Path) -> None:
+def test_unusable_files_are_usage_errors_at_the_start(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
     with pytest.raises(UsageError, match="missing"):
         check(AgentConfig("node-a", SERVER, token_file=missing))
@@ -48,13 +48,11 @@ def test_files_that_cannot_be_used_end_the_start(tmp_path: Path) -> None:
     check(AgentConfig("node-a", None, tls=ClientTls(missing)))
 
 
-def test_a_token_in_clear_text_is_warned_of(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_token_without_tls_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "token"
     path.write_text("secret")
     check(AgentConfig("node-a", SERVER, token_file=path))
-    assert "in clear text" in caplog.text
+    assert "without TLS" in caplog.text
     assert "secret" not in caplog.text
     caplog.clear()
     tls = ClientTls(Authority(tmp_path / "pki").ca)
