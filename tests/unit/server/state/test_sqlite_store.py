@@ -330,7 +330,7 @@ def test_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
 def test_a_file_that_another_server_holds_is_refused(
     server: Server, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kzn.server.state.sqlite_store._WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("kzn.server.state.sqlite_store._LOCK_SECONDS", 0.05)
     with pytest.raises(KznError, match="held by another process"):
         StateFile(path)
     server.commit()
