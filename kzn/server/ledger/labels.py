@@ -1,7 +1,8 @@
-"""The names behind the codes of the ledger's keys: who a series belongs to, and its labels.
+"""Codes of label values, for the keys of series; and the codes of an endpoint.
 
-The index's endpoint ids come and go with pods; a ledger code stands for a name as long as a series
-bears it. What an id's codes are is remembered from batch to batch, for a minute.
+In: endpoints of the index, or saved labels. Out: codes, and the labels and the endpoint of a code.
+A code keeps its labels as long as a series uses it, while endpoint ids end with their pods; so the
+codes of an endpoint id are cached for a minute only.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,19 +16,19 @@ from kzn.columns.interner import Interner
 from kzn.model.endpoint import POD, Endpoint, EndpointIndex
 
 NONE = 0
-"""The code of no name: an address outside, or a zone that is not known."""
+"""The code of an address outside the cluster, and of an unknown zone."""
 OTHER = 1
-"""The code of every name beyond the limit of names."""
+"""The code of all labels beyond the limit of codes."""
 OTHER_LABEL = "other"
 
 NAME_BITS = 20
 ZONE_BITS = 10
 
-_NOT_ASKED = -1
-_UNTIL = 3  # the column that says how long the others hold, in whole seconds
-_TRUST_SECONDS = 60
-"""How long an id's codes are remembered: far below the time after which an id may be reused."""
-_FOREVER, _NOT_YET = (1 << 31) - 1, -(1 << 31)
+_NOT_LOOKED_UP = -1
+_VALID_UNTIL = 3  # column of the cache, in whole seconds
+_CACHE_SECONDS = 60
+"""Far below the time after which the index may reuse an endpoint id."""
+_ALWAYS, _NEVER = (1 << 31) - 1, -(1 << 31)
 
 Labels = tuple[str, ...]
 
@@ -103,17 +104,17 @@ class OwnedLabels:
 
 @dataclass(frozen=True, slots=True)
 class LabelOwners:
-    """Names that nobody bears any more, and the endpoints that bear others."""
+    """Labels that were freed, and the new owners of others."""
 
-    gone: list[Labels]
-    now: list[tuple[Labels, Endpoint]]
+    freed: list[Labels]
+    changed: list[tuple[Labels, Endpoint]]
 
 
 class Zones:
-    """Zone codes by region and name; a label is the zone's name.
+    """Codes of zones, by region and name; the label is the zone's name.
 
-    Two regions may have zones of one name. The first that is met bears the plain name, the others
-    are labelled REGION/NAME. There are few zones in a cluster, so codes are never freed.
+    Where two regions have zones of one name, the first that was seen has the plain name as label,
+    the others REGION/NAME. A cluster has few zones, so codes are never freed.
     """
 
     __slots__ = ("_codes", "names")
@@ -134,12 +135,12 @@ class Zones:
         return code
 
     def rows(self) -> list[tuple[str, str, str]]:
-        """Region, zone and label of all."""
+        """Region, zone and label of every zone."""
         labels = self.names.labels
         return [(*key, labels[code][0]) for key, code in self._codes.items()]
 
     def restore(self, rows: Iterable[tuple[str, str, str]]) -> None:
-        """Give zones the labels that they had, before any other is met."""
+        """Restore saved labels; to be called before the first `code`."""
         for region, zone, label in rows:
             self._codes[region, zone] = self.names.code((label,), None)
 
@@ -158,9 +159,9 @@ class Codes:
 
 
 class LabelCodes:
-    """All names of the ledger, and the codes of the endpoints met last.
+    """The codes of all labels of the ledger, and a cache of the codes of endpoints.
 
-    These are rows by id, one row later: the first is that of all negative ids.
+    Row 0 of the cache is for all negative endpoint ids, row n + 1 for id n.
     """
 
     __slots__ = ("_cache", "_pods", "interners", "owners", "pods", "workloads", "zones")
@@ -171,11 +172,11 @@ class LabelCodes:
         self.workloads = self.interners["workload"]
         self.owners = self.interners["owner"]
         self.zones = Zones()
-        self._cache = np.array([(NONE, NONE, NONE, _FOREVER)], np.int32)
+        self._cache = np.array([(NONE, NONE, NONE, _ALWAYS)], np.int32)
         self._pods = np.array([NONE], np.int32)
 
     def interner(self, kind: NameKind) -> OwnedLabels:
-        """The interner of one kind of names."""
+        """The codes of one kind of names."""
         return self.zones.names if kind == "zone" else self.interners[kind]
 
     def tables(self) -> dict[NameKind, list[Labels]]:
@@ -187,24 +188,24 @@ class LabelCodes:
         """The codes of ``endpoints``; `NONE` throughout for negative ids."""
         at = np.maximum(endpoints, -1) + 1
         if len(at) and (top := int(at.max())) >= len(self._cache):
-            self._make_room(top)
+            self._grow(top)
         rows = self._cache.take(at, axis=0)
-        stale = rows[:, _UNTIL] <= now
+        stale = rows[:, _VALID_UNTIL] <= now
         if stale.any():
             for endpoint_id in endpoints[stale].tolist():
                 self._learn(endpoint_id, index.endpoint(endpoint_id), now)
             rows = self._cache.take(at, axis=0)
-        return Codes(*rows.T[:_UNTIL].astype(np.int64))
+        return Codes(*rows.T[:_VALID_UNTIL].astype(np.int64))
 
     def pod_codes(self, endpoints: I32, index: EndpointIndex) -> I64:
-        """The codes of pods' own series; `NONE` for what is no pod.
+        """The codes of pods; `NONE` for other endpoints.
 
-        Only ids that `codes` was just asked for. A name is given out when it is first asked for:
-        most pods never send to another zone.
+        The caller has just called `codes` with these ids. A pod gets a code at its first call,
+        since most pods never send to another zone.
         """
         at = np.maximum(endpoints, -1) + 1
         found = self._pods.take(at).astype(np.int64)
-        for row in np.flatnonzero(found == _NOT_ASKED).tolist():
+        for row in np.flatnonzero(found == _NOT_LOOKED_UP).tolist():
             found[row] = self._pods[at[row]] = self._pod(index.endpoint(int(endpoints[row])))
         return found
 
@@ -214,15 +215,15 @@ class LabelCodes:
         return self.pods.code((endpoint.namespace, endpoint.name), endpoint)
 
     def forget(self, used: Mapping[NameKind, Iterable[int]]) -> None:
-        """Free the names of each kind whose codes are not in ``used``."""
+        """Free the labels of each kind whose codes are not in ``used``."""
         for kind, codes in used.items():
             self.interners[kind].keep_only(codes)
-        self._cache[1:, _UNTIL] = _NOT_YET
+        self._cache[1:, _VALID_UNTIL] = _NEVER
 
-    def _make_room(self, top: int) -> None:
+    def _grow(self, top: int) -> None:
         room = 2 * top - len(self._cache)
-        self._cache = np.append(self._cache, np.full((room, 4), _NOT_YET, np.int32), axis=0)
-        self._pods = np.append(self._pods, np.full(room, _NOT_ASKED, np.int32))
+        self._cache = np.append(self._cache, np.full((room, 4), _NEVER, np.int32), axis=0)
+        self._pods = np.append(self._pods, np.full(room, _NOT_LOOKED_UP, np.int32))
 
     def _learn(self, endpoint_id: int, facts: Endpoint, now: float) -> None:
         name = facts.workload or facts.name
@@ -230,6 +231,6 @@ class LabelCodes:
             self.workloads.code((facts.namespace, facts.workload_kind, name), facts),
             self.owners.code((facts.namespace, name), facts),
             self.zones.code(facts.region, facts.zone),
-            int(now) + _TRUST_SECONDS,
+            int(now) + _CACHE_SECONDS,
         )
-        self._pods[endpoint_id + 1] = _NOT_ASKED
+        self._pods[endpoint_id + 1] = _NOT_LOOKED_UP

@@ -86,7 +86,7 @@ class Ledger:
             if ended.any():
                 self._writer(name).drop(ended)
         for top in self._top.values():
-            top.turn(now)
+            top.end_window(now)
         for family in FAMILIES.values():
             self._note_ended(family)  # before their names are given to others
         self._forget_names()

@@ -1,7 +1,7 @@
-"""Running totals per series: int64 key → bytes that never decrease while the series lives.
+"""A table of series: int64 key → bytes, which never decrease while the series lives.
 
-A table holds at most ``limit`` series; what comes for one series more is summed in ``other``. What
-ended series had counted is in ``retired``. So at every moment, to the byte:
+A table has at most ``limit`` series; bytes for further keys are added to ``other``, and the bytes
+of a series that ends to ``retired``. So at every moment, to the byte:
 all that was ever added = the series + other + retired.
 """
 
@@ -12,7 +12,7 @@ from kzn.columns.hash_table import KeyTable
 
 
 class SeriesTable:
-    """Series by key; rows are in order of admission and move up when others are dropped."""
+    """Series by key; rows are in order of insertion, without gaps."""
 
     __slots__ = (
         "_bytes",
@@ -56,15 +56,16 @@ class SeriesTable:
         return self._touched[: len(self)]
 
     def add(self, keys: I64, amounts: U64, now: float) -> I64 | None:
-        """Add ``amounts`` to the series of ``keys`` (which may repeat), making new ones.
+        """Add ``amounts`` to the series of ``keys`` (which may repeat), inserting new ones.
 
-        Returns the rows of what went to `other` because the table was full; None for nothing.
+        Returns the positions in ``keys`` whose amounts went to `other` because the table was
+        full, None if there are none.
         """
         rows = self._index.find(keys)
         limited = np.flatnonzero(rows < 0)
         if limited.size and len(self) < self.limit:
             new = keys.take(limited)
-            self._admit(_distinct(new))
+            self._insert(_distinct(new))
             rows[limited] = self._index.find(new)
             limited = limited[rows.take(limited) < 0]
         if not limited.size:
@@ -76,7 +77,7 @@ class SeriesTable:
         return limited
 
     def drop(self, rows: BOOL) -> None:
-        """End the series marked in ``rows`` (len(self),); their bytes become `retired`."""
+        """End the series where ``rows`` (len(self),) is true, and retire their bytes."""
         self.retired += int(self.bytes[rows].sum())
         if self._ended is not None:
             self._ended.append(self.keys[rows])
@@ -87,25 +88,25 @@ class SeriesTable:
         self._index = KeyTable(self._keys)
 
     def watch(self) -> None:
-        """From now on remember what changes until it is asked for."""
+        """Record changes from now on, for `changed` and `ended`."""
         self._ended = []
         self._changed[:] = False
 
     def changed(self) -> tuple[I64, U64]:
-        """Keys and totals of the series that changed since this was last asked."""
+        """Keys and totals of the series that changed since the last call."""
         rows = np.flatnonzero(self._changed[: len(self)])
         self._changed[rows] = False
         return self._keys[rows], self._bytes[rows]
 
     def ended(self) -> I64:
-        """Keys of the series that ended since this was last asked; some may live again."""
+        """Keys of the series that ended since the last call; some may have been inserted again."""
         if not self._ended:
             return np.zeros(0, np.int64)
         ended, self._ended = self._ended, []
         return np.concatenate(ended)
 
     def total(self, key: int) -> int:
-        """The total of one series, 0 where there is none."""
+        """The total of one series, 0 without one."""
         (row,) = self._index.find(np.array([key], np.int64)).tolist()
         return int(self._bytes[row]) if row >= 0 else 0
 
@@ -115,7 +116,7 @@ class SeriesTable:
         if self._ended is not None:
             self._changed[rows] = True
 
-    def _admit(self, keys: I64) -> None:
+    def _insert(self, keys: I64) -> None:
         keys = keys[: self.limit - len(self)]
         first, end = len(self), len(self) + len(keys)
         if end > len(self._keys):
@@ -129,7 +130,7 @@ class SeriesTable:
 
 
 def _distinct(keys: I64) -> I64:
-    """Sorted and without repeats; np.unique hashes, which is several times slower here."""
+    """Sorted, without repeats; np.unique hashes, which is several times slower here."""
     keys = np.sort(keys)
     first: BOOL = np.append(True, keys[1:] != keys[:-1])
     return keys[first]

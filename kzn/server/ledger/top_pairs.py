@@ -1,12 +1,12 @@
-"""The top pairs: at most K have a series of their own, the rest is one series ``other``.
+"""The top pairs: at most K have a series of their own, the others share the series ``other``.
 
-A new pair gets a series while there is room. Beyond K its bytes go to ``other``, and it is a
-candidate: at the end of each window, candidates that moved more than twice as much in the window
-as the smallest incumbent take its place. A promoted pair starts at 0 (what it moved before is and
-stays in ``other``), a demoted one ends. So every byte is in one series, and no rate is invented.
+A new pair gets a series while there are fewer than K. Beyond, its bytes are added to ``other`` and
+it becomes a candidate: at the end of each window, candidates that sent more than twice as much in
+it as the smallest pair with a series replace that pair. A promoted pair starts at 0 (its earlier
+bytes stay in ``other``), a demoted one ends. So every byte is in one series, and no rate is wrong.
 
-Nobody asks what a candidate moved before the window ends, so that is written down as it comes and
-summed up only now and then.
+The amounts of candidates are read at the end of a window only, so they are appended as they come
+and summed when they take too much memory.
 """
 
 import numpy as np
@@ -15,39 +15,34 @@ from kzn.columns.arrays import I64, U64
 from kzn.columns.group_sums import group_sums
 from kzn.server.ledger.series import SeriesTable
 
-_CHALLENGE = 2  # a factor, so that two equal pairs do not swap places at every window
-
-
-_NOTES = 4  # for each series that there may be: a few milliseconds of summing up at once
+_MARGIN = 2  # a factor, so that two equal pairs do not swap places at every window
+_APPENDED = 4  # amounts per possible series before they are summed, in a few milliseconds
 _ANY_KEY = 1 << 63
 
 
 class _Candidates:
-    """What pairs without a series moved; of those that move least, of too many, some is forgotten.
+    """This window's bytes of pairs without a series; the ``limit`` largest are kept."""
 
-    Too many are more than ``limit``.
-    """
-
-    __slots__ = ("_amounts", "_keys", "_limit", "_notes")
+    __slots__ = ("_amounts", "_appended", "_keys", "_limit")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._keys: list[I64] = []
         self._amounts: list[U64] = []
-        self._notes = 0
+        self._appended = 0
 
     def add(self, keys: I64, amounts: U64) -> None:
-        """Pairs, which may repeat, moved ``amounts``."""
+        """Add the bytes of pairs, which may repeat."""
         self._keys.append(keys)
         self._amounts.append(amounts)
-        self._notes += len(keys)
-        if self._notes > _NOTES * self._limit:
-            keys, amounts = self.strongest()
-            self._keys, self._amounts, self._notes = [keys], [amounts], len(keys)
+        self._appended += len(keys)
+        if self._appended > _APPENDED * self._limit:
+            keys, amounts = self.largest()
+            self._keys, self._amounts, self._appended = [keys], [amounts], len(keys)
 
-    def strongest(self) -> tuple[I64, U64]:
-        """Those that moved most first, and how much."""
-        if not self._notes:
+    def largest(self) -> tuple[I64, U64]:
+        """Keys and bytes, largest first."""
+        if not self._appended:
             return np.zeros(0, np.int64), np.zeros(0, np.uint64)
         keys, amounts = np.concatenate(self._keys), np.concatenate(self._amounts)
         keys, amounts = group_sums(keys, amounts, _ANY_KEY)
@@ -56,7 +51,7 @@ class _Candidates:
 
 
 class TopPairs:
-    """A `SeriesTable` of K pairs that changes its members once a window."""
+    """A `SeriesTable` of K pairs, whose members change at the end of each window."""
 
     __slots__ = ("_at_window_start", "_candidates", "_window", "_window_end", "top")
 
@@ -73,39 +68,39 @@ class TopPairs:
         if limited is not None:
             self._candidates.add(keys.take(limited), amounts.take(limited))
 
-    def turn(self, now: float) -> None:
-        """End the window when its time has come: promote, demote, forget the candidates."""
+    def end_window(self, now: float) -> None:
+        """At the end of the window, else without effect: promote, demote, start a window."""
         if self._window_end is None:
             self._window_end = now + self._window
         if now < self._window_end:
             return
         self._window_end = now + self._window
-        self._challenge(now)
+        self._promote(now)
         self._candidates = _Candidates(self.top.limit)
         self._at_window_start = self.top.bytes.copy()
 
     def drop(self, rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
-        """End the series marked in ``rows`` (len(top),)."""
+        """End the series where ``rows`` (len(top),) is true."""
         known = min(len(rows), len(self._at_window_start))
         self._at_window_start = self._at_window_start[:known][~rows[:known]]
         self.top.drop(rows)
 
-    def _challenge(self, now: float) -> None:
-        strongest, amounts = self._candidates.strongest()
-        if not strongest.size:
+    def _promote(self, now: float) -> None:
+        keys, amounts = self._candidates.largest()
+        if not keys.size:
             return
-        room, moved = self.top.limit - len(self.top), self._moved_in_window()
-        rivals = slice(room, room + len(moved))
-        weakest = np.argsort(moved, kind="stable")[: len(strongest[rivals])]
-        wins = amounts[rivals] > _CHALLENGE * moved[weakest]
-        out = np.zeros(len(moved), np.bool_)
-        out[weakest[wins]] = True
-        promoted = np.append(strongest[:room], strongest[rivals][wins])
+        room, sent = self.top.limit - len(self.top), self._sent_in_window()
+        challengers = slice(room, room + len(sent))
+        smallest = np.argsort(sent, kind="stable")[: len(keys[challengers])]
+        wins = amounts[challengers] > _MARGIN * sent[smallest]
+        out = np.zeros(len(sent), np.bool_)
+        out[smallest[wins]] = True
+        promoted = np.append(keys[:room], keys[challengers][wins])
         self.top.drop(out)
         self.top.add(promoted, np.zeros(len(promoted), np.uint64), now)
 
-    def _moved_in_window(self) -> U64:
-        moved = self.top.bytes.copy()
-        known = min(len(moved), len(self._at_window_start))
-        moved[:known] -= self._at_window_start[:known]
-        return moved
+    def _sent_in_window(self) -> U64:
+        sent = self.top.bytes.copy()
+        known = min(len(sent), len(self._at_window_start))
+        sent[:known] -= self._at_window_start[:known]
+        return sent

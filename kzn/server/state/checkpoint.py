@@ -50,7 +50,7 @@ class Changes:
         """Nothing happened; sums of a family change with its rows alone."""
         return not (
             any(change.ended or change.rows for change in self.families.values())
-            or any(owners.gone or owners.now for owners in self.owners.values())
+            or any(owners.freed or owners.changed for owners in self.owners.values())
             or self.removed_nodes
             or self.node_totals
             or self.sequences

@@ -98,8 +98,8 @@ class StateFile:
             rows = change.rows.items()
             put(schema.put_series(family), ((*labels, _number(n)) for labels, n in rows))
         for kind, owners in changes.owners.items():
-            put(schema.delete_name(kind), owners.gone)
-            names = ((*labels, *schema.endpoint_row(owner)) for labels, owner in owners.now)
+            put(schema.delete_name(kind), owners.freed)
+            names = ((*labels, *schema.endpoint_row(owner)) for labels, owner in owners.changed)
             put(schema.put_name(kind), names)
         put(
             "INSERT OR REPLACE INTO family_sums VALUES (?, ?, ?)",

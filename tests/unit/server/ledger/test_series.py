@@ -1,4 +1,4 @@
-"""Running totals per series: exact, bounded, and nothing added is ever lost."""
+"""A table of series: exact and bounded, and no byte that was added is lost."""
 
 import numpy as np
 from hypothesis import given
@@ -37,7 +37,7 @@ def test_series_and_other_hold_all_that_was_added(
     assert all(total == truth[key] for key, total in totals(table).items())
 
 
-def test_a_dropped_series_leaves_its_bytes_in_retired_and_begins_again_at_zero() -> None:
+def test_bytes_of_a_dropped_series_are_retired_and_it_starts_again_at_zero() -> None:
     table = SeriesTable(10)
     add(table, [(1, 5), (2, 7), (3, 9)])
     table.drop(np.array([False, True, False]))
@@ -46,7 +46,7 @@ def test_a_dropped_series_leaves_its_bytes_in_retired_and_begins_again_at_zero()
     assert (table.retired, table.other) == (7, 0)
 
 
-def test_a_full_table_says_which_amounts_went_to_other() -> None:
+def test_a_full_table_returns_which_amounts_went_to_other() -> None:
     table = SeriesTable(1)
     add(table, [(1, 5)])
     limited = table.add(np.array([2, 1, 3]), np.array([10, 20, 30], np.uint64), 0.0)
@@ -55,7 +55,7 @@ def test_a_full_table_says_which_amounts_went_to_other() -> None:
     assert table.other == 40
 
 
-def test_each_series_knows_when_it_was_last_added_to() -> None:
+def test_each_series_has_the_time_of_its_last_addition() -> None:
     table = SeriesTable(10)
     add(table, [(1, 5), (2, 5)], now=1.0)
     add(table, [(2, 5)], now=2.0)

@@ -1,4 +1,4 @@
-"""The top pairs: who gets a series, who loses it, and where the bytes are meanwhile."""
+"""The top pairs: which pairs get a series, which lose it, and where the other bytes are."""
 
 import numpy as np
 from hypothesis import given
@@ -19,64 +19,64 @@ def totals(pairs: TopPairs) -> dict[int, int]:
 
 def full(now: float = 0.0) -> TopPairs:
     pairs = TopPairs(2, WINDOW)
-    pairs.turn(now)
+    pairs.end_window(now)
     add(pairs, {1: 100, 2: 50}, now)
     return pairs
 
 
-def test_beyond_the_limit_bytes_go_to_other() -> None:
+def test_bytes_of_pairs_beyond_the_limit_go_to_other() -> None:
     pairs = full()
     add(pairs, {1: 1, 3: 70})
     assert totals(pairs) == {1: 101, 2: 50}
     assert pairs.top.other == 70
 
 
-def test_a_pair_that_moves_more_than_twice_the_smallest_takes_its_place_from_zero() -> None:
+def test_a_pair_that_sends_more_than_twice_the_smallest_replaces_it_and_starts_at_zero() -> None:
     pairs = full()
     add(pairs, {3: 101})
-    pairs.turn(WINDOW)
+    pairs.end_window(WINDOW)
     assert totals(pairs) == {1: 100, 3: 0}
     add(pairs, {3: 5, 2: 6})
     assert totals(pairs) == {1: 100, 3: 5}
     assert (pairs.top.other, pairs.top.retired) == (107, 50)
 
 
-def test_a_pair_that_moves_twice_as_much_does_not() -> None:
+def test_a_pair_that_sends_exactly_twice_the_smallest_does_not_replace_it() -> None:
     pairs = full()
     add(pairs, {3: 100})
-    pairs.turn(WINDOW)
+    pairs.end_window(WINDOW)
     assert totals(pairs) == {1: 100, 2: 50}
 
 
-def test_what_counts_is_the_window_not_the_past() -> None:
+def test_only_bytes_of_the_current_window_are_compared() -> None:
     pairs = full()
-    pairs.turn(WINDOW)
+    pairs.end_window(WINDOW)
     add(pairs, {1: 1, 2: 30, 3: 3})
-    pairs.turn(2 * WINDOW)
+    pairs.end_window(2 * WINDOW)
     assert totals(pairs) == {2: 80, 3: 0}
 
 
 def test_nothing_changes_within_a_window() -> None:
     pairs = full()
     add(pairs, {3: 1000})
-    pairs.turn(WINDOW - 1)
+    pairs.end_window(WINDOW - 1)
     assert totals(pairs) == {1: 100, 2: 50}
 
 
-def test_room_that_ended_series_left_is_given_to_the_strongest_first() -> None:
+def test_the_largest_candidate_gets_the_place_of_an_ended_series() -> None:
     pairs = full()
     add(pairs, {3: 60, 4: 5})
     pairs.drop(np.array([False, True]))
-    pairs.turn(WINDOW)
+    pairs.end_window(WINDOW)
     assert totals(pairs) == {1: 100, 3: 0}
 
 
-def test_of_too_many_candidates_the_weakest_are_forgotten_and_not_the_last() -> None:
+def test_of_too_many_candidates_the_smallest_are_forgotten_and_not_the_last() -> None:
     pairs = full()
     for number in range(10, 200):
         add(pairs, {number: 1})
         add(pairs, {5: 1, 6: 2})
-    pairs.turn(WINDOW)
+    pairs.end_window(WINDOW)
     assert totals(pairs) == {1: 100, 6: 0}
     assert pairs.top.other == 190 * 4
 
@@ -91,7 +91,7 @@ def test_series_other_and_retired_hold_all_that_was_added(
     pairs, total = TopPairs(limit, WINDOW), 0
     for number, amounts in enumerate(adds):
         now = number * WINDOW / 2
-        pairs.turn(now)
+        pairs.end_window(now)
         before = totals(pairs)
         add(pairs, amounts, now)
         total += sum(amounts.values())
