@@ -1,8 +1,8 @@
-"""A batch's way through the server: books, resolve, ledger, hold, flow log.
+"""What happens to a batch in the server: node totals, resolve, ledger, retry queue, flow log.
 
-In: each batch once (the receiver drops repeats), and the passing of time.
-Out: the ledger, the books and the hold, changed together.
-Never: awaits, I/O, a byte that is in no term of its node's identity.
+In: each batch once (the receiver drops duplicates), and timer ticks.
+Out: the ledger, the node totals and the retry queue, changed together.
+Never: awaits, I/O, a byte that is missing from its node's totals.
 """
 
 import logging
@@ -13,10 +13,11 @@ from typing import Protocol
 
 import numpy as np
 
-from kzn.columns.arrays import I64, U64
+from kzn.columns.arrays import I64
 from kzn.daemon.logs import RateLimited
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.endpoint import EndpointIndex
+from kzn.model.flows import Flows
 from kzn.model.totals import Counts
 from kzn.server.ledger.family import LedgerSnapshot
 from kzn.server.ledger.ledger import Ledger
@@ -29,36 +30,36 @@ from kzn.server.stats import PipelineStats
 
 _LOG = logging.getLogger(__name__)
 _SWEEP_SECONDS = 30.0
-_CASES_A_TICK = 64  # about 50 ms of large ones, so that acks do not wait for more
+_RETRIES_PER_TICK = 64  # about 50 ms if all are large; acks wait for a tick to end
 
 
 class FlowSink(Protocol):
-    """Where settled flows are shown, one by one; must not block."""
+    """Takes flows with a final verdict; must not block."""
 
     def offer(
-        self, case: ObservedFlows, resolution: Resolution, chosen: I64, index: EndpointIndex
+        self, observed: ObservedFlows, resolution: Resolution, chosen: I64, index: EndpointIndex
     ) -> None:
-        """Show the flows ``chosen`` of ``case``."""
+        """Take the flows ``chosen`` of ``observed``."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """Monotonic seconds (the index's clock), and a finer one to measure durations with."""
+    """``now`` is the index's clock (monotonic seconds); ``timer`` measures durations."""
 
     now: Callable[[], float]
     timer: Callable[[], float]
 
 
 class Pipeline:
-    """The server's state and the two things that change it: a batch, and time."""
+    """The server's accounting state, changed by batches and by timer ticks."""
 
     def __init__(
         self,
         index: EndpointIndex,
         ledger: Ledger,
         node_totals: TotalsByNode,
-        hold: RetryQueue,
+        retry_queue: RetryQueue,
         *,
         clocks: Clocks,
         flow_log: FlowSink | None = None,
@@ -67,115 +68,112 @@ class Pipeline:
         self.index = index
         self.ledger = ledger
         self.node_totals = node_totals
-        self.hold = hold
+        self.retry_queue = retry_queue
         self.stats = PipelineStats()
         self._clocks = clocks
         self._flow_log = flow_log
         self._node_retention = node_retention
         self._next_sweep = -inf
-        self._complaints = RateLimited(_LOG, clock=clocks.now)
-        self.coverage = ReportingNodes(index)
+        self._warnings = RateLimited(_LOG, clock=clocks.now)
+        self.reporting = ReportingNodes(index)
 
     def apply(self, identity: AgentIdentity, batch: Batch) -> None:
-        """Enter a batch that was not applied before; its flows are valid (wire checks them)."""
+        """Account for a batch that was not applied before; the wire room has validated it."""
         started = self._clocks.timer()
         now = self._clocks.now()
-        case = ObservedFlows.of(identity.node, batch, now)
-        resolution = self._resolve(case)  # before anything is changed, should it raise
-        self.coverage.heard(case.node, case.interval, now)
+        observed = ObservedFlows.of(identity.node, batch, now)
+        resolution = self._resolve(observed)  # first: if it raises, no state has changed
+        self.reporting.add_batch(observed.node, observed.interval, now)
         totals = self.node_totals.of(identity.node)
         totals.touched = now
-        accounted = _sum(batch.flows.packets, batch.flows.bytes)
-        mismatch = totals.add_batch(batch.totals, accounted)
+        mismatch = totals.add_batch(batch.totals, _sum(batch.flows))
         self.stats.mismatched_batches += mismatch != Counts()
         self.stats.mismatched_bytes += mismatch.bytes
-        self._settle(case, resolution, totals, now)
+        self._account(observed, resolution, totals, now)
         self.stats.batches += 1
         self.stats.flows += len(batch.flows)
         self.stats.apply_seconds.observe(self._clocks.timer() - started)
 
     def tick(self) -> bool:
-        """Try held flows that are due, and end old series; True when more is due at once."""
+        """Retry flows that are due, and end old series; True when more is due at once."""
         now = self._clocks.now()
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_SECONDS
             self.ledger.sweep(now, self.index.lives)
             self.node_totals.remove_idle(now - self._node_retention)
-        for _ in range(_CASES_A_TICK):
-            case = self.hold.take(now)
-            if case is None:
+        for _ in range(_RETRIES_PER_TICK):
+            observed = self.retry_queue.take(now)
+            if observed is None:
                 return False
-            resolution = self._resolve(case)
-            totals = self.node_totals.of(case.node)
-            totals.release(_sum(case.flows.packets, case.flows.bytes))
-            self._settle(case, resolution, totals, now)
+            resolution = self._resolve(observed)
+            totals = self.node_totals.of(observed.node)
+            totals.release(_sum(observed.flows))
+            self._account(observed, resolution, totals, now)
         return True
 
-    def _resolve(self, case: ObservedFlows) -> Resolution:
-        # What could be settled now is not put on hold when there is hardly room for the rest.
-        final = not case.tries_left or self.hold.is_half_full
-        return resolve(
-            case.flows,
-            case.node,
-            self.index,
-            case.opened,
-            case.closed,
-            final=final,
-            cover=self.coverage.cover(case.node, case.opened, self._clocks.now()),
-        )
+    def _resolve(self, observed: ObservedFlows) -> Resolution:
+        # A half-full queue is kept for flows that cannot be resolved: no retry of UNSETTLED owners.
+        final = not observed.retries_left or self.retry_queue.is_half_full
+        node, opened, closed = observed.node, observed.opened, observed.closed
+        absent = self.reporting.absent_nodes(node, opened, self._clocks.now())
+        return resolve(observed.flows, node, self.index, opened, closed, final=final, absent=absent)
 
-    def _settle(
-        self, case: ObservedFlows, resolution: Resolution, totals: NodeTotals, now: float
+    def _account(
+        self, observed: ObservedFlows, resolution: Resolution, totals: NodeTotals, now: float
     ) -> None:
-        """Put every flow into exactly one term of the node's identity."""
-        flows = case.flows
+        """Add every flow to exactly one of the node's totals."""
+        flows = observed.flows
         self.ledger.add(resolution, flows.bytes, self.index, now)
-        if resolution.stand_in.any():
-            self._note_stand_in(case, resolution)
+        if resolution.counted_at_destination.any():
+            self._add_counted_at_destination(observed, resolution)
         packets, sizes = resolution.by_verdict(flows.packets, flows.bytes)
-        held = self._hold(case, resolution, totals, now)
+        queued = self._queue_for_retry(observed, resolution, totals, now)
         for code in np.flatnonzero(packets | sizes).tolist():
-            if not (held and v.MAY_RESOLVE_LATER[code]):
-                _enter(totals, code, Counts(int(packets[code]), int(sizes[code])))
-        if sizes[v.UNKNOWN_NODE] and not held:
-            self._complaints.warn(
-                f"unknown node {case.node}",
-                "node %s sends batches and is not in the topology: nothing of it is attributed"
-                " (is the agent's --node the name that kubectl get nodes shows?)",
-                case.node,
+            if not (queued and v.MAY_RESOLVE_LATER[code]):
+                _add(totals, code, Counts(int(packets[code]), int(sizes[code])))
+        if sizes[v.UNKNOWN_NODE] and not queued:
+            self._warnings.warn(
+                f"unknown node {observed.node}",
+                "node %s is not in the topology: all traffic that its agent reports is unresolved"
+                " (--node of the agent must be the name that kubectl get nodes shows)",
+                observed.node,
             )
         if self._flow_log is not None:
-            shown = resolution.verdict != v.TRANSIT
-            if held:
-                shown &= ~v.MAY_RESOLVE_LATER[resolution.verdict]
-            self._flow_log.offer(case, resolution, np.flatnonzero(shown), self.index)
+            logged = resolution.verdict != v.TRANSIT
+            if queued:
+                logged &= ~v.MAY_RESOLVE_LATER[resolution.verdict]
+            self._flow_log.offer(observed, resolution, np.flatnonzero(logged), self.index)
 
-    def _note_stand_in(self, case: ObservedFlows, resolution: Resolution) -> None:
-        rows = np.flatnonzero(resolution.stand_in.ravel().take(resolution.pair))
-        ids = set(resolution.endpoints.take(resolution.src.take(rows)).tolist())
+    def _add_counted_at_destination(self, observed: ObservedFlows, resolution: Resolution) -> None:
+        chosen = np.flatnonzero(resolution.counted_at_destination.ravel().take(resolution.cell))
+        ids = set(resolution.endpoints.take(resolution.src.take(chosen)).tolist())
         nodes = {self.index.endpoint(number).node for number in ids}
-        self.coverage.stood_in(nodes, int(case.flows.bytes.take(rows).sum()), case.closed)
+        size = int(observed.flows.bytes.take(chosen).sum())
+        self.reporting.add_counted_at_destination(nodes, size, observed.closed)
 
-    def _hold(
-        self, case: ObservedFlows, resolution: Resolution, totals: NodeTotals, now: float
+    def _queue_for_retry(
+        self, observed: ObservedFlows, resolution: Resolution, totals: NodeTotals, now: float
     ) -> bool:
-        """Whether all flows that may resolve later were put on hold."""
-        if not case.tries_left or not v.MAY_RESOLVE_LATER[resolution.classes].any():
+        """Whether all flows that may resolve later were queued."""
+        if not observed.retries_left or not v.MAY_RESOLVE_LATER[resolution.verdicts].any():
             return False
         chosen = np.flatnonzero(v.MAY_RESOLVE_LATER[resolution.verdict])
         if not chosen.size:
             return False
-        later = case.later(chosen)
-        if not self.hold.put(later, now):
-            self.stats.hold_overflow_flows += len(chosen)
+        later = observed.for_retry(chosen)
+        if not self.retry_queue.put(later, now):
+            self.stats.retry_overflow_flows += len(chosen)
             return False
-        totals.hold(_sum(later.flows.packets, later.flows.bytes))
+        totals.hold(_sum(later.flows))
         return True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AccountingSnapshot:
-    """What has been counted, at one moment between two batches; nodes with when they were heard."""
+    """All that is counted, at one moment between two batches.
+
+    ``nodes`` are the name, what is queued for retry, and the time of the last batch.
+    """
 
     ledger: LedgerSnapshot
     node_totals: list[NodeTotalRow]
@@ -192,7 +190,7 @@ class AccountingSnapshot:
         )
 
 
-def _enter(totals: NodeTotals, code: int, counts: Counts) -> None:
+def _add(totals: NodeTotals, code: int, counts: Counts) -> None:
     if code < v.TRANSIT:
         totals.add("attributed", "", counts)
     elif code == v.TRANSIT:
@@ -201,5 +199,5 @@ def _enter(totals: NodeTotals, code: int, counts: Counts) -> None:
         totals.add("unresolved", v.NAMES[code], counts)
 
 
-def _sum(packets: U64, sizes: U64) -> Counts:
-    return Counts(int(packets.sum()), int(sizes.sum()))
+def _sum(flows: Flows) -> Counts:
+    return Counts(int(flows.packets.sum()), int(flows.bytes.sum()))

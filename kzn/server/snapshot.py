@@ -71,8 +71,8 @@ class Sources:
                 for node, held, touched in counted.nodes
             ],
             pipeline=pipeline.stats.copy(),
-            held_flows=pipeline.hold.flows,
-            coverage=pipeline.coverage.counts(now),
+            held_flows=pipeline.retry_queue.flows,
+            coverage=pipeline.reporting.counts(now),
             receiver=self.receiver(),
             sources=self.topology(),
             flow_log=self.flow_log(),

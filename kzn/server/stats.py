@@ -1,4 +1,4 @@
-"""The server's own counters: plain numbers, added to by the pipeline, read when scraped."""
+"""The pipeline's counters: plain numbers, read by each scrape."""
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ APPLY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0
 
 @dataclass(slots=True)
 class Histogram:
-    """Observations by bucket, not cumulative; the last bucket is everything beyond the bounds."""
+    """Observations by bucket, not cumulative; the last bucket has those above all bounds."""
 
     bounds: tuple[float, ...] = APPLY_BUCKETS
     counts: list[int] = field(default_factory=lambda: [0] * (len(APPLY_BUCKETS) + 1))
@@ -21,27 +21,27 @@ class Histogram:
         self.sum += value
 
     def copy(self) -> "Histogram":
-        """A copy that further observations leave alone."""
+        """A copy that later observations do not change."""
         return Histogram(self.bounds, list(self.counts), self.sum)
 
 
 @dataclass(slots=True)
 class PipelineStats:
-    """What the pipeline did since the server started."""
+    """Counts since the server started."""
 
     batches: int = 0
     flows: int = 0
-    hold_overflow_flows: int = 0
+    retry_overflow_flows: int = 0
     mismatched_batches: int = 0
     mismatched_bytes: int = 0
     apply_seconds: Histogram = field(default_factory=Histogram)
 
     def copy(self) -> "PipelineStats":
-        """A copy that further batches leave alone."""
+        """A copy that later batches do not change."""
         return PipelineStats(
             self.batches,
             self.flows,
-            self.hold_overflow_flows,
+            self.retry_overflow_flows,
             self.mismatched_batches,
             self.mismatched_bytes,
             self.apply_seconds.copy(),

@@ -129,13 +129,18 @@ class Replay:
         self._pass_time(self.now + 100.0)
 
     def offer(
-        self, case: ObservedFlows, resolution: Resolution, chosen: I64, index: EndpointIndex
+        self, observed: ObservedFlows, resolution: Resolution, chosen: I64, index: EndpointIndex
     ) -> None:
         """Remember what became of the flows."""
-        rows = case.flows.addresses
+        rows = observed.flows.addresses
         for row in chosen.tolist():
-            src, dst = int(case.flows.src[row]), int(case.flows.dst[row])
-            key = (case.node, round(case.opened, 1), rows[src].tobytes(), rows[dst].tobytes())
+            src, dst = int(observed.flows.src[row]), int(observed.flows.dst[row])
+            key = (
+                observed.node,
+                round(observed.opened, 1),
+                rows[src].tobytes(),
+                rows[dst].tobytes(),
+            )
             ids = resolution.endpoints[[resolution.src[row], resolution.dst[row]]].tolist()
             uids = [index.endpoint(number).uid if number >= 0 else "" for number in ids]
             verdict = NAMES[int(resolution.verdict[row])]

@@ -1,22 +1,22 @@
-"""Lines of the flow log: how a settled flow is written, as text and as JSON. Pure.
+"""Lines of the flow log, as text and as JSON. Pure.
 
-A text line is ``key=value`` with blanks between, without the keys whose value is empty; a JSON line
-is an object that always has all keys. The keys and their order are the same:
+A text line is ``key=value`` separated by blanks, without the keys that have no value; a JSON line
+is an object with all keys. Both have the same keys in the same order:
 
-time, node, then src and dst each with the address and with _kind, _namespace, _name,
-_workload_kind, _workload, _zone of the endpoint that is charged (of a forwarded flow that is the
-node, whosever the source address), protocol, src_port, dst_port (0: not kept), initiator (source,
-destination, unknown), encrypted ("yes" for WireGuard and ESP, whose insides nobody knows), packets,
-bytes, class (or "unresolved"), reason (why unresolved).
+time, node, then for src and dst each the address and, of the endpoint that is charged (the node for
+a forwarded flow), _kind, _namespace, _name, _workload_kind, _workload, _zone, then protocol,
+src_port, dst_port (0: not kept), initiator (source, destination, unknown), encrypted ("yes" for
+WireGuard and ESP, where the inner packet is not visible), packets, bytes, class (or "unresolved"),
+reason (why it is unresolved).
 
-A line is put together of pieces: what an address and its owner say is made once and kept as long as
-that owner has the address, and so is what ports and protocol say.
+A line is joined from cached texts: one for each address and its owner, reused while the address has
+this owner, and one for each combination of ports, protocol and flags.
 """
 
 import json
 import re
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from kzn.columns.arrays import I64, U8
+from kzn.model import ip
 from kzn.model.endpoint import AMBIGUOUS, EXTERNAL, UNKNOWN, UNSETTLED, Endpoint
 from kzn.model.flows import (
     ENCRYPTED,
@@ -34,7 +34,7 @@ from kzn.model.flows import (
     INITIATOR_SOURCE,
     Flows,
 )
-from kzn.model.ip import text
+from kzn.server.flows.records import FlowRecords
 from kzn.server.resolve import verdict as v
 
 Form = Literal["text", "json"]
@@ -54,11 +54,11 @@ _PROTOCOLS = {
     socket.IPPROTO_ICMPV6: "icmpv6",
     socket.IPPROTO_SCTP: "sctp",
 }
-MEMORY = 1 << 17
-"""Addresses whose pieces are kept; with as many older ones some 150 MB, in the largest clusters."""
+CACHED_ADDRESSES = 1 << 17
+"""Addresses with a cached text; with as many older ones some 150 MB, in the largest clusters."""
 
-_MIDDLES = 1 << 16
-_MIDDLE = np.dtype(
+_CACHED_PROTOCOLS = 1 << 16
+_PACKED = np.dtype(
     [
         ("src_port", "<u2"),
         ("dst_port", "<u2"),
@@ -67,29 +67,9 @@ _MIDDLE = np.dtype(
         ("padding", "<u2"),
     ]
 )
-"""What stands in the middle of a line, as one number of 64 bits."""
+"""Ports, protocol and flags of a flow, as one number of 64 bits."""
 
 _BARE = re.compile(r"[^\s\"=\\]+", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FlowRecords:
-    """Flows of one node, settled together.
-
-    ``owners`` has an endpoint, or a negative code of kzn.model.endpoint, for each address of
-    ``flows`` and at last for the node itself, which is charged for the flows ``forwarded``;
-    ``verdict`` is by flow. ``closed`` is when the interval ended, in seconds of the epoch.
-    """
-
-    closed: float
-    node: str
-    flows: Flows
-    owners: Sequence[Endpoint | int]
-    forwarded: I64
-    verdict: U8
-
-    def __len__(self) -> int:
-        return len(self.flows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,32 +105,32 @@ _STYLES: dict[Form, _Style] = {
 
 
 class LineWriter:
-    """Makes the lines of chunks; remembers the pieces of ``memory`` addresses at least."""
+    """Formats records; caches the texts of at least ``cached_addresses`` addresses."""
 
-    def __init__(self, form: Form, *, memory: int = MEMORY) -> None:
+    def __init__(self, form: Form, *, cached_addresses: int = CACHED_ADDRESSES) -> None:
         self._style = _STYLES[form]
-        self._memory = memory
-        self._pieces: dict[bytes, _EndpointText] = {}
+        self._cached_addresses = cached_addresses
+        self._endpoint_texts: dict[bytes, _EndpointText] = {}
         self._older: dict[bytes, _EndpointText] = {}
-        self._middles = _ProtocolText(self._style)
+        self._protocol_texts = _ProtocolTexts(self._style)
         ends = [self._style.fields(_verdict(code)) for code in range(len(v.NAMES))]
         self._ends = [end + self._style.end.encode() for end in ends]
 
-    def lines(self, chunk: FlowRecords) -> bytes:
-        """All lines of a chunk."""
-        flows, head = chunk.flows, self._head(chunk)
-        pieces = self._pieces_of(chunk)
-        senders = _column([piece.src for piece in pieces], flows.src)
-        self._charge_node(chunk, pieces, senders)
+    def lines(self, records: FlowRecords) -> bytes:
+        """All lines of ``records``."""
+        flows, head = records.flows, self._head(records)
+        texts = self._texts_of(records)
+        sources = _column([text.src for text in texts], flows.src)
+        self._charge_node(records, texts, sources)
         columns = (
-            senders,
-            _column([piece.dst for piece in pieces], flows.dst),
-            map(self._middles.__getitem__, _middle(flows)),
+            sources,
+            _column([text.dst for text in texts], flows.dst),
+            map(self._protocol_texts.__getitem__, _packed(flows)),
             self._counts(flows),
-            # The head of each line is the same, so the end of the line before brings it.
-            _column([end + head for end in self._ends], chunk.verdict),
+            # All lines have the same head, so each line ends with the head of the next.
+            _column([end + head for end in self._ends], records.verdict),
         )
-        line: list[bytes] = [b""] * (len(columns) * len(chunk))
+        line: list[bytes] = [b""] * (len(columns) * len(records))
         for number, column in enumerate(columns):
             line[number :: len(columns)] = column
         line[-1] = line[-1].removesuffix(head)
@@ -163,43 +143,44 @@ class LineWriter:
         rows = msgspec.json.encode(list(pairs))[2:-2].replace(b"],[", b"\n")
         return rows.replace(b",", self._style.number("bytes")).split(b"\n")
 
-    def _head(self, chunk: FlowRecords) -> bytes:
-        fields = self._style.fields([("time", _stamp(chunk.closed)), ("node", chunk.node)])
+    def _head(self, records: FlowRecords) -> bytes:
+        time = _timestamp(records.closed)
+        fields = self._style.fields([("time", time), ("node", records.node)])
         return self._style.begin.encode() + fields.removeprefix(self._style.between.encode())
 
     def _charge_node(
-        self, chunk: FlowRecords, pieces: list["_EndpointText"], senders: list[bytes]
+        self, records: FlowRecords, texts: list["_EndpointText"], sources: list[bytes]
     ) -> None:
-        """A forwarded flow has its own source address, and its node as the source's owner."""
-        node = self._style.fields(_owner("src", chunk.owners[-1]))
-        for at in chunk.forwarded.tolist():
-            senders[at] = pieces[chunk.flows.src[at]].address + node
+        """A forwarded flow has its own source address, with the node as the source's owner."""
+        node = self._style.fields(_owner("src", records.owners[-1]))
+        for number in records.forwarded.tolist():
+            sources[number] = texts[records.flows.src[number]].address + node
 
-    def _pieces_of(self, chunk: FlowRecords) -> list["_EndpointText"]:
-        """The pieces of each address."""
-        known = self._pieces.get
-        rows: list[bytes] = chunk.flows.addresses.view("V16").reshape(-1).tolist()
+    def _texts_of(self, records: FlowRecords) -> list["_EndpointText"]:
+        """The text of each address."""
+        cached = self._endpoint_texts.get
+        rows: list[bytes] = records.flows.addresses.view("V16").reshape(-1).tolist()
         return [
-            piece
-            if (piece := known(address)) is not None and piece.owner is owner
+            text
+            if (text := cached(address)) is not None and text.owner is owner
             else self._make(address, owner)
-            for address, owner in zip(rows, chunk.owners, strict=False)
+            for address, owner in zip(rows, records.owners, strict=False)
         ]
 
     def _make(self, address: bytes, owner: Endpoint | int) -> "_EndpointText":
-        known = self._older.get(address)
-        if known is None or known.owner is not owner:
-            known = _EndpointText.of(address, owner, self._style)
-        if len(self._pieces) >= self._memory:
-            self._older = self._pieces.copy()
-            self._pieces.clear()
-        self._pieces[address] = known
-        return known
+        made = self._older.get(address)
+        if made is None or made.owner is not owner:
+            made = _EndpointText.of(address, owner, self._style)
+        if len(self._endpoint_texts) >= self._cached_addresses:
+            self._older = self._endpoint_texts.copy()
+            self._endpoint_texts.clear()
+        self._endpoint_texts[address] = made
+        return made
 
 
 @dataclass(frozen=True, slots=True)
 class _EndpointText:
-    """What a line says of an address that ``owner`` has, as source and as destination."""
+    """The fields of an address and its ``owner``, as source and as destination."""
 
     owner: Endpoint | int
     address: bytes
@@ -208,18 +189,18 @@ class _EndpointText:
 
     @staticmethod
     def of(address: bytes, owner: Endpoint | int, style: _Style) -> "_EndpointText":
-        shown = text(address)
-        src = style.fields([("src", shown)])
+        ip_text = ip.text(address)
+        src = style.fields([("src", ip_text)])
         return _EndpointText(
             owner=owner,
             address=src,
             src=src + style.fields(_owner("src", owner)),
-            dst=style.fields([("dst", shown), *_owner("dst", owner)]),
+            dst=style.fields([("dst", ip_text), *_owner("dst", owner)]),
         )
 
 
-class _ProtocolText(dict[int, bytes]):
-    """From the protocol to the key of the packets, by what `_middle` makes of these fields."""
+class _ProtocolTexts(dict[int, bytes]):
+    """The fields from protocol to the key of the packets, by the number that `_packed` makes."""
 
     def __init__(self, style: _Style) -> None:
         super().__init__()
@@ -229,7 +210,7 @@ class _ProtocolText(dict[int, bytes]):
         src_port, dst_port = packed & 0xFFFF, packed >> 16 & 0xFFFF
         protocol, flag = packed >> 32 & 0xFF, packed >> 40 & 0xFF
         style = self._style
-        if len(self) >= _MIDDLES:
+        if len(self) >= _CACHED_PROTOCOLS:
             self.clear()
         made = b"".join(
             (
@@ -245,16 +226,16 @@ class _ProtocolText(dict[int, bytes]):
         return made
 
 
-def _middle(flows: Flows) -> list[int]:
-    packed = np.zeros(len(flows), _MIDDLE)
+def _packed(flows: Flows) -> list[int]:
+    packed = np.zeros(len(flows), _PACKED)
     for name in ("src_port", "dst_port", "protocol"):
         packed[name] = getattr(flows, name)
     packed["flags"] = flows.flags & np.uint8(INITIATOR_MASK | ENCRYPTED)
     return packed.view("<u8").tolist()
 
 
-def _column(pieces: list[bytes], rows: npt.NDArray[np.integer[Any]]) -> list[bytes]:
-    column: list[bytes] = np.array(pieces, object).take(rows).tolist()
+def _column(texts: list[bytes], rows: npt.NDArray[np.integer[Any]]) -> list[bytes]:
+    column: list[bytes] = np.array(texts, object).take(rows).tolist()
     return column
 
 
@@ -280,5 +261,5 @@ def _verdict(code: int) -> list[Field]:
     return [("class", "unresolved"), ("reason", v.NAMES[code])]
 
 
-def _stamp(epoch: float) -> str:
+def _timestamp(epoch: float) -> str:
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

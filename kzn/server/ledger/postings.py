@@ -90,9 +90,9 @@ def _groups(
     cells, found = group_sums(cells, sizes, len(senders) * len(ends) * _INITIATORS)
     pair, initiator = np.divmod(cells, _INITIATORS)
     sender, dst = np.divmod(pair, len(ends))
-    zone = np.zeros(resolution.places, np.int64)
+    zone = np.zeros(resolution.locations, np.int64)
     zone[ends.place] = ends.zone
-    classes = resolution.classes.ravel().astype(np.int64)
+    classes = resolution.verdicts.ravel().astype(np.int64)
     return _Groups(ends, senders.take(sender), dst, initiator, found, zone, classes)
 
 
@@ -100,14 +100,14 @@ def _ends(
     src: I64, dst: I64, resolution: Resolution, names: LabelCodes, index: EndpointIndex, now: float
 ) -> tuple[_Ends, I64]:
     """What is at the rows ``src`` and ``dst``, and for each row the number of it."""
-    used, _ = _present(len(resolution.place), src, dst)
+    used, _ = _present(len(resolution.location), src, dst)
     codes = names.codes(resolution.endpoints.take(used), index, now)
-    keys = _END_KEY.pack(codes.workload, codes.owner, resolution.place.take(used))
+    keys = _END_KEY.pack(codes.workload, codes.owner, resolution.location.take(used))
     distinct, number = np.unique(keys, return_inverse=True)
     workload, owner, place = _END_KEY.unpack(distinct)
     zone = np.empty(len(distinct), np.int64)
     zone[number] = codes.zone
-    end_of = np.zeros(len(resolution.place), np.int64)
+    end_of = np.zeros(len(resolution.location), np.int64)
     end_of[used] = number
     return _Ends(workload, owner, zone, place), end_of
 
@@ -158,7 +158,7 @@ def _pods(
     src: I64, sizes: U64, resolution: Resolution, names: LabelCodes, index: EndpointIndex
 ) -> Posting:
     """``src`` are the rows of what sent each of ``sizes`` across a zone."""
-    by_row = sums(src, sizes, len(resolution.place))
+    by_row = sums(src, sizes, len(resolution.location))
     rows = np.flatnonzero(by_row > 0)
     keys = names.pod_codes(resolution.endpoints.take(rows), index)
     named = keys != NONE

@@ -51,7 +51,7 @@ def _work(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
         "hold_overflow_flows_total",
         "counter",
         "Flows counted as unresolved without a retry because the retry queue was full.",
-        stats.hold_overflow_flows,
+        stats.retry_overflow_flows,
     )
     yield _one("flow_log_lines_total", "counter", "Lines written to the flow log.", log.written)
     yield _one(
@@ -115,7 +115,7 @@ def _reporting(counts: ReportingCounts) -> Iterator[MetricSamples]:
         "counted_at_destination_bytes_total",
         "counter",
         f"Bytes counted at their destination because their own node has no agent ({BYTE}).",
-        counts.stand_in_bytes,
+        counts.counted_at_destination_bytes,
     )
 
 

@@ -1,1 +1,8 @@
-"""resolve."""
+"""Which endpoints a flow is between, and its verdict: a traffic class, transit, or unresolved.
+
+In: the flows of one interval of one node, and the index of address owners. Out: a `Resolution`;
+the part of a batch that is to be retried. Never: I/O, a clock, changes to the index.
+
+In the order of the data: reporting (nodes without an agent), resolve (the decision table),
+verdict (the codes), retry (flows tried again later).
+"""

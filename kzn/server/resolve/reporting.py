@@ -1,17 +1,17 @@
-"""Which nodes have an agent: who counts what comes from a node that has none.
+"""Nodes without an agent, and how their traffic is counted at the destination instead.
 
-In: batches as they are applied, the nodes that the topology knows. Out: for each batch an
-`AbsentNodes`, which resolving asks, and how many nodes report.
-Never: bytes that both ends of a flow count.
+In: each batch as it is applied, and the nodes of the topology. Out: an `AbsentNodes` by which each
+batch is resolved, and counts of reporting nodes. Never: bytes counted at both ends of a flow.
 
-A node has no agent when no pod there is one, and nothing was heard of it for `SILENCE` seconds
-since the server began or the node became known. (A pod that is an agent may report to another
-server, or be cut off and bring all of it later: its node's leg is the one that counts.) Then the
-leg that the destination's node sees stands in. The time is longer than that after which the kernel
-stops to make flows for an agent that is gone: whatever an agent brings after a shorter silence is
-counted in full, and no leg was used meanwhile. When an agent appears after all, its first batch may
-begin before the last leg that stood in for it ended: of that batch, what goes to other nodes with
-agents is transit, since they have counted it.
+A node is *absent* when no agent pod is scheduled on it and it has sent no batch for `SILENCE`
+seconds since the server started or the node appeared. (A node with an agent pod is not absent: its
+agent may report to another server, or be disconnected and send everything later.) What an absent
+node sends is counted from the batches of the destination's node. `SILENCE` is longer than the time
+after which the kernel programs of a stopped agent go dormant: after a shorter silence the agent
+reports all that its node sent, and nothing of it was counted at the destination. When an agent
+starts on an absent node, its first batch may begin before the last interval that was counted at a
+destination ended. In such a *late* batch, flows to nodes with an agent are transit, because those
+nodes counted them.
 """
 
 from collections.abc import Iterable
@@ -23,112 +23,117 @@ from kzn.columns.arrays import BOOL, I32
 from kzn.model.endpoint import NO_CODE, EndpointIndex
 
 SILENCE = 660.0
-"""The kernel's programs go dormant after ten minutes."""
-_LOOK_SECONDS = 5.0
+"""Seconds; the kernel programs go dormant after 600."""
+_REFRESH_SECONDS = 5.0
 _REPORTING_INTERVALS = 3.0
-_NOBODY: BOOL = np.zeros(0, np.bool_)
+_NO_NODES: BOOL = np.zeros(0, np.bool_)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AbsentNodes:
-    """Of one batch: ``absent`` by node code (those beyond its end are not), and ``is_late``.
+    """The absent nodes as of one batch: ``by_code`` (node codes past its end are not absent).
 
-    A late batch begins before legs that stood in for its node ended.
+    ``is_late``: the batch begins before flows of its node that were counted at their destination
+    ended.
     """
 
-    absent: BOOL = field(default_factory=lambda: _NOBODY)
+    by_code: BOOL = field(default_factory=lambda: _NO_NODES)
     is_late: bool = False
 
-    def without_agent(self, nodes: I32) -> BOOL:
-        """Which of these node codes are of nodes that have no agent."""
-        if not len(self.absent):
+    def contains(self, nodes: I32) -> BOOL:
+        """Which of the node codes ``nodes`` (n,) are absent nodes: (n,)."""
+        if not len(self.by_code):
             return np.zeros(len(nodes), np.bool_)
-        codes = np.clip(nodes, 0, len(self.absent) - 1)
-        found: BOOL = self.absent.take(codes) & (codes == nodes)
+        codes = np.clip(nodes, 0, len(self.by_code) - 1)
+        found: BOOL = self.by_code.take(codes) & (codes == nodes)
         return found
 
 
-FULL = AbsentNodes()
+NONE_ABSENT = AbsentNodes()
 """Every node has an agent."""
 
 
 @dataclass(slots=True)
 class _Node:
-    heard: float
-    """Last, or since when it is known."""
+    last_batch: float
+    """When its last batch arrived; before the first one, when the node became known."""
     reports_until: float = 0.0
-    stood_in_until: float = -np.inf
+    counted_at_destination_until: float = -np.inf
 
 
 @dataclass(frozen=True, slots=True)
 class ReportingCounts:
-    """Nodes of the topology, those of them that report, and those that others stand in for."""
+    """Nodes of the topology, how many of them report, how many are absent.
+
+    ``counted_at_destination_bytes`` were sent by absent nodes.
+    """
 
     known: int = 0
     reporting: int = 0
     without_agent: int = 0
-    stand_in_bytes: int = 0
+    counted_at_destination_bytes: int = 0
 
 
 class ReportingNodes:
-    """Of the nodes of a topology."""
+    """Which nodes of a topology send batches."""
 
     def __init__(self, index: EndpointIndex) -> None:
         self._index = index
         self._nodes: dict[str, _Node] = {}
-        self._absent = _NOBODY
-        self._looked = -np.inf
-        self._stand_in_bytes = 0
+        self._absent = _NO_NODES
+        self._refreshed = -np.inf
+        self._counted_at_destination_bytes = 0
         self._known: set[str] = set()
 
-    def cover(self, node: str, opened: float, now: float) -> AbsentNodes:
-        """What a batch of ``node`` that begins at ``opened`` is to be resolved by."""
-        self._look(now)
+    def absent_nodes(self, node: str, opened: float, now: float) -> AbsentNodes:
+        """The absent nodes by which a batch of ``node`` that begins at ``opened`` is resolved."""
+        self._refresh(now)
         known = self._nodes.get(node)
-        late = known is not None and opened < known.stood_in_until
-        return AbsentNodes(self._absent, late) if late or len(self._absent) else FULL
+        is_late = known is not None and opened < known.counted_at_destination_until
+        return AbsentNodes(self._absent, is_late) if is_late or len(self._absent) else NONE_ABSENT
 
-    def heard(self, node: str, interval: float, now: float) -> None:
-        """A batch of ``node`` came."""
+    def add_batch(self, node: str, interval: float, now: float) -> None:
+        """A batch of ``node`` arrived; nodes outside the topology are ignored."""
         if node not in self._known:
-            return  # a name that the topology does not have is nobody's to stand in for
+            return
         known = self._nodes[node]
-        known.heard = now
+        known.last_batch = now
         known.reports_until = now + _REPORTING_INTERVALS * interval
         code = self._index.node_code(node)
         if NO_CODE != code < len(self._absent):
             self._absent[code] = False
 
-    def stood_in(self, nodes: Iterable[str], size: int, closed: float) -> None:
-        """Legs of ``size`` bytes that ended at ``closed`` were counted in place of these nodes'."""
-        self._stand_in_bytes += size
+    def add_counted_at_destination(self, nodes: Iterable[str], size: int, closed: float) -> None:
+        """``size`` bytes that these absent nodes sent until ``closed`` were counted elsewhere."""
+        self._counted_at_destination_bytes += size
         for node in nodes:
             known = self._nodes.get(node)
             if known is not None:
-                known.stood_in_until = max(known.stood_in_until, closed)
+                until = max(known.counted_at_destination_until, closed)
+                known.counted_at_destination_until = until
 
     def counts(self, now: float) -> ReportingCounts:
-        """How well the cluster is covered."""
-        self._look(now)
+        """How many nodes report as of ``now``."""
+        self._refresh(now)
         return ReportingCounts(
             known=len(self._known),
             reporting=sum(self._nodes[name].reports_until >= now for name in self._known),
             without_agent=int(self._absent.sum()),
-            stand_in_bytes=self._stand_in_bytes,
+            counted_at_destination_bytes=self._counted_at_destination_bytes,
         )
 
-    def _look(self, now: float) -> None:
-        """Once in a while: which nodes there are, and of whom nothing was heard for long."""
-        if now < self._looked + _LOOK_SECONDS:
+    def _refresh(self, now: float) -> None:
+        """Every few seconds, read the topology's nodes and find the absent ones."""
+        if now < self._refreshed + _REFRESH_SECONDS:
             return
-        self._looked = now
+        self._refreshed = now
         self._known = set(self._index.node_names())
         for name in self._known - self._nodes.keys():
             self._nodes[name] = _Node(now)
         for name in self._nodes.keys() - self._known:
             del self._nodes[name]
-        silent = [name for name in self._known if self._nodes[name].heard < now - SILENCE]
-        without = [name for name in silent if not self._index.has_agent(name)]
-        codes = [code for code in map(self._index.node_code, without) if code != NO_CODE]
+        silent = [name for name in self._known if self._nodes[name].last_batch < now - SILENCE]
+        absent = [name for name in silent if not self._index.has_agent(name)]
+        codes = [code for code in map(self._index.node_code, absent) if code != NO_CODE]
         self._absent = np.zeros(max(codes) + 1 if codes else 0, np.bool_)
         self._absent[codes] = True

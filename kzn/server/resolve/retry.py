@@ -1,8 +1,8 @@
-"""What cannot be resolved yet: held for two intervals, tried after each, bounded in all.
+"""Flows that cannot be resolved yet: kept for two intervals, retried after each, bounded.
 
-In: flows of a node whose owner, node or zone the topology does not know (yet).
-Out: the same flows when their next try is due.
-Never: more than ``limit`` flows at once; what does not fit is the caller's to count.
+In: flows with an owner, node or zone that the topology does not know yet.
+Out: the same flows when their next retry is due.
+Never: more than ``limit`` flows at once; the caller counts what is rejected.
 """
 
 import heapq
@@ -14,54 +14,55 @@ from kzn.columns.arrays import I64
 from kzn.model.batch import Batch
 from kzn.model.flows import Flows
 
-TRIES = 2
-"""How often held flows are tried again, an interval apart."""
+RETRIES = 2
+"""How often queued flows are retried, one interval apart."""
 MIN_INTERVAL = 1.0
 MAX_INTERVAL = 60.0
-"""Bounds of the interval (seconds): the agent states it, and it must not decide what we hold."""
-_CASE_COST = 32  # what a case takes beside its flows, in flows: many tiny ones are bounded too
+"""Bounds of the interval (seconds): the agent states it, and must not control how long we queue."""
+_ENTRY_COST = 32  # overhead of an entry, in flows, so that many tiny entries are bounded too
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ObservedFlows:
-    """Flows that ``node`` saw in [opened, closed], and how often they may still be tried later."""
+    """Flows that ``node`` saw in [opened, closed], seconds of the index's clock."""
 
     node: str
     flows: Flows
     opened: float
     closed: float
     interval: float
-    tries_left: int
+    retries_left: int
 
     @staticmethod
     def of(node: str, batch: Batch, now: float) -> "ObservedFlows":
-        """A batch that arrived at ``now``, a time of the same clock as opened and closed."""
+        """The flows of a batch that arrived at ``now``, a time of the index's clock."""
         opened_ago = max(batch.opened_ms_ago, batch.closed_ms_ago, 0) / 1000
         closed_ago = min(max(batch.closed_ms_ago, 0) / 1000, opened_ago)
         interval = min(max(opened_ago - closed_ago, MIN_INTERVAL), MAX_INTERVAL)
-        return ObservedFlows(node, batch.flows, now - opened_ago, now - closed_ago, interval, TRIES)
+        opened, closed = now - opened_ago, now - closed_ago
+        return ObservedFlows(node, batch.flows, opened, closed, interval, RETRIES)
 
-    def later(self, chosen: I64) -> "ObservedFlows":
-        """The chosen flows as a case with one try less, without addresses that they do not use."""
+    def for_retry(self, chosen: I64) -> "ObservedFlows":
+        """The flows ``chosen`` with one retry less, without the addresses that they do not use."""
         return ObservedFlows(
             node=self.node,
             flows=select(self.flows, chosen)[1],
             opened=self.opened,
             closed=self.closed,
             interval=self.interval,
-            tries_left=self.tries_left - 1,
+            retries_left=self.retries_left - 1,
         )
 
 
 def select(flows: Flows, chosen: I64) -> tuple[I64, Flows]:
-    """The rows ``chosen`` of ``flows`` over just the addresses that they use, and which these are.
+    """The rows of ``flows.addresses`` that the flows ``chosen`` use, in order, and those flows.
 
-    These are numbers of rows of ``flows.addresses``, in their order.
+    The addresses of the result are just these rows.
     """
     src, dst = flows.src.take(chosen), flows.dst.take(chosen)
-    there = np.zeros(len(flows.addresses), np.bool_)
-    there[src] = there[dst] = True
-    used, rank = np.flatnonzero(there), (np.cumsum(there) - 1).astype(np.uint32)
+    is_used = np.zeros(len(flows.addresses), np.bool_)
+    is_used[src] = is_used[dst] = True
+    used, rank = np.flatnonzero(is_used), (np.cumsum(is_used) - 1).astype(np.uint32)
     return used, Flows(
         addresses=flows.addresses.take(used, axis=0),
         src=rank.take(src),
@@ -76,7 +77,7 @@ def select(flows: Flows, chosen: I64) -> tuple[I64, Flows]:
 
 
 class RetryQueue:
-    """Cases by the time of their next try."""
+    """Observed flows by the time of their next retry; ``flows`` is how many are queued."""
 
     __slots__ = ("_cost", "_heap", "_limit", "_order", "flows")
 
@@ -92,25 +93,25 @@ class RetryQueue:
 
     @property
     def is_half_full(self) -> bool:
-        """Whether more than half of the room is taken."""
+        """Whether more than half of the limit is used."""
         return 2 * self._cost > self._limit
 
-    def put(self, case: ObservedFlows, now: float) -> bool:
-        """Keep a case for an interval; False, and nothing kept, when that would be too much."""
-        cost = len(case.flows) + _CASE_COST
+    def put(self, observed: ObservedFlows, now: float) -> bool:
+        """Queue flows for one interval; False, and nothing queued, when over the limit."""
+        cost = len(observed.flows) + _ENTRY_COST
         if self._cost + cost > self._limit:
             return False
         self._cost += cost
         self._order += 1
-        heapq.heappush(self._heap, (now + case.interval, self._order, case))
-        self.flows += len(case.flows)
+        heapq.heappush(self._heap, (now + observed.interval, self._order, observed))
+        self.flows += len(observed.flows)
         return True
 
     def take(self, now: float) -> ObservedFlows | None:
-        """The case that has been due for longest, None when none is due."""
+        """Remove and return the entry that was due first; None when none is due."""
         if not self._heap or self._heap[0][0] > now:
             return None
-        _, _, case = heapq.heappop(self._heap)
-        self.flows -= len(case.flows)
-        self._cost -= len(case.flows) + _CASE_COST
-        return case
+        _, _, observed = heapq.heappop(self._heap)
+        self.flows -= len(observed.flows)
+        self._cost -= len(observed.flows) + _ENTRY_COST
+        return observed

@@ -1,7 +1,7 @@
-"""The verdicts on a flow: the classes of what is attributed, transit, and why not resolved.
+"""The verdicts on a flow, as uint8 codes: a class, transit, or the reason why it is unresolved.
 
-A verdict is one uint8 code; the order is fixed: attributed classes first, so that
-``verdict < TRANSIT`` is "attributed", and ``verdict > TRANSIT`` is "unresolved".
+The order is fixed: ``verdict < TRANSIT`` is a class, so the flow is attributed; ``verdict >
+TRANSIT`` is a reason, so the flow is unresolved.
 """
 
 import numpy as np
@@ -43,7 +43,7 @@ CLASSES = NAMES[:TRANSIT]
 REASONS = NAMES[TRANSIT + 1 :]
 
 CROSSES: BOOL = np.isin(np.arange(len(NAMES)), [CROSS_ZONE, CROSS_REGION])
-"""By verdict: whether the bytes cross a zone, which is what costs money."""
+"""By verdict: whether the bytes cross a zone boundary, which clouds charge for."""
 
 MAY_RESOLVE_LATER: BOOL = np.isin(
     np.arange(len(NAMES)),
@@ -55,8 +55,8 @@ MAY_RESOLVE_LATER: BOOL = np.isin(
         DESTINATION_ZONE_UNKNOWN,
     ],
 )
-"""By verdict: whether the topology may know better in an interval or two.
+"""By verdict: whether the flow is worth a retry, since the topology may learn what is missing.
 
-A node's labels and a pod arrive by two watches, so an unknown zone is often just a late one. An
-address with two owners stays so, and a region that one side lacks is a gap in what was labelled.
+Pods and node labels arrive by two watches, so an unknown zone is often just a late one. An address
+with two owners stays ambiguous, and a missing region is a gap in the node's labels.
 """

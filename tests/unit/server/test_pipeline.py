@@ -46,34 +46,34 @@ Amount = tuple[str, str, int, int]
 
 
 @dataclass
-class Shown:
+class RecordedFlows:
     """A flow sink that remembers what it was shown: verdict and bytes."""
 
     lines: list[tuple[str, int]] = field(default_factory=list)
 
     def offer(
-        self, case: ObservedFlows, resolution: Resolution, chosen: I64, index: EndpointIndex
+        self, observed: ObservedFlows, resolution: Resolution, chosen: I64, index: EndpointIndex
     ) -> None:
         del index
         for row in chosen.tolist():
-            self.lines.append((NAMES[resolution.verdict[row]], int(case.flows.bytes[row])))
+            self.lines.append((NAMES[resolution.verdict[row]], int(observed.flows.bytes[row])))
 
 
 class World:
     """A pipeline over the cluster above, and a clock."""
 
-    def __init__(self, held_flows: int = 10_000, limits: LedgerLimits | None = None) -> None:
+    def __init__(self, queued_flows: int = 10_000, limits: LedgerLimits | None = None) -> None:
         self.now = 1000.0
-        self.shown = Shown()
+        self.recorded = RecordedFlows()
         self.index = AddressIndex(clock=lambda: self.now, wall=lambda: self.now + 1e9)
         StaticSource(self.index, parse_static("cluster.yaml", CLUSTER))
         self.pipeline = Pipeline(
             self.index,
             Ledger(limits or LedgerLimits()),
             TotalsByNode(100),
-            RetryQueue(held_flows),
+            RetryQueue(queued_flows),
             clocks=Clocks(lambda: self.now, lambda: 0.0),
-            flow_log=self.shown,
+            flow_log=self.recorded,
         )
 
     def apply(self, node: str, *amounts: Amount, totals: Totals | None = None) -> None:
@@ -123,7 +123,7 @@ class World:
         zones = self.pipeline.ledger.snapshot().rows("zone")
         assert sum(size for _, size in zones) == attributed
         held = sum(totals.held.packets for _, totals in self.pipeline.node_totals.items())
-        assert self.pipeline.hold.flows or held == 0
+        assert self.pipeline.retry_queue.flows or held == 0
 
 
 def flows_of(amounts: list[Amount]) -> Flows:
@@ -201,7 +201,7 @@ def test_a_node_that_stays_unknown_is_unresolved() -> None:
 
 
 def test_what_does_not_fit_in_the_hold_is_unresolved_at_once() -> None:
-    world = World(held_flows=34)
+    world = World(queued_flows=34)
     world.apply("n1", (P1, LATE, 1, 1), (P1, LATE2, 1, 2), (P1, LATE, 1, 4))
     world.apply("n1", (P1, LATE, 1, 8), (P1, P2, 1, 16))
     assert world.terms("n1") == {
@@ -210,7 +210,7 @@ def test_what_does_not_fit_in_the_hold_is_unresolved_at_once() -> None:
         "attributed": 16,
         "unresolved unknown_destination": 7,
     }
-    assert world.pipeline.stats.hold_overflow_flows == 3
+    assert world.pipeline.stats.retry_overflow_flows == 3
     world.check()
 
 
@@ -236,7 +236,7 @@ def test_the_log_shows_each_flow_once_and_no_transit() -> None:
     world.tick(10.0)
     world.pod("late", "n2", LATE2)
     world.tick(10.0)
-    assert world.shown.lines == [
+    assert world.recorded.lines == [
         ("cross_zone", 10),
         ("unknown_destination", 40),
         ("cross_zone", 80),
@@ -285,10 +285,10 @@ STEP: st.SearchStrategy[partial[None]] = st.one_of(
 @settings(max_examples=150)
 @given(st.lists(STEP, max_size=25), st.integers(0, 200), st.integers(1, 6))
 def test_nothing_is_lost_or_doubled_whatever_happens(
-    steps: list[partial[None]], held_flows: int, series: int
+    steps: list[partial[None]], queued_flows: int, series: int
 ) -> None:
     limits = LedgerLimits(dict.fromkeys(FAMILIES, series), retention=30.0, pair_window=20.0)
-    world = World(held_flows, limits)
+    world = World(queued_flows, limits)
     before = world.series()
     for step in steps:
         step(world)
@@ -299,7 +299,7 @@ def test_nothing_is_lost_or_doubled_whatever_happens(
         before = after
     for _ in range(2):
         world.tick(120.0)
-    assert world.pipeline.hold.flows == 0
+    assert world.pipeline.retry_queue.flows == 0
     world.check()
 
 
@@ -317,7 +317,7 @@ def test_what_a_terminating_pod_sends_waits_for_a_successor_and_is_its_own_in_th
 
 
 def test_there_is_no_waiting_for_successors_when_the_hold_is_half_full() -> None:
-    world = World(held_flows=100)
+    world = World(queued_flows=100)
     world.pod("ends", "n1", LATE, is_deleting=True)
     world.now += 5.0
     world.apply("n1", *[(LATE2, P2, 1, 1)] * 30)

@@ -10,7 +10,7 @@ from kzn.model.totals import Counts, Totals
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
-from kzn.server.resolve.reporting import FULL, SILENCE, ReportingCounts, ReportingNodes
+from kzn.server.resolve.reporting import NONE_ABSENT, SILENCE, ReportingCounts, ReportingNodes
 from kzn.server.resolve.retry import RetryQueue
 from kzn.topology.facts import PodFacts, Workload
 from kzn.topology.index import AddressIndex
@@ -78,7 +78,7 @@ class World:
         return dict(self.ledger.snapshot().rows("pod")).get(("d", pod), 0)
 
     def counts(self) -> ReportingCounts:
-        return self.pipeline.coverage.counts(self.now)
+        return self.pipeline.reporting.counts(self.now)
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_where_the_sender_has_no_agent_the_receivers_leg_counts(world: World) ->
     world.apply("n1", (P2, P1, 100), (P2, P3, 7), (P2, OUT, 9))
     assert world.sent("p2") == 100  # what goes elsewhere is not this node's to count
     found = world.counts()
-    assert (found.without_agent, found.stand_in_bytes) == (1, 100)
+    assert (found.without_agent, found.counted_at_destination_bytes) == (1, 100)
     totals = world.node_totals.of("n1")
     assert totals.counts["transit", ""].bytes == 16
     assert totals.gap() == Counts()
@@ -171,11 +171,11 @@ def test_an_agent_that_was_away_for_less_brings_everything(world: World) -> None
     assert world.sent("p2") == 631
 
 
-def test_the_name_of_no_node_is_not_remembered() -> None:
-    coverage = ReportingNodes(World().index)
-    assert coverage.cover("n1", 0.0, 0.0) is FULL
-    coverage.heard("nobody", 10.0, 0.0)
-    coverage.heard("n1", 10.0, 0.0)
-    assert coverage.counts(29.0).reporting == 1
-    assert coverage.counts(31.0).reporting == 0
-    assert coverage.counts(31.0).known == 3
+def test_a_batch_of_a_node_outside_the_topology_is_ignored() -> None:
+    reporting = ReportingNodes(World().index)
+    assert reporting.absent_nodes("n1", 0.0, 0.0) is NONE_ABSENT
+    reporting.add_batch("not-in-topology", 10.0, 0.0)
+    reporting.add_batch("n1", 10.0, 0.0)
+    assert reporting.counts(29.0).reporting == 1
+    assert reporting.counts(31.0).reporting == 0
+    assert reporting.counts(31.0).known == 3

@@ -234,8 +234,8 @@ def test_flows_are_judged_each_by_its_own_ends(world: World) -> None:
     assert names == ["cross_zone", "transit", "external", "external"]
 
 
-def test_the_class_by_places_is_the_verdict_of_every_attributed_flow(world: World) -> None:
+def test_the_verdict_by_locations_is_that_of_every_attributed_flow(world: World) -> None:
     pairs = [ends for ends, name in CELLS.items() if name in NAMES[:4]]
     found = resolve(flows_between(*pairs), "n1", world.index, world.now - 50, world.now + 50)
-    by_place = found.classes[found.place[found.src], found.place[found.dst]]
-    assert by_place.tolist() == found.verdict.tolist()
+    by_location = found.verdicts[found.location[found.src], found.location[found.dst]]
+    assert by_location.tolist() == found.verdict.tolist()

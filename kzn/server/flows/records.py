@@ -1,0 +1,56 @@
+"""Columns of the flows to be logged, with the owners of their addresses.
+
+In: observed flows with their resolution. Out: `FlowRecords`, which need no index any more.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kzn.columns.arrays import I64, U8
+from kzn.model.endpoint import Endpoint, EndpointIndex
+from kzn.model.flows import Flows
+from kzn.server.resolve.resolve import Resolution
+from kzn.server.resolve.retry import ObservedFlows, select
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FlowRecords:
+    """Flows of one node with their verdicts.
+
+    ``owners`` has an endpoint, or a negative code of kzn.model.endpoint, for each address of
+    ``flows``, and as its last entry the node, which is charged for the flows ``forwarded`` (numbers
+    of flows). ``verdict`` is by flow. ``closed`` is the end of the interval, in seconds of the
+    epoch.
+    """
+
+    closed: float
+    node: str
+    flows: Flows
+    owners: Sequence[Endpoint | int]
+    forwarded: I64
+    verdict: U8
+
+    @staticmethod
+    def of(
+        observed: ObservedFlows,
+        resolution: Resolution,
+        chosen: I64,
+        index: EndpointIndex,
+        closed: float,
+    ) -> "FlowRecords":
+        """The flows ``chosen``; ``closed`` as above."""
+        used, flows = select(observed.flows, chosen)
+        node = len(resolution.endpoints) - 1
+        return FlowRecords(
+            closed=closed,
+            node=observed.node,
+            flows=flows,
+            owners=index.endpoints(resolution.endpoints.take(np.append(used, node)).tolist()),
+            forwarded=np.flatnonzero(resolution.src.take(chosen) == node),
+            verdict=resolution.verdict.take(chosen),
+        )
+
+    def __len__(self) -> int:
+        return len(self.flows)
