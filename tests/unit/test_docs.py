@@ -1,6 +1,7 @@
-"""What the pages say exists: files, tests, commands, options, variables, metrics, make targets."""
+"""What the pages name exists: files, tests, commands, options, variables, metrics, floors."""
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from kzn.model.totals import SLOTS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-USERS_PAGES = [page for page in PAGES if page.name not in ("CONTRIBUTING.md", "CHANGELOG.md")]
+DEVELOPERS_PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "RELEASE.md")
+USERS_PAGES = [page for page in PAGES if page.name not in DEVELOPERS_PAGES]
 OPERATIONS = ROOT / "docs" / "operations.md"
 
 FOREIGN_OPTIONS = {
@@ -167,3 +169,31 @@ def test_every_reason_of_the_kernel_is_explained() -> None:
 @pytest.mark.parametrize("page", sorted(ROOT.glob("docs/adr/*.md")), ids=lambda page: page.name)
 def test_a_decision_fits_on_a_screen(page: Path) -> None:
     assert len(page.read_text().splitlines()) <= 40
+
+
+def layers(container: str) -> list[list[str]]:
+    """The floors of a package, high to low, each a list of rooms (pyproject.toml)."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    [found] = [
+        contract["layers"]
+        for contract in settings["tool"]["importlinter"]["contracts"]
+        if contract.get("containers") == [container]
+    ]
+    return [[room.strip() for room in layer.split("|")] for layer in found]
+
+
+def test_the_pictures_of_the_floors_are_those_that_are_checked() -> None:
+    picture = section(ROOT / "CONTRIBUTING.md", "## Floors and rooms")
+    [block] = FENCE.findall(picture)
+    shown = [re.split(r"  +", line.strip())[0] for line in block.splitlines()]
+    assert [[room.strip() for room in line.split("|")] for line in shown] == layers("kzn")
+    table = section(ROOT / "docs" / "architecture.md", "## Floors and rooms")
+    rooms = {room for floor in layers("kzn") for room in floor}
+    assert rooms == {Path(link).stem for link in LINK.findall(table) if link.startswith("../kzn/")}
+
+
+@pytest.mark.parametrize("container", ["agent", "server", "topology"])
+def test_the_layers_inside_a_room_are_those_that_are_checked(container: str) -> None:
+    text = section(ROOT / "docs" / "architecture.md", "## Floors and rooms")
+    line = " · ".join(" | ".join(floor) for floor in layers(f"kzn.{container}"))
+    assert line in [" ".join(block.split()) for block in FENCE.findall(text)]
