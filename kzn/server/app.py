@@ -114,7 +114,7 @@ class Server:
             AsyncExitStack() as stack,
             asyncio.TaskGroup() as tasks,
         ):
-            await stack.enter_async_context(self._authenticator.connection)
+            await stack.enter_async_context(self._authenticator.api_client)
             stack.push_async_callback(self._stop, shutdown)
             background = [
                 tasks.create_task(self._topology.run(), name="topology"),

@@ -1,8 +1,8 @@
-"""Who may speak, as configured: nobody's identity checked, tokens, or client certificates.
+"""Authenticates agents as configured: not at all, by token, by client certificate, or by both.
 
-In: what an agent says of itself, and what its connection tells.
+In: an agent's Hello, and address and certificate of its connection.
 Out: a permit or a refusal.
-Never: an agent that speaks for a node other than its own, unless authentication is off.
+Never: a permit for a node other than the agent's own, unless authentication is off.
 """
 
 import logging
@@ -24,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SecurityState:
-    """Mode of authentication, token reviews by result, readings of the TLS files."""
+    """Authentication mode, token reviews by result, reads of the TLS files."""
 
     mode: str = "none"
     reviews: Mapping[str, int] = field(default_factory=dict)
@@ -33,9 +33,9 @@ class SecurityState:
 
 
 class Authenticator:
-    """Decides by certificate (with a client CA), by token (with a gate), and by readiness.
+    """Checks the certificate (with a client CA), the token (with ``tokens``), and readiness.
 
-    ``connection`` must be entered while agents are admitted: it is the way to the API server.
+    ``api_client``: the connection to the API server, entered by the caller while it authenticates.
     """
 
     def __init__(
@@ -45,24 +45,24 @@ class Authenticator:
         *,
         tls: ServerTls | None = None,
         tokens: TokenAuthenticator | None = None,
-        connection: AbstractAsyncContextManager[object] | None = None,
+        api_client: AbstractAsyncContextManager[object] | None = None,
     ) -> None:
         self.tls = tls
-        self.connection = connection or nullcontext()
+        self.api_client = api_client or nullcontext()
         self._mode = mode
         self._why_not_ready = why_not_ready
         self._tokens = tokens
 
     async def authenticate(self, hello: Hello, peer: PeerInfo) -> Permit | Refusal:
-        """Whether this agent may speak for the node it names, and for how long."""
+        """A permit for the node that ``hello`` names, with its end, or a refusal."""
         why = self._why_not_ready()
         if why:
-            # The kernel keeps what an agent cannot ship, and nothing could be resolved yet.
+            # No flow could be resolved yet; until then the kernel of the node keeps the counts.
             return Refusal(Reason.BUSY, why)
         permits = [Permit()]
         if self.tls is not None and self.tls.requires_client_certificates:
             if hello.node not in (peer.names or ()):
-                text = f"the certificate has no DNS name {hello.node} among its subjectAltNames"
+                text = f"the client certificate has no DNS name {hello.node} in its subjectAltName"
                 return Refusal(Reason.NODE, text)
             permits.append(Permit(peer.seconds))
         if self._tokens is not None:
@@ -73,7 +73,7 @@ class Authenticator:
         return min(permits, key=lambda permit: permit.seconds)
 
     def state(self) -> SecurityState:
-        """For metrics."""
+        """A copy for metrics."""
         return SecurityState(
             mode=self._mode,
             reviews=dict(self._tokens.counts) if self._tokens else {},
@@ -83,12 +83,12 @@ class Authenticator:
 
 
 def open_authenticator(config: ServerConfig, topology: Topology) -> Authenticator:
-    """The admission of ``config``; UsageError when files or the kubeconfig are wrong."""
+    """The authenticator of ``config``; UsageError if files or the kubeconfig cannot be used."""
     tls = ServerTls(config.tls) if config.tls is not None else None
     _warn(config)
     if config.auth != "token":
         return Authenticator(config.auth, topology.why_not_ready, tls=tls)
-    # Imported here: without tokens a server with a file alone needs no package for Kubernetes.
+    # Imported here: a server without tokens and Kubernetes topology runs without these packages.
     from kzn.topology.kube.client import KubeClient  # noqa: PLC0415
     from kzn.topology.kube.credentials import load_cluster  # noqa: PLC0415
     from kzn.topology.kube.token_review import review_token  # noqa: PLC0415
@@ -102,15 +102,17 @@ def open_authenticator(config: ServerConfig, topology: Topology) -> Authenticato
         clock=time.monotonic,
         wall=time.time,
     )
-    return Authenticator("token", topology.why_not_ready, tls=tls, tokens=tokens, connection=client)
+    return Authenticator("token", topology.why_not_ready, tls=tls, tokens=tokens, api_client=client)
 
 
 def _warn(config: ServerConfig) -> None:
     if config.auth == "none":
         _LOG.warning(
-            "agents are not authenticated: whoever reaches %s can report any traffic of any node;"
-            " see --auth",
+            "agents are not authenticated: any host that reaches %s can report traffic of any"
+            " node; set --auth",
             config.listen_agents,
         )
     elif config.tls is None:
-        _LOG.warning("tokens travel in clear text: whoever can listen can use them; see --tls-cert")
+        _LOG.warning(
+            "agents send tokens without TLS, where they can be intercepted; set --tls-cert"
+        )

@@ -1,4 +1,4 @@
-"""What the connection proves about a peer, and the permit that an authenticated agent gets.
+"""Address and certificate of a peer, and the permit of an authenticated agent.
 
 In: the peer's address and its verified TLS certificate. Out: `PeerInfo` and `Permit` values.
 Never: a decision (authenticator.py).
@@ -35,7 +35,7 @@ class Permit:
 
 
 Authenticate = Callable[[Hello, PeerInfo], Awaitable[Permit | Refusal]]
-"""Decides whether an agent may report for the node it names."""
+"""Authenticates an agent for the node that its Hello names."""
 
 
 async def accept_all(_hello: Hello, _peer: PeerInfo) -> Permit:

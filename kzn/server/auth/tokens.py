@@ -1,9 +1,9 @@
-"""Tokens of agents: whose they are, remembered for as long as that is safe.
+"""Authenticates agents by ServiceAccount token (Kubernetes TokenReview), with a cache.
 
-In: a token, the node that its bearer speaks for, the address it came from.
-Out: a permit, or a refusal that says whether to come again.
-Never: a token kept, logged or in a message; an unbounded table; a stranger who makes this server
-flood the API server.
+In: a token, the node that the agent reports for, the address it connects from.
+Out: a permit, or a refusal that is temporary or permanent.
+Never: a token stored, logged or in a message; an unbounded table; a peer that can make this server
+flood the API server with reviews.
 """
 
 import asyncio
@@ -28,34 +28,36 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 FRESH_SECONDS = 600.0
-"""A good answer is asked for again after that; should nobody answer, it holds until near expiry."""
+"""An accepted token is reviewed again after that; if the API server does not answer, the last
+review holds until `MARGIN_SECONDS` before the token expires."""
 MARGIN_SECONDS = 30.0
-"""So long before its expiry a token is no longer taken from memory."""
+"""Cached reviews end this long before their token expires."""
 REFUSED_SECONDS = 10.0
-"""How long a refused token is refused unasked."""
-SUSPECT_SECONDS = 60.0
+"""How long a refused token is refused again without a review."""
+THROTTLE_SECONDS = 60.0
 MAX_REFUSED = 5
-"""Refused tokens from one address within SUSPECT_SECONDS before nobody asks about others."""
+"""Refused tokens from one address in THROTTLE_SECONDS that stop reviews of further ones."""
 MAX_ENTRIES = 20_000
+"""Of each table: cached reviews by token, and refusals by address."""
 MAX_REVIEWS = 8
-"""Questions to the API server at once; the others wait their turn."""
+"""Concurrent requests to the API server; further ones queue."""
 
 ReviewToken = Callable[[str], Awaitable["Review"]]
-"""Asks the API server; KznError when it gives no answer."""
+"""Has the API server review a token; KznError if it does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _CachedReview:
     review: "Review"
     fresh_until: float
-    until: float
+    valid_until: float
 
 
 class TokenAuthenticator:
-    """Lets agents in whose ServiceAccount is one of ``accounts`` and whose pod runs on their node.
+    """Accepts tokens of the ServiceAccounts ``accounts``, bound to a pod on the agent's node.
 
-    ``node_of_pod`` knows the node of a pod by uid, empty when not (yet): Kubernetes before 1.30
-    does not say the node itself. ``counts`` are answers by result.
+    ``node_of_pod``: node of a pod by UID, empty if not known (yet); needed before Kubernetes 1.30,
+    when a review did not name the node. ``counts``: checks by result.
     """
 
     def __init__(
@@ -75,100 +77,103 @@ class TokenAuthenticator:
         self._node_of_pod = node_of_pod
         self._clock = clock
         self._wall = wall
-        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
-        self._suspects: OrderedDict[str, tuple[int, float]] = OrderedDict()
-        self._places = asyncio.Semaphore(MAX_REVIEWS)
+        self._cache: OrderedDict[bytes, _CachedReview] = OrderedDict()
+        self._refused_from: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._review_slots = asyncio.Semaphore(MAX_REVIEWS)
         self._warnings = RateLimited(_LOG, clock=clock)
 
     async def check(self, token: str, node: str, address: str) -> Permit | Refusal:
-        """Whether the bearer of ``token`` may speak for ``node``."""
+        """A permit for ``node``, or a refusal; ``address`` is where the agent connects from."""
         if not token:
-            return Refusal(Reason.TOKEN, "this server asks for a ServiceAccount token")
+            return Refusal(Reason.TOKEN, "a ServiceAccount token is required; set --token-file")
         key = hashlib.sha256(token.encode()).digest()
-        entry = self._entries.get(key)
-        if entry is not None and self._clock() < entry.fresh_until:
+        cached = self._cache.get(key)
+        if cached is not None and self._clock() < cached.fresh_until:
             self.counts["cached"] += 1
-            return self._judge(entry, node)
-        answer = await self._ask(token, address)
+            return self._decide(cached, node)
+        answer = await self._request_review(token, address)
         if isinstance(answer, Refusal):
-            if entry is None or self._clock() >= entry.until:
+            if cached is None or self._clock() >= cached.valid_until:
                 return answer
             self.counts["stale"] += 1
-            return self._judge(entry, node)
-        return self._judge(self._remember(key, token, answer, address), node)
+            return self._decide(cached, node)
+        return self._decide(self._store(key, token, answer, address), node)
 
-    async def _ask(self, token: str, address: str) -> "Review | Refusal":
-        if self._is_suspect(address):
+    async def _request_review(self, token: str, address: str) -> "Review | Refusal":
+        if self._is_throttled(address):
             self.counts["throttled"] += 1
             return Refusal(Reason.BUSY, "too many refused tokens from this address")
-        async with self._places:
+        async with self._review_slots:
             try:
                 return await self._review(token)
             except KznError as error:
                 self.counts["failed"] += 1
-                said = error.message.replace(token, "(token)")
-                self._warnings.warn("review", "tokens cannot be checked: %s", said)
-                return Refusal(Reason.BUSY, "the token cannot be checked now")
+                text = error.message.replace(token, "(token)")
+                self._warnings.warn("review", "token review failed: %s", text)
+                return Refusal(
+                    Reason.BUSY, "the token could not be reviewed; see the log of the server"
+                )
 
-    def _remember(self, key: bytes, token: str, review: "Review", address: str) -> _Entry:
+    def _store(self, key: bytes, token: str, review: "Review", address: str) -> _CachedReview:
         now = self._clock()
         if review.authenticated:
             self.counts["accepted"] += 1
-            self._suspects.pop(address, None)
+            self._refused_from.pop(address, None)
             left = expiry_of(token) - self._wall() - MARGIN_SECONDS
             until = now + max(1.0, left if left < float("inf") else FRESH_SECONDS)
-            entry = _Entry(review, min(until, now + FRESH_SECONDS), until)
+            cached = _CachedReview(review, min(until, now + FRESH_SECONDS), until)
         else:
             self.counts["refused"] += 1
-            self._suspect(address, now)
-            entry = _Entry(review, now + REFUSED_SECONDS, now + REFUSED_SECONDS)
-        self._entries[key] = entry
-        self._entries.move_to_end(key)
-        if len(self._entries) > MAX_ENTRIES:
-            self._entries.popitem(last=False)
-        return entry
+            self._count_refusal(address, now)
+            cached = _CachedReview(review, now + REFUSED_SECONDS, now + REFUSED_SECONDS)
+        self._cache[key] = cached
+        self._cache.move_to_end(key)
+        if len(self._cache) > MAX_ENTRIES:
+            self._cache.popitem(last=False)
+        return cached
 
-    def _judge(self, entry: _Entry, node: str) -> Permit | Refusal:
-        why = self._why_not_an_agent(entry.review)
+    def _decide(self, cached: _CachedReview, node: str) -> Permit | Refusal:
+        why = self._why_not_agent(cached.review)
         if why:
             return Refusal(Reason.TOKEN, why)
-        review = entry.review
-        home = review.node or (review.pod_uid and self._node_of_pod(review.pod_uid))
-        if not home and review.pod_uid:
-            return Refusal(Reason.BUSY, "the pod of the token is not known yet")
-        if not home:
+        review = cached.review
+        pod_node = review.node or (review.pod_uid and self._node_of_pod(review.pod_uid))
+        if not pod_node and review.pod_uid:
+            return Refusal(Reason.BUSY, "the pod of the token is not in the topology yet")
+        if not pod_node:
             return Refusal(Reason.TOKEN, "the token is not bound to a pod")
-        if home != node:
-            text = f"the token is of a pod on {home}, which does not speak for {node}"
+        if pod_node != node:
+            text = f"the token belongs to a pod on {pod_node}, not on {node}"
             return Refusal(Reason.NODE, text)
-        return Permit(entry.until - self._clock())
+        return Permit(cached.valid_until - self._clock())
 
-    def _why_not_an_agent(self, review: "Review") -> str:
+    def _why_not_agent(self, review: "Review") -> str:
         if not review.authenticated:
-            return "the API server does not accept the token"
+            return "the API server rejected the token"
         if self._audience not in review.audiences:
             return f"the token is not for the audience {self._audience}"
         if review.user not in self._users:
-            return f"{review.user} is no ServiceAccount of agents"
+            return f"{review.user} is not a ServiceAccount of agents (--agent-service-account)"
         return ""
 
-    def _is_suspect(self, address: str) -> bool:
-        count, since = self._suspects.get(address, (0, 0.0))
-        return count >= MAX_REFUSED and self._clock() - since < SUSPECT_SECONDS
+    def _is_throttled(self, address: str) -> bool:
+        count, since = self._refused_from.get(address, (0, 0.0))
+        return count >= MAX_REFUSED and self._clock() - since < THROTTLE_SECONDS
 
-    def _suspect(self, address: str, now: float) -> None:
-        count, since = self._suspects.pop(address, (0, now))
-        if now - since >= SUSPECT_SECONDS:
+    def _count_refusal(self, address: str, now: float) -> None:
+        count, since = self._refused_from.pop(address, (0, now))
+        if now - since >= THROTTLE_SECONDS:
             count, since = 0, now
-        self._suspects[address] = (count + 1, since)
-        if len(self._suspects) > MAX_ENTRIES:
-            self._suspects.popitem(last=False)
+        self._refused_from[address] = (count + 1, since)
+        if len(self._refused_from) > MAX_ENTRIES:
+            self._refused_from.popitem(last=False)
 
 
 def expiry_of(token: str) -> float:
-    """The Unix time in the claim ``exp`` of a JWT that was found good; infinite when there is none.
+    """Claim ``exp`` of a JWT (RFC 7519, section 4.1.4) as Unix time; infinite without one.
 
-    RFC 7519, section 4.1.4. The API server has checked the signature; TokenReview does not tell.
+    Call it with reviewed tokens only: the API server checked the signature, and its TokenReview
+    does not return the expiry.
     """
     parts = token.split(".")
     if len(parts) != 3:

@@ -182,7 +182,7 @@ def test_tokens(tmp_path: Path, authority: Authority, tls: list[str], kubeconfig
         assert 'kzn_server_token_reviews_total{result="cached"} 1' in text
         assert 'kzn_server_token_reviews_total{result="refused"} 1' in text
     with serving(tmp_path, "--auth", "token", "--kubeconfig", str(kubeconfig)) as (_, _, said):
-        assert "warning server.auth.authenticator: tokens travel in clear text" in said
+        assert "warning server.auth.authenticator: agents send tokens without TLS" in said
 
 
 @pytest.mark.parametrize(

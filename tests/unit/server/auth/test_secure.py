@@ -29,7 +29,7 @@ FEW = ReceiveLimits(linger=0.05)
 
 @dataclass
 class First:
-    """Remembers where a batch went first, as the spool does."""
+    """Stores the server that a batch was first sent to, as the spool does."""
 
     server: int = 0
 
@@ -67,7 +67,7 @@ class Scene:
             await shipper.close()
 
     async def failure(self, tls: ClientTls | None) -> str:
-        """The reason for which an agent with ``tls`` cannot deliver."""
+        """The reason why an agent with ``tls`` cannot deliver."""
         async with self.shipper(tls) as shipper:
             delivery = asyncio.create_task(shipper.deliver(batch(1)))
             while not shipper.stats.failures:  # noqa: ASYNC110 - the shipper has no event
@@ -88,11 +88,11 @@ def play(
         sockets = listen(HostPort("127.0.0.1", 0))
         applied: list[tuple[str, int]] = []
         mode = "mtls" if tls and tls.requires_client_certificates else "none"
-        admission = Authenticator(mode, str, tls=tls)  # type: ignore[arg-type]  # a str, yet the right one
+        authenticator = Authenticator(mode, str, tls=tls)  # type: ignore[arg-type]  # a literal
         receiver = Receiver(
             lambda who, got: applied.append((who.node, got.sequence)),
             limits=limits,
-            authenticate=admission.authenticate,
+            authenticate=authenticator.authenticate,
             tls=tls,
         )
         await receiver.start(sockets)
@@ -113,13 +113,13 @@ def authority(tmp_path: Path) -> Authority:
 @pytest.fixture
 def files(tmp_path: Path, authority: Authority) -> ServerTlsFiles:
     cert, key = authority.issue("server", "IP:127.0.0.1", "DNS:kzn")
-    place = tmp_path / "tls.crt", tmp_path / "tls.key"
-    for file, where in zip((cert, key), place, strict=True):
-        shutil.copy(file, where)
-    return ServerTlsFiles(*place)
+    copies = tmp_path / "tls.crt", tmp_path / "tls.key"
+    for file, copy in zip((cert, key), copies, strict=True):
+        shutil.copy(file, copy)
+    return ServerTlsFiles(*copies)
 
 
-def test_batches_arrive_over_tls_and_bytes_are_counted(
+def test_batches_arrive_over_tls_and_their_bytes_are_counted(
     files: ServerTlsFiles, authority: Authority
 ) -> None:
     async def act(scene: Scene) -> None:
@@ -135,7 +135,9 @@ def test_batches_arrive_over_tls_and_bytes_are_counted(
     play(act, ServerTls(files))
 
 
-def test_a_name_given_replaces_the_host(files: ServerTlsFiles, authority: Authority) -> None:
+def test_a_server_name_replaces_the_dialed_host(
+    files: ServerTlsFiles, authority: Authority
+) -> None:
     async def act(scene: Scene) -> None:
         async with scene.shipper(ClientTls(authority.ca, server_name="kzn")) as shipper:
             await shipper.deliver(batch(1))
@@ -144,12 +146,12 @@ def test_a_name_given_replaces_the_host(files: ServerTlsFiles, authority: Author
     play(act, ServerTls(files))
 
 
-def test_an_agent_gives_nothing_to_a_server_of_another_authority(
+def test_an_agent_sends_nothing_to_a_server_of_another_authority(
     files: ServerTlsFiles, tmp_path: Path
 ) -> None:
     async def act(scene: Scene) -> None:
-        stranger = ClientTls(Authority(tmp_path / "other").ca)
-        assert await scene.failure(stranger) == "certificate"
+        other = ClientTls(Authority(tmp_path / "other").ca)
+        assert await scene.failure(other) == "certificate"
         while not scene.receiver.stats.refusals:  # noqa: ASYNC110
             await asyncio.sleep(0)
         assert set(scene.receiver.stats.refusals) == {"tls"}
@@ -158,26 +160,26 @@ def test_an_agent_gives_nothing_to_a_server_of_another_authority(
     play(act, ServerTls(files))
 
 
-def test_one_side_with_tls_and_one_without_do_not_meet(
+def test_tls_on_one_side_only_fails_with_a_reason(
     files: ServerTlsFiles, authority: Authority
 ) -> None:
-    async def clear_agent(scene: Scene) -> None:
+    async def agent_without_tls(scene: Scene) -> None:
         assert await scene.failure(None) in {"connection", "closed", "speaks_tls"}
         assert scene.receiver.stats.refusals["tls"] > 0
         assert scene.applied == []
 
-    async def clear_server(scene: Scene) -> None:
+    async def server_without_tls(scene: Scene) -> None:
         assert await scene.failure(ClientTls(authority.ca)) in {"tls", "connection"}
         assert set(scene.receiver.stats.refusals) == {"speaks_tls"}
 
-    play(clear_agent, ServerTls(files))
-    play(clear_server, None)
+    play(agent_without_tls, ServerTls(files))
+    play(server_without_tls, None)
 
 
-def test_a_handshake_that_does_not_end_is_ended_and_holds_nobody_up(
+def test_an_unfinished_handshake_times_out_and_does_not_delay_agents(
     files: ServerTlsFiles, authority: Authority
 ) -> None:
-    hello = bytes.fromhex("16030100c8010000c40303")  # how a ClientHello of 200 bytes begins
+    hello = bytes.fromhex("16030100c8010000c40303")  # the first bytes of a ClientHello of 200 bytes
 
     async def act(scene: Scene) -> None:
         bad = [await asyncio.open_connection("127.0.0.1", scene.port) for _ in range(20)]
@@ -193,7 +195,7 @@ def test_a_handshake_that_does_not_end_is_ended_and_holds_nobody_up(
     play(act, ServerTls(files), ReceiveLimits(handshake=0.3, linger=0.05))
 
 
-def test_a_renewed_certificate_serves_new_connections_and_old_ones_go_on(
+def test_a_renewed_certificate_is_used_for_new_connections_and_open_ones_stay(
     files: ServerTlsFiles, authority: Authority
 ) -> None:
     async def serial(scene: Scene) -> object:
@@ -225,7 +227,7 @@ def test_a_renewed_certificate_serves_new_connections_and_old_ones_go_on(
     play(act, ServerTls(files))
 
 
-def test_a_client_certificate_speaks_for_the_nodes_it_names_and_no_other(
+def test_a_client_certificate_is_valid_for_the_nodes_it_names_only(
     files: ServerTlsFiles, authority: Authority
 ) -> None:
     ours = ClientTls(authority.ca, *authority.issue("agent", "DNS:node-a", "DNS:node-b"))
@@ -243,7 +245,7 @@ def test_a_client_certificate_speaks_for_the_nodes_it_names_and_no_other(
     play(act, ServerTls(ServerTlsFiles(files.cert, files.key, authority.ca)))
 
 
-def test_without_the_certificate_asked_for_nobody_comes_in(
+def test_without_a_valid_client_certificate_no_batch_is_accepted(
     files: ServerTlsFiles, authority: Authority, tmp_path: Path
 ) -> None:
     other = Authority(tmp_path / "other").issue("agent", "DNS:node-a")

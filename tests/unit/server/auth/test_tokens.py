@@ -1,4 +1,4 @@
-"""Tokens: whose they are, how long that is remembered, and whom nobody asks about."""
+"""Tokens: which are accepted for which node, how reviews are cached, and what is throttled."""
 
 import asyncio
 import base64
@@ -12,7 +12,7 @@ from kzn.errors import ApiError
 from kzn.server.auth import tokens
 from kzn.server.auth.authenticator import Authenticator
 from kzn.server.auth.permit import PeerInfo, Permit
-from kzn.server.auth.tokens import TokenAuthenticator, expiry_of
+from kzn.server.auth.tokens import ReviewToken, TokenAuthenticator, expiry_of
 from kzn.topology.kube.token_review import Review
 from kzn.wire.messages import Hello, Reason, Refusal
 
@@ -31,16 +31,16 @@ TOKEN = jwt(exp=WALL + 3600)
 
 
 class Api:
-    """Answers reviews as told; a clock; counts what it is asked."""
+    """An API server that answers reviews from ``answers`` and records them, and a clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, review: ReviewToken | None = None) -> None:
         self.answers: dict[str, Review] = {TOKEN: GOOD}
-        self.asked: list[str] = []
-        self.away = False
+        self.reviewed: list[str] = []
+        self.is_down = False
         self.now = 1000.0
         self.pods = {"uid-1": "node-a"}
         self.tokens = TokenAuthenticator(
-            self.review,
+            review or self.review,
             audience="kzn-server",
             accounts=frozenset({"kzn/kzn-agent"}),
             node_of_pod=lambda uid: self.pods.get(uid, ""),
@@ -49,8 +49,8 @@ class Api:
         )
 
     async def review(self, token: str) -> Review:
-        self.asked.append(token)
-        if self.away:
+        self.reviewed.append(token)
+        if self.is_down:
             raise ApiError(f"no answer about {token}")
         return self.answers.get(token, BAD)
 
@@ -71,10 +71,10 @@ def api() -> Api:
     return Api()
 
 
-def test_an_agent_speaks_for_the_node_of_its_pod_until_near_the_tokens_end(api: Api) -> None:
+def test_a_token_is_valid_for_the_node_of_its_pod_until_shortly_before_it_expires(api: Api) -> None:
     assert api.check() == Permit(3600 - tokens.MARGIN_SECONDS)
     assert api.reason(node="node-b") is Reason.NODE
-    assert api.asked == [TOKEN]
+    assert api.reviewed == [TOKEN]
 
 
 @pytest.mark.parametrize(
@@ -95,14 +95,14 @@ def test_an_agent_speaks_for_the_node_of_its_pod_until_near_the_tokens_end(api: 
         (Review(True, AGENT, frozenset({"kzn-server"}), "node-b", "uid-1"), Reason.NODE),
     ],
 )
-def test_whoever_is_no_agent_of_this_node_is_refused(
+def test_a_token_of_anything_but_an_agent_on_this_node_is_refused(
     api: Api, review: Review, reason: Reason
 ) -> None:
     api.answers[TOKEN] = review
     assert api.reason() is reason
 
 
-def test_an_older_cluster_says_the_pod_and_the_topology_knows_its_node(api: Api) -> None:
+def test_before_kubernetes_1_30_the_topology_gives_the_node_of_the_pod(api: Api) -> None:
     api.answers[TOKEN] = Review(True, AGENT, frozenset({"kzn-server"}), "", "uid-1")
     assert isinstance(api.check(), Permit)
     assert api.reason(node="node-b") is Reason.NODE
@@ -110,27 +110,27 @@ def test_an_older_cluster_says_the_pod_and_the_topology_knows_its_node(api: Api)
     assert api.reason() is Reason.BUSY
 
 
-def test_no_token_is_refused_without_a_question(api: Api) -> None:
+def test_a_missing_token_is_refused_without_a_review(api: Api) -> None:
     assert api.reason("") is Reason.TOKEN
-    assert api.asked == []
+    assert api.reviewed == []
 
 
-def test_a_good_answer_is_asked_for_again_when_it_is_old(api: Api) -> None:
+def test_an_accepted_token_is_reviewed_again_after_ten_minutes(api: Api) -> None:
     api.check()
     api.now += tokens.FRESH_SECONDS - 1
     api.check()
-    assert len(api.asked) == 1
+    assert len(api.reviewed) == 1
     api.now += 2
     api.answers[TOKEN] = BAD
     assert api.reason() is Reason.TOKEN
-    assert len(api.asked) == 2
+    assert len(api.reviewed) == 2
 
 
-def test_without_an_api_server_known_tokens_go_on_to_near_their_end_and_new_ones_wait(
+def test_without_an_api_server_cached_tokens_stay_valid_until_they_expire_and_new_ones_wait(
     api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
     api.check()
-    api.away = True
+    api.is_down = True
     api.now += 3500
     assert api.check() == Permit(100 - tokens.MARGIN_SECONDS)
     assert api.reason(jwt(exp=WALL + 7200)) is Reason.BUSY
@@ -141,44 +141,55 @@ def test_without_an_api_server_known_tokens_go_on_to_near_their_end_and_new_ones
     assert "no answer about (token)" in caplog.text
 
 
-def test_a_token_whose_end_is_not_told_is_asked_about_again(api: Api) -> None:
+def test_a_token_without_a_known_expiry_is_valid_until_its_next_review(api: Api) -> None:
     for token in ("opaque", jwt(sub="x"), "a.!!.c", "a." + "W" * 5 + ".c"):
         api.answers[token] = GOOD
         assert api.check(token) == Permit(tokens.FRESH_SECONDS)
         assert expiry_of(token) == float("inf")
 
 
-def test_a_refused_token_is_refused_unasked_for_a_moment(api: Api) -> None:
+def test_a_refused_token_is_not_reviewed_again_for_some_seconds(api: Api) -> None:
     assert [api.reason("bad"), api.reason("bad")] == [Reason.TOKEN, Reason.TOKEN]
-    assert api.asked == ["bad"]
+    assert api.reviewed == ["bad"]
     api.now += tokens.REFUSED_SECONDS + 1
     api.reason("bad")
-    assert api.asked == ["bad", "bad"]
+    assert api.reviewed == ["bad", "bad"]
 
 
-def test_an_address_with_many_bad_tokens_does_not_reach_the_api_server(api: Api) -> None:
+def test_an_address_with_many_refused_tokens_is_throttled(api: Api) -> None:
     api.check()
     for i in range(20):
         api.reason(f"bad-{i}")
-    assert len(api.asked) == 1 + tokens.MAX_REFUSED
+    assert len(api.reviewed) == 1 + tokens.MAX_REFUSED
     assert api.reason("bad-x") is Reason.BUSY
     assert api.reason("bad-x", address="10.0.0.2") is Reason.TOKEN
-    assert isinstance(api.check(), Permit), "a token that is known needs no question"
-    api.now += tokens.SUSPECT_SECONDS
+    assert isinstance(api.check(), Permit), "a cached token needs no review"
+    api.now += tokens.THROTTLE_SECONDS
     assert api.reason("bad-y") is Reason.TOKEN
 
 
-def test_tables_are_bounded(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_cached_review_is_evicted(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "MAX_ENTRIES", 3)
-    for i in range(10):
+    for i in range(4):
         api.reason(f"bad-{i}", address=f"10.0.0.{i}")
-    assert len(api.tokens._entries) == 3
-    assert len(api.tokens._suspects) == 3
+    api.reviewed.clear()
+    for i in (3, 2, 1, 0):
+        api.reason(f"bad-{i}", address="10.0.1.1")
+    assert api.reviewed == ["bad-0"]
 
 
-def test_only_so_many_questions_are_open_at_once() -> None:
+def test_the_oldest_throttled_address_is_evicted(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "MAX_ENTRIES", 3)
+    for i in range(4):
+        for number in range(tokens.MAX_REFUSED):
+            api.reason(f"bad-{i}-{number}", address=f"10.0.0.{i}")
+    refusals = [api.reason(f"new-{i}", address=f"10.0.0.{i}") for i in (3, 2, 1, 0)]
+    assert refusals == [Reason.BUSY, Reason.BUSY, Reason.BUSY, Reason.TOKEN]
+
+
+def test_concurrent_reviews_are_limited() -> None:
     async def run() -> None:
-        api, open_now, most = Api(), 0, 0
+        open_now = most = 0
         release = asyncio.Event()
 
         async def review(_token: str) -> Review:
@@ -189,7 +200,7 @@ def test_only_so_many_questions_are_open_at_once() -> None:
             open_now -= 1
             return GOOD
 
-        api.tokens._review = review
+        api = Api(review)
         checks = [
             asyncio.create_task(api.tokens.check(f"t{i}", "node-a", "10.0.0.1")) for i in range(50)
         ]
@@ -205,24 +216,26 @@ def test_only_so_many_questions_are_open_at_once() -> None:
 HELLO = Hello("node-a", 7, TOKEN, "0.1.0", "postrouting")
 
 
-def authenticate(admission: Authenticator, peer: PeerInfo) -> Permit | Refusal:
-    return asyncio.run(admission.authenticate(HELLO, peer))
+def authenticate(authenticator: Authenticator, peer: PeerInfo) -> Permit | Refusal:
+    return asyncio.run(authenticator.authenticate(HELLO, peer))
 
 
-def test_nobody_is_judged_before_the_topology_is_there(api: Api) -> None:
+def test_before_the_topology_is_ready_agents_are_refused_as_busy_without_a_review(api: Api) -> None:
     why: Callable[[], str] = lambda: "waiting for pods"  # noqa: E731
     answer = authenticate(Authenticator("token", why, tokens=api.tokens), PeerInfo("10.0.0.1"))
     assert answer == Refusal(Reason.BUSY, "waiting for pods")
-    assert api.asked == []
+    assert api.reviewed == []
 
 
-def test_the_token_decides_when_there_is_a_gate(api: Api, caplog: pytest.LogCaptureFixture) -> None:
-    admission = Authenticator("token", str, tokens=api.tokens)
+def test_the_authenticator_asks_the_token_authenticator(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    authenticator = Authenticator("token", str, tokens=api.tokens)
     with caplog.at_level(logging.DEBUG):
-        assert isinstance(authenticate(admission, PeerInfo("10.0.0.1")), Permit)
+        assert isinstance(authenticate(authenticator, PeerInfo("10.0.0.1")), Permit)
         api.answers[TOKEN] = BAD
         api.now += tokens.FRESH_SECONDS
-        assert isinstance(authenticate(admission, PeerInfo("10.0.0.1")), Refusal)
-    assert admission.state().reviews == {"accepted": 1, "refused": 1}
-    assert admission.state().mode == "token"
+        assert isinstance(authenticate(authenticator, PeerInfo("10.0.0.1")), Refusal)
+    assert authenticator.state().reviews == {"accepted": 1, "refused": 1}
+    assert authenticator.state().mode == "token"
     assert TOKEN not in caplog.text
