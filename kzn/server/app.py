@@ -153,7 +153,7 @@ class Server:
         await self._http.close()
 
     async def _snapshot(self) -> ServerSnapshot:
-        return self._sources.snapshot(await self._durability.view(), time.monotonic())
+        return self._sources.snapshot(await self._durability.committed_snapshot(), time.monotonic())
 
     def _owners(self, asked: list[str]) -> bytes:
         return addresses.answer(self._topology.index, asked, time.monotonic())

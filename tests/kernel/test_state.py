@@ -183,5 +183,5 @@ def test_a_second_server_on_the_file_is_refused(
             ],
             port=8081,
         ).wait_ready("/readyz")
-    assert "held by another process" in getattr(caught.value, "hint", "")
+    assert "locked by another process" in getattr(caught.value, "hint", "")
     site.finish()

@@ -7,7 +7,7 @@ time are not. The same seed plays the same way every time.
 import asyncio
 import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, ItemsView
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -38,6 +38,7 @@ from kzn.server.state.group_commit import CommitIntervals
 from kzn.server.state.sqlite_store import StateFile
 from kzn.topology.index import AddressIndex
 from kzn.topology.static.file import StaticSource, parse_static
+from kzn.wire.sequences import Key
 
 CLUSTER = """
 nodes:
@@ -59,7 +60,7 @@ STORM = 30.0
 PATIENCE = 1200.0
 TIMEOUTS = ShipTimeouts(connect=2.0, welcome=3.0, ack=6.0)
 LIMITS = ReceiveLimits(durable=4.0, linger=0.2, handshake=5.0, idle=60.0)
-PACE = CommitIntervals(pending_ack=0.2, idle=5.0, failed=0.5, view=2.0)
+INTERVALS = CommitIntervals(pending_ack=0.2, idle=5.0, after_error=0.5, snapshot=2.0)
 QUIET = Fault()
 
 
@@ -85,12 +86,21 @@ class _Store(StateFile):
 
     def write(self, changes: Changes) -> None:
         self._at("begin")
-        super().write(changes)
+        sequences = _Interrupted(changes.sequences, lambda: self._at("middle"))
+        super().write(replace(changes, sequences=sequences))
         self._at("end")
 
-    def _write_sequences(self, sequences: Any) -> None:
-        self._at("middle")
-        super()._write_sequences(sequences)
+
+class _Interrupted(dict[Key, int | None]):
+    """Sequences of a commit; calls ``interrupt`` when the store reads them, its last step."""
+
+    def __init__(self, sequences: dict[Key, int | None], interrupt: Callable[[], None]) -> None:
+        super().__init__(sequences)
+        self._interrupt = interrupt
+
+    def items(self) -> ItemsView[Key, int | None]:  # type: ignore[override]
+        self._interrupt()
+        return super().items()
 
 
 class SimServer:
@@ -117,7 +127,7 @@ class SimServer:
             clocks=Clocks(world.now, lambda: 0.0),
         )
         self._durability = world.parts.durability(
-            self.pipeline, self._store, now=world.now(), intervals=PACE
+            self.pipeline, self._store, now=world.now(), intervals=INTERVALS
         )
         self._receiver = Receiver(
             self.pipeline.apply,
@@ -195,7 +205,7 @@ class SimServer:
         """A counter never goes back, whatever happens to the server between two scrapes."""
         while True:
             await asyncio.sleep(self._world.rng.choice([0.05, 0.05, 1.0, 4.0]))
-            counted = await self._durability.view()
+            counted = await self._durability.committed_snapshot()
             if not self.up:
                 return
             for node, term, reason, counts in counted.node_totals:

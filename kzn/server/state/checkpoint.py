@@ -1,7 +1,7 @@
-"""What outlives a server: taken from its ledger, books and sequences, and put back into them.
+"""The state that survives a restart: read from the ledger, node totals and sequences, and restored.
 
-In: the state of a running server, on its event loop. Out: plain values that any thread may write.
-Never: half of a batch; whoever calls `take` between two awaits gets all of it or nothing.
+In: the state of a running server, on its event loop. Out: plain values that any thread can write.
+Never: part of a batch: `take` does not await.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from kzn.server.ledger.node_totals import TERMS, NodeTotalRow, NodeTotals, Total
 from kzn.wire.sequences import AppliedSequences, Key
 
 HELD = "held"
-"""The saved term of what was on hold; it comes back as unresolved for `HELD_AT_RESTART`."""
+"""Saved term of the flows in the retry queue; restored as unresolved, reason `HELD_AT_RESTART`."""
 HELD_AT_RESTART = "held_at_restart"
 
 NamedZone = tuple[str, str, str]
@@ -36,7 +36,7 @@ class SavedTotal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """All that changed between two commits; what is gone is gone before what is written came."""
+    """Everything that changed between two commits; deletions come before writes of the same key."""
 
     families: dict[FamilyName, FamilyChanges]
     owners: dict[NameKind, LabelOwners]
@@ -47,7 +47,7 @@ class Changes:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing happened; sums of a family change with its rows alone."""
+        """True if there is nothing to write; the sums of a family change only with its rows."""
         return not (
             any(change.ended or change.rows for change in self.families.values())
             or any(owners.freed or owners.changed for owners in self.owners.values())
@@ -59,7 +59,7 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """All that a state file holds; sequences by age, longest unchanged first."""
+    """The contents of a state file; sequences in order of their last change, oldest first."""
 
     instance: int
     rows: list[Row]
@@ -72,14 +72,14 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointedState:
-    """The parts of a server that outlive it."""
+    """The parts of a server that survive a restart."""
 
     ledger: Ledger
     node_totals: TotalsByNode
     sequences: AppliedSequences
 
     def restore(self, saved: Saved, now: float) -> None:
-        """Put back what was saved, then remember what changes; everything is empty before."""
+        """Restore ``saved`` into an empty state, then track changes for `take`."""
         names = self.ledger.names
         names.zones.restore(saved.zones)
         for kind, labels, owner in saved.owners:
@@ -90,24 +90,24 @@ class CheckpointedState:
         self.ledger.watch()
         self.node_totals.watch()
         self.sequences.watch()
-        self._end_holding(saved)
+        self._count_held_as_unresolved(saved)
 
     def take(self) -> Changes:
-        """What changed since this was last called."""
+        """The changes since the last call."""
         names = self.ledger.names
-        closed, node_totals = self.node_totals.changed()
+        removed, changed = self.node_totals.changed()
         return Changes(
-            # Series first: a name whose series ended is still known then.
+            # Series first: `changed` of the names then still knows the names of ended series.
             families={family: self.ledger.changed(family) for family in FAMILIES},
             owners={kind: interner.changed() for kind, interner in names.interners.items()},
             zones=names.zones.rows(),
-            removed_nodes=closed,
-            node_totals=[row for node, totals in node_totals for row in _saved(node, totals)],
+            removed_nodes=removed,
+            node_totals=[row for node, totals in changed for row in _saved_totals(node, totals)],
             sequences=self.sequences.changed(),
         )
 
-    def _end_holding(self, saved: Saved) -> None:
-        """Flows on hold died with the process; their bytes are known, and whose they are not."""
+    def _count_held_as_unresolved(self, saved: Saved) -> None:
+        """Flows in the retry queue are lost with the process; only their bytes are saved."""
         for row in saved.node_totals:
             if row.term == HELD:
                 counts = Counts(row.packets, row.bytes)
@@ -122,7 +122,7 @@ def _total_rows(rows: list[SavedTotal]) -> Iterator[NodeTotalRow]:
                 yield NodeTotalRow(row.node, term, row.reason, Counts(row.packets, row.bytes))
 
 
-def _saved(node: str, totals: NodeTotals) -> Iterator[SavedTotal]:
+def _saved_totals(node: str, totals: NodeTotals) -> Iterator[SavedTotal]:
     yield SavedTotal(node, HELD, "", *totals.held)
     for (term, reason), counts in totals.counts.items():
         yield SavedTotal(node, term, reason, *counts)

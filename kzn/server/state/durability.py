@@ -1,7 +1,8 @@
-"""What a server keeps beyond its own life: nothing, or a ledger in a state file.
+"""Durability of a server's counters, with or without a state file.
 
-In: a pipeline and, perhaps, an open state file. Out: when an ack may go out, what may be shown, and
-the number by which agents know this ledger. Never: an ack or a look ahead of the file.
+In: a pipeline and an optional open state file. Out: when a batch can be acked, which snapshot can
+be shown, and the instance number by which agents know this ledger.
+Never: an ack or a snapshot ahead of the file.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from kzn.wire.sequences import AppliedSequences
 
 
 class Durability:
-    """Without a file everything is durable at once, which is to say: for as long as we live."""
+    """Commits to ``state``; without a state file counters last as long as the process."""
 
     def __init__(
         self,
@@ -28,7 +29,7 @@ class Durability:
         now: float = 0.0,
         intervals: CommitIntervals | None = None,
     ) -> None:
-        """Read ``state`` into the pipeline; KznError when it makes no sense."""
+        """Restore ``state`` into the pipeline; KznError if the file is damaged."""
         self.sequences = AppliedSequences()
         self.instance = secrets.randbits(32) or 1
         self._snapshot = partial(AccountingSnapshot.of, pipeline)
@@ -41,33 +42,37 @@ class Durability:
             self._committer = Committer(state, checkpoint.take, self._snapshot, intervals=intervals)
 
     async def durable(self) -> None:
-        """Return once all that was applied before would survive."""
+        """Return once everything applied before the call is committed."""
         if self._committer is not None:
             await self._committer.durable()
 
-    async def view(self) -> AccountingSnapshot:
-        """What may be shown."""
-        return self._snapshot() if self._committer is None else await self._committer.view()
+    async def committed_snapshot(self) -> AccountingSnapshot:
+        """The latest snapshot that is committed; the current one without a file."""
+        return (
+            self._snapshot()
+            if self._committer is None
+            else await self._committer.committed_snapshot()
+        )
 
     def stats(self) -> CommitStats | None:
-        """What was committed; None without a file."""
+        """Counters of the commits; None without a file."""
         return None if self._committer is None else self._committer.stats.copy()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Commit inside. What is still to be kept at the end is `close`'s business."""
+        """Commit while the body runs; `close` commits the rest."""
         if self._committer is None:
             yield
             return
         await self._committer.start()
         async with asyncio.TaskGroup() as tasks:
-            saving = tasks.create_task(self._committer.run(), name="state file")
+            committing = tasks.create_task(self._committer.run(), name="state file")
             try:
                 yield
             finally:
-                saving.cancel()
+                committing.cancel()
 
     async def close(self) -> None:
-        """Commit what is left and let go of the file."""
+        """Commit the rest and close the file."""
         if self._committer is not None:
             await self._committer.close()

@@ -1,7 +1,7 @@
-"""Finds out whether a file is a state file of this kzn, and makes a new one where there is none.
+"""Checks that a file is a state file of this version of kzn; creates it if it does not exist.
 
-In: a path. Out: a file that may be opened. Never: a change of a file that is not one of ours, or
-a file replaced, half made, or made twice.
+In: a path. Out: a file that can be opened.
+Never: a change to a file of another program; a state file replaced, incomplete, or created twice.
 """
 
 import os
@@ -15,63 +15,63 @@ from kzn.server.state import schema
 
 _MAGIC = b"SQLite format 3\x00"
 _HEADER = 100
-_KEEP_OR_MOVE = "move it away to begin with all counters at zero, or give another --state"
+_MOVE_HINT = "move it away to start with all counters at zero, or use another --state file"
 
 
 def prepare(path: Path) -> None:
-    """Make ``path`` when it does not exist, else look at its header.
+    """Create ``path`` if it does not exist, else check its header.
 
-    UsageError when it is not a state file or of a newer kzn, KznError when it cannot be made.
+    UsageError if it is not a state file of this version, KznError if it cannot be created.
     """
     if not path.exists():
         _create(path)
-    # Read before SQLite opens it: closing any descriptor of a file drops a process's locks on it.
+    # Read before SQLite opens it: closing any descriptor of a file drops the process's POSIX locks.
     try:
         with path.open("rb") as file:
             header = file.read(_HEADER)
     except OSError as error:
         raise UsageError(
-            f"state file {path}: {error.strerror}", hint="--state names a file, not a folder"
+            f"state file {path}: {error.strerror}", hint="--state must be a readable file"
         ) from error
     if len(header) < _HEADER or not header.startswith(_MAGIC):
-        raise UsageError(f"{path} is not a state file of kzn server", hint=_KEEP_OR_MOVE)
+        raise UsageError(f"{path} is not a state file of kzn server", hint=_MOVE_HINT)
     check(path, int.from_bytes(header[68:72], "big"), int.from_bytes(header[60:64], "big"))
 
 
 def check(path: Path, application_id: int, version: int) -> None:
-    """UsageError unless both numbers are those of this kzn."""
+    """UsageError unless both numbers are those of this version."""
     if application_id != schema.APPLICATION_ID:
         raise UsageError(
             f"{path} is an SQLite file of another program, not a state file of kzn server",
-            hint=_KEEP_OR_MOVE,
+            hint=_MOVE_HINT,
         )
     if version != schema.VERSION:
         raise UsageError(
-            f"{path} has layout {version}, this kzn reads {schema.VERSION}",
-            hint="run the kzn that wrote it, or " + _KEEP_OR_MOVE,
+            f"{path} has layout {version}, and this version of kzn reads layout {schema.VERSION}",
+            hint="run the version of kzn that wrote it, or " + _MOVE_HINT,
         )
 
 
 def check_labels(path: Path, family: FamilyName, labels: list[str]) -> None:
-    """UsageError unless the series of ``family`` are labelled as this kzn labels them."""
+    """UsageError unless the series of ``family`` have the labels of this version."""
     if labels != [*FAMILIES[family].labels]:
         raise UsageError(
-            f"{path} was written by a kzn whose {family} series have the labels"
-            f" {', '.join(labels) or 'of no table'}",
-            hint="run that kzn, or " + _KEEP_OR_MOVE,
+            f"{path} was written by another version of kzn: the labels of its {family} series are"
+            f" {', '.join(labels) or 'missing'}",
+            hint="run that version, or " + _MOVE_HINT,
         )
 
 
 def damaged(path: Path, what: str) -> KznError:
-    """What to say of a file that is ours and cannot be trusted."""
+    """The error for a state file with inconsistent contents."""
     return KznError(
         f"state file {path} is damaged: {what}",
-        hint="restore a copy, or " + _KEEP_OR_MOVE + "; agents' unacknowledged bytes are safe",
+        hint="restore a copy, or " + _MOVE_HINT + "; agents still have what was not acknowledged",
     )
 
 
 def _create(path: Path) -> None:
-    """Make the file under another name and then give it its own: it is never there in part."""
+    """Create the file under another name, then link it to ``path``: it is never incomplete."""
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
         unfinished.unlink(missing_ok=True)
@@ -81,13 +81,13 @@ def _create(path: Path) -> None:
                 instance = int.from_bytes(os.urandom(4), "big") or 1
                 connection.execute("INSERT INTO meta VALUES ('instance', ?)", (instance,))
         _sync(unfinished)
-        with suppress(FileExistsError):  # made by another server just now: who locks it has it
+        with suppress(FileExistsError):  # another server created it just now; the lock decides
             os.link(unfinished, path)
         unfinished.unlink()
         _sync(path.parent)
     except (OSError, sqlite3.Error) as error:
         raise KznError(
-            f"state file {path} cannot be made: {error}",
+            f"state file {path} cannot be created: {error}",
             hint="its folder must exist and be writable for the server",
         ) from error
 

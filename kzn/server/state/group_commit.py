@@ -1,8 +1,8 @@
-"""Group commit: what many batches changed goes to the state file at once, then their acks go out.
+"""Group commit: one commit for the changes of many batches, then their acks.
 
-In: an event loop's state that can say what changed, and a file that takes it in one piece.
-Out: `durable` returns once all that was applied before the call is in the file.
-Never: a commit for each batch, a change dropped because a commit failed, SQLite on the event loop.
+In: a callback that returns the changes since its last call, and a store that writes atomically.
+Out: `durable` returns once everything applied before the call is committed.
+Never: a commit for each batch, a change lost because a commit failed, SQLite on the event loop.
 """
 
 import asyncio
@@ -25,47 +25,47 @@ _T = TypeVar("_T")
 
 
 class Store(Protocol):
-    """Takes changes as a whole or raises StateError; may block."""
+    """Writes changes atomically, or raises StateError; can block."""
 
     def write(self, changes: Changes) -> None:
-        """Commit."""
+        """Commit ``changes``."""
         ...
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class CommitIntervals:
-    """Seconds between two commits while somebody waits, when nobody does, and after a failure.
+    """Commit intervals in seconds: with a pending ack or snapshot, idle, after an error.
 
-    ``view`` is how long a look waits for its commit before it is given what was last committed.
+    ``snapshot``: how long a snapshot waits for its commit before the last committed one is used.
     """
 
     pending_ack: float = 0.2
     idle: float = 1.0
-    failed: float = 1.0
-    view: float = 5.0
+    after_error: float = 1.0
+    snapshot: float = 5.0
 
 
 @dataclass(slots=True)
 class CommitStats:
-    """What was committed since the server started; written by the event loop alone."""
+    """Commits since the server started; written by the event loop alone."""
 
     commits: int = 0
     seconds: float = 0.0
-    """Time that commits took, tried ones included."""
+    """Duration of all commits, failed ones included."""
     failures: Counter[str] = field(default_factory=Counter)
 
     def copy(self) -> "CommitStats":
-        """A copy that further commits leave alone."""
+        """A copy that does not change with further commits."""
         return replace(self, failures=Counter(self.failures))
 
 
 @dataclass(frozen=True, slots=True)
 class _Group(Generic[_T]):
-    """One commit: what goes into the file, and who waits for it."""
+    """One commit: its changes, and the acks and snapshots that wait for it."""
 
     changes: Changes
     snapshot: _T | None
@@ -74,10 +74,10 @@ class _Group(Generic[_T]):
 
 
 class Committer(Generic[_T]):
-    """Commits of one server; ``take`` is `Lasting.take`, ``snapshot`` copies what is shown of it.
+    """Commits what `CheckpointedState.take` returns; ``snapshot`` copies the state for metrics.
 
-    What is looked at is shown only when it is committed: a counter that was scraped must not be
-    smaller after a restart, or every rate over it would be wrong.
+    A snapshot is shown only after its commit: a counter that was scraped must not be smaller after
+    a restart, or every rate over it would be wrong.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Committer(Generic[_T]):
         self._take = take
         self._snapshot = snapshot
         self._intervals = intervals or CommitIntervals()
-        # One thread: a commit under way when `run` is cancelled ends before the file closes.
+        # One thread: a commit in progress when `run` is cancelled ends before the file is closed.
         self._thread = ThreadPoolExecutor(1, "state")
         self._acks: list[asyncio.Future[None]] = []
         self._snapshots: list[asyncio.Future[_T]] = []
@@ -104,48 +104,53 @@ class Committer(Generic[_T]):
         self._closed = asyncio.Event()
         self._warnings = RateLimited(log)
 
+    @property
+    def pending_acks(self) -> int:
+        """Calls of `durable` that the next commit answers."""
+        return len(self._acks)
+
     async def durable(self) -> None:
-        """Return once all that was applied before this call is committed."""
+        """Return once everything applied before this call is committed."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._acks.append(done)
         self._commit_requested.set()
         await done
 
-    async def view(self) -> _T:
-        """A look that is committed: a new one or, when the file cannot be written, the last."""
-        seen: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
-        self._snapshots.append(seen)
+    async def committed_snapshot(self) -> _T:
+        """A new snapshot after its commit or, when the commit takes too long, the last one."""
+        done: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+        self._snapshots.append(done)
         self._commit_requested.set()
         try:
-            async with asyncio.timeout(self._intervals.view):
-                return await seen
+            async with asyncio.timeout(self._intervals.snapshot):
+                return await done
         except TimeoutError:
             if self._last_committed is None:
                 raise
             return self._last_committed
 
     async def start(self) -> None:
-        """The first commit, before anything is shown; StateError when it fails."""
+        """The first commit, before the first ack or snapshot; StateError if it fails."""
         self._last_committed = self._snapshot()
         changes = self._take()
         if not changes.is_empty:
             await self._run(partial(self._store.write, changes))
 
     async def run(self) -> None:
-        """Commit until `close` or a cancellation; then let go of the file."""
+        """Commit until `close` or a cancellation, then close the file."""
         try:
             while not self._closing.is_set():
                 started = asyncio.get_running_loop().time()
                 await self._wait_for_next(started, await self._commit())
             if not await self._commit() or not await self._commit():
-                log.error("the last batches are not in the state file; agents send them again")
+                log.error("the last batches are not in the state file; agents will resend them")
         finally:
             await self._run(self._store.close)
             self._thread.shutdown(wait=False)
             self._closed.set()
 
     async def close(self) -> None:
-        """Have `run` commit what is left, and end."""
+        """Have `run` commit the rest and return."""
         self._closing.set()
         self._commit_requested.set()
         await self._closed.wait()
@@ -153,13 +158,13 @@ class Committer(Generic[_T]):
     async def _wait_for_next(self, started: float, committed: bool) -> None:
         intervals = self._intervals
         await _set_by(
-            self._closing, started + (intervals.pending_ack if committed else intervals.failed)
+            self._closing, started + (intervals.pending_ack if committed else intervals.after_error)
         )
         if committed:
             await _set_by(self._commit_requested, started + intervals.idle)
 
     async def _commit(self) -> bool:
-        """Write one group, False when that failed: then the same group is tried again."""
+        """Write one group; False if that failed, and the next call retries the same group."""
         group = self._group = self._group or self._gather()
         started = asyncio.get_running_loop().time()
         try:
@@ -184,7 +189,7 @@ class Committer(Generic[_T]):
     def _succeeded(self, group: _Group[_T]) -> None:
         self._group = None
         if self._warnings.resolved("commit"):
-            log.info("the state file is written again")
+            log.info("state file: commits succeed again")
         for ack in group.acks:
             if not ack.done():
                 ack.set_result(None)
@@ -196,8 +201,10 @@ class Committer(Generic[_T]):
 
     def _failed(self, error: StateError) -> None:
         self.stats.failures[error.reason] += 1
-        self._warnings.warn("commit", "%s; batches are not acknowledged until it is", error)
-        # Whoever gave up waiting comes again, and again, for as long as the disk is full.
+        self._warnings.warn(
+            "commit", "%s; batches are not acknowledged until a commit succeeds", error
+        )
+        # Agents time out and resend: the lists must not grow for as long as the disk is full.
         self._acks = [ack for ack in self._acks if not ack.done()]
         self._snapshots = [snapshot for snapshot in self._snapshots if not snapshot.done()]
 
@@ -206,7 +213,7 @@ class Committer(Generic[_T]):
 
 
 async def _set_by(event: asyncio.Event, deadline: float) -> None:
-    """Return when the event is set, at the latest at ``deadline`` of the loop's clock."""
+    """Return when the event is set, or at ``deadline`` of the loop's clock."""
     with suppress(TimeoutError):
         async with asyncio.timeout_at(deadline):
             await event.wait()

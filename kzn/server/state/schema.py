@@ -1,4 +1,4 @@
-"""The tables of a state file: made of what series are labelled with, so that the two agree."""
+"""The tables of a state file, generated from the labels of the series."""
 
 from dataclasses import astuple, fields
 
@@ -7,12 +7,13 @@ from kzn.server.ledger.family import FAMILIES, FamilyName
 from kzn.server.ledger.labels import OWNED, NameKind
 
 APPLICATION_ID = 0x6B7A6E73
-"""``kzns``, at byte 68 of the file, where file(1) and we look."""
+"""``kzns``, at byte 68 of the file, where file(1) looks too."""
 VERSION = 1
-"""At byte 60; raised when an older kzn would misread the file."""
+"""At byte 60; raised when an older version of kzn would misread the file."""
 
 MAX_INTEGER = 2**63 - 1
-"""What an SQLite integer holds; greater numbers are text, so that nobody's lie stops a commit."""
+"""Largest SQLite integer. Larger values are stored as text: an absurd count sent by an agent must
+not make commits fail."""
 
 _OWNER = ", ".join(field.name for field in fields(Endpoint))
 _OWNER_MARKS = ", ".join("?" * len(fields(Endpoint)))
@@ -54,29 +55,29 @@ PRAGMA user_version = {VERSION};
 
 
 def delete_series(family: FamilyName) -> str:
-    """A statement that takes the labels of a series."""
+    """Statement; parameters: the labels of a series."""
     where = " AND ".join(f"{name} = ?" for name in FAMILIES[family].labels)
-    return f"DELETE FROM {family}_series WHERE {where}"  # noqa: S608 - names of our own
+    return f"DELETE FROM {family}_series WHERE {where}"  # noqa: S608 - constant names
 
 
-def put_series(family: FamilyName) -> str:
-    """A statement that takes the labels of a series, and its total."""
+def upsert_series(family: FamilyName) -> str:
+    """Statement; parameters: the labels of a series, its total."""
     marks = ", ".join("?" * (len(FAMILIES[family].labels) + 1))
-    return f"INSERT OR REPLACE INTO {family}_series VALUES ({marks})"  # noqa: S608 - names of our own
+    return f"INSERT OR REPLACE INTO {family}_series VALUES ({marks})"  # noqa: S608 - constant names
 
 
 def delete_name(kind: NameKind) -> str:
-    """A statement that takes the labels of a name."""
+    """Statement; parameters: the labels of a name."""
     where = " AND ".join(f"{name} = ?" for name in _columns(OWNED[kind]))
-    return f"DELETE FROM {kind}_names WHERE {where}"  # noqa: S608 - names of our own
+    return f"DELETE FROM {kind}_names WHERE {where}"  # noqa: S608 - constant names
 
 
-def put_name(kind: NameKind) -> str:
-    """A statement that takes the labels of a name, and the fields of its endpoint."""
+def upsert_name(kind: NameKind) -> str:
+    """Statement; parameters: the labels of a name, the fields of its endpoint."""
     marks = ", ".join("?" * OWNED[kind])
-    return f"INSERT OR REPLACE INTO {kind}_names VALUES ({marks}, {_OWNER_MARKS})"  # noqa: S608 - names of our own
+    return f"INSERT OR REPLACE INTO {kind}_names VALUES ({marks}, {_OWNER_MARKS})"  # noqa: S608 - constant names
 
 
 def endpoint_row(endpoint: Endpoint) -> tuple[str, ...]:
-    """The fields of an endpoint in the order of their columns."""
+    """The fields of an endpoint, in the order of the columns."""
     return astuple(endpoint)

@@ -1,7 +1,7 @@
-"""The state file: one SQLite database in WAL mode, held by one server alone.
+"""The state file: one SQLite database in WAL mode, locked by one server.
 
-In: changes between two commits. Out: all that was committed, when a server starts.
-Never: a commit in part, a call from two threads at once, or a file that anybody else holds.
+In: the changes since the last commit. Out: everything committed, at the start of a server.
+Never: a partial commit, concurrent calls, or a file locked by another process.
 """
 
 import sqlite3
@@ -19,7 +19,8 @@ from kzn.server.state.checkpoint import Changes, Saved, SavedTotal
 from kzn.server.state.file_check import check, check_labels, damaged, prepare
 from kzn.wire.sequences import Key
 
-_LOCK_SECONDS = 5.0
+LOCK_SECONDS = 5.0
+"""How long opening waits for a lock that another process holds."""
 _JOURNAL_BYTES = 64 << 20
 _REASONS = {
     sqlite3.SQLITE_FULL: "disk_full",
@@ -32,31 +33,31 @@ _REASONS = {
 
 
 class StateFile:
-    """An open state file. `read` once, then `write` again and again; both block."""
+    """An open state file: `read` once, then `write` for each commit; both block."""
 
     def __init__(self, path: Path, *, synchronous: str = "FULL") -> None:
-        """Open or make the file; UsageError or KznError with a hint when it cannot be taken."""
+        """Open or create the file; UsageError or KznError with a hint if it cannot be used."""
         self.path = path
         self._commits = 0
         prepare(path)
-        self._file = path.stat().st_ino
+        self._inode = path.stat().st_ino
         self._db = _open(path, synchronous)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file and release its lock."""
         with suppress(sqlite3.Error):
             self._db.close()
 
     def read(self) -> Saved:
-        """All that was committed; KznError when it makes no sense."""
+        """Everything committed; KznError if the file is damaged."""
         try:
             return self._read()
         except (sqlite3.Error, ValueError, TypeError) as error:
             raise damaged(self.path, str(error)) from error
 
     def write(self, changes: Changes) -> None:
-        """Commit ``changes`` as a whole; StateError, and nothing changed, when that fails."""
-        self._check_place()
+        """Commit ``changes`` atomically; on StateError nothing is changed."""
+        self._check_inode()
         try:
             with self._transaction():
                 self._write(changes)
@@ -64,20 +65,23 @@ class StateFile:
             code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
             reason = _REASONS.get(code, "other")
             raise StateError(f"state file {self.path}: {error}", reason=reason) from error
-        except (ValueError, OverflowError) as error:  # text that is no text, as YAML may hold
+        except (
+            ValueError,
+            OverflowError,
+        ) as error:  # such as a lone surrogate, which a YAML file can contain
             raise StateError(f"state file {self.path}: {error}", reason="value") from error
         self._commits += 1
 
-    def _check_place(self) -> None:
+    def _check_inode(self) -> None:
         try:
-            there = self.path.stat().st_ino
+            inode = self.path.stat().st_ino
         except OSError:
-            there = 0
-        if there != self._file:
+            inode = 0
+        if inode != self._inode:
             raise StateError(
                 f"state file {self.path} was moved or replaced while the server ran",
                 reason="replaced",
-                hint="put it back, or start the server again",
+                hint="move it back, or restart the server",
             )
 
     @contextmanager
@@ -92,30 +96,30 @@ class StateFile:
             raise
 
     def _write(self, changes: Changes) -> None:
-        put = self._db.executemany
+        execute = self._db.executemany
         for family, change in changes.families.items():
-            put(schema.delete_series(family), change.ended)
+            execute(schema.delete_series(family), change.ended)
             rows = change.rows.items()
-            put(schema.put_series(family), ((*labels, _number(n)) for labels, n in rows))
+            execute(schema.upsert_series(family), ((*labels, _number(n)) for labels, n in rows))
         for kind, owners in changes.owners.items():
-            put(schema.delete_name(kind), owners.freed)
+            execute(schema.delete_name(kind), owners.freed)
             names = ((*labels, *schema.endpoint_row(owner)) for labels, owner in owners.changed)
-            put(schema.put_name(kind), names)
-        put(
+            execute(schema.upsert_name(kind), names)
+        execute(
             "INSERT OR REPLACE INTO family_sums VALUES (?, ?, ?)",
             [(f, _number(c.other), _number(c.retired)) for f, c in changes.families.items()],
         )
-        put("INSERT OR REPLACE INTO zone_labels VALUES (?, ?, ?)", changes.zones)
-        put("DELETE FROM books WHERE node = ?", [(node,) for node in changes.removed_nodes])
-        put(
+        execute("INSERT OR REPLACE INTO zone_labels VALUES (?, ?, ?)", changes.zones)
+        execute("DELETE FROM books WHERE node = ?", [(node,) for node in changes.removed_nodes])
+        execute(
             "INSERT OR REPLACE INTO books VALUES (?, ?, ?, ?, ?)",
             [(*row[:3], _number(row.packets), _number(row.bytes)) for row in changes.node_totals],
         )
         self._write_sequences(changes.sequences)
 
     def _write_sequences(self, sequences: dict[Key, int | None]) -> None:
-        forgotten = [_key(key) for key, last in sequences.items() if last is None]
-        self._db.executemany("DELETE FROM sequences WHERE node = ? AND epoch = ?", forgotten)
+        evicted = [_key(key) for key, last in sequences.items() if last is None]
+        self._db.executemany("DELETE FROM sequences WHERE node = ? AND epoch = ?", evicted)
         self._db.executemany(
             "INSERT OR REPLACE INTO sequences VALUES (?, ?, ?, ?)",
             [
@@ -163,9 +167,9 @@ def _open(path: Path, synchronous: str) -> sqlite3.Connection:
         db = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=rw",
             uri=True,
-            timeout=_LOCK_SECONDS,
+            timeout=LOCK_SECONDS,
             isolation_level=None,
-            check_same_thread=False,  # the calls come one after the other, from any thread
+            check_same_thread=False,  # one call at a time, from any thread
         )
     except sqlite3.Error as error:
         raise KznError(f"state file {path}: {error}") from error
@@ -178,7 +182,7 @@ def _open(path: Path, synchronous: str) -> sqlite3.Connection:
 
 
 def _lock_and_check(db: sqlite3.Connection, path: Path, synchronous: str) -> None:
-    """Lock the file for the life of the connection, and look whether it is whole."""
+    """Lock the file for as long as the connection is open, and check its integrity."""
     try:
         for pragma in (
             "locking_mode = EXCLUSIVE",
@@ -192,23 +196,23 @@ def _lock_and_check(db: sqlite3.Connection, path: Path, synchronous: str) -> Non
             db.execute(f"PRAGMA {p}").fetchone()[0] for p in ("application_id", "user_version")
         ]
         check(path, *numbers)
-        faults = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        problems = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         columns = {f: db.execute(f"PRAGMA table_info({f}_series)").fetchall() for f in FAMILIES}
         db.execute("COMMIT")
     except sqlite3.OperationalError as error:
         if (error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise KznError(
-                f"state file {path} is held by another process",
-                hint="one server at a time; stop the other, or give this one its own --state",
+                f"state file {path} is locked by another process",
+                hint="stop the other server, or use another --state file for this one",
             ) from error
         raise KznError(
             f"state file {path} cannot be opened: {error}",
-            hint=f"the server must be able to write {path} and its folder {path.parent}",
+            hint=f"{path} and its folder {path.parent} must be writable for the server",
         ) from error
     except sqlite3.DatabaseError as error:
         raise damaged(path, str(error)) from error
-    if faults != "ok":
-        raise damaged(path, str(faults).splitlines()[-1])
+    if problems != "ok":
+        raise damaged(path, str(problems).splitlines()[-1])
     for family, found in columns.items():
         check_labels(path, family, [name for _, name, *_ in found][:-1])
 

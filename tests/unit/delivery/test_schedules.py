@@ -109,7 +109,7 @@ class AcksBeforeTheCommit(Durability):
 
 
 class ShowsBeforeTheCommit(Durability):
-    async def view(self) -> AccountingSnapshot:
+    async def committed_snapshot(self) -> AccountingSnapshot:
         return self._snapshot()
 
 

@@ -1,4 +1,4 @@
-"""The state file: what was committed comes back, and no file is taken that is not ours."""
+"""The state file: committed state is restored, and files of other programs are refused."""
 
 import signal
 import sqlite3
@@ -6,8 +6,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -32,28 +34,27 @@ def new(limits: LedgerLimits | None = None) -> CheckpointedState:
 
 
 class Server:
-    """Lives of one server over one file."""
+    """Successive processes of one server on one state file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: StateFile | None = None
-        self.live()
+        self.file = StateFile(path)
+        self.state = new()
+        self.state.restore(self.file.read(), 0.0)
 
-    def live(self, limits: LedgerLimits | None = None) -> CheckpointedState:
-        """Begin another life with what is in the file."""
+    def restart(self, limits: LedgerLimits | None = None) -> CheckpointedState:
+        """Restart: restore what is in the file."""
         self.end()
-        self._file = StateFile(self._path)
+        self.file = StateFile(self._path)
         self.state = new(limits)
-        self.state.restore(self._file.read(), 0.0)
+        self.state.restore(self.file.read(), 0.0)
         return self.state
 
     def commit(self) -> None:
-        assert self._file is not None
-        self._file.write(self.state.take())
+        self.file.write(self.state.take())
 
     def end(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        self.file.close()
 
     def series(self, family: FamilyName) -> dict[Labels, int]:
         return dict(self.state.ledger.snapshot().rows(family))
@@ -79,27 +80,27 @@ def add(server: Server, *rows: Row) -> None:
     server.state.ledger.load(rows, 0.0)
 
 
-def test_series_come_back_and_go_on(server: Server) -> None:
+def test_series_are_restored_and_continue(server: Server) -> None:
     add(server, Row("pod", WEB, 5), Row("pair", PAIR, 7), Row("zone", ("a", "b", "cross_zone"), 9))
     server.commit()
-    server.live()
+    server.restart()
     add(server, Row("pod", WEB, 1))
     server.commit()
-    server.live()
+    server.restart()
     assert server.series("pod") == {WEB: 6}
     assert server.series("pair") == {PAIR: 7}
     assert server.series("zone") == {("a", "b", "cross_zone"): 9}
 
 
-def test_what_was_not_committed_never_was(server: Server) -> None:
+def test_uncommitted_changes_are_lost(server: Server) -> None:
     add(server, Row("pod", WEB, 5))
     server.commit()
     add(server, Row("pod", WEB, 1))
-    server.live()
+    server.restart()
     assert server.series("pod") == {WEB: 5}
 
 
-def test_a_commit_writes_what_changed_and_nothing_else(server: Server) -> None:
+def test_a_commit_writes_only_what_changed(server: Server) -> None:
     add(server, Row("pod", WEB, 5), Row("pod", ("shop", "idle"), 1))
     server.commit()
     add(server, Row("pod", WEB, 1))
@@ -109,71 +110,71 @@ def test_a_commit_writes_what_changed_and_nothing_else(server: Server) -> None:
     assert server.state.take().is_empty
 
 
-def test_what_had_no_series_and_what_had_ended_is_summed_on(server: Server) -> None:
+def test_the_sums_of_other_and_of_ended_series_are_restored(server: Server) -> None:
     few = LedgerLimits({"pod": 1}, retention=1.0)
-    server.live(few)
+    server.restart(few)
     add(server, Row("pod", WEB, 5), Row("pod", ("shop", "beyond"), 3))
     server.commit()
-    server.live(few)
+    server.restart(few)
     assert server.series("pod") == {WEB: 5, FAMILIES["pod"].other_labels: 3}
     server.state.ledger.sweep(100.0, lambda _: False)
     server.commit()
-    server.live(few)
+    server.restart(few)
     assert server.series("pod") == {FAMILIES["pod"].other_labels: 3}
     assert server.state.ledger.snapshot().views["pod"].retired == 5
 
 
-def test_series_beyond_a_lower_limit_are_summed_once(server: Server) -> None:
+def test_series_above_a_lower_limit_are_added_to_other_once(server: Server) -> None:
     add(server, Row("pod", WEB, 5), Row("pod", ("shop", "web-2"), 3))
     server.commit()
     for _ in range(2):
-        server.live(LedgerLimits({"pod": 1}))
+        server.restart(LedgerLimits({"pod": 1}))
         assert sum(server.series("pod").values()) == 8
         add(server, Row("pod", FAMILIES["pod"].other_labels, 0))
         server.commit()
 
 
-def test_a_pod_that_is_called_other_is_counted_once(server: Server) -> None:
+def test_a_pod_named_other_is_counted_once(server: Server) -> None:
     names = server.state.ledger.names
     key = names.pods.code(FAMILIES["pod"].other_labels, None)
     assert key
     add(server, Row("pod", FAMILIES["pod"].other_labels, 4), Row("pod", WEB, 1))
     for _ in range(2):
         server.commit()
-        server.live()
+        server.restart()
     assert server.series("pod") == {WEB: 1, FAMILIES["pod"].other_labels: 4}
 
 
-def test_owners_come_back_so_that_a_series_of_a_living_pod_does_not_end(server: Server) -> None:
+def test_owners_are_restored_and_a_series_of_a_running_pod_does_not_end(server: Server) -> None:
     pod = Endpoint(POD, "shop", "web-1", "Deployment", "web", "n1", "a", "r", uid="u1")
     server.state.ledger.names.pods.code(WEB, pod)
     add(server, Row("pod", WEB, 5), Row("pod", ("shop", "gone"), 1))
     server.commit()
-    server.live(LedgerLimits(retention=1.0))
+    server.restart(LedgerLimits(retention=1.0))
     server.state.ledger.sweep(100.0, lambda owner: owner == pod)
     assert server.series("pod") == {WEB: 5}
 
 
-def test_zones_of_one_name_keep_their_labels(server: Server) -> None:
+def test_zones_of_the_same_name_keep_their_labels(server: Server) -> None:
     zones = server.state.ledger.names.zones
     first, second = zones.code("r1", "a"), zones.code("r2", "a")
     add(server, Row("zone", ("a", "r2/a", "cross_region"), 1))
     server.state.node_totals.of("n1")
     server.commit()
-    zones = server.live().ledger.names.zones
+    zones = server.restart().ledger.names.zones
     labels = zones.names.labels
     assert (labels[zones.code("r2", "a")], labels[zones.code("r1", "a")]) == (("r2/a",), ("a",))
     assert first != second
 
 
-def test_books_balance_after_a_restart_and_what_was_held_is_unresolved(server: Server) -> None:
+def test_totals_add_up_after_a_restart_and_held_bytes_are_unresolved(server: Server) -> None:
     totals = server.state.node_totals.of("n1")
     totals.add_batch(Totals(Counts(9, 90), {"map_full": Counts(1, 10)}), Counts(8, 80))
     totals.add("attributed", "", Counts(6, 60))
     totals.hold(Counts(2, 20))
     server.commit()
     for _ in range(2):
-        server.live()
+        server.restart()
         terms = server.terms("n1")
         assert terms[f"unresolved {HELD_AT_RESTART}"] == 20
         assert (terms["seen"], terms["attributed"], terms["missed map_full"]) == (90, 60, 10)
@@ -181,23 +182,23 @@ def test_books_balance_after_a_restart_and_what_was_held_is_unresolved(server: S
         server.commit()
 
 
-def test_a_book_that_was_closed_is_gone(server: Server) -> None:
+def test_totals_of_a_removed_node_are_deleted(server: Server) -> None:
     server.state.node_totals.of("n1").add("attributed", "", Counts(1, 1))
     server.commit()
     server.state.node_totals.remove_idle(1.0)
     server.commit()
-    server.live()
+    server.restart()
     assert server.state.node_totals.rows() == []
 
 
-def test_sequences_come_back_and_the_longest_unchanged_is_forgotten_first(server: Server) -> None:
+def test_sequences_are_restored_and_the_oldest_is_evicted_first(server: Server) -> None:
     sequences = server.state.sequences
     huge = ("n9", 2**64 - 1)
     for key in (huge, ("n1", 7)):
         sequences.opened(key)
         sequences.applied(key, 2**64 - 1)
         server.commit()
-    restored = server.live().sequences
+    restored = server.restart().sequences
     restored.max_absent = 1
     restored.opened(("n2", 1))
     restored.applied(("n2", 1), 1)
@@ -205,19 +206,19 @@ def test_sequences_come_back_and_the_longest_unchanged_is_forgotten_first(server
     assert restored.changed() == {("n2", 1): 1, huge: None, ("n1", 7): None}
 
 
-def test_a_number_that_no_integer_column_holds_is_kept(server: Server) -> None:
+def test_a_number_above_64_bits_is_restored(server: Server) -> None:
     add(server, Row("pod", WEB, 2**64 - 1))
     server.state.node_totals.load([NodeTotalRow("n1", "seen", "", Counts(1, 2**70))], 0.0)
     server.commit()
-    server.live()
+    server.restart()
     assert server.series("pod") == {WEB: 2**64 - 1}
     assert server.terms("n1")["seen"] == 2**70
 
 
-def test_names_may_be_any_text_and_no_text_stops_a_commit_forever(server: Server) -> None:
+def test_names_are_any_text_and_an_unencodable_one_fails_its_commit_only(server: Server) -> None:
     add(server, Row("pod", ("sh'op\x00;", "wéb\n"), 5))
     server.commit()
-    server.live()
+    server.restart()
     assert server.series("pod") == {("sh'op\x00;", "wéb\n"): 5}
     add(server, Row("pod", ("shop", "\ud800"), 1))
     with pytest.raises(StateError) as caught:
@@ -225,11 +226,11 @@ def test_names_may_be_any_text_and_no_text_stops_a_commit_forever(server: Server
     assert caught.value.reason == "value"
 
 
-def test_every_family_has_its_table(server: Server) -> None:
+def test_every_family_has_a_table(server: Server) -> None:
     assert server.state.take().families.keys() == FAMILIES.keys()
 
 
-def test_a_file_that_was_moved_away_takes_no_commit(server: Server, path: Path) -> None:
+def test_a_commit_to_a_file_that_was_moved_fails(server: Server, path: Path) -> None:
     add(server, Row("pod", WEB, 5))
     path.rename(path.with_name("moved"))
     with pytest.raises(StateError) as caught:
@@ -237,30 +238,38 @@ def test_a_file_that_was_moved_away_takes_no_commit(server: Server, path: Path) 
     assert caught.value.reason == "replaced"
 
 
-def test_a_full_disk_fails_the_commit_as_a_whole_and_the_next_one_succeeds(
-    server: Server, path: Path
+def test_a_full_disk_fails_the_whole_commit_and_the_next_one_succeeds(
+    path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    opened: list[sqlite3.Connection] = []
+
+    class Recorded(sqlite3.Connection):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            opened.append(self)
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Recorded))
+    server = Server(path)
+    db = opened[-1]
     add(server, Row("pod", WEB, 5))
     server.commit()
-    file = server._file
-    assert file is not None
-    (pages,) = file._db.execute("PRAGMA page_count").fetchone()
-    file._db.execute(f"PRAGMA max_page_count = {pages}")
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    db.execute(f"PRAGMA max_page_count = {pages}")
     add(server, *(Row("pod", ("shop", f"web-{n}"), 1) for n in range(10_000)))
     server.state.node_totals.of("n1")
     changes = server.state.take()
     with pytest.raises(StateError) as caught:
-        file.write(changes)
+        server.file.write(changes)
     assert caught.value.reason == "disk_full"
-    file._db.execute("PRAGMA max_page_count = 1000000")
-    file.write(changes)
-    server.live()
+    db.execute("PRAGMA max_page_count = 1000000")
+    server.file.write(changes)
+    server.restart()
     assert len(server.series("pod")) == 10_000
     assert server.series("pod")[WEB] == 6
-    assert path.exists()
+    server.end()
 
 
-def refused(path: Path) -> KznError:
+def refusal(path: Path) -> KznError:
     before = path.read_bytes() if path.is_file() else b""
     with pytest.raises(KznError) as caught:
         StateFile(path).read()
@@ -281,7 +290,7 @@ def newer(path: Path) -> None:
         db.execute("PRAGMA user_version = 99")
 
 
-def otherwise_labelled(path: Path) -> None:
+def other_labels(path: Path) -> None:
     StateFile(path).close()
     with closing(sqlite3.connect(path)) as db:
         db.execute("ALTER TABLE pod_series RENAME COLUMN pod TO container")
@@ -308,36 +317,37 @@ def scribbled(path: Path) -> None:
         (lambda path: path.mkdir(), "Is a directory"),
         (foreign, "another program"),
         (newer, "layout 99"),
-        (otherwise_labelled, "namespace, container"),
+        (other_labels, "namespace, container"),
         (torn, "damaged"),
         (scribbled, "damaged"),
     ],
     ids=["empty", "text", "folder", "foreign", "newer", "labels", "torn", "scribbled"],
 )
-def test_a_file_that_is_not_ours_or_not_whole_is_refused_and_left_alone(
+def test_a_foreign_or_damaged_file_is_refused_and_not_changed(
     path: Path, make: object, words: str
 ) -> None:
     assert callable(make)
     make(path)
-    assert words in refused(path).message
+    assert words in refusal(path).message
 
 
-def test_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(KznError, match="cannot be made"):
+def test_a_missing_folder_is_an_error_with_a_hint(tmp_path: Path) -> None:
+    with pytest.raises(KznError, match="cannot be created"):
         StateFile(tmp_path / "none" / "state")
 
 
-def test_a_file_that_another_server_holds_is_refused(
+def test_a_file_locked_by_another_server_is_refused(
     server: Server, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kzn.server.state.sqlite_store._LOCK_SECONDS", 0.05)
-    with pytest.raises(KznError, match="held by another process"):
+    monkeypatch.setattr("kzn.server.state.sqlite_store.LOCK_SECONDS", 0.05)
+    with pytest.raises(KznError, match="locked by another process"):
         StateFile(path)
     server.commit()
 
 
 KILLED = """
 import os, sys
+from dataclasses import replace
 from pathlib import Path
 from kzn.server.ledger.family import Row
 from kzn.server.ledger.node_totals import TotalsByNode
@@ -352,12 +362,16 @@ state.restore(file.read(), 0.0)
 state.ledger.load([Row("pod", ("shop", "web-1"), 5)], 0.0)
 file.write(state.take())
 state.ledger.load([Row("pod", ("shop", "web-1"), 1)], 0.0)
-file._write_sequences = lambda _: os.kill(os.getpid(), 9)
-file.write(state.take())
+
+class KillsItsReader(dict):
+    def items(self):
+        os.kill(os.getpid(), 9)
+
+file.write(replace(state.take(), sequences=KillsItsReader()))
 """
 
 
-def test_killed_in_the_middle_of_a_commit_is_before_it(path: Path) -> None:
+def test_a_server_killed_within_a_commit_has_the_state_before_it(path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False, timeout=30)
     assert done.returncode == -signal.SIGKILL
     server = Server(path)
@@ -365,7 +379,7 @@ def test_killed_in_the_middle_of_a_commit_is_before_it(path: Path) -> None:
     server.end()
 
 
-def test_the_instance_is_the_files_and_another_file_has_another(path: Path) -> None:
+def test_each_file_has_its_own_instance_number(path: Path) -> None:
     first = StateFile(path)
     instance = first.read().instance
     first.close()
@@ -376,7 +390,7 @@ def test_the_instance_is_the_files_and_another_file_has_another(path: Path) -> N
 
 
 @pytest.mark.parametrize(("make", "code"), [(foreign, 2), (scribbled, 1)])
-def test_the_command_ends_with_a_sentence_when_the_file_is_refused(
+def test_the_command_ends_with_an_error_and_a_hint_when_the_file_is_refused(
     path: Path, tmp_path: Path, make: Callable[[Path], None], code: int
 ) -> None:
     make(path)
