@@ -188,10 +188,12 @@ def test_a_named_probe_stays_and_says_what_to_do(site: Site, lab: Lab) -> None:
         return text in agent.stderr
 
     with host_routing(lab, lab.node("a1")):
-        assert wait_for(partial(told, "try --probe tcx, or --probe auto"), PATIENCE)
+        assert wait_for(partial(told, "try --probe tcx or --probe auto"), PATIENCE)
         assert (coverage(agent) or 0) < 0.1
         agent.daemon.wait_ready("/healthz")
-    assert wait_for(partial(told, "of the bytes that leave again"), PATIENCE), agent.stderr
+    assert wait_for(partial(told, "sees traffic that leaves this node again"), PATIENCE), (
+        agent.stderr
+    )
     assert wait_for(lambda: told("") and (coverage(agent) or 0) > 0.99, PATIENCE)
     assert agent.stderr.count("what it does not see is not counted") == 1
 

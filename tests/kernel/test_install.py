@@ -196,5 +196,5 @@ def test_a_look_shows_what_is_in_flight_beside_what_is_active(lab: Lab, pin_dir:
 
 
 def test_a_look_where_nothing_is_pinned_says_so(pin_dir: Path) -> None:
-    with pytest.raises(KznError, match="nothing of kzn is pinned"):
+    with pytest.raises(KznError, match="no kzn probe is pinned"):
         snapshot.take(pin_dir)

@@ -1,10 +1,10 @@
-"""Watches whether the attached probe sees what leaves the node, and says so when it does not.
+"""Reports when the attached probe misses traffic that leaves the node; may end the agent then.
 
-In: a meter, once an interval. Out: a ratio for the metrics, one line when it falls and one when it
-recovers, and with `auto` word for the next agent, for which this one ends: it has given up what it
-would take to load another probe (privileges.py), and what it leaves in the kernel goes on counting
-until the next one has chosen.
-Never: an end without word, or a second one before its time (pins/notes.py).
+In: a meter, once an interval. Out: a ratio for the metrics, one log line when it falls and one when
+it recovers. With `--probe auto` it leaves a note for the next agent and ends this one, which has
+dropped the capabilities to load another probe (privileges.py). The programs in the kernel count
+until the next agent has selected a probe.
+Never: an end without a note, or a second one before the note allows it (pins/notes.py).
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kzn.agent.coverage.hook_coverage import Coverage, Meter, Turn
+from kzn.agent.coverage.hook_coverage import Change, Coverage, Meter
 from kzn.agent.maps.structs import boottime_ns
 from kzn.agent.pins.notes import Notes
 from kzn.agent.stats import AgentStats
@@ -21,20 +21,20 @@ from kzn.errors import KznError
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 5
-"""Ratios below the threshold in a row before an agent ends for it: five minutes."""
+LOW_RATIOS = 5
+"""Low ratios in a row before the agent ends: five minutes by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchPolicy:
-    """What may be done about a probe that misses traffic: others to try, and where to say so."""
+    """The other probes to try when this one misses traffic, and where to leave a note."""
 
     alternatives: tuple[str, ...] = ()
     notes: Notes | None = None
 
 
 class CoverageWatchdog:
-    """Of one attached probe."""
+    """Watches the coverage of one attached probe."""
 
     def __init__(
         self,
@@ -49,36 +49,36 @@ class CoverageWatchdog:
         self._clock = clock
         self._coverage = Coverage()
         self._failing = RateLimited(log)
-        self._is_over = False
+        self._must_end = False
 
     async def run(self) -> None:
-        """Look once an interval, until cancelled."""
+        """Measure once an interval, until cancelled."""
         while True:
             await asyncio.sleep(self._stats.interval)
-            self.look()
+            self.measure()
 
-    def look(self) -> None:
-        """Take in what passed since the last look."""
+    def measure(self) -> None:
+        """Add the traffic since the last call."""
         try:
             passed = self._meter.take()
         except KznError as error:
-            self._failing.warn("failing", "coverage cannot be measured: %s", error)
+            self._failing.warn("failing", "hook coverage cannot be measured: %s", error)
             return
-        turn = self._coverage.interval(passed)
+        change = self._coverage.interval(passed)
         self._stats.coverage = self._coverage.ratio
-        if turn:
-            self._tell(turn)
-        if self._coverage.low_in_a_row >= PATIENCE and not self._is_over and self._may_end():
-            self._is_over = self._policy.notes is not None and self._policy.notes.distrust()
+        if change:
+            self._log(change)
+        if self._coverage.low_in_a_row >= LOW_RATIOS and not self._must_end and self._may_end():
+            self._must_end = self._policy.notes is not None and self._policy.notes.distrust()
 
     def check(self) -> None:
-        """KznError when the agent is to end, so that the next one looks for a better probe."""
-        if self._is_over:
+        """KznError when the agent must end, so that the next one selects a probe anew."""
+        if self._must_end:
             raise KznError(
-                f"{self._stats.probe} sees {self._coverage.ratio:.0%} of the bytes that leave by"
-                " the uplinks: this agent ends, and the next one tries"
-                f" {' and '.join(self._policy.alternatives)} as well",
-                hint="the kernel goes on counting meanwhile; start the agent again",
+                f"probe {self._stats.probe} sees {self._coverage.ratio:.0%} of the bytes that leave"
+                " by the uplinks: this agent ends, and the next one also tries"
+                f" {' and '.join(self._policy.alternatives)}",
+                hint="the kernel counts meanwhile; start the agent again",
             )
 
     def _may_end(self) -> bool:
@@ -87,24 +87,29 @@ class CoverageWatchdog:
         examined = self._policy.notes.examined()
         return examined is None or self._clock() >= examined.next_seconds
 
-    def _tell(self, turn: Turn) -> None:
-        of, ratio, probe = self._coverage.of, self._coverage.ratio, self._stats.probe
-        if turn == "recovered":
-            log.info("%s sees %.0f %% of the bytes that leave again", probe, 100 * (ratio or 0))
+    def _log(self, change: Change) -> None:
+        of, percent = self._coverage.of, 100 * (self._coverage.ratio or 0)
+        if change == "recovered":
+            log.info(
+                "probe %s sees traffic that leaves this node again: %.0f %% of the uplinks' bytes",
+                self._stats.probe,
+                percent,
+            )
             return
         log.warning(
-            "%s has seen %d of %d bytes that left by the uplinks (%.0f %%); what it does not see is"
-            " not counted: %s",
-            probe,
+            "probe %s misses traffic: it has seen %d of %d bytes that left by the uplinks"
+            " (%.0f %%); the rest is not counted: %s",
+            self._stats.probe,
             of.seen,
             of.sent,
-            100 * (ratio or 0),
+            percent,
             self._advice(),
         )
 
     def _advice(self) -> str:
         if self._policy.notes is None:
-            return "try --probe tcx, or --probe auto; kzn doctor says what bypasses it"
+            return "try --probe tcx or --probe auto; kzn doctor shows what bypasses the hook"
         if not self._policy.alternatives:
-            return "no other probe can run here; kzn doctor says what bypasses it"
-        return f"if that lasts, {' and '.join(self._policy.alternatives)} will be tried"
+            return "no other probe can run here; kzn doctor shows what bypasses the hook"
+        alternatives = " and ".join(self._policy.alternatives)
+        return f"if this lasts, the agent ends and the next one tries {alternatives}"

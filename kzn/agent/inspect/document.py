@@ -1,4 +1,4 @@
-"""What ``kzn inspect-map --json`` prints of a snapshot: its keys are an interface. Pure."""
+"""The JSON document of ``kzn inspect-map --json``; its keys are an interface. Pure."""
 
 import socket
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ def document(
     *,
     raw: bool,
 ) -> dict[str, Any]:
-    """One set of maps; ``flows`` in the order of ``rows``."""
+    """The document of one map set; ``flows`` in the order of ``rows``."""
     return {
         "probe": snapshot.name,
         "epoch": f"{snapshot.epoch:016x}",
@@ -33,9 +33,9 @@ def document(
 
 
 def device_name(index: int) -> str:
-    """The name of a device of this network namespace; its index when it is not, or no more, here.
+    """The name of a device in this network namespace, or its index when there is none.
 
-    (An interface of another namespace may have the same index: run it where the agent runs.)
+    A device of another namespace may have the same index, so run it where the agent runs.
     """
     try:
         return socket.if_indextoname(index)
@@ -100,5 +100,5 @@ def _raw(buffer: Buffer, part: Part) -> dict[str, Any]:
 
 
 def value_hex(packets: int, size: int) -> str:
-    """`struct flow_counts` as it lies in memory (little-endian)."""
+    """`struct flow_counts` as in memory (little-endian), in hexadecimal digits."""
     return packets.to_bytes(8, "little").hex() + size.to_bytes(8, "little").hex()

@@ -1,11 +1,11 @@
-"""Which flows to show: a small grammar, and what it means. Pure.
+"""Parses the flow filters of `kzn inspect-map`. Pure.
 
     FILTER  one or more TERMs between commas; a flow must match one of them
     TERM    [!][src=|dst=|proto=]WORD
     WORD    an address (10.0.0.1), a network (10.0.0.0/8, fd00::/8), a port (443) or the name of
             a protocol (tcp); after proto= also a protocol's number
 
-Without ``src=`` or ``dst=`` an address or port is looked for at both ends; ``!`` means not.
+Without ``src=`` or ``dst=`` an address or port may match at either end; ``!`` means not.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ HINT = (
 
 @dataclass(frozen=True, slots=True)
 class FlowFilter:
-    """All of ``filters`` must match, of each at least one term."""
+    """A flow must match at least one term of each filter."""
 
     filters: tuple[tuple[Test, ...], ...] = ()
 
@@ -37,7 +37,7 @@ class FlowFilter:
 
 
 def parse_filters(texts: Sequence[str]) -> FlowFilter:
-    """A filter from its texts; UsageError that names the first term that makes no sense."""
+    """A filter from its texts; UsageError names the first invalid term."""
     return FlowFilter(tuple(tuple(map(_term, text.split(","))) for text in texts))
 
 
@@ -46,15 +46,15 @@ def _term(text: str) -> Test:
     is_negated = word.startswith("!")
     where, equals, what = word.removeprefix("!").strip().rpartition("=")
     if equals and where not in ("src", "dst", "proto"):
-        raise _nonsense(text)
+        raise _invalid(text)
     test = _protocol(what) if where == "proto" else _end(where, what)
     if test is None:
-        raise _nonsense(text)
+        raise _invalid(text)
     return (lambda flow: not test(flow)) if is_negated else test
 
 
-def _nonsense(text: str) -> UsageError:
-    return UsageError(f"filter: {text.strip()[:60]!r} cannot be looked for", hint=HINT)
+def _invalid(text: str) -> UsageError:
+    return UsageError(f"filter: {text.strip()[:60]!r} is not a valid term", hint=HINT)
 
 
 def _protocol(word: str) -> Test | None:
@@ -88,7 +88,7 @@ def _port(where: str, port: int) -> Test | None:
 
 
 def _address(where: str, network: IPv4Network | IPv6Network) -> Test:
-    @lru_cache(1 << 14)  # an address comes with every flow that it has
+    @lru_cache(1 << 14)  # an address is tested once for each of its flows
     def is_inside(text: str) -> bool:
         return ip_address(text) in network
 

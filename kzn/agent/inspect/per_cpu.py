@@ -1,6 +1,6 @@
-"""The entries of a flow hash as they lie in the kernel: key by key, CPU by CPU.
+"""Reads a flow hash by key and CPU, for `kzn inspect-map`.
 
-For people who look: what an agent drains is folded at once (buffers.py).
+The agent reads the sums over the CPUs (maps/buffers.py).
 """
 
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from kzn.model.flows import FLOW_COUNTS, FLOW_KEY, FLOW_KEY_ALL, Flows
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PerCpuEntries:
-    """Entries that hold something: ``keys`` (n,); one row in the others for each CPU that counted.
+    """Entries with packets: ``keys`` (n,), and m rows, one for each key and CPU with packets.
 
-    ``row`` (m,) is the number of the key, ascending, ``counts`` (m, 2) packets and bytes.
-    ``present`` is how many entries the hash has in all, with those that hold nothing now.
+    ``row`` (m,) is the number of the key, ascending; ``counts`` (m, 2) are packets and bytes.
+    ``present`` is the number of entries in the hash, with those that hold no packets now.
     """
 
     keys: npt.NDArray[Any]
@@ -31,13 +31,13 @@ class PerCpuEntries:
     present: int
 
     def flows(self) -> Flows:
-        """The CPUs folded, in the order of the keys."""
+        """The sums over the CPUs, in the order of the keys."""
         folded = np.zeros((len(self.keys), 2), np.uint64)
         np.add.at(folded, self.row, self.counts)
         return to_flows(self.keys, folded)
 
     def per_cpu(self, key: int) -> list[tuple[int, int, int]]:
-        """(CPU, packets, bytes) of the key with that number."""
+        """(CPU, packets, bytes) of the key with this number."""
         first, last = np.searchsorted(self.row, [key, key + 1])
         return [
             (int(self.cpu[i]), int(self.counts[i, 0]), int(self.counts[i, 1]))
@@ -46,7 +46,7 @@ class PerCpuEntries:
 
 
 def read_entries(source: Map) -> PerCpuEntries:
-    """All that is in a flow hash; of one that programs add to, a picture."""
+    """All entries of a flow hash; approximate while programs add to it."""
     long = source.info().key_size == FLOW_KEY_ALL.itemsize
     keys, rows, cpus, counts = [], [], [], []
     known = present = 0

@@ -1,4 +1,4 @@
-"""The flows of a snapshot as rows for people: both buffers together, and how fast each grows."""
+"""The flows of a snapshot as rows: the sum of both buffers, and the rate of each flow."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from kzn.model.totals import Counts
 
 Sort = Literal["bytes", "packets", "rate", "source", "destination"]
 
-LEAST_SECONDS = 0.25
-"""A rate over less than this says nothing."""
+MIN_RATE_SECONDS = 0.25
+"""The shortest time that a rate is computed over."""
 
 
 class FlowId(NamedTuple):
-    """What makes two entries one flow; ports are 0 where not kept."""
+    """Entries with equal values are one flow; ports are 0 where they are not kept."""
 
     src: str
     dst: str
@@ -28,7 +28,7 @@ class FlowId(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What one buffer holds of a flow: the buffer's place in the snapshot, the entry's in it."""
+    """One buffer's share of a flow; ``buffer`` and ``entry`` are indices in the snapshot."""
 
     buffer: int
     entry: int
@@ -46,54 +46,54 @@ class FlowRow:
 
 
 _Key = tuple[int, int, FlowId]
-"""A flow in one buffer between two clearings: epoch, when it was opened, which flow."""
+"""A flow in one buffer between two clears: epoch, when the buffer was opened, flow."""
 
 
 class Rates:
-    """Bytes a second of each flow: over the active buffer's age, later from look to look."""
+    """Bytes a second of each flow: first over the active buffer's age, then between snapshots."""
 
     def __init__(self) -> None:
         self._before: dict[_Key, int] = {}
-        self._looked_ns = 0
+        self._taken_ns = 0
         self._rates: dict[FlowId, float] = {}
 
     def rows(self, snapshot: Snapshot) -> list[FlowRow]:
-        """All flows of a snapshot, in no order; the snapshot must be later than the last."""
+        """All flows of a snapshot, unordered; it must be later than the previous one."""
         parts: dict[FlowId, list[Part]] = {}
         for place, buffer in enumerate(snapshot.buffers):
             for flow, part in _parts(place, buffer):
                 parts.setdefault(flow, []).append(part)
-        self._learn(snapshot, parts)
+        self._update(snapshot, parts)
         return [_row(flow, found, self._rates.get(flow, 0.0)) for flow, found in parts.items()]
 
-    def _learn(self, snapshot: Snapshot, parts: dict[FlowId, list[Part]]) -> None:
-        """What has been added to each buffer that can be seen.
+    def _update(self, snapshot: Snapshot, parts: dict[FlowId, list[Part]]) -> None:
+        """Compute the rates from what was added to each buffer.
 
-        A buffer that was acknowledged since the last look has taken with it what it got after
-        that look, so that time does not count either.
+        A buffer that was cleared since the previous snapshot has lost what was added in between,
+        so that time does not count either.
         """
         now: dict[_Key, int] = {}
         for flow, found in parts.items():
             for part in found:
                 key = (snapshot.epoch, snapshot.buffers[part.buffer].opened_ns, flow)
                 now[key] = now.get(key, 0) + part.counts.bytes
-        if not self._looked_ns:
-            self._looked_ns = snapshot.buffers[0].opened_ns
-            self._before = {key: size for key, size in now.items() if key[1] != self._looked_ns}
+        if not self._taken_ns:
+            self._taken_ns = snapshot.buffers[0].opened_ns
+            self._before = {key: size for key, size in now.items() if key[1] != self._taken_ns}
         seen_since = [buffer.opened_ns for buffer in snapshot.buffers if buffer.state != "empty"]
-        begin = max(self._looked_ns, min(seen_since))
+        begin = max(self._taken_ns, min(seen_since))
         seconds = (snapshot.taken_ns - begin) / 1e9
-        if seconds < LEAST_SECONDS:
+        if seconds < MIN_RATE_SECONDS:
             return
         rates: dict[FlowId, float] = {}
         for key, size in now.items():
             grown = max(0, size - self._before.get(key, 0))
             rates[key[2]] = rates.get(key[2], 0.0) + grown / seconds
-        self._before, self._looked_ns, self._rates = now, snapshot.taken_ns, rates
+        self._before, self._taken_ns, self._rates = now, snapshot.taken_ns, rates
 
 
 def ordered(rows: Iterable[FlowRow], by: Sort) -> list[FlowRow]:
-    """Largest first, or by address; equal ones by bytes."""
+    """Rows by descending numbers or ascending addresses; equal ones by bytes."""
     keys: dict[Sort, Callable[[FlowRow], tuple[object, ...]]] = {
         "bytes": lambda row: (-row.counts.bytes,),
         "packets": lambda row: (-row.counts.packets, -row.counts.bytes),

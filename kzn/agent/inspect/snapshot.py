@@ -1,6 +1,6 @@
-"""A look at the pinned counters of this node that takes nothing away from the agent.
+"""Reads the pinned counters of this node without disturbing the agent.
 
-In: a pin directory. Out: `Snapshot`, one for each set of maps. Never: a write to a map.
+In: a pin directory. Out: one `Snapshot` for each set of maps. Never: a write to a map.
 """
 
 from collections.abc import Iterator
@@ -20,16 +20,16 @@ from kzn.model.flows import Flows
 from kzn.model.totals import Totals
 
 ATTACHED = ("link_", "filter_")
-"""Pins of hooks; a number follows where they are on devices (attachments.py)."""
-TRIES = 5
-"""Looks until one is not disturbed by the agent's cutting or clearing a batch meanwhile."""
+"""Name prefixes of hook pins; those on devices end in an index (pins/attachments.py)."""
+ATTEMPTS = 5
+"""Reads until one is not disturbed by a cut or a clear of the agent."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Buffer:
-    """One of the two buffers: since when packets go (or went) to it, and what it holds.
+    """One of the two buffers: its contents, and since when and how long it was active.
 
-    ``number`` is the kernel's; ``state`` is "active", "in flight" (cut, not acknowledged) or
+    ``number`` is that of its map; ``state`` is "active", "in flight" (cut, not acknowledged) or
     "empty". Rows of ``flows`` are the keys of ``entries``.
     """
 
@@ -44,7 +44,7 @@ class Buffer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """One set of maps at ``taken_ns`` (CLOCK_BOOTTIME): the active buffer first."""
+    """One set of maps at ``taken_ns`` (CLOCK_BOOTTIME); the active buffer is first."""
 
     name: str
     taken_ns: int
@@ -53,12 +53,12 @@ class Snapshot:
     capacity: int
     links: tuple[NetfilterLinkInfo, ...]
     devices: tuple[int, ...]
-    """Interface indices, of a probe whose hooks are on devices."""
+    """Interface indices of a probe with hooks on devices."""
     buffers: tuple[Buffer, Buffer]
 
 
 def take(pin_dir: Path) -> list[Snapshot]:
-    """All sets below a pin directory; KznError with a hint when there is none."""
+    """Snapshots of all map sets in a pin directory; KznError with a hint when there is none."""
     require_bpffs(pin_dir)
     with file_errors(pin_dir):
         try:
@@ -68,8 +68,8 @@ def take(pin_dir: Path) -> list[Snapshot]:
     found = [snapshot for folder in folders for snapshot in _one(folder)]
     if not found:
         raise KznError(
-            f"nothing of kzn is pinned below {pin_dir}",
-            hint="is kzn agent running on this node, with this --pin-dir?",
+            f"no kzn probe is pinned in {pin_dir}",
+            hint="run it on a node where kzn agent runs, with the agent's --pin-dir",
         )
     return found
 
@@ -79,7 +79,7 @@ def _one(folder: Path) -> Iterator[Snapshot]:
     if maps is None:
         return
     with maps:
-        for _ in range(TRIES):
+        for _ in range(ATTEMPTS):
             state, active = maps.state(), maps.active()
             taken_ns = boottime_ns()
             found = (

@@ -1,4 +1,4 @@
-"""A batch as text, for ``kzn agent --print``: what would be shipped, largest flow first."""
+"""Words for protocols and flags, and the lines of ``kzn agent --print``: largest flow first."""
 
 import socket
 from collections.abc import Iterator
@@ -24,22 +24,22 @@ _NAMES = {
     socket.IPPROTO_ESP: "esp",
 }
 NUMBERS: dict[str, int] = {name: int(number) for number, name in _NAMES.items()}
-"""Protocols by their usual names."""
+"""Protocol numbers by usual name."""
 INITIATORS = {INITIATOR_SOURCE: "source", INITIATOR_DESTINATION: "destination"}
 
 
 def protocol_name(number: int) -> str:
-    """The usual name of an IP protocol, else its number."""
+    """The usual name of an IP protocol, or else its number."""
     return _NAMES.get(number, str(number))
 
 
 def initiator(flags: int) -> str:
-    """Which end opened the connection: "source", "destination", or "" when not known."""
+    """The end that opened the connection: "source", "destination", or "" when unknown."""
     return INITIATORS.get(flags & INITIATOR_MASK, "")
 
 
 def is_encrypted(flags: int) -> bool:
-    """Whether a flow is a tunnel that nobody can look into."""
+    """Whether a flow is an encrypted tunnel, so that its inner addresses are unknown."""
     return bool(flags & ENCRYPTED)
 
 
@@ -59,7 +59,7 @@ def ends(flows: Flows, row: int) -> tuple[str, str]:
 
 
 def lines(batch: Batch) -> Iterator[str]:
-    """The text of a batch: a head, a line for each flow, what is in no flow."""
+    """The text of a batch: a summary, a line for each flow, what is in no flow by reason."""
     totals = batch.totals
     seconds = (batch.opened_ms_ago - batch.closed_ms_ago) / 1000
     yield (

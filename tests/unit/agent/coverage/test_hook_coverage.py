@@ -1,4 +1,4 @@
-"""Coverage: what is compared, when a ratio is one, and when it falls and recovers."""
+"""Coverage: what is compared, when there is a ratio, and when it falls and recovers."""
 
 import struct
 from collections.abc import Iterable
@@ -9,9 +9,9 @@ import pytest
 
 from kzn.agent.coverage import hook_coverage
 from kzn.agent.coverage.hook_coverage import (
-    EVIDENCE,
-    FORGET,
+    EXPIRY_INTERVALS,
     INTERVALS,
+    MIN_SENT_BYTES,
     Coverage,
     Meter,
     Passed,
@@ -31,7 +31,7 @@ CPUS = 2
 
 
 class FakeMaps:
-    """The books of two buffers on two CPUs, half on each."""
+    """The totals of two buffers on two CPUs, half on each."""
 
     def __init__(self) -> None:
         self.books = [[0] * 16, [0] * 16]
@@ -52,7 +52,7 @@ class FakeMaps:
 
 
 class FakeCounters:
-    """Devices by index."""
+    """Transmit counters by device index."""
 
     def __init__(self) -> None:
         self.devices = {2: Sent(0, 0)}
@@ -78,7 +78,7 @@ def slot(reason: str) -> int:
     return SLOTS.index(Slot("ignored", reason))
 
 
-def test_what_stays_what_arrives_and_what_is_wrapped_up_has_not_left(maps: FakeMaps) -> None:
+def test_local_inbound_and_encapsulated_packets_have_not_left(maps: FakeMaps) -> None:
     maps.add(10_000)
     for reason, size in (("local", 100), ("inbound", 20), ("tunnel", 4), ("multicast", 6000)):
         maps.add(size, slot(reason))
@@ -86,14 +86,14 @@ def test_what_stays_what_arrives_and_what_is_wrapped_up_has_not_left(maps: FakeM
     assert leaving(cast(MapSet, maps), 0) == 10_000 - 100 - 20 - 4 - 2000
 
 
-def test_of_what_a_device_sent_the_link_layer_headers_are_taken_off() -> None:
+def test_link_layer_headers_are_subtracted_from_what_a_device_sent() -> None:
     counters = FakeCounters()
     counters.devices = {2: Sent(10, 1140), 3: Sent(10, 1000)}
     assert carried(counters, [ETH, PPP]) == {2: 1000, 3: 1000}
 
 
 @pytest.mark.parametrize("after", [{}, {2: 5}, {2: 10, 3: 0}])
-def test_devices_that_came_went_or_began_anew_say_nothing(after: dict[int, int]) -> None:
+def test_a_device_added_removed_or_reset_makes_a_window_invalid(after: dict[int, int]) -> None:
     assert between({2: 7}, after) is None
     assert between({2: 7}, {2: 9}) == 2
 
@@ -104,7 +104,7 @@ def make(maps: FakeMaps, counters: FakeCounters) -> Meter:
     return meter
 
 
-def test_a_meter_compares_what_passed_between_two_looks(maps: FakeMaps) -> None:
+def test_a_meter_returns_the_traffic_between_two_calls(maps: FakeMaps) -> None:
     counters = FakeCounters()
     maps.add(500)
     counters.send(700)
@@ -115,7 +115,7 @@ def test_a_meter_compares_what_passed_between_two_looks(maps: FakeMaps) -> None:
     assert meter.take() == Passed()
 
 
-def test_what_passes_during_a_cut_is_in_no_window_and_the_rest_is(maps: FakeMaps) -> None:
+def test_traffic_during_a_cut_is_in_no_window_and_the_rest_is(maps: FakeMaps) -> None:
     counters = FakeCounters()
     meter = make(maps, counters)
     maps.add(100)
@@ -130,7 +130,7 @@ def test_what_passes_during_a_cut_is_in_no_window_and_the_rest_is(maps: FakeMaps
     assert meter.take() == Passed(150, 150)
 
 
-def test_a_window_in_which_the_buffer_changed_is_dropped(maps: FakeMaps) -> None:
+def test_a_window_in_which_the_buffers_were_switched_is_dropped(maps: FakeMaps) -> None:
     counters = FakeCounters()
     meter = make(maps, counters)
     maps.add(100)
@@ -139,7 +139,7 @@ def test_a_window_in_which_the_buffer_changed_is_dropped(maps: FakeMaps) -> None
     assert meter.take() == Passed()
 
 
-def test_nothing_is_compared_while_the_uplinks_are_not_certain(maps: FakeMaps) -> None:
+def test_nothing_is_measured_while_the_uplinks_are_unknown(maps: FakeMaps) -> None:
     counters = FakeCounters()
     meter = make(maps, counters)
     maps.add(10)
@@ -151,7 +151,7 @@ def test_nothing_is_compared_while_the_uplinks_are_not_certain(maps: FakeMaps) -
     assert meter.take() == Passed(10, 10)
 
 
-def test_a_meter_that_cannot_ask_says_so_once_and_goes_on(maps: FakeMaps) -> None:
+def test_a_failure_is_raised_once_by_take_and_the_meter_continues(maps: FakeMaps) -> None:
     counters = FakeCounters()
     meter = make(maps, counters)
     counters.fails = True
@@ -167,42 +167,42 @@ def test_a_meter_that_cannot_ask_says_so_once_and_goes_on(maps: FakeMaps) -> Non
 
 
 def played(*ratios: float) -> tuple[Coverage, list[str]]:
-    """Full spans of intervals with these ratios, and the turns that they made."""
+    """A coverage after these ratios, and the changes that they caused."""
     its, turns = Coverage(), []
     for ratio in ratios:
         for _ in range(INTERVALS):
-            turn = its.interval(Passed(int(EVIDENCE * ratio), EVIDENCE))
+            turn = its.interval(Passed(int(MIN_SENT_BYTES * ratio), MIN_SENT_BYTES))
             turns += [turn] if turn else []
     return its, [str(turn) for turn in turns]
 
 
-def test_a_ratio_takes_six_intervals() -> None:
+def test_a_ratio_needs_six_intervals() -> None:
     its = Coverage()
     for _ in range(INTERVALS - 1):
-        assert its.interval(Passed(EVIDENCE, EVIDENCE)) is None
+        assert its.interval(Passed(MIN_SENT_BYTES, MIN_SENT_BYTES)) is None
         assert its.ratio is None
-    its.interval(Passed(EVIDENCE, EVIDENCE))
+    its.interval(Passed(MIN_SENT_BYTES, MIN_SENT_BYTES))
     assert its.ratio == 1.0
 
 
 def test_a_quiet_node_has_no_ratio_until_enough_was_sent() -> None:
     its = Coverage()
-    for _ in range(FORGET - 1):
-        its.interval(Passed(0, EVIDENCE // FORGET))
+    for _ in range(EXPIRY_INTERVALS - 1):
+        its.interval(Passed(0, MIN_SENT_BYTES // EXPIRY_INTERVALS))
         assert its.ratio is None
-    its.interval(Passed(0, EVIDENCE))
+    its.interval(Passed(0, MIN_SENT_BYTES))
     assert its.ratio is not None
     assert its.low_in_a_row == 1
 
 
-def test_a_node_that_falls_quiet_has_no_ratio_any_more_and_is_not_low() -> None:
+def test_the_ratio_of_a_node_that_becomes_quiet_expires() -> None:
     its, _ = played(0.5)
-    for _ in range(FORGET):
+    for _ in range(EXPIRY_INTERVALS):
         assert its.interval(Passed(0, 10)) is None
     assert (its.ratio, its.low_in_a_row) == (None, 0)
 
 
-def test_it_falls_once_and_recovers_once() -> None:
+def test_coverage_falls_once_and_recovers_once() -> None:
     _, turns = played(1.0, 0.89, 0.5, 0.91, 0.89, 0.94, 0.96, 1.0)
     assert turns == ["fell", "recovered"]
 

@@ -1,4 +1,4 @@
-"""The guard: one line when coverage falls, and an end only where another probe may do better."""
+"""The watchdog: one line when coverage falls; it ends the agent only if another probe may help."""
 
 import logging
 from pathlib import Path
@@ -6,15 +6,15 @@ from typing import cast
 
 import pytest
 
-from kzn.agent.coverage.hook_coverage import EVIDENCE, INTERVALS, Meter, Passed
-from kzn.agent.coverage.watchdog import PATIENCE, CoverageWatchdog, SwitchPolicy
+from kzn.agent.coverage.hook_coverage import INTERVALS, MIN_SENT_BYTES, Meter, Passed
+from kzn.agent.coverage.watchdog import LOW_RATIOS, CoverageWatchdog, SwitchPolicy
 from kzn.agent.pins.notes import APART_SECONDS, LONGEST_SECONDS, LastTrial, Notes
 from kzn.agent.stats import AgentStats
 from kzn.errors import KernelError, KznError
 
 
 class FakeMeter:
-    """Gives out one share of what was sent, or fails."""
+    """Returns a share of the sent bytes as seen, or fails."""
 
     def __init__(self) -> None:
         self.share = 1.0
@@ -23,7 +23,7 @@ class FakeMeter:
     def take(self) -> Passed:
         if self.fails:
             raise KernelError("ask netlink: EIO", errno=5)
-        return Passed(int(self.share * EVIDENCE), EVIDENCE)
+        return Passed(int(self.share * MIN_SENT_BYTES), MIN_SENT_BYTES)
 
 
 class Watched:
@@ -40,10 +40,10 @@ class Watched:
     def pass_by(self, share: float, ratios: int) -> None:
         self.meter.share = share
         for _ in range(ratios * INTERVALS):
-            self.watchdog.look()
+            self.watchdog.measure()
 
 
-def test_it_says_once_that_coverage_fell_and_once_that_it_recovered(
+def test_a_fall_and_a_recovery_of_coverage_are_logged_once_each(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -52,54 +52,55 @@ def test_it_says_once_that_coverage_fell_and_once_that_it_recovered(
     watched.pass_by(0.25, 20)
     watched.pass_by(1.0, 3)
     fell, recovered = [record.getMessage() for record in caplog.records]
-    assert "postrouting has seen 1572864 of 6291456 bytes that left by the uplinks (25 %)" in fell
+    assert "postrouting misses traffic: it has seen 1572864 of 6291456 bytes" in fell
+    assert "(25 %)" in fell
     assert "try --probe tcx" in fell
-    assert recovered == "postrouting sees 100 % of the bytes that leave again"
+    assert "postrouting sees traffic that leaves this node again: 100 %" in recovered
     assert watched.stats.coverage == 1.0
     watched.watchdog.check()
 
 
-def test_low_coverage_does_not_make_the_agent_ill(tmp_path: Path) -> None:
+def test_an_agent_with_low_coverage_is_not_unhealthy(tmp_path: Path) -> None:
     watched = Watched(SwitchPolicy(("tcx",), Notes(tmp_path)))
-    watched.pass_by(0.0, 2 * PATIENCE)
+    watched.pass_by(0.0, 2 * LOW_RATIOS)
     assert watched.stats.unhealthy_reason() == ""
 
 
-def test_with_auto_it_ends_after_some_time_and_leaves_word(tmp_path: Path) -> None:
+def test_with_auto_the_agent_ends_after_five_low_ratios_and_leaves_a_note(tmp_path: Path) -> None:
     notes = Notes(tmp_path)
     watched = Watched(SwitchPolicy(("tcx",), notes))
-    watched.pass_by(0.1, PATIENCE - 1)
+    watched.pass_by(0.1, LOW_RATIOS - 1)
     watched.watchdog.check()
     assert not notes.distrusted
     watched.pass_by(0.1, 1)
-    with pytest.raises(KznError, match=r"sees 10% of the bytes.* tries tcx as well"):
+    with pytest.raises(KznError, match=r"sees 10% of the bytes.* tries tcx"):
         watched.watchdog.check()
     assert notes.distrusted
 
 
-def test_a_moment_of_good_coverage_begins_the_time_anew(tmp_path: Path) -> None:
+def test_one_good_ratio_resets_the_count_of_low_ones(tmp_path: Path) -> None:
     watched = Watched(SwitchPolicy(("tcx",), Notes(tmp_path)))
     for _ in range(3):
-        watched.pass_by(0.1, PATIENCE - 1)
+        watched.pass_by(0.1, LOW_RATIOS - 1)
         watched.pass_by(0.95, 1)
     watched.watchdog.check()
 
 
-def test_without_another_probe_it_does_not_end(
+def test_without_another_probe_the_agent_does_not_end(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     watched = Watched(SwitchPolicy((), Notes(tmp_path)))
-    watched.pass_by(0.1, 3 * PATIENCE)
+    watched.pass_by(0.1, 3 * LOW_RATIOS)
     watched.watchdog.check()
     assert "no other probe can run here" in caplog.text
 
 
-def test_it_does_not_end_again_before_its_time(tmp_path: Path) -> None:
+def test_the_agent_does_not_end_again_before_the_note_allows_it(tmp_path: Path) -> None:
     notes = Notes(tmp_path)
     notes.note(LastTrial(10_000.0))
     watched = Watched(SwitchPolicy(("tcx",), notes))
     watched.now += APART_SECONDS - 1
-    watched.pass_by(0.1, 2 * PATIENCE)
+    watched.pass_by(0.1, 2 * LOW_RATIOS)
     watched.watchdog.check()
     watched.now += 1
     watched.pass_by(0.1, 1)
@@ -107,20 +108,20 @@ def test_it_does_not_end_again_before_its_time(tmp_path: Path) -> None:
         watched.watchdog.check()
 
 
-def test_where_no_word_can_be_left_it_does_not_end(
+def test_the_agent_does_not_end_when_it_cannot_leave_a_note(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     watched = Watched(SwitchPolicy(("tcx",), Notes(tmp_path / "gone")))
-    watched.pass_by(0.1, 2 * PATIENCE)
+    watched.pass_by(0.1, 2 * LOW_RATIOS)
     watched.watchdog.check()
     assert "auto+distrusted cannot be noted" in caplog.text
 
 
-def test_a_meter_that_fails_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_meter_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     watched = Watched(SwitchPolicy())
     watched.meter.fails = True
     for _ in range(5):
-        watched.watchdog.look()
+        watched.watchdog.measure()
     assert caplog.text.count("coverage cannot be measured") == 1
 
 

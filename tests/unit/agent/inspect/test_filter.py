@@ -1,4 +1,4 @@
-"""Which flows a filter lets through, and a sentence for what is no filter."""
+"""Which flows a filter matches, and the error for an invalid filter."""
 
 import pytest
 from hypothesis import given
@@ -39,7 +39,7 @@ ALL = {"web": WEB, "back": BACK, "dns": DNS, "gre": GRE}
         (["10.1.0.7/16"], "web back"),
     ],
 )
-def test_a_filter_lets_through_what_it_says(filters: list[str], names: str) -> None:
+def test_a_filter_matches_these_flows(filters: list[str], names: str) -> None:
     wanted = parse_filters(filters)
     assert [name for name, flow in ALL.items() if wanted.matches(flow)] == names.split()
 
@@ -66,7 +66,7 @@ def test_a_filter_lets_through_what_it_says(filters: list[str], names: str) -> N
         "web",
     ],
 )
-def test_what_is_no_filter_is_one_sentence_with_the_grammar(text: str) -> None:
+def test_an_invalid_filter_is_a_usage_error_with_the_grammar(text: str) -> None:
     with pytest.raises(UsageError, match=r"^filter: ") as raised:
         parse_filters([text])
     assert "10.0.0.0/8" in raised.value.hint
@@ -82,7 +82,7 @@ def test_any_text_is_a_filter_or_a_usage_error(text: str) -> None:
 
 
 @given(st.ip_addresses(), st.integers(0, 65535))
-def test_a_flow_is_found_by_its_own_address_and_not_by_the_negation(
+def test_a_flow_matches_its_own_address_and_not_the_negation(
     address: object, port: int
 ) -> None:
     flow = WEB._replace(src=str(address), src_port=port)

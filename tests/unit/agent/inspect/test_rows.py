@@ -1,4 +1,4 @@
-"""Flows of both buffers as rows, how fast they grow, and in which order they come."""
+"""Flows of both buffers as rows, their rates and their order."""
 
 import pytest
 from snapshots import Key, buffer, snapshot
@@ -20,7 +20,7 @@ def rate(rows: list[FlowRow], key: Key) -> float:
     return row.rate
 
 
-def test_both_buffers_and_all_cpus_are_one_row() -> None:
+def test_a_row_is_the_sum_of_both_buffers_and_all_cpus() -> None:
     active = buffer(0, "active", {WEB: {0: Counts(1, 10), 3: Counts(2, 20)}})
     flying = buffer(1, "in flight", {WEB: {1: Counts(4, 400)}})
     [row] = Rates().rows(snapshot(active, flying))
@@ -30,7 +30,7 @@ def test_both_buffers_and_all_cpus_are_one_row() -> None:
     assert active.entries.per_cpu(row.parts[0].entry) == [(0, 1, 10), (3, 2, 20)]
 
 
-def test_the_port_of_a_source_and_who_opened_are_told() -> None:
+def test_a_row_has_the_port_of_the_source_and_the_initiator() -> None:
     key = WEB._replace(flags=PORT_OF_SOURCE | INITIATOR_DESTINATION)
     [row] = Rates().rows(snapshot(buffer(0, "active", {key: grown(1)})))
     assert row.id[3:6] == (443, 0, "destination")
@@ -43,7 +43,7 @@ def test_the_first_rate_is_over_the_age_of_the_active_buffer_alone() -> None:
     assert (rate(rows, WEB), rate(rows, DNS)) == (25.0, 0.0)
 
 
-def test_from_look_to_look_the_rate_is_what_came_in_between() -> None:
+def test_a_later_rate_is_over_the_time_between_two_snapshots() -> None:
     rates = Rates()
     rates.rows(snapshot(buffer(0, "active", {WEB: grown(100)}), taken=10.0))
     rows = rates.rows(
@@ -54,7 +54,7 @@ def test_from_look_to_look_the_rate_is_what_came_in_between() -> None:
     assert rate(rows, WEB) == 0.0
 
 
-def test_over_a_cut_what_the_buffer_in_flight_still_got_counts_too() -> None:
+def test_over_a_cut_the_rate_includes_the_buffer_in_flight() -> None:
     rates = Rates()
     rates.rows(snapshot(buffer(0, "active", {WEB: grown(100)}), taken=10.0))
     active = buffer(1, "active", {WEB: grown(40)}, opened=11.0, until=12.0)
@@ -62,14 +62,14 @@ def test_over_a_cut_what_the_buffer_in_flight_still_got_counts_too() -> None:
     assert rate(rates.rows(snapshot(active, flying, taken=12.0)), WEB) == 50.0
 
 
-def test_over_a_cut_and_an_ack_only_the_time_that_can_be_seen_counts() -> None:
+def test_over_a_cut_and_an_ack_the_rate_is_over_the_new_buffers_age() -> None:
     rates = Rates()
     rates.rows(snapshot(buffer(0, "active", {WEB: grown(100)}), taken=10.0))
     active = buffer(1, "active", {WEB: grown(40)}, opened=11.5, until=12.0)
     assert rate(rates.rows(snapshot(active, taken=12.0)), WEB) == 80.0
 
 
-def test_a_moment_too_short_keeps_the_rate_and_loses_no_bytes() -> None:
+def test_over_a_time_too_short_the_rate_stays_and_no_byte_is_lost() -> None:
     rates = Rates()
     rates.rows(snapshot(buffer(0, "active", {WEB: grown(100)}), taken=10.0))
     soon = snapshot(buffer(0, "active", {WEB: grown(150)}, until=10.1), taken=10.1)
@@ -88,7 +88,7 @@ def test_a_moment_too_short_keeps_the_rate_and_loses_no_bytes() -> None:
         ("destination", ["10.0.0.10", "10.0.0.9", "fd00::1"]),
     ],
 )
-def test_rows_come_largest_first_or_by_address_as_a_number(by: Sort, sources: list[str]) -> None:
+def test_rows_are_sorted_largest_first_or_by_numeric_address(by: Sort, sources: list[str]) -> None:
     flows = {
         Key("10.0.0.10", "10.0.0.2"): {0: Counts(9, 10)},
         Key("10.0.0.9", "10.0.0.11"): {0: Counts(2, 30)},

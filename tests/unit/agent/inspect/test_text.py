@@ -1,4 +1,4 @@
-"""A batch as text, against the very lines."""
+"""A batch as text, and the words for flags."""
 
 import numpy as np
 
@@ -32,12 +32,12 @@ def test_the_largest_flow_comes_first_and_what_is_in_no_flow_last() -> None:
     ]
 
 
-def test_the_initiator_is_named_when_it_is_known() -> None:
+def test_a_known_initiator_has_a_name() -> None:
     assert initiator(INITIATOR_SOURCE) == "source"
     assert initiator(INITIATOR_DESTINATION) == "destination"
     assert initiator(0) == initiator(ENCRYPTED) == ""
 
 
-def test_encrypted_is_a_flag_beside_the_initiator() -> None:
+def test_the_encrypted_flag_is_independent_of_the_initiator() -> None:
     assert is_encrypted(ENCRYPTED | INITIATOR_SOURCE)
     assert not is_encrypted(INITIATOR_SOURCE)
