@@ -82,9 +82,7 @@ def test_any_text_is_a_filter_or_a_usage_error(text: str) -> None:
 
 
 @given(st.ip_addresses(), st.integers(0, 65535))
-def test_a_flow_matches_its_own_address_and_not_the_negation(
-    address: object, port: int
-) -> None:
+def test_a_flow_matches_its_own_address_and_not_the_negation(address: object, port: int) -> None:
     flow = WEB._replace(src=str(address), src_port=port)
     assert parse_filters([f"src={address}"]).matches(flow)
     assert not parse_filters([f"!{address}"]).matches(flow)
