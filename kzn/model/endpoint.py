@@ -34,6 +34,21 @@ class Endpoint:
     uid: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class OwnedInterval:
+    """``owner`` may have had an address from ``begin`` to ``end`` (seconds of the index's clock).
+
+    ``end`` is inf while it still has it; ``deleting_since`` is when its deletion became known (inf:
+    not). Before ``exclusive_since`` another owner may have had the address unseen.
+    """
+
+    owner: Endpoint
+    begin: float
+    end: float
+    deleting_since: float
+    exclusive_since: float
+
+
 EXTERNAL = -1
 """`EndpointIndex.lookup`: a globally routable address that nobody here claims: outside."""
 UNKNOWN = -2

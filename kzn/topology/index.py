@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from kzn.columns.arrays import I32, U8
-from kzn.model.endpoint import NODE, POD, STATIC, UNKNOWN, Endpoint, EndpointColumns
+from kzn.model.endpoint import NODE, POD, STATIC, UNKNOWN, Endpoint, EndpointColumns, OwnedInterval
 from kzn.topology.counts import IndexCounts
 from kzn.topology.describe import node_endpoint, pod_endpoint
 from kzn.topology.facts import Network, NodeFacts, PodFacts, Workload, is_older
@@ -99,6 +99,18 @@ class AddressIndex:
     def endpoints(self, numbers: list[int]) -> list[Endpoint | int]:
         """The facts behind each of many ids; a negative code stands for itself."""
         return self._table.all_of(numbers)
+
+    @property
+    def history(self) -> float:
+        """How many seconds ended ownerships are kept."""
+        return self._ownership.history
+
+    def intervals(self, address: bytes) -> list[OwnedInterval]:
+        """The pods and nodes that have or had ``address`` (16 bytes), the earliest first."""
+        return [
+            OwnedInterval(self._table[owner.id], begin, end, owner.leaving, owner.clear)
+            for owner, begin, end in self._ownership.intervals(address)
+        ]
 
     def node_code(self, node: str) -> int:
         """The code of a node by name; NO_CODE when not known."""

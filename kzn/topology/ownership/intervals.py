@@ -188,6 +188,15 @@ class Ownership:
             ids[row] = self._among(intervals, opened, closed, final=final)
         return ids
 
+    def intervals(self, address: bytes) -> list[tuple[Owner, float, float]]:
+        """Owners of ``address`` with begin and end (inf: still), the earliest first."""
+        number = self._sole.get(address)
+        if number <= _SEVERAL:
+            found = [(i.owner, i.begin, i.end) for i in self._several[address]]
+            return sorted(found, key=lambda interval: interval[1:])
+        owner = self._owners.get(number)
+        return [(owner, owner.began, inf)] if owner is not None else []
+
     def expire(self, now: float) -> None:
         """Forget what ended more than ``history`` ago; a constant cost per ended interval."""
         horizon = now - self.history

@@ -162,6 +162,22 @@ def test_a_reused_address_is_the_new_pods_before_the_old_ones_delete_arrives() -
     assert world.who(A, 1040, 1050) == AMBIGUOUS
 
 
+def test_the_intervals_of_an_address_name_its_owners_until_history_ends() -> None:
+    world = World()
+    assert world.index.intervals(A) == []
+    world.put(pod("old", A, started=900.0))
+    (only,) = world.index.intervals(A)
+    assert (only.owner.uid, only.begin, only.end) == ("old", 898.0, inf)
+    world.now += 100.0
+    world.put(pod("new", A, started=1090.0))
+    old, new = world.index.intervals(A)
+    assert (old.owner.uid, old.end) == ("old", 1100.0)
+    assert (new.owner.uid, new.begin, new.end) == ("new", 1088.0, inf)
+    world.now += world.index.history + 1.0
+    world.put(pod("other", B))
+    assert [found.owner.uid for found in world.index.intervals(A)] == ["new"]
+
+
 def test_a_late_update_of_the_old_pod_takes_nothing_back() -> None:
     world = World()
     world.put(pod("old", A, version=1))
