@@ -1,7 +1,7 @@
-"""The server as a whole: topology, receiver, HTTP and hold timer in one TaskGroup.
+"""Runs the server: topology, receiver, HTTP and the retry timer in one TaskGroup.
 
-In: one frozen config, and signals. Out: a running server, and an orderly end within a deadline.
-Never: a task whose failure goes unseen.
+In: one frozen config, and signals. Out: a running server, and a shutdown within a deadline.
+Never: a task that fails without ending the server.
 """
 
 import asyncio
@@ -34,16 +34,16 @@ _LOG = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
 SWITCH_SECONDS = 0.001
-"""How long a renderer may keep the interpreter to itself while the event loop waits for it."""
+"""How long the rendering thread can hold the GIL while the event loop waits for it."""
 
 Announce = Callable[[int, int], None]
-"""Called once when the server serves, with the ports for agents and for HTTP."""
+"""Called once the server serves, with the port for agents and the HTTP port."""
 
 
 async def run(config: ServerConfig, announce: Announce | None = None) -> None:
-    """Serve until SIGTERM or SIGINT. KznError when it cannot begin.
+    """Serve until SIGTERM or SIGINT; KznError if it cannot start.
 
-    A second signal, or ``shutdown_seconds``, cuts short what a good end would still wait for.
+    A second signal, or the end of ``shutdown_seconds``, stops waiting for a clean shutdown.
     """
     topology = open_topology(config)
     authenticator = open_authenticator(config, topology)
@@ -59,7 +59,7 @@ async def run(config: ServerConfig, announce: Announce | None = None) -> None:
 
 
 class Server:
-    """The stages of one server, wired together."""
+    """The rooms of one server, connected."""
 
     def __init__(
         self,
@@ -107,10 +107,10 @@ class Server:
         shutdown: Shutdown,
         announce: Announce | None = None,
     ) -> None:
-        """Serve on listening sockets until asked to stop."""
+        """Serve on listening sockets until ``shutdown`` is requested."""
         ports = bound_port(agents), bound_port(http)
         async with (
-            self._durability.running(),  # acks wait for it until the last connection is closed
+            self._durability.running(),  # pending acks need it until the last connection is closed
             AsyncExitStack() as stack,
             asyncio.TaskGroup() as tasks,
         ):
@@ -118,11 +118,11 @@ class Server:
             stack.push_async_callback(self._stop, shutdown)
             background = [
                 tasks.create_task(self._topology.run(), name="topology"),
-                tasks.create_task(self._tick_forever(), name="hold timer"),
+                tasks.create_task(self._tick_forever(), name="retry timer"),
             ]
             await self._http.start(http)
             await self._receiver.start(agents)
-            _LOG.info("agents on port %d, HTTP on port %d", *ports)
+            _LOG.info("listening for agents on port %d, for HTTP on port %d", *ports)
             if announce is not None:
                 announce(*ports)
             await shutdown.asked.wait()
@@ -136,20 +136,20 @@ class Server:
         seconds = self._config.shutdown_seconds
         await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if not closing.done():
-            _LOG.warning("stopped before all was closed in good order")
+            _LOG.warning("shutdown incomplete: it took too long or a second signal came")
         for task in both:
             task.cancel()
         await asyncio.gather(*both, return_exceptions=True)
 
     async def _close(self) -> None:
-        """No new batches, then the log of those that came, then no more answers."""
+        """Close the receiver, then the state file and the flow log, then HTTP."""
         seconds = self._config.shutdown_seconds / 2
         await self._receiver.close(seconds)
         await self._durability.close()
         if self._flow_log is not None and not await asyncio.to_thread(
             self._flow_log.close, seconds / 2
         ):
-            _LOG.warning("flow log: the stream did not take its last lines")
+            _LOG.warning("flow log: the last lines could not be written in time")
         await self._http.close()
 
     async def _snapshot(self) -> ServerSnapshot:
@@ -172,10 +172,10 @@ class Server:
 
 
 def freeze_heap() -> None:
-    """Spare the garbage collector the cluster, now that it is listed.
+    """Exclude all current objects from garbage collection; called once the cluster is listed.
 
-    A full collection looks at every object: 0.4 s at 150,000 pods, on whichever thread makes it
-    due, with all others waiting. What is known by now stays, nearly all of it.
+    A full collection visits every object: 0.4 s at 150,000 pods, with all threads stopped. Nearly
+    all objects that exist by now are long-lived.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""What `kzn server` was asked to do, in one frozen value."""
+"""Options of `kzn server` in one frozen value."""
 
 import re
 from dataclasses import dataclass, field
@@ -14,25 +14,25 @@ FlowLogMode = Literal["text", "json", "off"]
 AuthMode = Literal["none", "token", "mtls"]
 
 AUDIENCE = "kzn-server"
-"""What the tokens of agents must be meant for."""
+"""Audience that the tokens of agents must have."""
 _ACCOUNT = re.compile(r"[a-z0-9-]{1,63}/[a-z0-9.-]{1,253}")
 
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """Options and limits. Without ``topology`` it is Kubernetes; ``static`` comes beside it."""
+    """Options and limits. ``topology`` None: Kubernetes. ``static`` is an additional source."""
 
     listen_agents: HostPort = field(default_factory=lambda: HostPort("", 7070))
     listen_http: HostPort = field(default_factory=lambda: HostPort("", 8080))
     topology: Path | None = None
     static: Path | None = None
     state: Path | None = None
-    """Where counters live on; None: they begin at zero when the server starts."""
+    """File that keeps counters over restarts; None: they start at zero."""
     flow_log: FlowLogMode = "off"
     kubeconfig: str = ""
     context: str = ""
     zone_ids: bool = False
-    """Call a zone as the cloud does in every account, where nodes are labelled so."""
+    """Use zone ids (the same in every account of the cloud) where nodes have such a label."""
     ledger: LedgerLimits = field(default_factory=LedgerLimits)
     max_nodes: int = 20_000
     max_held_flows: int = 1_000_000
@@ -40,18 +40,18 @@ class ServerConfig:
     tls: ServerTlsFiles | None = None
     auth: AuthMode = "none"
     agent_accounts: tuple[str, ...] = ("kzn/kzn-agent",)
-    """ServiceAccounts of agents, namespace/name: nobody else's token is taken."""
+    """ServiceAccounts (namespace/name) accepted as agents with ``auth`` token."""
 
     def __post_init__(self) -> None:
-        """UsageError for what does not go together."""
-        asks = self.tls is not None and self.tls.client_ca is not None
-        if self.auth == "mtls" and not asks:
-            raise UsageError("mtls needs an authority for clients", hint="give --tls-client-ca")
-        if self.auth == "none" and asks:
+        """UsageError for options that contradict each other."""
+        has_client_ca = self.tls is not None and self.tls.client_ca is not None
+        if self.auth == "mtls" and not has_client_ca:
+            raise UsageError("--auth mtls needs a client CA", hint="set --tls-client-ca")
+        if self.auth == "none" and has_client_ca:
             raise UsageError(
-                "--tls-client-ca and no authentication do not go together",
-                hint="leave --auth out, or say mtls or token",
+                "--tls-client-ca cannot be combined with --auth none",
+                hint="omit --auth, or set it to mtls or token",
             )
         for account in self.agent_accounts:
             if not _ACCOUNT.fullmatch(account):
-                raise UsageError(f"{account!r} is no ServiceAccount", hint="write NAMESPACE/NAME")
+                raise UsageError(f"{account!r} is not a ServiceAccount", hint="use NAMESPACE/NAME")

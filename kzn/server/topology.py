@@ -1,4 +1,4 @@
-"""The topology that a server was configured with: its index, and the sources that feed it."""
+"""The configured topology of a server: one index and the sources that feed it."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from kzn.topology.static.file import StaticSource, StaticTopology, load_static
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """One source of topology: ``kubernetes`` or ``static``."""
+    """State of one topology source, ``kubernetes`` or ``static``."""
 
     name: str
     is_ready: bool
@@ -29,27 +29,27 @@ class Topology:
     sources: tuple[tuple[str, TopologySource], ...]
 
     def states(self) -> tuple[SourceState, ...]:
-        """How each source fares."""
+        """The state of each source."""
         return tuple(SourceState(name, s.ready, s.stats()) for name, s in self.sources)
 
     def why_not_ready(self) -> str:
-        """What is waited for; empty when everything that exists was listed once."""
+        """Why the topology is not ready; empty when each source has been listed once."""
         return "; ".join(why_waiting(state) for state in self.states() if not state.is_ready)
 
     def node_of_pod(self, uid: str) -> str:
-        """The node that a living pod runs on; empty when the pod is not known."""
+        """The node of a running pod; empty if the pod is not known."""
         pod = self.index.pod(uid)
         return pod.node if pod is not None else ""
 
     async def run(self) -> None:
-        """Feed the index until cancelled."""
+        """Update the index until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for name, source in self.sources:
                 tasks.create_task(source.run(), name=f"topology {name}")
 
 
 def open_topology(config: ServerConfig) -> Topology:
-    """The sources of ``config``; UsageError when a file or the kubeconfig is wrong."""
+    """The topology of ``config``; UsageError if a file or the kubeconfig cannot be used."""
     agents = frozenset(config.agent_accounts)
     index = AddressIndex(clock=time.monotonic, wall=time.time, agents=agents)
     sources: list[tuple[str, TopologySource]] = []
@@ -61,14 +61,14 @@ def open_topology(config: ServerConfig) -> Topology:
 
 
 def why_waiting(source: SourceState) -> str:
-    """What a source that is not ready is waiting for."""
+    """What a source that is not ready waits for."""
     missing = [r.resource for r in source.stats.resources if not r.is_listed]
     what = f"the first full list of {', '.join(missing)}" if missing else "its first full list"
     return f"the {source.name} topology is waiting for {what}"
 
 
 def _kubernetes(index: AddressIndex, config: ServerConfig) -> TopologySource:
-    # Imported here: a server with a file alone needs neither the package nor its start-up time.
+    # Imported here: a server with static topology needs neither the package nor its import time.
     from kzn.topology.kube.credentials import load_cluster  # noqa: PLC0415
     from kzn.topology.kube.source import KubernetesSource  # noqa: PLC0415
 
@@ -78,13 +78,13 @@ def _kubernetes(index: AddressIndex, config: ServerConfig) -> TopologySource:
 
 
 def _static(index: AddressIndex, files: Sequence[Path]) -> list[tuple[str, TopologySource]]:
-    """All files as one source: an index takes the networks of one."""
+    """All files as one source: an index accepts networks from one source only."""
     if not files:
         return []
-    read = [load_static(path) for path in files]
-    together = StaticTopology(
-        nodes=tuple(node for one in read for node in one.nodes),
-        pods=tuple(pod for one in read for pod in one.pods),
-        networks=tuple(network for one in read for network in one.networks),
+    loaded = [load_static(path) for path in files]
+    merged = StaticTopology(
+        nodes=tuple(node for one in loaded for node in one.nodes),
+        pods=tuple(pod for one in loaded for pod in one.pods),
+        networks=tuple(network for one in loaded for network in one.networks),
     )
-    return [("static", StaticSource(index, together))]
+    return [("static", StaticSource(index, merged))]

@@ -1,4 +1,4 @@
-"""The server as a whole, on loopback: batches in, metrics out, an end in good order."""
+"""The whole server on loopback: batches in, metrics out, clean shutdown."""
 
 import asyncio
 import io
@@ -66,7 +66,7 @@ def batch(sequence: int, dst: str = "10.2.0.1", size: int = 5000) -> Batch:
 
 @dataclass
 class Scene:
-    """A server that runs, its ports, and how to stop it."""
+    """A running server, its ports, and its shutdown."""
 
     agents: int
     http: int
@@ -129,7 +129,7 @@ def cluster(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_an_agent_ships_is_in_the_metrics_once(cluster: Path) -> None:
+def test_a_batch_that_an_agent_sends_is_counted_once_in_the_metrics(cluster: Path) -> None:
     async def act(scene: Scene) -> None:
         await scene.ship(batch(1), batch(2), batch(2))
         lines = (await scene.get("/metrics")).splitlines()
@@ -143,7 +143,7 @@ def test_what_an_agent_ships_is_in_the_metrics_once(cluster: Path) -> None:
     play(act, open_topology(ServerConfig(topology=cluster)))
 
 
-def test_networks_of_a_static_file_come_beside_the_topology(cluster: Path, tmp_path: Path) -> None:
+def test_networks_of_a_static_file_are_added_to_the_topology(cluster: Path, tmp_path: Path) -> None:
     networks = tmp_path / "networks.yaml"
     networks.write_text(NETWORKS)
 
@@ -155,7 +155,7 @@ def test_networks_of_a_static_file_come_beside_the_topology(cluster: Path, tmp_p
     play(act, open_topology(ServerConfig(topology=cluster, static=networks)))
 
 
-def test_the_flow_log_has_its_last_line_when_the_server_has_ended(cluster: Path) -> None:
+def test_shutdown_writes_the_last_line_of_the_flow_log(cluster: Path) -> None:
     stream = io.BytesIO()
     log = FlowLog(stream, "text", epoch_of=lambda _: 0.0)
     play(lambda scene: scene.ship(batch(1)), open_topology(ServerConfig(topology=cluster)), log)
@@ -163,7 +163,7 @@ def test_the_flow_log_has_its_last_line_when_the_server_has_ended(cluster: Path)
 
 
 class Waiting:
-    """A topology that has not listed everything yet, and may fail."""
+    """A topology source that is never ready, or fails."""
 
     ready = False
 
@@ -181,7 +181,7 @@ class Waiting:
         return TopologyStats(self.index.counts(), (pods,))
 
 
-def test_agents_are_told_to_wait_until_the_topology_is_known() -> None:
+def test_agents_are_refused_as_busy_until_the_topology_is_ready() -> None:
     source = Waiting()
 
     async def act(scene: Scene) -> None:
@@ -195,7 +195,7 @@ def test_agents_are_told_to_wait_until_the_topology_is_known() -> None:
     play(act, Topology(source.index, (("kubernetes", source),)))
 
 
-def test_a_topology_that_fails_ends_the_server_with_its_error() -> None:
+def test_a_failing_topology_ends_the_server_with_its_error() -> None:
     source = Waiting(ApiError("watch pods: 403", status=403))
 
     async def act(_scene: Scene) -> None:
@@ -206,9 +206,9 @@ def test_a_topology_that_fails_ends_the_server_with_its_error() -> None:
     assert caught.group_contains(ApiError, match="watch pods: 403")
 
 
-def test_a_second_signal_cuts_the_end_short(cluster: Path) -> None:
+def test_a_second_signal_stops_a_slow_shutdown(cluster: Path) -> None:
     class Never(io.BytesIO):
-        """A stream that takes nothing until the test is over."""
+        """A stream whose writes block until the test is over."""
 
         over = threading.Event()
 
@@ -229,13 +229,13 @@ def test_a_second_signal_cuts_the_end_short(cluster: Path) -> None:
     assert time.monotonic() - started < ServerConfig().shutdown_seconds / 2
 
 
-def test_a_topology_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_topology_file_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
         open_topology(ServerConfig(topology=tmp_path / "none.yaml"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_serves_and_ends_on_a_signal(cluster: Path, number: signal.Signals) -> None:
+def test_the_command_serves_until_a_signal(cluster: Path, number: signal.Signals) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "kzn.cli.main", "server", "--topology", str(cluster)],
         env={
@@ -249,7 +249,9 @@ def test_the_command_serves_and_ends_on_a_signal(cluster: Path, number: signal.S
     assert process.stderr is not None
     assert "agents are not authenticated" in process.stderr.readline()
     line = process.stderr.readline()
-    found = re.search(r" info server.app: agents on port \d+, HTTP on port (\d+)$", line)
+    found = re.search(
+        r" info server.app: listening for agents on port \d+, for HTTP on port (\d+)$", line
+    )
     assert found, line
     with urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/readyz", timeout=DEADLINE) as answer:
         assert answer.read() == b"ok\n"
@@ -258,7 +260,7 @@ def test_the_command_serves_and_ends_on_a_signal(cluster: Path, number: signal.S
     assert (process.returncode, rest) == (0, "")
 
 
-def test_a_mistake_in_the_topology_file_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+def test_an_error_in_the_topology_file_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text("nodes:\n  - {zone: a}\n")
     done = subprocess.run(

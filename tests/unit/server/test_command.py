@@ -1,4 +1,4 @@
-"""The command with real files: TLS, client certificates, tokens; what it says of how safe it is."""
+"""`kzn server` with real files: TLS, client certificates, tokens, and its warnings."""
 
 import asyncio
 import json
@@ -30,12 +30,12 @@ from kzn.wire.messages import Reason
 
 DEADLINE = 20.0
 TOPOLOGY = "nodes: [{name: node-a, zone: a, addresses: [10.0.0.1]}]\n"
-SERVING = re.compile(r"agents on port (\d+), HTTP on port (\d+)$")
+SERVING = re.compile(r"agents on port (\d+), for HTTP on port (\d+)$")
 
 
 @dataclass
 class First:
-    """The server that the batch was first sent to, as the spool remembers it."""
+    """Stores the server that a batch was first sent to, as the spool does."""
 
     server: int = 0
 
@@ -45,7 +45,7 @@ class First:
 
 @contextmanager
 def serving(tmp_path: Path, *options: str, **environment: str) -> Iterator[tuple[int, int, str]]:
-    """`kzn server` with ``options``: its ports, and what it said before it served."""
+    """`kzn server` with ``options``: its ports, and its log until it serves."""
     topology = tmp_path / "cluster.yaml"
     topology.write_text(TOPOLOGY)
     command = [sys.executable, "-m", "kzn.cli.main", "server", "--topology", str(topology)]
@@ -54,15 +54,15 @@ def serving(tmp_path: Path, *options: str, **environment: str) -> Iterator[tuple
         command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
-    said = ""
+    log = ""
     found = None
     while not found:
         line = process.stderr.readline()
-        assert line, said
-        said += line
+        assert line, log
+        log += line
         found = SERVING.search(line.rstrip())
     try:
-        yield int(found[1]), int(found[2]), said
+        yield int(found[1]), int(found[2]), log
     finally:
         process.send_signal(signal.SIGTERM)
         _, rest = process.communicate(timeout=DEADLINE)
@@ -71,7 +71,7 @@ def serving(tmp_path: Path, *options: str, **environment: str) -> Iterator[tuple
 
 
 def deliver(port: int, tls: ClientTls | None, *, node: str = "node-a", token: str = "") -> int:
-    """Deliver one batch; how many connections that took."""
+    """Deliver one batch; returns the number of connections used."""
 
     async def run() -> int:
         address = HostPort("127.0.0.1", port)
@@ -105,18 +105,18 @@ def tls(authority: Authority) -> list[str]:
     return ["--tls-cert", str(cert), "--tls-key", str(key)]
 
 
-def test_without_authentication_it_says_so(tmp_path: Path) -> None:
-    with serving(tmp_path) as (agents, http, said):
-        assert "warning server.auth.authenticator: agents are not authenticated" in said
+def test_without_authentication_the_server_warns(tmp_path: Path) -> None:
+    with serving(tmp_path) as (agents, http, log):
+        assert "warning server.auth.authenticator: agents are not authenticated" in log
         assert deliver(agents, None) == 1
         assert 'kzn_server_authentication{mode="none"} 1' in metrics(http)
 
 
-def test_certificates_on_both_sides(tmp_path: Path, authority: Authority, tls: list[str]) -> None:
+def test_client_certificates(tmp_path: Path, authority: Authority, tls: list[str]) -> None:
     ours = ClientTls(authority.ca, *authority.issue("agent", "DNS:node-a"))
     options = [*tls, "--tls-client-ca", str(authority.ca)]
-    with serving(tmp_path, *options) as (agents, http, said):
-        assert "warning" not in said
+    with serving(tmp_path, *options) as (agents, http, log):
+        assert "warning" not in log
         deliver(agents, ours)
         with pytest.raises(RefusedError) as caught:
             deliver(agents, ours, node="node-b")
@@ -128,7 +128,7 @@ def test_certificates_on_both_sides(tmp_path: Path, authority: Authority, tls: l
 
 
 class Api(BaseHTTPRequestHandler):
-    """Reviews tokens: "good" is an agent's on node-a."""
+    """Reviews tokens: "good" belongs to an agent on node-a."""
 
     def do_POST(self) -> None:
         spec = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["spec"]
@@ -146,7 +146,7 @@ class Api(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -167,11 +167,13 @@ def kubeconfig(tmp_path: Path) -> Iterator[Path]:
     api.server_close()
 
 
-def test_tokens(tmp_path: Path, authority: Authority, tls: list[str], kubeconfig: Path) -> None:
+def test_service_account_tokens(
+    tmp_path: Path, authority: Authority, tls: list[str], kubeconfig: Path
+) -> None:
     ours = ClientTls(authority.ca)
     options = [*tls, "--auth", "token", "--kubeconfig", str(kubeconfig)]
-    with serving(tmp_path, *options) as (agents, http, said):
-        assert "warning" not in said
+    with serving(tmp_path, *options) as (agents, http, log):
+        assert "warning" not in log
         deliver(agents, ours, token="good")  # noqa: S106
         for node, token in (("node-b", "good"), ("node-a", "bad"), ("node-a", "")):
             with pytest.raises(RefusedError):
@@ -181,8 +183,8 @@ def test_tokens(tmp_path: Path, authority: Authority, tls: list[str], kubeconfig
         assert 'kzn_server_token_reviews_total{result="accepted"} 1' in text
         assert 'kzn_server_token_reviews_total{result="cached"} 1' in text
         assert 'kzn_server_token_reviews_total{result="refused"} 1' in text
-    with serving(tmp_path, "--auth", "token", "--kubeconfig", str(kubeconfig)) as (_, _, said):
-        assert "warning server.auth.authenticator: agents send tokens without TLS" in said
+    with serving(tmp_path, "--auth", "token", "--kubeconfig", str(kubeconfig)) as (_, _, log):
+        assert "warning server.auth.authenticator: agents send tokens without TLS" in log
 
 
 @pytest.mark.parametrize(
@@ -190,7 +192,7 @@ def test_tokens(tmp_path: Path, authority: Authority, tls: list[str], kubeconfig
     [
         (["--tls-cert", "x"], "--tls-cert and --tls-key go together"),
         (["--tls-client-ca", "x"], "--tls-client-ca needs --tls-cert"),
-        (["--auth", "mtls"], "give --tls-client-ca"),
+        (["--auth", "mtls"], "set --tls-client-ca"),
         (["--auth", "none", "--tls-cert", "x", "--tls-key", "x", "--tls-client-ca", "x"], "--auth"),
         (["--tls-cert", "missing.pem", "--tls-key", "missing.key"], "missing.pem"),
         (
@@ -200,7 +202,7 @@ def test_tokens(tmp_path: Path, authority: Authority, tls: list[str], kubeconfig
         (["--agent-service-account", "agent"], "NAMESPACE/NAME"),
     ],
 )
-def test_what_does_not_go_together_is_a_usage_error(
+def test_wrong_or_contradicting_options_are_a_usage_error(
     tmp_path: Path, options: list[str], text: str
 ) -> None:
     topology = tmp_path / "cluster.yaml"
