@@ -20,7 +20,7 @@ from kzn.topology.networks import Networks
 from kzn.topology.ownership.claims import Claims
 from kzn.topology.ownership.ended import EndedOwners
 from kzn.topology.ownership.intervals import Owner, Ownership
-from kzn.topology.tables.address_table import NOBODY
+from kzn.topology.tables.address_table import UNOWNED
 from kzn.topology.tables.endpoint_table import EndpointTable
 
 F = TypeVar("F", PodFacts, NodeFacts)
@@ -82,7 +82,7 @@ class AddressIndex:
         """Owners of ``addresses`` (n, 16) as of [opened, closed]: (n,) ids, or negative codes."""
         rows = np.ascontiguousarray(addresses, np.uint8).reshape(-1, 16)
         ids = self._ownership.find(rows, opened, closed, self._table.times, final=final)
-        nobody = np.flatnonzero(ids == NOBODY)
+        nobody = np.flatnonzero(ids == UNOWNED)
         if len(nobody):
             ids[nobody] = self._landscape.lookup(rows[nobody])
         return ids

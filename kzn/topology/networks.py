@@ -14,7 +14,7 @@ from kzn.columns.arrays import I32, U8
 from kzn.model.endpoint import UNKNOWN, Endpoint
 from kzn.topology.describe import network_endpoint, service_endpoint
 from kzn.topology.facts import CidrNetwork, Network, ServiceFacts
-from kzn.topology.tables.address_table import NOBODY, AddressTable
+from kzn.topology.tables.address_table import UNOWNED, AddressTable
 from kzn.topology.tables.endpoint_table import EndpointTable
 from kzn.topology.tables.prefix_table import PrefixTable
 
@@ -53,7 +53,7 @@ class Networks:
             networks = [(cidr, number) for net, number in self._networks for cidr in net.cidrs]
             self._prefixes = PrefixTable([*ranges, *networks])
         found = self._service_of.find(rows)
-        left = np.flatnonzero(found == NOBODY)
+        left = np.flatnonzero(found == UNOWNED)
         found[left] = self._prefixes.lookup(rows[left])
         return found
 

@@ -17,7 +17,7 @@ import numpy as np
 from kzn.columns.arrays import F64, I32, U8
 from kzn.model.endpoint import AMBIGUOUS, UNSETTLED
 from kzn.topology.ownership.current import CurrentOwners
-from kzn.topology.tables.address_table import NOBODY, AddressTable
+from kzn.topology.tables.address_table import UNOWNED, AddressTable
 
 _SEVERAL = -6
 """And below: an address with a list of intervals, by the number of its row."""
@@ -168,7 +168,7 @@ class Ownership:
         *,
         final: bool,
     ) -> I32:
-        """The ids of who had each of ``rows`` (n, 16) in [opened, closed], AMBIGUOUS or NOBODY.
+        """The ids of who had each of ``rows`` (n, 16) in [opened, closed], AMBIGUOUS or UNOWNED.
 
         Unless it is ``final``, UNSETTLED where that may change as more becomes known.
         """
@@ -179,7 +179,7 @@ class Ownership:
         began, clear = times.take(np.where(sole, ids, 0), axis=0).T
         several = np.flatnonzero(ids <= _SEVERAL)
         ids[sole & (opened < clear)] = AMBIGUOUS
-        ids[sole & (began > closed)] = NOBODY
+        ids[sole & (began > closed)] = UNOWNED
         if not several.size:
             return ids
         ids[several], certain = self._latest.find(_SEVERAL - ids.take(several), opened, closed)
@@ -214,7 +214,7 @@ class Ownership:
     ) -> int:
         possible = [i for i in intervals if i.begin <= closed and i.end >= opened]
         if not possible:
-            return NOBODY
+            return UNOWNED
         if len({i.owner.id for i in possible}) > 1 or any(opened < i.owner.clear for i in possible):
             return AMBIGUOUS
         sure = max(min(i.end, i.owner.leaving) for i in possible)
@@ -275,4 +275,4 @@ def _latest(intervals: list[_Interval]) -> tuple[int, float, float]:
         if interval.end == inf:
             owner = interval.owner
             return owner.id, max(since, interval.begin, owner.clear), owner.leaving
-    return NOBODY, since, inf
+    return UNOWNED, since, inf

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kzn.topology.tables.address_table import NOBODY, AddressTable
+from kzn.topology.tables.address_table import UNOWNED, AddressTable
 
 ADDRESSES = [bytes([0] * 15 + [number]) for number in range(40)]
 Step = tuple[int, int | None]
@@ -27,7 +27,7 @@ def test_it_answers_as_a_dict_would(rounds: list[list[Step]]) -> None:
             elif address in table:
                 table.remove(address)
                 del plain[address]
-        assert asked(table, ADDRESSES) == [plain.get(address, NOBODY) for address in ADDRESSES]
+        assert asked(table, ADDRESSES) == [plain.get(address, UNOWNED) for address in ADDRESSES]
         assert len(table) == len(plain)
 
 
