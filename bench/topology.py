@@ -44,18 +44,18 @@ def follower() -> Callable[..., ListWatch[Any, Any]]:
     """Machines that number their lists together, as the server's do."""
     listings = count(1)
 
-    def machine(resource_: Any, *told: Any) -> ListWatch[Any, Any]:
+    def list_watch(resource_: Any, *callbacks: Any) -> ListWatch[Any, Any]:
         clock, rng = time.monotonic, Random(1)  # noqa: S311 - no secret
-        return ListWatch(resource_, Sink(*told), clock=clock, rng=rng, listings=listings)
+        return ListWatch(resource_, Sink(*callbacks), clock=clock, rng=rng, listings=listings)
 
-    return machine
+    return list_watch
 
 
-def listed(machine: ListWatch[Any, Any], pages: Iterator[bytes], clock: Clock) -> None:
+def listed(list_watch: ListWatch[Any, Any], pages: Iterator[bytes], clock: Clock) -> None:
     """List one resource."""
     for page in pages:
-        clock.run(machine.request)
-        clock.run(lambda page=page: machine.page(page))  # type: ignore[misc]
+        clock.run(list_watch.request)
+        clock.run(lambda page=page: list_watch.page(page))  # type: ignore[misc]
 
 
 def plain_seconds(fleet: ApiFleet) -> float:
@@ -77,11 +77,11 @@ def main() -> None:
     """Measure and print."""
     fleet, clock = ApiFleet(), Clock()
     index = AddressIndex(clock=time.monotonic, wall=time.time)
-    feed, machine = WorkloadJoin(index), follower()
-    nodes = machine(NODE_RESOURCE, lambda n, _: index.put_node(n), index.drop_node)
-    owners = machine(REPLICASET_RESOURCE, feed.put_owner, feed.drop_owner)
-    told = feed.put_pod, feed.drop_pod, index.pods_unheard, index.pods_listed
-    pods = machine(POD_RESOURCE, *told)
+    join, list_watch = WorkloadJoin(index), follower()
+    nodes = list_watch(NODE_RESOURCE, lambda n, _: index.put_node(n), index.drop_node)
+    owners = list_watch(REPLICASET_RESOURCE, join.put_owner, join.drop_owner)
+    callbacks = join.put_pod, join.drop_pod, index.pod_watch_lost, index.pod_list_begins
+    pods = list_watch(POD_RESOURCE, *callbacks)
     listed(nodes, fleet.pages(fleet.node, fleet.nodes, PAGE), clock)
     listed(owners, fleet.pages(fleet.owner, fleet.workloads, PAGE), clock)
     listed(pods, fleet.pages(fleet.pod, fleet.pods, PAGE), clock)

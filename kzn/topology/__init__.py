@@ -1,15 +1,7 @@
-"""Who owns an address, where and when: a static file, the Kubernetes API, and one index of both.
+"""Which endpoint had an address at a time, and its zone: from Kubernetes and a static file.
 
-What the server calls::
-
-    from kzn.topology.index import AddressIndex            # the EndpointIndex of kzn.model.endpoint
-    from kzn.topology.source import TopologySource         # protocol: index, ready, run(), stats()
-    from kzn.topology.static.file import StaticSource, load_static
-    from kzn.topology.kube.credentials import load_cluster     # imports `kubernetes` when called
-    from kzn.topology.kube.source import KubernetesSource
-
-    index = AddressIndex(clock=time.monotonic, wall=time.time)
-    static = StaticSource(index, load_static(path))        # UsageError "FILE:LINE: ..."; ready
-    kube = KubernetesSource(index, load_cluster())         # several sources may feed one index
-    await kube.run()                                       # until cancelled; retries by itself
+In: objects of the Kubernetes API, a YAML file. Out: `index.AddressIndex`, which implements
+`kzn.model.endpoint.EndpointIndex`. Never: traffic, or a write to the API except TokenReviews.
+Files: kube/ and static/ (sources), source (their protocol), facts, index, ownership/ (owners of an
+address over time), networks (Services, CIDRs), describe (facts to endpoints), tables/ (arrays).
 """

@@ -1,11 +1,11 @@
-"""Facts to endpoints: how a pod, a node and a network are called to the rest of the server."""
+"""Facts to endpoints: the form in which the rest of the server knows a pod, node or network."""
 
 from kzn.model.endpoint import NODE, POD, SERVICE, STATIC, Endpoint
 from kzn.topology.facts import Network, NodeFacts, PodFacts, ServiceFacts, Workload
 
 
 def pod_endpoint(pod: PodFacts, workload: Workload, node: NodeFacts | None) -> Endpoint:
-    """A pod stands where its node does; nowhere while that is not known."""
+    """A pod, in the zone of its node; without a zone while the node is not known."""
     return Endpoint(
         kind=POD,
         namespace=pod.namespace,
@@ -20,7 +20,7 @@ def pod_endpoint(pod: PodFacts, workload: Workload, node: NodeFacts | None) -> E
 
 
 def node_endpoint(node: NodeFacts) -> Endpoint:
-    """A node is its own workload, of kind "Node"."""
+    """A node, which is its own workload of kind "Node"."""
     return Endpoint(
         kind=NODE,
         namespace="",
@@ -35,7 +35,7 @@ def node_endpoint(node: NodeFacts) -> Endpoint:
 
 
 def network_endpoint(network: Network) -> Endpoint:
-    """A network is a workload of the kind that the file says, on no node."""
+    """A network, as a workload of the kind that the file gives, on no node."""
     return Endpoint(
         kind=STATIC,
         namespace="",
@@ -49,7 +49,7 @@ def network_endpoint(network: Network) -> Endpoint:
 
 
 def service_endpoint(service: ServiceFacts) -> Endpoint:
-    """A Service is nowhere: which of its pods a packet is for is not in its address."""
+    """A Service, on no node and in no zone: its address does not say which pod gets a packet."""
     return Endpoint(
         kind=SERVICE,
         namespace=service.namespace,

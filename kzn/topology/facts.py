@@ -1,4 +1,4 @@
-"""Facts: what is kept of a Pod, a Node, an owner and a network; all else is forgotten at once."""
+"""Facts: the fields kept of a Pod, Node, Service, controller and network; the rest is dropped."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
@@ -8,7 +8,7 @@ CidrNetwork = IPv4Network | IPv6Network
 
 
 class Workload(NamedTuple):
-    """What a pod belongs to: ("Deployment", "web"), or ("Pod", its own name)."""
+    """The workload of a pod: ("Deployment", "web"), or ("Pod", its own name) without one."""
 
     kind: str
     name: str
@@ -26,10 +26,10 @@ class OwnerRef(NamedTuple):
 class PodFacts:
     """A pod at one version of its object.
 
-    ``addresses`` are 16 bytes each. ``started`` and ``finished`` are seconds of the epoch as the
-    cluster's clocks tell them (status.startTime, else the creation; the end of the last container
-    of a finished pod), None when not told. ``version`` is metadata.resourceVersion as a number, 0
-    when it is none. ``account`` is its ServiceAccount, NAMESPACE/NAME.
+    ``addresses`` are 16 bytes each. ``started`` (status.startTime, else creationTimestamp) and
+    ``finished`` (the end of the last container of a finished pod) are seconds since the epoch by
+    the cluster's clocks, None when unknown. ``version`` is metadata.resourceVersion as a number, 0
+    when it is not a number. ``account`` is its ServiceAccount, NAMESPACE/NAME.
     """
 
     uid: str
@@ -48,16 +48,16 @@ class PodFacts:
 
     @property
     def own_addresses(self) -> tuple[bytes, ...]:
-        """Those that are not its node's: the kubelet takes status.hostIPs from the node's own."""
+        """Its addresses; none on the host network, where they are the node's."""
         return () if self.host_network else self.addresses
 
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """A node at one version of its object; ``zone`` and ``region`` are empty when not known.
+    """A node at one version of its object; ``zone`` and ``region`` are empty when unknown.
 
-    ``zone_id`` is what the cloud calls the zone in every account, where it tells. ``pod_cidrs`` are
-    the ranges that the node gives addresses to its pods from, where the cluster cuts them so.
+    ``zone_id`` is the cloud's name of the zone that is the same in all accounts (AWS), else empty.
+    ``pod_cidrs`` are spec.podCIDRs, empty where the CNI plugin assigns addresses otherwise.
     """
 
     uid: str
@@ -72,13 +72,13 @@ class NodeFacts:
 
     @property
     def own_addresses(self) -> tuple[bytes, ...]:
-        """All of them."""
+        """Its addresses, all of them its own."""
         return self.addresses
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceFacts:
-    """A Service: the addresses that stand for its pods until they are translated."""
+    """A Service and its cluster IPs, which are destinations until they are translated."""
 
     uid: str
     namespace: str
@@ -89,7 +89,7 @@ class ServiceFacts:
 
 @dataclass(frozen=True, slots=True)
 class OwnerFacts:
-    """A ReplicaSet or Job: only who controls it."""
+    """A ReplicaSet or Job, reduced to its own controller."""
 
     uid: str
     name: str
@@ -99,7 +99,7 @@ class OwnerFacts:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A named range of addresses that are no pods: a database, a subnet, a load balancer."""
+    """A named address range outside the pods: a database, a subnet, a load balancer."""
 
     name: str
     kind: str
@@ -109,5 +109,5 @@ class Network:
 
 
 def is_older(facts: PodFacts | NodeFacts, known: PodFacts | NodeFacts) -> bool:
-    """Whether these are facts of an earlier version than the known ones; False when not told."""
+    """Whether ``facts`` are of an earlier version than ``known``; False without a version."""
     return 0 < facts.version < known.version

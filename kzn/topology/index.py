@@ -1,7 +1,7 @@
-"""The index: addresses to endpoints, as of a time; the `EndpointIndex` that resolving reads.
+"""The index: addresses to endpoints as of a time; the `EndpointIndex` that the resolver reads.
 
-In: facts of pods, nodes and networks as sources learn them. Out: endpoint ids, columns, endpoints.
-Never: I/O. One thread (the event loop's) changes it and reads it.
+In: facts of pods, nodes and networks, as sources learn them. Out: endpoint ids, columns,
+endpoints. Never: I/O, or more than one thread: the event loop's changes and reads it.
 """
 
 from collections.abc import Callable, Container, Sequence
@@ -13,7 +13,6 @@ import numpy as np
 
 from kzn.columns.arrays import I32, U8
 from kzn.model.endpoint import NODE, POD, STATIC, UNKNOWN, Endpoint, EndpointColumns, OwnedInterval
-from kzn.topology.counts import IndexCounts
 from kzn.topology.describe import node_endpoint, pod_endpoint
 from kzn.topology.facts import Network, NodeFacts, PodFacts, Workload, is_older
 from kzn.topology.networks import Networks
@@ -26,13 +25,27 @@ from kzn.topology.tables.endpoint_table import EndpointTable
 F = TypeVar("F", PodFacts, NodeFacts)
 
 HISTORY_SECONDS = 1800.0
-"""How long an ended ownership is kept: how late a batch may come and still find who it was."""
+"""How long an ended ownership is kept, hence how late a batch may arrive and still be resolved."""
 RECYCLE_SECONDS = 3600.0
-"""How long an ended endpoint's id names it; more than history + hold + a series' life (15 min)."""
+"""When an ended endpoint's id is reused: after history + retry queue + a series' life (15 min)."""
 WATCH_LAG = 10.0
-"""How long news may be under way, to be lost when a watch breaks."""
+"""How old events in transit may be when a watch breaks and loses them."""
 MAX_HISTORY = 1_000_000
-"""How many ended ownerships are kept at most (about 200 bytes each)."""
+"""Most ended ownerships that are kept (about 200 bytes each)."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexCounts:
+    """Contents of an index, for metrics. ``addresses`` includes those of ended ownerships."""
+
+    nodes: int
+    pods: int
+    addresses: int
+    networks: int
+    services: int
+    endpoints: int
+    ended_ownerships: int
+    evicted_ownerships: int
 
 
 @dataclass(slots=True, eq=False)
@@ -40,14 +53,15 @@ class _Record(Generic[F]):
     facts: F
     workload: Workload
     owner: Owner | None = None
-    is_gone: bool = False
+    is_deleted: bool = False
 
 
 class AddressIndex:
-    """Endpoints by address and time. ``clock`` is monotonic, ``wall`` tells the epoch's seconds.
+    """Endpoints by address and time. ``clock`` is monotonic, ``wall`` seconds since the epoch.
 
-    When more is learned of an owner (its node's zone, its workload) it gets a new id, under which
-    all its past is found too; the facts behind an id never change.
+    The facts behind an id never change. An owner whose facts change (its node's zone, its workload)
+    gets a new id, which look-ups of its past return too. ``agents`` are the ServiceAccounts
+    (NAMESPACE/NAME) that kzn agents run under.
     """
 
     def __init__(
@@ -64,27 +78,27 @@ class AddressIndex:
         self._recycle = max(recycle, history)
         self._ownership = Ownership(history, max_history)
         self._table = EndpointTable()
-        self._tenancy = Claims(
+        self._claims = Claims(
             self._table, self._ownership, clock=clock, wall=wall, recycle=self._recycle
         )
         self._pods: dict[str, _Record[PodFacts]] = {}
-        self._pods_on: dict[str, set[str]] = {}
+        self._pods_by_node: dict[str, set[str]] = {}
         self._nodes: dict[str, _Record[NodeFacts]] = {}
         self._node_by_name: dict[str, _Record[NodeFacts]] = {}
-        self._dead_nodes = 0
-        self._graves: EndedOwners[_Record[PodFacts]] = EndedOwners()
-        self._landscape = Networks(self._table, self._tenancy.retire)
-        self._listed = -inf
+        self._deleted_nodes = 0
+        self._ended: EndedOwners[_Record[PodFacts]] = EndedOwners()
+        self._networks = Networks(self._table, self._claims.retire)
+        self._last_list = -inf
 
-    # Reading: EndpointIndex.
+    # EndpointIndex, for readers.
 
     def lookup(self, addresses: U8, opened: float, closed: float, *, final: bool = True) -> I32:
         """Owners of ``addresses`` (n, 16) as of [opened, closed]: (n,) ids, or negative codes."""
         rows = np.ascontiguousarray(addresses, np.uint8).reshape(-1, 16)
         ids = self._ownership.find(rows, opened, closed, self._table.times, final=final)
-        nobody = np.flatnonzero(ids == UNOWNED)
-        if len(nobody):
-            ids[nobody] = self._landscape.lookup(rows[nobody])
+        unowned = np.flatnonzero(ids == UNOWNED)
+        if len(unowned):
+            ids[unowned] = self._networks.lookup(rows[unowned])
         return ids
 
     @property
@@ -93,11 +107,11 @@ class AddressIndex:
         return self._table.columns
 
     def endpoint(self, endpoint_id: int) -> Endpoint:
-        """The facts behind an id; KznError for one that is not, or no longer, given out."""
+        """The facts behind an id; KznError for an id not in use."""
         return self._table[endpoint_id]
 
     def endpoints(self, numbers: list[int]) -> list[Endpoint | int]:
-        """The facts behind each of many ids; a negative code stands for itself."""
+        """The facts behind each id; negative codes are returned as they are."""
         return self._table.all_of(numbers)
 
     @property
@@ -108,7 +122,7 @@ class AddressIndex:
     def intervals(self, address: bytes) -> list[OwnedInterval]:
         """The pods and nodes that have or had ``address`` (16 bytes), the earliest first."""
         return [
-            OwnedInterval(self._table[owner.id], begin, end, owner.leaving, owner.clear)
+            OwnedInterval(self._table[owner.id], begin, end, owner.deleting_since, owner.exclusive_since)
             for owner, begin, end in self._ownership.intervals(address)
         ]
 
@@ -117,64 +131,64 @@ class AddressIndex:
         return self._table.node_code(node)
 
     def node_endpoint(self, node: str) -> int:
-        """The endpoint id of a node by name, for a while after its end too; else UNKNOWN."""
+        """The endpoint id of a node by name, also for a time after its deletion; else UNKNOWN."""
         record = self._node_by_name.get(node)
         return record.owner.id if record is not None and record.owner is not None else UNKNOWN
 
     def node_names(self) -> list[str]:
         """The names of all nodes that exist."""
-        return [record.facts.name for record in self._nodes.values() if not record.is_gone]
+        return [record.facts.name for record in self._nodes.values() if not record.is_deleted]
 
     def has_agent(self, node: str) -> bool:
-        """Whether a pod of ``agents``' ServiceAccounts is on the node, in whatever state."""
-        here = self._pods_on.get(node, ())
+        """Whether the node has a pod of ``agents``' ServiceAccounts, in any phase."""
+        here = self._pods_by_node.get(node, ())
         return any(self._pods[uid].facts.account in self._agents for uid in here)
 
     def lives(self, endpoint: Endpoint) -> bool:
-        """Whether this very endpoint (same uid) exists now; static networks always do."""
+        """Whether the endpoint with this uid exists now; static networks always do."""
         if endpoint.kind == STATIC:
             return True
         records = self._pods if endpoint.kind == POD else self._nodes
         record = records.get(endpoint.uid)
-        return record is not None and not record.is_gone
+        return record is not None and not record.is_deleted
 
     @property
-    def landscape(self) -> Networks:
-        """What addresses are that no pod and no node has: Services go there directly."""
-        return self._landscape
+    def networks(self) -> Networks:
+        """Services and networks: what addresses of no pod and no node are."""
+        return self._networks
 
     def counts(self) -> IndexCounts:
-        """How much is known by now."""
+        """How much is in the index."""
         return IndexCounts(
-            nodes=len(self._nodes) - self._dead_nodes,
+            nodes=len(self._nodes) - self._deleted_nodes,
             pods=len(self._pods),
             addresses=len(self._ownership),
-            networks=self._landscape.networks,
-            services=self._landscape.services,
+            networks=self._networks.network_count,
+            services=self._networks.service_count,
             endpoints=len(self._table),
             ended_ownerships=self._ownership.ended,
             evicted_ownerships=self._ownership.evicted,
         )
 
     def pod(self, uid: str) -> PodFacts | None:
-        """The facts of a living pod."""
+        """The facts of a pod that exists; None for others."""
         record = self._pods.get(uid)
         return record.facts if record is not None else None
 
-    def pods_unheard(self, since: float) -> None:
-        """Nothing is heard of pods ``since`` then (-inf: ever), until all are listed.
+    def pod_watch_lost(self, since: float) -> None:
+        """The pod watch has delivered nothing since ``since`` (-inf: ever), until the next list.
 
-        Pods that come and go meanwhile will be in no list.
+        That list omits pods that are created and deleted in between.
         """
-        self._ownership.darken(since - WATCH_LAG)
+        self._ownership.watch_gap_begins(since - WATCH_LAG)
 
-    def pods_listed(self) -> None:
+    def pod_list_begins(self) -> None:
         """A list of all pods begins."""
-        self._listed = self._clock()
-        self._ownership.lighten(self._listed)
+        self._last_list = self._clock()
+        self._ownership.watch_gap_ends(self._last_list)
 
-    # Changing: sources. ``listing`` is the number of the list that an object came in, 0 for a
-    # watch event.
+    # For sources. ``listing`` is the number of the list that an object came in, 0 for a watch
+    # event.
 
     def put_node(self, node: NodeFacts, *, listing: int = 0) -> None:
         """A node was added or changed."""
@@ -182,124 +196,130 @@ class AddressIndex:
         record = self._nodes.get(node.uid)
         if record is None:
             record = self._nodes[node.uid] = _Record(node, Workload("Node", node.name))
-            self._landscape.put_ranges((), node.pod_cidrs)
-        elif record.is_gone or is_older(node, record.facts):
+            self._networks.put_pod_cidrs((), node.pod_cidrs)
+        elif record.is_deleted or is_older(node, record.facts):
             return
-        self._landscape.put_ranges(record.facts.pod_cidrs, node.pod_cidrs)
+        self._networks.put_pod_cidrs(record.facts.pod_cidrs, node.pod_cidrs)
         record.facts = node
-        self._settle(record, node_endpoint(node), listing)
-        self._name(record)
+        self._update_owner(record, node_endpoint(node), listing)
+        self._bind_name(record)
 
     def put_pod(self, pod: PodFacts, workload: Workload, *, listing: int = 0) -> None:
-        """A pod was added or changed; one that is finished or on the host network owns nothing."""
+        """A pod was added or changed; finished and host-network pods own no address."""
         self._expire()
-        if pod.uid in self._graves:
+        if pod.uid in self._ended:
             return
         record = self._pods.get(pod.uid)
         if record is None:
-            if pod.is_finished and not self._ended_lately(pod):
+            if pod.is_finished and not self._ended_recently(pod):
                 return
             record = self._pods[pod.uid] = _Record(pod, workload)
-            self._pods_on.setdefault(pod.node, set()).add(pod.uid)
+            self._pods_by_node.setdefault(pod.node, set()).add(pod.uid)
         elif is_older(pod, record.facts):
             return
         elif record.facts.node != pod.node:
-            self._leave_node(record.facts)
-            self._pods_on.setdefault(pod.node, set()).add(pod.uid)
+            self._remove_from_node(record.facts)
+            self._pods_by_node.setdefault(pod.node, set()).add(pod.uid)
         record.facts, record.workload = pod, workload
         if pod.is_finished:
-            self._finish(record)
+            self._finish_pod(record)
         else:
-            self._settle(record, self._pod_endpoint(record), listing)
+            self._update_owner(record, self._pod_endpoint(record), listing)
 
     def drop_node(self, uid: str) -> None:
-        """A node was deleted. Its name finds it for a while, unless another takes the name."""
+        """A node was deleted; `node_endpoint` returns it for a while, unless its name is reused."""
         self._expire()
         record = self._nodes.get(uid)
-        if record is None or record.is_gone:
+        if record is None or record.is_deleted:
             return
-        record.is_gone = True
-        self._landscape.put_ranges(record.facts.pod_cidrs, ())
-        self._dead_nodes += 1
+        record.is_deleted = True
+        self._networks.put_pod_cidrs(record.facts.pod_cidrs, ())
+        self._deleted_nodes += 1
         if record.owner is not None:
-            self._tenancy.end(record.owner, self._clock())
-        self._graves.bury_node(uid, self._clock() + self._recycle)
+            self._claims.end(record.owner, self._clock())
+        self._ended.remember_node(uid, self._clock() + self._recycle)
 
     def drop_pod(self, uid: str) -> None:
         """A pod was deleted."""
         self._expire()
         record = self._pods.get(uid)
         if record is not None:
-            self._bury(record, self._clock())
+            self._end_pod(record, self._clock())
 
     def put_networks(self, networks: Sequence[Network]) -> None:
-        """These networks, and no others, are known from now on."""
-        self._landscape.put_networks(networks)
+        """Replace all networks."""
+        self._networks.put_networks(networks)
 
-    def _name(self, record: _Record[NodeFacts]) -> None:
-        """Let the node's name find it; a late word of an earlier node of that name does not."""
+    def _bind_name(self, record: _Record[NodeFacts]) -> None:
+        """Make the record the node of its name, unless a later node of that name exists."""
         name = record.facts.name
         known = self._node_by_name.setdefault(name, record)
-        if known is not record and not known.is_gone and known.facts.version > record.facts.version:
+        if (
+            known is not record
+            and not known.is_deleted
+            and known.facts.version > record.facts.version
+        ):
             return
         self._node_by_name[name] = record
-        for past in self._graves.found(name) if record.facts.zone else ():
+        for past in self._ended.take_without_zone(name) if record.facts.zone else ():
             if past.owner is not None:
-                self._tenancy.describe_past(past.owner, self._pod_endpoint(past))
-        for uid in self._pods_on.get(name, ()):
+                self._claims.describe_past(past.owner, self._pod_endpoint(past))
+        for uid in self._pods_by_node.get(name, ()):
             pod = self._pods[uid]
             if pod.owner is not None:
-                self._tenancy.describe(pod.owner, self._pod_endpoint(pod))
+                self._claims.describe(pod.owner, self._pod_endpoint(pod))
 
-    def _settle(self, record: _Record[F], endpoint: Endpoint, listing: int) -> None:
+    def _update_owner(self, record: _Record[F], endpoint: Endpoint, listing: int) -> None:
         wanted = record.facts.own_addresses
         if record.owner is not None:
-            self._tenancy.describe(record.owner, endpoint)
+            self._claims.describe(record.owner, endpoint)
         elif wanted or endpoint.kind == NODE:
-            record.owner = self._tenancy.appoint(record.facts, endpoint, listing, self._listed)
+            record.owner = self._claims.new_owner(record.facts, endpoint, listing, self._last_list)
         if record.owner is not None and record.owner.addresses != wanted:
-            self._tenancy.hold(record.owner, wanted)
+            self._claims.set_addresses(record.owner, wanted)
         if isinstance(record.facts, PodFacts) and record.facts.is_deleting and record.owner:
-            self._tenancy.leaves(record.owner)
+            self._claims.deletion_announced(record.owner)
 
-    def _finish(self, record: _Record[PodFacts]) -> None:
+    def _finish_pod(self, record: _Record[PodFacts]) -> None:
         pod = record.facts
-        end = self._tenancy.end_of(pod)
+        end = self._claims.end_of(pod)
         addresses = pod.own_addresses
         if record.owner is None and addresses:
-            record.owner = self._tenancy.appoint(pod, self._pod_endpoint(record), 0, self._listed)
-            self._tenancy.record(record.owner, addresses, end)
-        self._bury(record, end)
+            record.owner = self._claims.new_owner(
+                pod, self._pod_endpoint(record), 0, self._last_list
+            )
+            self._claims.record(record.owner, addresses, end)
+        self._end_pod(record, end)
 
-    def _ended_lately(self, pod: PodFacts) -> bool:
-        # Finished pods without a time stay listed for days: nothing says what they owned when.
-        known = pod.finished is not None
-        return known and self._clock() - self._tenancy.end_of(pod) < self._ownership.history
+    def _ended_recently(self, pod: PodFacts) -> bool:
+        # Finished pods stay listed for days; without an end time their history is unknown.
+        has_end = pod.finished is not None
+        return has_end and self._clock() - self._claims.end_of(pod) < self._ownership.history
 
-    def _bury(self, record: _Record[PodFacts], end: float) -> None:
+    def _end_pod(self, record: _Record[PodFacts], end: float) -> None:
         uid, node, until = record.facts.uid, record.facts.node, self._clock() + self._recycle
         if record.owner is not None and not self._pod_endpoint(record).zone:
-            self._graves.bury_homeless(uid, record, node, until)
+            self._ended.remember_without_zone(uid, record, node, until)
         else:
-            self._graves.bury_pod(uid, until)
+            self._ended.remember_pod(uid, until)
         if record.owner is not None:
-            self._tenancy.end(record.owner, end)
-        self._leave_node(record.facts)
+            self._claims.end(record.owner, end)
+        self._remove_from_node(record.facts)
         del self._pods[uid]
 
-    def _leave_node(self, pod: PodFacts) -> None:
-        here = self._pods_on[pod.node]
+    def _remove_from_node(self, pod: PodFacts) -> None:
+        here = self._pods_by_node[pod.node]
         here.remove(pod.uid)
         if not here:
-            del self._pods_on[pod.node]
+            del self._pods_by_node[pod.node]
 
     def _expire(self) -> None:
-        self._tenancy.expire()
-        for uid in self._graves.forgotten(self._clock()):
+        self._claims.expire()
+        for uid in self._ended.expire(self._clock()):
             node = self._nodes.get(uid)
             if node is not None:
                 del self._nodes[uid]
-                self._dead_nodes -= 1
+                self._deleted_nodes -= 1
                 if self._node_by_name.get(node.facts.name) is node:
                     del self._node_by_name[node.facts.name]
 

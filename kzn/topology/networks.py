@@ -1,8 +1,8 @@
-"""The landscape: what an address is that no pod and no node has.
+"""Networks and Services: endpoints of addresses that belong to no pod and no node.
 
-In: networks of the static file, Services, and the ranges that nodes give to their pods. Out: the
-endpoint of a Service or a network, or whether an address is outside. Never: history; these change
-rarely and are not handed from one to another.
+In: networks of the static file, Services, and the nodes' pod CIDRs. Out: the endpoint of a Service
+or network, or whether an address is outside the cluster. Never: history; these rarely change and
+their addresses are not passed on.
 """
 
 from collections import Counter
@@ -20,11 +20,10 @@ from kzn.topology.tables.prefix_table import PrefixTable
 
 
 class Networks:
-    """Services first, then the longest prefix of networks and pod ranges, then the world.
+    """Services first, then the longest prefix of networks and pod CIDRs, then IANA's registries.
 
-    An address in a node's pod range is UNKNOWN and never outside, also when it is one that is
-    routed globally (IPv6): its pod is just not known yet. ``retire`` takes ids that are no longer
-    in use.
+    An address in a node's pod CIDR is UNKNOWN and never EXTERNAL, even if it is globally routable
+    (IPv6): its pod is not known yet. ``retire`` is called with ids that are no longer in use.
     """
 
     def __init__(self, table: EndpointTable, retire: Callable[[int], None]) -> None:
@@ -33,32 +32,32 @@ class Networks:
         self._networks: list[tuple[Network, int]] = []
         self._services: dict[str, tuple[ServiceFacts, int]] = {}
         self._service_of = AddressTable()
-        self._ranges: Counter[CidrNetwork] = Counter()
+        self._pod_cidrs: Counter[CidrNetwork] = Counter()
         self._prefixes: PrefixTable | None = None
 
     @property
-    def networks(self) -> int:
-        """How many networks are known."""
+    def network_count(self) -> int:
+        """How many networks the static file has."""
         return len(self._networks)
 
     @property
-    def services(self) -> int:
-        """How many Services are known."""
+    def service_count(self) -> int:
+        """How many Services exist."""
         return len(self._services)
 
     def lookup(self, rows: U8) -> I32:
         """The ids of addresses (n, 16), or EXTERNAL or UNKNOWN."""
         if self._prefixes is None:
-            ranges = [(cidr, UNKNOWN) for cidr in self._ranges]
+            pod_cidrs = [(cidr, UNKNOWN) for cidr in self._pod_cidrs]
             networks = [(cidr, number) for net, number in self._networks for cidr in net.cidrs]
-            self._prefixes = PrefixTable([*ranges, *networks])
+            self._prefixes = PrefixTable([*pod_cidrs, *networks])
         found = self._service_of.find(rows)
         left = np.flatnonzero(found == UNOWNED)
         found[left] = self._prefixes.lookup(rows[left])
         return found
 
     def put_networks(self, networks: Sequence[Network]) -> None:
-        """These networks, and no others, are known from now on."""
+        """Replace all networks."""
         for _, number in self._networks:
             self._retire(number)
         self._networks = [(net, self._add(network_endpoint(net))) for net in networks]
@@ -77,7 +76,7 @@ class Networks:
             self._service_of.put(address, number)
 
     def drop_service(self, uid: str) -> None:
-        """A Service was deleted; an address that another has taken stays the other's."""
+        """A Service was deleted; an address that another Service has taken stays with that one."""
         service, number = self._services.pop(uid, (None, 0))
         if service is None:
             return
@@ -86,13 +85,13 @@ class Networks:
             if self._service_of.get(address) == number:
                 self._service_of.remove(address)
 
-    def put_ranges(self, old: Sequence[CidrNetwork], new: Sequence[CidrNetwork]) -> None:
-        """A node gives addresses of ``new`` to its pods, no longer of ``old``."""
+    def put_pod_cidrs(self, old: Sequence[CidrNetwork], new: Sequence[CidrNetwork]) -> None:
+        """A node's pod CIDRs changed from ``old`` to ``new``."""
         if old == new:
             return
-        self._ranges.update(new)
-        self._ranges.subtract(old)
-        self._ranges = +self._ranges
+        self._pod_cidrs.update(new)
+        self._pod_cidrs.subtract(old)
+        self._pod_cidrs = +self._pod_cidrs
         self._prefixes = None
 
     def _add(self, endpoint: Endpoint) -> int:

@@ -1,20 +1,19 @@
-"""The protocol of a topology source, and what every source tells about itself."""
+"""The protocol of a topology source, and the statistics that every source reports."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from kzn.topology.counts import IndexCounts
-from kzn.topology.index import AddressIndex
+from kzn.topology.index import AddressIndex, IndexCounts
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceStats:
-    """How well one kind of object is followed.
+    """State of the list and watch of one resource.
 
-    ``is_listed``: a full list was had once. ``staleness`` is seconds since the API server was last
-    heard of this resource (a list, an event, a bookmark), or since the start when never.
-    ``failures`` counts by reason; objects that could not be read are in it as "undecodable".
+    ``is_listed``: a list was complete once. ``staleness`` is seconds since the last page, event or
+    bookmark, or since the start before the first. ``failures`` counts by reason; objects that could
+    not be decoded are in it as "undecodable".
     """
 
     resource: str
@@ -29,14 +28,14 @@ class ResourceStats:
 
 @dataclass(frozen=True, slots=True)
 class TopologyStats:
-    """What a source and its index look like now, for metrics; a file has no resources."""
+    """State of a source and its index, for metrics; a static file has no resources."""
 
     counts: IndexCounts
     resources: tuple[ResourceStats, ...] = ()
 
 
 class TopologySource(Protocol):
-    """Something that feeds an index; several may feed the same one."""
+    """Feeds an index; several sources may feed the same one."""
 
     @property
     def index(self) -> AddressIndex:
@@ -45,13 +44,13 @@ class TopologySource(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether everything that exists has been seen once."""
+        """Whether all that exists has been listed once."""
         ...
 
     async def run(self) -> None:
-        """Feed the index until cancelled; returns early when nothing more can come."""
+        """Feed the index until cancelled; a source without updates returns at once."""
         ...
 
     def stats(self) -> TopologyStats:
-        """What is known, and how fresh it is."""
+        """The contents of the index, and how fresh they are."""
         ...

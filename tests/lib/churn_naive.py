@@ -37,10 +37,10 @@ class LastEventWins:
         for address in self._pods.pop(uid, ()):
             self._owner.pop(address, None)
 
-    def pods_unheard(self, since: float) -> None:
+    def pod_watch_lost(self, since: float) -> None:
         """It does not care."""
 
-    def pods_listed(self) -> None:
+    def pod_list_begins(self) -> None:
         """Nor does it here."""
 
     def lookup(self, addresses: U8, opened: float, closed: float, *, final: bool = True) -> I32:

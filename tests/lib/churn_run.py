@@ -44,10 +44,10 @@ class ChangingIndex(EndpointIndex, Protocol):
     def drop_pod(self, uid: str) -> None:
         """A pod was deleted."""
 
-    def pods_unheard(self, since: float) -> None:
+    def pod_watch_lost(self, since: float) -> None:
         """Nothing is heard since then."""
 
-    def pods_listed(self) -> None:
+    def pod_list_begins(self) -> None:
         """A list begins."""
 
 
@@ -164,7 +164,7 @@ class Replay:
         for node in self.cluster.nodes():
             if node.name == self.cluster.late_node:
                 yield self.cluster.node_heard, lambda node=node: self.index.put_node(node)
-        yield BEGIN - 0.6, lambda: self.index.pods_unheard(-inf)
+        yield BEGIN - 0.6, lambda: self.index.pod_watch_lost(-inf)
         yield BEGIN - 0.5, lambda: self._list(BEGIN - 0.5, 1)
         for life in self.cluster.all:
             for change in life.changes:
@@ -174,7 +174,7 @@ class Replay:
                         again = change.arrival + rng.uniform(0.0, 20.0)
                         yield again, lambda life=life, change=change: self._hear(life, change)
         for number, outage in enumerate(self.cluster.outages, 2):
-            yield outage.broken, lambda at=outage.broken: self.index.pods_unheard(at)
+            yield outage.broken, lambda at=outage.broken: self.index.pod_watch_lost(at)
             yield (
                 outage.arrival,
                 lambda at=outage.listed, number=number: self._list(at, number),
@@ -190,7 +190,7 @@ class Replay:
 
     def _list(self, at: float, listing: int) -> None:
         """What was there at that moment, as a list brings it."""
-        self.index.pods_listed()
+        self.index.pod_list_begins()
         latest = [(life, _latest(life, at)) for life in self.cluster.all]
         there = [(life, change) for life, change in latest if change and not change.is_deleted]
         self.cluster.rng.shuffle(there)

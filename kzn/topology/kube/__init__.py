@@ -1,1 +1,8 @@
-"""Following the Kubernetes API: client, list and watch, and what feeds the index."""
+"""Kubernetes as a topology source: list and watch of five resources, and TokenReviews.
+
+In: kubeconfig or a ServiceAccount. Out: facts in the index, statistics. Never: a decision about
+traffic.
+Files: source, then credentials and client (requests), resources, watch (the I/O loop), lines,
+list_watch (its state machine), decode and api_objects (JSON to facts), controllers and
+workload_join (pods to workloads), token_review, errors.
+"""

@@ -103,14 +103,14 @@ class KubeClient:
                 allow_redirects=False,
             ) as response:
                 if response.status not in (200, 201):
-                    await self._refuse(response, method, path)
+                    await self._raise_status(response, method, path)
                 yield response
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             if isinstance(error, ssl.SSLError | aiohttp.ClientSSLError):
                 self._credentials.reload()  # certificates may have been replaced
             raise _translated(error, access) from error
 
-    async def _refuse(self, response: aiohttp.ClientResponse, method: str, path: str) -> None:
+    async def _raise_status(self, response: aiohttp.ClientResponse, method: str, path: str) -> None:
         body = await response.content.read(MAX_REFUSAL_BYTES)
         if response.status == 401:
             self._credentials.reload()

@@ -20,23 +20,23 @@ class Controllers:
     def __init__(self) -> None:
         self._controllers: dict[str, OwnerRef | None] = {}
         self._pods: dict[str, set[str]] = {}
-        self._gone: set[str] = set()
+        self._deleted: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._controllers)
 
     def put(self, owner: OwnerFacts) -> frozenset[str]:
         """Learn of an owner; the uids of the pods whose workload this may change."""
-        self._gone.discard(owner.uid)
+        self._deleted.discard(owner.uid)
         if self._controllers.get(owner.uid, _UNSEEN) == owner.controller:
             return frozenset()
         self._controllers[owner.uid] = owner.controller
         return frozenset(self._pods.get(owner.uid, ()))
 
-    def gone(self, uid: str) -> None:
+    def drop(self, uid: str) -> None:
         """The owner was deleted."""
         if self._pods.get(uid):
-            self._gone.add(uid)
+            self._deleted.add(uid)
         else:
             self._controllers.pop(uid, None)
 
@@ -73,8 +73,8 @@ class Controllers:
         if pods:
             return
         del self._pods[uid]
-        if uid in self._gone:
-            self._gone.remove(uid)
+        if uid in self._deleted:
+            self._deleted.remove(uid)
             self._controllers.pop(uid, None)
 
 

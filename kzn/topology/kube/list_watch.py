@@ -29,7 +29,7 @@ SETTLED_SECONDS = 30.0
 """A watch that lived this long went well, even if nothing happened."""
 LONGEST_RETRY_AFTER = 300.0
 LONGEST_BACKOFF = 30.0
-STRIKES = 2
+RELIST_AFTER_ERRORS = 2
 """How many lines in a row may be broken before all is listed anew."""
 
 
@@ -52,7 +52,7 @@ class Sink(Generic[F]):
 
     put: Callable[[F, int], None]
     gone: Callable[[str], None]
-    unheard: Callable[[float], None] = lambda _since: None
+    watch_lost: Callable[[float], None] = lambda _since: None
     listed: Callable[[], None] = lambda: None
 
 
@@ -93,8 +93,8 @@ class ListWatch(Generic[S, F]):
         self._version = ""
         self._continue = ""
         self._wait = 0.0
-        self._strikes = 0
-        self._heard = self._opened = clock()
+        self._errors_in_a_row = 0
+        self._last_contact = self._opened = clock()
         self._lists = self._watches = self._events = 0
         self._failures: Counter[str] = Counter()
 
@@ -104,7 +104,7 @@ class ListWatch(Generic[S, F]):
             resource=self.resource.name,
             is_listed=self.is_listed,
             objects=len(self._known),
-            staleness=self._clock() - self._heard,
+            staleness=self._clock() - self._last_contact,
             lists=self._lists,
             watches=self._watches,
             events=self._events,
@@ -123,7 +123,7 @@ class ListWatch(Generic[S, F]):
         if not self._continue:
             self._seen = set()
             self._listing = next(self._listings)
-            self._lose_touch()
+            self._report_watch_lost()
         asked = {"limit": str(self._limit), "continue": self._continue}
         parameters = {key: value for key, value in asked.items() if value not in {"", "0"}}
         return Request(self.resource.path, parameters, self.resource.accept_list, is_watch=False)
@@ -144,8 +144,8 @@ class ListWatch(Generic[S, F]):
         # An object that became unreadable has not vanished.
         self._seen.update(page.unreadable)
         self._failures["undecodable"] += len(page.unreadable)
-        self._heard = self._clock()
-        self._strikes = 0
+        self._last_contact = self._clock()
+        self._errors_in_a_row = 0
         self._continue = page.next
         if not page.next:
             self._complete(page.version)
@@ -170,8 +170,8 @@ class ListWatch(Generic[S, F]):
             )
         self._apply(event)
         self._version = event.version or self._version
-        self._heard = self._clock()
-        self._strikes = 0
+        self._last_contact = self._clock()
+        self._errors_in_a_row = 0
         self._backoff.reset()
 
     def ended(self) -> None:
@@ -189,17 +189,17 @@ class ListWatch(Generic[S, F]):
             # Listing takes longer than continue tokens live: fewer, larger pages, at last one.
             self._limit = self._limit * 4 if self._limit < 8000 else 0
         if reason in {"bad_line", "server_error"}:
-            self._strikes += 1
-        if reason in {"expired", "refused"} or self._strikes >= STRIKES:
+            self._errors_in_a_row += 1
+        if reason in {"expired", "refused"} or self._errors_in_a_row >= RELIST_AFTER_ERRORS:
             self._version = self._continue = ""
-            self._strikes = 0
-            self._lose_touch()
+            self._errors_in_a_row = 0
+            self._report_watch_lost()
         asked = error.retry_after if isinstance(error, KubeError) else 0.0
         self._wait = self._backoff.next() + min(asked, LONGEST_RETRY_AFTER)
         return reason
 
-    def _lose_touch(self) -> None:
-        self._sink.unheard(self._heard if self._lists else -inf)
+    def _report_watch_lost(self) -> None:
+        self._sink.watch_lost(self._last_contact if self._lists else -inf)
 
     def _watch_request(self) -> Request:
         parameters = {

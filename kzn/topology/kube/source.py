@@ -60,34 +60,34 @@ class KubernetesSource:
         self._credentials = credentials
         self._sleep = sleep
         self._idle = idle
-        self._complaints = RateLimited(_LOG, clock=clock)
+        self._warnings = RateLimited(_LOG, clock=clock)
         self._was_ready = False
-        feed, listings = WorkloadJoin(index), count(1)
+        join, listings = WorkloadJoin(index), count(1)
         rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, not a secret
 
-        def machine(resource: Any, *told: Any) -> ListWatch[Any, Any]:
+        def list_watch(resource: Any, *callbacks: Any) -> ListWatch[Any, Any]:
             return ListWatch(
                 resource,
-                Sink(*told),
+                Sink(*callbacks),
                 clock=clock,
                 rng=rng,
                 listings=listings,
                 page_size=page_size,
             )
 
-        self._pods = machine(
-            POD_RESOURCE, feed.put_pod, feed.drop_pod, index.pods_unheard, index.pods_listed
+        self._pods = list_watch(
+            POD_RESOURCE, join.put_pod, join.drop_pod, index.pod_watch_lost, index.pod_list_begins
         )
         self._before_pods = (
-            machine(NODE_RESOURCE, self._put_node, index.drop_node),
-            machine(REPLICASET_RESOURCE, feed.put_owner, feed.drop_owner),
-            machine(JOB_RESOURCE, feed.put_owner, feed.drop_owner),
+            list_watch(NODE_RESOURCE, self._put_node, index.drop_node),
+            list_watch(REPLICASET_RESOURCE, join.put_owner, join.drop_owner),
+            list_watch(JOB_RESOURCE, join.put_owner, join.drop_owner),
         )
         # Not waited for: its rights came later than the others', and nothing is lost without it.
-        self._services = machine(
+        self._services = list_watch(
             SERVICE_RESOURCE,
-            lambda service, _: index.landscape.put_service(service),
-            index.landscape.drop_service,
+            lambda service, _: index.networks.put_service(service),
+            index.networks.drop_service,
         )
         self._listed = asyncio.Event()
 
@@ -99,11 +99,11 @@ class KubernetesSource:
     @property
     def ready(self) -> bool:
         """Whether all that owns addresses has been listed whole once."""
-        return all(machine.is_listed for machine in (self._pods, *self._before_pods))
+        return all(list_watch.is_listed for list_watch in (self._pods, *self._before_pods))
 
     def stats(self) -> TopologyStats:
         """How much is known, and how well each resource is followed."""
-        resources = tuple(machine.stats() for machine in self._machines)
+        resources = tuple(list_watch.stats() for list_watch in self._list_watches)
         return TopologyStats(counts=self._index.counts(), resources=resources)
 
     async def run(self) -> None:
@@ -112,13 +112,13 @@ class KubernetesSource:
             KubeClient(self._credentials, idle=self._idle) as client,
             asyncio.TaskGroup() as tasks,
         ):
-            for machine in (*self._before_pods, self._services):
-                tasks.create_task(self._follow(machine, client), name=machine.resource.name)
+            for list_watch in (*self._before_pods, self._services):
+                tasks.create_task(self._follow(list_watch, client), name=list_watch.resource.name)
             await self._others_listed()
             tasks.create_task(self._follow(self._pods, client), name="pods")
 
     @property
-    def _machines(self) -> Sequence[ListWatch[Any, Any]]:
+    def _list_watches(self) -> Sequence[ListWatch[Any, Any]]:
         return (self._pods, *self._before_pods, self._services)
 
     def _put_node(self, node: NodeFacts, listing: int) -> None:
@@ -132,17 +132,17 @@ class KubernetesSource:
         except TimeoutError:
             _LOG.info("pods are listed although nodes or owners are not known yet")
 
-    async def _follow(self, machine: ListWatch[Any, Any], client: KubeClient) -> None:
+    async def _follow(self, list_watch: ListWatch[Any, Any], client: KubeClient) -> None:
         await follow(
-            machine,
+            list_watch,
             client,
             sleep=self._sleep,
-            complaints=self._complaints,
+            warnings=self._warnings,
             on_listed=self._note_progress,
         )
 
     def _note_progress(self) -> None:
-        if all(machine.is_listed for machine in self._before_pods):
+        if all(list_watch.is_listed for list_watch in self._before_pods):
             self._listed.set()
         if self.ready and not self._was_ready:
             self._was_ready = True

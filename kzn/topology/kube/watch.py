@@ -1,7 +1,7 @@
-"""The shell around a machine: makes its requests, sleeps its waits, tells it how each ended.
+"""The I/O around a `ListWatch`: makes its requests, sleeps its waits, reports how each ended.
 
-In: a machine, a client. Out: calls on the machine, and one warning an interval for what fails.
-Never: a decision; those are in list_watch.py.
+In: a list-watch, a client. Out: calls on the list-watch, and at most one warning a minute for each
+kind of failure. Never: a decision; those are in list_watch.py.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,55 +16,64 @@ from kzn.topology.kube.list_watch import F, ListWatch, Request, S
 Sleep = Callable[[float], Awaitable[None]]
 
 ROUTINE = frozenset({"expired"})
-"""Failures that belong to a long life: counted, not worth a warning."""
+"""Failures that any long watch has: counted, not logged."""
 
 
 async def follow(
-    machine: ListWatch[S, F],
+    list_watch: ListWatch[S, F],
     client: KubeClient,
     *,
     sleep: Sleep,
-    complaints: RateLimited,
+    warnings: RateLimited,
     on_listed: Callable[[], None],
 ) -> None:
-    """Follow a resource until cancelled; ``on_listed`` is called after each full list."""
+    """Follow a resource until cancelled; ``on_listed`` is called after each complete list."""
     while True:
-        wait = machine.wait()
+        wait = list_watch.wait()
         if wait > 0:
             await sleep(wait)
-        request = machine.request()
+        request = list_watch.request()
         try:
             if request.is_watch:
-                await _watch(machine, client, request)
+                await _watch(list_watch, client, request)
             else:
-                machine.page(await client.page(request.path, request.parameters, request.accept))
-                if machine.is_listed:
+                body = await client.page(request.path, request.parameters, request.accept)
+                list_watch.page(body)
+                if list_watch.is_listed:
                     on_listed()
         except KznError as error:
-            reason = machine.failed(error)
+            reason = list_watch.failed(error)
             if reason not in ROUTINE:
+                verb = "watch" if request.is_watch else "list"
                 hint = f" ({error.hint})" if error.hint else ""
-                text = "following Kubernetes: %s%s; %s %s; trying again"
-                complaints.warn(reason, text, error, hint, machine.resource.name, _age(machine))
+                warnings.warn(
+                    reason,
+                    "cannot %s %s of the Kubernetes cluster, retrying: %s%s; %s",
+                    verb,
+                    list_watch.resource.name,
+                    error,
+                    hint,
+                    _what_is_known(list_watch),
+                )
 
 
-def _age(machine: ListWatch[S, F]) -> str:
-    stats = machine.stats()
+def _what_is_known(list_watch: ListWatch[S, F]) -> str:
+    stats = list_watch.stats()
     if not stats.is_listed:
-        return "are not listed yet"
-    return f"were last heard of {stats.staleness:.0f} s ago"
+        return f"no complete list of {stats.resource} yet"
+    return f"using the {stats.resource} known {stats.staleness:.0f} s ago"
 
 
-async def _watch(machine: ListWatch[S, F], client: KubeClient, request: Request) -> None:
+async def _watch(list_watch: ListWatch[S, F], client: KubeClient, request: Request) -> None:
     lines = LineSplitter()
     async with client.stream(request.path, request.parameters, request.accept) as chunks:
-        machine.opened()
+        list_watch.opened()
         async for chunk in chunks:
             for line in lines.feed(chunk):
-                machine.line(line)
+                list_watch.line(line)
     if lines.pending:
-        name = machine.resource.name
         raise KubeError(
-            f"watch of {name} ended inside a line of {lines.pending} bytes", reason="bad_line"
+            f"the connection closed inside an event, after {lines.pending} bytes",
+            reason="bad_line",
         )
-    machine.ended()
+    list_watch.ended()

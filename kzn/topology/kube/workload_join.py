@@ -10,36 +10,36 @@ class WorkloadJoin:
 
     def __init__(self, index: AddressIndex) -> None:
         self._index = index
-        self._owners = Controllers()
+        self._controllers = Controllers()
 
     @property
     def owners(self) -> int:
         """How many ReplicaSets and Jobs are remembered."""
-        return len(self._owners)
+        return len(self._controllers)
 
     def put_pod(self, pod: PodFacts, listing: int) -> None:
         """A pod was listed, added or changed."""
         known = self._index.pod(pod.uid)
         if known is not None and known.controller != pod.controller:
-            self._owners.forget_pod(known)
-        self._index.put_pod(pod, self._owners.workload(pod), listing=listing)
+            self._controllers.forget_pod(known)
+        self._index.put_pod(pod, self._controllers.workload(pod), listing=listing)
         if self._index.pod(pod.uid) is None:  # finished, or dead before
-            self._owners.forget_pod(pod)
+            self._controllers.forget_pod(pod)
 
     def drop_pod(self, uid: str) -> None:
         """A pod was deleted."""
         known = self._index.pod(uid)
         self._index.drop_pod(uid)
         if known is not None:
-            self._owners.forget_pod(known)
+            self._controllers.forget_pod(known)
 
     def put_owner(self, owner: OwnerFacts, _listing: int) -> None:
         """A ReplicaSet or Job was listed, added or changed: so may be its pods' workload."""
-        for uid in self._owners.put(owner):
+        for uid in self._controllers.put(owner):
             pod = self._index.pod(uid)
             if pod is not None:
-                self._index.put_pod(pod, self._owners.workload(pod))
+                self._index.put_pod(pod, self._controllers.workload(pod))
 
     def drop_owner(self, uid: str) -> None:
         """A ReplicaSet or Job was deleted."""
-        self._owners.gone(uid)
+        self._controllers.drop(uid)

@@ -1,7 +1,7 @@
-"""Tenancy: the life of an owner, from the first fact about it to the reuse of its endpoint's id.
+"""Claims: one owner (pod or node) from its first facts to the reuse of its endpoint id.
 
-In: what the index has decided of a pod or node (its endpoint, the addresses it has). Out: owners,
-and their claims and releases in `Ownership`. Never: the choice what a fact means (index.py).
+In: what the index decided about a pod or node (its endpoint, its addresses). Out: owners, and
+their claims and releases in `Ownership`. Never: the interpretation of facts (index.py).
 """
 
 from collections import deque
@@ -14,16 +14,16 @@ from kzn.topology.ownership.intervals import Owner, Ownership
 from kzn.topology.tables.endpoint_table import EndpointTable
 
 CLOCK_MARGIN = 2.0
-"""How far the clocks of nodes and server may be apart without costing a pod its first bytes."""
+"""Seconds that node and server clocks may differ without losing a pod's first bytes."""
 CHANGE_MARGIN = 30.0
-"""How long before it was seen an address may have come to an owner that had others already."""
+"""An owner may get a further address up to this many seconds before the server sees it."""
 
 
 class Claims:
-    """Owners over one table of endpoints and one set of addresses.
+    """Creates and ends owners in one endpoint table and one `Ownership`.
 
-    An id ends with its owner, or when more is learned of the owner; it names its endpoint for
-    ``recycle`` seconds more.
+    An endpoint id is retired when its owner ends or its facts change; it stays readable for
+    ``recycle`` seconds.
     """
 
     def __init__(
@@ -42,49 +42,53 @@ class Claims:
         self._recycle = recycle
         self._retired: deque[tuple[float, int]] = deque()
 
-    def appoint(
+    def new_owner(
         self, facts: PodFacts | NodeFacts, endpoint: Endpoint, listing: int, listed: float
     ) -> Owner:
         """A new owner without addresses; pods were last listed at ``listed``.
 
-        Pods that came and went before a list are in no list. So a pod that is heard of after one
-        may have its address from another of whom nobody heard: bytes of before are not its own.
+        A list omits pods that were created and deleted before it. One of them may have had this
+        pod's address, so traffic before the list is not attributed to this pod.
         """
-        began = self._began(facts)
+        valid_from = self._valid_from(facts)
         is_pod = isinstance(facts, PodFacts)
         is_deleting = isinstance(facts, PodFacts) and facts.is_deleting
-        clear = min(listed, began + CHANGE_MARGIN) if is_pod else -inf
+        exclusive_since = min(listed, valid_from + CHANGE_MARGIN) if is_pod else -inf
         owner = Owner(
-            id=self._table.add(endpoint, began, clear),
-            began=began,
-            clear=clear,
+            id=self._table.add(endpoint, valid_from, exclusive_since),
+            valid_from=valid_from,
+            exclusive_since=exclusive_since,
             order=facts.version,
             listing=listing,
-            rank=(not is_deleting, began),
+            rank=(not is_deleting, valid_from),
         )
-        self._ownership.enter(owner)
+        self._ownership.add_owner(owner)
         return owner
 
     def describe(self, owner: Owner, endpoint: Endpoint) -> None:
-        """The owner's endpoint is this; under a new id when it differs from what it was."""
+        """Set the owner's endpoint; a changed endpoint gets a new id."""
         if self._table[owner.id] == endpoint:
             return
         self.retire(owner.id)
-        self._ownership.renumber(owner, self._table.add(endpoint, owner.began, owner.clear))
+        self._ownership.renumber(
+            owner, self._table.add(endpoint, owner.valid_from, owner.exclusive_since)
+        )
 
     def describe_past(self, owner: Owner, endpoint: Endpoint) -> None:
-        """The endpoint of an owner that has ended was this."""
-        self._ownership.renumber(owner, self._table.add(endpoint, owner.began, owner.clear))
+        """Set the endpoint of an owner that has ended."""
+        self._ownership.renumber(
+            owner, self._table.add(endpoint, owner.valid_from, owner.exclusive_since)
+        )
         self.retire(owner.id)
 
-    def hold(self, owner: Owner, addresses: tuple[bytes, ...]) -> None:
-        """The owner has these addresses and no others.
+    def set_addresses(self, owner: Owner, addresses: tuple[bytes, ...]) -> None:
+        """Replace the owner's addresses.
 
-        Its first addresses count from its own beginning, later ones (a sandbox made anew after a
-        reboot) from a little before now.
+        Its first addresses are valid from the owner's start, later ones (a pod sandbox recreated
+        after a reboot) from CHANGE_MARGIN before now.
         """
         now = self._clock()
-        begin = max(owner.began, now - CHANGE_MARGIN) if owner.addresses else owner.began
+        begin = max(owner.valid_from, now - CHANGE_MARGIN) if owner.addresses else owner.valid_from
         for address in owner.addresses:
             if address not in addresses:
                 self._ownership.release(owner, address, now)
@@ -93,39 +97,39 @@ class Claims:
                 self._ownership.claim(owner, address, begin, now)
         owner.addresses = addresses
 
-    def leaves(self, owner: Owner) -> None:
-        """The owner's end was announced."""
-        self._ownership.leaves(owner, self._clock())
+    def deletion_announced(self, owner: Owner) -> None:
+        """The owner has a deletionTimestamp."""
+        self._ownership.deletion_announced(owner, self._clock())
 
     def record(self, owner: Owner, addresses: tuple[bytes, ...], end: float) -> None:
-        """The owner had these addresses until ``end``; learned only afterwards."""
+        """Add past ownership: the owner had these addresses until ``end``."""
         for address in addresses:
-            self._ownership.record(owner, address, owner.began, end)
+            self._ownership.record(owner, address, owner.valid_from, end)
 
     def end(self, owner: Owner, end: float) -> None:
-        """The owner ended and has no address any more."""
-        self._ownership.leave(owner, end)
+        """End the owner and release its addresses."""
+        self._ownership.end_owner(owner, end)
         self.retire(owner.id)
 
     def retire(self, number: int) -> None:
-        """An id names its endpoint for ``recycle`` seconds from now."""
+        """Free an id ``recycle`` seconds from now."""
         self._retired.append((self._clock() + self._recycle, number))
 
     def expire(self) -> None:
-        """Forget history that is too old, and give ids free that nobody refers to any more."""
+        """Drop history that is too old, and free the ids that were retired ``recycle`` ago."""
         now = self._clock()
         self._ownership.expire(now)
         while self._retired and self._retired[0][0] <= now:
             self._table.free(self._retired.popleft()[1])
 
     def end_of(self, pod: PodFacts) -> float:
-        """When a finished pod lost its addresses: now at the latest."""
+        """When a finished pod lost its addresses (monotonic seconds), at most now."""
         now = self._clock()
         if pod.finished is None:
             return now
         return min(now, self._monotonic(pod.finished) + CLOCK_MARGIN)
 
-    def _began(self, facts: PodFacts | NodeFacts) -> float:
+    def _valid_from(self, facts: PodFacts | NodeFacts) -> float:
         now = self._clock()
         started = now if facts.started is None else min(now, self._monotonic(facts.started))
         return started - CLOCK_MARGIN

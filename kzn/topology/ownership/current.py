@@ -1,7 +1,7 @@
-"""Who has an address with a history now, and since when that is beyond doubt: rows by number.
+"""Current owners of addresses that had several, and the time in which each is certain.
 
-In: the last owner of each address that had several, as that changes. Out: for thousands of rows at
-once, the owner where a question falls into the certain time. Never: an answer about the past.
+In: the current owner of an address, as it changes. Out: for thousands of rows at once, the owner
+where the interval asked for lies in the certain time. Never: past owners (intervals.py).
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _FIRST_ROWS = 64
 
 
 class CurrentOwners:
-    """Rows of an owner's number and the seconds from which on and before which it is certain."""
+    """Rows of (owner id, since, until): the owner is certain in [since, until) seconds."""
 
     __slots__ = ("_free", "_rows")
 
@@ -24,7 +24,7 @@ class CurrentOwners:
         self._free = list(range(_FIRST_ROWS))
 
     def add(self) -> int:
-        """A new row, certain of nothing yet."""
+        """A new row without a certain time."""
         if not self._free:
             size = len(self._rows)
             self._rows = np.concatenate([self._rows, np.full((size, 3), inf)])
@@ -32,16 +32,16 @@ class CurrentOwners:
         return self._free.pop()
 
     def put(self, rows: Sequence[int], values: Sequence[tuple[int, float, float]]) -> None:
-        """The owner, since and until of each row."""
+        """Set (owner id, since, until) of each row."""
         self._rows[list(rows)] = values
 
     def drop(self, row: int) -> None:
-        """This row is needed no more."""
+        """Free a row."""
         self._rows[row] = inf
         self._free.append(row)
 
     def find(self, rows: I32, opened: float, closed: float) -> tuple[I64, BOOL]:
-        """The owner of each of ``rows`` (n,), and whether it is the one of [opened, closed]."""
+        """The owner of each of ``rows`` (n,), and whether it is certain for [opened, closed]."""
         owner, since, until = self._rows.take(rows, axis=0).T
         certain = (since <= opened) & (closed < until)
         return np.where(certain, owner, 0).astype(np.int64), certain

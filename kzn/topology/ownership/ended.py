@@ -1,7 +1,7 @@
-"""Graves: who ended, for as long as somebody may still speak of them.
+"""Deleted pods and nodes, kept for a time so that late events about them are ignored.
 
-In: pods and nodes as they end. Out: whether a uid is one of these, and the pods that ended before
-it was known where their node is. Never: the choice what follows from that (index.py).
+In: pods and nodes as they end. Out: whether a uid is an ended pod, and the pods that ended before
+the zone of their node was known. Never: decisions based on that (index.py).
 """
 
 from collections import deque
@@ -11,48 +11,51 @@ R = TypeVar("R")
 
 
 class EndedOwners(Generic[R]):
-    """Uids with what was known of them, each until a time of its own; times never go back."""
+    """Uids of ended owners, each until a time given when it is added; these times never decrease.
+
+    ``R`` is the record kept for a pod without a zone.
+    """
 
     def __init__(self) -> None:
         self._until: deque[tuple[float, str, str]] = deque()
         self._pods: set[str] = set()
-        self._homeless: dict[str, dict[str, R]] = {}
+        self._without_zone: dict[str, dict[str, R]] = {}
 
     def __contains__(self, uid: str) -> bool:
-        """Whether this was a pod."""
+        """Whether ``uid`` is a pod that ended."""
         return uid in self._pods
 
-    def bury_pod(self, uid: str, until: float) -> None:
-        """A pod ended."""
+    def remember_pod(self, uid: str, until: float) -> None:
+        """Add a pod."""
         self._pods.add(uid)
         self._until.append((until, uid, ""))
 
-    def bury_homeless(self, uid: str, record: R, node: str, until: float) -> None:
-        """A pod ended, and where ``node`` is was not known yet."""
+    def remember_without_zone(self, uid: str, record: R, node: str, until: float) -> None:
+        """Add a pod that ended while the zone of ``node`` was unknown."""
         self._pods.add(uid)
         self._until.append((until, uid, node))
-        self._homeless.setdefault(node, {})[uid] = record
+        self._without_zone.setdefault(node, {})[uid] = record
 
-    def bury_node(self, uid: str, until: float) -> None:
-        """A node ended."""
+    def remember_node(self, uid: str, until: float) -> None:
+        """Add a node."""
         self._until.append((until, uid, ""))
 
-    def found(self, node: str) -> list[R]:
-        """It is known now where this node is: the pods of it that waited for that."""
-        return list(self._homeless.pop(node, {}).values())
+    def take_without_zone(self, node: str) -> list[R]:
+        """Remove and return the records that wait for the zone of ``node``."""
+        return list(self._without_zone.pop(node, {}).values())
 
-    def forgotten(self, now: float) -> list[str]:
-        """The uids of which nobody speaks any more."""
-        gone = []
+    def expire(self, now: float) -> list[str]:
+        """Remove the uids whose time is over, and return them."""
+        expired = []
         while self._until and self._until[0][0] <= now:
             _, uid, node = self._until.popleft()
             self._pods.discard(uid)
-            self._leave(node, uid)
-            gone.append(uid)
-        return gone
+            self._drop_record(node, uid)
+            expired.append(uid)
+        return expired
 
-    def _leave(self, node: str, uid: str) -> None:
-        waiting = self._homeless.get(node, {})
+    def _drop_record(self, node: str, uid: str) -> None:
+        waiting = self._without_zone.get(node, {})
         waiting.pop(uid, None)
         if not waiting:
-            self._homeless.pop(node, None)
+            self._without_zone.pop(node, None)

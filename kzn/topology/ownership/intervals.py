@@ -1,11 +1,11 @@
-"""Ownership: who had an address when, as intervals on one monotonic clock.
+"""Ownership of addresses over time, as intervals in seconds of one monotonic clock.
 
-In: claims and releases of addresses by owners. Out: for addresses and an interval of time, the id
-of the one owner that can have had each. Never: a guess between two owners (AMBIGUOUS), nor a claim
-that is undone by the late delete of an earlier owner.
+In: claims and releases of addresses by owners. Out: for addresses and a time interval, the id of
+the only possible owner of each. Never: a guess between two owners (AMBIGUOUS); a late delete of an
+earlier owner does not end the claim of its successor.
 
-An address that has had one owner as far back as history goes (nearly all) is one number in a
-table; the others have a list of intervals, and a row that answers for the latest of them.
+An address with one owner in the kept history (nearly all) is one number in a table; the others
+have a list of intervals, and a row in `CurrentOwners` for the latest.
 """
 
 from collections import deque
@@ -20,32 +20,34 @@ from kzn.topology.ownership.current import CurrentOwners
 from kzn.topology.tables.address_table import UNOWNED, AddressTable
 
 _SEVERAL = -6
-"""And below: an address with a list of intervals, by the number of its row."""
+"""This number minus the row in `CurrentOwners`: an address with a list of intervals."""
 
 
 @dataclass(slots=True, eq=False)
 class Owner:
-    """One claimant of addresses: the id of its endpoint, and what decides between two claims.
+    """A pod or node that claims addresses: its endpoint id, and what decides between two claims.
 
     ``order`` is the version of the object that made its first claim (0: none). ``listing`` is the
-    number of the list that it came in, 0 for a watch event. ``rank`` orders claims that came in
-    one list, which has no order of its own: terminating pods first, then by start. From ``leaving``
-    on it was known that the owner would end: its addresses may be another's since. Before ``clear``
-    they may have been another's of whom nobody heard. ``seen`` is when its first claim was heard.
+    number of the list that it came in, 0 for a watch event. ``rank`` orders claims of one list,
+    which has no order of its own: terminating pods first, then by start.
+
+    Times: it has its first addresses since ``valid_from``. Before ``exclusive_since`` a pod that
+    the server never saw may have had them, from ``deleting_since`` (its deletion was announced) a
+    successor may. ``seen`` is when the server saw its first claim.
     """
 
     id: int
-    began: float
+    valid_from: float
     order: int = 0
     listing: int = 0
     rank: tuple[bool, float] = (True, 0.0)
     addresses: tuple[bytes, ...] = ()
-    leaving: float = inf
-    clear: float = -inf
+    deleting_since: float = inf
+    exclusive_since: float = -inf
     seen: float = inf
 
     def yields_to(self, other: "Owner") -> bool:
-        """Whether ``other``, who claims an address of mine, has it now."""
+        """Whether ``other``, which claims an address of this owner, takes it."""
         if other.listing and other.listing == self.listing:
             return self.rank <= other.rank
         if other.listing or not other.order:
@@ -64,8 +66,8 @@ class _Interval:
 class Ownership:
     """Addresses (16 bytes) to owners; ended intervals are kept for ``history`` seconds.
 
-    At most ``max_history`` ended intervals are kept: beyond that the oldest are forgotten early
-    and counted in ``evicted``.
+    At most ``max_history`` ended intervals are kept; beyond that the oldest are evicted early and
+    counted in ``evicted``.
     """
 
     def __init__(self, history: float, max_history: int) -> None:
@@ -74,10 +76,10 @@ class Ownership:
         self._sole = AddressTable()
         self._owners: dict[int, Owner] = {}
         self._several: dict[bytes, list[_Interval]] = {}
-        self._latest = CurrentOwners()
-        self._touched: set[bytes] = set()
+        self._current = CurrentOwners()
+        self._changed: set[bytes] = set()
         self._ended: deque[tuple[bytes, _Interval]] = deque()
-        self._dark: deque[tuple[float, float]] = deque()
+        self._watch_gaps: deque[tuple[float, float]] = deque()
         self.evicted = 0
 
     def __len__(self) -> int:
@@ -88,52 +90,52 @@ class Ownership:
         """How many ended intervals are kept."""
         return len(self._ended)
 
-    def enter(self, owner: Owner) -> None:
-        """``owner`` may claim addresses from now on."""
+    def add_owner(self, owner: Owner) -> None:
+        """Register ``owner`` before its first claim."""
         self._owners[owner.id] = owner
 
-    def leave(self, owner: Owner, end: float) -> None:
-        """``owner`` ended: so do all its intervals."""
+    def end_owner(self, owner: Owner, end: float) -> None:
+        """End ``owner`` and all its intervals."""
         for address in owner.addresses:
             self.release(owner, address, end)
         del self._owners[owner.id]
 
-    def darken(self, begin: float) -> None:
-        """From ``begin`` on owners may come and go of whom nobody hears."""
-        if not self._dark or self._dark[-1][1] < inf:
-            self._dark.append((begin, inf))
+    def watch_gap_begins(self, begin: float) -> None:
+        """The watch was lost at ``begin``; ownership changes since may be unseen."""
+        if not self._watch_gaps or self._watch_gaps[-1][1] < inf:
+            self._watch_gaps.append((begin, inf))
 
-    def lighten(self, end: float) -> None:
-        """Since ``end`` all are heard of."""
-        if self._dark and self._dark[-1][1] == inf:
-            self._dark[-1] = (self._dark[-1][0], end)
+    def watch_gap_ends(self, end: float) -> None:
+        """All ownership changes since ``end`` are seen."""
+        if self._watch_gaps and self._watch_gaps[-1][1] == inf:
+            self._watch_gaps[-1] = (self._watch_gaps[-1][0], end)
 
-    def leaves(self, owner: Owner, now: float) -> None:
-        """It became known ``now`` that ``owner`` will end."""
-        if owner.leaving == inf:
-            owner.leaving = now
+    def deletion_announced(self, owner: Owner, now: float) -> None:
+        """``owner`` has a deletionTimestamp since ``now`` at the latest."""
+        if owner.deleting_since == inf:
+            owner.deleting_since = now
             for address in owner.addresses:
-                self._spread(address)
+                self._intervals_of(address)
 
     def renumber(self, owner: Owner, number: int) -> None:
-        """``owner``, who may have ended, goes under another id, in the past too."""
+        """Change the endpoint id of ``owner``, which may have ended, in its past intervals too."""
         for address in owner.addresses:
             held = self._sole.get(address)
             if held == owner.id:
                 self._sole.put(address, number)
             elif held <= _SEVERAL:
-                self._touched.add(address)
+                self._changed.add(address)
         if self._owners.pop(owner.id, None) is not None:
             self._owners[number] = owner
         owner.id = number
 
     def claim(self, owner: Owner, address: bytes, begin: float, now: float) -> None:
-        """``owner`` says that it has had ``address`` since ``begin``; seen at ``now``."""
+        """``owner`` has had ``address`` since ``begin``, as the server sees at ``now``."""
         owner.seen = min(owner.seen, now)
-        if address not in self._sole and begin == owner.began:
+        if address not in self._sole and begin == owner.valid_from:
             self._sole.put(address, owner.id)
             return
-        intervals = self._spread(address)
+        intervals = self._intervals_of(address)
         holder = next((i for i in intervals if i.end == inf), None)
         mine = _Interval(owner, begin, seen=now)
         intervals.append(mine)
@@ -145,18 +147,18 @@ class Ownership:
             self._end(address, mine, min(now, holder.seen))
 
     def release(self, owner: Owner, address: bytes, end: float) -> None:
-        """``owner`` has no longer ``address``; nothing happens when another took it already."""
+        """End ``owner``'s interval of ``address``; ignored when another owner has taken it."""
         held = self._sole.get(address)
         if held != owner.id and held > _SEVERAL:
             return
-        for interval in self._spread(address):
+        for interval in self._intervals_of(address):
             if interval.owner is owner and interval.end == inf:
                 self._end(address, interval, end)
 
     def record(self, owner: Owner, address: bytes, begin: float, end: float) -> None:
-        """``owner`` had ``address`` from ``begin`` to ``end``, learned only afterwards."""
+        """Add the past interval [begin, end] of ``owner`` and ``address``."""
         interval = _Interval(owner, begin, seen=end)
-        self._spread(address).append(interval)
+        self._intervals_of(address).append(interval)
         self._end(address, interval, end)
 
     def find(
@@ -168,21 +170,22 @@ class Ownership:
         *,
         final: bool,
     ) -> I32:
-        """The ids of who had each of ``rows`` (n, 16) in [opened, closed], AMBIGUOUS or UNOWNED.
+        """Owner ids of ``rows`` (n, 16) in [opened, closed], else AMBIGUOUS or UNOWNED.
 
-        Unless it is ``final``, UNSETTLED where that may change as more becomes known.
+        ``times`` is `EndpointTable.times`. Unless ``final``, UNSETTLED where later events may
+        change the answer.
         """
-        if self._touched:
+        if self._changed:
             self._catch_up()
         ids = self._sole.find(rows)
         sole = ids >= 0
-        began, clear = times.take(np.where(sole, ids, 0), axis=0).T
+        valid_from, exclusive_since = times.take(np.where(sole, ids, 0), axis=0).T
         several = np.flatnonzero(ids <= _SEVERAL)
-        ids[sole & (opened < clear)] = AMBIGUOUS
-        ids[sole & (began > closed)] = UNOWNED
+        ids[sole & (opened < exclusive_since)] = AMBIGUOUS
+        ids[sole & (valid_from > closed)] = UNOWNED
         if not several.size:
             return ids
-        ids[several], certain = self._latest.find(_SEVERAL - ids.take(several), opened, closed)
+        ids[several], certain = self._current.find(_SEVERAL - ids.take(several), opened, closed)
         for row in several[~certain].tolist():
             intervals = self._several[rows[row].tobytes()]
             ids[row] = self._among(intervals, opened, closed, final=final)
@@ -195,19 +198,19 @@ class Ownership:
             found = [(i.owner, i.begin, i.end) for i in self._several[address]]
             return sorted(found, key=lambda interval: interval[1:])
         owner = self._owners.get(number)
-        return [(owner, owner.began, inf)] if owner is not None else []
+        return [(owner, owner.valid_from, inf)] if owner is not None else []
 
     def expire(self, now: float) -> None:
-        """Forget what ended more than ``history`` ago; a constant cost per ended interval."""
+        """Drop what ended more than ``history`` ago, at constant cost per ended interval."""
         horizon = now - self.history
-        while self._dark and self._dark[0][1] < horizon:
-            self._dark.popleft()
+        while self._watch_gaps and self._watch_gaps[0][1] < horizon:
+            self._watch_gaps.popleft()
         while self._ended:
             over = len(self._ended) > self._max_history
             if not over and self._ended[0][1].end >= horizon:
                 return
             self.evicted += over and self._ended[0][1].end >= horizon
-            self._forget(*self._ended.popleft())
+            self._drop_interval(*self._ended.popleft())
 
     def _among(
         self, intervals: list[_Interval], opened: float, closed: float, *, final: bool
@@ -215,64 +218,66 @@ class Ownership:
         possible = [i for i in intervals if i.begin <= closed and i.end >= opened]
         if not possible:
             return UNOWNED
-        if len({i.owner.id for i in possible}) > 1 or any(opened < i.owner.clear for i in possible):
+        if len({i.owner.id for i in possible}) > 1 or any(
+            opened < i.owner.exclusive_since for i in possible
+        ):
             return AMBIGUOUS
-        sure = max(min(i.end, i.owner.leaving) for i in possible)
+        sure = max(min(i.end, i.owner.deleting_since) for i in possible)
         if sure > closed:
             return possible[0].owner.id
-        if any(begin < closed and end > sure for begin, end in self._dark):
+        if any(begin < closed and end > sure for begin, end in self._watch_gaps):
             return AMBIGUOUS
         return possible[0].owner.id if final else UNSETTLED
 
-    def _spread(self, address: bytes) -> list[_Interval]:
+    def _intervals_of(self, address: bytes) -> list[_Interval]:
         number = self._sole.get(address)
-        self._touched.add(address)
+        self._changed.add(address)
         if number > _SEVERAL:
-            self._sole.put(address, _SEVERAL - self._latest.add())
+            self._sole.put(address, _SEVERAL - self._current.add())
             owner = self._owners.get(number)
-            self._several[address] = [_whole(owner)] if owner is not None else []
+            self._several[address] = [_since_start(owner)] if owner is not None else []
         return self._several[address]
 
     def _end(self, address: bytes, interval: _Interval, end: float) -> None:
         interval.end = max(end, interval.begin)
         self._ended.append((address, interval))
 
-    def _forget(self, address: bytes, interval: _Interval) -> None:
+    def _drop_interval(self, address: bytes, interval: _Interval) -> None:
         intervals = self._several[address]
         intervals.remove(interval)
-        self._touched.add(address)
+        self._changed.add(address)
         if not intervals:
-            self._gather(address)
+            self._drop_intervals(address)
             self._sole.remove(address)
         elif len(intervals) == 1 and intervals[0].end == inf:
             left = intervals[0]
-            if left.begin == left.owner.began and left.owner.leaving == inf:
-                self._gather(address)
+            if left.begin == left.owner.valid_from and left.owner.deleting_since == inf:
+                self._drop_intervals(address)
                 self._sole.put(address, left.owner.id)
 
-    def _gather(self, address: bytes) -> None:
-        """Forget the list of an address."""
+    def _drop_intervals(self, address: bytes) -> None:
         del self._several[address]
-        self._touched.discard(address)
-        self._latest.drop(_SEVERAL - self._sole.get(address))
+        self._changed.discard(address)
+        self._current.drop(_SEVERAL - self._sole.get(address))
 
     def _catch_up(self) -> None:
-        """Write down the latest of all lists that changed."""
-        rows = [_SEVERAL - self._sole.get(address) for address in self._touched]
-        self._latest.put(rows, [_latest(self._several[address]) for address in self._touched])
-        self._touched = set()
+        rows = [_SEVERAL - self._sole.get(address) for address in self._changed]
+        self._current.put(
+            rows, [_current_owner(self._several[address]) for address in self._changed]
+        )
+        self._changed = set()
 
 
-def _whole(owner: Owner) -> _Interval:
-    return _Interval(owner, owner.began, seen=owner.seen)
+def _since_start(owner: Owner) -> _Interval:
+    return _Interval(owner, owner.valid_from, seen=owner.seen)
 
 
-def _latest(intervals: list[_Interval]) -> tuple[int, float, float]:
-    """Who has the address now, and from when on and before when nothing else comes in question."""
+def _current_owner(intervals: list[_Interval]) -> tuple[int, float, float]:
+    """The current owner id, and [since, until) in which no other owner is possible."""
     past = max((i.end for i in intervals if i.end < inf), default=-inf)
     since = nextafter(past, inf)
     for interval in intervals:
         if interval.end == inf:
             owner = interval.owner
-            return owner.id, max(since, interval.begin, owner.clear), owner.leaving
+            return owner.id, max(since, interval.begin, owner.exclusive_since), owner.deleting_since
     return UNOWNED, since, inf

@@ -1,4 +1,4 @@
-"""Endpoints by id: facts, integer columns, and ids that are used again only much later.
+"""Endpoints by id: facts, integer columns, and the reuse of freed ids.
 
 In: endpoints as they become known and end. Out: ids and numpy columns by id. Never: addresses.
 """
@@ -51,9 +51,8 @@ class CountedCodes(Generic[K]):
 class EndpointTable:
     """All endpoints that a batch or a series may still refer to.
 
-    The facts behind an id never change. ``times`` (ids, 2) are monotonic seconds: when the owner
-    behind an id may first have had an address, and before when its address may have been another's
-    of whom nobody heard.
+    The facts behind an id never change. ``times`` (ids, 2) has ``valid_from`` and
+    ``exclusive_since`` of the owner behind each id (`ownership.intervals.Owner`).
     """
 
     def __init__(self) -> None:
@@ -62,7 +61,7 @@ class EndpointTable:
         self._nodes: CountedCodes[str] = CountedCodes()
         self._zones: CountedCodes[tuple[str, str]] = CountedCodes()
         self._regions: CountedCodes[str] = CountedCodes()
-        # One row an id: what is asked of an id stands on one line of the processor's cache.
+        # A row per id, not a column per field: a look-up touches one line of the CPU cache.
         self._codes = np.full((FIRST_CAPACITY, 4), NO_CODE, np.int32)
         self.times: F64 = np.zeros((FIRST_CAPACITY, 2))
 
@@ -75,11 +74,11 @@ class EndpointTable:
         node, zone, region, _ = self._codes[: len(self._endpoints)].T
         return EndpointColumns(node=node, zone=zone, region=region)
 
-    def add(self, endpoint: Endpoint, began: float, clear: float = -inf) -> int:
+    def add(self, endpoint: Endpoint, valid_from: float, exclusive_since: float = -inf) -> int:
         """A new id for ``endpoint``, with its times."""
         number = self._next_id()
         self._endpoints[number] = endpoint
-        self.times[number] = began, clear
+        self.times[number] = valid_from, exclusive_since
         zone, region = (endpoint.region, endpoint.zone), endpoint.region
         self._codes[number] = (
             self._nodes.acquire(endpoint.node) if endpoint.node else NO_CODE,
@@ -90,7 +89,7 @@ class EndpointTable:
         return number
 
     def free(self, number: int) -> None:
-        """Nobody refers to this id any more: it may be given to another endpoint."""
+        """Let an id that is no longer referred to be given to another endpoint."""
         self._endpoints[number] = None
         node, zone, region, _ = self._codes[number].tolist()
         self._nodes.release(node)

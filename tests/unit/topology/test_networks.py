@@ -63,21 +63,21 @@ def test_a_network_within_a_range_is_itself_and_a_range_within_a_network_is_not(
 def test_a_service_is_found_until_it_is_deleted() -> None:
     index = index_of()
     first = ServiceFacts("s1", "d", "first", (pack("10.96.0.1"), pack("fd00::1")))
-    index.landscape.put_service(first)
+    index.networks.put_service(first)
     assert what(index, "10.96.0.1") == what(index, "fd00::1") == "first"
     assert index.counts().services == 1
-    index.landscape.put_service(replace(first, addresses=(pack("10.96.0.1"),)))
+    index.networks.put_service(replace(first, addresses=(pack("10.96.0.1"),)))
     assert (what(index, "10.96.0.1"), what(index, "fd00::1")) == ("first", UNKNOWN)
-    index.landscape.put_service(ServiceFacts("s2", "d", "second", (pack("10.96.0.1"),)))
-    index.landscape.drop_service("s1")
+    index.networks.put_service(ServiceFacts("s2", "d", "second", (pack("10.96.0.1"),)))
+    index.networks.drop_service("s1")
     assert what(index, "10.96.0.1") == "second"
-    index.landscape.drop_service("s2")
-    index.landscape.drop_service("s2")
+    index.networks.drop_service("s2")
+    index.networks.drop_service("s2")
     assert what(index, "10.96.0.1") == UNKNOWN
 
 
 def test_a_pod_wins_over_a_service() -> None:
     index = index_of()
-    index.landscape.put_service(ServiceFacts("s1", "d", "service", (pack("10.96.0.1"),)))
+    index.networks.put_service(ServiceFacts("s1", "d", "service", (pack("10.96.0.1"),)))
     index.put_pod(PodFacts("p", "d", "pod", "n1", (pack("10.96.0.1"),)), Workload("Pod", "pod"))
     assert what(index, "10.96.0.1") == "pod"

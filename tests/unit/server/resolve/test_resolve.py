@@ -50,7 +50,7 @@ class World:
         self.index = AddressIndex(clock=lambda: self.now, wall=lambda: self.now + 1e9)
         StaticSource(self.index, parse_static("cluster.yaml", CLUSTER))
         service = ServiceFacts("s", "d", "web", (_ip(SERVICE),))
-        self.index.landscape.put_service(service)
+        self.index.networks.put_service(service)
         for uid in ("first", "second"):
             self.now += 100.0
             pod = PodFacts(

@@ -50,7 +50,7 @@ def test_pods_that_outlive_their_replicaset_keep_their_deployment() -> None:
     owners = Controllers()
     owners.put(OwnerFacts("rs1", "web-5d8f", DEPLOYMENT))
     owners.workload(pod(REPLICASET))
-    owners.gone("rs1")
+    owners.drop("rs1")
     assert owners.workload(pod(REPLICASET)) == Workload("Deployment", "web")
     owners.forget_pod(pod(REPLICASET))
     assert len(owners) == 0
@@ -61,7 +61,7 @@ def test_nothing_is_kept_of_owners_and_pods_that_are_gone() -> None:
     owners.put(OwnerFacts("rs1", "web-5d8f", DEPLOYMENT))
     owners.workload(pod(REPLICASET))
     owners.forget_pod(pod(REPLICASET))
-    owners.gone("rs1")
+    owners.drop("rs1")
     assert len(owners) == 0
     assert owners.put(OwnerFacts("rs1", "web-5d8f", DEPLOYMENT)) == frozenset()
 

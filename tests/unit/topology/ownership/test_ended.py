@@ -68,14 +68,14 @@ def test_ids_of_pods_that_moved_in_late_are_given_back_once() -> None:
 
 
 def test_a_uid_is_known_until_its_time_and_so_is_who_waits_for_a_node() -> None:
-    graves: EndedOwners[str] = EndedOwners()
-    graves.bury_pod("a", 10.0)
-    graves.bury_homeless("b", "record of b", "n1", 20.0)
-    graves.bury_homeless("c", "record of c", "n1", 30.0)
-    graves.bury_node("n", 40.0)
-    assert graves.forgotten(20.0) == ["a", "b"]
-    assert [uid in graves for uid in "abcn"] == [False, False, True, False]
-    assert graves.found("n1") == ["record of c"]
-    assert graves.found("n1") == []
-    assert graves.forgotten(40.0) == ["c", "n"]
-    assert "c" not in graves
+    ended: EndedOwners[str] = EndedOwners()
+    ended.remember_pod("a", 10.0)
+    ended.remember_without_zone("b", "record of b", "n1", 20.0)
+    ended.remember_without_zone("c", "record of c", "n1", 30.0)
+    ended.remember_node("n", 40.0)
+    assert ended.expire(20.0) == ["a", "b"]
+    assert [uid in ended for uid in "abcn"] == [False, False, True, False]
+    assert ended.take_without_zone("n1") == ["record of c"]
+    assert ended.take_without_zone("n1") == []
+    assert ended.expire(40.0) == ["c", "n"]
+    assert "c" not in ended

@@ -99,9 +99,9 @@ def test_an_earlier_owner_that_is_heard_of_late_ends_where_the_next_was_seen() -
 
 def test_a_pod_listed_after_a_gap_does_not_get_what_was_sent_before_the_list() -> None:
     world = World()
-    world.index.pods_unheard(980.0)
+    world.index.pod_watch_lost(980.0)
     world.now = 1000.0
-    world.index.pods_listed()
+    world.index.pod_list_begins()
     world.put("new", 995.0, listing=1)
     assert world.who(990, 1000) == AMBIGUOUS  # another may have come and gone before it
     assert world.who(1000, 1010) == "new"
@@ -110,8 +110,8 @@ def test_a_pod_listed_after_a_gap_does_not_get_what_was_sent_before_the_list() -
 
 def test_a_pod_that_was_there_long_before_a_list_gets_all() -> None:
     world = World()
-    world.index.pods_unheard(-inf)
-    world.index.pods_listed()
+    world.index.pod_watch_lost(-inf)
+    world.index.pod_list_begins()
     world.put("old", 100.0, listing=1)
     assert world.who(900, 910) == "old"
 
@@ -119,9 +119,9 @@ def test_a_pod_that_was_there_long_before_a_list_gets_all() -> None:
 def test_while_nobody_is_heard_of_an_address_that_became_free_is_nobodys(world: World) -> None:
     world.index.drop_pod("old")
     world.now = 1004.0
-    world.index.pods_unheard(1004.0)
+    world.index.pod_watch_lost(1004.0)
     assert world.who(990, 1005) == AMBIGUOUS
     assert world.who(980, 990) == "old"
     world.now = 1030.0
-    world.index.pods_listed()
+    world.index.pod_list_begins()
     assert world.who(990, 1005) == AMBIGUOUS
