@@ -44,13 +44,13 @@ class Known:
     def __init__(self, fleet: Fleet, watch: socket) -> None:
         self.index = AddressIndex(clock=time.monotonic, wall=time.time)
         fleet.fill(self.index)
-        feed = WorkloadJoin(self.index)
+        join = WorkloadJoin(self.index)
         for number in range(fleet.workloads):
             owner = OwnerRef("Deployment", f"app-{number}", f"d-{number}")
-            feed.put_owner(OwnerFacts(f"rs-{number}", f"app-{number}-5d8f", owner), 0)
+            join.put_owner(OwnerFacts(f"rs-{number}", f"app-{number}-5d8f", owner), 0)
         self.pods = ListWatch(
             POD_RESOURCE,
-            Sink(feed.put_pod, feed.drop_pod),
+            Sink(join.put_pod, join.drop_pod),
             clock=time.monotonic,
             rng=Random(1),  # noqa: S311 - no secret
             listings=count(1),
@@ -58,7 +58,7 @@ class Known:
         self._watch = watch
 
     async def run(self) -> None:
-        """Apply events as they come, like the shell around a machine does."""
+        """Apply events as they come, as kzn.topology.kube.watch does."""
         reader, _ = await asyncio.open_connection(sock=self._watch)
         lines = LineSplitter()
         while chunk := await reader.read(1 << 16):

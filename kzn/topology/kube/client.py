@@ -1,6 +1,6 @@
-"""The client: requests to the API server over aiohttp; foreign errors end here.
+"""Requests to the API server over aiohttp, whose errors become `KubeError`.
 
-In: a path and parameters. Out: a body, or chunks of a stream. Never: a retry; watching decides.
+In: a path and parameters. Out: a body, or chunks of a stream. Never: a retry (list_watch.py does).
 """
 
 import asyncio
@@ -19,15 +19,15 @@ from kzn.topology.kube.errors import KubeError, reason_of
 
 CONNECT_SECONDS = 10.0
 LIST_SECONDS = 120.0
-"""How long one page may take in all."""
-MAX_REFUSAL_BYTES = 65536
+"""Timeout of one list page."""
+MAX_ERROR_BYTES = 65536
 MAX_ANSWER_BYTES = 1 << 20
-"""Of a POST; what is longer is cut off, and then no JSON."""
+"""Of the response to a POST; a longer one is truncated, and fails to decode."""
 JSON = "application/json"
 
 
 class KubeClient:
-    """One session with the API server, used by all watches; an async context manager."""
+    """An HTTP session with the API server, shared by all watches; an async context manager."""
 
     def __init__(self, credentials: Credentials, *, idle: float) -> None:
         self._credentials = credentials
@@ -53,13 +53,13 @@ class KubeClient:
             await self._session.close()
 
     async def page(self, path: str, parameters: Mapping[str, str], accept: str) -> bytes:
-        """The whole body; KubeError when there is none within LIST_SECONDS."""
+        """The body of a GET; KubeError when it is not complete within LIST_SECONDS."""
         timeout = aiohttp.ClientTimeout(total=LIST_SECONDS, sock_connect=CONNECT_SECONDS)
         async with self._request(path, parameters, accept, timeout) as response:
             return await response.read()
 
     async def post(self, path: str, body: bytes, *, seconds: float) -> bytes:
-        """The answer to a JSON ``body``; KubeError when there is none in time."""
+        """The response to a POST of JSON; KubeError when it is not complete within ``seconds``."""
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
         async with self._request(path, {}, JSON, timeout, method="POST", body=body) as response:
             return await response.content.read(MAX_ANSWER_BYTES)
@@ -68,7 +68,7 @@ class KubeClient:
     async def stream(
         self, path: str, parameters: Mapping[str, str], accept: str
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The chunks of a watch; KubeError when nothing comes for ``idle`` seconds."""
+        """The chunks of a watch; KubeError when none arrives for ``idle`` seconds."""
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=CONNECT_SECONDS, sock_read=self._idle
         )
@@ -81,7 +81,7 @@ class KubeClient:
         path: str,
         parameters: Mapping[str, str],
         accept: str,
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own, with its parts
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own, for connect and read
         *,
         method: str = "GET",
         body: bytes | None = None,
@@ -108,14 +108,14 @@ class KubeClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             if isinstance(error, ssl.SSLError | aiohttp.ClientSSLError):
                 self._credentials.reload()  # certificates may have been replaced
-            raise _translated(error, access) from error
+            raise _translate(error, access) from error
 
     async def _raise_status(self, response: aiohttp.ClientResponse, method: str, path: str) -> None:
-        body = await response.content.read(MAX_REFUSAL_BYTES)
+        body = await response.content.read(MAX_ERROR_BYTES)
         if response.status == 401:
             self._credentials.reload()
-        said = status(body).message or response.reason or "no reason given"
-        message = f"{method} {path}: {response.status}: {said[:300]}"
+        cause = status(body).message or response.reason or "no reason given"
+        message = f"{method} {path}: HTTP {response.status}: {cause[:300]}"
         hint = _HINTS.get(response.status, "")
         after = response.headers.get("Retry-After", "")
         raise KubeError(
@@ -128,13 +128,17 @@ class KubeClient:
 
 
 _HINTS = {
-    401: "the token or certificate is not accepted: renew the kubeconfig or the service account",
-    403: "the server's ServiceAccount needs list and watch of pods, nodes, services, replicasets"
-    " and jobs",
-    404: "is this address a Kubernetes API server?",
-    429: "the API server asks for patience; this is retried",
+    401: "the API server rejects the token or client certificate; renew the kubeconfig or the"
+    " ServiceAccount token",
+    403: "the server's ServiceAccount needs the verbs list and watch on pods, nodes, services,"
+    " replicasets and jobs",
+    404: "check that this address is a Kubernetes API server",
+    429: "the API server throttles requests",
 }
-_WRITE_HINT = "the server's ServiceAccount needs create of tokenreviews (system:auth-delegator)"
+_WRITE_HINT = (
+    "the server's ServiceAccount needs the verb create on tokenreviews"
+    " (ClusterRole system:auth-delegator)"
+)
 
 
 def _headers(access: Access, accept: str, body: bytes | None) -> dict[str, str]:
@@ -146,13 +150,13 @@ def _headers(access: Access, accept: str, body: bytes | None) -> dict[str, str]:
     return headers
 
 
-def _translated(error: Exception, access: Access) -> KubeError:
-    where = f"API server {urlsplit(access.host).netloc or access.host}"
+def _translate(error: Exception, access: Access) -> KubeError:
+    server = f"API server {urlsplit(access.host).netloc or access.host}"
     if isinstance(error, TimeoutError):
-        message = f"{where}: no answer in time"
-        return KubeError(message, reason="timeout", hint="is the address reachable from here?")
-    hint = "check the address, the network policy, and that the API server runs"
+        hint = "check that the address is reachable from this machine"
+        return KubeError(f"{server}: timed out", reason="timeout", hint=hint)
+    hint = "check the address, network policies, and that the API server is running"
     if isinstance(error, ssl.SSLError | aiohttp.ClientSSLError):
         hint = "check the certificate authority and the client certificate"
-    said = str(error) or type(error).__name__
-    return KubeError(f"{where}: {said}", reason="connection", hint=hint)
+    cause = str(error) or type(error).__name__
+    return KubeError(f"{server}: {cause}", reason="connection", hint=hint)

@@ -1,7 +1,7 @@
-"""Following one resource, as a state machine: list, then watch from there, and again after faults.
+"""List and watch of one resource as a state machine: list, watch from there, retry after failures.
 
-In: pages, lines, and what went wrong. Out: puts and removals to a sink, the next request, and how
-long to wait before it. Never: I/O or sleep; watch.py is the shell that does both.
+In: pages, watch lines and failures. Out: changes to a sink, the next request, and how long to wait
+before it. Never: I/O or sleep; watch.py does both.
 """
 
 from collections import Counter
@@ -24,13 +24,13 @@ F = TypeVar("F", bound="Identified")
 
 PAGE_SIZE = 500
 WATCH_SECONDS = (240, 480)
-"""The API server ends a watch after a time in this range, so that watches do not end together."""
+"""timeoutSeconds of a watch, random in this range so that watches do not end together."""
 SETTLED_SECONDS = 30.0
-"""A watch that lived this long went well, even if nothing happened."""
+"""A watch that lasted this long succeeded, even without events: the backoff is reset."""
 LONGEST_RETRY_AFTER = 300.0
 LONGEST_BACKOFF = 30.0
 RELIST_AFTER_ERRORS = 2
-"""How many lines in a row may be broken before all is listed anew."""
+"""How many unreadable lines or server errors in a row cause a new list."""
 
 
 class Identified(Protocol):
@@ -44,16 +44,16 @@ class Identified(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sink(Generic[F]):
-    """Who is told: ``put(item, listing)``, listing 0 for a watch event; ``gone(uid)``.
+    """Receives the changes: ``put(item, listing)``, listing 0 for a watch event; ``drop(uid)``.
 
-    ``unheard(since)``: what happens since then will not be told one by one; ``listed`` comes before
-    the first item of the list that ends this.
+    ``watch_lost(since)``: changes since then are not delivered one by one. ``list_begins()`` is
+    called before the first item of the list that follows.
     """
 
     put: Callable[[F, int], None]
-    gone: Callable[[str], None]
+    drop: Callable[[str], None]
     watch_lost: Callable[[float], None] = lambda _since: None
-    listed: Callable[[], None] = lambda: None
+    list_begins: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Request:
 
 
 class ListWatch(Generic[S, F]):
-    """What is known of one resource, and what to ask next. ``listings`` numbers lists."""
+    """State of one resource's list and watch. ``listings`` numbers the lists of all resources."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class ListWatch(Generic[S, F]):
         self._failures: Counter[str] = Counter()
 
     def stats(self) -> ResourceStats:
-        """How well it goes."""
+        """Counts and staleness, for metrics."""
         return ResourceStats(
             resource=self.resource.name,
             is_listed=self.is_listed,
@@ -112,36 +112,36 @@ class ListWatch(Generic[S, F]):
         )
 
     def wait(self) -> float:
-        """Seconds to wait before the next request; asked once for each."""
+        """Seconds to wait before the next request; reading them resets them."""
         wait, self._wait = self._wait, 0.0
         return wait
 
     def request(self) -> Request:
-        """What to ask for now."""
+        """The next request: a watch, or a page of a list."""
         if self._version:
             return self._watch_request()
         if not self._continue:
             self._seen = set()
             self._listing = next(self._listings)
             self._report_watch_lost()
-        asked = {"limit": str(self._limit), "continue": self._continue}
-        parameters = {key: value for key, value in asked.items() if value not in {"", "0"}}
+        both = {"limit": str(self._limit), "continue": self._continue}
+        parameters = {key: value for key, value in both.items() if value not in {"", "0"}}
         return Request(self.resource.path, parameters, self.resource.accept_list, is_watch=False)
 
     def page(self, body: bytes) -> None:
-        """A page of the list came."""
+        """A page of the list arrived; KubeError when it cannot be decoded."""
         try:
             page = self.resource.codec.page(body)
         except ApiError as error:
-            raise KubeError(f"{self.resource.name}: {error}", reason="bad_page") from error
+            raise KubeError(str(error), reason="bad_page") from error
         if self._listing != self._announced:
             self._announced = self._listing
-            self._sink.listed()
+            self._sink.list_begins()
         for item in page.items:
             self._seen.add(item.uid)
             self._known.add(item.uid)
             self._sink.put(item, self._listing)
-        # An object that became unreadable has not vanished.
+        # An object that cannot be decoded still exists.
         self._seen.update(page.unreadable)
         self._failures["undecodable"] += len(page.unreadable)
         self._last_contact = self._clock()
@@ -151,20 +151,19 @@ class ListWatch(Generic[S, F]):
             self._complete(page.version)
 
     def opened(self) -> None:
-        """The API server has accepted the watch."""
+        """The API server accepted the watch."""
         self._watches += 1
         self._opened = self._clock()
 
     def line(self, line: bytes) -> None:
-        """A line of the watch came; KubeError when the watch is of no more use after it."""
+        """A line of the watch arrived; KubeError when the watch must end because of it."""
         try:
             event = self.resource.codec.line(line)
         except ApiError as error:
-            raise KubeError(f"{self.resource.name}: {error}", reason="bad_line") from error
+            raise KubeError(str(error), reason="bad_line") from error
         if isinstance(event, ApiStatus):
-            said = f"{event.code} {event.message or event.reason}"
             raise KubeError(
-                f"watch of {self.resource.name} ended: {said}",
+                f"the API server ended the watch: {event.code} {event.message or event.reason}",
                 reason=reason_of(event.code),
                 status=event.code,
             )
@@ -175,18 +174,18 @@ class ListWatch(Generic[S, F]):
         self._backoff.reset()
 
     def ended(self) -> None:
-        """The watch ended as a watch does."""
+        """The API server ended the watch normally, by its timeout."""
         if self._clock() - self._opened >= SETTLED_SECONDS:
             self._backoff.reset()
         else:
             self._wait = self._backoff.next()
 
     def failed(self, error: KznError) -> str:
-        """The request failed: decide what to do next. Returns the reason that was counted."""
+        """The request failed: decide what to do next. Returns the reason counted."""
         reason = error.reason if isinstance(error, KubeError) else "credentials"
         self._failures[reason] += 1
         if reason == "expired" and self._continue:
-            # Listing takes longer than continue tokens live: fewer, larger pages, at last one.
+            # The list takes longer than continue tokens are valid: larger pages, in the end one.
             self._limit = self._limit * 4 if self._limit < 8000 else 0
         if reason in {"bad_line", "server_error"}:
             self._errors_in_a_row += 1
@@ -194,8 +193,8 @@ class ListWatch(Generic[S, F]):
             self._version = self._continue = ""
             self._errors_in_a_row = 0
             self._report_watch_lost()
-        asked = error.retry_after if isinstance(error, KubeError) else 0.0
-        self._wait = self._backoff.next() + min(asked, LONGEST_RETRY_AFTER)
+        retry_after = error.retry_after if isinstance(error, KubeError) else 0.0
+        self._wait = self._backoff.next() + min(retry_after, LONGEST_RETRY_AFTER)
         return reason
 
     def _report_watch_lost(self) -> None:
@@ -212,10 +211,9 @@ class ListWatch(Generic[S, F]):
 
     def _complete(self, version: str) -> None:
         if not version:
-            name = self.resource.name
-            raise KubeError(f"the list of {name} has no resourceVersion", reason="bad_page")
+            raise KubeError("the list has no resourceVersion", reason="bad_page")
         for uid in self._known - self._seen:
-            self._sink.gone(uid)
+            self._sink.drop(uid)
         self._known &= self._seen
         self._seen = set()
         self._version = version
@@ -228,7 +226,7 @@ class ListWatch(Generic[S, F]):
         self._events += 1
         if event.type == "DELETED":
             self._known.discard(event.uid)
-            self._sink.gone(event.uid)
+            self._sink.drop(event.uid)
         elif event.type not in {"ADDED", "MODIFIED"}:
             self._failures["unknown_event"] += 1
         elif event.item is None:

@@ -1,4 +1,4 @@
-"""The Kubernetes API as a topology source: five resources followed, one index fed.
+"""The Kubernetes API as a topology source: lists and watches five resources into one index.
 
 In: credentials. Out: the index, readiness, statistics. Never: a write to the API.
 """
@@ -30,17 +30,17 @@ from kzn.topology.kube.workload_join import WorkloadJoin
 from kzn.topology.source import TopologyStats
 
 IDLE_SECONDS = 150.0
-"""A watch that says nothing for so long is broken: bookmarks come about once a minute."""
+"""A watch without data for so long is broken: bookmarks arrive about once a minute."""
 PODS_WAIT_SECONDS = 30.0
-"""How long pods wait for nodes and owners, so that each is described once and rightly."""
+"""How long listing pods waits for nodes and controllers, so that each pod is described once."""
 
 _LOG = logging.getLogger(__name__)
 
 
 class KubernetesSource:
-    """Feeds ``index`` from the API server that ``credentials`` lead to.
+    """Feeds ``index`` from the API server of ``credentials``.
 
-    With ``zone_ids`` a node's zone is what the cloud calls it in every account, where it tells.
+    With ``zone_ids`` a node's zone is its zone id (AWS), where it has one.
     """
 
     def __init__(
@@ -83,7 +83,8 @@ class KubernetesSource:
             list_watch(REPLICASET_RESOURCE, join.put_owner, join.drop_owner),
             list_watch(JOB_RESOURCE, join.put_owner, join.drop_owner),
         )
-        # Not waited for: its rights came later than the others', and nothing is lost without it.
+        # `ready` does not wait for Services: installations older than their support lack the right
+        # to list them, and no byte is lost without them.
         self._services = list_watch(
             SERVICE_RESOURCE,
             lambda service, _: index.networks.put_service(service),
@@ -98,23 +99,23 @@ class KubernetesSource:
 
     @property
     def ready(self) -> bool:
-        """Whether all that owns addresses has been listed whole once."""
+        """Whether pods, nodes and controllers have been listed completely once."""
         return all(list_watch.is_listed for list_watch in (self._pods, *self._before_pods))
 
     def stats(self) -> TopologyStats:
-        """How much is known, and how well each resource is followed."""
+        """The contents of the index, and the state of each list and watch."""
         resources = tuple(list_watch.stats() for list_watch in self._list_watches)
         return TopologyStats(counts=self._index.counts(), resources=resources)
 
     async def run(self) -> None:
-        """Follow all resources until cancelled; whatever fails is tried again."""
+        """Follow all resources until cancelled; failed requests are retried."""
         async with (
             KubeClient(self._credentials, idle=self._idle) as client,
             asyncio.TaskGroup() as tasks,
         ):
             for list_watch in (*self._before_pods, self._services):
                 tasks.create_task(self._follow(list_watch, client), name=list_watch.resource.name)
-            await self._others_listed()
+            await self._wait_for_others()
             tasks.create_task(self._follow(self._pods, client), name="pods")
 
     @property
@@ -126,11 +127,15 @@ class KubernetesSource:
             node = replace(node, zone=node.zone_id)
         self._index.put_node(node, listing=listing)
 
-    async def _others_listed(self) -> None:
+    async def _wait_for_others(self) -> None:
         try:
             await asyncio.wait_for(self._listed.wait(), PODS_WAIT_SECONDS)
         except TimeoutError:
-            _LOG.info("pods are listed although nodes or owners are not known yet")
+            _LOG.info(
+                "listing pods before nodes, replicasets and jobs are complete (waited %.0f s);"
+                " workloads and zones of pods may be corrected later",
+                PODS_WAIT_SECONDS,
+            )
 
     async def _follow(self, list_watch: ListWatch[Any, Any], client: KubeClient) -> None:
         await follow(
@@ -138,13 +143,13 @@ class KubernetesSource:
             client,
             sleep=self._sleep,
             warnings=self._warnings,
-            on_listed=self._note_progress,
+            on_listed=self._on_listed,
         )
 
-    def _note_progress(self) -> None:
+    def _on_listed(self) -> None:
         if all(list_watch.is_listed for list_watch in self._before_pods):
             self._listed.set()
         if self.ready and not self._was_ready:
             self._was_ready = True
             counts = self._index.counts()
-            _LOG.info("topology complete: %d nodes, %d pods", counts.nodes, counts.pods)
+            _LOG.info("Kubernetes cluster listed: %d nodes, %d pods", counts.nodes, counts.pods)

@@ -44,7 +44,7 @@ class Rig:
     def __post_init__(self) -> None:
         sink: Sink[OwnerFacts] = Sink(
             put=lambda item, listing: self.told.append(("put", item.uid, listing)),
-            gone=lambda uid: self.told.append(("gone", uid, 0)),
+            drop=lambda uid: self.told.append(("drop", uid, 0)),
         )
         rng = Random(1)
         self.list_watch = ListWatch(
@@ -84,7 +84,7 @@ def test_events_are_told_and_the_watch_resumes_after_the_last_of_them() -> None:
     rig.list_watch.line(event("ADDED", obj("b", 101)))
     rig.list_watch.line(event("MODIFIED", obj("a", 102)))
     rig.list_watch.line(event("DELETED", obj("a", 103)))
-    assert rig.told == [("put", "b", 0), ("put", "a", 0), ("gone", "a", 0)]
+    assert rig.told == [("put", "b", 0), ("put", "a", 0), ("drop", "a", 0)]
     assert rig.list_watch.request().parameters["resourceVersion"] == "103"
     rig.list_watch.line(event("BOOKMARK", obj("", 250)))
     assert rig.list_watch.request().parameters["resourceVersion"] == "250"
@@ -105,7 +105,7 @@ def test_a_list_after_an_expired_watch_tells_what_has_vanished() -> None:
     assert rig.told == [("put", "b", 2)]  # nothing vanishes before the last page
     rig.list_watch.page(body(obj("d")))
     assert rig.told[1] == ("put", "d", 2)
-    assert sorted(rig.told[2:]) == [("gone", "a", 0), ("gone", "c", 0)]
+    assert sorted(rig.told[2:]) == [("drop", "a", 0), ("drop", "c", 0)]
     assert rig.list_watch.stats().objects == 2
 
 
@@ -124,7 +124,7 @@ def test_an_expired_continue_token_starts_over_with_larger_pages_and_at_last_one
     assert limits == ["500", "2000", "8000", None]
     assert rig.list_watch.request().parameters == {}
     rig.list_watch.page(body(obj("b")))
-    assert ("gone", "a", 0) in rig.told
+    assert ("drop", "a", 0) in rig.told
 
 
 def test_a_failed_page_is_asked_for_again_and_the_pages_before_it_stay() -> None:
@@ -199,7 +199,7 @@ def test_an_object_that_becomes_unreadable_in_a_list_has_not_vanished() -> None:
     rig.list_watch.failed(error("expired"))
     rig.list_watch.request()
     rig.list_watch.page(body(obj("a"), {"metadata": {"uid": "b"}}))
-    assert [told for told in rig.told if told[0] == "gone"] == []
+    assert [told for told in rig.told if told[0] == "drop"] == []
     assert rig.list_watch.stats().failures["undecodable"] == 1
 
 
