@@ -122,7 +122,9 @@ class AddressIndex:
     def intervals(self, address: bytes) -> list[OwnedInterval]:
         """The pods and nodes that have or had ``address`` (16 bytes), the earliest first."""
         return [
-            OwnedInterval(self._table[owner.id], begin, end, owner.deleting_since, owner.exclusive_since)
+            OwnedInterval(
+                self._table[owner.id], begin, end, owner.deleting_since, owner.exclusive_since
+            )
             for owner, begin, end in self._ownership.intervals(address)
         ]
 

@@ -215,7 +215,7 @@ def test_an_http_error_states_path_status_and_the_servers_reason(tmp_path: Path)
             async with KubeClient(load_cluster(path), idle=5.0) as client:
                 await client.page("/api/v1/nodes", {}, "application/json")
 
-    with pytest.raises(KubeError, match="GET /api/v1/nodes: .*403: nodes is forbidden") as caught:
+    with pytest.raises(KubeError, match=r"GET /api/v1/nodes: .*403: nodes is forbidden") as caught:
         asyncio.run(page())
     assert (caught.value.status, caught.value.reason) == (403, "forbidden")
     assert "ServiceAccount" in caught.value.hint
