@@ -1,1 +1,7 @@
-"""The asyncio plumbing of both daemons: sockets, signals, logs, waits; nothing of traffic."""
+"""The asyncio plumbing that agent and server share; it knows nothing of traffic.
+
+In: addresses, files, signals. Out: sockets, TLS contexts, log lines, HTTP answers.
+Never: a global logger or registry that is set up on import.
+`listen` and `connect` open sockets, `tls` and `tls_stream` encrypt them, `http` and `prometheus`
+answer requests, `metrics` declares metrics; `signals`, `logs` and `backoff` serve the main loops.
+"""

@@ -1,4 +1,4 @@
-"""Waits between tries: doubling, bounded, and jittered so that many clients spread out."""
+"""Exponential backoff with full jitter, so that many clients do not retry at the same time."""
 
 import random
 
@@ -6,10 +6,10 @@ _MAX_DOUBLINGS = 16
 
 
 class Backoff:
-    """Full jitter: each wait is uniform between 0 and a ceiling that doubles up to ``longest``.
+    """Each wait is uniform between 0 and a ceiling that doubles up to ``longest`` seconds.
 
-    A floor under the wait would keep clients that fail together together; that a single one may
-    wait almost nothing is harmless, since the ceiling doubles all the same.
+    A minimum would keep clients that fail together in step. A wait close to 0 is harmless, since
+    the ceiling doubles anyway.
     """
 
     def __init__(self, rng: random.Random, first: float = 1.0, longest: float = 30.0) -> None:
@@ -25,5 +25,5 @@ class Backoff:
         return self._rng.uniform(0.0, ceiling)
 
     def reset(self) -> None:
-        """The last try went well: the next wait is a first one."""
+        """Call after a success: the next wait is a first one."""
         self._tries = 0

@@ -1,4 +1,4 @@
-"""Connections to a server: dialled by name, and kept under watch so that a dead peer is noticed."""
+"""TCP connections to a server: by name, with keepalive so that a dead peer is noticed."""
 
 import asyncio
 import socket
@@ -9,26 +9,26 @@ from kzn.daemon.tls import ClientTls
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Dial = Callable[[], Awaitable[Streams]]
-"""Makes one connection; OSError, UnicodeError or UsageError (files) when it cannot. The caller sets
-the time-out."""
+"""Makes one connection; OSError, UnicodeError or UsageError (files) on failure. The caller sets
+the timeout."""
 
 _HAPPY_EYEBALLS = 0.25
-"""Seconds before the next address of a name is tried beside a slow one (RFC 8305)."""
+"""Seconds until the next address of a name is tried in parallel to a slow one (RFC 8305)."""
 
-_WATCH = (
+_KEEPALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
     (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000),
 )
-"""A peer that vanished without a word is noticed within half a minute, idle or not."""
+"""A peer that disappears without FIN or RST is noticed within 30 s, idle or not."""
 
 
 def dial_tcp(address: HostPort, tls: ClientTls | None = None) -> Dial:
-    """Dials ``address``, resolved anew each time: a Service or a DNS name may have moved.
+    """Dial ``address``; each call resolves it again, since the address of a name may change.
 
-    The files of ``tls`` are read anew each time, too: certificates are renewed in them.
+    Each call also reads the files of ``tls`` again, since certificates are renewed.
     """
 
     async def dial() -> Streams:
@@ -46,9 +46,9 @@ def dial_tcp(address: HostPort, tls: ClientTls | None = None) -> Dial:
 
 
 def enable_keepalive(writer: asyncio.StreamWriter) -> None:
-    """Let the kernel probe an idle peer; does nothing on what is no TCP socket."""
+    """Let the kernel probe an idle peer; does nothing for sockets other than TCP."""
     sock = writer.get_extra_info("socket")
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
-    for level, option, value in _WATCH:
+    for level, option, value in _KEEPALIVE:
         sock.setsockopt(level, option, value)

@@ -1,9 +1,11 @@
-"""A small HTTP server for /metrics and /healthz: GET and HEAD, one request a connection.
+"""A small HTTP server for the agent's /metrics and /healthz: GET and HEAD, no keep-alive.
 
-In: requests of Prometheus, kubelet and people.
-Out: what the route says, text as a rule.
-Never: reads a body, keeps a connection, or lets a slow or rude client hold more than one of a
-bounded number of places for a bounded time.
+The agent does not use aiohttp, as the server does, because it runs on every node and importing
+aiohttp takes 9 MB there. The HTTP server of prometheus_client has no limits.
+
+In: requests of Prometheus, kubelet and people. Out: the answers of the routes.
+Never: reads a body, keeps a connection open, has more than `HttpLimits.connections` of them, or
+serves one for more than `HttpLimits.seconds`.
 """
 
 import asyncio
@@ -32,7 +34,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a route answers."""
+    """The answer of a route."""
 
     body: bytes
     status: HTTPStatus = HTTPStatus.OK
@@ -44,7 +46,7 @@ Route = Callable[[Request], Response]
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """Bounds on what clients may take: places, bytes of a request's head, seconds in all."""
+    """Connections at a time, bytes of a request's head, seconds for a connection."""
 
     connections: int = 32
     head: int = 8192
@@ -62,13 +64,13 @@ class HttpServer:
         self._faults = RateLimited(_LOG)
 
     async def start(self, sockets: list[socket.socket]) -> None:
-        """Take requests on ``sockets``, which belong to this server from now on."""
+        """Take requests on ``sockets``; this server closes them."""
         for sock in sockets:
             server = await asyncio.start_server(self._accept, sock=sock, limit=self._limits.head)
             self._servers.append(server)
 
     async def close(self) -> None:
-        """Stop; requests under way are cut off."""
+        """Stop; requests in progress are aborted."""
         for server in self._servers:
             server.close()
         for task in self._open:
@@ -92,7 +94,7 @@ class HttpServer:
                 writer.close()
                 await writer.wait_closed()
         except (OSError, asyncio.IncompleteReadError):
-            pass  # the client went away or was too slow: nobody is left to tell
+            pass  # the client disconnected or was too slow
         finally:
             writer.transport.abort()
 
@@ -114,7 +116,7 @@ class HttpServer:
             return _plain(HTTPStatus.METHOD_NOT_ALLOWED)
         try:
             return route(request)
-        except Exception:  # noqa: BLE001 - a route's bug must not end the daemon beside it
+        except Exception:  # noqa: BLE001 - a bug in a route must not end the daemon
             self._faults.warn(request.path, "%s failed", request.path)
             _LOG.debug("%s failed", request.path, exc_info=True)
             return _plain(HTTPStatus.INTERNAL_SERVER_ERROR)

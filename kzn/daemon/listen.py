@@ -1,4 +1,4 @@
-"""Addresses that a daemon listens on: their text, and sockets bound to them."""
+"""HOST:PORT as text, and listening sockets."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ BACKLOG = 512
 
 @dataclass(frozen=True, slots=True)
 class HostPort:
-    """A host (empty: every address of this machine) and a TCP port (0: any free one)."""
+    """A host (empty: all addresses of this machine) and a TCP port (0: any free port)."""
 
     host: str
     port: int
@@ -24,26 +24,28 @@ class HostPort:
 
 
 def parse_host_port(text: str) -> HostPort:
-    """HOST:PORT, :PORT or [IPv6]:PORT; UsageError when it is none of them."""
+    """Parse HOST:PORT, :PORT or [IPv6]:PORT; UsageError for other text."""
     host, colon, port = text.strip().rpartition(":")
     if not colon or not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT:
         raise UsageError(
-            f"{text!r} is no address with a port",
+            f"{text!r} is not an address with a port",
             hint="write HOST:PORT, :PORT for all addresses, or [IPv6]:PORT",
         )
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise UsageError(f"{text!r} leaves open where the port begins", hint="write [IPv6]:PORT")
+        raise UsageError(
+            f"{text!r} is ambiguous: an IPv6 address needs brackets", hint="write [IPv6]:PORT"
+        )
     return HostPort(host, int(port))
 
 
 def listen(address: HostPort) -> list[socket.socket]:
-    """Listening sockets for ``address``, at least one; KznError when it cannot be had.
+    """At least one listening socket for ``address``; KznError if the kernel refuses.
 
-    Without a host one socket takes IPv4 and IPv6 alike, or IPv4 alone where the machine has no
-    IPv6. A name is bound at each of its addresses, but at one only when any port will do.
-    Resolving a name blocks: called before the daemon runs.
+    Without a host, one socket takes IPv4 and IPv6, or only IPv4 if the machine has no IPv6. A name
+    is bound at each of its addresses, but only at the first if the port is 0.
+    Resolving a name blocks, so this is called before the event loop runs.
     """
     if not address.host:
         return [_listen_everywhere(address)]
@@ -59,7 +61,7 @@ def listen(address: HostPort) -> list[socket.socket]:
 
 
 def bound_port(sockets: list[socket.socket]) -> int:
-    """The port that the first socket got."""
+    """The port of the first socket."""
     port: int = sockets[0].getsockname()[1]
     return port
 
@@ -75,7 +77,7 @@ def _listen_everywhere(address: HostPort) -> socket.socket:
         sock.close()
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno == errno.EADDRNOTAVAIL:
-            return _listen_on_ipv4(address)  # IPv6 is compiled in and switched off
+            return _listen_on_ipv4(address)  # IPv6 is compiled in and disabled
         raise
     return sock
 
@@ -83,7 +85,7 @@ def _listen_everywhere(address: HostPort) -> socket.socket:
 def _listen_on_ipv4(address: HostPort) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        _bind(sock, ("0.0.0.0", address.port), address)  # noqa: S104 - all addresses were asked for
+        _bind(sock, ("0.0.0.0", address.port), address)  # noqa: S104 - no host means all addresses
     except KznError:
         sock.close()
         raise
@@ -106,7 +108,7 @@ def _bind(
 
 def _cannot(address: HostPort, error: OSError) -> KznError:
     hints = {
-        errno.EADDRINUSE: "another process listens there: stop it, or choose another port",
+        errno.EADDRINUSE: "another process listens on that port: stop it, or choose another port",
         errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE",
         errno.EADDRNOTAVAIL: "this machine does not have that address",
     }
@@ -127,6 +129,6 @@ def _resolve(address: HostPort) -> list[tuple[socket.AddressFamily, tuple[str, i
             f"listen on {address}: the name does not resolve ({error})",
             hint="write an address of this machine, or :PORT for all",
         ) from error
-    # The last two members of an IPv6 address matter for link-local ones: they are kept.
+    # The last two members (flow info, scope) are kept: link-local IPv6 addresses need them.
     distinct = dict.fromkeys((family, where) for family, _, _, _, where in found)
     return list(distinct)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Log lines on stderr, one form for both daemons, and a brake for conditions that repeat."""
+"""The format of log lines on stderr, and rate limiting of warnings that repeat."""
 
 import logging
 import sys
@@ -13,9 +13,9 @@ _CONTROL = {code: f"\\x{code:02x}" for code in [*range(32), 127, *range(0x80, 0x
 
 
 def set_up(level: str = "info", stream: TextIO | None = None) -> None:
-    """Log to ``stream`` (stderr when None): kzn from ``level`` on, libraries their warnings.
+    """Log to ``stream`` (None: stderr): kzn from ``level`` on, libraries from warning on.
 
-    Called once by a command before it starts; called again it replaces what it had set up.
+    A command calls it once before it starts; another call replaces the first.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(LineFormatter())
@@ -26,10 +26,10 @@ def set_up(level: str = "info", stream: TextIO | None = None) -> None:
 
 
 class LineFormatter(logging.Formatter):
-    """``2026-01-31T12:00:00.000Z warning agent.ship: text``, always one line of plain text.
+    """``2026-01-31T12:00:00.000Z warning agent.deliver.shipper: text``, one line of plain text.
 
-    What a peer wrote may be in a message: control characters are shown, not obeyed. A traceback
-    follows on lines of its own.
+    Control characters are escaped, since a message may quote a peer. A traceback follows on
+    separate lines.
     """
 
     converter = staticmethod(time.gmtime)
@@ -43,10 +43,10 @@ class LineFormatter(logging.Formatter):
 
 
 class RateLimited:
-    """Lets one line an interval through for each condition, and says how many it held back.
+    """Logs at most one warning an interval for each condition, with the number of those suppressed.
 
-    Conditions are few and named by the program; should their names come from outside after all,
-    only the latest ``max_conditions`` are remembered.
+    The program names its conditions. In case a name comes from outside, only the latest
+    ``max_conditions`` are kept.
     """
 
     def __init__(
@@ -63,20 +63,20 @@ class RateLimited:
         self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def warn(self, condition: str, message: str, *args: object) -> None:
-        """Warn ``message % args`` unless ``condition`` had its line within the interval."""
+        """Log ``message % args`` unless ``condition`` was logged within the interval."""
         now = self._clock()
-        since, held = self._seen.get(condition, (-float("inf"), 0))
+        since, suppressed = self._seen.get(condition, (-float("inf"), 0))
         if now - since < self._interval:
-            self._seen[condition] = (since, held + 1)
+            self._seen[condition] = (since, suppressed + 1)
             return
         self._seen[condition] = (now, 0)
         self._seen.move_to_end(condition)
         if len(self._seen) > self._max_conditions:
             self._seen.popitem(last=False)
-        if held:
-            message = f"{message} (and {held} times more since the last line)"
+        if suppressed:
+            message = f"{message} (and {suppressed} more times since the last line)"
         self._logger.warning(message, *args)
 
     def resolved(self, condition: str) -> bool:
-        """The condition has ended: its next line comes at once. True when it had been logged."""
+        """The condition has ended; its next warning is logged at once. True if it was logged."""
         return self._seen.pop(condition, None) is not None

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as events: the first asks to stop, the second to hurry, the third kills."""
+"""SIGTERM and SIGINT as events: the first stops, the second hurries, the third kills."""
 
 import asyncio
 import signal
@@ -11,7 +11,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @dataclass(frozen=True, slots=True)
 class Shutdown:
-    """``asked``: stop in good order. ``hurry``: leave out what may be left out."""
+    """``asked``: stop gracefully. ``hurry``: skip everything that is optional."""
 
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
@@ -19,10 +19,9 @@ class Shutdown:
 
 @contextmanager
 def shutdown_on_signals() -> Iterator[Shutdown]:
-    """While inside, SIGTERM and SIGINT set events of the running loop instead of ending it.
+    """Inside the block, SIGTERM and SIGINT set events instead of ending the process.
 
-    After the second one they have their usual effect again, so a stuck process can still be
-    ended from its terminal.
+    The second signal restores their default effect, so that a third one ends a stuck process.
     """
     loop = asyncio.get_running_loop()
     shutdown = Shutdown()

@@ -1,8 +1,7 @@
-"""TLS for both sides: contexts made of PEM files, and made anew when the files change.
+"""TLS contexts of both sides, made from PEM files and reloaded when the files change.
 
-In: the names of files.
-Out: an `ssl.SSLContext` for the next connection.
-Never: TLS below 1.2, a peer unverified where an authority is given, or asks for a passphrase.
+In: the names of files. Out: an `ssl.SSLContext` for the next connection.
+Never: TLS below 1.2, an unverified peer if a CA is configured, a prompt for a passphrase.
 """
 
 import logging
@@ -20,7 +19,7 @@ _Signature = tuple[tuple[int, int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class ClientTls:
-    """How to check a server, and what to show it; ``server_name`` in place of the host dialled."""
+    """CA of the server, client certificate, and the server's name if it is not the host dialled."""
 
     ca: Path
     cert: Path | None = None
@@ -28,9 +27,9 @@ class ClientTls:
     server_name: str = ""
 
     def context(self) -> ssl.SSLContext:
-        """A context of what the files hold now; UsageError when they cannot be used."""
+        """A context of the present files; UsageError if they cannot be used."""
         context = _context(ssl.Purpose.SERVER_AUTH)
-        _load_authority(context, self.ca)
+        _load_ca(context, self.ca)
         if self.cert is not None:
             _load_chain(context, self.cert, self.key)
         return context
@@ -38,37 +37,37 @@ class ClientTls:
 
 @dataclass(frozen=True, slots=True)
 class ServerTlsFiles:
-    """A server's certificate and key; with ``client_ca`` clients must show a certificate, too."""
+    """A server's certificate and key; with ``client_ca`` clients need a certificate of that CA."""
 
     cert: Path
     key: Path
     client_ca: Path | None = None
 
     def context(self) -> ssl.SSLContext:
-        """A context of what the files hold now; UsageError when they cannot be used."""
+        """A context of the present files; UsageError if they cannot be used."""
         context = _context(ssl.Purpose.CLIENT_AUTH)
-        # A resumed session would not be checked against the authority and certificate of now.
+        # A resumed session would not be verified against the present CA and certificate.
         context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
         context.num_tickets = 0
         _load_chain(context, self.cert, self.key)
         if self.client_ca is not None:
             context.verify_mode = ssl.CERT_REQUIRED
-            _load_authority(context, self.client_ca)
+            _load_ca(context, self.client_ca)
         return context
 
     def signature(self) -> _Signature:
-        """Changes when a file does; OSError when one is not there."""
+        """Changes if a file does; OSError if one does not exist."""
         paths = [path for path in (self.cert, self.key, self.client_ca) if path is not None]
         found = [path.stat() for path in paths]
         return tuple((one.st_ino, one.st_mtime_ns, one.st_size) for one in found)
 
 
 class ServerTls:
-    """The context for the next connection; looks at the files each time it is asked.
+    """The context for the next connection; each call checks whether the files have changed.
 
-    Files that cannot be used change nothing: the last good ones serve on. A Secret that Kubernetes
-    replaces and a certificate that is written before its key both come right that way.
-    ``loaded`` and ``failed`` count readings of the files.
+    If the new files cannot be used, the last good context stays in use. This covers a Secret that
+    Kubernetes is replacing and a certificate that is written before its key.
+    ``loaded`` and ``failed`` count reads of the files.
     """
 
     def __init__(self, files: ServerTlsFiles) -> None:
@@ -81,11 +80,11 @@ class ServerTls:
 
     @property
     def requires_client_certificates(self) -> bool:
-        """Whether clients are let in by certificate only."""
+        """Whether clients must have a certificate."""
         return self.files.client_ca is not None
 
     def context(self) -> ssl.SSLContext:
-        """The context to use now. Some file status calls, and seldom the reading of files."""
+        """The context to use now. Costs a stat of each file, and a read if one has changed."""
         signature = self._sign()
         if signature != self._signature:
             self._signature = signature
@@ -104,7 +103,9 @@ class ServerTls:
         except UsageError as error:
             self.failed += 1
             self._warnings.warn(
-                "reload", "the TLS files have changed and the last good ones serve on: %s", error
+                "reload",
+                "the new TLS files cannot be used, the previous ones stay in use: %s",
+                error,
             )
             return
         self.loaded += 1
@@ -119,16 +120,16 @@ def _context(purpose: ssl.Purpose) -> ssl.SSLContext:
     return context
 
 
-def _load_authority(context: ssl.SSLContext, path: Path) -> None:
+def _load_ca(context: ssl.SSLContext, path: Path) -> None:
     try:
         context.load_verify_locations(cafile=os.fspath(path))
     except (OSError, ValueError) as error:
-        raise _unusable(path, error, "a PEM file with the certificates of authorities") from error
+        raise _unusable(path, error, "a PEM file with CA certificates") from error
 
 
 def _load_chain(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:
     try:
-        # An empty passphrase in place of a prompt on the terminal of a daemon.
+        # The empty passphrase prevents a prompt on the terminal.
         context.load_cert_chain(os.fspath(cert), os.fspath(key) if key else None, password="")
     except (OSError, ValueError) as error:
         what = "a PEM certificate and its own unencrypted key"
@@ -137,7 +138,7 @@ def _load_chain(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:
 
 def _unusable(path: object, error: Exception, wanted: str) -> UsageError:
     if isinstance(error, ssl.SSLError):
-        said = error.reason or "not PEM"
+        reason = error.reason or "not PEM"
     else:
-        said = getattr(error, "strerror", None) or str(error)
-    return UsageError(f"TLS: {path} cannot be used: {said}", hint=f"give {wanted}")
+        reason = getattr(error, "strerror", None) or str(error)
+    return UsageError(f"TLS: {path} cannot be used: {reason}", hint=f"give {wanted}")

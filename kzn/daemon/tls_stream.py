@@ -1,9 +1,9 @@
-"""The server's end of TLS over a pair of asyncio streams, with bounded memory.
+"""The server's side of TLS over a pair of asyncio streams, with bounded memory.
 
-In: a connection on which nothing was read yet, and a context.
-Out: the same `read`, `write` and `drain` that the streams have, in clear.
-Never: more than one piece of undigested bytes. asyncio's own keeps 256 KiB for each connection,
-and counts nobody as connected before the handshake is over, so that no limit holds for it.
+In: a connection of which nothing was read yet, and a context.
+Out: `read`, `write` and `drain` as of the streams, decrypted.
+Never: more than one piece of unread bytes. asyncio's own TLS buffers 256 KiB for each connection
+and calls back only after the handshake, so that no limit of connections applies before.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ _PIECE = 1 << 14
 
 
 class TlsStream:
-    """A reader and a writer in one; `handshake` comes first. Time-outs are the caller's."""
+    """Reader and writer in one; call `handshake` first. The caller sets timeouts."""
 
     def __init__(
         self,
@@ -30,29 +30,29 @@ class TlsStream:
 
     @property
     def transport(self) -> asyncio.WriteTransport:
-        """The transport below."""
+        """The transport of the TCP connection."""
         return self._writer.transport
 
     async def handshake(self) -> None:
-        """Agree on keys; ssl.SSLError when the peer speaks no TLS or shows what is not accepted."""
+        """Do the handshake; ssl.SSLError if the peer does not use TLS or is not verified."""
         while True:
             try:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
                 await self._fill()
             except ssl.SSLError:
-                self._flush()  # the alert says why
+                self._flush()  # sends the alert
                 raise
             else:
                 await self.drain()
                 return
 
     def certificate(self) -> dict[str, Any]:
-        """What ssl says of the peer's verified certificate; empty when none was asked for."""
+        """The peer's verified certificate as of `ssl`; empty if none is required."""
         return self._tls.getpeercert() or {}
 
     async def read(self, most: int) -> bytes:
-        """Some bytes, none when the peer is done; OSError when the connection broke."""
+        """At most ``most`` bytes, empty at the end; OSError if the connection broke."""
         while True:
             try:
                 return self._tls.read(most)
@@ -62,12 +62,12 @@ class TlsStream:
                 return b""
 
     def write(self, data: bytes) -> None:
-        """Send ``data`` when the peer takes it."""
+        """Buffer ``data`` and begin to send it."""
         self._tls.write(data)
         self._flush()
 
     async def drain(self) -> None:
-        """Return when the peer is not far behind in reading."""
+        """Wait until the send buffer is short again."""
         self._flush()
         await self._writer.drain()
 
@@ -76,18 +76,18 @@ class TlsStream:
         return False
 
     def write_eof(self) -> None:
-        """Not to be called, see `can_write_eof`."""
+        """Not supported, see `can_write_eof`."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Say goodbye and close."""
+        """Send close_notify and close."""
         with suppress(ssl.SSLError):
             self._tls.unwrap()
         self._flush()
         self._writer.close()
 
     async def wait_closed(self) -> None:
-        """Return when the connection is closed."""
+        """Wait until the connection is closed."""
         await self._writer.wait_closed()
 
     def _flush(self) -> None:

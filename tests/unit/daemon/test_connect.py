@@ -1,4 +1,4 @@
-"""Dialling: a connection under the kernel's watch, or the system's own error."""
+"""kzn/daemon/connect.py: a connection with keepalive, or an OSError."""
 
 import asyncio
 import socket
@@ -9,7 +9,7 @@ from kzn.daemon.connect import dial_tcp
 from kzn.daemon.listen import HostPort, bound_port, listen
 
 
-def test_a_connection_is_watched_for_a_dead_peer() -> None:
+def test_a_connection_has_keepalive() -> None:
     async def run() -> None:
         sockets = listen(HostPort("127.0.0.1", 0))
         server = await asyncio.start_server(lambda _r, w: w.close(), sock=sockets[0])
@@ -23,7 +23,7 @@ def test_a_connection_is_watched_for_a_dead_peer() -> None:
     asyncio.run(run())
 
 
-def test_nobody_listening_is_an_os_error() -> None:
+def test_a_closed_port_is_an_os_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
 

@@ -1,4 +1,4 @@
-"""The small HTTP server: what it answers, and that rude clients are bounded."""
+"""kzn/daemon/http.py and prometheus.py: answers, and limits for misbehaving clients."""
 
 import asyncio
 import time
@@ -54,7 +54,7 @@ def ask(request: bytes, limits: HttpLimits | None = None) -> bytes:
     return answer
 
 
-def test_an_answer_on_the_wire() -> None:
+def test_bytes_of_an_answer() -> None:
     assert ask(b"GET /?a=b HTTP/1.1\r\nHost: x\r\n\r\n") == (
         b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n"
         b"Content-Length: 6\r\nConnection: close\r\n\r\n/?a=b\n"
@@ -85,11 +85,11 @@ def test_every_other_request_gets_its_status(request_: bytes, status: HTTPStatus
     assert ask(request_).startswith(b"HTTP/1.1 %d " % status)
 
 
-def test_health_says_what_is_wrong() -> None:
+def test_health_answers_503_with_the_reason() -> None:
     assert ask(b"GET /ill HTTP/1.1\r\n\r\n").endswith(b"\r\n\r\nno drain for 60 s\n")
 
 
-def test_metrics_are_in_the_format_that_is_asked_for() -> None:
+def test_metrics_have_the_requested_format() -> None:
     plain = ask(b"GET /metrics HTTP/1.1\r\n\r\n")
     assert b"Content-Type: text/plain; version=" in plain
     assert b'kzn_build_info{component="test",version="' in plain
@@ -100,11 +100,11 @@ def test_metrics_are_in_the_format_that_is_asked_for() -> None:
     assert other.endswith(b"# EOF\n")
 
 
-def test_a_client_that_says_nothing_is_closed() -> None:
+def test_a_silent_client_is_disconnected() -> None:
     assert ask(b"GET / HT", HttpLimits(seconds=0.05)) == b""
 
 
-def test_one_client_too_many_is_told_and_the_place_is_free_again() -> None:
+def test_a_client_beyond_the_limit_gets_503_until_another_leaves() -> None:
     async def client(port: int) -> None:
         held, idle = await asyncio.open_connection("127.0.0.1", port)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

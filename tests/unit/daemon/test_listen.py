@@ -1,4 +1,4 @@
-"""Listening: addresses as people write them, and sockets or a clear sentence."""
+"""kzn/daemon/listen.py: addresses as text, and sockets or one sentence."""
 
 import socket
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from kzn.errors import KznError, UsageError
         ("[fe80::1%eth0]:1", HostPort("fe80::1%eth0", 1)),
     ],
 )
-def test_an_address_is_read(text: str, address: HostPort) -> None:
+def test_an_address_is_parsed(text: str, address: HostPort) -> None:
     assert parse_host_port(text) == address
     assert parse_host_port(str(address)) == address
 
@@ -29,7 +29,7 @@ def test_an_address_is_read(text: str, address: HostPort) -> None:
 @pytest.mark.parametrize(
     "text", ["", "7070", "host", "host:", "host:x", "h:65536", "h:-1", "::1:7070", "h:\u0661"]
 )
-def test_what_is_no_address_is_refused_with_a_hint(text: str) -> None:
+def test_other_text_is_refused_with_a_hint(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_host_port(text)
     assert "[IPv6]:PORT" in caught.value.hint
@@ -46,7 +46,7 @@ def reachable(host: str, port: int) -> bool:
         return True
 
 
-def test_no_host_means_ipv4_and_ipv6_on_one_port() -> None:
+def test_without_a_host_ipv4_and_ipv6_have_one_port() -> None:
     (sock,) = listen(HostPort("", 0))
     with sock:
         port = bound_port([sock])
@@ -55,33 +55,33 @@ def test_no_host_means_ipv4_and_ipv6_on_one_port() -> None:
             assert reachable("::1", port)
 
 
-def test_a_host_is_bound_alone() -> None:
+def test_a_host_is_the_only_address_bound() -> None:
     (sock,) = listen(HostPort("127.0.0.1", 0))
     with sock:
         assert sock.getsockname()[0] == "127.0.0.1"
         assert not sock.getblocking()
 
 
-def test_a_name_is_bound_at_one_port_when_any_will_do() -> None:
+def test_a_name_with_port_0_is_bound_once() -> None:
     (sock,) = listen(HostPort("localhost", 0))
     with sock:
         assert reachable(sock.getsockname()[0], bound_port([sock]))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", ""])
-def test_a_taken_port_is_one_clear_sentence(taken: int, host: str) -> None:
+def test_a_port_in_use_is_one_sentence(taken: int, host: str) -> None:
     with pytest.raises(KznError, match=rf":{taken}: EADDRINUSE") as caught:
         listen(HostPort(host, taken))
     assert "choose another port" in caught.value.hint
 
 
-def test_an_address_of_another_machine_is_one_clear_sentence() -> None:
+def test_an_address_of_another_machine_is_one_sentence() -> None:
     with pytest.raises(KznError, match="EADDRNOTAVAIL") as caught:
         listen(HostPort("192.0.2.1", 0))
     assert "does not have that address" in caught.value.hint
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "x" * 70 + ".example"])
-def test_a_name_that_does_not_resolve_is_one_clear_sentence(host: str) -> None:
+def test_a_name_that_does_not_resolve_is_one_sentence(host: str) -> None:
     with pytest.raises(KznError, match="does not resolve"):
         listen(HostPort(host, 7070))

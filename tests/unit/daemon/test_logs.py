@@ -1,4 +1,4 @@
-"""Logs: one plain line a record, and a brake that loses no count."""
+"""kzn/daemon/logs.py: one plain line a record, and rate limiting that counts."""
 
 import io
 import logging
@@ -38,13 +38,13 @@ def test_a_line_has_time_level_area_and_text() -> None:
     assert line == "2023-11-14T22:13:20.062Z warning agent.deliver.shipper: lost it"
 
 
-def test_what_a_peer_wrote_cannot_forge_a_line_or_colour_it() -> None:
+def test_control_characters_of_a_peer_are_escaped() -> None:
     line = LineFormatter().format(record("peer said %s", "a\n2023 fake\r\x1b[31m\x9b"))
     assert line.endswith(r"peer said a\x0a2023 fake\x0d\x1b[31m\x9b")
 
 
 @pytest.mark.usefixtures("restored")
-def test_the_level_is_kzns_own_and_libraries_say_warnings() -> None:
+def test_the_level_applies_to_kzn_and_libraries_log_warnings() -> None:
     stream = io.StringIO()
     set_up("debug", stream)
     set_up("debug", stream)
@@ -55,7 +55,7 @@ def test_the_level_is_kzns_own_and_libraries_say_warnings() -> None:
     assert areas == ["debug agent: ours", "warning library: loud"]
 
 
-def test_a_condition_that_repeats_is_one_line_an_interval_with_the_count(
+def test_a_repeated_condition_is_one_line_an_interval_with_a_count(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock = Clock()
@@ -65,18 +65,18 @@ def test_a_condition_that_repeats_is_one_line_an_interval_with_the_count(
         clock.now += 1.0
     assert caplog.messages == [
         "server s is away",
-        "server s is away (and 59 times more since the last line)",
+        "server s is away (and 59 more times since the last line)",
     ]
 
 
-def test_conditions_do_not_silence_each_other(caplog: pytest.LogCaptureFixture) -> None:
+def test_conditions_are_limited_separately(caplog: pytest.LogCaptureFixture) -> None:
     lines = RateLimited(logging.getLogger("kzn.test"), clock=Clock())
     lines.warn("one", "one")
     lines.warn("two", "two")
     assert caplog.messages == ["one", "two"]
 
 
-def test_a_condition_that_ended_speaks_at_once_when_it_returns(
+def test_a_resolved_condition_is_logged_at_once_when_it_returns(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     lines = RateLimited(logging.getLogger("kzn.test"), clock=Clock())

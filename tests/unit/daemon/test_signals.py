@@ -1,4 +1,4 @@
-"""Signals: the first asks, the second hurries, and afterwards they are the system's again."""
+"""kzn/daemon/signals.py: the first signal stops, the second hurries, then defaults apply."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from kzn.daemon.signals import SIGNALS, shutdown_on_signals
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_the_first_signal_asks_and_the_second_hurries(number: signal.Signals) -> None:
+def test_the_first_signal_stops_and_the_second_hurries(number: signal.Signals) -> None:
     async def run() -> None:
         with shutdown_on_signals() as shutdown:
             os.kill(os.getpid(), number)
@@ -25,7 +25,7 @@ def test_the_first_signal_asks_and_the_second_hurries(number: signal.Signals) ->
     asyncio.run(run())
 
 
-def test_outside_the_signals_have_their_usual_effect() -> None:
+def test_after_the_block_signals_have_their_default_effect() -> None:
     before = signal.getsignal(signal.SIGTERM)
 
     async def run() -> None:

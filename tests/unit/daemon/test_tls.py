@@ -1,4 +1,4 @@
-"""TLS files: what is read of them, and what happens when they change."""
+"""kzn/daemon/tls.py: contexts from files, and reloading."""
 
 import logging
 import os
@@ -29,7 +29,7 @@ def files(tmp_path: Path, authority: Authority) -> ServerTlsFiles:
 
 
 def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str = "kzn") -> ssl.SSLObject:
-    """Both ends in memory; what the client sees."""
+    """A handshake in memory; returns what the client sees."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     near = client.wrap_bio(to_client, to_server, server_hostname=name)
     far = server.wrap_bio(to_server, to_client, server_side=True)
@@ -49,7 +49,7 @@ def serial(server: ssl.SSLContext, client: ClientTls) -> str:
     return str(found["serialNumber"])
 
 
-def test_a_client_checks_authority_and_name(
+def test_a_client_verifies_ca_and_name(
     files: ServerTlsFiles, authority: Authority, tmp_path: Path
 ) -> None:
     handshake(files.context(), ClientTls(authority.ca).context())
@@ -60,7 +60,7 @@ def test_a_client_checks_authority_and_name(
         handshake(files.context(), ClientTls(stranger.ca).context())
 
 
-def test_nothing_below_tls_1_2_is_spoken(files: ServerTlsFiles, authority: Authority) -> None:
+def test_tls_below_1_2_is_refused(files: ServerTlsFiles, authority: Authority) -> None:
     client = ClientTls(authority.ca).context()
     assert client.minimum_version == ssl.TLSVersion.TLSv1_2
     assert files.context().minimum_version == ssl.TLSVersion.TLSv1_2
@@ -68,9 +68,7 @@ def test_nothing_below_tls_1_2_is_spoken(files: ServerTlsFiles, authority: Autho
     assert handshake(files.context(), client).version() == "TLSv1.2"
 
 
-def test_files_that_change_are_read_and_those_that_do_not_are_not(
-    files: ServerTlsFiles, authority: Authority
-) -> None:
+def test_only_changed_files_are_read_again(files: ServerTlsFiles, authority: Authority) -> None:
     tls, client = ServerTls(files), ClientTls(authority.ca)
     first = tls.context()
     before = serial(first, client)
@@ -85,7 +83,7 @@ def test_files_that_change_are_read_and_those_that_do_not_are_not(
 
 
 @pytest.mark.parametrize("content", ["", "no PEM"])
-def test_broken_files_change_nothing_and_are_counted_once(
+def test_unusable_files_keep_the_last_context_and_count_once(
     files: ServerTlsFiles, content: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     tls = ServerTls(files)
@@ -93,13 +91,13 @@ def test_broken_files_change_nothing_and_are_counted_once(
     files.cert.write_text(content)
     assert [tls.context(), tls.context()] == [good, good]
     assert (tls.loaded, tls.failed) == (1, 1)
-    assert "the last good ones serve on" in caplog.text
+    assert "the previous ones stay in use" in caplog.text
     files.cert.unlink()
     assert tls.context() is good
     assert tls.failed == 2
 
 
-def test_the_authority_for_clients_is_read_anew_too(
+def test_the_client_ca_is_reloaded_too(
     files: ServerTlsFiles, authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     ca = Path(shutil.copy(authority.ca, tmp_path / "clients.pem"))
@@ -117,7 +115,7 @@ def test_the_authority_for_clients_is_read_anew_too(
     assert "new connections use" in caplog.text
 
 
-def test_a_client_without_a_certificate_is_not_let_in(
+def test_a_client_without_a_certificate_is_refused(
     files: ServerTlsFiles, authority: Authority
 ) -> None:
     server = ServerTlsFiles(files.cert, files.key, authority.ca).context()
@@ -125,7 +123,7 @@ def test_a_client_without_a_certificate_is_not_let_in(
         handshake(server, ClientTls(authority.ca).context())
 
 
-def test_files_that_cannot_be_used_at_the_start_are_named(
+def test_unusable_files_at_the_start_are_named(
     files: ServerTlsFiles, authority: Authority, tmp_path: Path
 ) -> None:
     missing = tmp_path / "missing"
@@ -140,7 +138,7 @@ def test_files_that_cannot_be_used_at_the_start_are_named(
         ServerTls(ServerTlsFiles(files.cert, other))
 
 
-def test_a_key_with_a_passphrase_is_refused_without_a_question(
+def test_a_key_with_a_passphrase_is_refused_without_a_prompt(
     files: ServerTlsFiles, tmp_path: Path
 ) -> None:
     locked = tmp_path / "locked.key"
