@@ -1,8 +1,8 @@
-"""What an object's BTF says of its types: a struct taken apart into plain numbers.
+"""Reads types from an object's BTF: a struct as a flat list of its fields.
 
 The format is Documentation/bpf/btf.rst of the kernel. libbpf has checked that every type lies
-within the section, and answers NULL for types and names that it does not have; it has not checked
-that types lead anywhere, so every walk has an end here.
+within the section, and returns NULL for unknown types and names. It has not checked for cycles, so
+every walk is bounded here.
 """
 
 from typing import Any, NamedTuple
@@ -16,14 +16,14 @@ MODIFIERS = (TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG)
 SIGNED = 1
 
 MAX_STEPS = 512
-"""Of fields and structs in one type; of rows in one list."""
+"""Limit for the fields and structs of one type, and for the rows of one list."""
 MAX_NAMES = 16
-"""For one type: typedefs of typedefs; arrays of arrays."""
+"""Limit for nested typedefs, and for nested arrays."""
 MAX_NAME = 128
 
 
 class Field(NamedTuple):
-    """One number of a struct: its path, the bit that it begins at, and its kind, such as u32."""
+    """One field of a struct: its path, the bit where it begins, and its kind, such as u32."""
 
     path: str
     bit: int
@@ -31,7 +31,7 @@ class Field(NamedTuple):
 
 
 class Variable(NamedTuple):
-    """The number of a variable's type, and where it lies in its section, in bytes."""
+    """A variable: the number of its type, its offset in the section and its size in bytes."""
 
     type: int
     offset: int
@@ -39,14 +39,14 @@ class Variable(NamedTuple):
 
 
 class Btf:
-    """The types of an object that is open; KznError for those that make no sense."""
+    """The types of an open object; KznError for invalid ones."""
 
     def __init__(self, pointer: Any, name: str) -> None:
         self._btf = pointer
         self._name = name
 
     def fields(self, number: int) -> tuple[Field, ...]:
-        """A type taken apart: structs in it are gone into, an array is one field."""
+        """The fields of a type, with those of nested structs; an array is one field."""
         found: list[Field] = []
         waiting = [(number, Field("", 0, ""))]
         for _ in range(MAX_STEPS):
@@ -58,10 +58,10 @@ class Btf:
                 waiting += reversed(self._members(plain, path, at.bit))
             else:
                 found.append(Field(path, at.bit, self._scalar(plain) + at.kind))
-        raise self._broken(f"a type has more than {MAX_STEPS} fields")
+        raise self._invalid(f"a type has more than {MAX_STEPS} fields")
 
     def variable(self, section: str, name: str) -> Variable | None:
-        """A variable of a section of data; None when there is none of that name."""
+        """A variable of a data section by name; None when it does not exist."""
         number = self._find(section, SECTION)
         if number is None:
             return None
@@ -72,7 +72,7 @@ class Btf:
         return None
 
     def constants(self, name: str) -> dict[str, int]:
-        """The names and values of an enum; none when there is no such enum."""
+        """The names and values of an enum; empty when it does not exist."""
         number = self._find(name, ENUM)
         if number is None:
             return {}
@@ -80,17 +80,17 @@ class Btf:
         return {self._text(row): row.val for row in rows}
 
     def _element(self, number: int, path: str) -> tuple[Any, str]:
-        """What an array is of, and its size in the path; any other type as it is."""
+        """The element type of an array, and the path with its size; any other type unchanged."""
         plain = self._plain(number)
         for _ in range(MAX_NAMES):
             if _kind(plain) != ARRAY:
                 return plain, path
             array = ffi.cast("struct btf_array *", plain + 1)
             path, plain = f"{path}[{array.nelems}]", self._plain(array.type)
-        raise self._broken("arrays of arrays have no end")
+        raise self._invalid(f"more than {MAX_NAMES} nested arrays")
 
     def _members(self, struct: Any, path: str, bit: int) -> list[tuple[int, Field]]:
-        has_bit_fields = struct.info >> 31  # then their size is in the offset
+        has_bit_fields = struct.info >> 31  # then the offset contains their size
         members = []
         for row in self._rows(struct, "struct btf_member *"):
             offset, width = row.offset, 0
@@ -110,7 +110,7 @@ class Btf:
             return f"enum{found.size * 8}"
         if kind == POINTER:
             return "pointer"
-        raise self._broken(f"a field is of kind {kind}")
+        raise self._invalid(f"a field is of kind {kind}")
 
     def _plain(self, number: int) -> Any:
         for _ in range(MAX_NAMES):
@@ -118,12 +118,12 @@ class Btf:
             if _kind(found) not in MODIFIERS:
                 return found
             number = found.size
-        raise self._broken("names of types have no end")
+        raise self._invalid(f"more than {MAX_NAMES} nested typedefs")
 
     def _rows(self, found: Any, kind: str) -> list[Any]:
         rows, number = ffi.cast(kind, found + 1), found.info & 0xFFFF
         if number > MAX_STEPS:
-            raise self._broken(f"a type has more than {MAX_STEPS} rows")
+            raise self._invalid(f"a type has more than {MAX_STEPS} rows")
         return [rows[place] for place in range(number)]
 
     def _find(self, name: str, kind: int) -> int | None:
@@ -133,15 +133,17 @@ class Btf:
     def _type(self, number: int) -> Any:
         found = libbpf().btf__type_by_id(self._btf, number)
         if found == ffi.NULL or not number:
-            raise self._broken(f"there is no type {number}")
+            raise self._invalid(f"there is no type {number}")
         return found
 
     def _text(self, named: Any) -> str:
         name = libbpf().btf__name_by_offset(self._btf, named.name_off)
         return "" if name == ffi.NULL else ffi.string(name, MAX_NAME).decode(errors="replace")
 
-    def _broken(self, why: str) -> KznError:
-        return KznError(f"the BTF of object {self._name}: {why}", hint="build the object again")
+    def _invalid(self, why: str) -> KznError:
+        return KznError(
+            f"the BTF of object {self._name} is invalid: {why}", hint="build the object again"
+        )
 
 
 def _kind(found: Any) -> int:

@@ -1,6 +1,6 @@
-"""Makes _libbpf.py from decl.h: out-of-line ABI mode, so the wheel stays pure Python.
+"""Generates _libbpf.py from decl.h (cffi, out-of-line ABI mode), so the wheel stays pure Python.
 
-``python -m kzn.libbpf.build`` writes it; ``--check`` fails when the committed file is stale.
+``python -m kzn.libbpf.build`` writes the file; ``--check`` fails when it is out of date.
 """
 
 import sys
@@ -25,14 +25,14 @@ def generate() -> str:
 
 
 def main() -> int:
-    """Write the module, or compare it with what is there."""
+    """Write the module, or compare it with the file."""
     target, text = HERE / "_libbpf.py", generate()
     if "--check" not in sys.argv[1:]:
         target.write_text(text)
         return 0
     if target.read_text() == text:
         return 0
-    sys.stderr.write(f"{target.name} is stale: run python -m kzn.libbpf.build\n")
+    sys.stderr.write(f"{target.name} is out of date: run python -m kzn.libbpf.build\n")
     return 1
 
 

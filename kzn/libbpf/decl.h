@@ -59,14 +59,14 @@ int bpf_map__set_max_entries(struct bpf_map *map, __u32 max_entries);
 int bpf_map__set_initial_value(struct bpf_map *map, const void *data, size_t size);
 const void *bpf_map__initial_value(struct bpf_map *map, size_t *size);
 
-/* btf.h, and include/uapi/linux/btf.h: what libbpf has read of an object's types. A type is followed
- * by what its kind has.
+/* btf.h, and include/uapi/linux/btf.h: the types of an object. A btf_type is followed by the data of
+ * its kind.
  */
 struct btf;
 struct btf_type {
 	__u32 name_off;
 	__u32 info;
-	__u32 size; /* or the number of the type that this one is of */
+	__u32 size; /* or the number of the type that this one refers to */
 };
 struct btf_array {
 	__u32 type;
@@ -131,7 +131,7 @@ struct bpf_test_run_opts {
 };
 int bpf_prog_test_run_opts(int fd, struct bpf_test_run_opts *opts);
 
-/* The head of struct bpf_map_info; the kernel fills as much as it is given room for. */
+/* The first fields of struct bpf_map_info; the kernel fills as many bytes as it is given. */
 struct kzn_map_info {
 	__u32 type;
 	__u32 id;

@@ -1,4 +1,4 @@
-"""The door to libbpf.so.1 and libc: opened once, on first use, with a clear error when missing."""
+"""Loads libbpf.so.1 and libc on first use, and translates their errors to kzn's."""
 
 import errno
 import os
@@ -12,19 +12,19 @@ from kzn.libbpf import _libbpf
 __all__ = ["SYS_BPF", "check", "ffi", "libbpf", "libc", "possible_cpus", "text", "version"]
 
 ffi: Any = _libbpf.ffi
-"""cffi's values have no useful static types; they stay inside this room."""
+"""cffi values have no useful static types; they stay inside this room."""
 
 SYS_BPF = {"x86_64": 321, "aarch64": 280}
-"""Number of bpf(2) by machine (arch/x86/entry/syscalls, include/uapi/asm-generic/unistd.h)."""
+"""Syscall number of bpf(2) by machine (arch/x86/entry/syscalls, asm-generic/unistd.h)."""
 
 LIBRARY = "libbpf.so.1"
 LIBBPF_ERRNO = 4000
-"""libbpf's own numbers, all of which are about the object file, begin here (libbpf_legacy.h)."""
+"""Error numbers of libbpf itself, all about object files, begin here (libbpf_legacy.h)."""
 
 
 @cache
 def libbpf() -> Any:
-    """The library; UnsupportedError when it is not installed."""
+    """libbpf; UnsupportedError when it is not installed."""
     try:
         return ffi.dlopen(LIBRARY)
     except OSError as error:
@@ -36,13 +36,13 @@ def libbpf() -> Any:
 
 @cache
 def libc() -> Any:
-    """The process's own libc."""
+    """The libc of this process."""
     return ffi.dlopen(None)
 
 
 @cache
 def possible_cpus() -> int:
-    """How many values a per-CPU map has for each key."""
+    """The number of values of each key in a per-CPU map."""
     return int(check(libbpf().libbpf_num_possible_cpus(), "count the possible CPUs"))
 
 
@@ -57,7 +57,7 @@ def text(pointer: Any) -> str:
 
 
 def check(result: int, what: str, *, hint: str = "") -> int:
-    """Pass a result of libbpf on; a negative one (-errno since 1.0) becomes a KernelError."""
+    """Return a result of libbpf; a negative one (-errno since 1.0) raises KernelError."""
     if result >= 0:
         return result
     code = -result
@@ -67,13 +67,13 @@ def check(result: int, what: str, *, hint: str = "") -> int:
 def errno_text(code: int) -> str:
     """An error number as "EPERM (Operation not permitted)"."""
     if code >= LIBBPF_ERRNO:
-        return f"libbpf cannot read it (its error {code})"
+        return f"libbpf cannot read it (libbpf error {code})"
     return f"{errno.errorcode.get(code, code)} ({os.strerror(code)})"
 
 
 def _hint(code: int) -> str:
     if code == errno.EPERM:
-        return "kzn needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; see kzn probes"
+        return "run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; see kzn probes"
     if code == errno.ENOSYS:
         return f"this kernel ({platform.release()}) has no bpf(2)"
     return ""

@@ -104,7 +104,7 @@ def netfilter_link_info(fd: int, what: str) -> NetfilterLinkInfo | None:
     """Where the kernel has attached a link; None unless it is a netfilter link."""
     info, size = ffi.new("struct kzn_link_info *"), ffi.new("__u32 *")
     size[0] = ffi.sizeof("struct kzn_link_info")
-    check(libbpf().bpf_obj_get_info_by_fd(fd, info, size), f"ask for link {what}")
+    check(libbpf().bpf_obj_get_info_by_fd(fd, info, size), f"get the info of link {what}")
     if info.type != LINK_TYPE_NETFILTER:
         return None
     family = {number: name for name, number in PROTOCOL_FAMILY.items()}.get(info.pf, "?")
@@ -137,7 +137,7 @@ def tcx_link_info(fd: int, what: str) -> TcxLinkInfo | None:
     """Where the kernel has attached a link; None unless it is a tcx link."""
     info, size = ffi.new("struct kzn_tcx_link_info *"), ffi.new("__u32 *")
     size[0] = ffi.sizeof("struct kzn_tcx_link_info")
-    check(libbpf().bpf_obj_get_info_by_fd(fd, info, size), f"ask for link {what}")
+    check(libbpf().bpf_obj_get_info_by_fd(fd, info, size), f"get the info of link {what}")
     if info.type != LINK_TYPE_TCX:
         return None
     return TcxLinkInfo(info.id, info.prog_id, info.ifindex)

@@ -1,4 +1,4 @@
-"""Whole per-CPU hashes as numpy columns, by the kernel's batch calls."""
+"""Reads, zeroes and deletes per-CPU hashes as numpy columns, by the kernel's batch commands."""
 
 import errno
 from collections.abc import Iterator
@@ -12,16 +12,16 @@ from kzn.libbpf.library import errno_text, ffi, libbpf, possible_cpus
 from kzn.libbpf.maps import Map
 
 CHUNK_BYTES = 1 << 20
-"""Memory for one batch of a per-CPU map's values: rows are fewer where CPUs are many."""
+"""Memory of one chunk of values; the more CPUs, the fewer rows."""
 
 
 def read(
     source: Map, key: np.dtype[Any], value: np.dtype[Any]
 ) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
-    """Read a per-CPU hash: keys (n,) and values (n, CPUs) at a time, in views reused.
+    """Read a per-CPU hash in chunks of keys (n,) and values (n, CPUs), valid until the next chunk.
 
-    Every entry comes once as long as nothing is inserted or removed meanwhile. The size of a
-    value must be a multiple of 8.
+    Each entry is read once unless entries are inserted or deleted meanwhile. The size of a value
+    must be a multiple of 8.
     """
     keys, values = _room(key, value, _rows(key, value))
     positions, count = ffi.new("__u32[2]"), ffi.new("__u32 *")
@@ -43,7 +43,7 @@ def read(
 
 
 def zero(target: Map, keys: npt.NDArray[Any], value: np.dtype[Any]) -> None:
-    """Set the values of ``keys``, which must be there, to zero on every CPU."""
+    """Set the values of existing ``keys`` to zero on every CPU."""
     rows = _rows(keys.dtype, value)
     zeros = np.zeros((min(rows, len(keys)), possible_cpus()), value)
     for first in range(0, len(keys), rows):
@@ -57,13 +57,13 @@ def zero(target: Map, keys: npt.NDArray[Any], value: np.dtype[Any]) -> None:
 
 
 def delete(target: Map, keys: npt.NDArray[Any]) -> None:
-    """Remove ``keys``, which must be there."""
+    """Delete existing ``keys``."""
     if len(keys):
         count = ffi.new("__u32 *", len(keys))
         some = np.ascontiguousarray(keys)
         result = libbpf().bpf_map_delete_batch(target.fd, _bytes(some), count, ffi.NULL)
         if result < 0:
-            raise _failed("clear", target, result)
+            raise _failed("delete from", target, result)
 
 
 def _rows(key: np.dtype[Any], value: np.dtype[Any]) -> int:

@@ -1,4 +1,4 @@
-"""Maps in the kernel, by descriptor: single values as bytes (whole hashes: map_batch.py)."""
+"""Maps by descriptor: reads and writes single values as bytes (whole hashes: map_batch.py)."""
 
 import os
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ ARRAY = 2  # enum bpf_map_type
 
 @dataclass(frozen=True, slots=True)
 class MapInfo:
-    """What the kernel says of a map; sizes in bytes."""
+    """A map's properties in the kernel; sizes in bytes."""
 
     kind: int
     name: str
@@ -22,7 +22,7 @@ class MapInfo:
 
 
 class Map:
-    """A map by descriptor, which this object owns and closes."""
+    """A map; owns its descriptor and closes it on exit."""
 
     def __init__(self, fd: int, name: str) -> None:
         self.fd = fd
@@ -40,11 +40,11 @@ class Map:
         os.close(self.fd)
 
     def info(self) -> MapInfo:
-        """Ask the kernel what this map is."""
+        """This map's properties in the kernel."""
         return map_info(self.fd, self.name)
 
     def read(self, index: int, size: int) -> bytes:
-        """Entry ``index`` of an array, ``size`` bytes; of a per-CPU one, all CPUs' in a row."""
+        """``size`` bytes of entry ``index`` of an array; of a per-CPU array, all CPUs in a row."""
         value = ffi.new("char[]", size)
         key = ffi.new("__u32 *", index)
         result = libbpf().bpf_map_lookup_elem(self.fd, key, value)
@@ -52,27 +52,27 @@ class Map:
         return bytes(ffi.buffer(value, size))
 
     def write(self, index: int, value: bytes) -> None:
-        """Set entry ``index`` of an array; of a per-CPU one, all CPUs' in a row."""
+        """Set entry ``index`` of an array; of a per-CPU array, all CPUs in a row."""
         key = ffi.new("__u32 *", index)
         result = libbpf().bpf_map_update_elem(self.fd, key, value, 0)
         check(result, f"write entry {index} of map {self.name}")
 
     def write_fd(self, index: int, fd: int) -> None:
-        """Put a map into a map of maps; from user space this waits for running programs."""
+        """Set the inner map of a map of maps; the kernel waits for running programs."""
         key, value = ffi.new("__u32 *", index), ffi.new("int *", fd)
         result = libbpf().bpf_map_update_elem(self.fd, key, value, 0)
-        check(result, f"replace the map in {self.name}[{index}]")
+        check(result, f"replace inner map {index} of {self.name}")
 
 
 def map_info(fd: int, name: str) -> MapInfo:
-    """What the kernel says of the map behind a descriptor."""
+    """The properties of a map by descriptor."""
     info, size = ffi.new("struct kzn_map_info *"), ffi.new("__u32 *")
     size[0] = ffi.sizeof("struct kzn_map_info")
-    check(libbpf().bpf_obj_get_info_by_fd(fd, info, size), f"ask for map {name}")
+    check(libbpf().bpf_obj_get_info_by_fd(fd, info, size), f"get the info of map {name}")
     return MapInfo(info.type, text(info.name), info.key_size, info.value_size, info.max_entries)
 
 
 def create_array(name: str, value_size: int) -> Map:
-    """A new array of one entry."""
+    """Create an array of one entry."""
     fd = libbpf().bpf_map_create(ARRAY, name.encode(), 4, value_size, 1, ffi.NULL)
     return Map(check(fd, f"create map {name}"), name)

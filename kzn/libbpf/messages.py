@@ -1,8 +1,7 @@
-"""What libbpf prints, kept for the error that follows instead of going to stderr.
+"""Captures libbpf's log, the verifier's included, for error messages; nothing goes to stderr.
 
-The verifier's log comes this way. libbpf hands over a format and a va_list; the latter is a
-pointer on x86-64 (an array) and on AArch64 (a struct over 16 bytes is passed by reference,
-AAPCS64 6.8.2), so it can be given on to vsnprintf as it came.
+libbpf passes a format and a va_list. The va_list is passed as a pointer on x86-64 (an array) and on
+AArch64 (a struct over 16 bytes, AAPCS64 6.8.2), so it can be passed on to vsnprintf unchanged.
 """
 
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ MAX_MESSAGES = 200
 
 @contextmanager
 def captured() -> Iterator[list[str]]:
-    """Collect libbpf's warnings for the length of the block; at most MAX_MESSAGES."""
+    """Collect libbpf's warnings within the block; at most MAX_MESSAGES."""
     messages: list[str] = []
 
     @ffi.callback("int(int, const char *, void *)")  # type: ignore[untyped-decorator]

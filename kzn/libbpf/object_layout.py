@@ -84,8 +84,8 @@ def read_layout(image: bytes, name: str, constant: str, enum: str) -> ObjectLayo
     """The layout of an untrusted object, read in a child process; KznError if it is not one."""
     if len(image) > MAX_IMAGE:
         raise KznError(
-            f"object {name} has {len(image)} bytes, kzn takes {MAX_IMAGE} at most",
-            hint="is it a BPF object, and stripped with llvm-strip -g?",
+            f"object {name} has {len(image)} bytes, more than {MAX_IMAGE}",
+            hint="check that it is a BPF object, and strip it with llvm-strip -g",
         )
     request = {"name": name, "constant": constant, "enum": enum}
     request["image"] = b64encode(image).decode()

@@ -1,4 +1,4 @@
-"""A BPF object from its bytes to programs and maps in the kernel: open, prepare, load, close."""
+"""Loads a BPF object file into the kernel: open, set constants and sizes, load, close."""
 
 import errno
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ BTF = b".BTF\0"  # the section's name, in the table of names
 class BpfObject:
     """An object file in memory; a context manager that closes it.
 
-    File descriptors that it hands out belong to it: what must outlive it is pinned or attached.
+    It owns the descriptors that it returns: pin or attach what must outlive it.
     """
 
     def __init__(self, image: bytes, name: str) -> None:
@@ -31,7 +31,7 @@ class BpfObject:
         with captured() as messages:
             self._object: Any = libbpf().bpf_object__open_mem(image, len(image), options)
         if self._object == ffi.NULL:
-            if ffi.errno == errno.ENOENT and BTF not in image:  # maps that nothing is said of
+            if ffi.errno == errno.ENOENT and BTF not in image:  # maps without BTF
                 raise no_btf(name)
             raise KznError(
                 f"open object {name}: {errno_text(ffi.errno)}",
@@ -54,61 +54,61 @@ class BpfObject:
         return [text(libbpf().bpf_program__name(p)) for p in self._programs()]
 
     def set_program_type(self, program_type: int, attach_type: int) -> None:
-        """State the type of all programs: an older libbpf does not know every section name."""
+        """Set the type of all programs, since an older libbpf does not know every section name."""
         for program in self._programs():
             libbpf().bpf_program__set_type(program, program_type)
             libbpf().bpf_program__set_expected_attach_type(program, attach_type)
 
     def size(self, map_name: str, key_size: int, max_entries: int) -> None:
-        """The bytes of a map's keys and how many it holds, before loading."""
+        """Set a map's key size in bytes and its number of entries, before loading."""
         found, what = self._map(map_name), f"size map {map_name}"
         check(libbpf().bpf_map__set_key_size(found, key_size), what)
         check(libbpf().bpf_map__set_max_entries(found, max_entries), what)
 
     def btf(self) -> Btf:
-        """Its types; KznError when it has none."""
+        """The types of the object; KznError when it has no BTF."""
         found = libbpf().bpf_object__btf(self._object)
         if found == ffi.NULL:
             raise no_btf(self.name)
         return Btf(found, self.name)
 
     def constant(self, name: str) -> bytes:
-        """What a ``const volatile`` variable of the object holds before it is loaded."""
+        """The initial value of a ``const volatile`` variable, before loading."""
         place = self._constant(name)
         return self._rodata()[1][place.offset : place.offset + place.size]
 
     def constant_type(self, name: str) -> int:
-        """The number of its type."""
+        """The number of such a variable's type."""
         return self._constant(name).type
 
     def set_constant(self, name: str, value: bytes) -> None:
-        """Set such a variable, and leave the others. KznError when its size differs."""
+        """Set such a variable, before loading; KznError when its size differs."""
         place = self._constant(name)
         if place.size != len(value):
             raise KznError(
                 f"object {self.name} has {place.size} bytes of {name}, kzn writes {len(value)}",
                 hint="the object was built from another flow.h: make -C bpf",
             )
-        section, held = self._rodata()
-        changed = held[: place.offset] + value + held[place.offset + place.size :]
+        section, old = self._rodata()
+        changed = old[: place.offset] + value + old[place.offset + place.size :]
         check(
             libbpf().bpf_map__set_initial_value(section, changed, len(changed)),
             f"set {name} of {self.name}",
         )
 
     def reuse(self, map_name: str, fd: int) -> None:
-        """Use a map that is in the kernel already instead of making one."""
+        """Use a map that exists in the kernel instead of creating one."""
         check(libbpf().bpf_map__reuse_fd(self._map(map_name), fd), f"reuse map {map_name}")
 
     def load(self) -> None:
-        """Relocate, create maps, load programs; KernelError with the verifier's log."""
+        """Relocate, create maps, load programs; KernelError contains the verifier's log."""
         with captured() as messages:
             result = libbpf().bpf_object__load(self._object)
         if result < 0:
             raise KernelError(
                 f"load object {self.name}: {errno_text(-result)}\n{_tail(messages)}".rstrip(),
                 errno=-result,
-                hint="kzn probes says what this kernel lacks",
+                hint="kzn probes shows what this kernel lacks",
             )
 
     def map_fd(self, name: str) -> int:
@@ -120,12 +120,12 @@ class BpfObject:
         return int(libbpf().bpf_program__fd(self._program(name)))
 
     def require_programs(self, names: Iterable[str]) -> None:
-        """KznError for the first name that no program has."""
+        """KznError for the first name without a program."""
         for name in names:
             self._program(name)
 
     def map_pointers(self) -> dict[str, Any]:
-        """What libbpf calls its maps by name, for this room."""
+        """Pointers of libbpf to the maps by name; only for this room."""
         found, pointer = {}, ffi.NULL
         while pointer := libbpf().bpf_object__next_map(self._object, pointer):
             found[text(libbpf().bpf_map__name(pointer))] = pointer
@@ -156,7 +156,7 @@ class BpfObject:
         return found
 
     def _constant(self, name: str) -> Variable:
-        """Where a variable lies in the section of constants, which has room for it."""
+        """A variable of the constants section; its offset and size lie within the section."""
         place = self.btf().variable(RODATA, name)
         if place is None or place.offset + place.size > len(self._rodata()[1]):
             raise KznError(
@@ -166,7 +166,7 @@ class BpfObject:
         return place
 
     def _rodata(self) -> tuple[Any, bytes]:
-        """The map that the section of constants becomes, and what it holds before it is loaded."""
+        """The map of the constants section, and its initial contents."""
         for name, pointer in self.map_pointers().items():
             if name.endswith(RODATA):
                 size = ffi.new("size_t *")
@@ -176,18 +176,18 @@ class BpfObject:
 
 
 def no_btf(name: str) -> KznError:
-    """What to say of an object that says nothing of its types."""
+    """The error for an object without BTF."""
     return KznError(
-        f"object {name} has no BTF, so nothing is known of its maps",
-        hint="compile it with -g, and strip it with llvm-strip -g, which leaves BTF",
+        f"object {name} has no BTF, so its maps cannot be checked",
+        hint="compile it with -g and strip it with llvm-strip -g, which keeps BTF",
     )
 
 
 def program_id(fd: int) -> int:
-    """The kernel's number of a program, by which links and filters name it."""
+    """The kernel's id of a program, which links and filters refer to."""
     # struct bpf_prog_info begins with type and id, as that of a map does.
     info, size = ffi.new("struct kzn_map_info *"), ffi.new("__u32 *", 8)
-    check(libbpf().bpf_obj_get_info_by_fd(fd, info, size), "ask for a program")
+    check(libbpf().bpf_obj_get_info_by_fd(fd, info, size), "get the info of a program")
     return int(info.id)
 
 
@@ -197,5 +197,5 @@ def _last(messages: list[str]) -> str:
 
 def _tail(messages: list[str]) -> str:
     lines = "\n".join(messages).splitlines()
-    cut = [f"... ({len(lines) - LOG_LINES} lines before)"] if len(lines) > LOG_LINES else []
+    cut = [f"... ({len(lines) - LOG_LINES} earlier lines)"] if len(lines) > LOG_LINES else []
     return "\n".join([*cut, *lines[-LOG_LINES:]])

@@ -1,4 +1,4 @@
-"""Pins: names in a bpffs that keep maps and links alive without a process."""
+"""Pins: paths in a bpffs that keep maps and links in the kernel without a process."""
 
 import os
 from collections.abc import Iterator
@@ -9,17 +9,17 @@ from kzn.errors import UnsupportedError
 from kzn.libbpf.library import check, libbpf
 
 BPFFS = Path("/sys/fs/bpf")
-"""Where a machine has its bpf file system, by convention of systemd and libbpf."""
+"""Where systemd mounts the bpf file system and libbpf expects it."""
 
 
 def pin(fd: int, path: Path) -> None:
-    """Give an object a name; KernelError when it is taken."""
+    """Pin an object at a path; KernelError when the path exists."""
     check(libbpf().bpf_obj_pin(fd, str(path).encode()), f"pin {path}")
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[int]:
-    """A descriptor for a pinned object for the length of the block."""
+    """A descriptor of a pinned object, closed at the end of the block."""
     fd = open_pin(path)
     try:
         yield fd
@@ -28,12 +28,12 @@ def opened(path: Path) -> Iterator[int]:
 
 
 def open_pin(path: Path) -> int:
-    """A new descriptor for a pinned object; KernelError with ENOENT when there is none."""
+    """A new descriptor of a pinned object; KernelError with ENOENT when there is none."""
     return check(libbpf().bpf_obj_get(str(path).encode()), f"open pin {path}")
 
 
 def require_bpffs(path: Path) -> None:
-    """UnsupportedError unless ``path``, or the nearest parent that exists, is on a bpffs."""
+    """UnsupportedError unless ``path``, or its nearest existing parent, is on a bpffs."""
     path = path.absolute()
     existing = next(p for p in [path, *path.parents] if _exists(p))
     kind, mount = _mount_of(existing.resolve())
@@ -42,12 +42,12 @@ def require_bpffs(path: Path) -> None:
         raise UnsupportedError(
             f"pin directory {path} is not on a bpf file system ({mount} is {kind})",
             hint=f"mount one: mount -t bpf bpf {BPFFS}"
-            + ("" if wanted else f", and name a --pin-dir in it, such as {BPFFS / 'kzn'}"),
+            + ("" if wanted else f", and set --pin-dir to a path in it, such as {BPFFS / 'kzn'}"),
         )
 
 
 def _exists(path: Path) -> bool:
-    """A bpffs answers EPERM to a name with a dot (kernel/bpf/inode.c): it does not have it."""
+    """False also for EPERM, which a bpffs returns for a name with a dot (kernel/bpf/inode.c)."""
     try:
         path.stat()
     except OSError:
@@ -63,6 +63,6 @@ def _mount_of(path: Path) -> tuple[str, str]:
         point = fields[4].encode().decode("unicode_escape")
         kind = fields[fields.index("-") + 1]
         inside = path == Path(point) or Path(point) in path.parents
-        if inside and len(point) >= len(best[1]):  # a later mount at one point covers earlier ones
+        if inside and len(point) >= len(best[1]):  # of mounts on one point, the last is visible
             best = (kind, point)
     return best

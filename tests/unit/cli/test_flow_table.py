@@ -1,15 +1,12 @@
 """kzn/cli/flow_table.py in every width: no address is wrapped, and what is left out is counted."""
 
 import io
-import json
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from snapshots import Key, buffer, snapshot
 
-from kzn.agent.inspect.document import document
 from kzn.agent.inspect.rows import Rates, ordered
 from kzn.agent.inspect.snapshot import Snapshot
 from kzn.cli.flow_table import Page, section
@@ -85,13 +82,10 @@ def test_addresses_and_numbers_are_never_wrapped(width: int) -> None:
         assert all(len(line) <= width for line in text.splitlines()[3:])
 
 
-def test_encrypted_flows_are_marked_in_table_and_document() -> None:
+def test_encrypted_flows_are_marked() -> None:
     key = Key("10.0.1.2", "10.0.2.2", 51820, 17, ENCRYPTED)
     taken = snapshot(buffer(0, "active", {key: {0: Counts(3, 4500)}, WEB: {0: Counts(1, 40)}}))
     assert "10.0.1.2  10.0.2.2     udp encrypted  51820" in shown(taken, 100)[4]
-    rows = ordered(Rates().rows(taken), "bytes")
-    flows = document(taken, rows, None, raw=False)["flows"]
-    assert [flow["encrypted"] for flow in flows] == [True, False]
 
 
 def test_names_and_zones_replace_addresses() -> None:
@@ -122,40 +116,3 @@ def test_rows_left_out_are_counted() -> None:
         "... and 1 more flows (--top 0 shows all)",
         "2 of 3 flows match the filter",
     ]
-
-
-@pytest.mark.parametrize("raw", [False, True])
-def test_the_document_has_both_buffers_totals_owners_and_raw_values(raw: bool) -> None:
-    active = buffer(0, "active", {WEB: {0: Counts(1, 1500), 1: Counts(2, 3000)}})
-    taken = snapshot(active, buffer(1, "in flight", {WEB: {1: Counts(1, 40)}}))
-    rows = ordered(Rates().rows(taken), "bytes")
-    found = json.loads(json.dumps(document(taken, rows, OWNERS, raw=raw)))
-    assert [(b["state"], b["seen"]["bytes"], b["entries"]) for b in found["buffers"]] == [
-        ("active", 4500, 1),
-        ("in flight", 40, 1),
-    ]
-    [flow] = found["flows"]
-    assert (flow["src"], flow["dst"], flow["dst_port"], flow["bytes"]) == (*WEB[:3], 4540)
-    assert flow["buffers"] == [
-        {"state": "active", "packets": 3, "bytes": 4500},
-        {"state": "in flight", "packets": 1, "bytes": 40},
-    ]
-    assert flow["src_owner"]["name"] == "web-1"
-    assert flow["dst_owner"]["kind"] == "external"
-    assert ("raw" in flow) == raw
-    if raw:
-        assert (
-            flow["raw"][0]["key"] == "0" * 20 + "ffff0a010007" + "0" * 20 + "ffff0a020009bb010600"
-        )
-        assert flow["raw"][1] == {
-            "map": "flows_1",
-            "key": flow["raw"][0]["key"],
-            "per_cpu": [
-                {
-                    "cpu": 1,
-                    "value": "01000000000000002800000000000000",
-                    "packets": 1,
-                    "bytes": 40,
-                }
-            ],
-        }

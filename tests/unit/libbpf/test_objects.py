@@ -1,4 +1,4 @@
-"""Objects that are none, or not kzn's: a clear error before the kernel is asked."""
+"""Invalid objects, and objects other than kzn's, are errors before the kernel is called."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from kzn.probes.settings import Settings
 
 
 @pytest.mark.parametrize("image", [b"", b"not an object", b"\x7fELF" + bytes(60)])
-def test_what_is_no_object_is_refused_with_libbpfs_words(image: bytes) -> None:
+def test_an_invalid_object_is_refused_with_libbpfs_message(image: bytes) -> None:
     with pytest.raises(KznError, match="open object odd") as raised:
         BpfObject(image, "odd")
     assert raised.value.hint
@@ -28,7 +28,7 @@ def test_settings_of_another_size_are_refused() -> None:
         opened.set_constant("settings", b"abc")
 
 
-def test_an_object_has_its_programs_and_takes_settings() -> None:
+def test_an_object_lists_its_programs_and_accepts_settings() -> None:
     with BpfObject(PROBE.image(), "postrouting") as opened:
         assert opened.programs() == ["postrouting_ipv4", "postrouting_ipv6"]
         opened.set_constant("settings", Settings().constants())

@@ -156,7 +156,7 @@ def test_a_struct_or_map_that_differs_is_named(
 
 def test_an_object_without_btf_is_refused() -> None:
     error = refused(Image(IMAGE).without_btf())
-    assert error.message == "object plugged has no BTF, so nothing is known of its maps"
+    assert "object plugged has no BTF" in error.message
     assert "-g" in error.hint
 
 
