@@ -162,7 +162,7 @@ def test_an_object_without_btf_is_refused() -> None:
 
 def test_what_is_no_object_is_refused_with_libbpfs_words() -> None:
     assert "open object plugged: libbpf cannot read it" in refused(b"no object").message
-    assert f"kzn takes {MAX_IMAGE} at most" in refused(bytes(MAX_IMAGE + 1)).message
+    assert f"more than {MAX_IMAGE}" in refused(bytes(MAX_IMAGE + 1)).message
 
 
 def test_a_process_that_dies_of_an_object_is_a_sentence(
