@@ -1,18 +1,18 @@
-"""Sums of counts by bin, exact to the byte and as fast as numpy has them."""
+"""Sums of counts by bin, exact to the byte at the speed of numpy.bincount."""
 
 import numpy as np
 
 from kzn.columns.arrays import I64, U64
 
 _EXACT = float(1 << 52)
-"""Floats hold every whole number up to twice this, so below it their sums are exact."""
+"""Half of 2^53, up to which float64 represents every integer; sums below are exact."""
 _BINS_A_NUMBER = 8
 _FEW = 1 << 14
-"""Up to here counting into all bins is faster than sorting."""
+"""Up to this many bins, counting into all of them is faster than sorting."""
 
 
 def sums(bins: I64, amounts: U64, size: int) -> U64:
-    """The sum of ``amounts`` (n,) in each of ``size`` bins; ``bins`` (n,) says in which."""
+    """The sum of ``amounts`` (n,) in each of ``size`` bins; ``bins`` (n,) are bin numbers."""
     rounded = np.bincount(bins, amounts, size)
     if rounded.sum() < _EXACT:
         return rounded.astype(np.uint64)
@@ -22,9 +22,9 @@ def sums(bins: I64, amounts: U64, size: int) -> U64:
 
 
 def group_sums(bins: I64, amounts: U64, size: int) -> tuple[I64, U64]:
-    """The same of the bins that have any, in their order: their numbers, and their sums.
+    """The bins with a sum above 0 (some of sum 0 may be among them), ascending, and their sums.
 
-    However many bins there may be, it costs no more than sorting.
+    Costs at most a sort of ``bins``, for any ``size``.
     """
     if size <= _FEW + _BINS_A_NUMBER * len(bins):
         found = sums(bins, amounts, size)

@@ -1,4 +1,4 @@
-"""Several small codes in one non-negative int64, so that a row of labels is one hash key."""
+"""Several small codes packed into one non-negative int64, so that a row of labels is one key."""
 
 import numpy as np
 
@@ -17,14 +17,14 @@ class KeyLayout:
         self._shifts = tuple(sum(widths[i + 1 :]) for i in range(len(widths)))
 
     def pack(self, *columns: I64 | int) -> I64:
-        """One key for each row of ``columns``; the caller keeps codes within their widths."""
+        """One key per row of ``columns``; codes must fit their widths, which is not checked."""
         key: I64 = np.zeros((), np.int64)
         for column, shift in zip(columns, self._shifts, strict=True):
             key = key | (np.asarray(column, np.int64) << shift)
         return key
 
     def unpack(self, keys: I64) -> tuple[I64, ...]:
-        """The columns again, each of the shape of ``keys``."""
+        """The columns of ``keys``, each of the same shape."""
         return tuple(
             (keys >> shift) & ((1 << width) - 1)
             for shift, width in zip(self._shifts, self._widths, strict=True)

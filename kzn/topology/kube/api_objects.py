@@ -1,7 +1,7 @@
-"""Objects of the Kubernetes API: the fields of Pod, Node and owner that kzn reads, and no others.
+"""Objects of the Kubernetes API, with only the fields that kzn reads, and their facts.
 
-In: what msgspec decoded. Out: facts, names interned. Never: fields nobody uses; they cost nothing
-because they are skipped unparsed (a pod is about 6 kB of JSON, a few hundred bytes are read).
+In: objects that msgspec decoded. Out: facts, with names interned. Never: other fields; msgspec
+skips them unparsed (a pod is about 6 kB of JSON, of which a few hundred bytes are read).
 """
 
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ OWN_ADDRESS_TYPES = ("InternalIP", "ExternalIP")
 
 
 class Json(msgspec.Struct, gc=False, rename="camel"):
-    """An object of the API; fields that are not named are skipped."""
+    """An object of the API; undeclared fields are skipped."""
 
 
 class OwnerReference(Json):
@@ -54,7 +54,7 @@ class Meta(Json):
 
 
 class NodeMeta(Meta):
-    """ObjectMeta of a node: its labels are read too."""
+    """ObjectMeta of a node, with its labels."""
 
     labels: dict[str, str] | None = None
 
@@ -153,13 +153,13 @@ class Service(Json):
 
 
 class Owner(Json):
-    """A ReplicaSet or Job, as itself or as meta.k8s.io/v1 PartialObjectMetadata."""
+    """A ReplicaSet or Job, whole or as meta.k8s.io/v1 PartialObjectMetadata."""
 
     metadata: Meta
 
 
 def pod_facts(pod: Pod) -> PodFacts:
-    """What is kept of a pod; an address that is none is left out."""
+    """Facts of a pod; invalid addresses are left out."""
     meta, status = pod.metadata, pod.status
     is_finished = status.phase in FINISHED_PHASES
     texts = dict.fromkeys([status.pod_ip, *(entry.ip for entry in status.pod_ips or ())])
@@ -181,7 +181,7 @@ def pod_facts(pod: Pod) -> PodFacts:
 
 
 def node_facts(node: Node) -> NodeFacts:
-    """What is kept of a node: its own addresses, and where it stands."""
+    """Facts of a node: its addresses, zone and region."""
     meta = node.metadata
     labels = meta.labels or {}
     own = (a.address for a in node.status.addresses or () if a.type in OWN_ADDRESS_TYPES)
@@ -199,7 +199,7 @@ def node_facts(node: Node) -> NodeFacts:
 
 
 def service_facts(service: Service) -> ServiceFacts:
-    """What is kept of a Service; a headless one ("None") has no address of its own."""
+    """Facts of a Service; a headless one (clusterIP "None") has no address."""
     meta, spec = service.metadata, service.spec
     return ServiceFacts(
         uid=meta.uid,
@@ -211,7 +211,7 @@ def service_facts(service: Service) -> ServiceFacts:
 
 
 def owner_facts(owner: Owner) -> OwnerFacts:
-    """What is kept of a ReplicaSet or Job."""
+    """Facts of a ReplicaSet or Job."""
     meta = owner.metadata
     return OwnerFacts(
         uid=intern(meta.uid),
@@ -222,7 +222,7 @@ def owner_facts(owner: Owner) -> OwnerFacts:
 
 
 def version_number(version: str) -> int:
-    """A resourceVersion as a number, 0 when it is none (KEP-5504: comparable from 1.35 on)."""
+    """A resourceVersion as a number (KEP-5504: comparable from 1.35 on), else 0."""
     return int(version) if version.isascii() and version.isdigit() else 0
 
 
@@ -243,7 +243,7 @@ def _packed(texts: Iterable[str]) -> tuple[bytes, ...]:
         try:
             packed.append(pack(text))
         except ValueError:
-            continue  # empty while pending; names stand beside addresses on some clouds
+            continue  # empty while pending; some clouds list host names among addresses
     return tuple(packed)
 
 
@@ -253,7 +253,7 @@ def _networks(texts: Iterable[str]) -> tuple[CidrNetwork, ...]:
         try:
             networks.append(ip_network(text, strict=False))
         except ValueError:
-            continue  # empty where the network plug-in hands out addresses itself
+            continue  # empty where the CNI plugin assigns addresses itself
     return tuple(networks)
 
 

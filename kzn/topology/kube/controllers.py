@@ -1,7 +1,7 @@
-"""Owners: from a pod to the workload that it belongs to, along ownerReferences.
+"""From a pod to its workload, along ownerReferences.
 
-In: ReplicaSets and Jobs (their metadata) and the controller of each pod. Out: workloads, and which
-pods must be looked at again when an owner becomes known late. Never: the API.
+In: ReplicaSets and Jobs (their metadata) and the controller of each pod. Out: workloads, and the
+pods whose workload changes when a controller becomes known late. Never: the API.
 """
 
 from kzn.topology.facts import OwnerFacts, OwnerRef, PodFacts, Workload
@@ -11,10 +11,10 @@ MAX_DEPTH = 4
 
 
 class Controllers:
-    """ReplicaSets and Jobs by uid, and the pods that stand on them.
+    """ReplicaSets and Jobs by uid, and the pods that they control.
 
-    An owner that is deleted is remembered while pods stand on it: they outlive it by their grace
-    period, and must not turn from "Deployment/web" into "ReplicaSet/web-5d8f" for that time.
+    A deleted controller is kept while it has pods: they outlive it by their grace period, and must
+    not change from "Deployment/web" to "ReplicaSet/web-5d8f" for that time.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Controllers:
         return len(self._controllers)
 
     def put(self, owner: OwnerFacts) -> frozenset[str]:
-        """Learn of an owner; the uids of the pods whose workload this may change."""
+        """Add or change a controller; returns the uids of the pods whose workload may change."""
         self._deleted.discard(owner.uid)
         if self._controllers.get(owner.uid, _UNSEEN) == owner.controller:
             return frozenset()
@@ -34,14 +34,14 @@ class Controllers:
         return frozenset(self._pods.get(owner.uid, ()))
 
     def drop(self, uid: str) -> None:
-        """The owner was deleted."""
+        """A controller was deleted."""
         if self._pods.get(uid):
             self._deleted.add(uid)
         else:
             self._controllers.pop(uid, None)
 
     def workload(self, pod: PodFacts) -> Workload:
-        """The workload of a pod, as far as its owners are known by now; remembers who asked."""
+        """The workload of a pod by the controllers known now; records the pod under each."""
         if pod.controller is None:
             return Workload("Pod", pod.name)
         reference = pod.controller
@@ -56,7 +56,7 @@ class Controllers:
         return Workload(reference.kind, reference.name)
 
     def forget_pod(self, pod: PodFacts) -> None:
-        """The pod is gone; an owner that was kept only for it goes too."""
+        """A pod ended; drops deleted controllers that were kept only for it."""
         reference = pod.controller
         for _ in range(MAX_DEPTH):
             if reference is None or reference.kind not in FOLLOWED_KINDS:

@@ -1,9 +1,9 @@
-"""The cluster: where the API server is, and how to prove who asks; from kubeconfig or the pod.
+"""Address and credentials of the API server, from a kubeconfig or the pod's ServiceAccount.
 
-In: what the `kubernetes` package makes of kubeconfig (current context, certificates, tokens, exec
-plugins) or of the service account. Out: one frozen `Access` for each request. Never: a request.
+In: the configuration that the `kubernetes` package loads (context, certificates, tokens, exec
+plugins). Out: an `Access` for each request. Never: a request.
 
-This is the only module that imports `kubernetes`, and only when called: its import costs 190 ms.
+This is the only module that imports `kubernetes`, and only when called: the import takes 190 ms.
 """
 
 import os
@@ -17,12 +17,12 @@ from typing import Any, Protocol
 from kzn.errors import KznError, UsageError
 
 TOKEN_KEYS = ("BearerToken", "authorization")
-"""Where the package keeps the Authorization header: since version 36, and before."""
+"""Where the package keeps the Authorization header: from version 36 on, and before."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Access:
-    """How to reach the API server now; ``tls`` is None for plain HTTP."""
+    """Address and credentials for one request; ``tls`` is None for plain HTTP."""
 
     host: str
     authorization: str = ""
@@ -32,22 +32,22 @@ class Access:
 
 
 class Credentials(Protocol):
-    """Something that knows the access of the moment; both calls may block (a plugin is run)."""
+    """Source of `Access`; both calls may block (an exec plugin is run)."""
 
     def access(self) -> Access:
-        """The access to use now; a token that expired is renewed first. KznError when it fails."""
+        """The access to use now, with expired tokens renewed; KznError when that fails."""
         ...
 
     def reload(self) -> None:
-        """The last access was refused: read everything anew at the next call."""
+        """The API server rejected the last access: load everything again at the next call."""
         ...
 
 
 class Cluster:
-    """The access of one kubeconfig context or service account, renewed when it expires.
+    """Credentials of one kubeconfig context or ServiceAccount, renewed when they expire.
 
-    ``load`` makes a configuration of the `kubernetes` package, or raises; it is called again
-    after a refusal, so replaced files and certificates are found. ``name`` is what it reads.
+    ``load`` returns a configuration of the `kubernetes` package, or raises; after `reload` it is
+    called again and so sees replaced files. ``name`` says in errors what it reads.
     """
 
     def __init__(self, load: Callable[[], Any], name: str) -> None:
@@ -64,11 +64,11 @@ class Cluster:
                 return self._access()
             except KznError:
                 raise
-            except Exception as error:  # plugins and the package raise anything
-                raise _refused(self._name, error) from error
+            except Exception as error:  # exec plugins and the package raise any type
+                raise _unusable(self._name, error) from error
 
     def reload(self) -> None:
-        """Read configuration and certificates anew at the next call."""
+        """Load configuration and certificates again at the next call."""
         with self._lock:
             self._configuration = None
 
@@ -89,9 +89,9 @@ class Cluster:
 
 
 def load_cluster(kubeconfig: str = "", context: str = "") -> Cluster:
-    """The cluster that kubectl would talk to: KUBECONFIG, ~/.kube/config, else the pod's own.
+    """The cluster that kubectl would use: KUBECONFIG, ~/.kube/config, else the pod's own.
 
-    UsageError when there is none, or it is written wrongly. The API server is not asked.
+    UsageError when none is configured or the configuration is invalid. Makes no request.
     """
     named = kubeconfig or os.environ.get("KUBECONFIG", "")
     default = Path("~/.kube/config").expanduser()
@@ -105,7 +105,7 @@ def load_cluster(kubeconfig: str = "", context: str = "") -> Cluster:
             "no Kubernetes cluster is configured: no KUBECONFIG, no ~/.kube/config, not in a pod",
             hint="set KUBECONFIG, or give --topology FILE to run without a cluster",
         )
-    cluster.access()  # what is wrong is said now, and not when the first list fails
+    cluster.access()  # so that an invalid configuration fails here and not in the first list
     return cluster
 
 
@@ -113,7 +113,7 @@ def _from_kubeconfig(path: str, context: str) -> Any:
     from kubernetes import client, config  # noqa: PLC0415 - 190 ms, and only with a cluster
 
     if not any(Path(part).expanduser().exists() for part in path.split(os.pathsep)):
-        raise FileNotFoundError("no such file")  # the package says it of none in particular
+        raise FileNotFoundError("no such file")  # the package's own error names no file
     configuration = client.Configuration()
     load: Any = config.load_kube_config  # the package is not typed
     load(path, context or None, configuration, persist_config=False)
@@ -133,8 +133,8 @@ def _tls(configuration: Any) -> ssl.SSLContext | None:
     if not configuration.host.startswith("https:"):
         return None
     context = ssl.create_default_context(cafile=configuration.ssl_ca_cert or None)
-    # Cluster authorities made by older kubeadm lack the key identifiers that OpenSSL's strict
-    # mode (Python's default from 3.13) asks for; kubectl accepts them.
+    # CAs made by older kubeadm lack the key identifiers that OpenSSL's strict mode (Python's
+    # default from 3.13) requires; kubectl accepts them.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if not configuration.verify_ssl:
         context.check_hostname = False
@@ -144,7 +144,7 @@ def _tls(configuration: Any) -> ssl.SSLContext | None:
     return context
 
 
-def _refused(name: str, error: Exception) -> UsageError:
+def _unusable(name: str, error: Exception) -> UsageError:
     return UsageError(
         f"{name} cannot be used: {error}",
         hint="check that `kubectl get nodes` works with the same KUBECONFIG and context",

@@ -1,7 +1,7 @@
-"""Decoding: what the API server sends (list pages, watch lines) to facts.
+"""List pages and watch lines of the API server to facts.
 
 In: the body of a list page, or one line of a watch. Out: facts, and how many objects could not be
-read. Never: one bad object that costs the whole page.
+decoded. Never: a page rejected because of one bad object.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ class _ListMeta(Json):
 
 class _Page(Json, Generic[S]):
     metadata: _ListMeta
-    items: list[S] | None  # required: it tells a list from a Status; null when Go's slice is nil
+    items: list[S] | None  # required, to tell a list from a Status; null for a nil slice in Go
 
 
 class _RawPage(Json):
@@ -65,9 +65,10 @@ class _Status(Json):
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a list; ``next`` continues it, empty on the last page.
+    """One page of a list; ``next`` is the continue token, empty on the last page.
 
-    ``unreadable`` has the uids of the objects that could not be read, empty where not even that.
+    ``unreadable`` has the uid of each object that could not be decoded, "" where the uid cannot be
+    decoded either.
     """
 
     items: Sequence[T]
@@ -78,7 +79,7 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Event(Generic[T]):
-    """One line of a watch; ``item`` is None for a bookmark and for what cannot be read."""
+    """One line of a watch; ``item`` is None for a bookmark and an object that cannot be decoded."""
 
     type: str
     uid: str
@@ -96,16 +97,16 @@ class ApiStatus:
 
 
 class Codec(Generic[S, T]):
-    """Reads pages and watch lines of one resource."""
+    """Decodes pages and watch lines of one resource."""
 
-    def __init__(self, shape: type[S], facts: Callable[[S], T]) -> None:
-        page = _Page[shape]  # type: ignore[valid-type]  # a type made from a value, for msgspec
+    def __init__(self, struct: type[S], facts: Callable[[S], T]) -> None:
+        page = _Page[struct]  # type: ignore[valid-type]  # a type made from a value, for msgspec
         self._page: msgspec.json.Decoder[_Page[S]] = msgspec.json.Decoder(page)
-        self._object = msgspec.json.Decoder(shape)
+        self._object = msgspec.json.Decoder(struct)
         self._facts = facts
 
     def page(self, body: bytes) -> Page[T]:
-        """A list page; ApiError when it is none. Objects that cannot be read are counted."""
+        """A list page; ApiError when ``body`` is not one."""
         try:
             page = self._page.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -117,21 +118,21 @@ class Codec(Generic[S, T]):
         try:
             page = _RAW_PAGE.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ApiError(f"a body of {len(body)} bytes is no list page: {error}") from error
+            raise ApiError(f"response of {len(body)} bytes is not a list: {error}") from error
         pairs = [(raw, self._read(raw)) for raw in page.items or ()]
         items = [item for _, item in pairs if item is not None]
         unreadable = [_uid(raw) for raw, item in pairs if item is None]
         return Page(items, page.metadata.resource_version, page.metadata.next, unreadable)
 
     def line(self, line: bytes) -> Event[T] | ApiStatus:
-        """One line of a watch; ApiError when it has not the outline of a watch event."""
+        """One line of a watch; ApiError when ``line`` is not a watch event."""
         try:
             event = _LINE.decode(line)
             if event.type == "ERROR":
                 return status(event.object)
             meta = _VERSIONED.decode(event.object).metadata
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ApiError(f"a line of {len(line)} bytes is no watch event: {error}") from error
+            raise ApiError(f"line of {len(line)} bytes is not a watch event: {error}") from error
         item = None if event.type == "BOOKMARK" else self._read(event.object)
         return Event(event.type, meta.uid, meta.resource_version, item)
 
@@ -150,7 +151,7 @@ def _uid(raw: msgspec.Raw) -> str:
 
 
 def status(body: bytes | msgspec.Raw) -> ApiStatus:
-    """The Status in the body of a refusal; an empty one when it is something else."""
+    """The Status in the body of an error response; an empty one when it has none."""
     try:
         read = _STATUS.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):

@@ -1,12 +1,12 @@
-"""The one error of following the API, with a reason that is a metric label."""
+"""The error of requests to the API server, with a reason that is a metric label."""
 
 from kzn.errors import ApiError
 
 
 class KubeError(ApiError):
-    """A request failed or its answer is of no use; it is always tried again.
+    """A request failed or its response is unusable; the list-watch retries it.
 
-    ``reason`` is one of REASONS; ``retry_after`` is what the API server asked for, 0 for nothing.
+    ``reason`` is one of REASONS; ``retry_after`` is the Retry-After header in seconds, else 0.
     """
 
     def __init__(
@@ -25,8 +25,8 @@ class KubeError(ApiError):
 
 REASONS = (
     "connection",  # refused, reset, unknown host, TLS
-    "timeout",  # no answer, or a watch that fell silent
-    "credentials",  # kubeconfig, token or plugin cannot be read
+    "timeout",  # no response, or a watch without data
+    "credentials",  # kubeconfig, token or exec plugin failed
     "unauthorized",
     "forbidden",
     "expired",  # 410: the version or the continue token is too old
@@ -41,6 +41,6 @@ REASONS = (
 
 
 def reason_of(status: int) -> str:
-    """The reason behind an HTTP status or the code of a Status object."""
+    """The reason for an HTTP status or the code of a Status object."""
     named = {401: "unauthorized", 403: "forbidden", 410: "expired", 429: "throttled"}
     return named.get(status) or ("refused" if 300 <= status < 500 else "server_error")

@@ -1,13 +1,13 @@
-"""Lines out of chunks: a watch is one JSON object a line, cut anywhere by the network."""
+"""Lines from the chunks of a watch stream, which is one JSON object per line."""
 
 from kzn.topology.kube.errors import KubeError
 
 MAX_LINE_BYTES = 16 << 20
-"""etcd takes objects of 1.5 MB unless told otherwise; JSON of them is a few times that."""
+"""etcd limits an object to 1.5 MB by default; its JSON is a few times that."""
 
 
 class LineSplitter:
-    """Gives whole lines, without their ends; keeps at most ``limit`` bytes of an open one."""
+    """Returns complete lines without line ends; buffers at most ``limit`` bytes of the last one."""
 
     def __init__(self, limit: int = MAX_LINE_BYTES) -> None:
         self._limit = limit
@@ -16,16 +16,16 @@ class LineSplitter:
 
     @property
     def pending(self) -> int:
-        """Bytes of a line that has not ended."""
+        """Bytes of the incomplete line."""
         return self._size
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The lines that end in ``chunk``, empty ones left out; KubeError when one is too long."""
+        """The lines that end in ``chunk``, without empty ones; KubeError when one is too long."""
         first, *rest = chunk.split(b"\n")
         self._open.append(first)
         self._size += len(first)
         if self._size > self._limit:
-            raise KubeError(f"a watch line of more than {self._limit} bytes", reason="bad_line")
+            raise KubeError(f"a watch event of more than {self._limit} bytes", reason="bad_line")
         if not rest:
             return []
         lines = [b"".join(self._open), *rest[:-1]]

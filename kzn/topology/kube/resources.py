@@ -1,4 +1,4 @@
-"""The five resources that are followed: where they are, and in what form they are asked for."""
+"""The five resources that kzn watches: API path, media types, decoder."""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -16,7 +16,7 @@ METADATA_WATCH = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,a
 
 @dataclass(frozen=True, slots=True)
 class Resource(Generic[S, T]):
-    """A collection of the API; ``accept`` for its lists and its watches."""
+    """A collection of the API; ``accept_list`` and ``accept_watch`` are Accept headers."""
 
     name: str
     path: str

@@ -1,9 +1,9 @@
-"""Token reviews: what the API server says of a ServiceAccount token that somebody showed.
+"""Verification of ServiceAccount tokens by the API server (TokenReview).
 
-In: a token. Out: whose it is, and the pod and node that it is bound to. Never: the token in an
-error or a log line.
+In: a token. Out: its user, and the pod and node that it is bound to. Never: the token in an error
+or log line.
 
-The claims are in ``status.user.extra`` under ``authentication.kubernetes.io/``: ``pod-name`` and
+``status.user.extra`` has the claims under ``authentication.kubernetes.io/``: ``pod-name`` and
 ``pod-uid`` of tokens bound to a pod, and from Kubernetes 1.30 on ``node-name`` (KEP-4193).
 """
 
@@ -17,13 +17,13 @@ from kzn.topology.kube.errors import KubeError
 
 PATH = "/apis/authentication.k8s.io/v1/tokenreviews"
 SECONDS = 8.0
-"""Less than an agent has for its handshake."""
+"""Less than the timeout of an agent's handshake."""
 _CLAIM = "authentication.kubernetes.io/"
 
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """The answer; all other fields are empty when not ``authenticated``."""
+    """The result; the other fields are empty unless ``authenticated``."""
 
     authenticated: bool
     user: str = ""
@@ -51,21 +51,21 @@ _DECODER = msgspec.json.Decoder(_TokenReview)
 
 
 async def review_token(client: KubeClient, audience: str, token: str) -> Review:
-    """Ask the API server about ``token``; KubeError when it gives no answer."""
-    question = {
+    """Ask the API server to verify ``token``; KubeError when the request fails."""
+    body = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenReview",
         "spec": {"token": token, "audiences": [audience]},
     }
-    return decode(await client.post(PATH, msgspec.json.encode(question), seconds=SECONDS))
+    return decode(await client.post(PATH, msgspec.json.encode(body), seconds=SECONDS))
 
 
 def decode(body: bytes) -> Review:
-    """The review in ``body``; KubeError when it holds none."""
+    """The review in ``body``; KubeError when it is not a TokenReview."""
     try:
         status = _DECODER.decode(body).status
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise KubeError(f"an answer that is no TokenReview: {error}", reason="bad_page") from error
+        raise KubeError(f"response is not a TokenReview: {error}", reason="bad_page") from error
     if not status.authenticated:
         return Review(authenticated=False)
     extra = status.user.extra or {}

@@ -1,4 +1,8 @@
-"""The feed: joins pods with the workloads that own them, and puts both into the index."""
+"""Pods joined with the workloads that own them, on their way into the index.
+
+In: pods, ReplicaSets and Jobs from their list-watches. Out: pods with workloads in the index.
+Never: nodes and Services, which go to the index directly.
+"""
 
 from kzn.topology.facts import OwnerFacts, PodFacts
 from kzn.topology.index import AddressIndex
@@ -6,7 +10,7 @@ from kzn.topology.kube.controllers import Controllers
 
 
 class WorkloadJoin:
-    """What the sinks of pods, ReplicaSets and Jobs call; nodes go to the index directly."""
+    """Receives the changes of pods, ReplicaSets and Jobs."""
 
     def __init__(self, index: AddressIndex) -> None:
         self._index = index
@@ -14,7 +18,7 @@ class WorkloadJoin:
 
     @property
     def owners(self) -> int:
-        """How many ReplicaSets and Jobs are remembered."""
+        """How many ReplicaSets and Jobs are kept."""
         return len(self._controllers)
 
     def put_pod(self, pod: PodFacts, listing: int) -> None:
@@ -23,7 +27,7 @@ class WorkloadJoin:
         if known is not None and known.controller != pod.controller:
             self._controllers.forget_pod(known)
         self._index.put_pod(pod, self._controllers.workload(pod), listing=listing)
-        if self._index.pod(pod.uid) is None:  # finished, or dead before
+        if self._index.pod(pod.uid) is None:  # finished, or deleted earlier
             self._controllers.forget_pod(pod)
 
     def drop_pod(self, uid: str) -> None:
@@ -34,7 +38,7 @@ class WorkloadJoin:
             self._controllers.forget_pod(known)
 
     def put_owner(self, owner: OwnerFacts, _listing: int) -> None:
-        """A ReplicaSet or Job was listed, added or changed: so may be its pods' workload."""
+        """A ReplicaSet or Job was listed, added or changed; updates the workload of its pods."""
         for uid in self._controllers.put(owner):
             pod = self._index.pod(uid)
             if pod is not None:

@@ -3,7 +3,7 @@
 ::
 
     nodes:                          # all three lists may be absent
-      - name: node-a                # required; as the agent's --node says it
+      - name: node-a                # required; the value of the agent's --node
         zone: zone-a
         region: region-1
         addresses: [192.0.2.1, 2001:db8::1]
@@ -21,7 +21,8 @@
         zone: zone-b
         region: region-1
 
-Every mistake is a UsageError "FILE:LINE: what was found, expected what".
+In: the file. Out: a `StaticTopology`, or UsageError "FILE:LINE: what was found, expected what".
+Never: a second read while the server runs.
 """
 
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ MAX_FILE_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class StaticTopology:
-    """What a static file declares; each pod with its workload."""
+    """The contents of a static file; each pod with its workload."""
 
     nodes: tuple[NodeFacts, ...] = ()
     pods: tuple[tuple[PodFacts, Workload], ...] = ()
@@ -48,7 +49,7 @@ class StaticTopology:
 
 
 def load_static(path: str | Path) -> StaticTopology:
-    """Read and check a static topology file; UsageError says where and what is wrong."""
+    """Read and check a static topology file; UsageError for the first mistake."""
     try:
         size = Path(path).stat().st_size
         content = Path(path).read_bytes() if size <= MAX_FILE_BYTES else b""
@@ -65,7 +66,7 @@ def load_static(path: str | Path) -> StaticTopology:
 
 
 def parse_static(file: str, content: str) -> StaticTopology:
-    """Check a static topology that was read already; ``file`` names it in complaints."""
+    """Check the ``content`` of a static topology file; ``file`` names it in errors."""
     root = parse(file, content)
     if root is None:
         raise UsageError(f"{file}:1: nothing, expected nodes, pods or networks")
@@ -174,7 +175,7 @@ def _text(entry: dict[str, Value], key: str) -> str:
 
 
 class StaticSource:
-    """A static topology as a source: in the index at once, and never anything new."""
+    """A static topology as a source: put into the index once, never updated."""
 
     def __init__(self, index: AddressIndex, topology: StaticTopology) -> None:
         self._index = index
@@ -186,17 +187,17 @@ class StaticSource:
 
     @property
     def index(self) -> AddressIndex:
-        """The index that holds the file's entries."""
+        """The index that has the file's entries."""
         return self._index
 
     @property
     def ready(self) -> bool:
-        """A file is known whole as soon as it is loaded."""
+        """True: the file is complete when it is loaded."""
         return True
 
     async def run(self) -> None:
-        """Return at once: a file is read when the server starts."""
+        """Return at once: the file is read only when the server starts."""
 
     def stats(self) -> TopologyStats:
-        """What the index holds."""
+        """The counts of the index."""
         return TopologyStats(counts=self._index.counts())

@@ -1,7 +1,7 @@
-"""A YAML document with line numbers, read strictly: every complaint says FILE:LINE.
+"""A strict YAML reader with line numbers: every error starts with FILE:LINE.
 
-In: the text of a file. Out: strings, addresses and networks. Never: values that YAML guesses
-(``zone: 1`` is the text "1"), tags that make objects, or keys that nobody asked for.
+In: the text of a file. Out: strings, addresses and networks. Never: YAML's implicit types
+(``zone: 1`` is the text "1"), tags that construct objects, or unknown keys.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,22 +16,22 @@ from kzn.topology.facts import CidrNetwork
 
 
 class Value:
-    """One node of the document, and where it stands."""
+    """One node of the document, with its line."""
 
     def __init__(self, file: str, node: yaml.Node) -> None:
         self._file = file
         self._node = node
 
     def fail(self, found: str, expected: str) -> NoReturn:
-        """Refuse this value."""
+        """Raise a UsageError for this value."""
         line = self._node.start_mark.line + 1
         raise UsageError(
             f"{self._file}:{line}: {found}, expected {expected}",
-            hint="`python3 -m pydoc kzn.topology.static.file` shows what may stand in the file",
+            hint="`python3 -m pydoc kzn.topology.static.file` shows the format",
         )
 
     def mapping(self, what: str, required: set[str], optional: set[str]) -> "dict[str, Value]":
-        """The entries of a mapping that has all ``required`` keys and no unknown ones."""
+        """The entries of a mapping; fails without a ``required`` key or with an unknown one."""
         if not isinstance(self._node, yaml.MappingNode):
             self.fail(self._kind(), f"{what} as a mapping")
         known = ", ".join(sorted(required | optional))
@@ -56,7 +56,7 @@ class Value:
             yield Value(self._file, node)
 
     def text(self, what: str) -> str:
-        """A text that is not empty."""
+        """A non-empty text."""
         value = self._scalar(what)
         if not value:
             self.fail("nothing", what)

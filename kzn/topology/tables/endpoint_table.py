@@ -101,15 +101,21 @@ class EndpointTable:
     def __getitem__(self, number: int) -> Endpoint:
         endpoint = self._endpoints[number] if 0 <= number < len(self._endpoints) else None
         if endpoint is None:
-            raise KznError(f"endpoint {number} is not known or ended too long ago")
+            raise KznError(f"endpoint id {number} is not in use: unknown, or ended too long ago")
         return endpoint
 
     def all_of(self, numbers: list[int]) -> list[Endpoint | int]:
-        """The facts behind each of many ids; a negative code stands for itself."""
+        """The facts behind each id; negative codes are returned as they are.
+
+        KznError for an id not in use.
+        """
         known = self._endpoints
-        found = [known[number] if number >= 0 else number for number in numbers]
+        try:
+            found = [known[number] if number >= 0 else number for number in numbers]
+        except IndexError:
+            found = [None]
         if not all(found):
-            raise KznError("an endpoint is not known any more")
+            raise KznError("an endpoint id is not in use: unknown, or ended too long ago")
         return cast(list[Endpoint | int], found)
 
     def node_code(self, node: str) -> int:

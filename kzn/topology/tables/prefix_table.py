@@ -1,7 +1,7 @@
-"""Prefixes: which network an address lies in, longest prefix first, both families in one table.
+"""Longest-prefix match of addresses, IPv4 and IPv6 in one table.
 
-In: networks with values, over the world as IANA cut it up. Out: a value for each of n addresses,
-without a loop. Never: single owners of addresses; ownership/intervals.py has those, and they win.
+In: networks with values; IANA's registries are below them. Out: a value for each of n addresses,
+without a loop. Never: owners of single addresses, which take precedence (ownership/intervals.py).
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ _MAPPED = 0xFFFF << 32
 
 _GLOBAL = (
     "0.0.0.0/0",
-    "2000::/3",  # all that IANA hands out (RFC 4291, 2.4)
+    "2000::/3",  # all global unicast that IANA assigns (RFC 4291, 2.4)
     "64:ff9b::/96",  # IPv4 beyond a NAT64 (RFC 6052)
     "192.0.0.9/32",  # the anycast exceptions below 192.0.0.0/24 (RFC 7723, RFC 8155)
     "192.0.0.10/32",
@@ -30,7 +30,7 @@ _GLOBAL = (
     "2001:30::/28",
 )
 _NOT_GLOBAL = (
-    "::/0",  # everything that is not named in _GLOBAL: ULA, link-local, multicast, unassigned
+    "::/0",  # all that is not in _GLOBAL: ULA, link-local, multicast, unassigned
     "0.0.0.0/8",  # RFC 791
     "10.0.0.0/8",  # RFC 1918
     "100.64.0.0/10",  # RFC 6598, carrier-grade NAT, also some clouds' pods
@@ -49,22 +49,23 @@ _NOT_GLOBAL = (
     "2001:db8::/32",  # RFC 3849, documentation
     "3fff::/20",  # RFC 9637, documentation
 )
-"""The IANA special-purpose registries, "globally reachable" column, as of 2024-10."""
 
-_WORLD = [(ip_network(text), UNKNOWN) for text in _NOT_GLOBAL] + [
-    (ip_network(text), EXTERNAL) for text in _GLOBAL
-]
+IANA_PREFIXES: tuple[tuple[CidrNetwork, int], ...] = (
+    *((ip_network(text), UNKNOWN) for text in _NOT_GLOBAL),
+    *((ip_network(text), EXTERNAL) for text in _GLOBAL),
+)
+"""IANA's special-purpose registries, column "globally reachable", as of 2024-10."""
 
 
 class PrefixTable:
-    """Longest prefix over ``networks``; what lies in none is EXTERNAL or UNKNOWN.
+    """Values of ``networks`` by longest prefix; elsewhere EXTERNAL or UNKNOWN by IANA's registries.
 
-    A network that equals one of the world's prefixes wins over it. Built once for a set of
-    networks: the prefixes are cut into ranges that do not overlap, searched by bisection.
+    A network takes precedence over an equal prefix of the registries. The prefixes are cut into
+    ranges that do not overlap, which are searched by bisection.
     """
 
     def __init__(self, networks: Iterable[tuple[CidrNetwork, int]] = ()) -> None:
-        starts, values = _flatten([*_WORLD, *networks])
+        starts, values = _flatten([*IANA_PREFIXES, *networks])
         # Fixed-width byte strings compare like big-endian numbers; the padding NULs are the low
         # bytes that numpy trims, so trimming changes no comparison.
         self._starts = np.array([start.to_bytes(16, "big") for start in starts], "S16")

@@ -172,7 +172,7 @@ def test_a_list_of_null_is_empty() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"kind": "Status"}', b"\xff", b"<html>"])
 def test_what_is_no_list_is_an_api_error(body: bytes) -> None:
-    with pytest.raises(ApiError, match="no list page"):
+    with pytest.raises(ApiError, match="not a list"):
         PODS.page(body)
 
 
@@ -198,7 +198,7 @@ def test_an_error_in_the_stream_is_a_refusal() -> None:
 
 @pytest.mark.parametrize("line", [b"{", b'{"type":"ADDED"}', b'{"type":1,"object":{}}', b"\xff"])
 def test_what_is_no_event_is_an_api_error(line: bytes) -> None:
-    with pytest.raises(ApiError, match="no watch event"):
+    with pytest.raises(ApiError, match="not a watch event"):
         PODS.line(line)
 
 

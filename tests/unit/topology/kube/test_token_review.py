@@ -104,5 +104,5 @@ def test_claims_that_are_not_there_are_empty() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"status":{"authenticated":"yes"}}'])
 def test_what_is_no_review_is_an_error_and_not_a_yes(body: bytes) -> None:
-    with pytest.raises(KubeError, match="no TokenReview"):
+    with pytest.raises(KubeError, match="not a TokenReview"):
         decode(body)

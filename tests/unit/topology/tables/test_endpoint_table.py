@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kzn.errors import KznError
-from kzn.model.endpoint import NO_CODE, NODE, Endpoint
+from kzn.model.endpoint import NO_CODE, NODE, UNKNOWN, Endpoint
 from kzn.topology.tables.endpoint_table import FIRST_CAPACITY, CountedCodes, EndpointTable
 
 
@@ -19,7 +19,7 @@ def test_equal_zone_names_in_two_regions_are_different_zones() -> None:
     assert zones[0] == zones[2] != zones[1]
 
 
-def test_what_is_not_known_has_no_code() -> None:
+def test_an_unknown_node_zone_or_region_has_no_code() -> None:
     table = EndpointTable()
     number = table.add(Endpoint("Static", "", "db", "Database", "db", "", "", ""), 0.0)
     columns = table.columns
@@ -38,17 +38,27 @@ def test_columns_grow_beyond_their_first_capacity_and_keep_their_contents() -> N
     assert np.array_equal(table.times[:count, 0], np.arange(count, dtype=float))
 
 
-def test_a_freed_id_is_used_again_and_until_then_answers_an_error() -> None:
+def test_a_freed_id_is_an_error_until_it_is_reused() -> None:
     table = EndpointTable()
     first = table.add(node("n1", "a", "r"), 0.0)
     table.free(first)
-    with pytest.raises(KznError, match="endpoint 0"):
+    with pytest.raises(KznError, match="endpoint id 0"):
         table[first]
     assert table.node_code("n1") == NO_CODE
     assert table.add(node("n2"), 0.0) == first
     assert table.columns.zone[first] == NO_CODE
     with pytest.raises(KznError):
         table[-1]
+
+
+def test_many_ids_are_read_at_once_and_unused_ones_are_an_error() -> None:
+    table = EndpointTable()
+    first, second = table.add(node("n1"), 0.0), table.add(node("n2"), 0.0)
+    assert table.all_of([second, UNKNOWN, first]) == [node("n2"), UNKNOWN, node("n1")]
+    table.free(first)
+    for unused in (first, 99):
+        with pytest.raises(KznError, match="not in use"):
+            table.all_of([second, unused])
 
 
 def test_a_code_is_reused_after_its_last_user_released_it() -> None:

@@ -11,7 +11,7 @@ from kzn.columns.arrays import U8
 from kzn.model.endpoint import EXTERNAL, UNKNOWN
 from kzn.model.ip import MAPPED_PREFIX, pack
 from kzn.topology.facts import CidrNetwork
-from kzn.topology.tables.prefix_table import _WORLD, PrefixTable
+from kzn.topology.tables.prefix_table import IANA_PREFIXES, PrefixTable
 
 
 def rows(addresses: list[bytes]) -> U8:
@@ -34,23 +34,23 @@ UNKNOWNS = """
 
 
 @pytest.mark.parametrize("address", EXTERNALS.split())
-def test_a_routable_address_that_nobody_claims_is_external(address: str) -> None:
+def test_a_global_address_in_no_network_is_external(address: str) -> None:
     assert one(PrefixTable(), address) == EXTERNAL
 
 
 @pytest.mark.parametrize("address", UNKNOWNS.split())
-def test_a_private_address_that_nobody_claims_is_unknown(address: str) -> None:
+def test_a_private_address_in_no_network_is_unknown(address: str) -> None:
     assert one(PrefixTable(), address) == UNKNOWN
 
 
-def test_the_longest_prefix_wins_and_its_end_gives_back_to_the_one_around_it() -> None:
+def test_the_longest_prefix_wins_and_after_its_end_the_enclosing_one() -> None:
     nets = ["10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "10.1.2.255/32"]
     table = PrefixTable((ip_network(net), n) for n, net in enumerate(nets))
     asked = ["10.0.0.0", "10.1.0.0", "10.1.2.0", "10.1.2.255", "10.1.3.0", "10.2.0.0", "11.0.0.0"]
     assert [one(table, address) for address in asked] == [0, 1, 2, 3, 1, 0, EXTERNAL]
 
 
-def test_a_network_wins_over_the_world_even_when_it_is_the_whole_world() -> None:
+def test_a_network_wins_over_an_equal_iana_prefix() -> None:
     table = PrefixTable([(ip_network("0.0.0.0/0"), 7), (ip_network("10.0.0.0/8"), 8)])
     assert [one(table, "8.8.8.8"), one(table, "10.0.0.1"), one(table, "fd00::1")] == [7, 8, UNKNOWN]
 
@@ -100,5 +100,5 @@ def test_it_agrees_with_the_standard_library(nets: list[CidrNetwork], more: list
     asked = [address for net in nets for address in _edges(net)] + more
     if asked:
         found = PrefixTable(numbered.items()).lookup(rows(asked)).tolist()
-        everything = dict(_WORLD) | numbered
+        everything = dict(IANA_PREFIXES) | numbered
         assert found == [_longest(everything, address) for address in asked]
