@@ -64,7 +64,7 @@ class Process:
         [caught] = [int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:")]
         return bool(caught >> (number - 1) & 1)
 
-    def says(self, text: str, seconds: float = WAIT) -> bool:
+    def logs(self, text: str, seconds: float = WAIT) -> bool:
         """Whether it says something on stderr within a time."""
         return wait_for(lambda: text in self.stderr, seconds)
 

@@ -169,7 +169,7 @@ def test_a_probe_that_misses_traffic_gives_way_and_no_byte_is_lost_or_doubled(
             assert server.has(site.key) == counted
             agent = site.agent()
             assert choice(agent).startswith("tcx: it saw 1")
-            assert agent.says("removed", sites.WAIT)
+            assert agent.logs("removed", sites.WAIT)
         end(agent)
         before = settled(server, site)
         agent = site.agent()

@@ -71,14 +71,14 @@ def same(held: int, bounding: int) -> Sets:
 
 
 @pytest.mark.parametrize("name", NEEDED)
-def test_what_a_probe_declares_is_what_is_documented(name: str) -> None:
+def test_a_probe_declares_the_documented_capabilities(name: str) -> None:
     probe = find(name, installed())
     assert isinstance(probe, Probe)
     assert sorted(probe.capabilities) == list(NEEDED[name])
 
 
 @probes
-def test_with_the_documented_set_it_counts_ships_stops_and_starts_again(
+def test_with_the_documented_capabilities_an_agent_runs_stops_and_restarts(
     site: Site, probe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = site.server()
@@ -93,7 +93,7 @@ def test_with_the_documented_set_it_counts_ships_stops_and_starts_again(
     agent = site.agent("--probe", probe, "--ports", "none")  # new maps, the old ones to empty
     sent = sent.plus(site.send(30))
     assert server.gets(site.key, sent), (server.has(site.key), sent)
-    assert agent.says(f"removed {site.pin_dir}/{probe}+retired+1")
+    assert agent.logs(f"removed {site.pin_dir}/{probe}+retired+1")
     agent.stop()
     done = site.kzn("detach", "--pin-dir", str(site.pin_dir), prefix=with_only(NEEDED[probe]))
     assert done.returncode == 0, done.stderr
@@ -101,7 +101,7 @@ def test_with_the_documented_set_it_counts_ships_stops_and_starts_again(
 
 
 @probes
-def test_started_with_all_a_running_agent_has_what_is_documented_and_can_get_no_more(
+def test_an_agent_started_with_all_capabilities_drops_all_but_the_documented_ones(
     site: Site, probe: str
 ) -> None:
     site.server()
@@ -116,7 +116,9 @@ def test_started_with_all_a_running_agent_has_what_is_documented_and_can_get_no_
 @pytest.mark.parametrize(
     ("probe", "lost"), [(probe, name) for probe, names in NEEDED.items() for name in names]
 )
-def test_without_one_of_them_it_refuses_and_says_which(site: Site, probe: str, lost: str) -> None:
+def test_without_one_capability_the_agent_refuses_to_start_and_names_it(
+    site: Site, probe: str, lost: str
+) -> None:
     left = tuple(name for name in NEEDED[probe] if name != lost)
     done = site.kzn("agent", "--print", "--probe", probe, prefix=with_only(left))
     assert (done.returncode, done.stdout) == (3, "")
@@ -124,7 +126,9 @@ def test_without_one_of_them_it_refuses_and_says_which(site: Site, probe: str, l
 
 
 @probes
-def test_without_any_it_refuses_and_says_which(site: Site, probe: str) -> None:
+def test_without_capabilities_the_agent_refuses_to_start_and_names_them(
+    site: Site, probe: str
+) -> None:
     done = site.kzn("agent", "--print", "--probe", probe, prefix=with_only(()))
     assert (done.returncode, done.stdout) == (3, "")
     lacking = [name for name in capabilities.NUMBERS if name in NEEDED[probe]]
@@ -132,7 +136,7 @@ def test_without_any_it_refuses_and_says_which(site: Site, probe: str) -> None:
         assert name in done.stderr.splitlines()[0]
 
 
-def test_where_the_verifier_wants_one_more_it_is_named() -> None:
+def test_a_capability_that_the_verifier_requires_is_named() -> None:
     probe = replace(postrouting.PROBE, capabilities=NEEDED["tcx"])  # which is too little for it
     with (
         capabilities.only(mask(NEEDED["tcx"])),
@@ -143,7 +147,7 @@ def test_where_the_verifier_wants_one_more_it_is_named() -> None:
     assert raised.value.hint.endswith("access is allowed only to CAP_PERFMON and CAP_SYS_ADMIN")
 
 
-def test_auto_takes_a_probe_that_its_capabilities_are_enough_for(
+def test_auto_selects_a_probe_that_the_capabilities_allow(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = site.server()
@@ -168,7 +172,7 @@ def late(lab: Lab) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("probe", ["tcx", "clsact"])
-def test_an_uplink_that_comes_after_the_drop_is_counted_too(
+def test_an_uplink_added_after_the_drop_of_capabilities_is_counted(
     site: Site, lab: Lab, probe: str, late: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = site.server()
@@ -176,7 +180,7 @@ def test_an_uplink_that_comes_after_the_drop_is_counted_too(
     agent = site.agent("--probe", probe)
     lab.configure(lab.node("a1").namespace, late)
     lab.ip(["-n", lab.fabric.namespace, "link", "set", "late1", "up"])
-    assert agent.says(f"attached {probe}/egress to late0", QUIET_SECONDS + sites.WAIT)
+    assert agent.logs(f"attached {probe}/egress to late0", QUIET_SECONDS + sites.WAIT)
     with namespaces.inside(lab.node("a1").namespace):
         sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with sender:
@@ -188,12 +192,12 @@ def test_an_uplink_that_comes_after_the_drop_is_counted_too(
 
 
 @probes
-def test_printing_with_the_documented_set_leaves_nothing_behind(
+def test_printing_with_the_documented_capabilities_leaves_nothing_attached(
     site: Site, lab: Lab, probe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit(monkeypatch, NEEDED[probe])
     printer = site.agent("--print", "--interval", "5m", "--probe", probe, ready=False)
-    assert printer.says("capabilities kept: ")
+    assert printer.logs("capabilities kept: ")
     assert wait_for(partial(printer.catches, signal.SIGTERM), sites.WAIT)
     sent = site.send(50)
     printer.daemon.ask_to_stop()
@@ -204,7 +208,7 @@ def test_printing_with_the_documented_set_leaves_nothing_behind(
     assert "clsact" not in shown
 
 
-def test_a_token_that_only_a_capability_can_read_is_refused_at_the_start(
+def test_a_token_file_that_only_a_capability_can_read_is_refused_at_the_start(
     site: Site, tmp_path: Path
 ) -> None:
     token = tmp_path / "token"

@@ -67,7 +67,7 @@ def send(lab: Lab, datagrams: int) -> Counts:
 
 
 @pytest.mark.usefixtures("tidy")
-def test_a_qdisc_that_it_made_goes_with_it(lab: Lab) -> None:
+def test_a_qdisc_that_kzn_created_is_removed_with_the_filter(lab: Lab) -> None:
     uplink = lab.node("a1").uplink
     with counting(lab.node("a1"), probe=PROBE):
         assert "clsact/egress" in tc(lab, "filter", "show", "dev", uplink, "egress")
@@ -75,7 +75,7 @@ def test_a_qdisc_that_it_made_goes_with_it(lab: Lab) -> None:
 
 
 @pytest.mark.usefixtures("tidy")
-def test_filters_and_the_qdisc_of_others_stay_as_they_were(lab: Lab) -> None:
+def test_other_filters_and_their_qdisc_stay_unchanged(lab: Lab) -> None:
     uplink = lab.node("a1").uplink
     tc(lab, "qdisc", "add", "dev", uplink, "clsact")
     for where in ("egress", "ingress"):
@@ -89,7 +89,7 @@ def test_filters_and_the_qdisc_of_others_stay_as_they_were(lab: Lab) -> None:
 
 
 @pytest.mark.usefixtures("tidy")
-def test_a_filter_that_came_meanwhile_keeps_the_qdisc(lab: Lab) -> None:
+def test_a_qdisc_with_another_filter_is_not_removed(lab: Lab) -> None:
     uplink = lab.node("a1").uplink
     with counting(lab.node("a1"), probe=PROBE):
         tc(lab, "filter", "add", "dev", uplink, "ingress", *OTHERS)
@@ -99,7 +99,7 @@ def test_a_filter_that_came_meanwhile_keeps_the_qdisc(lab: Lab) -> None:
 
 @pytest.mark.usefixtures("tidy")
 @pytest.mark.parametrize("priority", [1, 2])
-def test_a_cnis_program_that_ends_the_chain_hides_nothing(lab: Lab, priority: int) -> None:
+def test_a_cni_program_that_ends_the_chain_hides_no_packet(lab: Lab, priority: int) -> None:
     """A program of priority 1 that was there first is behind ours: the newest is first."""
     node = lab.node("a1")
     with namespaces.inside(node.namespace), program(PASS) as cni:
@@ -116,7 +116,7 @@ def test_a_cnis_program_that_ends_the_chain_hides_nothing(lab: Lab, priority: in
 
 
 @pytest.mark.usefixtures("tidy")
-def test_where_a_filter_of_another_kind_has_the_first_priority_the_next_is_taken(lab: Lab) -> None:
+def test_the_next_priority_is_used_when_a_filter_of_another_kind_has_the_first(lab: Lab) -> None:
     uplink = lab.node("a1").uplink
     tc(lab, "qdisc", "add", "dev", uplink, "clsact")
     rule = [
@@ -140,7 +140,7 @@ def test_where_a_filter_of_another_kind_has_the_first_priority_the_next_is_taken
 
 
 @pytest.mark.usefixtures("tidy")
-def test_what_somebody_else_took_off_is_put_on_again(lab: Lab) -> None:
+def test_a_filter_that_another_tool_removed_is_added_again(lab: Lab) -> None:
     node = lab.node("a1")
     with namespaces.inside(node.namespace):
         uplink, held = device(node.uplink), ProcessAttachments()
@@ -158,7 +158,7 @@ def test_what_somebody_else_took_off_is_put_on_again(lab: Lab) -> None:
 
 
 @pytest.mark.usefixtures("tidy")
-def test_a_device_that_is_gone_already_does_not_keep_the_others_from_theirs(lab: Lab) -> None:
+def test_a_removed_device_does_not_prevent_the_others_from_being_attached(lab: Lab) -> None:
     node = lab.node("a1")
     gone = Device(4711, "gone0", kind="", master=0, peer_in_other_netns=True)
     with namespaces.inside(node.namespace):
@@ -172,7 +172,7 @@ def test_a_device_that_is_gone_already_does_not_keep_the_others_from_theirs(lab:
 
 
 @pytest.mark.usefixtures("tidy")
-def test_pinned_it_counts_without_a_process_a_restart_goes_on_and_detach_ends_it(
+def test_a_pinned_clsact_filter_counts_without_a_process_until_detach(
     lab: Lab, pin_dir: Path
 ) -> None:
     node = lab.node("a1")
@@ -194,7 +194,7 @@ def test_pinned_it_counts_without_a_process_a_restart_goes_on_and_detach_ends_it
     assert "clsact" not in tc(lab, "qdisc", "show", "dev", node.uplink)
 
 
-def test_a_filter_that_is_not_ours_is_never_removed(lab: Lab) -> None:
+def test_a_filter_with_another_program_is_never_removed(lab: Lab) -> None:
     node = lab.node("a1")
     with namespaces.inside(node.namespace), program(PASS) as one, program(PASS) as other:
         index = socket.if_nametoindex(node.uplink)

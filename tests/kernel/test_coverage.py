@@ -46,7 +46,7 @@ def measured(lab: Lab, probe: Probe, *tunnels: str) -> Iterator[Callable[[], Pas
 
 @probes
 @families
-def test_of_all_kinds_of_traffic_every_byte_that_left_was_seen(
+def test_every_byte_of_all_kinds_of_traffic_that_left_was_seen(
     lab: Lab, probe: Probe, family: Family
 ) -> None:
     a, b, c = lab.pod("a1-p1"), lab.pod("b1-p1"), lab.pod("a1-p2")
@@ -63,7 +63,7 @@ def test_of_all_kinds_of_traffic_every_byte_that_left_was_seen(
 
 
 @probes
-def test_what_is_wrapped_up_is_seen_once(lab: Lab, probe: Probe) -> None:
+def test_an_encapsulated_packet_is_seen_once(lab: Lab, probe: Probe) -> None:
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
     with vxlan(lab), measured(lab, probe, "over0") as passed:
         traffic.udp(a, b, 4, datagrams=200, size=1000, mtu=1400)
@@ -75,7 +75,7 @@ def test_what_is_wrapped_up_is_seen_once(lab: Lab, probe: Probe) -> None:
 
 @probes
 @families
-def test_a_device_that_takes_super_packets_counts_them_uncut(
+def test_the_counters_of_a_device_count_a_gso_super_packet_unsegmented(
     make_lab: Callable[..., Lab], probe: Probe, family: Family
 ) -> None:
     """As veth and some drivers do: then what was seen is more than what was sent, by headers."""

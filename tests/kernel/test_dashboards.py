@@ -121,7 +121,7 @@ def recipes() -> list[str]:
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.stem)
-def test_every_panel_asks_for_metrics_that_a_scrape_has(board: Path, watched: Watched) -> None:
+def test_every_panel_uses_metrics_that_a_scrape_has(board: Path, watched: Watched) -> None:
     asked = {name for _, query in panel_queries(board) for name in metrics_in(query)}
     assert asked - watched.names == set()
 
@@ -132,7 +132,7 @@ def test_prometheus_answers_every_panel(board: Path, watched: Watched) -> None:
     assert {title for title, _ in rows} - {title for title, found in rows if found} <= QUIET
 
 
-def test_every_rule_asks_for_metrics_that_a_scrape_or_another_rule_has(watched: Watched) -> None:
+def test_every_rule_uses_metrics_that_a_scrape_or_another_rule_has(watched: Watched) -> None:
     recorded = {rule["record"] for rule in rules() if "record" in rule}
     for rule in rules():
         assert metrics_in(rule["expr"]) <= watched.names
@@ -153,7 +153,7 @@ def test_prometheus_evaluates_every_rule(watched: Watched) -> None:
     assert len(found) == len(rules())
 
 
-def test_nothing_is_alarming_where_all_is_well(watched: Watched) -> None:
+def test_no_alert_fires_on_a_healthy_installation(watched: Watched) -> None:
     def alerts() -> list[dict[str, str]]:
         found = watched.prometheus.get("/api/v1/alerts")["alerts"]
         return [alert["labels"] for alert in found]
@@ -161,7 +161,7 @@ def test_nothing_is_alarming_where_all_is_well(watched: Watched) -> None:
     assert wait_for(lambda: not alerts(), 10), alerts()  # pending ones go with the next look
 
 
-def test_the_cookbook_has_a_dozen_queries_and_prometheus_answers_each(watched: Watched) -> None:
+def test_prometheus_answers_the_dozen_queries_of_the_cookbook(watched: Watched) -> None:
     found = recipes()
     assert len(found) >= 12
     for query in found:
@@ -169,12 +169,12 @@ def test_the_cookbook_has_a_dozen_queries_and_prometheus_answers_each(watched: W
         watched.prometheus.query(query)
 
 
-def test_an_expression_of_another_metric_would_be_found(watched: Watched) -> None:
+def test_an_unknown_metric_in_an_expression_is_detected(watched: Watched) -> None:
     assert metrics_in("sum(rate(kzn_no_such_total[5m]))") - watched.names
     with pytest.raises(AssertionError, match="parse error"):
         watched.prometheus.query("sum(")
 
 
-def test_the_process_metrics_are_of_both_daemons(watched: Watched) -> None:
+def test_both_daemons_have_process_metrics(watched: Watched) -> None:
     assert exposed(watched.server) >= PROCESS
     assert exposed(watched.agent) >= PROCESS

@@ -131,7 +131,7 @@ def started(machine: Machine, *options: str, until: str) -> Iterator[tuple[Popen
 @pytest.mark.parametrize(
     ("how", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )
-def test_nothing_is_left_when_it_is_interrupted(
+def test_an_interrupted_demo_leaves_nothing_behind(
     machine: Machine, moment: str, how: signal.Signals, status: int
 ) -> None:
     with started(machine, "--seconds", "600", until=moment) as (demo, _):
@@ -141,7 +141,7 @@ def test_nothing_is_left_when_it_is_interrupted(
     assert wait_for(machine.is_clean, 20), machine.processes()
 
 
-def test_served_metrics_are_reached_from_this_machine_until_ctrl_c(machine: Machine) -> None:
+def test_demo_serve_is_reachable_from_this_machine_until_ctrl_c(machine: Machine) -> None:
     with started(machine, "--serve", until="metrics: ") as (demo, line):
         url = line.split()[1]
         assert wait_for(lambda: "kzn_seen_bytes_total{" in get(url), 20)
@@ -157,7 +157,7 @@ def get(url: str) -> str:
         return str(answer.read().decode())
 
 
-def test_without_privilege_it_refuses_and_says_what_to_do(machine: Machine) -> None:
+def test_without_privileges_the_demo_is_an_error_with_a_hint(machine: Machine) -> None:
     done = subprocess.run(
         ["setpriv", "--bounding-set=-all", *DEMO, "--json"],
         env=machine.environment,
@@ -172,7 +172,7 @@ def test_without_privilege_it_refuses_and_says_what_to_do(machine: Machine) -> N
     assert done.stdout == ""
 
 
-def test_a_daemon_that_dies_leaves_its_last_words_in_the_error(lab: Lab) -> None:
+def test_the_error_for_a_dead_daemon_has_its_last_log_lines(lab: Lab) -> None:
     daemon = Daemon(
         lab, "kzn server", lab.fabric.namespace, ["server", "--topology", "/no/such"], port=8080
     )

@@ -111,7 +111,7 @@ def test_every_pair_equals_the_witness(lab: Lab, probe: Probe, family: Family) -
 
 
 @probes
-def test_what_stays_on_the_node_and_what_arrives_is_not_seen(lab: Lab, probe: Probe) -> None:
+def test_traffic_that_stays_on_the_node_or_arrives_is_not_seen(lab: Lab, probe: Probe) -> None:
     a, b, far = lab.pod("a1-p1"), lab.pod("a1-p2"), lab.pod("b1-p1")
     with counting(lab.node("a1"), probe=probe) as counted:
         traffic.udp(a, b, 4, datagrams=10, size=100, mtu=1500)
@@ -123,9 +123,7 @@ def test_what_stays_on_the_node_and_what_arrives_is_not_seen(lab: Lab, probe: Pr
 @probes
 @families
 @pytest.mark.parametrize("tags", [1, 2])
-def test_tags_inside_the_packet_are_no_part_of_it(
-    lab: Lab, probe: Probe, family: Family, tags: int
-) -> None:
+def test_vlan_tags_are_not_counted(lab: Lab, probe: Probe, family: Family, tags: int) -> None:
     node, a, b = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1")
     here, there = traffic.addresses(a, b, family)
     frame = _tagged(family, here, there, tags)
@@ -150,7 +148,7 @@ _UDP = (40_000).to_bytes(2) + (9).to_bytes(2) + (28).to_bytes(2) + bytes(2) + by
 
 
 @probes
-def test_what_is_no_ip_packet_is_not_seen(lab: Lab, probe: Probe) -> None:
+def test_packets_other_than_ip_are_not_seen(lab: Lab, probe: Probe) -> None:
     node = lab.node("a1")
     with namespaces.inside(node.namespace):
         raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
@@ -166,7 +164,7 @@ def test_what_is_no_ip_packet_is_not_seen(lab: Lab, probe: Probe) -> None:
 @pytest.mark.parametrize(
     "packet", [b"\x45", b"\x45" + bytes(18), b"\x44" + bytes(40), b"\x4f" + bytes(30)]
 )
-def test_a_packet_without_a_whole_header_is_missed_with_a_number(
+def test_a_packet_with_a_truncated_header_is_counted_as_missed(
     lab: Lab, probe: Probe, packet: bytes
 ) -> None:
     node = lab.node("a1")
@@ -180,7 +178,7 @@ def test_a_packet_without_a_whole_header_is_missed_with_a_number(
 
 
 @probes
-def test_no_ports_are_kept_when_none_are_asked_for(lab: Lab, probe: Probe) -> None:
+def test_no_ports_are_kept_with_ports_none(lab: Lab, probe: Probe) -> None:
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
     with counting(lab.node("a1"), Settings(ports="none"), probe=probe) as counted:
         for port in (5500, 5501):

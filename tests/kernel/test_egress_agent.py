@@ -23,7 +23,7 @@ def site(lab: Lab) -> Iterator[Site]:
 
 
 @probes
-def test_killed_amid_traffic_and_started_again_every_byte_arrives_once(
+def test_an_agent_killed_under_traffic_and_restarted_delivers_every_byte_once(
     site: Site, probe: str
 ) -> None:
     server = site.server()
@@ -42,7 +42,7 @@ def has_acked(agent: Process) -> bool:
 
 
 @probes
-def test_an_uplink_that_comes_while_it_runs_is_followed(site: Site, lab: Lab, probe: str) -> None:
+def test_an_uplink_added_while_the_agent_runs_is_attached(site: Site, lab: Lab, probe: str) -> None:
     node, fabric = lab.node("a1").namespace, lab.fabric.namespace
     site.server()
     agent = site.agent("--probe", probe)
@@ -56,7 +56,7 @@ def test_an_uplink_that_comes_while_it_runs_is_followed(site: Site, lab: Lab, pr
                 "route add 10.98.0.0/24 via 10.99.0.2 dev late0",
             ],
         )
-        assert agent.says(f"attached {probe}/egress to late0")
+        assert agent.logs(f"attached {probe}/egress to late0")
         assert wait_for(lambda: agent.metric(HOOK % ("late0", probe)) == 1, sites.WAIT)
     finally:
         lab.ip(["-n", node, "link", "del", "late0"])
@@ -65,7 +65,7 @@ def test_an_uplink_that_comes_while_it_runs_is_followed(site: Site, lab: Lab, pr
 
 
 @probes
-def test_detach_leaves_nothing_attached(site: Site, lab: Lab, probe: str) -> None:
+def test_detach_removes_all_hooks_from_devices(site: Site, lab: Lab, probe: str) -> None:
     site.server()
     agent = site.agent("--probe", probe)
     assert wait_for(partial(agent.catches, signal.SIGTERM), sites.WAIT)

@@ -69,7 +69,7 @@ def without(capability: str) -> tuple[str, ...]:
         (without("all"), "lacks CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF", "run as root"),
     ],
 )
-def test_what_this_machine_lacks_is_named(
+def test_a_missing_feature_of_the_machine_is_named(
     site: Site, prefix: tuple[str, ...], sentence: str, hint: str
 ) -> None:
     done = site.kzn("agent", "--print", prefix=prefix)
@@ -85,11 +85,14 @@ def test_what_this_machine_lacks_is_named(
     assert sentence in listed.stdout
 
 
-def test_without_a_bpf_file_system_it_says_which_mount_is_missing(site: Site) -> None:
+def test_without_a_bpf_file_system_the_hint_is_the_mount_command(site: Site) -> None:
     done = ship(site, site.lab.directory / "no-bpffs")
     assert done[0] == 3
     assert "no-bpffs is not on a bpf file system" in done[1]
-    assert "hint: mount one: mount -t bpf bpf /sys/fs/bpf, and name a --pin-dir in it" in done[1]
+    assert (
+        "hint: mount one: mount -t bpf bpf /sys/fs/bpf, and set --pin-dir to a path in it"
+        in done[1]
+    )
 
 
 def ship(site: Site, pin_dir: Path, *options: str) -> tuple[int, str]:
@@ -99,7 +102,7 @@ def ship(site: Site, pin_dir: Path, *options: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-def test_a_pin_directory_with_a_dot_is_what_a_bpf_file_system_refuses(site: Site) -> None:
+def test_a_pin_directory_with_a_dot_in_its_name_is_an_error_with_a_hint(site: Site) -> None:
     status, said = ship(site, site.pin_dir.with_name("kzn.1"))
     assert status == 1
     assert (
@@ -107,7 +110,7 @@ def test_a_pin_directory_with_a_dot_is_what_a_bpf_file_system_refuses(site: Site
     )
 
 
-def test_pins_of_others_are_left_alone(site: Site) -> None:
+def test_pins_of_other_programs_are_not_removed(site: Site) -> None:
     theirs = site.pin_dir / "theirs" / "inside"
     theirs.mkdir(parents=True)
     site.server()
@@ -119,7 +122,7 @@ def test_pins_of_others_are_left_alone(site: Site) -> None:
     theirs.parent.rmdir()
 
 
-def test_a_port_that_is_taken_is_said_before_anything_is_attached(site: Site) -> None:
+def test_a_port_in_use_is_an_error_before_anything_is_attached(site: Site) -> None:
     with namespaces.inside(site.lab.node("a1").namespace):
         taken = socket.create_server(("127.0.0.1", 9999))
     with taken:
@@ -142,7 +145,7 @@ def taken(site: Site, priorities: tuple[int, ...]) -> Iterator[None]:
         yield
 
 
-def test_a_taken_priority_is_told_and_the_next_one_taken(site: Site) -> None:
+def test_a_priority_in_use_is_logged_and_the_next_one_tried(site: Site) -> None:
     with taken(site, PRIORITIES[:2]):
         server, agent = site.server(), site.agent()
     assert "ipv4 at priority 51: EBUSY (Device or resource busy); trying the next" in agent.stderr
@@ -150,7 +153,9 @@ def test_a_taken_priority_is_told_and_the_next_one_taken(site: Site) -> None:
     assert server.gets(site.key, site.send(20))
 
 
-def test_when_all_priorities_are_taken_it_says_how_to_find_out_by_whom(site: Site) -> None:
+def test_with_all_priorities_in_use_the_hint_is_the_command_that_lists_the_links(
+    site: Site,
+) -> None:
     with taken(site, PRIORITIES):
         status, said = ship(site, site.pin_dir, "--probe", "postrouting")
         again, _ = ship(site, site.pin_dir, "--probe", "postrouting")
@@ -172,7 +177,7 @@ def test_when_all_priorities_are_taken_it_says_how_to_find_out_by_whom(site: Sit
         (b"\0\0\0\5hello", "envelope"),
     ],
 )
-def test_garbage_on_the_port_of_the_agents_is_counted_and_hurts_nobody(
+def test_garbage_on_the_agent_port_is_counted_and_disturbs_no_agent(
     site: Site, bytes_: bytes, reason: str
 ) -> None:
     server = site.server()
@@ -184,7 +189,7 @@ def test_garbage_on_the_port_of_the_agents_is_counted_and_hurts_nobody(
         answer = b"".join(iter(lambda: stranger.recv(4096), b""))
     assert len(answer) < 1024
     assert wait_for(lambda: server.metric(f'{REFUSED}reason="{reason}"') == 1, sites.WAIT)
-    assert server.says("refused unauthenticated peer from 127.0.0.1: ")
+    assert server.logs("refused unauthenticated peer from 127.0.0.1: ")
     assert server.gets(site.key, site.send(20))
 
 
@@ -228,7 +233,7 @@ def pretending(site: Site, answer: bytes) -> Iterator[Callable[[], int]]:
         (frame(encode_to_agent(Refusal(Reason.BUSY, "later"))), "refused_busy"),
     ],
 )
-def test_a_server_that_answers_nonsense_is_asked_again_until_it_makes_sense(
+def test_the_agent_retries_until_the_server_answers_correctly(
     site: Site, answer: bytes, reason: str
 ) -> None:
     with pretending(site, answer) as asked:
@@ -240,11 +245,13 @@ def test_a_server_that_answers_nonsense_is_asked_again_until_it_makes_sense(
     assert site.server().gets(site.key, sent)
 
 
-def test_a_server_of_another_version_ends_the_agent_and_leaves_the_bytes(site: Site) -> None:
+def test_a_server_of_another_version_ends_the_agent_and_the_counts_stay_in_the_kernel(
+    site: Site,
+) -> None:
     refusal = Refusal(Reason.VERSION, "protocol 9, this server speaks 1")
     with pretending(site, frame(encode_to_agent(refusal))):
         agent = site.agent(ready=False)
-        assert agent.says("attached postrouting/ipv6")
+        assert agent.logs("attached postrouting/ipv6")
         sent = site.send(20)
         assert agent.wait() == 1
     *_, sentence, hint = agent.stderr.splitlines()
@@ -253,7 +260,7 @@ def test_a_server_of_another_version_ends_the_agent_and_leaves_the_bytes(site: S
     assert site.left(site.key) == sent
 
 
-def test_bytes_of_a_node_that_nobody_knows_are_unresolved_and_the_log_says_so(site: Site) -> None:
+def test_bytes_of_an_unknown_node_are_unresolved_and_the_node_is_logged(site: Site) -> None:
     server = site.server()
     site.agent("--node", "zz")
     sent = site.send(20)

@@ -51,7 +51,7 @@ def counts(flow: dict[str, Any]) -> Counts:
     return Counts(flow["packets"], flow["bytes"])
 
 
-def test_filters_and_order(site: Site) -> None:
+def test_filters_and_sort_order(site: Site) -> None:
     sent = send(site)
     [six] = look(site, "--filter", "src=fd00::/8")
     assert (counts(six), six["dst_port"]) == (sent["ipv6"], 5301)
@@ -64,7 +64,7 @@ def test_filters_and_order(site: Site) -> None:
     assert look(site, "--filter", "10.99.0.0/16") == []
 
 
-def test_raw_entries_add_up_to_the_decoded_ones(site: Site) -> None:
+def test_raw_entries_add_up_to_the_decoded_flow(site: Site) -> None:
     cpus, sent = os.sched_getaffinity(0), Counts()
     try:
         for cpu in cpus:
@@ -86,7 +86,7 @@ def test_raw_entries_add_up_to_the_decoded_ones(site: Site) -> None:
     assert {cpu["cpu"] for cpu in raw["per_cpu"]} == cpus
 
 
-def test_names_come_from_the_server_and_only_when_asked_for(site: Site) -> None:
+def test_names_come_from_the_server_only_with_url(site: Site) -> None:
     send(site)
     site.server()
     url = f"http://{site.lab.fabric.ipv4}:{SERVER_PORT}"
@@ -102,7 +102,7 @@ def test_names_come_from_the_server_and_only_when_asked_for(site: Site) -> None:
     assert site.lab.pod("a1-p1").ipv4 in plain.stdout
 
 
-def test_a_server_that_does_not_answer_is_a_sentence(site: Site) -> None:
+def test_a_server_that_does_not_answer_is_an_error_without_traceback(site: Site) -> None:
     send(site)
     pins = ("--pin-dir", str(site.pin_dir))
     done = site.kzn("inspect-map", *pins, "--url", "http://127.0.0.1:1")
@@ -117,7 +117,7 @@ def command(site: Site, *options: str) -> list[str]:
     )
 
 
-def test_watching_as_json_is_a_line_a_look_and_ctrl_c_is_quiet(site: Site) -> None:
+def test_watch_as_json_prints_one_line_a_snapshot_and_ctrl_c_is_quiet(site: Site) -> None:
     before = site.send(20)
     with subprocess.Popen(
         command(site, "--json", "--filter", "udp"),
@@ -139,7 +139,7 @@ def test_watching_as_json_is_a_line_a_look_and_ctrl_c_is_quiet(site: Site) -> No
     assert 0 < max(rates) <= after.bytes / 0.9
 
 
-def test_on_a_terminal_it_redraws_the_screen_and_gives_it_back(site: Site) -> None:
+def test_watch_on_a_terminal_redraws_and_restores_the_screen(site: Site) -> None:
     site.send(20)
     ours, theirs = pty.openpty()
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))

@@ -29,7 +29,7 @@ def tcp_key(lab: Lab, family: Family) -> WireKey:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("size", [0, 1, 1472, 1473, 4000, 60000])
-def test_the_witness_sees_udp_as_computed_from_payload_and_headers(
+def test_the_witness_counts_udp_as_computed_from_payload_and_headers(
     lab: Lab, family: Family, size: int
 ) -> None:
     before = lab.carried()
@@ -42,7 +42,7 @@ def test_the_witness_sees_udp_as_computed_from_payload_and_headers(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_witness_sees_echo_in_both_directions(lab: Lab, family: Family) -> None:
+def test_the_witness_counts_echo_in_both_directions(lab: Lab, family: Family) -> None:
     there, back = traffic.echo(
         lab.pod("a1-p2"), lab.pod("b1-p1"), family, requests=50, size=2000, mtu=1500
     )
@@ -77,7 +77,7 @@ def super_packets(lab: Lab, veth: str) -> int:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_both_books_of_the_witness_agree_to_the_byte(lab: Lab, family: Family) -> None:
+def test_both_counters_of_the_witness_agree_to_the_byte(lab: Lab, family: Family) -> None:
     for source, target in (("a1-p1", "b1-p1"), ("b1-p2", "a1-p2")):
         pods = lab.pod(source), lab.pod(target)
         traffic.tcp_calls(*pods, family, calls=50, ask=100, answer=20_000)
@@ -86,7 +86,7 @@ def test_both_books_of_the_witness_agree_to_the_byte(lab: Lab, family: Family) -
         assert lab.uplink_counters(node).tx_wire == lab.carried_by(node)
 
 
-def test_pods_of_one_node_talk_without_the_uplink(lab: Lab) -> None:
+def test_pods_of_one_node_do_not_use_the_uplink(lab: Lab) -> None:
     before = {node.name: lab.uplink_counters(node).tx_wire for node in lab.nodes}
     traffic.udp(lab.pod("a1-p1"), lab.pod("a1-p2"), 4, datagrams=10, size=100, mtu=1500)
     assert {node.name: lab.uplink_counters(node).tx_wire for node in lab.nodes} == before
@@ -110,7 +110,7 @@ with Lab("kzntesthold", pods_per_node=1) as lab:
 
 @pytest.mark.usefixtures("lab")
 @pytest.mark.parametrize("how", [None, signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_however_the_owner_ends(how: signal.Signals | None) -> None:
+def test_nothing_of_the_lab_is_left_after_any_end_of_its_owner(how: signal.Signals | None) -> None:
     mounts, names = MOUNTS.read_text(), known_namespaces()
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER],

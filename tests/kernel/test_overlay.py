@@ -33,7 +33,7 @@ INNER = 28 + 100
 @probes
 @families
 @pytest.mark.parametrize("port", [4789, 8472])
-def test_a_vxlan_is_charged_to_the_pods_with_what_it_adds(
+def test_vxlan_packets_are_accounted_to_the_pods_with_their_outer_length(
     lab: Lab, probe: Probe, family: Family, port: int
 ) -> None:
     node, a, b = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1")
@@ -132,7 +132,7 @@ NOT_ENCRYPTED = {
 @probes
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("kind", WRAPPED)
-def test_what_is_inside_is_charged_with_the_length_of_all(
+def test_inner_addresses_are_accounted_with_the_outer_length(
     lab: Lab, probe: Probe, kind: str, family: Family
 ) -> None:
     protocol, payload = WRAPPED[kind]
@@ -143,7 +143,7 @@ def test_what_is_inside_is_charged_with_the_length_of_all(
 
 @probes
 @pytest.mark.parametrize("kind", UNKNOWN)
-def test_what_is_not_understood_inside_is_charged_to_the_nodes(
+def test_an_unknown_inner_packet_is_accounted_to_the_nodes(
     lab: Lab, probe: Probe, kind: str
 ) -> None:
     protocol, payload = UNKNOWN[kind]
@@ -155,7 +155,7 @@ def test_what_is_not_understood_inside_is_charged_to_the_nodes(
 @probes
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("kind", ENCRYPTED_ONES | NOT_ENCRYPTED)
-def test_what_is_encrypted_is_charged_to_the_nodes_with_a_mark(
+def test_an_encrypted_packet_is_accounted_to_the_nodes_and_flagged(
     lab: Lab, probe: Probe, kind: str, family: Family
 ) -> None:
     protocol, payload = (ENCRYPTED_ONES | NOT_ENCRYPTED)[kind]
@@ -190,7 +190,7 @@ def _rows(lab: Lab, probe: Probe, family: Family, protocol: int, payload: bytes)
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("kind", ENCRYPTED_ONES | NOT_ENCRYPTED)
-def test_postrouting_marks_what_is_encrypted_too(kind: str, family: Family) -> None:
+def test_postrouting_flags_encrypted_packets_too(kind: str, family: Family) -> None:
     protocol, payload = (ENCRYPTED_ONES | NOT_ENCRYPTED)[kind]
     ends = ("10.0.1.2", "10.0.2.2") if family == 4 else ("fd00::1", "fd00::2")
     with loaded(Settings(max_flows=16)) as bench:
@@ -208,7 +208,7 @@ def uplinks(lab: Lab) -> tuple[int, ...]:
 
 @families
 @pytest.mark.parametrize("traffic_of", ["udp", "tcp", "long udp"])
-def test_postrouting_counts_a_wrapped_packet_once_under_the_pods_addresses(
+def test_postrouting_counts_an_encapsulated_packet_once_under_the_pod_addresses(
     lab: Lab, family: Family, traffic_of: str
 ) -> None:
     node, a, b = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1")
@@ -229,7 +229,7 @@ def test_postrouting_counts_a_wrapped_packet_once_under_the_pods_addresses(
 
 
 @families
-def test_postrouting_charges_both_as_they_are_while_the_uplinks_are_unknown(
+def test_postrouting_counts_inner_and_outer_packet_while_the_uplinks_are_unknown(
     lab: Lab, family: Family
 ) -> None:
     node, other, a, b = lab.node("a1"), lab.node("b1"), lab.pod("a1-p1"), lab.pod("b1-p1")

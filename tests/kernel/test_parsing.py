@@ -99,7 +99,7 @@ def test_ports_are_found_behind_extension_headers(
     assert row.counts == Counts(1, len(frame) - 14)
 
 
-def test_more_extension_headers_than_are_followed_leave_the_bytes_and_no_port(
+def test_with_too_many_extension_headers_bytes_are_counted_without_port(
     bench: Bench,
 ) -> None:
     frame = chain([DSTOPTS] * 9, TCP, SEGMENT)
@@ -148,7 +148,7 @@ def test_without_conntrack_the_lower_port_is_the_services(
         (chain([HOPOPTS, DSTOPTS, ROUTING, AH], TCP, SEGMENT), 6),
     ],
 )
-def test_a_packet_cut_anywhere_is_a_flow_or_missed_never_lost(
+def test_a_packet_truncated_anywhere_is_a_flow_or_missed(
     bench: Bench, frame: bytes, family: int
 ) -> None:
     lengths = range(MIN_FRAME[family], len(frame) + 1)
@@ -163,7 +163,7 @@ def test_a_packet_cut_anywhere_is_a_flow_or_missed_never_lost(
 
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("fill", [0x00, 0xFF])
-def test_a_packet_of_one_byte_repeated_is_in_the_books(
+def test_a_packet_of_one_repeated_byte_is_in_the_totals(
     bench: Bench, family: int, fill: int
 ) -> None:
     bench.give(ETHERNET[family] + bytes([fill] * 200), family)
@@ -172,7 +172,7 @@ def test_a_packet_of_one_byte_repeated_is_in_the_books(
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_random_bytes_are_always_accepted_and_always_in_the_books(bench: Bench, seed: int) -> None:
+def test_random_bytes_are_always_accepted_and_in_the_totals(bench: Bench, seed: int) -> None:
     rng = random.Random(seed)
     total = 0
     for _ in range(500):

@@ -69,16 +69,16 @@ def send(site: Site) -> dict[str, Counts]:
     return counted | {f"{a.ipv4} > {b.ipv4}:{MARKED_STREAM} tcp": stream}
 
 
-def test_it_is_a_row_of_kzn_probes(site: Site) -> None:
+def test_the_example_is_listed_by_kzn_probes(site: Site) -> None:
     rows = {row["name"]: row for row in json.loads(site.kzn("probes", "--json").stdout)}
     assert rows["marked"]["supported"] is True
     assert "0x1000" in rows["marked"]["summary"]
     assert rows["postrouting"]["supported"] is True
 
 
-def test_printing_shows_what_is_marked_to_the_byte_and_nothing_else(site: Site) -> None:
+def test_print_shows_marked_traffic_to_the_byte_and_nothing_else(site: Site) -> None:
     printer = site.agent("--print", "--probe", "marked", "--interval", "5m", ready=False)
-    assert printer.says("attached marked/ipv6 at priority 60")
+    assert printer.logs("attached marked/ipv6 at priority 60")
     assert wait_for(partial(printer.catches, signal.SIGTERM), sites.WAIT)
     sent = send(site)
     printer.daemon.ask_to_stop()
@@ -92,7 +92,7 @@ def test_printing_shows_what_is_marked_to_the_byte_and_nothing_else(site: Site) 
     assert head.endswith(f"seen {size} bytes in {packets} packets")
 
 
-def test_it_is_inspected_adopted_shipped_and_detached_like_any_other(site: Site) -> None:
+def test_the_example_is_inspected_adopted_shipped_and_detached(site: Site) -> None:
     agent = site.agent("--probe", "marked")
     sent = site.send(30)
     site.send(9, UNMARKED)
@@ -104,14 +104,14 @@ def test_it_is_inspected_adopted_shipped_and_detached_like_any_other(site: Site)
     sent = sent.plus(site.send(20))  # the kernel goes on without an agent
     server = site.server()
     agent = site.agent("--probe", "marked")
-    assert agent.says(f"adopted {site.pin_dir}/marked")
+    assert agent.logs(f"adopted {site.pin_dir}/marked")
     assert server.gets(site.key, sent), (server.has(site.key), sent)
     agent.stop()
     done = site.kzn("detach", "--pin-dir", str(site.pin_dir))
     assert (done.returncode, done.stdout) == (0, f"removed {site.pin_dir}/marked\n")
 
 
-def test_the_tests_that_it_brings_pass(site: Site, tmp_path: Path) -> None:
+def test_the_tests_of_the_example_pass(site: Site, tmp_path: Path) -> None:
     assert site.lab.plan
     tests = shutil.copytree(example.SOURCE / "tests", tmp_path / "tests")
     options = ["-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]

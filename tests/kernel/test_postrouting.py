@@ -84,7 +84,7 @@ def test_every_pair_equals_the_witness(lab: Lab, family: Family) -> None:
     assert counted.by_key() == carried
 
 
-def test_traffic_between_pods_of_one_node_is_counted_too(lab: Lab) -> None:
+def test_traffic_between_pods_of_one_node_is_counted(lab: Lab) -> None:
     a, b = lab.pod("a1-p1"), lab.pod("a1-p2")
     with counting(lab.node("a1")) as counted:
         [sent] = traffic.udp(a, b, 4, datagrams=10, size=100, mtu=1500)
@@ -92,7 +92,7 @@ def test_traffic_between_pods_of_one_node_is_counted_too(lab: Lab) -> None:
     assert counted.by_key() == {WireKey(sent.src, sent.dst, sent.protocol): sent.wire}
 
 
-def test_a_full_map_misses_with_a_number_and_loses_nothing_else(lab: Lab) -> None:
+def test_with_a_full_map_new_flows_are_counted_as_missed(lab: Lab) -> None:
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
     flows, limit, size = 200, 64, 120
     with counting(lab.node("a1"), Settings(max_flows=limit)) as counted:
@@ -119,7 +119,7 @@ def test_a_full_map_is_empty_again_after_a_drain(lab: Lab) -> None:
     assert counted.missed("map_full") == Counts()
 
 
-def test_an_entry_in_use_stays_over_a_drain_and_an_idle_one_goes(lab: Lab) -> None:
+def test_a_drain_keeps_entries_in_use_and_deletes_idle_ones(lab: Lab) -> None:
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
 
     def entries(maps: MapSet) -> list[int]:
@@ -138,7 +138,7 @@ def test_an_entry_in_use_stays_over_a_drain_and_an_idle_one_goes(lab: Lab) -> No
     assert [len(batch.flows) for batch in counted.batches] == [1, 1, 0, 0]
 
 
-def test_a_thousand_swaps_under_two_busy_senders_lose_nothing(lab: Lab) -> None:
+def test_a_thousand_switches_under_two_busy_senders_lose_no_byte(lab: Lab) -> None:
     pairs = [(lab.pod("a1-p1"), lab.pod("b1-p1")), (lab.pod("a1-p2"), lab.pod("b1-p2"))]
     stop = threading.Event()
     sent = [0, 0]
@@ -170,7 +170,7 @@ def test_a_thousand_swaps_under_two_busy_senders_lose_nothing(lab: Lab) -> None:
     assert sum(1 for batch in counted.batches if len(batch.flows)) > 100
 
 
-def test_a_batch_that_is_not_acknowledged_is_cut_again_as_it_was(lab: Lab) -> None:
+def test_an_unacknowledged_batch_is_cut_again_unchanged(lab: Lab) -> None:
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
     with attached(lab.node("a1")) as maps:
         traffic.udp(a, b, 4, datagrams=5, size=100, mtu=1500)
@@ -183,7 +183,7 @@ def test_a_batch_that_is_not_acknowledged_is_cut_again_as_it_was(lab: Lab) -> No
     assert rest.seen == Counts(7, 7 * 128)
 
 
-def test_multicast_and_link_local_packets_are_ignored_with_a_number(lab: Lab) -> None:
+def test_multicast_and_link_local_packets_are_counted_as_ignored(lab: Lab) -> None:
     node = lab.node("a1")
     with counting(node) as counted:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
@@ -197,7 +197,7 @@ def test_multicast_and_link_local_packets_are_ignored_with_a_number(lab: Lab) ->
     assert counted.ignored("multicast") == counted.seen == Counts(3, 3 * 78)
 
 
-def test_packets_to_the_node_itself_are_ignored_as_loopback(lab: Lab) -> None:
+def test_packets_to_the_node_itself_are_counted_as_ignored_loopback(lab: Lab) -> None:
     node = lab.node("a1")
     with counting(node) as counted:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
@@ -210,7 +210,7 @@ def test_packets_to_the_node_itself_are_ignored_as_loopback(lab: Lab) -> None:
 
 
 @families
-def test_service_ports_keep_the_side_that_was_connected_to(lab: Lab, family: Family) -> None:
+def test_with_ports_service_the_server_port_is_kept(lab: Lab, family: Family) -> None:
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
     with counting(lab.node("a1")) as counted:
         traffic.tcp_calls(a, b, family, calls=3, ask=10, answer=10, port=5500)
@@ -221,7 +221,7 @@ def test_service_ports_keep_the_side_that_was_connected_to(lab: Lab, family: Fam
 
 
 @families
-def test_conntrack_knows_the_service_even_on_a_high_port_and_who_opened(
+def test_conntrack_gives_the_initiator_and_the_service_port_even_if_high(
     lab: Lab, family: Family
 ) -> None:
     node, a, b = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1")
@@ -241,7 +241,7 @@ def test_conntrack_knows_the_service_even_on_a_high_port_and_who_opened(
     }
 
 
-def test_no_ports_are_kept_when_none_are_asked_for(lab: Lab) -> None:
+def test_no_ports_are_kept_with_ports_none(lab: Lab) -> None:
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
     with counting(lab.node("a1"), Settings(ports="none")) as counted:
         for port in (5500, 5501, 5502):
@@ -250,7 +250,7 @@ def test_no_ports_are_kept_when_none_are_asked_for(lab: Lab) -> None:
     assert [(row.src_port, row.dst_port) for row in counted.rows] == [(0, 0), (0, 0)]
 
 
-def test_both_ports_are_kept_when_all_are_asked_for(lab: Lab) -> None:
+def test_both_ports_are_kept_with_ports_all(lab: Lab) -> None:
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
     with counting(lab.node("a1"), Settings(ports="all")) as counted:
         traffic.tcp_calls(a, b, 4, calls=1, ask=10, answer=10, port=5500)
@@ -260,7 +260,9 @@ def test_both_ports_are_kept_when_all_are_asked_for(lab: Lab) -> None:
     assert there.src_port == back.dst_port != 0
 
 
-def test_a_taken_priority_is_passed_over(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_next_priority_is_tried_when_one_is_in_use(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
     with counting(lab.node("a1")) as first, counting(lab.node("a1")) as second:
         [sent] = traffic.udp(a, b, 4, datagrams=5, size=100, mtu=1500)
@@ -269,7 +271,7 @@ def test_a_taken_priority_is_passed_over(lab: Lab, caplog: pytest.LogCaptureFixt
     assert "at priority 50: EBUSY" in caplog.text
 
 
-def test_when_all_priorities_are_taken_the_error_names_them(lab: Lab) -> None:
+def test_with_all_priorities_in_use_the_error_names_them(lab: Lab) -> None:
     with ExitStack() as stack:
         for _ in PRIORITIES:
             stack.enter_context(attached(lab.node("a1")))
@@ -284,7 +286,7 @@ def uplink_index(node: Node) -> int:
         return socket.if_nametoindex(node.uplink)
 
 
-def test_what_stays_on_the_node_makes_no_flow_when_the_uplinks_are_known(lab: Lab) -> None:
+def test_with_known_uplinks_traffic_on_the_node_makes_no_flow(lab: Lab) -> None:
     node, a, b, far = (lab.node("a1"), *map(lab.pod, ("a1-p1", "a1-p2", "b1-p1")))
     with attached(node) as maps:
         maps.set_uplinks((uplink_index(node),), skip_inbound=False)
@@ -300,7 +302,7 @@ def test_what_stays_on_the_node_makes_no_flow_when_the_uplinks_are_known(lab: La
 
 
 @families
-def test_what_arrives_makes_no_flow_when_it_is_to_be_skipped(lab: Lab, family: Family) -> None:
+def test_with_skip_inbound_arriving_traffic_makes_no_flow(lab: Lab, family: Family) -> None:
     node, a, far = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1")
     with attached(node) as maps:
         maps.set_uplinks((uplink_index(node),), skip_inbound=True)
@@ -312,7 +314,7 @@ def test_what_arrives_makes_no_flow_when_it_is_to_be_skipped(lab: Lab, family: F
     assert counted.by_key() == {WireKey(leaves.src, leaves.dst, leaves.protocol): leaves.wire}
 
 
-def test_uplinks_outlive_a_flip(lab: Lab) -> None:
+def test_a_switch_of_buffers_keeps_the_uplinks(lab: Lab) -> None:
     node, a, b = lab.node("a1"), lab.pod("a1-p1"), lab.pod("a1-p2")
     with attached(node) as maps:
         maps.set_uplinks((7, 8, uplink_index(node)), skip_inbound=False)
@@ -321,7 +323,7 @@ def test_uplinks_outlive_a_flip(lab: Lab) -> None:
         assert counted.drain().ignored("local") == stays.wire
 
 
-def test_a_program_that_nobody_drains_goes_dormant_and_a_drain_wakes_it(lab: Lab) -> None:
+def test_a_program_that_is_not_drained_goes_dormant_until_the_next_drain(lab: Lab) -> None:
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
     tick = time.clock_getres(CLOCK_MONOTONIC_COARSE)
     with counting(lab.node("a1"), Settings(dormant_seconds=2 * tick)) as counted:

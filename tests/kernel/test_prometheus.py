@@ -88,7 +88,7 @@ def send_a_round(lab: Lab) -> None:
             exchange()
 
 
-def test_prometheus_answers_with_what_was_sent(
+def test_prometheus_answers_with_the_bytes_sent(
     make_lab: Callable[..., Lab], binary: str, tmp_path: Path
 ) -> None:
     lab = make_lab(nodes_per_zone=2, pods_per_node=1)

@@ -135,7 +135,7 @@ def crossed(lab: Lab) -> dict[str, int]:
     return sums
 
 
-def test_server_and_agents_are_killed_again_and_again_and_every_byte_is_counted_once(
+def test_every_byte_is_counted_once_although_server_and_agents_are_killed_repeatedly(
     make_lab: Callable[..., Lab], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     seed = random.SystemRandom().randrange(1 << 31)
@@ -166,7 +166,7 @@ def test_server_and_agents_are_killed_again_and_again_and_every_byte_is_counted_
         assert counters["kzn_seen_bytes", node.name] == terms + held
 
 
-def test_a_second_server_on_the_file_is_refused(
+def test_a_second_server_on_the_state_file_is_refused(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(nodes_per_zone=1, pods_per_node=1)

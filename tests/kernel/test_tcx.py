@@ -72,7 +72,7 @@ def send_late(node: Node, datagrams: int) -> Counts:
 
 @pytest.mark.parametrize("verdict", [NEXT, PASS])
 @pytest.mark.parametrize("order", ["before kzn", "after kzn"])
-def test_a_cnis_program_that_ends_the_chain_hides_nothing(
+def test_a_cni_program_that_ends_the_chain_hides_no_packet(
     lab: Lab, verdict: int, order: str
 ) -> None:
     node = lab.node("a1")
@@ -89,7 +89,7 @@ def test_a_cnis_program_that_ends_the_chain_hides_nothing(
     assert counted.accounted == sent
 
 
-def test_a_cnis_program_behind_kzn_still_has_its_say(lab: Lab) -> None:
+def test_a_cni_program_after_kzn_still_decides(lab: Lab) -> None:
     node = lab.node("a1")
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
     with namespaces.inside(node.namespace):
@@ -105,7 +105,7 @@ def test_a_cnis_program_behind_kzn_still_has_its_say(lab: Lab) -> None:
     assert lab.uplink_counters(node).since(before).tx_packets == 0
 
 
-def test_a_new_uplink_is_followed_and_one_that_has_gone_is_let_go(lab: Lab, late: Device) -> None:
+def test_a_new_uplink_is_attached_and_a_removed_one_forgotten(lab: Lab, late: Device) -> None:
     node = lab.node("a1")
     with namespaces.inside(node.namespace):
         uplink, held = device(node.uplink), ProcessAttachments()
@@ -123,7 +123,7 @@ def test_a_new_uplink_is_followed_and_one_that_has_gone_is_let_go(lab: Lab, late
             assert indices(held, LINK) == {uplink.index}
 
 
-def test_a_device_that_is_gone_already_does_not_keep_the_others_from_theirs(lab: Lab) -> None:
+def test_a_removed_device_does_not_prevent_the_others_from_being_attached(lab: Lab) -> None:
     node = lab.node("a1")
     gone = Device(4711, "gone0", kind="", master=0, peer_in_other_netns=True)
     with namespaces.inside(node.namespace):
@@ -135,7 +135,7 @@ def test_a_device_that_is_gone_already_does_not_keep_the_others_from_theirs(lab:
             assert Counted(Spool(maps)).drain().accounted == sent
 
 
-def test_pinned_it_counts_without_a_process_and_a_restart_goes_on(
+def test_a_pinned_tcx_link_counts_without_a_process_and_is_adopted(
     lab: Lab, pin_dir: Path, late: Device
 ) -> None:
     node = lab.node("a1")
@@ -160,7 +160,7 @@ def test_pinned_it_counts_without_a_process_and_a_restart_goes_on(
             assert indices(pinned, LINK) == {uplink.index}
 
 
-def test_other_settings_replace_it_and_the_old_one_still_holds_its_bytes(
+def test_with_other_settings_the_programs_are_replaced_and_the_old_counts_kept(
     lab: Lab, pin_dir: Path
 ) -> None:
     with namespaces.inside(lab.node("a1").namespace), directory.locked(pin_dir):
@@ -177,7 +177,7 @@ def test_other_settings_replace_it_and_the_old_one_still_holds_its_bytes(
             assert Counted(Spool(maps)).drain().seen == before
 
 
-def test_detach_takes_it_off_every_device(lab: Lab, pin_dir: Path, late: Device) -> None:
+def test_detach_removes_the_hook_from_every_device(lab: Lab, pin_dir: Path, late: Device) -> None:
     with namespaces.inside(lab.node("a1").namespace):
         with directory.locked(pin_dir):
             maps = install.install(

@@ -53,7 +53,7 @@ def watched(lab: Lab, probe: Probe) -> Iterator[Counted]:
     ],
 )
 @probes
-def test_a_tunnel_is_charged_to_the_pods_with_what_the_uplink_sent(
+def test_a_tunnel_is_accounted_to_the_pods_with_the_bytes_of_the_uplink(
     lab: Lab, probe: Probe, name: str, family: Family
 ) -> None:
     node, a, b = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1")
@@ -84,7 +84,7 @@ def secret(lab: Lab, name: str) -> AbstractContextManager[None]:
 @pytest.mark.parametrize("name", ["wireguard", "wireguard elsewhere", "esp"])
 @families
 @probes
-def test_what_is_encrypted_is_charged_to_the_nodes_once(
+def test_encrypted_traffic_is_accounted_to_the_nodes_once(
     lab: Lab, probe: Probe, family: Family, name: str
 ) -> None:
     node, other, a, b = lab.node("a1"), lab.node("b1"), lab.pod("a1-p1"), lab.pod("b1-p1")

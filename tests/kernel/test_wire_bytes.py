@@ -60,7 +60,7 @@ def test_udp_segmentation_counts_the_headers_of_every_segment(
 @pytest.mark.parametrize(
     ("pod_mtu", "size"), [(1280, 3000), (1280, 1300), (1400, 9000), (1500, 5000)]
 )
-def test_fragments_that_conntrack_put_together_leave_as_they_came(
+def test_fragments_reassembled_by_conntrack_leave_as_they_came(
     make_lab: Callable[..., Lab], family: Family, pod_mtu: int, size: int
 ) -> None:
     lab = make_lab(pods_per_node=1)
@@ -147,9 +147,7 @@ def super_packets(node: Node) -> Iterator[Callable[[], list[int]]]:
 
 
 @families
-def test_a_transport_header_outside_the_linear_part_is_read_all_the_same(
-    lab: Lab, family: Family
-) -> None:
+def test_a_transport_header_outside_the_linear_part_is_read(lab: Lab, family: Family) -> None:
     """A tap gives the stack packets whose linear part ends with the IP header."""
     node, b = lab.node("a1"), lab.pod("b1-p1")
     source = {4: "10.77.0.9", 6: "fd77::9"}[family]

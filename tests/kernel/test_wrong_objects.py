@@ -162,7 +162,7 @@ def rows(lab: Lab, plugins: Path) -> dict[str, dict[str, Any]]:  # noqa: ARG001 
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_wrong_probe_is_told_by_the_agent_and_is_a_row_of_kzn_probes(
+def test_a_wrong_probe_is_an_error_of_the_agent_and_listed_by_kzn_probes(
     plugins: Path, rows: dict[str, dict[str, Any]], fault: Fault
 ) -> None:
     done = run(plugins, "agent", "--print", "--probe", fault.name)
@@ -175,21 +175,19 @@ def test_a_wrong_probe_is_told_by_the_agent_and_is_a_row_of_kzn_probes(
     assert "\n" not in rows[fault.name]["reason"]
 
 
-def test_among_wrong_ones_the_right_ones_are_right(rows: dict[str, dict[str, Any]]) -> None:
+def test_wrong_probes_do_not_affect_right_ones(rows: dict[str, dict[str, Any]]) -> None:
     own = {"clsact", "postrouting", "tcx"}
     assert set(rows) == own | {RIGHT.name} | {fault.name for fault in FAULTS}
     assert {name for name, row in rows.items() if row["supported"]} >= {"postrouting", RIGHT.name}
 
 
-def test_as_a_table_reasons_are_as_they_were_written(plugins: Path) -> None:
+def test_the_table_shows_reasons_without_markup(plugins: Path) -> None:
     done = run(plugins, "probes")
     assert done.returncode == 0
     assert "half [/] installed" in " ".join(done.stdout.split())
 
 
-def test_the_log_of_the_verifier_reaches_the_user(
-    plugins: Path, rows: dict[str, dict[str, Any]]
-) -> None:
+def test_the_verifiers_log_reaches_the_user(plugins: Path, rows: dict[str, dict[str, Any]]) -> None:
     done = run(plugins, "agent", "--print", "--probe", "refused")
     assert "BEGIN PROG LOAD LOG" in done.stderr
     assert "unreachable insn 1" in done.stderr
