@@ -1,7 +1,7 @@
-"""One random fault schedule: agents, servers and the network between them, played in virtual time.
+"""One random fault schedule for agents, servers and the network between them, in virtual time.
 
-Everything between the kernel's maps and the state file is the real thing; the maps, the network and
-time are not. The same seed plays the same way every time.
+The code from the agent's loop to the state file is kzn's own; kernel maps, network and clock are
+fakes. The same seed gives the same run.
 """
 
 import asyncio
@@ -50,27 +50,28 @@ pods:
   - {namespace: d, name: p1, node: n1, addresses: [10.2.0.1]}
   - {namespace: d, name: p2, node: n2, addresses: [10.3.0.1]}
 """
-OWN = ("10.1.0.1", "10.2.0.1", "10.3.0.1")
-FAR = (*OWN, "8.8.8.8", "10.99.0.1")
-"""Pods, the internet, and a private address that nobody claims: held, then unresolved."""
+PODS = ("10.1.0.1", "10.2.0.1", "10.3.0.1")
+DESTINATIONS = (*PODS, "8.8.8.8", "10.99.0.1")
+"""Pods, the internet, and a private address without an owner: held, then unresolved."""
 
 INTERVAL = 3.0
-STORM = 30.0
-"""Seconds of faults; then all goes well, and everything must arrive."""
-PATIENCE = 1200.0
+FAULT_SECONDS = 30.0
+"""Faults are injected for so long; afterwards every byte must be delivered."""
+DELIVERY_SECONDS = 1200.0
+"""Time limit for that."""
 TIMEOUTS = ShipTimeouts(connect=2.0, welcome=3.0, ack=6.0)
 LIMITS = ReceiveLimits(durable=4.0, linger=0.2, handshake=5.0, idle=60.0)
 INTERVALS = CommitIntervals(pending_ack=0.2, idle=5.0, after_error=0.5, snapshot=2.0)
-QUIET = Fault()
+NO_FAULT = Fault()
 
 
-class BrokenPromiseError(AssertionError):
-    """Bytes were lost or doubled."""
+class DeliveryError(AssertionError):
+    """Bytes were lost or counted twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a schedule is made of; a test puts a broken one in."""
+    """The classes under test; a test replaces one by a broken one."""
 
     spool: Callable[..., Spool] = Spool
     durability: Callable[..., Durability] = Durability
@@ -78,17 +79,17 @@ class Parts:
 
 
 class _Store(StateFile):
-    """A state file whose server may die, or whose disk may be full, at any moment of a commit."""
+    """A state file that calls ``interrupt`` at the begin, middle and end of each commit."""
 
-    def __init__(self, path: Path, at: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, interrupt: Callable[[str], None]) -> None:
         super().__init__(path, synchronous="OFF")
-        self._at = at
+        self._interrupt = interrupt
 
     def write(self, changes: Changes) -> None:
-        self._at("begin")
-        sequences = _Interrupted(changes.sequences, lambda: self._at("middle"))
+        self._interrupt("begin")
+        sequences = _Interrupted(changes.sequences, lambda: self._interrupt("middle"))
         super().write(replace(changes, sequences=sequences))
-        self._at("end")
+        self._interrupt("end")
 
 
 class _Interrupted(dict[Key, int | None]):
@@ -104,21 +105,21 @@ class _Interrupted(dict[Key, int | None]):
 
 
 class SimServer:
-    """One server of the name, over all its lives."""
+    """One server behind the Service name, over successive processes."""
 
     def __init__(self, world: "World", number: int) -> None:
         self._world = world
         self._path = world.folder / f"state-{number}"
         self._ends: list[End] = []
-        self._shown: dict[str, int] = {}
-        self._life: asyncio.Task[None] | None = None
+        self._scraped: dict[str, int] = {}
+        self._process: asyncio.Task[None] | None = None
         self.up = False
         self.disk_full_until = 0.0
 
     def start(self) -> None:
-        """Begin a life with what the last one left."""
+        """Start a process with the state file of the last one."""
         world = self._world
-        self._store = _Store(self._path, self._at)
+        self._store = _Store(self._path, self._commit_step)
         self.pipeline = Pipeline(
             world.index,
             Ledger(LedgerLimits({"pair": 2})),
@@ -136,37 +137,37 @@ class SimServer:
             durable=self._durability.durable,
             instance=self._durability.instance,
         )
-        self._life = asyncio.create_task(self._live())
+        self._process = asyncio.create_task(self._run_process())
 
     def accept(self, end: End) -> None:
-        """A connection of an agent."""
+        """Take a connection of an agent."""
         self._ends.append(end)
         streams = cast(Streams, (end, end))
         self._receiver.accept(*streams)
 
     def kill(self) -> None:
-        """Kill -9: nothing more is sent or written."""
+        """SIGKILL: nothing more is sent or written."""
         self.up = False
         for end in self._ends:
             end.abort()
         self._ends.clear()
         self._store.close()
-        if self._life is not None:
-            self._life.cancel()
+        if self._process is not None:
+            self._process.cancel()
 
     async def stop(self) -> None:
         """SIGTERM."""
         self.up = False
         await self._receiver.close(3.0)
-        if self._life is not None and not self._life.done():
+        if self._process is not None and not self._process.done():
             await self._durability.close()
         self.kill()
 
     def check(self) -> None:
-        """The books of this server balance, and its zones hold what is attributed."""
+        """Check that node totals add up, and that zones and pairs have the attributed bytes."""
         for node, totals in self.pipeline.node_totals.items():
             if totals.gap() != Counts():
-                raise BrokenPromiseError(f"the totals of {node} do not add up: {totals.gap()}")
+                raise DeliveryError(f"the totals of {node} do not add up: {totals.gap()}")
         rows = self.pipeline.node_totals.rows()
         attributed = sum(row.counts.bytes for row in rows if row.term == "attributed")
         snapshot = self.pipeline.ledger.snapshot()
@@ -174,26 +175,26 @@ class SimServer:
             view = snapshot.views[cast(Any, family)]
             total = int(view.bytes.sum()) + view.other + view.retired
             if family == "zone" and total != attributed:
-                raise BrokenPromiseError(f"zones hold {total} of {attributed} attributed bytes")
+                raise DeliveryError(f"zones hold {total} of {attributed} attributed bytes")
 
     def seen(self) -> Counts:
-        """All that this server counted."""
+        """Sum of `seen` of all nodes on this server."""
         total = Counts()
         for row in self.pipeline.node_totals.rows():
             if row.term == "seen":
                 total = total.plus(row.counts)
         return total
 
-    async def _live(self) -> None:
+    async def _run_process(self) -> None:
         try:
             await self._serve()
-        except* StateError:  # it cannot begin while the disk is full, and is started again
+        except* StateError:  # it cannot start while the disk is full; retry
             self._world.kill(self)
 
     async def _serve(self) -> None:
         async with self._durability.running():
             self.up = True
-            scraped = asyncio.create_task(self._be_scraped())
+            scraped = asyncio.create_task(self._scrape())
             try:
                 while True:
                     self.pipeline.tick()
@@ -201,8 +202,8 @@ class SimServer:
             finally:
                 scraped.cancel()
 
-    async def _be_scraped(self) -> None:
-        """A counter never goes back, whatever happens to the server between two scrapes."""
+    async def _scrape(self) -> None:
+        """Check that no counter decreases between two scrapes, over crashes and restarts."""
         while True:
             await asyncio.sleep(self._world.rng.choice([0.05, 0.05, 1.0, 4.0]))
             counted = await self._durability.committed_snapshot()
@@ -210,59 +211,59 @@ class SimServer:
                 return
             for node, term, reason, counts in counted.node_totals:
                 key = f"{node} {term} {reason}"
-                if counts.bytes < self._shown.get(key, 0):
-                    self._world.broken.append(f"{key} fell to {counts.bytes}")
-                self._shown[key] = counts.bytes
+                if counts.bytes < self._scraped.get(key, 0):
+                    self._world.violations.append(f"{key} decreased to {counts.bytes}")
+                self._scraped[key] = counts.bytes
 
-    def _at(self, moment: str) -> None:
+    def _commit_step(self, step: str) -> None:
         world = self._world
-        if moment != "end" and world.now() < self.disk_full_until:
+        if step != "end" and world.now() < self.disk_full_until:
             raise StateError("no space left on device", reason="disk_full")
-        if self.up and world.stormy and world.rng.random() < world.deadly_commits:
+        if self.up and world.faulty and world.rng.random() < world.commit_crash_rate:
             asyncio.get_running_loop().call_soon(world.kill, self)
             self.up = False
-            raise StateError(f"killed at the {moment} of a commit", reason="killed")
+            raise StateError(f"killed at the {step} of a commit", reason="killed")
 
 
 class SimAgent:
-    """The agent of one node, over all its lives, and the node's kernel."""
+    """The agent of one node, over successive processes, and the node's kernel."""
 
     def __init__(self, world: "World", number: int) -> None:
         self._world = world
         self.node = f"n{number}"
         self.kernel = FakeKernel(epoch=world.rng.getrandbits(64) or 1)
         self._ends: list[End] = []
-        self._life: asyncio.Task[None] | None = None
+        self._process: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
         self.failover_bytes = 0
 
     async def run(self) -> None:
-        """Live, die, live again, until `finish`."""
+        """Run, and restart after each crash, until `finish`."""
         while True:
-            self._life = asyncio.create_task(self._live())
-            await asyncio.wait({self._life})
+            self._process = asyncio.create_task(self._run_process())
+            await asyncio.wait({self._process})
             for end in self._ends:
                 end.abort()
             self._ends.clear()
-            if not self._life.cancelled() and (error := self._life.exception()) is not None:
+            if not self._process.cancelled() and (error := self._process.exception()) is not None:
                 if not isinstance(error, Killed):
                     raise error
-            elif not self._life.cancelled() and self._stop.is_set():
+            elif not self._process.cancelled() and self._stop.is_set():
                 return
             await asyncio.sleep(self._world.rng.uniform(0.0, 3.0))
 
     def kill(self) -> None:
-        """Kill -9, wherever it is."""
-        if self._life is not None:
-            self._life.cancel()
+        """SIGKILL at any point."""
+        if self._process is not None:
+            self._process.cancel()
 
     def finish(self) -> None:
-        """SIGTERM: the last batch is cut and delivered."""
+        """SIGTERM: the agent cuts and delivers the last batch."""
         self._stop.set()
 
-    async def _live(self) -> None:
+    async def _run_process(self) -> None:
         world, rng = self._world, self._world.rng
-        steps = rng.randrange(1, 200) if world.stormy and rng.random() < 0.5 else NEVER
+        steps = rng.randrange(1, 200) if world.faulty and rng.random() < 0.5 else NEVER
         maps = FakeMaps(self.kernel, steps)
         spool = world.parts.spool(maps, self._boottime, maps)
         shipper = world.parts.shipper(
@@ -300,7 +301,7 @@ class SimAgent:
 
 @dataclass
 class World:
-    """Everything of one schedule."""
+    """Agents, servers, topology and random numbers of one schedule."""
 
     seed: int
     folder: Path
@@ -308,13 +309,13 @@ class World:
     rng: random.Random = field(init=False)
     servers: list[SimServer] = field(default_factory=list)
     agents: list[SimAgent] = field(default_factory=list)
-    stormy: bool = True
-    broken: list[str] = field(default_factory=list)
+    faulty: bool = True
+    violations: list[str] = field(default_factory=list)
     clock_offset: float = 1000.0
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
-        self.deadly_commits = self.rng.choice([0.0, 0.02, 0.1])
+        self.commit_crash_rate = self.rng.choice([0.0, 0.02, 0.1])
         self.index = AddressIndex(clock=self.now, wall=lambda: self.now() + 1e9)
         StaticSource(self.index, parse_static("cluster.yaml", CLUSTER))
 
@@ -322,39 +323,39 @@ class World:
         return asyncio.get_running_loop().time()
 
     async def play(self) -> None:
-        """The storm, then the calm, then the books. BrokenPromiseError when they are wrong."""
+        """Inject faults, stop them, check the totals; DeliveryError if they are wrong."""
         self.servers = [SimServer(self, n) for n in range(self.rng.choice([1, 1, 2]))]
         self.agents = [SimAgent(self, n) for n in range(self.rng.randrange(1, 4))]
         for server in self.servers:
             server.start()
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(agent.run()) for agent in self.agents]
-            await self._storm()
-            await self._calm()
+            await self._inject_faults()
+            await self._stop_faults()
             for agent in self.agents:
                 agent.finish()
-            await asyncio.wait(running, timeout=PATIENCE)
-            self._no_bytes_left()
+            await asyncio.wait(running, timeout=DELIVERY_SECONDS)
+            self._check_nothing_left()
         for server in self.servers:
             await server.stop()
-        self._balance()
+        self._check_totals()
 
     def kill(self, server: SimServer) -> None:
-        """End a server now, and start it again some time later."""
+        """Kill a server and start it again some time later."""
         server.kill()
-        self._rise(server, self.rng.uniform(0.1, 12.0))
+        self._start_later(server, self.rng.uniform(0.1, 12.0))
 
-    def _rise(self, server: SimServer, seconds: float) -> None:
+    def _start_later(self, server: SimServer, seconds: float) -> None:
         asyncio.get_running_loop().call_later(seconds, server.start)
 
     async def dial(self) -> End:
-        """A connection to one of the servers by chance, with whatever will befall it."""
+        """Connect to a random server, with a random fault."""
         server = self.rng.choice(self.servers)
         fault = self._fault()
         await asyncio.sleep(fault.latency)
         if not server.up:
-            if self.stormy and self.rng.random() < 0.2:
-                await asyncio.Event().wait()  # a host that is gone does not even refuse
+            if self.faulty and self.rng.random() < 0.2:
+                await asyncio.Event().wait()  # a host that is down does not refuse
             raise ConnectionRefusedError("refused")
         near, far = connect(fault)
         server.accept(far)
@@ -362,8 +363,8 @@ class World:
 
     def _fault(self) -> Fault:
         rng = self.rng
-        if not self.stormy or rng.random() < 0.35:
-            return QUIET
+        if not self.faulty or rng.random() < 0.35:
+            return NO_FAULT
         here = (rng.randrange(1, 500), NEVER)
         there = (NEVER, rng.randrange(1, 90))
         kind = rng.randrange(6)
@@ -371,11 +372,11 @@ class World:
             return Fault(cut=(here, there)[kind])
         if kind < 4:
             return Fault(hole=(here, there)[kind - 2])
-        return replace(QUIET, latency=rng.choice([1.0, 4.0, 9.0]))
+        return replace(NO_FAULT, latency=rng.choice([1.0, 4.0, 9.0]))
 
-    async def _storm(self) -> None:
+    async def _inject_faults(self) -> None:
         rng = self.rng
-        while self.now() < STORM:
+        while self.now() < FAULT_SECONDS:
             await asyncio.sleep(rng.uniform(0.0, 1.5))
             self._send()
             what, server = rng.random(), rng.choice(self.servers)
@@ -383,7 +384,7 @@ class World:
                 self.kill(server)
             elif what < 0.05 and server.up:
                 await server.stop()
-                self._rise(server, rng.uniform(0.1, 12.0))
+                self._start_later(server, rng.uniform(0.1, 12.0))
             elif what < 0.08:
                 server.disk_full_until = self.now() + rng.uniform(0.0, 15.0)
             elif what < 0.12:
@@ -395,38 +396,38 @@ class World:
         rng = self.rng
         for agent in self.agents:
             for _ in range(rng.randrange(4)):
-                pair: Pair = (rng.choice(OWN), rng.choice(FAR))
+                pair: Pair = (rng.choice(PODS), rng.choice(DESTINATIONS))
                 packets = rng.randrange(1, 9)
                 counts = Counts(packets, packets * rng.randrange(40, 1500))
                 agent.kernel.account(pair, counts, late=rng.random() < 0.1)
 
-    async def _calm(self) -> None:
-        self.stormy = False
+    async def _stop_faults(self) -> None:
+        self.faulty = False
         for agent in self.agents:
             agent.kernel.fence()
         await asyncio.sleep(10.0)
 
-    def _no_bytes_left(self) -> None:
+    def _check_nothing_left(self) -> None:
         left = [agent.node for agent in self.agents if agent.kernel.left]
         if left:
-            raise BrokenPromiseError(f"bytes of {left} were never delivered")
+            raise DeliveryError(f"bytes of {left} were never delivered")
 
-    def _balance(self) -> None:
-        if self.broken:
-            raise BrokenPromiseError("; ".join(self.broken))
+    def _check_totals(self) -> None:
+        if self.violations:
+            raise DeliveryError("; ".join(self.violations))
         sent, counted = Counts(), Counts()
         for agent in self.agents:
             sent = sent.plus(agent.kernel.sent)
         for server in self.servers:
             server.check()
             counted = counted.plus(server.seen())
-        doubled = counted.bytes - sent.bytes
-        if not 0 <= doubled <= sum(agent.failover_bytes for agent in self.agents):
-            raise BrokenPromiseError(f"sent {sent}, counted {counted}")
+        surplus = counted.bytes - sent.bytes
+        if not 0 <= surplus <= sum(agent.failover_bytes for agent in self.agents):
+            raise DeliveryError(f"sent {sent}, counted {counted}")
 
 
 def play_schedule(seed: int, parts: Parts | None = None) -> World:
-    """One schedule; BrokenPromiseError (perhaps within groups) when a byte is lost or doubled."""
+    """Run a schedule; DeliveryError (maybe in a group) if a byte is lost or counted twice."""
     with tempfile.TemporaryDirectory(dir=_memory()) as folder:
 
         async def act() -> World:
@@ -438,4 +439,4 @@ def play_schedule(seed: int, parts: Parts | None = None) -> World:
 
 
 def _memory() -> str | None:
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - as a disk without delay
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a file system in memory, for speed

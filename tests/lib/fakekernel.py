@@ -1,4 +1,4 @@
-"""The maps of one node in memory: what survives an agent, and an agent's steps upon them."""
+"""The kernel maps of one node as Python objects, and the agent's accesses to them."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,12 +14,12 @@ Pair = tuple[str, str]
 
 
 class Killed(BaseException):
-    """kill -9 of an agent, in the middle of what it was doing."""
+    """SIGKILL of an agent between two accesses to the maps."""
 
 
 @dataclass(slots=True)
 class FakeKernel:
-    """Both buffers, which is active, and the agent's memory."""
+    """Both buffers, which of them is active, and the agent's pinned state."""
 
     epoch: int
     active: int = 0
@@ -36,7 +36,7 @@ class FakeKernel:
         )
 
     def account(self, pair: Pair, counts: Counts, *, late: bool = False) -> None:
-        """A packet; a late one was being counted when the buffers were flipped."""
+        """Count a packet. ``late``: its program still runs when the buffers are switched."""
         self.sent = self.sent.plus(counts)
         if late:
             self.late.append((self.active, pair, counts))
@@ -44,14 +44,14 @@ class FakeKernel:
             self._add(self.active, pair, counts)
 
     def fence(self) -> None:
-        """All programs that run have ended."""
+        """Wait for running programs."""
         for buffer, pair, counts in self.late:
             self._add(buffer, pair, counts)
         self.late.clear()
 
     @property
     def left(self) -> bool:
-        """Whether any byte is still here."""
+        """True if a byte is not delivered yet."""
         return bool(self.late) or any(seen != Counts() for seen in self.seen)
 
     def _add(self, buffer: int, pair: Pair, counts: Counts) -> None:
@@ -90,7 +90,7 @@ class FakeMaps:
         self._step()
 
     def mark_drained(self) -> None:
-        """Changes nothing here."""
+        """Programs of the fake never go dormant."""
 
     def read_flows(self, _maps: Any, buffer: int) -> Flows:
         self._step()

@@ -1,4 +1,4 @@
-"""A network in memory: ordered bytes between two ends, and all that can happen to them."""
+"""TCP connections in memory, with latency, resets and black holes."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,10 +10,10 @@ NEVER = 1 << 40
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What will happen to one connection.
+    """The faults of one connection.
 
-    After ``cut`` bytes of a direction both ends are reset; after ``hole`` bytes of it the rest of
-    that direction vanishes without a word. Every byte takes ``latency`` seconds.
+    ``cut``: bytes of each direction after which both ends are reset. ``hole``: bytes of each
+    direction after which the rest is dropped silently. ``latency``: seconds for every byte.
     """
 
     latency: float = 0.01
@@ -84,7 +84,7 @@ class End:
         self._changed.set()
 
     def abort(self) -> None:
-        """Gone: the other end hears of it when what was sent before has arrived."""
+        """Close at once; the other end gets a reset after the bytes sent before."""
         if self._error is None:
             self._error = ConnectionAbortedError("aborted")
             self._data.clear()
@@ -109,7 +109,7 @@ class End:
         return ("10.0.0.1", 1) if name == "peername" else None
 
     def set_write_buffer_limits(self, high: int) -> None:
-        """Nothing is ever written too fast here."""
+        """Writes never block here."""
 
     def _later(self, call: Callable[..., None], *args: Any) -> None:
         self._loop.call_later(self._fault.latency, call, *args)

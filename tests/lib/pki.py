@@ -1,4 +1,4 @@
-"""Authorities and certificates for tests, made by the openssl program; valid for a day."""
+"""Certificate authorities and certificates for tests, made with openssl; valid for a day."""
 
 import subprocess
 from pathlib import Path
@@ -22,7 +22,7 @@ authorityKeyIdentifier = keyid
 
 
 class Authority:
-    """An authority in ``folder``; `ca` is what its friends trust."""
+    """A certificate authority in ``folder``; `ca` is its certificate file."""
 
     def __init__(self, folder: Path, name: str = "tests") -> None:
         folder.mkdir(parents=True, exist_ok=True)

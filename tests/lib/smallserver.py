@@ -1,4 +1,4 @@
-"""A server's HTTP API with little in it: real answers of a snapshot, over loopback."""
+"""The HTTP API of a small server: answers rendered from one snapshot, over loopback."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -85,7 +85,7 @@ def serving(answers: Answers) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            """Answer as told."""
+            """Send what ``answers`` returns."""
             parts = urlsplit(self.path)
             limit = parse_qs(parts.query).get("limit", [None])[0]
             status, body = answers(parts.path.removeprefix("/api/v1/"), limit)
@@ -95,7 +95,7 @@ def serving(answers: Answers) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

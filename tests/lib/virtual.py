@@ -1,7 +1,6 @@
-"""An event loop whose time is virtual: waiting costs nothing, and the same seed plays the same way.
+"""An event loop with virtual time: sleeping takes no time, and runs are deterministic.
 
-What would run in a thread runs at once: between two awaits nothing else happens, in any order but
-the one that the seed gives.
+Executor jobs run at once on the loop's thread.
 """
 
 import asyncio
@@ -12,12 +11,12 @@ from typing import Any, TypeVar
 _T = TypeVar("_T")
 
 
-class StuckError(Exception):
-    """Everybody waits, and nothing is left that could happen."""
+class DeadlockError(Exception):
+    """All tasks wait, and no timer is pending."""
 
 
 class _Selector(selectors.SelectSelector):
-    """Jumps to the next timer instead of waiting for it."""
+    """Advances the clock to the next timer instead of waiting for it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +24,7 @@ class _Selector(selectors.SelectSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
-            raise StuckError
+            raise DeadlockError
         self.now += max(timeout, 0.0)
         return []
 
@@ -46,12 +45,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future: asyncio.Future[_T] = self.create_future()
         try:
             future.set_result(func(*args))
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the awaiter's
+        except BaseException as error:  # noqa: BLE001 - raised in the awaiting task
             future.set_exception(error)
         return future
 
 
 def play(act: Coroutine[Any, Any, _T]) -> _T:
-    """Run ``act`` to its end in virtual time."""
+    """Run ``act`` in virtual time."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(act)

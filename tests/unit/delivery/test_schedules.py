@@ -1,6 +1,6 @@
-"""Exactly once over any fault: random schedules, and proof that they find what is broken.
+"""Exactly-once delivery under random fault schedules, and a check that they find broken code.
 
-``KZN_SOAK=10000`` plays that many; the seed of the first is printed. One is played again by
+``KZN_SOAK=10000`` runs that many schedules and prints the first seed. Replay one with
 ``KZN_SEED=<seed> KZN_SOAK=1 make test ARGS="-k exactly_once"``.
 """
 
@@ -10,9 +10,10 @@ import random
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from typing import TypeVar
 
 import pytest
-from delivery import BrokenPromiseError, Parts, World, play_schedule
+from delivery import DeliveryError, Parts, World, play_schedule
 
 from kzn.agent.deliver.connection import ServerConnection
 from kzn.agent.deliver.shipper import Shipper
@@ -22,10 +23,13 @@ from kzn.server.pipeline import AccountingSnapshot
 from kzn.server.state.durability import Durability
 from kzn.wire.sequences import AppliedSequences, Key, SequenceCheck
 
+_T = TypeVar("_T")
+
 SCHEDULES = int(os.environ.get("KZN_SOAK", "300"))
 FIRST = int(os.environ.get("KZN_SEED") or random.SystemRandom().randrange(1 << 31))
+
 FOUND_WITHIN = 400
-"""Schedules after which a broken part must have been found; most are in the first ten."""
+"""A broken class must fail one of so many schedules; most fail one of the first ten."""
 REPLAY = 'KZN_SEED={} KZN_SOAK=1 make test ARGS="-k exactly_once"'
 
 
@@ -36,32 +40,32 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-def fault_of(seed: int, parts: Parts | None = None) -> str:
-    """What went wrong in a schedule, empty when nothing did."""
+def violation_of(seed: int, parts: Parts | None = None) -> str:
+    """The violation found by a schedule; empty if none."""
     logging.disable(logging.CRITICAL)
     try:
         play_schedule(seed, parts)
-    except BrokenPromiseError as error:
+    except DeliveryError as error:
         return f"{error}"
     except BaseExceptionGroup as group:
-        broken, others = group.split(BrokenPromiseError)
-        if broken is None or others is not None:
+        violated, others = group.split(DeliveryError)
+        if violated is None or others is not None:
             raise
-        return f"{broken.exceptions[0]}"
+        return f"{violated.exceptions[0]}"
     return ""
 
 
 def test_every_byte_is_counted_exactly_once(capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
-        print(f"\ndelivery: {SCHEDULES} schedules from seed {FIRST}")  # noqa: T201 - to replay
+        print(f"\ndelivery: {SCHEDULES} schedules from seed {FIRST}")  # noqa: T201 - the seed to replay
     seeds = range(FIRST, FIRST + SCHEDULES)
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        faults = dict(zip(seeds, pool.map(fault_of, seeds, chunksize=10), strict=True))
-    found = {REPLAY.format(seed): fault for seed, fault in faults.items() if fault}
+        violations = dict(zip(seeds, pool.map(violation_of, seeds, chunksize=10), strict=True))
+    found = {REPLAY.format(seed): violation for seed, violation in violations.items() if violation}
     assert not found
 
 
-def test_the_same_seed_plays_the_same_way() -> None:
+def test_the_same_seed_gives_the_same_run() -> None:
     def trace(world: World) -> list[object]:
         return [
             *(agent.kernel.sent for agent in world.agents),
@@ -73,6 +77,14 @@ def test_the_same_seed_plays_the_same_way() -> None:
         assert trace(play_schedule(seed)) == trace(play_schedule(seed))
 
 
+def broken(part: type[_T]) -> type[_T]:
+    """Decorates a class under test with one fault; its methods must override existing ones."""
+    added = [n for n in vars(part) if not n.startswith("__") and not hasattr(part.__base__, n)]
+    assert not added, f"{part.__name__} overrides nothing with {added}"
+    return part
+
+
+@broken
 class ClearsBeforeTheAck(Spool):
     def cut(self) -> Batch:
         batch = super().cut()
@@ -80,53 +92,62 @@ class ClearsBeforeTheAck(Spool):
         return batch
 
 
+@broken
 class ReadsWithoutTheFence(Spool):
     def cut(self) -> Batch:
         self._quiet = self._maps.state().sequence
         return super().cut()
 
 
+@broken
 class NeverClears(Spool):
     def _finish_clearing(self, state):  # type: ignore[no-untyped-def]
         return replace(state, phase=0)
 
 
-class ForgetfulBook(AppliedSequences):
-    def judge(self, key: Key, sequence: int) -> SequenceCheck:
+@broken
+class NoDuplicates(AppliedSequences):
+    def check(self, key: Key, sequence: int) -> SequenceCheck:
         del key, sequence
         return SequenceCheck.NEXT
 
 
+@broken
 class CountsRepeats(Durability):
     def __init__(self, *args, **kwargs) -> None:  # type: ignore[no-untyped-def]
         super().__init__(*args, **kwargs)
-        self.sequences.__class__ = ForgetfulBook
+        self.sequences.__class__ = NoDuplicates
 
 
+@broken
 class AcksBeforeTheCommit(Durability):
     async def durable(self) -> None:
         return
 
 
+@broken
 class ShowsBeforeTheCommit(Durability):
     async def committed_snapshot(self) -> AccountingSnapshot:
         return self._snapshot()
 
 
+@broken
 class CommitsWithoutSequences(Durability):
     def __init__(self, *args, **kwargs) -> None:  # type: ignore[no-untyped-def]
         super().__init__(*args, **kwargs)
-        self.sequences.__class__ = UnsavedBook
+        self.sequences.__class__ = UnsavedSequences
 
 
-class UnsavedBook(AppliedSequences):
+@broken
+class UnsavedSequences(AppliedSequences):
     def changed(self) -> dict[Key, int | None]:
         return {}
 
 
+@broken
 class TakesAnyServer(Shipper):
-    def _keep_to_one_ledger(self, link: ServerConnection, sequence: int) -> None:
-        del link, sequence
+    def _require_first_server(self, connection: ServerConnection, sequence: int) -> None:
+        del connection, sequence
 
 
 @pytest.mark.parametrize(
@@ -147,5 +168,5 @@ class TakesAnyServer(Shipper):
         if part not in (Spool, Durability, Shipper)
     ),
 )
-def test_schedules_find_what_is_broken(parts: Parts) -> None:
-    assert any(fault_of(seed, parts) for seed in range(FOUND_WITHIN))
+def test_schedules_find_broken_classes(parts: Parts) -> None:
+    assert any(violation_of(seed, parts) for seed in range(FOUND_WITHIN))

@@ -1,4 +1,4 @@
-"""Several servers behind one name, and many agents that lose theirs at once; in virtual time."""
+"""Failover between several servers behind one Service name, in virtual time."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ from kzn.wire.messages import Welcome
 
 WELCOME = len(frame(encode_to_agent(Welcome(None, Limits(), instance=1))))
 LOST_ACK = Fault(hole=(NEVER, WELCOME))
-"""Welcome comes through, and no ack after it."""
+"""The agent gets Welcome, and no ack after it."""
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def batch(sequence: int) -> Batch:
 
 @dataclass
 class First:
-    """What a spool remembers; it outlives an agent."""
+    """Stores the server that a batch was first sent to, as the spool does over agent restarts."""
 
     server: int = 0
 
@@ -53,7 +53,7 @@ class First:
 
 
 class Server:
-    """A receiver with a ledger of its own."""
+    """A receiver with its own ledger."""
 
     def __init__(self, instance: int) -> None:
         self.applied: list[tuple[str, int]] = []
@@ -70,11 +70,11 @@ class Server:
 
 
 @dataclass
-class Name:
-    """A name of which the test says who answers, and how."""
+class ServiceName:
+    """A Service name: dials reach ``answers`` in order, then ``default``."""
 
     answers: list[tuple[Server, Fault]] = field(default_factory=list)
-    then: Server | None = None
+    default: Server | None = None
     dials: Counter[int] = field(default_factory=Counter)
 
     async def dial(self) -> Streams:
@@ -82,16 +82,16 @@ class Name:
         if self.answers:
             server, fault = self.answers.pop(0)
             return server.accept(fault)
-        if self.then is None:
+        if self.default is None:
             raise ConnectionRefusedError
-        return self.then.accept(Fault())
+        return self.default.accept(Fault())
 
 
 def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def shipper(name: Name, first: First, number: int = 0) -> Shipper:
+def shipper(name: ServiceName, first: First, number: int = 0) -> Shipper:
     rng = random.Random(number)
     return Shipper(
         AgentIdentity(f"n{number}", 7, "postrouting", "0.1.0"),
@@ -105,10 +105,10 @@ def shipper(name: Name, first: First, number: int = 0) -> Shipper:
     )
 
 
-def test_a_batch_whose_ack_was_lost_goes_back_to_the_server_that_has_it() -> None:
+def test_a_batch_without_an_ack_is_resent_to_the_same_server() -> None:
     async def act() -> None:
         one, two = Server(1), Server(2)
-        name = Name([(one, LOST_ACK), *[(two, Fault())] * 3, (one, Fault())])
+        name = ServiceName([(one, LOST_ACK), *[(two, Fault())] * 3, (one, Fault())])
         agent = shipper(name, First())
         await agent.deliver(batch(1))
         assert (one.applied, two.applied) == ([("n0", 1)], [])
@@ -118,23 +118,23 @@ def test_a_batch_whose_ack_was_lost_goes_back_to_the_server_that_has_it() -> Non
     play(act())
 
 
-def test_an_agent_that_starts_anew_knows_where_its_batch_went() -> None:
+def test_a_restarted_agent_resends_its_batch_to_the_same_server() -> None:
     async def act() -> None:
         one, two = Server(1), Server(2)
         first = First()
-        lost = asyncio.create_task(shipper(Name([(one, LOST_ACK)]), first).deliver(batch(1)))
+        lost = asyncio.create_task(shipper(ServiceName([(one, LOST_ACK)]), first).deliver(batch(1)))
         await asyncio.sleep(5.0)
         lost.cancel()
-        await shipper(Name([(two, Fault()), (one, Fault())]), first).deliver(batch(1))
+        await shipper(ServiceName([(two, Fault()), (one, Fault())]), first).deliver(batch(1))
         assert (one.applied, two.applied) == ([("n0", 1)], [])
 
     play(act())
 
 
-def test_a_server_that_stays_away_is_given_up_after_the_bound_and_that_is_counted() -> None:
+def test_an_absent_server_is_given_up_after_the_time_limit_and_the_failover_is_counted() -> None:
     async def act() -> None:
         one, two = Server(1), Server(2)
-        agent = shipper(Name([(one, LOST_ACK)], then=two), First())
+        agent = shipper(ServiceName([(one, LOST_ACK)], default=two), First())
         await agent.deliver(batch(1))
         assert (one.applied, two.applied) == ([("n0", 1)], [("n0", 1)])
         assert agent.stats.failovers == 1
@@ -143,14 +143,14 @@ def test_a_server_that_stays_away_is_given_up_after_the_bound_and_that_is_counte
     play(act())
 
 
-def test_the_bound_begins_when_another_server_answers_not_when_nobody_does() -> None:
+def test_the_time_limit_starts_when_another_server_answers() -> None:
     async def act() -> None:
         one, two = Server(1), Server(2)
-        name = Name([(one, LOST_ACK)])
+        name = ServiceName([(one, LOST_ACK)])
         delivery = asyncio.create_task((agent := shipper(name, First())).deliver(batch(1)))
         await asyncio.sleep(10 * FAILOVER_SECONDS)
         name.answers = [(two, Fault())]
-        name.then = one
+        name.default = one
         await delivery
         assert two.applied == []
         assert agent.stats.failovers == 0
@@ -158,11 +158,11 @@ def test_the_bound_begins_when_another_server_answers_not_when_nobody_does() -> 
     play(act())
 
 
-def test_a_server_that_has_the_batch_is_not_left_for_the_first_one() -> None:
+def test_a_server_that_already_applied_the_batch_acks_it() -> None:
     async def act() -> None:
         one, two = Server(1), Server(2)
-        await shipper(Name(then=two), First()).deliver(batch(1))
-        agent = shipper(Name(then=two), First(server=1))
+        await shipper(ServiceName(default=two), First()).deliver(batch(1))
+        agent = shipper(ServiceName(default=two), First(server=1))
         await agent.deliver(batch(1))
         assert (one.applied, two.applied) == ([], [("n0", 1)])
         assert agent.stats.duplicates == 1
@@ -170,11 +170,11 @@ def test_a_server_that_has_the_batch_is_not_left_for_the_first_one() -> None:
     play(act())
 
 
-def test_a_new_batch_goes_to_whoever_answers() -> None:
+def test_a_new_batch_goes_to_any_server() -> None:
     async def act() -> None:
         one, two = Server(1), Server(2)
         first = First()
-        name = Name([(one, Fault())], then=two)
+        name = ServiceName([(one, Fault())], default=two)
         agent = shipper(name, first)
         await agent.deliver(batch(1))
         await agent.close()
@@ -187,19 +187,19 @@ def test_a_new_batch_goes_to_whoever_answers() -> None:
 
 
 @pytest.mark.parametrize("away", [20.0, 600.0])
-def test_five_hundred_agents_that_lose_their_server_at_once_come_back_spread_out(
+def test_reconnects_of_five_hundred_agents_are_spread_out(
     away: float,
 ) -> None:
     agents = 500
 
     async def act() -> None:
-        name, server = Name(), Server(1)
+        name, server = ServiceName(), Server(1)
         deliveries = [
             asyncio.create_task(shipper(name, First(), number).deliver(batch(1)))
             for number in range(agents)
         ]
         await asyncio.sleep(away)
-        name.then = server
+        name.default = server
         await asyncio.gather(*deliveries)
         assert len(set(server.applied)) == len(server.applied) == agents
         assert now() - away <= 31.0
