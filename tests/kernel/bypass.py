@@ -1,4 +1,4 @@
-"""eBPF host routing as a CNI does it: a pod's packets go to the uplink past the host's IP stack."""
+"""eBPF host routing as CNIs do it: pod packets go to the uplink and bypass the host's IP stack."""
 
 import ctypes
 import os
@@ -20,9 +20,9 @@ REDIRECT_NEIGH = 152
 
 @contextmanager
 def host_routing(lab: Lab, node: Node) -> Iterator[None]:
-    """What the node's pods send is redirected to its uplink (bpf_redirect_neigh), as Cilium does.
+    """Redirect what the node's pods send to its uplink (bpf_redirect_neigh), as Cilium does.
 
-    It passes no hook of netfilter, and the tcx egress of the uplink all the same.
+    Such packets pass the tcx egress of the uplink, but no netfilter hook.
     """
     with ExitStack() as stack:
         with namespaces.inside(node.namespace):

@@ -1,4 +1,4 @@
-"""Somebody else's programs at tc: one that does nothing but give a verdict."""
+"""tc programs of another owner, such as a CNI: they only return a verdict."""
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ NEXT, PASS, DROP = -1, 0, 2
 
 
 def bpf(command: int, attributes: bytes) -> int:
-    """The system call itself; OSError when it fails."""
+    """Call bpf(2); OSError when it fails."""
     libc = ctypes.CDLL(None, use_errno=True)
     result: int = libc.syscall(SYS_BPF, command, attributes, len(attributes))
     if result < 0:
@@ -25,7 +25,7 @@ def bpf(command: int, attributes: bytes) -> int:
 
 @contextmanager
 def program(verdict: int) -> Iterator[int]:
-    """A program that returns a verdict, by descriptor."""
+    """The descriptor of a program that returns a verdict."""
     code = ctypes.create_string_buffer(
         struct.pack("<BBhiBBhi", 0xB7, 0, 0, verdict, 0x95, 0, 0, 0)  # r0 = verdict; exit
     )
@@ -40,7 +40,7 @@ def program(verdict: int) -> Iterator[int]:
 
 @contextmanager
 def tcx_program(index: int, verdict: int) -> Iterator[None]:
-    """Such a program last in the tcx egress chain of a device, as a CNI puts its own."""
+    """Attach such a program last in a device's tcx egress chain, as a CNI does."""
     with program(verdict) as fd:
         link = bpf(LINK_CREATE, struct.pack("=IIII", fd, index, TCX_EGRESS, 0) + bytes(16))
         try:

@@ -1,4 +1,4 @@
-"""Fixtures of the kernel tests: labs, and the reason where this machine cannot have one."""
+"""Fixtures of the kernel tests: labs, or a skip with the reason where a lab is impossible."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,7 +12,7 @@ from kzn.lab.lab import Lab
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """Two zones with one node each and two pods a node, MTU 1500, shared by a module."""
+    """Two zones of one node with two pods each, MTU 1500, shared by a module."""
     with ExitStack() as stack:
         yield _enter(stack, Lab(PREFIX))
 

@@ -1,4 +1,4 @@
-"""What the kernel tests share: a probe attached to a node of the lab, and what it counted."""
+"""Helpers of the kernel tests: a probe attached to a node of the lab, and what it counted."""
 
 import os
 import socket
@@ -28,7 +28,7 @@ from kzn.probes.settings import Settings
 
 NF_ACCEPT = 1
 PREFIX = os.environ.get("KZN_LAB_PREFIX", "kzntest")
-"""Of the names of namespaces that these tests make."""
+"""Prefix of the network namespaces that these tests create."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Row:
 
     @property
     def key(self) -> WireKey:
-        """The pair and protocol that the witness counts by."""
+        """The address pair and protocol, as the witness counts them."""
         return WireKey(self.src, self.dst, self.protocol)
 
 
@@ -58,7 +58,7 @@ class Counted:
     batches: list[Batch] = field(default_factory=list)
 
     def drain(self) -> "Counted":
-        """Cut, remember and acknowledge one batch, whose books must balance."""
+        """Cut, store and acknowledge one batch; its flows must add up to its totals."""
         batch = self.spool.cut()
         assert self.spool.mismatches == 0
         self.spool.acknowledge(batch.sequence)
@@ -72,20 +72,20 @@ class Counted:
 
     @property
     def seen(self) -> Counts:
-        """What the hook saw, in all batches."""
+        """What the hook saw in all batches."""
         return _sum(batch.totals.seen for batch in self.batches)
 
     @property
     def accounted(self) -> Counts:
-        """What is in flows, in all batches."""
+        """The sum of the flows of all batches."""
         return _sum(row.counts for row in self.rows)
 
     def missed(self, reason: str) -> Counts:
-        """What was missed for that reason, in all batches."""
+        """What was missed for a reason in all batches."""
         return _sum(b.totals.missed.get(reason, Counts()) for b in self.batches)
 
     def ignored(self, reason: str) -> Counts:
-        """What was ignored for that reason, in all batches."""
+        """What was ignored for a reason in all batches."""
         return _sum(b.totals.ignored.get(reason, Counts()) for b in self.batches)
 
 
@@ -118,7 +118,7 @@ def by_key(found: list[Row]) -> Mapping[WireKey, Counts]:
 def difference(
     before: Mapping[WireKey, Counts], after: Mapping[WireKey, Counts]
 ) -> dict[WireKey, Counts]:
-    """What came in between, keys without anything left out."""
+    """The difference by key, without keys that did not change."""
     found = {}
     for key, now in after.items():
         was = before.get(key, Counts())
@@ -131,7 +131,7 @@ def difference(
 def counting(
     node: Node, settings: Settings | None = None, probe: Probe = PROBE
 ) -> Iterator[Counted]:
-    """The probe attached in a node's namespace for the length of the block, nothing pinned."""
+    """Attach the probe in a node's namespace within the block, without pins."""
     with attached(node, settings, probe) as maps:
         yield Counted(Spool(maps))
 
@@ -153,26 +153,26 @@ def attached(
 
 
 def device(name: str) -> Device:
-    """A device of this thread's network namespace, as one that leads off the node."""
+    """A device of this thread's network namespace as an uplink."""
     return Device(socket.if_nametoindex(name), name, kind="", master=0, peer_in_other_netns=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A loaded program that no hook runs: packets are given to it one by one."""
+    """A loaded program without a hook: tests run it on single packets."""
 
     programs: Mapping[int, int]
     counted: Counted
 
     def give(self, frame: bytes, family: int) -> None:
-        """Run an Ethernet frame through the program of a family; it must be accepted."""
+        """Run the program of a family on an Ethernet frame, which it must accept."""
         verdict, _ = run_netfilter(self.programs[family], frame, family=family)
         assert verdict == NF_ACCEPT
 
 
 @contextmanager
 def loaded(settings: Settings | None = None) -> Iterator[Bench]:
-    """The probe loaded for the length of the block, attached nowhere."""
+    """Load the probe within the block, without attaching it."""
     with load(PROBE, settings or Settings()) as found:
         programs = {
             family: found.program_fd(hook.program)

@@ -12,7 +12,7 @@ INNER_MTU = 1400
 
 @contextmanager
 def vxlan(lab: Lab, port: int = 8472) -> Iterator[None]:
-    """Pods of a1 and b1 reach each other through a VXLAN, checksums and segmentation as usual."""
+    """Connect the pods of a1 and b1 through a VXLAN, with the usual checksums and segmentation."""
     a, b = lab.node("a1"), lab.node("b1")
     for here, there in ((a, b), (b, a)):
         lab.configure(here.namespace, list(_lines(lab, here, there, port)))

@@ -1,4 +1,4 @@
-"""What the tests of whole daemons share: a server and agents as processes in the lab."""
+"""Helpers of the tests of whole daemons: a server and agents as processes in the lab."""
 
 import json
 import os
@@ -27,30 +27,30 @@ BATCH_PORT = 7070
 SERVER_PORT = 8080
 AGENT_PORT = 9102
 WAIT = float(os.environ.get("KZN_TEST_WAIT", "20"))
-"""Seconds; an emulated machine needs more."""
+"""Time limit in seconds; an emulated machine needs more."""
 
 _number = count(1)
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A daemon of the site, and the words on its stderr."""
+    """A daemon of the site, with its stderr."""
 
     daemon: Daemon
     errors: Path
 
     @property
     def stderr(self) -> str:
-        """What it has said so far."""
+        """Its log so far."""
         return self.errors.read_text(errors="replace")
 
     def kill(self) -> None:
-        """End it by SIGKILL."""
+        """Kill it by SIGKILL."""
         self.daemon.process.kill()
         self.daemon.process.wait()
 
     def stop(self) -> None:
-        """End it by SIGTERM, which must end well."""
+        """Stop it by SIGTERM; its exit status must be 0."""
         self.daemon.ask_to_stop()
         self.daemon.wait_stopped()
 
@@ -59,33 +59,33 @@ class Process:
         return self.daemon.process.wait(seconds)
 
     def catches(self, number: signal.Signals) -> bool:
-        """Whether it has a way of its own to take a signal by now."""
+        """Whether it has installed a handler for a signal."""
         lines = Path(f"/proc/{self.daemon.process.pid}/status").read_text().splitlines()
         [caught] = [int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:")]
         return bool(caught >> (number - 1) & 1)
 
     def logs(self, text: str, seconds: float = WAIT) -> bool:
-        """Whether it says something on stderr within a time."""
+        """Whether its log contains ``text`` within a time."""
         return wait_for(lambda: text in self.stderr, seconds)
 
     def metric(self, name: str) -> float:
-        """The sum of the samples whose line begins with ``name``."""
+        """The sum of the samples with ``name`` at the beginning of the line."""
         lines = self.daemon.page("/metrics").splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
 
 
 @dataclass(frozen=True, slots=True)
 class Served(Process):
-    """A server, and what its flow log says."""
+    """A server, with the sums of its flow log."""
 
     book: FlowBook
 
     def has(self, key: WireKey) -> Counts:
-        """What it settled of an address pair and protocol."""
+        """What its flow log has for an address pair and protocol."""
         return self.book.copy().get(key, Counts())
 
     def gets(self, key: WireKey, counts: Counts) -> bool:
-        """Whether that becomes exactly this within a time."""
+        """Whether that becomes exactly ``counts`` within a time."""
         return wait_for(lambda: self.has(key) == counts, WAIT)
 
 
@@ -98,7 +98,7 @@ class Site:
     running: list[Process] = field(default_factory=list)
 
     def server(self, *options: str) -> Served:
-        """A server that is ready; it knows the lab by a static topology."""
+        """Start a server with a static topology of the lab, and wait until it is ready."""
         path = Path(self.lab.directory, "topology.yaml")
         path.write_text(topology(self.lab.plan))
         arguments = ["server", "--topology", str(path), "--flow-log", "json", *options]
@@ -110,7 +110,7 @@ class Site:
         return served
 
     def agent(self, *options: str, ready: bool = True) -> Process:
-        """An agent of node a1; attached when this returns, unless it need not be ``ready``."""
+        """Start an agent on node a1, and wait until it is attached if ``ready``."""
         arguments = ["agent", "--node", "a1", "--interval", "500ms"]
         arguments += ["--server", f"{self.lab.fabric.ipv4}:{BATCH_PORT}"]
         arguments += ["--pin-dir", str(self.pin_dir), "--listen-http", f"127.0.0.1:{AGENT_PORT}"]
@@ -124,7 +124,7 @@ class Site:
         return process
 
     def kzn(self, *arguments: str, prefix: tuple[str, ...] = ()) -> CompletedProcess[str]:
-        """Run a command of kzn on node a1 to its end; never a traceback."""
+        """Run a kzn command on node a1 to its end; it must not print a traceback."""
         command = [*prefix, *KZN, *arguments]
         done = self.lab.run(self.lab.node("a1").namespace, command)
         assert "Traceback" not in done.stderr, done.stderr
@@ -137,7 +137,7 @@ class Site:
         return list(json.loads(done.stdout))
 
     def left(self, key: WireKey) -> Counts:
-        """What the kernel still holds of an address pair and protocol."""
+        """What the maps in the kernel hold for an address pair and protocol."""
         return snapshot_sums(json.dumps(self.inspect())).get(key, Counts())
 
     @property
@@ -147,7 +147,7 @@ class Site:
         return WireKey(a.ipv4, b.ipv4, 17)
 
     def send(self, datagrams: int, port: int = 5300) -> Counts:
-        """Datagrams from zone to zone; what they weigh on the wire."""
+        """Send datagrams across zones; their packets and bytes on the wire."""
         a, b = self.lab.pod("a1-p1"), self.lab.pod("b1-p1")
         [sent] = traffic.udp(a, b, 4, datagrams=datagrams, size=100, mtu=1500, port=port)
         assert sent.wire is not None
@@ -155,12 +155,12 @@ class Site:
 
     @contextmanager
     def busy(self) -> Iterator[Callable[[], Counts]]:
-        """Send without a pause until the body ends; yields what was sent, whole when it ended."""
+        """Send without pause within the block; yields a function that returns the sum."""
         stop, sent = threading.Event(), Counts()
 
         def work() -> None:
             nonlocal sent
-            # A process that is being started holds a copy of our sockets, and so their port.
+            # A process that is just being forked holds a copy of our sockets, and so their port.
             for port in cycle(range(5301, 5401)):
                 if stop.is_set():
                     return
@@ -172,7 +172,7 @@ class Site:
                 yield lambda: sent
             finally:
                 stop.set()
-                future.result()  # of the two failures the first one, if there are two
+                future.result()  # raises the failure of the sender, if any
 
     def _start(self, namespace: str, arguments: list[str], port: int) -> tuple[Daemon, Path]:
         name = f"kzn {arguments[0]} {next(_number)}"
@@ -181,7 +181,7 @@ class Site:
 
 
 def wait_ready(daemon: Daemon, path: str) -> None:
-    """As `Daemon.wait_ready`; its last words are shown when a test fails by it."""
+    """As `Daemon.wait_ready`, but its last log lines are the message of a failed test."""
     try:
         daemon.wait_ready(path)
     except KznError as error:
@@ -190,14 +190,14 @@ def wait_ready(daemon: Daemon, path: str) -> None:
 
 @contextmanager
 def made(lab: Lab, name: str) -> Iterator[Site]:
-    """A site with a pin directory of its own; its processes and pins end with the block."""
+    """A site with its own pin directory; its processes and pins are removed after the block."""
     site = Site(lab, lab.pin_dir(lab.node("a1")).parent / name)
     try:
         yield site
     finally:
         for process in site.running:
             process.kill()
-        with namespaces.inside(lab.node("a1").namespace):  # where filters are found
+        with namespaces.inside(lab.node("a1").namespace):  # where the tc filters are
             install.detach_all(site.pin_dir)
     for process in site.running:
         assert "Traceback" not in process.stderr

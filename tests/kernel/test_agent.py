@@ -1,4 +1,4 @@
-"""`kzn agent` as a process: however it, its server or its pins end, no byte is lost or doubled."""
+"""`kzn agent` as a process: no byte is lost or doubled when it, its server or its pins end."""
 
 import signal
 import time
@@ -55,33 +55,33 @@ def test_no_byte_is_lost_while_the_server_is_away(site: Site) -> None:
 
 
 def crossed(server: Served) -> float:
-    """What the server counted of pods that send from zone to zone; here one alone does."""
+    """The cross-zone bytes that the server counted; here only one pod sends."""
     return server.metric("pod_cross_zone_network_traffic_bytes_total{")
 
 
 def test_a_restarted_server_gets_the_unacknowledged_batches(site: Site, tmp_path: Path) -> None:
-    keep = ("--state", str(tmp_path / "state"))
-    old = site.server(*keep)
+    state = ("--state", str(tmp_path / "state"))
+    old = site.server(*state)
     site.agent()
     before = site.send(50)
     assert old.gets(site.key, before)
     assert wait_for(lambda: site.left(site.key) == Counts(), sites.WAIT)
     old.kill()
     after = site.send(70)
-    new = site.server(*keep)
+    new = site.server(*state)
     assert new.gets(site.key, after), (new.has(site.key), after)
     assert crossed(new) == before.bytes + after.bytes
 
 
 def test_a_server_killed_under_traffic_counts_every_byte_once(site: Site, tmp_path: Path) -> None:
-    keep = ("--state", str(tmp_path / "state"))
-    server = site.server(*keep)
+    state = ("--state", str(tmp_path / "state"))
+    server = site.server(*state)
     site.agent()
     with site.busy() as sent:
         for _ in range(3):
             assert wait_for(partial(has_settled, server, site), sites.WAIT)
             server.kill()
-            server = site.server(*keep)
+            server = site.server(*state)
     assert wait_for(lambda: crossed(server) == sent().bytes, sites.WAIT), (crossed(server), sent())
 
 
@@ -96,7 +96,7 @@ def test_a_new_server_gets_the_batches_that_the_old_one_did_not_acknowledge(site
     assert wait_for(lambda: site.left(site.key) == Counts(), sites.WAIT)
     old.kill()
     after = site.send(70)
-    new = site.server()  # it has no state: another ledger under the same name
+    new = site.server()  # without state it is another ledger under the same name
     assert new.gets(site.key, after)
 
 
@@ -118,7 +118,7 @@ def test_sigterm_without_a_server_keeps_the_batch_for_the_next_agent(site: Site)
     assert time.monotonic() - begun < LAST_DRAIN_SECONDS + 2
     assert "it stays in the kernel" in agent.stderr
     assert site.left(site.key) == sent
-    sent = sent.plus(site.send(30))  # nobody is there, and still it is counted
+    sent = sent.plus(site.send(30))  # counted although no agent runs
     server = site.server()
     site.agent()
     assert server.gets(site.key, sent), (server.has(site.key), sent)
@@ -146,7 +146,7 @@ def test_with_other_settings_the_old_maps_are_delivered_under_their_own_epoch(si
     assert len(directory.retired(PROBE, site.pin_dir)) == 1
     assert wait_for(lambda: new.metric("kzn_agent_batches_total") >= 1, sites.WAIT)
     server = site.server()
-    # Both epochs begin with batch 1: under one number the second would be taken for a repetition.
+    # Both epochs begin with batch 1: in one epoch the second would count as a duplicate.
     assert server.gets(site.key, before.plus(after)), (server.has(site.key), before, after)
     assert new.logs(f"removed {site.pin_dir}/postrouting+retired+1")
     assert [path.name for path in site.pin_dir.iterdir()] == ["postrouting"]
@@ -200,7 +200,7 @@ def test_an_agent_that_prints_does_not_disturb_the_other_and_leaves_no_pins(site
     sent = Counts()
     for _ in range(2):
         printer = site.agent("--print", "--interval", "5m", ready=False)
-        # The same place both times: the first one's links are gone with it.
+        # The same priority both times, since the first process took its links along.
         assert printer.logs("attached postrouting/ipv6 at priority 51")
         assert wait_for(partial(printer.catches, signal.SIGTERM), sites.WAIT)
         now = site.send(50)

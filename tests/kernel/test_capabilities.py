@@ -1,4 +1,4 @@
-"""What a probe needs to start, and what a running agent can still do: as little as documented."""
+"""Capabilities: those that a probe needs to start and that a running agent keeps, as documented."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ NEEDED = {
     "clsact": ("CAP_BPF", "CAP_NET_ADMIN"),
 }
 KEPT = {"postrouting": (), "tcx": (), "clsact": ("CAP_NET_ADMIN",)}
-"""As docs/security.md has them."""
+"""As in docs/security.md."""
 probes = pytest.mark.parametrize("probe", NEEDED)
 LATE = "10.99.0.1"
 BEHIND = "10.98.0.1"
@@ -48,13 +48,13 @@ def site(lab: Lab) -> Iterator[Site]:
 
 
 def with_only(names: tuple[str, ...]) -> tuple[str, ...]:
-    """A prefix that runs a command as root that can never have more than these."""
+    """A prefix that runs a command as root with only these capabilities."""
     added = "".join(f",+{name.removeprefix('CAP_').lower()}" for name in names)
     return ("setpriv", f"--bounding-set=-all{added}", "--")
 
 
 def limit(monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]) -> None:
-    """Daemons that are started from now on have these capabilities and no others."""
+    """Start daemons with only these capabilities from now on."""
     kzn = [*with_only(names), sys.executable, "-m", "kzn.cli.main"]
     monkeypatch.setattr(daemons, "KZN", kzn)
 
@@ -66,7 +66,7 @@ def sets(process: Process) -> set[Sets]:
 
 
 def same(held: int, bounding: int) -> Sets:
-    """All sets alike but the bounding one."""
+    """All sets equal but the bounding set."""
     return Sets(held, held, held, bounding, held)
 
 
@@ -90,7 +90,7 @@ def test_with_the_documented_capabilities_an_agent_runs_stops_and_restarts(
     sent = sent.plus(site.send(20))
     agent.stop()  # its last batch
     assert server.gets(site.key, sent)
-    agent = site.agent("--probe", probe, "--ports", "none")  # new maps, the old ones to empty
+    agent = site.agent("--probe", probe, "--ports", "none")  # new maps; the old ones are drained
     sent = sent.plus(site.send(30))
     assert server.gets(site.key, sent), (server.has(site.key), sent)
     assert agent.logs(f"removed {site.pin_dir}/{probe}+retired+1")
@@ -137,7 +137,7 @@ def test_without_capabilities_the_agent_refuses_to_start_and_names_them(
 
 
 def test_a_capability_that_the_verifier_requires_is_named() -> None:
-    probe = replace(postrouting.PROBE, capabilities=NEEDED["tcx"])  # which is too little for it
+    probe = replace(postrouting.PROBE, capabilities=NEEDED["tcx"])  # too few for this program
     with (
         capabilities.only(mask(NEEDED["tcx"])),
         pytest.raises(UnsupportedError, match="to a process without CAP_PERFMON") as raised,
@@ -160,7 +160,7 @@ def test_auto_selects_a_probe_that_the_capabilities_allow(
 
 @pytest.fixture
 def late(lab: Lab) -> Iterator[list[str]]:
-    """What makes another uplink of node a1, with a neighbour who need not answer."""
+    """Commands that add an uplink to node a1, with a permanent neighbour entry."""
     yield [
         f"link add late0 type veth peer name late1 netns {lab.fabric.namespace}",
         "link set late0 up",

@@ -1,4 +1,4 @@
-"""The probe `clsact` beside filters of others, on devices that come and go, and kept by pins."""
+"""The probe `clsact`: beside other filters, on devices that are added and removed, and pinned."""
 
 import socket
 from collections.abc import Iterator
@@ -29,12 +29,12 @@ from kzn.probes.clsact import PROBE
 from kzn.probes.settings import Settings
 
 OTHERS = ["prio", "7", "bpf", "bytecode", "1,6 0 0 0", "classid", "1:1"]
-"""A filter of somebody else: classic BPF that matches nothing."""
+"""A filter of another owner: classic BPF that matches nothing."""
 
 
 @pytest.fixture
 def pin_dir(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A folder of its own for each test, on the lab's bpffs."""
+    """A pin directory for each test on the lab's bpffs."""
     folder = lab.pin_dir(lab.node("a1")).parent / request.node.name.replace(".", "-")[:60]
     yield folder
     with namespaces.inside(lab.node("a1").namespace):
@@ -42,14 +42,14 @@ def pin_dir(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Path]:
 
 
 def tc(lab: Lab, *arguments: str) -> str:
-    """What tc says on node a1."""
+    """The output of tc on node a1."""
     done = lab.run(lab.node("a1").namespace, ["tc", *arguments])
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 @pytest.fixture
-def tidy(lab: Lab) -> Iterator[None]:
+def no_qdisc(lab: Lab) -> Iterator[None]:
     """No clsact qdisc before the test, and none after it."""
     uplink = lab.node("a1").uplink
     assert "clsact" not in tc(lab, "qdisc", "show", "dev", uplink)
@@ -58,7 +58,7 @@ def tidy(lab: Lab) -> Iterator[None]:
 
 
 def send(lab: Lab, datagrams: int) -> Counts:
-    """Datagrams of 100 bytes across the zones; what they weigh."""
+    """Send datagrams of 100 bytes across zones; their packets and bytes on the wire."""
     [sent] = traffic.udp(
         lab.pod("a1-p1"), lab.pod("b1-p1"), 4, datagrams=datagrams, size=100, mtu=1500
     )
@@ -66,7 +66,7 @@ def send(lab: Lab, datagrams: int) -> Counts:
     return sent.wire
 
 
-@pytest.mark.usefixtures("tidy")
+@pytest.mark.usefixtures("no_qdisc")
 def test_a_qdisc_that_kzn_created_is_removed_with_the_filter(lab: Lab) -> None:
     uplink = lab.node("a1").uplink
     with counting(lab.node("a1"), probe=PROBE):
@@ -74,7 +74,7 @@ def test_a_qdisc_that_kzn_created_is_removed_with_the_filter(lab: Lab) -> None:
     assert "clsact" not in tc(lab, "qdisc", "show", "dev", uplink)
 
 
-@pytest.mark.usefixtures("tidy")
+@pytest.mark.usefixtures("no_qdisc")
 def test_other_filters_and_their_qdisc_stay_unchanged(lab: Lab) -> None:
     uplink = lab.node("a1").uplink
     tc(lab, "qdisc", "add", "dev", uplink, "clsact")
@@ -88,7 +88,7 @@ def test_other_filters_and_their_qdisc_stay_unchanged(lab: Lab) -> None:
     assert after == before
 
 
-@pytest.mark.usefixtures("tidy")
+@pytest.mark.usefixtures("no_qdisc")
 def test_a_qdisc_with_another_filter_is_not_removed(lab: Lab) -> None:
     uplink = lab.node("a1").uplink
     with counting(lab.node("a1"), probe=PROBE):
@@ -97,10 +97,10 @@ def test_a_qdisc_with_another_filter_is_not_removed(lab: Lab) -> None:
     assert "bpf" not in tc(lab, "filter", "show", "dev", uplink, "egress")
 
 
-@pytest.mark.usefixtures("tidy")
+@pytest.mark.usefixtures("no_qdisc")
 @pytest.mark.parametrize("priority", [1, 2])
 def test_a_cni_program_that_ends_the_chain_hides_no_packet(lab: Lab, priority: int) -> None:
-    """A program of priority 1 that was there first is behind ours: the newest is first."""
+    """A filter added later runs first, so kzn's is before an existing one of priority 1."""
     node = lab.node("a1")
     with namespaces.inside(node.namespace), program(PASS) as cni:
         name = lab.directory / "bpf" / f"cni{priority}"
@@ -115,7 +115,7 @@ def test_a_cni_program_that_ends_the_chain_hides_no_packet(lab: Lab, priority: i
         name.unlink()
 
 
-@pytest.mark.usefixtures("tidy")
+@pytest.mark.usefixtures("no_qdisc")
 def test_the_next_priority_is_used_when_a_filter_of_another_kind_has_the_first(lab: Lab) -> None:
     uplink = lab.node("a1").uplink
     tc(lab, "qdisc", "add", "dev", uplink, "clsact")
@@ -139,7 +139,7 @@ def test_the_next_priority_is_used_when_a_filter_of_another_kind_has_the_first(l
         assert counted.drain().accounted == sent
 
 
-@pytest.mark.usefixtures("tidy")
+@pytest.mark.usefixtures("no_qdisc")
 def test_a_filter_that_another_tool_removed_is_added_again(lab: Lab) -> None:
     node = lab.node("a1")
     with namespaces.inside(node.namespace):
@@ -157,7 +157,7 @@ def test_a_filter_that_another_tool_removed_is_added_again(lab: Lab) -> None:
             assert indices(held, FILTER, QDISC) == set()
 
 
-@pytest.mark.usefixtures("tidy")
+@pytest.mark.usefixtures("no_qdisc")
 def test_a_removed_device_does_not_prevent_the_others_from_being_attached(lab: Lab) -> None:
     node = lab.node("a1")
     gone = Device(4711, "gone0", kind="", master=0, peer_in_other_netns=True)
@@ -171,7 +171,7 @@ def test_a_removed_device_does_not_prevent_the_others_from_being_attached(lab: L
             assert indices(held, FILTER) == {uplink.index}
 
 
-@pytest.mark.usefixtures("tidy")
+@pytest.mark.usefixtures("no_qdisc")
 def test_a_pinned_clsact_filter_counts_without_a_process_until_detach(
     lab: Lab, pin_dir: Path
 ) -> None:

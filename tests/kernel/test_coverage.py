@@ -1,4 +1,4 @@
-"""Coverage on real packets: what a hook has seen leave is what the uplinks' counters say."""
+"""Coverage on real packets: what the hook saw leave equals the uplinks' counters."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Panels, rules and the cookbook ask for what real scrapes have, and Prometheus answers them."""
+"""Panels, rules and the cookbook use metrics of real scrapes, and Prometheus answers them."""
 
 import json
 import re
@@ -41,12 +41,12 @@ QUIET = {
     "Age of the topology",
     "Top senders to the outside",
 }
-"""Panels that show nothing while all is well, the topology is a file and nothing is outside."""
+"""Panels without data on a healthy lab: static topology, no external traffic."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A Prometheus that has scraped a server and an agent with traffic, and their pages."""
+    """A Prometheus that has scraped a busy server and agent, and the metrics of both."""
 
     prometheus: Prometheus
     server: str
@@ -158,7 +158,7 @@ def test_no_alert_fires_on_a_healthy_installation(watched: Watched) -> None:
         found = watched.prometheus.get("/api/v1/alerts")["alerts"]
         return [alert["labels"] for alert in found]
 
-    assert wait_for(lambda: not alerts(), 10), alerts()  # pending ones go with the next look
+    assert wait_for(lambda: not alerts(), 10), alerts()  # pending ones end soon
 
 
 def test_prometheus_answers_the_dozen_queries_of_the_cookbook(watched: Watched) -> None:

@@ -1,4 +1,4 @@
-"""`kzn demo` as a user runs it: exact, and nothing left behind however it ends."""
+"""`kzn demo` as a user runs it: exact counts, and nothing left behind after any end."""
 
 import json
 import os
@@ -24,7 +24,7 @@ ATTACHED = "hooks attached"
 
 
 class Machine:
-    """What a demo could leave behind on this machine."""
+    """The processes, mounts and names that a demo could leave behind on this machine."""
 
     def __init__(self) -> None:
         self.mark = f"KZN_TEST_MARK={uuid.uuid4()}"
@@ -33,12 +33,12 @@ class Machine:
 
     @property
     def environment(self) -> dict[str, str]:
-        """For the demo, and so for all that it starts."""
+        """The environment of the demo and of its child processes."""
         name, value = self.mark.split("=")
         return os.environ | {name: value}
 
     def is_clean(self) -> bool:
-        """Whether no process of the demo lives, and mounts and names are as before."""
+        """Whether no process of the demo runs, and mounts and names are as before."""
         return (
             not self.processes()
             and Path("/proc/self/mounts").read_text() == self._mounts
@@ -61,7 +61,7 @@ class Machine:
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError:  # it has ended
+    except OSError:  # the process has ended
         return b""
 
 
@@ -114,7 +114,7 @@ def value_of(text: str, metric: str, label: str) -> float:
 
 @contextmanager
 def started(machine: Machine, *options: str, until: str) -> Iterator[tuple[Popen[str], str]]:
-    """A demo that has said a line with these words, and the line; killed if it lives at the end."""
+    """A demo that has printed a line with ``until``, and the line; killed after the block."""
     with Popen(
         [*DEMO, "--json", *options], env=machine.environment, stdout=PIPE, stderr=PIPE, text=True
     ) as demo:

@@ -1,4 +1,4 @@
-"""Probes at the egress of the uplink on real packets: to the byte what the uplink carried."""
+"""Probes at the egress of an uplink: their counts equal the bytes of the uplink."""
 
 import socket
 from collections.abc import Callable

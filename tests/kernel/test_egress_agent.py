@@ -1,4 +1,4 @@
-"""`kzn agent` with a probe on devices, as a process: it follows uplinks and outlives its end."""
+"""`kzn agent` as a process with a probe on devices: new uplinks, restarts, detach."""
 
 import signal
 from collections.abc import Iterator

@@ -55,7 +55,7 @@ NO_LIBBPF = with_mounts(
 
 
 def without(capability: str) -> tuple[str, ...]:
-    """A prefix that runs a command as root that lacks a capability."""
+    """A prefix that runs a command as root without a capability."""
     return ("setpriv", f"--bounding-set=-{capability}", "--")
 
 
@@ -96,7 +96,7 @@ def test_without_a_bpf_file_system_the_hint_is_the_mount_command(site: Site) -> 
 
 
 def ship(site: Site, pin_dir: Path, *options: str) -> tuple[int, str]:
-    """An agent that cannot start: its exit status and its stderr."""
+    """Run an agent that cannot start; its exit status and stderr."""
     always = ("agent", "--node", "a1", "--server", "10.0.0.1:7070", "--listen-http", ":0")
     done = site.kzn(*always, "--pin-dir", str(pin_dir), *options)
     return done.returncode, done.stderr
@@ -134,7 +134,7 @@ def test_a_port_in_use_is_an_error_before_anything_is_attached(site: Site) -> No
 
 @contextmanager
 def taken(site: Site, priorities: tuple[int, ...]) -> Iterator[None]:
-    """Somebody else's programs at priorities of IPv4 POSTROUTING on node a1."""
+    """Occupy priorities of IPv4 POSTROUTING on node a1."""
     with ExitStack() as stack:
         stack.enter_context(namespaces.inside(site.lab.node("a1").namespace))
         loaded = stack.enter_context(load(PROBE, Settings(max_flows=16)))
@@ -164,7 +164,7 @@ def test_with_all_priorities_in_use_the_hint_is_the_command_that_lists_the_links
     assert last[0] == "kzn: attach postrouting/ipv4: priorities 50 to 59 are all taken"
     assert "bpftool link lists all" in last[1]
     site.server()
-    site.agent()  # what was left half made is finished
+    site.agent()  # completes the pins of the failed starts
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_garbage_on_the_agent_port_is_counted_and_disturbs_no_agent(
 
 @contextmanager
 def pretending(site: Site, answer: bytes) -> Iterator[Callable[[], int]]:
-    """A server that answers every Hello with the same bytes; yields how often it did."""
+    """A server that answers every Hello with the same bytes; yields the number of answers."""
     with namespaces.inside(site.lab.fabric.namespace):
         listener = socket.create_server(("", sites.BATCH_PORT))
     asked = 0

@@ -1,4 +1,4 @@
-"""kzn inspect-map on a real node: names, filters, raw entries, and watching until Ctrl-C."""
+"""`kzn inspect-map` on a real node: names, filters, raw entries, --watch until Ctrl-C."""
 
 import json
 import os
@@ -25,14 +25,14 @@ LAST = 30.0
 
 @pytest.fixture
 def site(lab: Lab) -> Iterator[Site]:
-    """Node a1 with an agent that has no server: what it counts stays in the maps."""
+    """Node a1 with an agent without a server, so its counts stay in the maps."""
     with sites.made(lab, "inspect") as site:
         site.agent("--interval", "60s")
         yield site
 
 
 def send(site: Site) -> dict[str, Counts]:
-    """Two flows, by protocol and family; what they weigh."""
+    """Send one flow of each family; their packets and bytes by family."""
     a, b = site.lab.pod("a1-p1"), site.lab.pod("b1-p1")
     [six] = traffic.udp(a, b, 6, datagrams=9, size=200, mtu=1500, port=5301)
     assert six.wire is not None
@@ -169,5 +169,5 @@ def test_watch_on_a_terminal_redraws_and_restores_the_screen(site: Site) -> None
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 4096)
-    except OSError:  # EIO: nobody has the other end any more
+    except OSError:  # EIO: the other end is closed
         return b""

@@ -1,4 +1,4 @@
-"""Pinned sets: adopted, finished, replaced and removed, and never a byte lost on the way."""
+"""Pinned map sets are adopted, completed, replaced and removed without losing a byte."""
 
 import subprocess
 import sys
@@ -26,27 +26,27 @@ from kzn.probes.settings import Settings
 
 @pytest.fixture
 def pin_dir(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A folder of its own for each test, on the lab's bpffs."""
+    """A pin directory for each test on the lab's bpffs."""
     folder = lab.pin_dir(lab.node("a1")).parent / request.node.name.replace(".", "-")[:60]
     yield folder
     install.detach_all(folder)
 
 
 def attach(lab: Lab, pin_dir: Path, settings: Settings | None = None) -> MapSet:
-    """What an agent does when it starts, in the namespace of node a1."""
+    """Install the probe in the namespace of node a1, as a starting agent does."""
     with namespaces.inside(lab.node("a1").namespace), directory.locked(pin_dir):
         return install.install(PROBE, settings or Settings(), pin_dir)
 
 
 def send(lab: Lab, datagrams: int) -> Counts:
-    """Datagrams of 100 bytes across the zones; what they weigh."""
+    """Send datagrams of 100 bytes across zones; their packets and bytes on the wire."""
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
     [sent] = traffic.udp(a, b, 4, datagrams=datagrams, size=100, mtu=1500)
     assert sent.wire is not None
     return sent.wire
 
 
-def test_counting_goes_on_without_any_process_and_a_restart_adopts_it(
+def test_pinned_programs_count_without_a_process_and_a_restart_adopts_them(
     lab: Lab, pin_dir: Path
 ) -> None:
     with attach(lab, pin_dir) as maps:
@@ -58,7 +58,7 @@ def test_counting_goes_on_without_any_process_and_a_restart_adopts_it(
     assert counted.seen == counted.accounted == sent
 
 
-def test_a_batch_cut_by_a_killed_agent_is_cut_again_the_same(lab: Lab, pin_dir: Path) -> None:
+def test_a_batch_cut_by_a_killed_agent_is_cut_again_unchanged(lab: Lab, pin_dir: Path) -> None:
     with attach(lab, pin_dir) as maps:
         before = send(lab, 5)
         first = Spool(maps).cut()
@@ -70,7 +70,7 @@ def test_a_batch_cut_by_a_killed_agent_is_cut_again_the_same(lab: Lab, pin_dir: 
 
 
 @pytest.mark.parametrize("flipped", [False, True])
-def test_killed_between_writing_down_and_flipping_nothing_is_lost(
+def test_an_agent_killed_between_state_write_and_switch_loses_nothing(
     lab: Lab, pin_dir: Path, flipped: bool
 ) -> None:
     with attach(lab, pin_dir) as maps:
@@ -86,7 +86,7 @@ def test_killed_between_writing_down_and_flipping_nothing_is_lost(
     assert counted.seen == counted.accounted == before.plus(after)
 
 
-def test_killed_while_clearing_an_acknowledged_batch_is_not_sent_again(
+def test_an_agent_killed_while_clearing_does_not_send_the_batch_again(
     lab: Lab, pin_dir: Path
 ) -> None:
     with attach(lab, pin_dir) as maps:
@@ -100,7 +100,7 @@ def test_killed_while_clearing_an_acknowledged_batch_is_not_sent_again(
     assert counted.batches[0].sequence == 2
 
 
-def test_other_settings_replace_the_set_and_the_old_one_still_holds_its_bytes(
+def test_with_other_settings_the_set_is_replaced_and_the_old_counts_kept(
     lab: Lab, pin_dir: Path
 ) -> None:
     with attach(lab, pin_dir):
@@ -117,22 +117,20 @@ def test_other_settings_replace_the_set_and_the_old_one_still_holds_its_bytes(
     assert (left.seen, new.seen) == (before, after)
 
 
-def test_a_link_that_is_missing_is_attached_again_to_the_same_maps(lab: Lab, pin_dir: Path) -> None:
+def test_a_missing_link_is_attached_again_to_the_same_maps(lab: Lab, pin_dir: Path) -> None:
     with attach(lab, pin_dir):
         before = send(lab, 5)
     link = pin_dir / "postrouting" / "link_ipv4"
     detach(open_pin(link), "link_ipv4")
     link.unlink()
-    send(lab, 100)  # nobody counts these
+    send(lab, 100)  # not counted
     with attach(lab, pin_dir) as maps:
         after = send(lab, 7)
         counted = Counted(Spool(maps)).drain()
     assert counted.seen == before.plus(after)
 
 
-def test_a_set_that_was_being_made_when_its_maker_died_is_made_anew(
-    lab: Lab, pin_dir: Path
-) -> None:
+def test_an_incomplete_set_is_created_anew(lab: Lab, pin_dir: Path) -> None:
     pin_dir.mkdir()
     (pin_dir / "postrouting+new").mkdir()
     with attach(lab, pin_dir) as maps:
@@ -141,7 +139,7 @@ def test_a_set_that_was_being_made_when_its_maker_died_is_made_anew(
     assert [path.name for path in pin_dir.iterdir()] == ["postrouting"]
 
 
-def test_detach_removes_all_and_nothing_is_counted_any_more(lab: Lab, pin_dir: Path) -> None:
+def test_detach_removes_all_pins_and_stops_counting(lab: Lab, pin_dir: Path) -> None:
     with attach(lab, pin_dir) as maps:
         sent = send(lab, 5)
         assert install.detach_all(pin_dir) == [pin_dir / "postrouting"]
@@ -174,7 +172,7 @@ def test_a_pin_directory_on_another_file_system_is_refused(tmp_path: Path) -> No
     assert "mount -t bpf" in raised.value.hint
 
 
-def test_a_look_takes_nothing_away(lab: Lab, pin_dir: Path) -> None:
+def test_a_snapshot_does_not_disturb_the_agent(lab: Lab, pin_dir: Path) -> None:
     with attach(lab, pin_dir) as maps:
         sent = send(lab, 5)
         for _ in range(3):
@@ -185,7 +183,7 @@ def test_a_look_takes_nothing_away(lab: Lab, pin_dir: Path) -> None:
         assert Counted(Spool(maps)).drain().seen == sent
 
 
-def test_a_look_shows_what_is_in_flight_beside_what_is_active(lab: Lab, pin_dir: Path) -> None:
+def test_a_snapshot_has_the_buffer_in_flight_and_the_active_one(lab: Lab, pin_dir: Path) -> None:
     with attach(lab, pin_dir) as maps:
         first = send(lab, 5)
         Spool(maps).cut()
@@ -195,6 +193,6 @@ def test_a_look_shows_what_is_in_flight_beside_what_is_active(lab: Lab, pin_dir:
     assert [buffer.totals.seen for buffer in seen.buffers] == [second, first]
 
 
-def test_a_look_where_nothing_is_pinned_says_so(pin_dir: Path) -> None:
+def test_a_snapshot_without_pins_is_an_error(pin_dir: Path) -> None:
     with pytest.raises(KznError, match="no kzn probe is pinned"):
         snapshot.take(pin_dir)

@@ -1,4 +1,4 @@
-"""The lab itself: its witness tells the truth, and it leaves nothing behind."""
+"""The lab: its witness counts exactly, and nothing is left behind."""
 
 import os
 import select

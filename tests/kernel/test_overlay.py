@@ -1,4 +1,4 @@
-"""Overlays: pods are charged for what the wire carries around their packets, and once."""
+"""Overlays: packets are accounted to the pods once, with their outer length."""
 
 import asyncio
 import socket
@@ -105,7 +105,7 @@ UNKNOWN = {
 
 
 def wireguard(kind: int) -> bytes:
-    """A message of WireGuard: its type, three bytes of zero, what nobody can read."""
+    """A WireGuard message: its type, three zero bytes, encrypted data."""
     return bytes([kind, 0, 0, 0]) + bytes(range(100, 200))
 
 

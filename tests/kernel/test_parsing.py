@@ -1,4 +1,4 @@
-"""Packets as nobody should send them, given one by one: nothing escapes the books."""
+"""Malformed and unusual packets, run one by one: all of them are in the totals."""
 
 import random
 import struct

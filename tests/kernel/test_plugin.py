@@ -1,4 +1,4 @@
-"""The example package, installed by pip: its probe counts what is marked, through every command."""
+"""The example package, installed by pip: its probe counts marked packets, in every command."""
 
 import json
 import os
@@ -34,13 +34,13 @@ table inet count {{
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder where pip put the example."""
+    """The folder where pip installed the example."""
     return example.install(example.SOURCE, tmp_path_factory.mktemp("package"))
 
 
 @pytest.fixture
 def site(lab: Lab, package: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """Node a1, where a rule marks two ports; all that is started there finds the package."""
+    """Node a1 with a rule that marks two ports; its commands find the package."""
     path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("PYTHONPATH", path)
     node = lab.node("a1").namespace
@@ -52,7 +52,7 @@ def site(lab: Lab, package: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
 
 
 def send(site: Site) -> dict[str, Counts]:
-    """Datagrams of both families and a stream, marked and not; what of it must be counted."""
+    """Send marked and unmarked traffic; the packets and bytes that must be counted."""
     a, b = site.lab.pod("a1-p1"), site.lab.pod("b1-p1")
     counted = {}
     before = site.lab.carried()
@@ -101,7 +101,7 @@ def test_the_example_is_inspected_adopted_shipped_and_detached(site: Site) -> No
     table = site.kzn("inspect-map", "--pin-dir", str(site.pin_dir)).stdout
     assert table.startswith("marked: ipv4 at 60, ipv6 at 60; epoch ")
     agent.kill()
-    sent = sent.plus(site.send(20))  # the kernel goes on without an agent
+    sent = sent.plus(site.send(20))  # the kernel counts without an agent
     server = site.server()
     agent = site.agent("--probe", "marked")
     assert agent.logs(f"adopted {site.pin_dir}/marked")

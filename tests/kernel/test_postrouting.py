@@ -1,4 +1,4 @@
-"""The probe `postrouting` on real packets: what it counts is what the wire carried."""
+"""The probe `postrouting` on real packets: its counts equal the bytes on the wire."""
 
 import socket
 import threading
@@ -155,7 +155,7 @@ def test_a_thousand_switches_under_two_busy_senders_lose_no_byte(lab: Lab) -> No
             sender.start()
         try:
             for _ in range(1000):
-                counted.drain()  # each must balance by itself
+                counted.drain()  # each batch must add up
         finally:
             stop.set()
             for sender in senders:
@@ -330,7 +330,7 @@ def test_a_program_that_is_not_drained_goes_dormant_until_the_next_drain(lab: La
         [first] = traffic.udp(a, b, 4, datagrams=1, size=100, mtu=1500)
         begun = time.monotonic()
         while time.monotonic() < begun + 8 * tick:
-            pass  # jiffies go on without us
+            pass  # until enough jiffies have passed
         [late] = traffic.udp(a, b, 4, datagrams=10, size=100, mtu=1500)
         counted.drain()
         assert counted.missed("dormant") == late.wire

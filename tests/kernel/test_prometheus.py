@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a real server that real agents feed, and answers what was sent."""
+"""A real Prometheus that scrapes a server with real agents answers with the bytes sent."""
 
 import json
 import shutil
@@ -48,7 +48,7 @@ class Prometheus:
             )
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """The result of an instant query; empty while Prometheus does not answer yet."""
+        """The result of an instant query; empty until Prometheus answers."""
         path = f"/api/v1/query?query={quote(expression)}"
         try:
             status, text = fetch(self._namespace, "127.0.0.1", PORT, path)
@@ -63,7 +63,7 @@ class Prometheus:
 
 @pytest.fixture
 def binary() -> str:
-    """The Prometheus that scripts/setup put beside Python, or one of the machine."""
+    """The Prometheus that scripts/setup installed beside Python, or the machine's."""
     beside_python = shutil.which("prometheus", path=str(Path(sys.executable).parent))
     found = beside_python or shutil.which("prometheus")
     if found is None:
@@ -72,7 +72,7 @@ def binary() -> str:
 
 
 def crossed(lab: Lab) -> dict[str, float]:
-    """L3 bytes that each pod put on the wire to the other zone, as the witness saw them."""
+    """L3 bytes that each pod sent to the other zone, counted by the witness."""
     pods = {address: pod for pod in lab.pods for address in (pod.ipv4, pod.ipv6)}
     sums: dict[str, float] = {}
     for key, counts in lab.carried().items():

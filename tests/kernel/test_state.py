@@ -1,4 +1,4 @@
-"""Real processes killed with SIGKILL, real packets: what is in the counters is what was sent."""
+"""Server and agents killed by SIGKILL: the counters equal the bytes sent."""
 
 import errno
 import random
@@ -35,7 +35,7 @@ class Site:
         self.agents = {node.name: self.start_agent(node) for node in lab.nodes}
 
     def start_server(self) -> Daemon:
-        """One that serves what the file holds."""
+        """Start a server with the state file."""
         arguments = [
             *("server", "--topology", str(self._topology), "--state", str(self._state)),
             *("--listen-agents", f":{BATCH_PORT}", "--listen-http", f"127.0.0.1:{SERVER_PORT}"),
@@ -46,7 +46,7 @@ class Site:
         return server
 
     def start_agent(self, node: Node) -> Daemon:
-        """One that goes on with what is pinned."""
+        """Start an agent with the existing pins."""
         arguments = [
             *("agent", "--node", node.name, "--interval", "500ms", "--uplink", "all"),
             *("--server", f"{self._lab.fabric.ipv4}:{BATCH_PORT}"),
@@ -59,7 +59,7 @@ class Site:
         return agent
 
     def finish(self) -> dict[tuple[str, str], float]:
-        """Have the last batches delivered; the counters of traffic by name and pod or node."""
+        """Stop the agents, which deliver their last batches; the traffic counters then."""
         for agent in self.agents.values():
             agent.ask_to_stop()
         for agent in self.agents.values():
@@ -70,7 +70,7 @@ class Site:
         return counters
 
     def counters(self) -> dict[tuple[str, str], float]:
-        """The counters of traffic by metric and pod or node, summed over reasons."""
+        """The traffic counters by metric and pod or node, summed over reasons."""
         sums: dict[tuple[str, str], float] = {}
         for family in text_string_to_metric_families(self.server.page("/metrics")):
             for sample in family.samples:
@@ -87,7 +87,7 @@ def kill(daemon: Daemon) -> None:
 
 
 def sent(exchange: Callable[[], object]) -> bool:
-    """Whether it could begin: a process that was just forked holds our sockets until it execs."""
+    """False when the port is in use: a process just forked holds our sockets until it execs."""
     try:
         exchange()
     except OSError as error:
@@ -99,7 +99,7 @@ def sent(exchange: Callable[[], object]) -> bool:
 
 @contextmanager
 def sending(lab: Lab) -> Iterator[None]:
-    """Rounds on all routes in a thread, whole ones, until the body ends."""
+    """Send whole rounds on all routes in a thread until the block ends."""
     stop = threading.Event()
     faults: list[Exception] = []
 
@@ -110,7 +110,7 @@ def sending(lab: Lab) -> Iterator[None]:
                     for exchange in jobs.round_of(route):
                         while not sent(exchange):
                             pass
-        except Exception as error:  # noqa: BLE001 - raised again by whoever started this
+        except Exception as error:  # noqa: BLE001 - raised again by the caller
             faults.append(error)
 
     thread = threading.Thread(target=send)
@@ -125,7 +125,7 @@ def sending(lab: Lab) -> Iterator[None]:
 
 
 def crossed(lab: Lab) -> dict[str, int]:
-    """L3 bytes that each pod put on the wire to the other zone, as the witness saw them."""
+    """L3 bytes that each pod sent to the other zone, counted by the witness."""
     pods = {address: pod for pod in lab.pods for address in (pod.ipv4, pod.ipv6)}
     sums: dict[str, int] = {}
     for key, counts in lab.carried().items():

@@ -1,4 +1,4 @@
-"""The probe `tcx` beside other programs, on devices that come and go, and kept by pins."""
+"""The probe `tcx`: beside other programs, on devices that are added and removed, and pinned."""
 
 import socket
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def pin_dir(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Path]:
 
 @pytest.fixture
 def late(lab: Lab) -> Iterator[Device]:
-    """A second uplink, a veth to nowhere, whose packets have an address behind it."""
+    """A second uplink: a veth with an unused peer, and a route to an address behind it."""
     node = lab.node("a1").namespace
     lab.ip(["-n", node, "link", "add", "late0", "type", "veth", "peer", "name", "late1"])
     for name in ("late0", "late1"):
@@ -111,7 +111,7 @@ def test_a_new_uplink_is_attached_and_a_removed_one_forgotten(lab: Lab, late: De
         uplink, held = device(node.uplink), ProcessAttachments()
         with install.unpinned(PROBE, Settings(), [uplink], held) as maps:
             counted = Counted(Spool(maps))
-            send_late(node, 100)  # nobody is there yet
+            send_late(node, 100)  # not attached yet
             follow(PROBE, held, [uplink, late])
             sent = send(lab, 5).plus(send_late(node, 7))
             assert counted.drain().accounted == sent

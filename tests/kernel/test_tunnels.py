@@ -1,4 +1,4 @@
-"""Tunnels that the kernel makes: inner truth, outer devices, and what is encrypted is marked."""
+"""Kernel tunnels: inner addresses, outer bytes, and a flag on encrypted traffic."""
 
 import asyncio
 import socket
@@ -75,7 +75,7 @@ def test_a_tunnel_is_accounted_to_the_pods_with_the_bytes_of_the_uplink(
 
 
 def secret(lab: Lab, name: str) -> AbstractContextManager[None]:
-    """A tunnel that nobody can look into."""
+    """An encrypted tunnel."""
     if name == "esp":
         return esp(lab)
     return wireguard(lab, 51820 if name == "wireguard" else 9999)

@@ -12,7 +12,7 @@ from kzn.lab import namespaces
 from kzn.lab.lab import Lab
 
 
-def test_a_nodes_uplink_is_told_from_its_pods_devices(lab: Lab) -> None:
+def test_a_nodes_uplink_is_found_among_its_pod_devices(lab: Lab) -> None:
     node = lab.node("a1")
     with namespaces.inside(node.namespace):
         found = asyncio.run(find_egress_devices())

@@ -1,4 +1,4 @@
-"""Super-packets of every kind weigh what they weigh once they are cut up: to the byte."""
+"""GSO super-packets of every kind are counted as their segments on the wire, to the byte."""
 
 import fcntl
 import os
@@ -148,7 +148,7 @@ def super_packets(node: Node) -> Iterator[Callable[[], list[int]]]:
 
 @families
 def test_a_transport_header_outside_the_linear_part_is_read(lab: Lab, family: Family) -> None:
-    """A tap gives the stack packets whose linear part ends with the IP header."""
+    """The linear part of packets from a tap ends with the IP header."""
     node, b = lab.node("a1"), lab.pod("b1-p1")
     source = {4: "10.77.0.9", 6: "fd77::9"}[family]
     there = {4: b.ipv4, 6: b.ipv6}[family]

@@ -1,4 +1,4 @@
-"""Plugins whose object or declaration is wrong: told in a sentence, and nobody else suffers.
+"""Plugins with a wrong object or declaration: each is one error, and other probes are unaffected.
 
 All of them are on the path of a child process at once, as installed packages would be, with one
 that is right.
@@ -27,12 +27,12 @@ HOOK = GOOD.hooks[0]
 PROBE = replace(GOOD, name="{name}", package="{package}", resource="it.o")
 """
 EXIT_AT_ONCE = struct.pack("<Q", 0x95)
-"""BPF_EXIT with nothing in R0, and dead code behind: no verifier takes it."""
+"""BPF_EXIT with R0 unset, and dead code behind it: every verifier refuses it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A probe of a name that is wrong in one way; ``module`` comes behind what would be right."""
+    """A probe with one fault; ``module`` is appended to a correct declaration."""
 
     name: str
     status: int
@@ -42,13 +42,13 @@ class Fault:
 
 
 def programs_that_exit_at_once(image: bytes) -> bytes:
-    """The object with the first instruction of the section of programs overwritten."""
+    """The object with the first instruction of its programs overwritten."""
     at = Image(image).sections["netfilter"]
     return image[:at] + EXIT_AT_ONCE + image[at + 8 :]
 
 
 def of_layout_99(image: bytes) -> bytes:
-    """The object with another number in its settings."""
+    """The object with another layout number in its settings."""
     good = Image(image)
     return good.put(good.sections[".rodata"] + 12, 99)
 
@@ -117,7 +117,7 @@ RIGHT = Fault("right", 0, "loads on this kernel")
 
 @pytest.fixture(scope="module")
 def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with all of them installed."""
+    """A folder with all probes installed."""
     folder = tmp_path_factory.mktemp("plugins")
     for fault in [*FAULTS, RIGHT]:
         package = folder / f"plugin_{fault.name.replace('-', '_')}"
@@ -131,7 +131,7 @@ def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def register(folder: Path, package: str, name: str) -> None:
-    """What pip notes down of a package."""
+    """Write the metadata that pip writes for a package."""
     information = folder / f"{package}-1.dist-info"
     information.mkdir()
     (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1\n")
@@ -139,7 +139,7 @@ def register(folder: Path, package: str, name: str) -> None:
 
 
 def run(plugins: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """A command of kzn, in a network namespace of its own, that finds the plugins."""
+    """Run a kzn command that finds the plugins, in a new network namespace."""
     path = os.pathsep.join(filter(None, [str(plugins), os.environ.get("PYTHONPATH", "")]))
     done = subprocess.run(
         ["unshare", "--net", "--", *KZN, *arguments],

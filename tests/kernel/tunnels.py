@@ -1,6 +1,6 @@
-"""Tunnels of the kernel itself between the nodes of a lab: of other kinds than VXLAN, and secret.
+"""Kernel tunnels between the nodes of a lab, other than VXLAN: plain and encrypted ones.
 
-Not every kernel has them all: what one lacks is an expected failure with that reason.
+Not every kernel has all kinds: a missing kind is an expected failure with this reason.
 """
 
 import sys
@@ -20,7 +20,7 @@ PORT_WIREGUARD = 51820
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """``options`` of a device, with {here} and {there}; ``added`` is what it adds to a packet."""
+    """``options`` of a device, with {here} and {there}; ``added``: bytes added to a packet."""
 
     options: str
     added: int
@@ -36,7 +36,7 @@ KINDS = {
     "sit": Kind("local {here} remote {there}", 20, (6,)),
 }
 
-# Two pairs of keys, known to everybody who reads this.
+# Two key pairs for tests, not secret.
 _PRIVATE = (
     "cAdtCnMYpX08FsFyUbJmRd9ML5LrwJmnxdW99Cvcamo=",
     "WKsIfmJKikt54X+Lg4AO5m87sSkmGLb9HC+LJ/+I4Gs=",
@@ -59,7 +59,7 @@ _LACKING = ("Unknown device type", "not found", "not supported", "No such file")
 
 @contextmanager
 def tunnel(lab: Lab, name: str) -> Iterator[None]:
-    """Pods of a1 and b1 reach each other through a tunnel's devices."""
+    """Connect the pods of a1 and b1 through tunnel devices."""
     kind = KINDS[name]
     with _between(lab, name, lambda here, there: list(_device(lab, name, kind, here, there))):
         yield
@@ -67,7 +67,7 @@ def tunnel(lab: Lab, name: str) -> Iterator[None]:
 
 @contextmanager
 def wireguard(lab: Lab, port: int = PORT_WIREGUARD) -> Iterator[None]:
-    """The same, through WireGuard."""
+    """Connect them through WireGuard."""
 
     def lines(_here: Node, there: Node) -> list[str]:
         routes = [f"route add {address} dev {DEVICE}" for address in _pods(lab, there)]
@@ -86,7 +86,7 @@ def wireguard(lab: Lab, port: int = PORT_WIREGUARD) -> Iterator[None]:
 
 @contextmanager
 def esp(lab: Lab) -> Iterator[None]:
-    """The same by ESP in tunnel mode, by policies and without a device."""
+    """Connect them by ESP in tunnel mode: xfrm policies without a device."""
     a, b = lab.node("a1"), lab.node("b1")
     try:
         for here in (a, b):
