@@ -14,7 +14,7 @@ NEXT, PASS, DROP = -1, 0, 2
 
 
 def bpf(command: int, attributes: bytes) -> int:
-    """Call bpf(2); OSError when it fails."""
+    """One system call; OSError when it fails."""
     libc = ctypes.CDLL(None, use_errno=True)
     result: int = libc.syscall(SYS_BPF, command, attributes, len(attributes))
     if result < 0:
