@@ -1,8 +1,8 @@
-"""What the largest cluster costs the topology: list and index, memory, and one event.
+"""Cost of the topology in the largest cluster: list and index, memory, one event.
 
 5,000 nodes, 30,000 ReplicaSets and 150,000 pods of two addresses each, as pages and watch lines of
-the size that an API server sends (6 kB a pod), through the machines that follow a real one. The
-baseline is a plain Python: json.loads, and dicts of what is needed.
+the size that an API server sends (6 kB a pod), through the server's own list-watches. The baseline
+is plain Python: json.loads, and dicts of the fields needed.
 """
 
 import json
@@ -28,30 +28,30 @@ PLAIN_PODS = 20_000
 
 
 class Clock:
-    """CPU seconds of what is measured, without the making of its input."""
+    """CPU seconds of the measured work, without the generation of its input."""
 
     def __init__(self) -> None:
         self.spent = 0.0
 
     def run(self, work: Callable[[], object]) -> None:
         """Measure ``work``."""
-        began = time.process_time()
+        begin = time.process_time()
         work()
-        self.spent += time.process_time() - began
+        self.spent += time.process_time() - begin
 
 
-def follower() -> Callable[..., ListWatch[Any, Any]]:
-    """Machines that number their lists together, as the server's do."""
+def list_watch_factory() -> Callable[..., ListWatch[Any, Any]]:
+    """A factory of list-watches that share the numbering of lists, as in the server."""
     listings = count(1)
 
-    def list_watch(resource_: Any, *callbacks: Any) -> ListWatch[Any, Any]:
+    def list_watch(api_resource: Any, *callbacks: Any) -> ListWatch[Any, Any]:
         clock, rng = time.monotonic, Random(1)  # noqa: S311 - no secret
-        return ListWatch(resource_, Sink(*callbacks), clock=clock, rng=rng, listings=listings)
+        return ListWatch(api_resource, Sink(*callbacks), clock=clock, rng=rng, listings=listings)
 
     return list_watch
 
 
-def listed(list_watch: ListWatch[Any, Any], pages: Iterator[bytes], clock: Clock) -> None:
+def list_all(list_watch: ListWatch[Any, Any], pages: Iterator[bytes], clock: Clock) -> None:
     """List one resource."""
     for page in pages:
         clock.run(list_watch.request)
@@ -59,7 +59,7 @@ def listed(list_watch: ListWatch[Any, Any], pages: Iterator[bytes], clock: Clock
 
 
 def plain_seconds(fleet: ApiFleet) -> float:
-    """CPU seconds of a plain Python for all pods, from some of them."""
+    """CPU seconds of plain Python for all pods, extrapolated from PLAIN_PODS."""
     clock, owners = Clock(), dict[str, tuple[str, str, str]]()
 
     def take(page: bytes) -> None:
@@ -77,14 +77,14 @@ def main() -> None:
     """Measure and print."""
     fleet, clock = ApiFleet(), Clock()
     index = AddressIndex(clock=time.monotonic, wall=time.time)
-    join, list_watch = WorkloadJoin(index), follower()
+    join, list_watch = WorkloadJoin(index), list_watch_factory()
     nodes = list_watch(NODE_RESOURCE, lambda n, _: index.put_node(n), index.drop_node)
     owners = list_watch(REPLICASET_RESOURCE, join.put_owner, join.drop_owner)
     callbacks = join.put_pod, join.drop_pod, index.pod_watch_lost, index.pod_list_begins
     pods = list_watch(POD_RESOURCE, *callbacks)
-    listed(nodes, fleet.pages(fleet.node, fleet.nodes, PAGE), clock)
-    listed(owners, fleet.pages(fleet.owner, fleet.workloads, PAGE), clock)
-    listed(pods, fleet.pages(fleet.pod, fleet.pods, PAGE), clock)
+    list_all(nodes, fleet.pages(fleet.node, fleet.nodes, PAGE), clock)
+    list_all(owners, fleet.pages(fleet.owner, fleet.workloads, PAGE), clock)
+    list_all(pods, fleet.pages(fleet.pod, fleet.pods, PAGE), clock)
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     rng, times = Random(1), []  # noqa: S311 - no secret
     for event in fleet.events(EVENTS, rng):
@@ -93,7 +93,7 @@ def main() -> None:
         times.append(one.spent)
     counts = index.counts()
     if (counts.nodes, pods.stats().failures) != (fleet.nodes, {"undecodable": 0}):
-        raise SystemExit(f"not all was understood: {counts}, {pods.stats()}")
+        raise SystemExit(f"some objects were not decoded: {counts}, {pods.stats()}")
     finish(
         "topology",
         clock.spent,

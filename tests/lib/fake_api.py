@@ -1,4 +1,4 @@
-"""An API server on loopback that lists and watches as the real one does, and fails when told to."""
+"""A Kubernetes API server on loopback that lists and watches, and fails on demand."""
 
 import asyncio
 import json
@@ -47,7 +47,7 @@ class FakeApi:
     token: str = ""
 
     def put(self, resource: str, obj: Object) -> None:
-        """Create or replace an object: watchers hear of it."""
+        """Create or replace an object: watchers get an event."""
         self.version += 1
         obj["metadata"]["resourceVersion"] = str(self.version)
         known = self.objects[resource].get(obj["metadata"]["uid"])
@@ -68,7 +68,7 @@ class FakeApi:
         self._wake()
 
     def expire_watches(self) -> None:
-        """Compact, so that running watches are told 410 inside their streams."""
+        """Compact, so that running watches get 410 inside their streams."""
         self.version += 1
         self.compact()
 

@@ -1,4 +1,4 @@
-"""kzn/columns/group_sums.py: exact, whatever the size of the counts."""
+"""kzn/columns/group_sums.py: exact sums of counts of any size."""
 
 import numpy as np
 from hypothesis import given
@@ -8,7 +8,7 @@ from kzn.columns.group_sums import group_sums, sums
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2**58) | st.integers(0, 9))))
-def test_sums_are_those_of_whole_numbers(rows: list[tuple[int, int]]) -> None:
+def test_sums_equal_python_integers(rows: list[tuple[int, int]]) -> None:
     rows = rows[:60]
     bins = np.array([at for at, _ in rows], np.int64)
     amounts = np.array([amount for _, amount in rows], np.uint64)

@@ -1,6 +1,6 @@
 """kzn/topology/index.py, ownership/claims.py and intervals.py: who had an address when."""
 
-import time
+import sys
 from dataclasses import dataclass, field, replace
 from math import inf
 
@@ -71,13 +71,13 @@ def node(uid: str, name: str = "n1", zone: str = "a", *addresses: bytes) -> Node
     return NodeFacts(uid, name, zone, "r1", addresses, started=-inf)
 
 
-def test_it_is_an_endpoint_index() -> None:
+def test_an_address_index_is_an_endpoint_index() -> None:
     index: EndpointIndex = World().index
     assert index.columns.node.shape == (0,)
     assert index.lookup(np.zeros((0, 16), np.uint8), 0.0, 1.0).shape == (0,)
 
 
-def test_a_pod_is_found_by_both_its_addresses_with_its_nodes_place() -> None:
+def test_a_pod_is_found_by_both_its_addresses_with_its_nodes_zone() -> None:
     world = World()
     world.index.put_node(node("N1", "n1", "a", pack("192.0.2.1")))
     world.put(pod("p", A, V6))
@@ -91,7 +91,7 @@ def test_a_pod_is_found_by_both_its_addresses_with_its_nodes_place() -> None:
     assert columns.zone[found] == columns.zone[world.index.node_endpoint("n1")]
 
 
-def test_a_zone_that_is_learned_late_counts_for_the_past_too() -> None:
+def test_a_zone_known_late_applies_to_the_past_too() -> None:
     world = World()
     world.put(pod("p", A))
     before = world.id_at(A, 1000, 1000)
@@ -100,10 +100,10 @@ def test_a_zone_that_is_learned_late_counts_for_the_past_too() -> None:
     world.index.put_node(node("N1"))
     after = world.id_at(A, 1000, 1000)
     assert world.index.endpoint(after).zone == "a"
-    assert world.index.endpoint(before).zone == ""  # what an id says never changes
+    assert world.index.endpoint(before).zone == ""  # the facts behind an id never change
 
 
-def test_equal_news_change_no_id() -> None:
+def test_an_update_without_changes_keeps_the_id() -> None:
     world = World()
     world.index.put_node(node("N1"))
     world.put(pod("p", A))
@@ -122,7 +122,7 @@ def test_a_node_owns_its_addresses_and_a_host_network_pod_none() -> None:
     assert world.index.counts().pods == 1
 
 
-def test_traffic_just_before_its_pod_was_known_is_the_pods() -> None:
+def test_traffic_between_a_pods_start_and_its_first_event_is_the_pods() -> None:
     world = World()
     world.now = 1020.0
     world.put(pod("p", A, started=1002.0))
@@ -133,10 +133,10 @@ def test_traffic_long_before_a_pod_began_is_not_the_pods() -> None:
     world = World()
     world.put(pod("p", A, started=900.0))
     assert world.who(A, 889, 899) == "p"  # clocks differ a little
-    assert world.who(A, 885, 895) == UNKNOWN  # who knows whose it was
+    assert world.who(A, 885, 895) == UNKNOWN
 
 
-def test_a_pod_that_died_a_moment_ago_still_gets_its_bytes_until_history_ends() -> None:
+def test_a_deleted_pod_owns_its_past_traffic_until_history_expires() -> None:
     world = World()
     world.put(pod("p", A))
     world.now = 1003.0
@@ -145,12 +145,12 @@ def test_a_pod_that_died_a_moment_ago_still_gets_its_bytes_until_history_ends() 
     assert world.who(A, 1000, 1010) == "p"
     assert world.who(A, 1004, 1014) == UNKNOWN
     world.now = 1304.0
-    world.put(pod("q", B))  # any news: history is cleared then
+    world.put(pod("q", B))  # any event expires history
     assert world.who(A, 1000, 1010) == UNKNOWN
     assert world.index.counts().addresses == 1
 
 
-def test_a_reused_address_is_the_new_pods_before_the_old_ones_delete_arrives() -> None:
+def test_a_reused_address_is_the_new_pods_before_the_delete_of_the_old_arrives() -> None:
     world = World()
     world.put(pod("old", A, started=0.0))
     world.now = 1050.0
@@ -178,7 +178,7 @@ def test_the_intervals_of_an_address_name_its_owners_until_history_ends() -> Non
     assert [found.owner.uid for found in world.index.intervals(A)] == ["new"]
 
 
-def test_a_late_update_of_the_old_pod_takes_nothing_back() -> None:
+def test_a_late_update_of_the_old_pod_does_not_take_the_address_back() -> None:
     world = World()
     world.put(pod("old", A, version=1))
     world.put(pod("new", A, version=2))
@@ -189,19 +189,19 @@ def test_a_late_update_of_the_old_pod_takes_nothing_back() -> None:
     assert world.who_now(A) == "new"
 
 
-def test_a_pod_that_finishes_owns_nothing_from_then_on() -> None:
+def test_a_finished_pod_owns_no_address_from_then_on() -> None:
     world = World()
     world.put(pod("job", A))
     world.now = 1100.0
     world.put(replace(pod("job", A), is_finished=True, finished=EPOCH + 1090.0))
     assert world.who(A, 1080, 1090) == "job"
     assert world.who(A, 1093, 1103) == UNKNOWN
-    world.put(pod("job", A))  # a word from before its end
+    world.put(pod("job", A))  # a late event from before its end
     assert world.who_now(A) == UNKNOWN
     assert world.index.counts().pods == 0
 
 
-def test_a_pod_first_seen_finished_gets_what_it_sent_while_it_lived() -> None:
+def test_a_pod_first_seen_finished_owns_its_past_traffic() -> None:
     world = World()
     world.put(pod("new", A, started=960.0))
     short = replace(pod("short", A, started=950.0), is_finished=True, finished=EPOCH + 953.0)
@@ -210,9 +210,9 @@ def test_a_pod_first_seen_finished_gets_what_it_sent_while_it_lived() -> None:
     assert world.who_now(A) == "new"
 
 
-def test_a_finished_pod_that_says_not_when_or_long_ago_is_left_out() -> None:
+def test_a_finished_pod_without_end_time_or_long_ended_is_ignored() -> None:
     world = World()
-    world.put(replace(pod("unsaid", A, started=0.0), is_finished=True))
+    world.put(replace(pod("no-end", A, started=0.0), is_finished=True))
     world.put(replace(pod("old", B, started=0.0), is_finished=True, finished=EPOCH + 10.0))
     assert (world.who(A, 0, 1000), world.who(B, 0, 1000)) == (UNKNOWN, UNKNOWN)
     assert world.index.counts().endpoints == 0
@@ -265,7 +265,7 @@ def test_a_pod_recreated_under_its_name_is_another_owner() -> None:
     assert world.who_now(B) == "second"
 
 
-def test_an_address_that_comes_later_is_the_pods_only_from_about_then() -> None:
+def test_an_address_gained_later_is_the_pods_only_from_about_then() -> None:
     world = World()
     world.put(pod("p", A, started=0.0))
     world.now = 1200.0
@@ -276,7 +276,7 @@ def test_an_address_that_comes_later_is_the_pods_only_from_about_then() -> None:
     assert world.who(A, 1201, 1210) == UNKNOWN
 
 
-def test_a_node_added_again_with_another_zone_moves_its_pods() -> None:
+def test_a_node_recreated_in_another_zone_moves_its_pods() -> None:
     world = World()
     world.index.put_node(node("N1", zone="a"))
     world.put(pod("p", A))
@@ -287,7 +287,7 @@ def test_a_node_added_again_with_another_zone_moves_its_pods() -> None:
     assert world.index.counts().nodes == 1
 
 
-def test_a_pod_of_a_deleted_node_keeps_its_zone_through_updates() -> None:
+def test_a_pod_of_a_deleted_node_keeps_its_zone_when_updated() -> None:
     world = World()
     world.index.put_node(node("N1", zone="a"))
     world.put(pod("p", A))
@@ -296,7 +296,7 @@ def test_a_pod_of_a_deleted_node_keeps_its_zone_through_updates() -> None:
     assert world.index.endpoint(world.id_at(A, 1000, 1000)).zone == "a"
 
 
-def test_a_late_word_of_the_earlier_node_does_not_take_the_name_back() -> None:
+def test_a_late_event_of_the_earlier_node_does_not_take_the_name_back() -> None:
     world = World()
     world.index.put_node(replace(node("N1", zone="a"), version=1))
     world.index.put_node(replace(node("N2", zone="b"), version=5))
@@ -306,7 +306,7 @@ def test_a_late_word_of_the_earlier_node_does_not_take_the_name_back() -> None:
     assert world.index.endpoint(world.index.node_endpoint("n1")).uid == "N2"
 
 
-def test_an_id_outlives_its_endpoint_by_the_stated_time_and_is_then_used_again() -> None:
+def test_an_id_is_reused_only_after_the_recycle_time() -> None:
     world = World()
     world.put(pod("p", A))
     number = world.id_at(A, 1000, 1000)
@@ -320,7 +320,7 @@ def test_an_id_outlives_its_endpoint_by_the_stated_time_and_is_then_used_again()
     assert world.id_at(A, world.now, world.now) == number
 
 
-def test_a_node_is_found_by_name_for_a_while_after_its_end() -> None:
+def test_a_node_is_found_by_name_for_a_while_after_its_deletion() -> None:
     world = World()
     world.index.put_node(node("N1"))
     world.index.drop_node("N1")
@@ -332,7 +332,7 @@ def test_a_node_is_found_by_name_for_a_while_after_its_end() -> None:
     assert world.index.counts().nodes == 1
 
 
-def test_an_endpoint_lives_until_its_own_end_and_not_until_its_names() -> None:
+def test_an_endpoint_ends_with_its_uid_and_not_with_its_name() -> None:
     world = World()
     world.index.put_node(node("N1", "n1", "a", V6))
     world.put(pod("p", A))
@@ -345,7 +345,7 @@ def test_an_endpoint_lives_until_its_own_end_and_not_until_its_names() -> None:
     assert world.index.lives(replace(at_a, kind=STATIC))
 
 
-def test_history_is_bounded_and_what_it_loses_early_is_counted() -> None:
+def test_history_is_bounded_and_early_evictions_are_counted() -> None:
     world = World(max_history=10)
     for number in range(25):
         world.put(pod(f"p{number}", pack(f"10.0.1.{number}")))
@@ -357,7 +357,7 @@ def test_history_is_bounded_and_what_it_loses_early_is_counted() -> None:
     assert world.who(pack("10.0.1.0"), 1000, 1000) == UNKNOWN
 
 
-def test_churn_leaves_nothing_behind_in_the_end() -> None:
+def test_memory_is_bounded_under_churn() -> None:
     world = World(history=10.0, recycle=20.0)
     for number in range(500):
         world.now += 1
@@ -372,7 +372,7 @@ def test_churn_leaves_nothing_behind_in_the_end() -> None:
         world.index.endpoint(10_000)
 
 
-def test_a_delete_that_comes_after_all_history_leaves_nothing_behind() -> None:
+def test_a_delete_after_the_history_expired_leaves_no_address() -> None:
     world = World()
     world.put(pod("old", A))
     world.put(pod("new", A))
@@ -383,7 +383,7 @@ def test_a_delete_that_comes_after_all_history_leaves_nothing_behind() -> None:
     assert world.index.counts().addresses == 1
 
 
-def test_an_address_that_came_later_stays_so_when_its_former_owner_is_forgotten() -> None:
+def test_an_address_gained_later_keeps_its_begin_when_its_former_owner_expires() -> None:
     world = World()
     world.put(pod("p", B, started=0.0))
     world.put(pod("q", A, started=0.0))
@@ -469,7 +469,7 @@ def test_history_agrees_with_a_naive_model(
                 world.index.drop_pod(uid)
             naive.drop(uid, world.now)
         world.now += pause
-    world.index.drop_pod("nobody")  # news: history is cleared
+    world.index.drop_pod("absent")  # any event expires history
     kept = world.now - world.history
     for address in ADDRESSES:
         opened = kept + data.draw(st.floats(0.0, 300.0))
@@ -477,16 +477,18 @@ def test_history_agrees_with_a_naive_model(
         assert world.who(address, opened, closed) == naive.who(address, opened, closed, kept)
 
 
-def test_a_thousand_addresses_are_found_fast_among_many() -> None:
+def test_a_lookup_makes_no_call_per_address() -> None:
     world = World()
     keys = [pack(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}") for n in range(50_000)]
     for number, key in enumerate(keys):
         world.put(pod(f"p{number}", key))
     asked = np.frombuffer(b"".join(keys[::50]), np.uint8).reshape(-1, 16)
-    best = inf
-    for _ in range(20):
-        begin = time.perf_counter()
+    world.index.lookup(asked[:1], 1000.0, 1010.0)  # copies what changed to the tables
+    calls: list[str] = []
+    sys.setprofile(lambda _frame, event, _argument: calls.append(event))
+    try:
         found = world.index.lookup(asked, 1000.0, 1010.0)
-        best = min(best, time.perf_counter() - begin)
+    finally:
+        sys.setprofile(None)
     assert (found >= 0).all()
-    assert best < 0.002  # about 0.15 ms here; a loop over ipaddress takes 5
+    assert len(calls) < 200

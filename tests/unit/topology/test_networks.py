@@ -25,7 +25,7 @@ def what(index: AddressIndex, address: str) -> str | int:
     return index.endpoint(found).name if found >= 0 else found
 
 
-def test_an_address_in_a_nodes_pod_range_is_not_outside_though_it_is_routed_globally() -> None:
+def test_a_global_address_in_a_nodes_pod_cidr_is_not_external() -> None:
     index = index_of()
     assert what(index, "2600:1::7") == EXTERNAL
     index.put_node(NODE)
@@ -36,7 +36,7 @@ def test_an_address_in_a_nodes_pod_range_is_not_outside_though_it_is_routed_glob
     assert what(index, "2600:1::7") == "web"
 
 
-def test_a_range_ends_with_its_last_node() -> None:
+def test_a_pod_cidr_ends_with_its_last_node() -> None:
     index = index_of()
     index.put_node(NODE)
     index.put_node(replace(NODE, uid="N2", name="n2"))
@@ -46,7 +46,7 @@ def test_a_range_ends_with_its_last_node() -> None:
     assert what(index, "50.0.0.9") == EXTERNAL
 
 
-def test_a_network_within_a_range_is_itself_and_a_range_within_a_network_is_not() -> None:
+def test_the_longer_of_network_and_pod_cidr_wins() -> None:
     index = index_of()
     index.put_node(NODE)
     index.put_networks(

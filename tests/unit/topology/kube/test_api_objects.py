@@ -64,7 +64,7 @@ def read_node(labels: dict[str, str] | None, **spec: str) -> NodeFacts:
     return facts
 
 
-def test_a_pod_is_read_with_both_its_addresses_once_each() -> None:
+def test_a_pod_has_each_of_its_addresses_once() -> None:
     facts = read_pod(pod_object(podIPs=[{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]))
     assert facts == PodFacts(
         uid="u1",
@@ -79,11 +79,11 @@ def test_a_pod_is_read_with_both_its_addresses_once_each() -> None:
     )
 
 
-def test_the_kubelets_start_time_is_better_than_the_creation() -> None:
+def test_the_kubelets_start_time_takes_precedence_over_the_creation() -> None:
     assert read_pod(pod_object(startTime="2025-07-01T00:01:00Z")).started == JULY + 60
 
 
-def test_a_pending_pod_and_one_of_empty_parts_are_read() -> None:
+def test_a_pod_without_spec_or_status_is_decoded() -> None:
     bare: dict[str, Any] = {"metadata": {"name": "p", "uid": "u"}, "spec": {}, "status": {}}
     assert read_pod(bare) == PodFacts(uid="u", namespace="", name="p")
     null = pod_object(podIPs=None, podIP="", startTime=None, containerStatuses=None)
@@ -91,7 +91,7 @@ def test_a_pending_pod_and_one_of_empty_parts_are_read() -> None:
     assert read_pod(null).addresses == ()
 
 
-def test_a_finished_pod_says_when_its_last_container_ended() -> None:
+def test_a_finished_pod_ends_with_its_last_container() -> None:
     ended: list[dict[str, Any]] = [
         {"state": {"terminated": {"finishedAt": f"2025-07-01T00:0{m}:00Z"}}} for m in (3, 5, 1)
     ]
@@ -103,7 +103,7 @@ def test_a_finished_pod_says_when_its_last_container_ended() -> None:
     assert read_pod(pod_object(phase="Failed", containerStatuses=ended)).finished is None
 
 
-def test_host_network_and_deletion_are_read() -> None:
+def test_host_network_and_deletion_timestamp_are_decoded() -> None:
     obj = pod_object()
     obj["spec"]["hostNetwork"] = True
     obj["metadata"]["deletionTimestamp"] = "2025-07-01T00:00:00Z"
@@ -111,27 +111,27 @@ def test_host_network_and_deletion_are_read() -> None:
     assert (facts.host_network, facts.is_deleting) == (True, True)
 
 
-def test_a_node_is_read_with_its_own_addresses_only() -> None:
+def test_a_node_has_only_its_internal_and_external_addresses() -> None:
     assert read_node(None).addresses == (pack("192.0.2.1"), pack("2001:db8::1"))
 
 
-def test_a_node_tells_the_ranges_of_its_pods_and_its_zones_id() -> None:
+def test_a_node_has_its_pod_cidrs_and_its_zone_id() -> None:
     labels = {"topology.k8s.aws/zone-id": "use1-az4"}
     plain = node_facts(msgspec.json.decode(b'{"metadata":{"uid":"u","name":"n"}}', type=Node))
     assert (plain.pod_cidrs, plain.zone_id) == ((), "")
-    told = {
+    sent = {
         "metadata": {"uid": "u", "name": "n", "labels": labels},
         "spec": {"podCIDR": "10.1.2.0/24", "podCIDRs": ["10.1.2.0/24", "2600:1::/80", "none"]},
     }
-    facts = node_facts(msgspec.json.decode(msgspec.json.encode(told), type=Node))
+    facts = node_facts(msgspec.json.decode(msgspec.json.encode(sent), type=Node))
     assert facts.pod_cidrs == (ip_network("10.1.2.0/24"), ip_network("2600:1::/80"))
     assert facts.zone_id == "use1-az4"
 
 
-def test_a_service_has_its_cluster_addresses_and_a_headless_one_none() -> None:
+def test_a_service_has_its_cluster_ips_and_a_headless_one_none() -> None:
     def read(spec: object) -> tuple[bytes, ...]:
-        told = {"metadata": {"uid": "u", "name": "web", "namespace": "d"}, "spec": spec}
-        return service_facts(msgspec.json.decode(msgspec.json.encode(told), type=Service)).addresses
+        sent = {"metadata": {"uid": "u", "name": "web", "namespace": "d"}, "spec": spec}
+        return service_facts(msgspec.json.decode(msgspec.json.encode(sent), type=Service)).addresses
 
     both = {"clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1", "fd00::1"]}
     assert read(both) == (pack("10.96.0.1"), pack("fd00::1"))
@@ -149,7 +149,7 @@ def test_zone_and_region_labels_fall_back_to_the_legacy_ones() -> None:
     assert (read_node(None).zone, read_node({}).region) == ("", "")
 
 
-def test_an_azure_fault_domain_is_no_zone_but_a_number_elsewhere_is() -> None:
+def test_a_numeric_zone_is_ignored_on_azure_only() -> None:
     label = "topology.kubernetes.io/zone"
     azure = {"providerID": "azure:///subscriptions/x"}
     assert read_node({label: "0"}, **azure).zone == ""
@@ -157,7 +157,7 @@ def test_an_azure_fault_domain_is_no_zone_but_a_number_elsewhere_is() -> None:
     assert read_node({label: "0"}).zone == "0"
 
 
-def test_an_object_that_cannot_be_read_costs_only_itself() -> None:
+def test_an_undecodable_object_does_not_affect_the_rest_of_its_page() -> None:
     bad = pod_object()
     bad["metadata"]["uid"] = "broken"
     bad["status"]["podIPs"] = "not a list"
@@ -171,7 +171,7 @@ def test_a_list_of_null_is_empty() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"kind": "Status"}', b"\xff", b"<html>"])
-def test_what_is_no_list_is_an_api_error(body: bytes) -> None:
+def test_a_body_that_is_not_a_list_is_an_api_error(body: bytes) -> None:
     with pytest.raises(ApiError, match="not a list"):
         PODS.page(body)
 
@@ -186,23 +186,23 @@ def test_watch_lines_become_events() -> None:
     assert PODS.line(mark) == Event("BOOKMARK", "", "77", None)
 
 
-def test_an_event_of_an_unreadable_object_still_has_its_uid_and_version() -> None:
+def test_an_event_of_an_undecodable_object_has_its_uid_and_version() -> None:
     line = b'{"type":"DELETED","object":{"metadata":{"uid":"u","resourceVersion":"3"}}}'
     assert PODS.line(line) == Event("DELETED", "u", "3", None)
 
 
-def test_an_error_in_the_stream_is_a_refusal() -> None:
+def test_an_error_event_is_an_api_status() -> None:
     line = b'{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired"}}'
     assert PODS.line(line) == ApiStatus(410, "Expired", "")
 
 
 @pytest.mark.parametrize("line", [b"{", b'{"type":"ADDED"}', b'{"type":1,"object":{}}', b"\xff"])
-def test_what_is_no_event_is_an_api_error(line: bytes) -> None:
+def test_a_line_that_is_not_an_event_is_an_api_error(line: bytes) -> None:
     with pytest.raises(ApiError, match="not a watch event"):
         PODS.line(line)
 
 
-def test_owners_are_read_from_partial_metadata() -> None:
+def test_controllers_are_decoded_from_partial_metadata() -> None:
     item = {"kind": "PartialObjectMetadata", "metadata": pod_object()["metadata"]}
     (owner,) = OWNERS.page(page(item)).items
     assert (owner.uid, owner.controller) == ("u1", OwnerRef("ReplicaSet", "web", "rs"))

@@ -15,7 +15,7 @@ def test_a_bare_pod_is_its_own_workload() -> None:
     assert Controllers().workload(pod(None)) == Workload("Pod", "web-5d8f-x")
 
 
-def test_a_replicaset_leads_to_what_controls_it_whatever_that_is() -> None:
+def test_a_replicaset_leads_to_its_controller_of_any_kind() -> None:
     owners = Controllers()
     owners.put(OwnerFacts("rs1", "web-5d8f", DEPLOYMENT))
     owners.put(OwnerFacts("rs2", "canary-1", OwnerRef("Rollout", "canary", "r1")))
@@ -33,12 +33,12 @@ def test_a_job_leads_to_its_cronjob() -> None:
     assert owners.workload(pod(OwnerRef("Job", "backup-28", "j1"))) == Workload("CronJob", "backup")
 
 
-def test_any_other_controller_counts_by_its_kind() -> None:
+def test_any_other_controller_is_the_workload() -> None:
     workload = Controllers().workload(pod(OwnerRef("StatefulSet", "db", "s1")))
     assert workload == Workload("StatefulSet", "db")
 
 
-def test_an_owner_that_comes_late_names_the_pods_to_look_at_again() -> None:
+def test_a_controller_known_late_returns_the_pods_to_update() -> None:
     owners = Controllers()
     assert owners.workload(pod(REPLICASET)) == Workload("ReplicaSet", "web-5d8f")
     assert owners.put(OwnerFacts("rs1", "web-5d8f", DEPLOYMENT)) == {"p1"}
@@ -56,7 +56,7 @@ def test_pods_that_outlive_their_replicaset_keep_their_deployment() -> None:
     assert len(owners) == 0
 
 
-def test_nothing_is_kept_of_owners_and_pods_that_are_gone() -> None:
+def test_controllers_and_pods_that_ended_leave_nothing() -> None:
     owners = Controllers()
     owners.put(OwnerFacts("rs1", "web-5d8f", DEPLOYMENT))
     owners.workload(pod(REPLICASET))
@@ -66,7 +66,7 @@ def test_nothing_is_kept_of_owners_and_pods_that_are_gone() -> None:
     assert owners.put(OwnerFacts("rs1", "web-5d8f", DEPLOYMENT)) == frozenset()
 
 
-def test_owners_in_a_circle_end() -> None:
+def test_a_cycle_of_controllers_ends() -> None:
     owners = Controllers()
     a, b = OwnerRef("ReplicaSet", "a", "a"), OwnerRef("ReplicaSet", "b", "b")
     owners.put(OwnerFacts("a", "a", b))

@@ -1,4 +1,4 @@
-"""kzn/topology/kube/credentials.py: kubeconfig and service accounts, and TLS with what they say."""
+"""kzn/topology/kube/credentials.py: kubeconfig, ServiceAccounts and their TLS settings."""
 
 import asyncio
 import json
@@ -79,12 +79,12 @@ def test_the_current_context_and_its_token_are_used(tmp_path: Path) -> None:
     assert access.tls is None
 
 
-def test_another_context_can_be_named(tmp_path: Path) -> None:
+def test_another_context_can_be_selected(tmp_path: Path) -> None:
     path = kubeconfig(tmp_path, {"token": "x"})
     assert load_cluster(path, "there").access().host == "http://192.0.2.1"
 
 
-def test_kubeconfig_is_found_as_kubectl_finds_it(
+def test_kubeconfig_is_found_like_kubectl_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = kubeconfig(tmp_path, {"token": "x"})
@@ -104,7 +104,7 @@ def test_client_certificate_and_authority_are_used(tmp_path: Path) -> None:
     assert json.loads(ask_over_tls(tmp_path, CLIENT, **AUTHORITY))["kind"] == "List"
 
 
-def test_a_server_name_and_no_verification_are_used(tmp_path: Path) -> None:
+def test_tls_server_name_and_insecure_skip_verify_are_used(tmp_path: Path) -> None:
     named = AUTHORITY | {"tls-server-name": "api.kzn.test"}
     assert ask_over_tls(tmp_path, CLIENT, **named)
     with pytest.raises(KubeError, match="certificate"):
@@ -112,7 +112,7 @@ def test_a_server_name_and_no_verification_are_used(tmp_path: Path) -> None:
     assert ask_over_tls(tmp_path, CLIENT, **{"insecure-skip-tls-verify": True})
 
 
-def test_an_unknown_authority_is_refused_with_a_hint(tmp_path: Path) -> None:
+def test_an_unknown_certificate_authority_is_an_error_with_a_hint(tmp_path: Path) -> None:
     with pytest.raises(KubeError, match="certificate") as caught:
         ask_over_tls(tmp_path, CLIENT)
     assert caught.value.reason == "connection"
@@ -143,7 +143,7 @@ def test_an_exec_plugin_is_run_again_when_its_token_expires(tmp_path: Path) -> N
     assert first != second
 
 
-def test_a_reload_finds_a_replaced_token(tmp_path: Path) -> None:
+def test_a_reload_reads_a_replaced_token(tmp_path: Path) -> None:
     cluster = load_cluster(kubeconfig(tmp_path, {"token": "old"}))
     kubeconfig(tmp_path, {"token": "new"})
     assert cluster.access().authorization == "Bearer old"
@@ -151,7 +151,7 @@ def test_a_reload_finds_a_replaced_token(tmp_path: Path) -> None:
     assert cluster.access().authorization == "Bearer new"
 
 
-def test_in_a_pod_the_service_account_is_used(
+def test_in_a_pod_the_serviceaccount_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from kubernetes.config import incluster_config
@@ -173,7 +173,7 @@ def test_in_a_pod_the_service_account_is_used(
     assert cluster.access().authorization.lower() == "bearer rotated"
 
 
-def test_without_any_cluster_the_error_says_what_to_do() -> None:
+def test_without_a_configured_cluster_the_error_has_a_hint() -> None:
     with pytest.raises(UsageError, match="no Kubernetes cluster is configured") as caught:
         load_cluster()
     assert "--topology FILE" in caught.value.hint
@@ -189,14 +189,14 @@ def test_a_broken_kubeconfig_is_a_usage_error(tmp_path: Path, content: str) -> N
     assert "kubectl get nodes" in caught.value.hint
 
 
-def test_a_kubeconfig_that_is_not_there_and_a_context_that_is_not_in_it(tmp_path: Path) -> None:
+def test_a_missing_kubeconfig_and_an_unknown_context_are_usage_errors(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="none cannot be used: no such file"):
         load_cluster(str(tmp_path / "none"))
     with pytest.raises(UsageError, match="nowhere"):
         load_cluster(kubeconfig(tmp_path, {}), "nowhere")
 
 
-def test_a_certificate_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> None:
+def test_an_unreadable_certificate_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "junk.pem").write_text("junk")
     cluster = {
         "server": "https://127.0.0.1:1",

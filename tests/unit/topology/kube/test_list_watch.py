@@ -35,16 +35,16 @@ def error(reason: str, **more: Any) -> KubeError:
 
 @dataclass
 class Rig:
-    """A machine with a sink that keeps what it is told."""
+    """A list-watch with a sink that records its calls."""
 
     now: float = 50.0
-    told: list[tuple[str, str, int]] = field(default_factory=list)
+    calls: list[tuple[str, str, int]] = field(default_factory=list)
     list_watch: ListWatch[Owner, OwnerFacts] = field(init=False)
 
     def __post_init__(self) -> None:
         sink: Sink[OwnerFacts] = Sink(
-            put=lambda item, listing: self.told.append(("put", item.uid, listing)),
-            drop=lambda uid: self.told.append(("drop", uid, 0)),
+            put=lambda item, listing: self.calls.append(("put", item.uid, listing)),
+            drop=lambda uid: self.calls.append(("drop", uid, 0)),
         )
         rng = Random(1)
         self.list_watch = ListWatch(
@@ -56,11 +56,11 @@ class Rig:
         self.list_watch.page(body(*(obj(uid) for uid in uids)))
         self.list_watch.request()
         self.list_watch.opened()
-        self.told.clear()
+        self.calls.clear()
         return self
 
 
-def test_it_lists_in_pages_and_then_watches_from_the_lists_version() -> None:
+def test_a_resource_is_listed_in_pages_and_watched_from_the_version_of_the_list() -> None:
     rig = Rig()
     first = rig.list_watch.request()
     assert (first.is_watch, first.parameters) == (False, {"limit": "500"})
@@ -75,16 +75,16 @@ def test_it_lists_in_pages_and_then_watches_from_the_lists_version() -> None:
     assert watch.parameters["resourceVersion"] == "123"
     assert watch.parameters["allowWatchBookmarks"] == "true"
     assert 240 <= int(watch.parameters["timeoutSeconds"]) <= 480
-    assert rig.told == [("put", "a", 1), ("put", "b", 1)]
+    assert rig.calls == [("put", "a", 1), ("put", "b", 1)]
     assert rig.list_watch.wait() == 0
 
 
-def test_events_are_told_and_the_watch_resumes_after_the_last_of_them() -> None:
+def test_events_reach_the_sink_and_the_watch_resumes_after_the_last() -> None:
     rig = Rig().listed("a")
     rig.list_watch.line(event("ADDED", obj("b", 101)))
     rig.list_watch.line(event("MODIFIED", obj("a", 102)))
     rig.list_watch.line(event("DELETED", obj("a", 103)))
-    assert rig.told == [("put", "b", 0), ("put", "a", 0), ("drop", "a", 0)]
+    assert rig.calls == [("put", "b", 0), ("put", "a", 0), ("drop", "a", 0)]
     assert rig.list_watch.request().parameters["resourceVersion"] == "103"
     rig.list_watch.line(event("BOOKMARK", obj("", 250)))
     assert rig.list_watch.request().parameters["resourceVersion"] == "250"
@@ -92,30 +92,30 @@ def test_events_are_told_and_the_watch_resumes_after_the_last_of_them() -> None:
     assert (stats.objects, stats.events, stats.lists, stats.watches) == (1, 3, 1, 1)
 
 
-def test_a_list_after_an_expired_watch_tells_what_has_vanished() -> None:
+def test_a_list_after_an_expired_watch_drops_what_it_lacks() -> None:
     rig = Rig().listed("a", "b")
     rig.list_watch.line(event("ADDED", obj("c", 101)))
-    rig.told.clear()
+    rig.calls.clear()
     with pytest.raises(KubeError) as caught:
         rig.list_watch.line(b'{"type":"ERROR","object":{"code":410,"message":"too old"}}')
     assert rig.list_watch.failed(caught.value) == "expired"
     request = rig.list_watch.request()
     assert (request.is_watch, request.parameters) == (False, {"limit": "500"})
     rig.list_watch.page(body(obj("b"), more="tok"))
-    assert rig.told == [("put", "b", 2)]  # nothing vanishes before the last page
+    assert rig.calls == [("put", "b", 2)]  # nothing vanishes before the last page
     rig.list_watch.page(body(obj("d")))
-    assert rig.told[1] == ("put", "d", 2)
-    assert sorted(rig.told[2:]) == [("drop", "a", 0), ("drop", "c", 0)]
+    assert rig.calls[1] == ("put", "d", 2)
+    assert sorted(rig.calls[2:]) == [("drop", "a", 0), ("drop", "c", 0)]
     assert rig.list_watch.stats().objects == 2
 
 
-def test_an_expired_watch_by_http_status_lists_anew_too() -> None:
+def test_a_watch_expired_by_http_status_causes_a_new_list_too() -> None:
     rig = Rig().listed("a")
     rig.list_watch.failed(error("expired", status=410))
     assert not rig.list_watch.request().is_watch
 
 
-def test_an_expired_continue_token_starts_over_with_larger_pages_and_at_last_one() -> None:
+def test_an_expired_continue_token_restarts_the_list_with_larger_pages() -> None:
     rig, limits = Rig(), []
     for _ in range(4):
         limits.append(rig.list_watch.request().parameters.get("limit"))
@@ -124,17 +124,17 @@ def test_an_expired_continue_token_starts_over_with_larger_pages_and_at_last_one
     assert limits == ["500", "2000", "8000", None]
     assert rig.list_watch.request().parameters == {}
     rig.list_watch.page(body(obj("b")))
-    assert ("drop", "a", 0) in rig.told
+    assert ("drop", "a", 0) in rig.calls
 
 
-def test_a_failed_page_is_asked_for_again_and_the_pages_before_it_stay() -> None:
+def test_a_failed_page_is_requested_again_and_earlier_pages_stay() -> None:
     rig = Rig()
     rig.list_watch.request()
     rig.list_watch.page(body(obj("a"), more="tok"))
     rig.list_watch.failed(error("connection"))
     assert rig.list_watch.request().parameters["continue"] == "tok"
     rig.list_watch.page(body(obj("b")))
-    assert rig.told == [("put", "a", 1), ("put", "b", 1)]
+    assert rig.calls == [("put", "a", 1), ("put", "b", 1)]
 
 
 def test_a_disconnect_resumes_the_watch_after_a_wait() -> None:
@@ -158,7 +158,7 @@ def test_waits_grow_to_a_bound_and_start_small_after_progress() -> None:
     assert rig.list_watch.wait() <= 1
 
 
-def test_listing_alone_is_no_progress_so_that_a_watch_that_always_expires_slows_down() -> None:
+def test_a_list_does_not_reset_the_backoff_of_a_watch_that_always_expires() -> None:
     rig, total = Rig(), 0.0
     for _ in range(40):
         rig.listed("a")
@@ -167,7 +167,7 @@ def test_listing_alone_is_no_progress_so_that_a_watch_that_always_expires_slows_
     assert total > 200
 
 
-def test_retry_after_is_kept_to_up_to_a_bound() -> None:
+def test_retry_after_is_respected_up_to_a_limit() -> None:
     rig = Rig().listed("a")
     rig.list_watch.failed(error("throttled", status=429, retry_after=17.0))
     assert 17 <= rig.list_watch.wait() <= 18
@@ -175,7 +175,7 @@ def test_retry_after_is_kept_to_up_to_a_bound() -> None:
     assert rig.list_watch.wait() <= LONGEST_RETRY_AFTER + 30
 
 
-def test_a_broken_line_resumes_before_it_and_broken_twice_lists_anew() -> None:
+def test_a_broken_line_resumes_before_it_and_two_in_a_row_cause_a_new_list() -> None:
     rig = Rig().listed("a")
     for expected in (True, False):
         with pytest.raises(KubeError) as caught:
@@ -184,22 +184,22 @@ def test_a_broken_line_resumes_before_it_and_broken_twice_lists_anew() -> None:
         assert rig.list_watch.request().is_watch is expected
 
 
-def test_an_object_that_cannot_be_read_is_counted_and_the_watch_goes_on() -> None:
+def test_an_undecodable_object_is_counted_and_the_watch_continues() -> None:
     rig = Rig().listed("a")
     rig.list_watch.line(
         b'{"type":"MODIFIED","object":{"metadata":{"uid":"a","resourceVersion":"9"}}}'
     )
-    assert rig.told == []
+    assert rig.calls == []
     assert rig.list_watch.stats().failures["undecodable"] == 1
     assert rig.list_watch.request().parameters["resourceVersion"] == "9"
 
 
-def test_an_object_that_becomes_unreadable_in_a_list_has_not_vanished() -> None:
+def test_an_object_that_becomes_undecodable_in_a_list_is_not_dropped() -> None:
     rig = Rig().listed("a", "b")
     rig.list_watch.failed(error("expired"))
     rig.list_watch.request()
     rig.list_watch.page(body(obj("a"), {"metadata": {"uid": "b"}}))
-    assert [told for told in rig.told if told[0] == "drop"] == []
+    assert [call for call in rig.calls if call[0] == "drop"] == []
     assert rig.list_watch.stats().failures["undecodable"] == 1
 
 
@@ -209,7 +209,7 @@ def test_an_event_of_an_unknown_type_is_counted() -> None:
     assert rig.list_watch.stats().failures["unknown_event"] == 1
 
 
-def test_a_page_that_is_none_and_a_list_without_version_are_bad_pages() -> None:
+def test_a_body_that_is_not_a_list_and_a_list_without_version_are_bad_pages() -> None:
     for page in (b"<html>", body(version="")):
         rig = Rig()
         rig.list_watch.request()
@@ -220,7 +220,7 @@ def test_a_page_that_is_none_and_a_list_without_version_are_bad_pages() -> None:
         assert not rig.list_watch.request().is_watch
 
 
-def test_a_refused_watch_lists_anew_but_a_forbidden_one_does_not() -> None:
+def test_a_refused_watch_causes_a_new_list_and_a_forbidden_one_a_retry() -> None:
     rig = Rig().listed("a")
     rig.list_watch.failed(error("forbidden", status=403))
     assert rig.list_watch.request().is_watch
@@ -228,13 +228,13 @@ def test_a_refused_watch_lists_anew_but_a_forbidden_one_does_not() -> None:
     assert not rig.list_watch.request().is_watch
 
 
-def test_credentials_that_cannot_be_read_are_tried_again() -> None:
+def test_unreadable_credentials_are_retried() -> None:
     rig = Rig()
     assert rig.list_watch.failed(UsageError("no such file")) == "credentials"
     assert rig.list_watch.wait() > 0
 
 
-def test_a_watch_that_ends_at_once_again_and_again_is_slowed_down() -> None:
+def test_watches_that_end_at_once_are_delayed_more_and_more() -> None:
     rig = Rig().listed("a")
     waits = []
     for _ in range(50):
@@ -247,7 +247,7 @@ def test_a_watch_that_ends_at_once_again_and_again_is_slowed_down() -> None:
     assert rig.list_watch.wait() == 0
 
 
-def test_staleness_is_the_time_since_the_api_server_was_last_heard() -> None:
+def test_staleness_is_the_time_since_the_last_page_event_or_bookmark() -> None:
     rig = Rig()
     rig.now = 60.0
     assert rig.list_watch.stats().staleness == 10

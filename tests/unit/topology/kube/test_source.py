@@ -108,7 +108,7 @@ def run(test: Coroutine[Any, Any, None]) -> None:
     asyncio.run(test)
 
 
-def test_a_cluster_is_listed_and_every_pod_has_its_workload_and_place() -> None:
+def test_a_cluster_is_listed_and_every_pod_has_its_workload_and_zone() -> None:
     async def test() -> None:
         async with running(cluster_of_two(), page_size=2) as session:
             source: TopologySource = session.source
@@ -133,7 +133,7 @@ def test_a_cluster_is_listed_and_every_pod_has_its_workload_and_place() -> None:
     run(test())
 
 
-def test_services_are_followed_and_not_waited_for() -> None:
+def test_services_are_watched_and_readiness_does_not_wait_for_them() -> None:
     async def test() -> None:
         api = cluster_of_two()
         api.faults["services"].extend(web.Response(status=403) for _ in range(3))
@@ -152,7 +152,7 @@ def test_services_are_followed_and_not_waited_for() -> None:
     run(test())
 
 
-def test_zones_may_go_by_their_ids() -> None:
+def test_zone_ids_can_replace_zone_names() -> None:
     async def test() -> None:
         api = cluster_of_two()
         api.objects["nodes"]["node-n1"]["metadata"]["labels"]["topology.k8s.aws/zone-id"] = (
@@ -166,7 +166,7 @@ def test_zones_may_go_by_their_ids() -> None:
     run(test())
 
 
-def test_each_pod_is_described_once_because_owners_and_nodes_come_first() -> None:
+def test_nodes_and_controllers_are_listed_before_pods_so_that_each_pod_is_described_once() -> None:
     async def test() -> None:
         async with running(cluster_of_two()) as session:
             await ready(session)
@@ -192,7 +192,7 @@ def test_changes_reach_the_index() -> None:
     run(test())
 
 
-def test_an_expired_stream_is_listed_anew_and_what_vanished_meanwhile_is_gone() -> None:
+def test_after_an_expired_watch_a_new_list_drops_what_was_deleted_meanwhile() -> None:
     async def test() -> None:
         async with running(cluster_of_two()) as session:
             api = (await ready(session)).api
@@ -205,7 +205,7 @@ def test_an_expired_stream_is_listed_anew_and_what_vanished_meanwhile_is_gone() 
     run(test())
 
 
-def test_a_watch_refused_as_expired_is_listed_anew() -> None:
+def test_a_watch_refused_as_expired_causes_a_new_list() -> None:
     async def test() -> None:
         api = cluster_of_two()
         api.faults["pods"].extend([None, status(410, "Expired")])
@@ -230,7 +230,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("fault", "reason"), FAULTS)
-def test_after_any_fault_of_a_watch_nothing_is_missed(fault: Any, reason: str | None) -> None:
+def test_no_event_is_missed_after_a_failed_watch(fault: Any, reason: str | None) -> None:
     async def test() -> None:
         api = cluster_of_two()
         api.faults["pods"].extend([None, fault])
@@ -244,7 +244,7 @@ def test_after_any_fault_of_a_watch_nothing_is_missed(fault: Any, reason: str | 
     run(test())
 
 
-def test_throttling_waits_as_long_as_it_is_asked_to() -> None:
+def test_a_throttled_request_waits_for_retry_after() -> None:
     async def test() -> None:
         api = cluster_of_two()
         api.faults["pods"].append(status(429, "TooManyRequests", Retry_After="7"))
@@ -256,7 +256,7 @@ def test_throttling_waits_as_long_as_it_is_asked_to() -> None:
     run(test())
 
 
-def test_refused_credentials_are_read_anew() -> None:
+def test_rejected_credentials_are_reloaded() -> None:
     async def test() -> None:
         api = cluster_of_two()
         api.token = "Bearer stale"  # noqa: S105 - a fake's
@@ -270,7 +270,7 @@ def test_refused_credentials_are_read_anew() -> None:
     run(test())
 
 
-def test_a_watch_that_falls_silent_is_resumed(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_watch_without_data_is_resumed(caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
         async with running(cluster_of_two(), idle=0.05) as session:
             await ready(session)
@@ -300,7 +300,7 @@ class Nowhere:
         """Nothing to read."""
 
 
-def test_an_unreachable_server_is_one_log_line_an_interval_and_tried_on(
+def test_an_unreachable_server_is_retried_and_logged_once_an_interval(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def test() -> None:
@@ -318,7 +318,7 @@ def test_an_unreachable_server_is_one_log_line_an_interval_and_tried_on(
         run(test())
 
 
-def test_credentials_that_cannot_be_read_are_counted_and_tried_on() -> None:
+def test_unreadable_credentials_are_counted_and_retried() -> None:
     async def test() -> None:
         async with running(FakeApi(), Nowhere(UsageError("no kubeconfig"))) as session:
             await session.until(lambda: session.failures("jobs").get("credentials", 0) > 3)
@@ -326,7 +326,7 @@ def test_credentials_that_cannot_be_read_are_counted_and_tried_on() -> None:
     run(test())
 
 
-def test_what_is_no_api_server_is_a_bad_page() -> None:
+def test_a_response_that_is_not_from_an_api_server_is_a_bad_page() -> None:
     async def test() -> None:
         from aiohttp import web
 
@@ -339,7 +339,7 @@ def test_what_is_no_api_server_is_a_bad_page() -> None:
     run(test())
 
 
-def test_stopping_ends_all_watches() -> None:
+def test_cancelling_ends_all_watches() -> None:
     async def test() -> None:
         async with running(cluster_of_two()) as session:
             await ready(session)

@@ -60,7 +60,7 @@ def ask(answer: Answer) -> Review:
     return asyncio.run(run())
 
 
-def test_the_api_server_is_asked_as_documented_and_its_claims_are_read() -> None:
+def test_a_token_review_is_posted_and_its_claims_are_read() -> None:
     asked = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -80,7 +80,7 @@ def test_the_api_server_is_asked_as_documented_and_its_claims_are_read() -> None
     ]
 
 
-def test_a_missing_right_is_named() -> None:
+def test_a_missing_permission_is_named_in_the_hint() -> None:
     async def answer(_request: web.Request) -> web.Response:
         return web.json_response({"kind": "Status", "message": "forbidden: User"}, status=403)
 
@@ -90,12 +90,12 @@ def test_a_missing_right_is_named() -> None:
     assert "secret" not in caught.value.message
 
 
-def test_a_token_that_is_not_accepted_says_nothing_else() -> None:
+def test_a_rejected_token_has_no_other_fields() -> None:
     refused = {"status": {"authenticated": False, "user": {"username": "x"}, "error": "expired"}}
     assert decode(json.dumps(refused).encode()) == Review(False)
 
 
-def test_claims_that_are_not_there_are_empty() -> None:
+def test_missing_claims_are_empty() -> None:
     bare = {"status": {"authenticated": True, "user": {"username": "x", "extra": None}}}
     assert decode(json.dumps(bare).encode()) == Review(True, "x")
     lone = {"status": {"authenticated": True, "user": {"extra": {CLAIM + "node-name": []}}}}
@@ -103,6 +103,6 @@ def test_claims_that_are_not_there_are_empty() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"status":{"authenticated":"yes"}}'])
-def test_what_is_no_review_is_an_error_and_not_a_yes(body: bytes) -> None:
+def test_a_body_that_is_not_a_review_is_an_error(body: bytes) -> None:
     with pytest.raises(KubeError, match="not a TokenReview"):
         decode(body)

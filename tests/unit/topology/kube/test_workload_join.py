@@ -32,68 +32,68 @@ def new() -> tuple[AddressIndex, WorkloadJoin]:
     return index, WorkloadJoin(index)
 
 
-def test_a_pod_gets_its_deployment_whichever_comes_first() -> None:
-    index, feed = new()
-    feed.put_owner(REPLICASET, 1)
-    feed.put_pod(POD, 1)
+def test_a_pod_gets_its_deployment_in_any_order_of_events() -> None:
+    index, join = new()
+    join.put_owner(REPLICASET, 1)
+    join.put_pod(POD, 1)
     assert workload(index) == ("Deployment", "web")
-    index, feed = new()
-    feed.put_pod(POD, 1)
+    index, join = new()
+    join.put_pod(POD, 1)
     assert workload(index) == ("ReplicaSet", "web-5d8f")
-    feed.put_owner(REPLICASET, 0)
+    join.put_owner(REPLICASET, 0)
     assert workload(index) == ("Deployment", "web")
 
 
-def test_a_pod_keeps_its_deployment_when_the_replicaset_goes_first() -> None:
-    index, feed = new()
-    feed.put_owner(REPLICASET, 1)
-    feed.put_pod(POD, 1)
-    feed.drop_owner("rs")
-    feed.put_pod(replace(POD, is_deleting=True), 0)
+def test_a_pod_keeps_its_deployment_when_the_replicaset_is_deleted_first() -> None:
+    index, join = new()
+    join.put_owner(REPLICASET, 1)
+    join.put_pod(POD, 1)
+    join.drop_owner("rs")
+    join.put_pod(replace(POD, is_deleting=True), 0)
     assert workload(index) == ("Deployment", "web")
 
 
 def test_a_pod_that_changes_its_controller_changes_its_workload() -> None:
-    index, feed = new()
-    feed.put_owner(REPLICASET, 1)
-    feed.put_pod(POD, 1)
-    feed.put_pod(replace(POD, controller=None), 0)
+    index, join = new()
+    join.put_owner(REPLICASET, 1)
+    join.put_pod(POD, 1)
+    join.put_pod(replace(POD, controller=None), 0)
     assert workload(index) == ("Pod", "web-1")
-    feed.put_owner(replace(REPLICASET, controller=None), 0)
+    join.put_owner(replace(REPLICASET, controller=None), 0)
     assert workload(index) == ("Pod", "web-1")
 
 
-def test_owners_are_forgotten_once_neither_they_nor_their_pods_are_left() -> None:
+def test_controllers_are_dropped_with_their_last_pod() -> None:
     for last in (
         replace(POD, is_finished=True),
         replace(POD, controller=None),
     ):
-        index, feed = new()
-        feed.put_owner(REPLICASET, 1)
-        feed.put_pod(POD, 1)
-        feed.put_pod(last, 0)
-        feed.put_pod(last, 0)
-        feed.drop_owner("rs")
-        assert feed.owners == 0
+        index, join = new()
+        join.put_owner(REPLICASET, 1)
+        join.put_pod(POD, 1)
+        join.put_pod(last, 0)
+        join.put_pod(last, 0)
+        join.drop_owner("rs")
+        assert join.owners == 0
         assert index.counts().pods == (0 if last.is_finished else 1)
 
 
-def test_a_late_word_of_a_dead_pod_keeps_no_owner() -> None:
-    _, feed = new()
-    feed.put_owner(REPLICASET, 1)
-    feed.put_pod(POD, 1)
-    feed.drop_pod("p")
-    feed.put_pod(POD, 0)
-    feed.drop_owner("rs")
-    assert feed.owners == 0
+def test_a_late_event_of_a_deleted_pod_keeps_no_controller() -> None:
+    _, join = new()
+    join.put_owner(REPLICASET, 1)
+    join.put_pod(POD, 1)
+    join.drop_pod("p")
+    join.put_pod(POD, 0)
+    join.drop_owner("rs")
+    assert join.owners == 0
 
 
-def test_a_deleted_pod_is_gone_from_index_and_owners() -> None:
-    index, feed = new()
-    feed.put_pod(POD, 1)
-    feed.drop_pod("p")
-    feed.drop_pod("p")
-    feed.put_pod(POD, 0)  # a late word
+def test_a_deleted_pod_is_removed_from_index_and_controllers() -> None:
+    index, join = new()
+    join.put_pod(POD, 1)
+    join.drop_pod("p")
+    join.drop_pod("p")
+    join.put_pod(POD, 0)  # a late event
     assert index.pod("p") is None
-    feed.put_owner(REPLICASET, 0)
+    join.put_owner(REPLICASET, 0)
     assert index.counts().pods == 0

@@ -1,4 +1,4 @@
-"""kzn/topology/ownership/ended.py: ended owners are kept."""
+"""kzn/topology/ownership/ended.py."""
 
 from math import inf
 
@@ -35,7 +35,7 @@ class World:
         return self.index.endpoint(int(self.index.lookup(rows, 1000.0, 1003.0)[0]))
 
 
-def test_a_pod_that_ended_before_its_node_was_known_gets_the_zone_of_it() -> None:
+def test_a_pod_that_ended_before_its_node_was_known_gets_its_zone_later() -> None:
     world = World()
     world.pod_of_three_seconds()
     assert world.owner().zone == ""
@@ -46,7 +46,7 @@ def test_a_pod_that_ended_before_its_node_was_known_gets_the_zone_of_it() -> Non
     assert (world.owner().uid, world.owner().zone) == ("p", "a")
 
 
-def test_a_pod_that_ended_stays_where_it_was_when_its_node_comes_again_elsewhere() -> None:
+def test_an_ended_pod_keeps_its_zone_when_its_node_is_recreated_in_another() -> None:
     world = World()
     world.node("u1", "a", 1)
     world.pod_of_three_seconds()
@@ -55,7 +55,7 @@ def test_a_pod_that_ended_stays_where_it_was_when_its_node_comes_again_elsewhere
     assert world.owner().zone == "a"
 
 
-def test_ids_of_pods_that_moved_in_late_are_given_back_once() -> None:
+def test_ids_of_pods_described_after_their_end_are_freed_once() -> None:
     world = World()
     for _ in range(3):
         world.pod_of_three_seconds()
@@ -63,11 +63,11 @@ def test_ids_of_pods_that_moved_in_late_are_given_back_once() -> None:
         world.now += 4000.0
         world.index.drop_node("u1")
         world.now += 4000.0
-        world.index.drop_pod("nobody")
+        world.index.drop_pod("absent")
         assert world.index.counts().endpoints == 0
 
 
-def test_a_uid_is_known_until_its_time_and_so_is_who_waits_for_a_node() -> None:
+def test_uids_and_records_expire_at_their_time() -> None:
     ended: EndedOwners[str] = EndedOwners()
     ended.remember_pod("a", 10.0)
     ended.remember_without_zone("b", "record of b", "n1", 20.0)

@@ -117,7 +117,7 @@ def test_a_mistake_names_file_line_and_what_was_expected(
     assert caught.value.exit_code == EXIT_USAGE
 
 
-def test_a_file_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.yaml: No such file or directory"):
         load_static(tmp_path / "none.yaml")
     with pytest.raises(UsageError, match="Is a directory"):
@@ -128,7 +128,7 @@ def test_a_file_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> None:
         load_static(path)
 
 
-def test_texts_stay_texts_whatever_yaml_makes_of_them() -> None:
+def test_values_stay_text_even_where_yaml_has_implicit_types() -> None:
     topology = parse_static("f", "nodes: [{name: 1.0, zone: on, region: 007}]")
     node = topology.nodes[0]
     assert (node.name, node.zone, node.region) == ("1.0", "on", "007")
@@ -139,12 +139,12 @@ def test_a_single_address_is_a_network() -> None:
     assert topology.networks[0].cidrs == (ip_network("10.0.0.9/32"),)
 
 
-def test_an_alias_that_holds_itself_is_refused_like_any_mistake() -> None:
+def test_a_recursive_alias_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match=r"^f:1: "):
         parse_static("f", "nodes: &a [*a]")
 
 
-def complaint(content: str) -> str:
+def error_of(content: str) -> str:
     try:
         parse_static("f", content)
     except UsageError as error:
@@ -153,11 +153,11 @@ def complaint(content: str) -> str:
 
 
 @given(st.text())
-def test_any_text_is_read_or_refused_with_a_line(content: str) -> None:
-    assert complaint(content).startswith(("f:", "none"))
+def test_any_text_is_read_or_rejected_with_a_line(content: str) -> None:
+    assert error_of(content).startswith(("f:", "none"))
 
 
 @given(st.binary(max_size=40), st.integers(0, len(GOOD)), st.integers(0, 40))
-def test_a_damaged_file_is_read_or_refused_with_a_line(junk: bytes, at: int, cut: int) -> None:
+def test_a_damaged_file_is_read_or_rejected_with_a_line(junk: bytes, at: int, cut: int) -> None:
     content = GOOD[:at] + junk.decode("latin-1") + GOOD[at + cut :]
-    assert complaint(content).startswith(("f:", "none"))
+    assert error_of(content).startswith(("f:", "none"))

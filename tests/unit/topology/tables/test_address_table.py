@@ -1,4 +1,4 @@
-"""kzn/topology/tables/address_table.py: a table asked for many at once says what a dict would."""
+"""kzn/topology/tables/address_table.py: numbers of addresses against those of a dict."""
 
 import numpy as np
 from hypothesis import given
@@ -16,7 +16,7 @@ def asked(table: AddressTable, addresses: list[bytes]) -> list[int]:
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(0, 39), st.integers(-9, 99) | st.none()))))
-def test_it_answers_as_a_dict_would(rounds: list[list[Step]]) -> None:
+def test_a_table_has_the_numbers_of_a_dict(rounds: list[list[Step]]) -> None:
     table, plain = AddressTable(), dict[bytes, int]()
     for steps in rounds:
         for at, number in steps:
@@ -31,7 +31,7 @@ def test_it_answers_as_a_dict_would(rounds: list[list[Step]]) -> None:
         assert len(table) == len(plain)
 
 
-def test_it_grows_with_what_it_holds() -> None:
+def test_a_table_grows_with_its_contents() -> None:
     table = AddressTable()
     many = [number.to_bytes(16, "big") for number in range(0, 50_000 << 8, 1 << 8)]
     for count, address in enumerate(many):
@@ -41,7 +41,7 @@ def test_it_grows_with_what_it_holds() -> None:
     assert asked(table, many) == list(range(len(many)))
 
 
-def test_addresses_that_come_and_go_do_not_fill_it() -> None:
+def test_removed_addresses_do_not_fill_the_table() -> None:
     table = AddressTable()
     stays = b"\xff" * 16
     table.put(stays, 7)

@@ -27,7 +27,7 @@ def test_an_unknown_node_zone_or_region_has_no_code() -> None:
     assert codes == (NO_CODE, NO_CODE, NO_CODE)
 
 
-def test_columns_grow_beyond_their_first_capacity_and_keep_their_contents() -> None:
+def test_columns_grow_beyond_their_first_capacity() -> None:
     table = EndpointTable()
     count = FIRST_CAPACITY * 2 + 1
     for number in range(count):

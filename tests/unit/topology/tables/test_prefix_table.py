@@ -95,7 +95,9 @@ def _longest(nets: dict[CidrNetwork, int], address: bytes) -> int:
     nets=st.lists(V4 | V6, max_size=12, unique=True),
     more=st.lists(st.binary(min_size=16, max_size=16)),
 )
-def test_it_agrees_with_the_standard_library(nets: list[CidrNetwork], more: list[bytes]) -> None:
+def test_longest_prefixes_agree_with_the_standard_library(
+    nets: list[CidrNetwork], more: list[bytes]
+) -> None:
     numbered = {net: number for number, net in enumerate(nets)}
     asked = [address for net in nets for address in _edges(net)] + more
     if asked:

@@ -1,4 +1,4 @@
-"""Answers that wait: owners that are ending, and times in which nobody was heard of."""
+"""kzn/topology/ownership/intervals.py: ending owners, and gaps in the pod watch."""
 
 from dataclasses import replace
 from math import inf
@@ -40,18 +40,18 @@ def world() -> World:
     return world
 
 
-def test_an_owner_that_stays_is_the_answer_at_once(world: World) -> None:
+def test_an_owner_that_stays_is_settled_at_once(world: World) -> None:
     assert world.who(990, 1000, final=False) == "old"
 
 
-def test_one_that_ended_within_the_interval_is_only_the_last_answer(world: World) -> None:
+def test_an_owner_that_ended_within_the_interval_is_unsettled_unless_final(world: World) -> None:
     world.index.drop_pod("old")
     assert world.who(990, 1005, final=False) == UNSETTLED
     assert world.who(990, 1005) == "old"
     assert world.who(980, 990, final=False) == "old"
 
 
-def test_one_that_is_terminating_may_have_passed_its_address_on(world: World) -> None:
+def test_a_terminating_owner_is_unsettled_unless_final(world: World) -> None:
     world.put("old", 900.0, is_deleting=True)
     assert world.who(990, 999, final=False) == "old"
     assert world.who(995, 1005, final=False) == UNSETTLED
@@ -63,7 +63,7 @@ def test_one_that_is_terminating_may_have_passed_its_address_on(world: World) ->
     assert world.who(1013, 1023, final=False) == "new"
 
 
-def test_one_that_terminates_for_long_may_still_pass_its_address_on(world: World) -> None:
+def test_an_owner_that_terminates_for_long_stays_unsettled(world: World) -> None:
     world.index.drop_pod("old")
     world.now = 1010.0
     world.put("slow", 1010.0)
@@ -75,7 +75,7 @@ def test_one_that_terminates_for_long_may_still_pass_its_address_on(world: World
     assert world.who(world.now - 10.0, world.now) == "slow"
 
 
-def test_an_earlier_owner_that_is_heard_of_late_ends_where_the_next_was_seen() -> None:
+def test_an_earlier_owner_seen_late_ends_when_the_next_was_seen() -> None:
     world = World()
     world.put("second", 995.0)
     world.now = 1020.0
@@ -83,7 +83,7 @@ def test_an_earlier_owner_that_is_heard_of_late_ends_where_the_next_was_seen() -
         PodFacts("first", "d", "first", "n", (A,), started=EPOCH + 900, version=1),
         Workload("Pod", "first"),
     )
-    assert world.who(1005, 1015) == AMBIGUOUS  # versions do not tell: the later news has it
+    assert world.who(1005, 1015) == AMBIGUOUS  # without versions the later event wins
     world = World()
     second = PodFacts("second", "d", "second", "n", (A,), started=EPOCH + 995, version=2)
     world.index.put_pod(second, Workload("Pod", "second"))
@@ -97,7 +97,7 @@ def test_an_earlier_owner_that_is_heard_of_late_ends_where_the_next_was_seen() -
     assert world.who(950, 960) == "first"
 
 
-def test_a_pod_listed_after_a_gap_does_not_get_what_was_sent_before_the_list() -> None:
+def test_a_pod_listed_after_a_watch_gap_does_not_own_earlier_traffic() -> None:
     world = World()
     world.index.pod_watch_lost(980.0)
     world.now = 1000.0
@@ -108,7 +108,7 @@ def test_a_pod_listed_after_a_gap_does_not_get_what_was_sent_before_the_list() -
     assert world.who(970, 980) == UNKNOWN
 
 
-def test_a_pod_that_was_there_long_before_a_list_gets_all() -> None:
+def test_a_pod_started_long_before_the_list_owns_its_traffic() -> None:
     world = World()
     world.index.pod_watch_lost(-inf)
     world.index.pod_list_begins()
@@ -116,7 +116,7 @@ def test_a_pod_that_was_there_long_before_a_list_gets_all() -> None:
     assert world.who(900, 910) == "old"
 
 
-def test_while_nobody_is_heard_of_an_address_that_became_free_is_nobodys(world: World) -> None:
+def test_an_address_freed_in_a_watch_gap_is_ambiguous(world: World) -> None:
     world.index.drop_pod("old")
     world.now = 1004.0
     world.index.pod_watch_lost(1004.0)
