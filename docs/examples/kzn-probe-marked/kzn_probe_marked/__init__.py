@@ -1,4 +1,4 @@
-"""The probe `marked`: netfilter links on POSTROUTING that count only what a rule has marked."""
+"""The probe `marked`: netfilter links on POSTROUTING that count only packets marked by a rule."""
 
 from kzn.probes.declaration import Feature, NetfilterHook, Probe
 

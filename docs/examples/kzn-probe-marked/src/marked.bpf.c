@@ -15,11 +15,11 @@
 #include "netfilter/inner.bpf.h"
 #include "netfilter/account.bpf.h"
 
-/* Constants of one's own lie beside kzn's settings, and stay as they are. */
+/* A constant of this probe, beside kzn's settings; the agent does not change it. */
 const volatile __u32 marks = MARK;
 
-/* A field that kzn's kernel_types.h leaves out. What follows ___ is no part of the name that is
- * looked for in the kernel (CO-RE).
+/* A field that kernel_types.h does not declare. libbpf ignores ___ and what follows when it looks for
+ * the type in the kernel (CO-RE).
  */
 struct sk_buff___marked {
 	__u32 mark;

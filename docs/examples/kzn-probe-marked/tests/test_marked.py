@@ -1,4 +1,4 @@
-"""The probe `marked`: what has the mark is counted to the byte, and nothing else is seen."""
+"""The probe `marked` counts marked packets to the byte, and sees no others."""
 
 import os
 
@@ -42,12 +42,12 @@ def supported() -> None:
         pytest.skip(f"{error}: {error.hint}")
 
 
-def test_its_object_fits_the_installed_kzn() -> None:
+def test_the_object_fits_the_installed_kzn() -> None:
     layout.check(PROBE, PROBE.image())
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_a_packet_without_the_mark_passes_unseen(family: int) -> None:
+def test_a_packet_without_the_mark_is_accepted_and_not_seen(family: int) -> None:
     with load(PROBE, Settings()) as loaded:
         program = loaded.program_fd(f"marked_ipv{family}")
         verdict, _ = run_netfilter(program, FRAMES[family], family=family)
@@ -66,5 +66,5 @@ def test_of_two_flows_the_marked_one_is_counted(family: Family) -> None:
             for port in (5300, 5301):
                 [sent] = traffic.udp(a, b, family, datagrams=9, size=300, mtu=1500, port=port)
             batch = Spool(maps).cut()
-    assert batch.totals.seen == sent.wire  # both are of one size
+    assert batch.totals.seen == sent.wire  # both datagrams have the same size
     assert batch.flows.dst_port.tolist() == [5300]
