@@ -49,6 +49,9 @@ SUBCOMMANDS = {
     "doctor": Subcommand(
         "kzn.cli.doctor:doctor", "Check this node and explain what to fix.", "agent,tools"
     ),
+    "explain": Subcommand(
+        "kzn.cli.explain:explain", "Explain the verdict on a packet between two addresses.", "tools"
+    ),
     "top": Subcommand("kzn.cli.top:top", "Watch cross-zone traffic live.", "tools"),
     "demo": Subcommand(
         "kzn.cli.demo:demo", "Try kzn on this machine and verify its counts.", "demo"

@@ -1,7 +1,8 @@
 """GET requests to the HTTP API of a kzn server.
 
 In: a base URL, a topic of /api/v1 and a query. Out: a value made of the JSON answer.
-Raises: UsageError for a URL that cannot be used, KznError for everything that fails afterwards.
+Raises: UsageError for a URL or a query that cannot be used, KznError for everything that fails
+afterwards.
 Never: more than MAX_BYTES of an answer, or a socket that is silent for TIMEOUT_SECONDS.
 """
 
@@ -17,6 +18,7 @@ from kzn.errors import KznError, UsageError
 
 TIMEOUT_SECONDS = 10.0
 MAX_BYTES = 64 << 20
+BAD_REQUEST = 400
 
 _HINT = (
     "the URL must be the HTTP address of kzn server, such as http://kzn-server:8080; "
@@ -51,6 +53,8 @@ class ApiClient:
                 body = bytes(answer.read(MAX_BYTES + 1))
         except HTTPError as error:
             text = error.read(200).decode(errors="replace").strip()
+            if error.code == BAD_REQUEST:
+                raise UsageError(f"{self.url}: {text}") from error
             hint = "the server is busy; try again" if error.code == 503 else _HINT
             raise KznError(f"{page}: HTTP status {error.code}: {text}", hint=hint) from error
         except URLError as error:

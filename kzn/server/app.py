@@ -9,7 +9,7 @@ import gc
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from socket import socket
 
@@ -18,7 +18,7 @@ from kzn.daemon.signals import Shutdown, shutdown_on_signals
 from kzn.server.auth.authenticator import Authenticator, open_authenticator
 from kzn.server.config import ServerConfig
 from kzn.server.flows.queue import FlowLog, LogCounts
-from kzn.server.http import addresses
+from kzn.server.http import addresses, explain
 from kzn.server.http.server import HttpApi
 from kzn.server.ledger.ledger import Ledger
 from kzn.server.ledger.node_totals import TotalsByNode
@@ -98,7 +98,9 @@ class Server:
             security=self._authenticator.state,
             state=self._durability.stats,
         )
-        self._http = HttpApi(self._snapshot, topology.why_not_ready, owners=self._owners)
+        self._http = HttpApi(
+            self._snapshot, topology.why_not_ready, owners=self._owners, explain=self._explain
+        )
 
     async def serve(
         self,
@@ -157,6 +159,10 @@ class Server:
 
     def _owners(self, asked: list[str]) -> bytes:
         return addresses.answer(self._topology.index, asked, time.monotonic())
+
+    def _explain(self, query: Mapping[str, str]) -> bytes:
+        now = explain.Moment(time.monotonic(), time.time())
+        return explain.answer(query, self._topology.index, self._pipeline.reporting, now)
 
     async def _tick_forever(self) -> None:
         is_frozen = False

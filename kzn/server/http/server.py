@@ -8,7 +8,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -44,9 +44,10 @@ class HttpLimits:
 
 
 class HttpApi:
-    """Routes over `take`, which copies the server's state, and two that are cheap.
+    """Routes over `take`, which copies the server's state, and cheap ones.
 
-    ``owners`` gives the body for a list of addresses; without it nobody can ask for them.
+    ``owners`` gives the body for a list of addresses, ``explain`` for a query of /api/v1/explain
+    (UsageError: it is wrong). Without them these pages do not exist.
     """
 
     def __init__(
@@ -55,10 +56,12 @@ class HttpApi:
         why_not_ready: Callable[[], str],
         limits: HttpLimits | None = None,
         owners: Callable[[list[str]], bytes] | None = None,
+        explain: Callable[[Mapping[str, str]], bytes] | None = None,
     ) -> None:
         self._take = take
         self._why_not_ready = why_not_ready
         self._owners = owners
+        self._explain = explain
         self._limits = limits or HttpLimits()
         self._threads = ThreadPoolExecutor(self._limits.renderers, "http-render")
         self._turn = asyncio.Semaphore(self._limits.renderers)
@@ -79,6 +82,7 @@ class HttpApi:
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get(f"/api/v1/{{topic:{'|'.join(TOPICS)}}}", self._api)
         app.router.add_get("/api/v1/addresses", self._addresses)
+        app.router.add_get("/api/v1/explain", self._explanation)
         return app
 
     async def start(self, sockets: Iterable[socket.socket]) -> None:
@@ -121,6 +125,15 @@ class HttpApi:
         except UsageError as error:
             return _bad_request(error)
         return web.Response(body=self._owners(asked), content_type="application/json")
+
+    async def _explanation(self, request: web.Request) -> web.StreamResponse:
+        if self._explain is None:
+            raise web.HTTPNotFound
+        try:
+            body = self._explain(request.query)
+        except UsageError as error:
+            return _bad_request(error)
+        return web.Response(body=body, content_type="application/json")
 
     async def _rendered(self, work: Callable[[ServerSnapshot], _T]) -> _T:
         """``work`` on a snapshot, in a thread, when its turn comes."""

@@ -5,12 +5,16 @@ import re
 from typing import Any
 
 import pytest
+from decisions import HERE, SERVICE, World
 from manifests import ROOT
 from smallserver import real
 
 from kzn.model import ip
-from kzn.server.http import addresses
+from kzn.server.http import addresses, explain
 from kzn.server.http.api import TOPICS
+from kzn.server.http.explain import Moment
+from kzn.server.resolve.reporting import ReportingNodes
+from kzn.server.resolve.resolve import SIDES
 from kzn.topology.facts import PodFacts, Workload
 from kzn.topology.index import AddressIndex
 
@@ -36,7 +40,7 @@ def answered(topic: str) -> Any:
 
 def test_every_page_of_the_api_is_documented() -> None:
     headings = re.findall(r"^### /api/v1/(\w+)$", PAGE.read_text(), re.MULTILINE)
-    assert set(headings) == {*TOPICS, "addresses"}
+    assert set(headings) == {*TOPICS, "addresses", "explain"}
 
 
 @pytest.mark.parametrize("topic", sorted(set(TOPICS) - {"status"}))
@@ -64,3 +68,16 @@ def test_owners_of_addresses_have_the_fields_of_the_page() -> None:
     pod, outside = body["addresses"]
     assert pod.keys() == documented("addresses")
     assert outside == {"address": "8.8.8.8", "owner": "external"}
+
+
+def test_an_explanation_has_the_fields_of_the_page() -> None:
+    world = World()
+    now = Moment(world.clock.now(), world.clock.wall())
+    query = {"src": HERE, "dst": SERVICE}
+    body = json.loads(explain.answer(query, world.index, ReportingNodes(world.index), now))
+    assert body.keys() == documented("explain")
+    text = PAGE.read_text()
+    ends = {*body["src"], *body["src"]["history"][0]} - documented("addresses")
+    assert ends
+    assert all(f"`{name}`" in text for name in ends)
+    assert all(f"`{side}`" in text for side in SIDES)
