@@ -117,7 +117,7 @@ async def _uplinks(
     config: AgentConfig, attached: AttachedProbe, stats: AgentStats, meter: Meter
 ) -> AsyncIterator[None]:
     """Keep the uplinks current: in the control map, the hooks, the meter and the statistics."""
-    probe, links = attached.probe, attached.links
+    probe, attachments = attached.probe, attached.attachments
     measured: tuple[Device, ...] = ()
 
     def set_indices(uplinks: tuple[int, ...]) -> None:
@@ -136,10 +136,10 @@ async def _uplinks(
             return
         devices = uplinks if config.uplinks else tc_attachable(uplinks)
         try:
-            await asyncio.to_thread(follow, probe, links, devices)
+            await asyncio.to_thread(follow, probe, attachments, devices)
         except KznError as error:
             log.error("probe %s is not attached to every uplink: %s", probe.name, error)
-        hooked = indices(links, LINK, FILTER)
+        hooked = indices(attachments, LINK, FILTER)
         stats.attached = tuple(device.name for device in devices if device.index in hooked)
 
     set_indices(())

@@ -1,4 +1,4 @@
-"""`--probe auto` on real packets: it finds the probe that sees them, keeps it, and gives it up."""
+"""`--probe auto` on real packets: selects the probe that sees them, keeps it, and replaces it."""
 
 import json
 import re
@@ -36,8 +36,8 @@ def site(lab: Lab) -> Iterator[Site]:
 
 
 def choice(agent: Process) -> str:
-    """The line in which an agent says which probe it took."""
-    [line] = re.findall(r"probe (\w+: .*)", agent.stderr)
+    """The line in which an agent logs which probe it selected."""
+    [line] = re.findall(r"selected probe (\w+: .*)", agent.stderr)
     return str(line)
 
 
@@ -55,7 +55,7 @@ def sees_all(agent: Process) -> bool:
     return ratio is not None and abs(ratio - 1) < 0.01
 
 
-def end(agent: Process) -> None:
+def stop(agent: Process) -> None:
     assert wait_for(partial(agent.catches, signal.SIGTERM), sites.WAIT)
     agent.stop()
 
@@ -74,7 +74,7 @@ def test_pods_that_bypass_netfilter_are_counted_at_the_uplink(site: Site, lab: L
         assert sees_all(agent)
         assert agent.metric(HOOK % (lab.node("a1").uplink, "tcx")) == 1
     assert pins(site) == ["tcx"]
-    end(agent)
+    stop(agent)
     before = settled(server, site)
     with host_routing(lab, lab.node("a1")):
         site.agent()
@@ -83,12 +83,12 @@ def test_pods_that_bypass_netfilter_are_counted_at_the_uplink(site: Site, lab: L
 
 
 def settled(server: sites.Served, site: Site) -> Counts:
-    """What the server has, once the kernel holds nothing of it any more."""
+    """What the server has once the kernel holds nothing more."""
     assert wait_for(lambda: site.left(site.key) == Counts(), sites.WAIT)
     return server.has(site.key)
 
 
-def test_where_netfilter_sees_everything_it_is_taken(site: Site) -> None:
+def test_where_netfilter_sees_everything_postrouting_is_selected(site: Site) -> None:
     site.server()
     with site.busy() as sent:
         assert wait_for(lambda: sent().packets > 1000, sites.WAIT)
@@ -98,8 +98,8 @@ def test_where_netfilter_sees_everything_it_is_taken(site: Site) -> None:
     assert pins(site) == ["postrouting"]
 
 
-def test_what_arrives_for_pods_is_not_taken_for_what_leaves(site: Site, lab: Lab) -> None:
-    """A node whose pods receive by the stack and send past it: most packets pass netfilter."""
+def test_packets_to_pods_are_not_mistaken_for_packets_that_leave(site: Site, lab: Lab) -> None:
+    """Pods receive through the stack and send past it: most packets of the node pass netfilter."""
     site.server()
     with host_routing(lab, lab.node("a1")), answering(lab) as answered:
         assert wait_for(lambda: answered() > 1000, sites.WAIT)
@@ -110,12 +110,12 @@ def test_what_arrives_for_pods_is_not_taken_for_what_leaves(site: Site, lab: Lab
 
 @contextmanager
 def answering(lab: Lab) -> Iterator[Callable[[], int]]:
-    """A pod of a1 answers as much as it is asked, until the body ends; yields how often."""
-    stop, answered = threading.Event(), 0
+    """A pod of a1 answers requests until the body ends; yields a function that counts them."""
+    ended, answered = threading.Event(), 0
 
     def work() -> None:
         nonlocal answered
-        while not stop.is_set():
+        while not ended.is_set():
             traffic.echo(lab.pod("b1-p1"), lab.pod("a1-p1"), 4, requests=64, size=800, mtu=1500)
             answered += 64
 
@@ -124,14 +124,14 @@ def answering(lab: Lab) -> Iterator[Callable[[], int]]:
         try:
             yield lambda: answered
         finally:
-            stop.set()
+            ended.set()
         future.result()
 
 
-def test_on_a_quiet_node_packets_of_our_own_decide(site: Site) -> None:
+def test_on_a_quiet_node_test_packets_decide(site: Site) -> None:
     site.server()
     agent = site.agent()
-    assert choice(agent) == ("postrouting: it saw packets of our own, and there were few others")
+    assert choice(agent).startswith("postrouting: it saw the test packets")
     assert pins(site) == ["postrouting"]
     assert coverage(agent) is None
 
@@ -144,13 +144,13 @@ def test_a_restart_keeps_the_probe_that_counts(site: Site) -> None:
         assert server.gets(site.key, first)
         agent.kill()
         agent = site.agent()
-        assert choice(agent) == "tcx: it is pinned here, and nobody saw it miss traffic"
+        assert choice(agent) == "tcx: already attached and healthy"
         first = first.plus(site.send(20))
     assert server.gets(site.key, first)
     assert pins(site) == ["tcx"]
 
 
-def test_a_probe_that_misses_traffic_gives_way_and_no_byte_is_lost_or_doubled(
+def test_a_probe_that_misses_traffic_is_replaced_and_no_byte_is_lost_or_doubled(
     site: Site, lab: Lab
 ) -> None:
     server = site.server()
@@ -170,78 +170,78 @@ def test_a_probe_that_misses_traffic_gives_way_and_no_byte_is_lost_or_doubled(
             agent = site.agent()
             assert choice(agent).startswith("tcx: it saw 1")
             assert agent.logs("removed", sites.WAIT)
-        end(agent)
+        stop(agent)
         before = settled(server, site)
         agent = site.agent()
         assert server.gets(site.key, before.plus(site.send(300)))
     assert [name.partition("+examined")[0] for name in pins(site)] == ["auto", "tcx"]
-    assert "postrouting has given way to tcx" in site.running[-2].stderr
+    assert "probe tcx replaced probe postrouting" in site.running[-2].stderr
 
 
-def test_a_named_probe_stays_and_says_what_to_do(site: Site, lab: Lab) -> None:
+def test_a_named_probe_that_misses_traffic_stays_and_logs_what_to_do(site: Site, lab: Lab) -> None:
     site.server()
     agent = site.agent("--probe", "postrouting")
 
-    def told(text: str) -> bool:
+    def logged(text: str) -> bool:
         with suppress(KznError):  # what is sent is only to be measured: a datagram may be lost
             site.send(640)
         return text in agent.stderr
 
     with host_routing(lab, lab.node("a1")):
-        assert wait_for(partial(told, "try --probe tcx or --probe auto"), PATIENCE)
+        assert wait_for(partial(logged, "try --probe tcx or --probe auto"), PATIENCE)
         assert (coverage(agent) or 0) < 0.1
         agent.daemon.wait_ready("/healthz")
-    assert wait_for(partial(told, "sees traffic that leaves this node again"), PATIENCE), (
+    assert wait_for(partial(logged, "sees traffic that leaves this node again"), PATIENCE), (
         agent.stderr
     )
-    assert wait_for(lambda: told("") and (coverage(agent) or 0) > 0.99, PATIENCE)
+    assert wait_for(lambda: logged("") and (coverage(agent) or 0) > 0.99, PATIENCE)
     assert agent.stderr.count("what it does not see is not counted") == 1
 
 
-def test_an_examination_in_vain_is_noted_and_the_probe_stays(site: Site) -> None:
+def test_a_trial_that_changes_nothing_is_recorded_and_the_probe_stays(site: Site) -> None:
     server = site.server()
     agent = site.agent()
     sent = site.send(20)
     agent.kill()
-    remembered = Notes(site.pin_dir)
+    notes = Notes(site.pin_dir)
     last = boottime_ns() / 1e9 - 2 * APART_SECONDS
-    remembered.note(LastTrial(max(last, 0.0), 0))
-    assert remembered.distrust()
+    notes.record(LastTrial(max(last, 0.0), 0))
+    assert notes.suspect()
     with site.busy() as more:
         assert wait_for(lambda: more().packets > 500, sites.WAIT)
         agent = site.agent()
         assert choice(agent).startswith("postrouting: it saw 1")
-    examined = remembered.examined()
-    assert examined is not None
-    assert (examined.in_vain, remembered.distrusted) == (1, False)
+    last_trial = notes.last_trial()
+    assert last_trial is not None
+    assert (last_trial.unchanged, notes.suspected_blind) == (1, False)
     assert server.gets(site.key, sent.plus(more()))
 
 
 @pytest.mark.parametrize(("other", "times"), [("tcx", 10), ("clsact", 4)])
-def test_what_a_switch_costs_is_told_and_nothing_is_doubled(
+def test_what_a_switch_loses_is_at_most_the_reported_bound_and_nothing_is_doubled(
     site: Site, other: str, times: int, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
-    """To and fro under a stream: what is missing is no more than the agents said."""
+    """Back and forth under a stream: what is missing is at most what the agents reported."""
     server = site.server()
     with clsact_qdisc(site):
-        agent, told = site.agent("--probe", "postrouting"), 0.0
+        agent, reported = site.agent("--probe", "postrouting"), 0.0
         with site.busy() as sent:
             for probe in [other, "postrouting"] * (times // 2):
                 least = sent().packets + 500
                 assert wait_for(lambda least=least: sent().packets > least, sites.WAIT)
                 agent.kill()
                 agent = site.agent("--probe", probe)
-                told += agent.metric(UNCOUNTED)
+                reported += agent.metric(UNCOUNTED)
         assert wait_for(lambda: pins(site) == ["postrouting"], sites.WAIT)
-        end(agent)
+        stop(agent)
     lost = sent().bytes - settled(server, site).bytes
-    words = f"{lost} of {sent().bytes} bytes in {times} switches, {told:.0f} told"
+    words = f"{lost} of {sent().bytes} bytes in {times} switches, {reported:.0f} reported"
     record_testsuite_property(f"lost between postrouting and {other}", words)
-    assert 0 <= lost <= told
+    assert 0 <= lost <= reported
 
 
 @pytest.mark.parametrize("other", ["tcx", "clsact"])
-def test_a_batch_that_waits_for_a_server_is_kept_over_a_switch(
+def test_a_batch_that_waits_for_a_server_is_kept_across_a_switch(
     site: Site, other: str, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     with clsact_qdisc(site):
@@ -253,15 +253,17 @@ def test_a_batch_that_waits_for_a_server_is_kept_over_a_switch(
         with site.busy() as sent:
             assert wait_for(lambda: sent().packets > 500, sites.WAIT)
             agent = site.agent("--probe", other)
-            told = agent.metric(UNCOUNTED)
+            reported = agent.metric(UNCOUNTED)
             least = sent().packets + 500
             assert wait_for(lambda: sent().packets > least, sites.WAIT)
         server = site.server()
         assert wait_for(lambda: pins(site) == [other], 2 * sites.WAIT)
-        end(agent)
+        stop(agent)
         lost = waiting.plus(more).plus(sent()).bytes - settled(server, site).bytes
-    record_testsuite_property(f"lost to {other} while a batch waited", f"{lost}; {told:.0f} told")
-    assert 0 <= lost <= told
+    record_testsuite_property(
+        f"lost to {other} while a batch waited", f"{lost}; {reported:.0f} reported"
+    )
+    assert 0 <= lost <= reported
 
 
 def states(site: Site) -> list[str]:
@@ -270,7 +272,7 @@ def states(site: Site) -> list[str]:
 
 @contextmanager
 def clsact_qdisc(site: Site) -> Iterator[None]:
-    """As a CNI has made it: the kernel drops what is sent while one is made or taken away."""
+    """One that exists already: the kernel drops what is sent while one is created or removed."""
     node = site.lab.node("a1")
     end = ["dev", node.uplink, "clsact"]
     assert site.lab.run(node.namespace, ["tc", "qdisc", "add", *end]).returncode == 0
@@ -280,16 +282,16 @@ def clsact_qdisc(site: Site) -> Iterator[None]:
         site.lab.run(node.namespace, ["tc", "qdisc", "del", *end])
 
 
-def test_kzn_probes_says_which_one_auto_would_take(site: Site) -> None:
+def test_kzn_probes_shows_which_one_auto_would_select(site: Site) -> None:
     site.server()
     rows = json.loads(site.kzn("probes", "--json", "--pin-dir", str(site.pin_dir)).stdout)
     assert {row["name"]: row["auto"] for row in rows}["postrouting"].startswith(
         "the first that can"
     )
-    end(site.agent("--probe", "tcx"))
+    stop(site.agent("--probe", "tcx"))
     rows = json.loads(site.kzn("probes", "--json", "--pin-dir", str(site.pin_dir)).stdout)
     assert {row["name"]: row["auto"] for row in rows} == {
         "clsact": "",
         "postrouting": "",
-        "tcx": "it is pinned here, and nobody saw it miss traffic",
+        "tcx": "already attached and healthy",
     }

@@ -1,4 +1,4 @@
-"""kzn doctor on a real node: its proof with a real packet, and what it says where that fails."""
+"""kzn doctor on a real node: its proof with a real packet, and its findings where that fails."""
 
 import json
 import os
@@ -14,7 +14,8 @@ from site_of_a1 import Site
 
 from kzn.agent.doctor.devices import interfaces
 from kzn.agent.doctor.finding import Finding
-from kzn.agent.select.selftest import Net, Sent, prove
+from kzn.agent.doctor.proof import prove
+from kzn.agent.select.selftest import Net, Sent
 from kzn.lab import namespaces
 from kzn.lab.lab import Lab
 from kzn.lab.witness import WireKey
@@ -24,7 +25,7 @@ from kzn.probes.attach import load
 from kzn.probes.postrouting import PRIORITIES, PROBE
 from kzn.probes.settings import Settings
 
-NOBODY = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--")
+UNPRIVILEGED = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--")
 IPV4_HEADER = 20
 IPV4_BYTES, IPV6_BYTES = 78, 98
 """A datagram of 50 bytes with its headers."""
@@ -38,7 +39,7 @@ def site(lab: Lab) -> Iterator[Site]:
 
 
 def run(site: Site, *options: str, prefix: tuple[str, ...] = ()) -> CompletedProcess[str]:
-    """The doctor on node a1; it says nothing on stderr."""
+    """The doctor on node a1, which must log nothing."""
     done = site.kzn("doctor", "--pin-dir", str(site.pin_dir), *options, prefix=prefix)
     assert done.stderr == ""
     return done
@@ -63,7 +64,7 @@ def rules(site: Site, *lines: str) -> Iterator[None]:
 
 @contextmanager
 def taken(site: Site, priorities: tuple[int, ...]) -> Iterator[None]:
-    """Somebody else's programs at priorities of IPv4 POSTROUTING on node a1."""
+    """Programs of another owner at priorities of IPv4 POSTROUTING on node a1."""
     with ExitStack() as stack:
         stack.enter_context(namespaces.inside(site.lab.node("a1").namespace))
         program = stack.enter_context(load(PROBE, Settings(max_flows=16)))
@@ -77,8 +78,8 @@ def taken(site: Site, priorities: tuple[int, ...]) -> Iterator[None]:
 OUTPUT = "chain inet doctor out { type filter hook output priority 0 ; }"
 
 
-def sent_to_nobody(lab: Lab, before: Mapping[WireKey, Counts]) -> list[Counts]:
-    """What has come over the wire for addresses of documentation since then."""
+def sent_to_documentation(lab: Lab, before: Mapping[WireKey, Counts]) -> list[Counts]:
+    """What was sent over the wire to addresses of documentation since then."""
     found = difference(before, lab.carried())
     return [n for key, n in found.items() if key.dst.startswith(("198.51.100.", "2001:db8:"))]
 
@@ -91,13 +92,13 @@ def test_the_proof_is_a_packet_on_the_wire_and_leaves_nothing_attached(site: Sit
     for family, size in (("ipv4", IPV4_BYTES), ("ipv6", IPV6_BYTES)):
         assert found[f"proof {family}"].state == "ok"
         assert found[f"proof {family}"].message.endswith(f"sent and counted: {size} bytes")
-    assert sorted(sent_to_nobody(site.lab, before)) == [(1, IPV4_BYTES), (1, IPV6_BYTES)]
+    assert sorted(sent_to_documentation(site.lab, before)) == [(1, IPV4_BYTES), (1, IPV6_BYTES)]
     assert sorted(site.pin_dir.parent.rglob("*")) == pinned
     with taken(site, PRIORITIES[:1]):  # EBUSY if the doctor's link were still there
         pass
 
 
-def test_beside_an_agent_it_takes_nothing_away(site: Site) -> None:
+def test_an_agent_on_the_node_loses_nothing_by_the_proof(site: Site) -> None:
     server = site.server()
     site.agent()
     sent = site.send(20)
@@ -109,7 +110,7 @@ def test_beside_an_agent_it_takes_nothing_away(site: Site) -> None:
     assert server.gets(site.key, sent.plus(more))
 
 
-def test_what_leads_off_the_node_is_told_with_its_sizes(site: Site) -> None:
+def test_uplinks_are_reported_with_their_sizes(site: Site) -> None:
     node = site.lab.node("a1")
     found = findings(run(site, "--json", "--no-proof"))
     assert found["uplinks"].message == f"leading off this node: {node.uplink} (MTU 1500)"
@@ -125,7 +126,7 @@ def test_what_leads_off_the_node_is_told_with_its_sizes(site: Site) -> None:
     assert (uplink.gso_max, uplink.gso_ipv4_max) == (200000, 65536)
 
 
-def test_conntrack_is_asked_by_the_packet_of_the_proof(site: Site) -> None:
+def test_conntrack_is_checked_by_the_packet_of_the_proof(site: Site) -> None:
     assert findings(run(site, "--json"))["conntrack"].state == "warn"
     with rules(site, OUTPUT, "rule inet doctor out ct state new"):
         found = findings(run(site, "--json"))
@@ -133,7 +134,7 @@ def test_conntrack_is_asked_by_the_packet_of_the_proof(site: Site) -> None:
     assert "the packet sent by the proof had an entry" in found["conntrack"].message
 
 
-def test_a_firewall_that_forbids_the_packet_is_not_taken_for_a_broken_hook(site: Site) -> None:
+def test_a_firewall_that_forbids_the_packet_is_not_reported_as_a_broken_hook(site: Site) -> None:
     with rules(site, OUTPUT, "rule inet doctor out ip daddr 198.51.100.0/24 drop"):
         done = run(site, "--json")
     found = findings(done)
@@ -143,13 +144,13 @@ def test_a_firewall_that_forbids_the_packet_is_not_taken_for_a_broken_hook(site:
     assert done.returncode == 0
 
 
-def test_a_packet_that_never_comes_to_the_hook_is_a_failure(site: Site) -> None:
-    def swallowed(net: Net, dst: str, port: int) -> Sent:
+def test_a_packet_that_never_reaches_the_hook_is_a_failure(site: Site) -> None:
+    def sent_nowhere(net: Net, dst: str, port: int) -> Sent:
         src = "10.0.1.2" if net.header == IPV4_HEADER else "fd00::2"
-        return Sent(src, dst, port, complaint="")
+        return Sent(src, dst, port, send_error="")
 
     with namespaces.inside(site.lab.node("a1").namespace):
-        proof = prove(PROBE, random.Random(1), swallowed)
+        proof = prove(PROBE, random.Random(1), sent_nowhere)
     assert [finding.state for finding in proof.findings] == ["fail", "fail"]
     assert "a packet from 10.0.1.2 to 198.51.100." in proof.findings[0].message
     assert "did not pass the hook" in proof.findings[0].message
@@ -168,10 +169,10 @@ def test_without_a_route_packets_over_loopback_are_the_proof(site: Site) -> None
     assert found["proof ipv4"].state == "ok"
     assert "no route leads off this node (Network is unreachable)" in found["proof ipv4"].message
     assert "packets over loopback passed the hook" in found["proof ipv4"].message
-    assert sent_to_nobody(site.lab, before) == [(1, IPV6_BYTES)]
+    assert sent_to_documentation(site.lab, before) == [(1, IPV6_BYTES)]
 
 
-def test_when_all_priorities_are_taken_the_proof_says_so(site: Site) -> None:
+def test_when_all_priorities_are_taken_the_proof_fails_with_that_reason(site: Site) -> None:
     with taken(site, PRIORITIES):
         done = run(site, "--json")
     found = findings(done)
@@ -181,8 +182,8 @@ def test_when_all_priorities_are_taken_the_proof_says_so(site: Site) -> None:
     assert found["priorities ipv4"].state == "warn"
 
 
-def test_without_rights_it_looks_at_the_rest_and_says_what_it_could_not(site: Site) -> None:
-    done = run(site, "--json", prefix=NOBODY)
+def test_without_capabilities_it_checks_the_rest_and_reports_what_it_could_not(site: Site) -> None:
+    done = run(site, "--json", prefix=UNPRIVILEGED)
     found = findings(done)
     assert done.returncode == 3
     assert found["capabilities"].state == "fail"
@@ -193,7 +194,7 @@ def test_without_rights_it_looks_at_the_rest_and_says_what_it_could_not(site: Si
 
 
 @pytest.mark.parametrize("columns", ["60", "80", "120"])
-def test_the_table_fits_and_tells_everything(site: Site, columns: str) -> None:
+def test_the_table_fits_the_terminal_and_has_every_finding(site: Site, columns: str) -> None:
     done = run(site, "--no-proof", prefix=("env", f"COLUMNS={columns}"))
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= int(columns)

@@ -69,7 +69,7 @@ class CoverageWatchdog:
         if change:
             self._log(change)
         if self._coverage.low_in_a_row >= LOW_RATIOS and not self._must_end and self._may_end():
-            self._must_end = self._policy.notes is not None and self._policy.notes.distrust()
+            self._must_end = self._policy.notes is not None and self._policy.notes.suspect()
 
     def check(self) -> None:
         """KznError when the agent must end, so that the next one selects a probe anew."""
@@ -84,8 +84,8 @@ class CoverageWatchdog:
     def _may_end(self) -> bool:
         if self._policy.notes is None or not self._policy.alternatives:
             return False
-        examined = self._policy.notes.examined()
-        return examined is None or self._clock() >= examined.next_seconds
+        last_trial = self._policy.notes.last_trial()
+        return last_trial is None or self._clock() >= last_trial.next_seconds
 
     def _log(self, change: Change) -> None:
         of, percent = self._coverage.of, 100 * (self._coverage.ratio or 0)

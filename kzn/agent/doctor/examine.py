@@ -1,6 +1,6 @@
-"""The doctor's round: every check once, each one's failure a finding of its own.
+"""Runs every check of `kzn doctor` once; a check that fails to run is a finding as well.
 
-In: where to look. Out: findings. Never: a change that outlives it, or an error of its own.
+In: an `Examination`. Out: findings. Never: a change to the node that remains.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from kzn.agent.doctor import bypass, kernel, network, process
 from kzn.agent.doctor.attached import priorities
 from kzn.agent.doctor.devices import Interface, interfaces
 from kzn.agent.doctor.finding import Finding, Host, looked
+from kzn.agent.doctor.proof import Proof, prove
 from kzn.agent.select.preview import preview_auto
-from kzn.agent.select.selftest import Proof, prove
 from kzn.errors import UsageError
 from kzn.libbpf.links import all_netfilter_links
 from kzn.probes import registry
@@ -34,12 +34,12 @@ class Examination:
 
 
 def examine(wanted: Examination) -> list[Finding]:
-    """All findings, in the order in which they matter. UsageError for a probe that is not there."""
+    """All findings, the most basic first. UsageError for a probe that is not installed."""
     candidates = registry.candidates(wanted.probe, registry.installed())
-    chosen, why = preview_auto(candidates, wanted.pin_dir)
-    probe = chosen or next(iter(candidates), None)
+    selected, why = preview_auto(candidates, wanted.pin_dir)
+    probe = selected or next(iter(candidates), None)
     if probe is None:
-        raise UsageError(why, hint="name one by --probe; kzn probes lists them")
+        raise UsageError(why, hint="name a probe: --probe NAME; kzn probes lists them")
     proof = _proof(wanted, probe)
     return [
         *_machine(wanted, probe),
@@ -64,22 +64,22 @@ def _machine(wanted: Examination, probe: Probe) -> Iterator[Finding]:
 
 def _proof(wanted: Examination, probe: Probe) -> Proof:
     if not wanted.proof:
-        return Proof([Finding("proof", "unknown", "was not asked for")])
+        return Proof((Finding("proof", "unknown", "skipped by --no-proof"),))
     if process.missing_capabilities(wanted.host, probe):
-        message = "was not tried: this process may not attach programs"
-        return Proof([Finding("proof", "unknown", message, "run as root")])
+        message = "not tried: this process lacks the capabilities to attach programs"
+        return Proof((Finding("proof", "unknown", message, "run as root"),))
     return prove(probe, random.SystemRandom())
 
 
 def _network(host: Host, is_tracked: bool | None) -> Iterator[Finding]:
     devices: list[Interface] = []
 
-    def lead_off() -> Iterator[Finding]:
+    def check_uplinks() -> Iterator[Finding]:
         devices.extend(interfaces())
         found = asyncio.run(find_egress_devices())
         yield from network.uplinks(devices, {device.index for device in found})
 
-    yield from looked("uplinks", lead_off)
+    yield from looked("uplinks", check_uplinks)
     yield from looked("conntrack", lambda: network.conntrack(host, is_tracked=is_tracked))
     yield from looked("flowtables", lambda: network.flowtables(host))
     yield from looked("Cilium", lambda: bypass.cilium(host, devices))

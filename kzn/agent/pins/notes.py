@@ -1,39 +1,40 @@
-"""What agents in a row remember of `--probe auto`: names of empty folders beside the pinned sets.
+"""What an agent with `--probe auto` leaves to the next: names of empty folders beside the sets.
 
-    <pin-dir>/auto+distrusted              the probe that is pinned was seen to miss traffic
-    <pin-dir>/auto+examined+SECONDS+TIMES  when that was last looked into (CLOCK_BOOTTIME), and how
-                                           often in a row nothing better was found
+    <pin-dir>/auto+distrusted              the suspicion: the pinned probe was seen to miss traffic
+    <pin-dir>/auto+examined+SECONDS+TIMES  when the last trial after a suspicion was
+                                           (CLOCK_BOOTTIME), and how many in a row changed nothing
 
-They go with a reboot, as the sets do. To make a folder takes no capability, so that an agent that
-has given up all of them can leave word for the next one.
+In: a pin directory. Out: the suspicion and the last trial. Never: needs a capability: an agent
+that has dropped all of them can still make a folder. Notes, like sets, are gone after a reboot.
 """
 
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from kzn.agent.pins.directory import NOTE
+
 log = logging.getLogger(__name__)
 
-PREFIX = "auto+"
-DISTRUSTED = f"{PREFIX}distrusted"
-EXAMINED = f"{PREFIX}examined+"
+SUSPECTED = f"{NOTE}distrusted"
+LAST_TRIAL = f"{NOTE}examined+"
 
 APART_SECONDS = 3600.0
-"""Between two examinations; doubled for each that found nothing better."""
+"""Between two trials after a suspicion; doubled for each in a row that changed nothing."""
 LONGEST_SECONDS = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
 class LastTrial:
-    """The last examination: when, and how many in a row were in vain, it included."""
+    """The last trial after a suspicion; ``unchanged``: how many in a row changed nothing."""
 
     seconds: float
-    in_vain: int = 0
+    unchanged: int = 0
 
     @property
     def next_seconds(self) -> float:
-        """Not before this is another one worth its while."""
-        doublings = min(self.in_vain, 10)  # a name of a folder may say any number
+        """The earliest time of the next one."""
+        doublings = min(self.unchanged, 10)  # the name of a folder may have any number
         return self.seconds + min(APART_SECONDS * 2.0**doublings, LONGEST_SECONDS)
 
 
@@ -44,28 +45,28 @@ class Notes:
         self._dir = pin_dir
 
     @property
-    def distrusted(self) -> bool:
-        """An agent has seen the pinned probe miss traffic, and nobody has looked into it since."""
-        return (self._dir / DISTRUSTED).exists()
+    def suspected_blind(self) -> bool:
+        """Whether an agent has seen the pinned probe miss traffic since the last trial."""
+        return (self._dir / SUSPECTED).exists()
 
-    def examined(self) -> LastTrial | None:
-        """The last examination; None when there was none since the node has started."""
-        found = [_parse(path.name) for path in self._dir.glob(f"{EXAMINED}*")]
-        return max((e for e in found if e), key=lambda e: e.seconds, default=None)
-
-    def distrust(self) -> bool:
-        """Leave word that the pinned probe is to be looked into; False when that cannot be."""
+    def suspect(self) -> bool:
+        """Note that the pinned probe misses traffic; False when that cannot be written."""
         try:
-            (self._dir / DISTRUSTED).mkdir(mode=0o700, exist_ok=True)
+            (self._dir / SUSPECTED).mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            log.error("%s cannot be noted: %s", DISTRUSTED, error.strerror)
+            log.error("cannot write %s: %s", self._dir / SUSPECTED, error.strerror)
             return False
         return True
 
-    def note(self, examined: LastTrial) -> None:
-        """Write an examination down, and trust what it chose. OSError when that cannot be."""
-        old = [*self._dir.glob(f"{EXAMINED}*"), self._dir / DISTRUSTED]
-        name = f"{EXAMINED}{int(examined.seconds)}+{examined.in_vain}"
+    def last_trial(self) -> LastTrial | None:
+        """The last trial after a suspicion; None when there was none since the node has started."""
+        trials = [_parse(path.name) for path in self._dir.glob(f"{LAST_TRIAL}*")]
+        return max((one for one in trials if one), key=lambda one: one.seconds, default=None)
+
+    def record(self, trial: LastTrial) -> None:
+        """Replace the last trial and clear the suspicion. OSError when that cannot be written."""
+        old = [*self._dir.glob(f"{LAST_TRIAL}*"), self._dir / SUSPECTED]
+        name = f"{LAST_TRIAL}{int(trial.seconds)}+{trial.unchanged}"
         (self._dir / name).mkdir(mode=0o700, exist_ok=True)
         for path in old:
             if path.name != name and path.exists():
@@ -73,7 +74,7 @@ class Notes:
 
 
 def _parse(name: str) -> LastTrial | None:
-    seconds, _, times = name.removeprefix(EXAMINED).partition("+")
-    if not (seconds.isdecimal() and times.isdecimal()):
+    seconds, _, unchanged = name.removeprefix(LAST_TRIAL).partition("+")
+    if not (seconds.isdecimal() and unchanged.isdecimal()):
         return None
-    return LastTrial(float(seconds), int(times))
+    return LastTrial(float(seconds), int(unchanged))

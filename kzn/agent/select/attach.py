@@ -1,12 +1,8 @@
-"""Puts one probe into the kernel: the one that was named, or the one that `auto` finds.
+"""Attaches the probe that is named, or the one that `auto` selects (the states: __init__.py).
 
-In: what the agent is told. Out: a probe that is attached, alone, and its maps.
-Never: two probes whose batches are shipped; nothing is loaded or attached after this, but for
-uplinks that come later.
-
-`auto` keeps the probe that is pinned and counts, unless an agent has left word that it misses
-traffic (watchdog.py). Else it tries the candidates, side by side: those of one kind of hook share a
-place, so that the first of them that can be attached stands for all.
+In: the configuration and the probes that may be tried, in order.
+Out: `AttachedProbe`. Never: a second probe that ships; nothing is loaded after this, and nothing
+attached but to devices that appear later.
 """
 
 import asyncio
@@ -38,213 +34,214 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AttachedProbe:
-    """A probe that is attached: alone, but for those of other agents."""
+    """The probe that this agent reads; probes of other agents on the node may be attached too."""
 
     probe: Probe
     maps: MapSet
-    links: AttachmentStore
+    attachments: AttachmentStore
     alternatives: tuple[str, ...] = ()
-    """With `auto`: others that could be tried in its place."""
+    """With `auto`: other probes to try if this one turns out to miss traffic."""
     uncounted_bytes: int = 0
-    """Bytes that may be in no batch, because another probe gave way to it just now."""
+    """Upper bound of what is in no batch because this probe has just replaced another."""
 
 
 @contextmanager
-def attach_probe(config: AgentConfig, candidates: Sequence[Probe]) -> Iterator[AttachedProbe]:
-    """Attach for the length of the block, and if pinned for longer.
+def attach_probe(config: AgentConfig, probes: Sequence[Probe]) -> Iterator[AttachedProbe]:
+    """Attach one of ``probes`` for the length of the block; if pinned, it stays attached.
 
-    ``candidates`` is the one that was named, or all that `auto` may take, in order.
+    ``probes`` is the one that was named, or all that `auto` may select, in order.
     UnsupportedError when this kernel or process cannot, KernelError when the kernel refuses.
     """
     with ExitStack() as stack:
         if config.server is None:
-            yield _UnpinnedSelection(config, candidates, stack).begin()
+            yield _UnpinnedSelection(config, probes, stack).attach()
         else:
-            yield _PinnedSelection(config, candidates, stack).begin()
+            yield _PinnedSelection(config, probes, stack).attach()
 
 
 class _Selection:
-    """What starting with pins and without have in common."""
+    """What selecting with and without pins have in common."""
 
-    def __init__(self, config: AgentConfig, candidates: Sequence[Probe], stack: ExitStack) -> None:
+    def __init__(self, config: AgentConfig, probes: Sequence[Probe], stack: ExitStack) -> None:
         self._config = config
-        self._order = [probe.name for probe in candidates]
-        self._able = Candidates.of(candidates)
+        self._order = [probe.name for probe in probes]
+        self._candidates = Candidates.of(probes)
         self._stack = stack
         self._uplinks: Uplinks | None = None
         self._is_auto = config.probe == AUTO
 
-    def _try(self, probe: Probe) -> Trial:
+    def _start_trial(self, probe: Probe) -> Trial:
         raise NotImplementedError
 
     def _devices(self, probe: Probe) -> tuple[Device, ...]:
-        """Those that the probe's hooks are put on."""
-        if not probe.device_hooks():
+        """The devices that the probe is attached to."""
+        if not probe.kind.is_on_devices:
             return ()
-        found = self._known().last
+        found = self._find_uplinks().outermost
         return found if self._config.uplinks else tuple(d for d in found if d.ethernet)
 
-    def _known(self) -> Uplinks:
+    def _find_uplinks(self) -> Uplinks:
+        """By netlink, once."""
         if self._uplinks is None:
-            self._uplinks = _ask(self._config)
+            found = asyncio.run(find_egress_devices())
+            if self._config.uplinks:
+                named = uplinks.named_devices(found, self._config.uplinks)
+                self._uplinks = Uplinks(named, named)
+            else:
+                self._uplinks = Uplinks(found, uplinks.outermost(found))
         return self._uplinks
 
-    def _examine(self, seconds: float) -> tuple[Choice, Trial]:
-        """Try all and end the trials of those that lose."""
-        trials = self._trials()
+    def _compare(self, seconds: float) -> tuple[Choice, Trial]:
+        """Try all candidates, decide, and end the trials of the others."""
+        trials = self._start_trials()
         if not trials:
-            raise self._able.none()
-        tried = self._observe(trials, seconds)
-        for name, reason in self._able.reasons().items():
-            tried[name] = TrialResult(name, refused=reason)
-        choice = decide.decide([tried[name] for name in self._order if name in tried])
-        for loser in trials:
-            if loser.probe.name != choice.name:
-                loser.end.close()
-        return choice, next(t for t in trials if t.probe.name == choice.name)
+            raise self._candidates.none_left()
+        results = self._observe(trials, seconds)
+        for name, reason in self._candidates.reasons().items():
+            results[name] = TrialResult(name, rejected=reason)
+        choice = decide.decide([results[name] for name in self._order if name in results])
+        for one in trials:
+            if one.probe.name != choice.name:
+                one.cleanup.close()
+        return choice, next(one for one in trials if one.probe.name == choice.name)
 
-    def _trials(self) -> list[Trial]:
+    def _start_trials(self) -> list[Trial]:
+        """One for each hook point: probes of one point see the same packets."""
         trials: list[Trial] = []
-        for probe in self._able.probes:
+        for probe in self._candidates.probes:
             if any(hook_point(probe) == hook_point(other.probe) for other in trials):
                 continue
             try:
                 self._require_device(probe)
-                trials.append(self._try(probe))
+                trials.append(self._start_trial(probe))
             except KznError as error:
-                self._able = self._able.without(probe, error)
+                self._candidates = self._candidates.without(probe, error)
         return trials
 
     def _require_device(self, probe: Probe) -> None:
-        if probe.device_hooks() and not self._devices(probe):
-            raise KznError("no device that leads off this node takes a program")
+        if probe.kind.is_on_devices and not self._devices(probe):
+            raise KznError("no uplink of this node takes a tc program")
 
     def _observe(self, trials: list[Trial], seconds: float) -> dict[str, TrialResult]:
         if len(trials) == 1:
             return {trials[0].probe.name: TrialResult(trials[0].probe.name)}
-        known = self._known()
+        found = self._find_uplinks()
         for one in trials:
             if self._config.uplinks is not None:
-                known.tell(one.maps, skip_inbound=self._config.skip_inbound)
+                found.write_to(one.maps, skip_inbound=self._config.skip_inbound)
         with LinkStats() as counters:
-            return trial.observe(trials, known, counters, seconds)
+            return trial.observe(trials, found, counters, seconds)
 
 
 class _UnpinnedSelection(_Selection):
-    def begin(self) -> AttachedProbe:
-        """Held by this process alone, beside whatever is pinned."""
-        if len(self._able.probes) == 1:
-            won = self._try(self._able.probes[0])
-        else:
-            choice, won = self._examine(SHORT_SECONDS)
-            log.info("probe %s", choice.sentence())
-        return AttachedProbe(won.probe, won.maps, won.links)
+    """Attached by this process alone, beside whatever is pinned."""
 
-    def _try(self, probe: Probe) -> Trial:
-        held, end = ProcessAttachments(), self._stack.enter_context(ExitStack())
+    def attach(self) -> AttachedProbe:
+        """The only candidate, or the best of several."""
+        if len(self._candidates.probes) == 1:
+            selected = self._start_trial(self._candidates.probes[0])
+        else:
+            choice, selected = self._compare(SHORT_SECONDS)
+            log.info("selected probe %s", choice.sentence())
+        return AttachedProbe(selected.probe, selected.maps, selected.attachments)
+
+    def _start_trial(self, probe: Probe) -> Trial:
+        held, cleanup = ProcessAttachments(), self._stack.enter_context(ExitStack())
         devices = self._devices(probe)
-        maps = end.enter_context(install.unpinned(probe, self._config.settings, devices, held))
-        return Trial(probe, maps, held, end)
+        maps = cleanup.enter_context(install.unpinned(probe, self._config.settings, devices, held))
+        return Trial(probe, maps, held, cleanup)
 
 
 class _PinnedSelection(_Selection):
-    def begin(self) -> AttachedProbe:
-        """What is pinned if it serves, else a new set in its place."""
+    """Attached by pins, in place of whatever is pinned."""
+
+    def attach(self) -> AttachedProbe:
+        """The pinned set if it serves, else a new one in its place."""
         pin_dir = self._config.pin_dir
         self._stack.enter_context(directory.locked(pin_dir))
         takeover.remove_unfinished(pin_dir)
-        self._current = takeover.current(pin_dir)
-        takeover.set_aside(pin_dir, keep=self._current)
-        self._remembered = Notes(pin_dir)
+        self._current = takeover.current_probe(pin_dir)
+        takeover.retire_others(pin_dir, self._current)
+        self._notes = Notes(pin_dir)
         if not self._is_auto:
-            return self._alone(self._able.probes[0])
-        return self._keep() or self._choose()
+            return self._attach_untried(self._candidates.probes[0])
+        return self._keep_current() or self._select_by_trial()
 
-    def _keep(self) -> AttachedProbe | None:
-        """The probe that is pinned, unless there is word against it."""
-        if self._remembered.distrusted:
+    def _keep_current(self) -> AttachedProbe | None:
+        """The pinned probe; None when there is none, it is suspected, or it cannot be attached."""
+        if self._notes.suspected_blind:
             return None
-        probe = next((p for p in self._able.probes if p.name == self._current), None)
+        probe = next((p for p in self._candidates.probes if p.name == self._current), None)
         if probe is None:
             return None
         try:
-            attach_probe = self._alone(probe)
+            attached = self._attach_untried(probe)
         except KznError as error:
-            log.warning("%s cannot stay: %s", probe.name, error.message.partition("\n")[0])
-            self._able = self._able.without(probe, error)
-            self._current = takeover.current(self._config.pin_dir)  # it may have gone half way
-            if not self._able.probes:
+            reason = error.message.partition("\n")[0]
+            log.warning("pinned probe %s cannot be attached: %s", probe.name, reason)
+            self._candidates = self._candidates.without(probe, error)
+            # A part of it may be gone by now.
+            self._current = takeover.current_probe(self._config.pin_dir)
+            if not self._candidates.probes:
                 raise
             return None
-        log.info("probe %s: it is pinned here, and nobody saw it miss traffic", probe.name)
-        return attach_probe
+        log.info("selected probe %s: already attached and healthy", probe.name)
+        return attached
 
-    def _choose(self) -> AttachedProbe:
-        is_suspected = self._remembered.distrusted
-        choice, won = self._examine(LONG_SECONDS if is_suspected else SHORT_SECONDS)
-        log.info("probe %s", choice.sentence())
-        stays = won.probe.name == self._current
+    def _select_by_trial(self) -> AttachedProbe:
+        is_suspected = self._notes.suspected_blind
+        choice, selected = self._compare(LONG_SECONDS if is_suspected else SHORT_SECONDS)
+        log.info("selected probe %s", choice.sentence())
+        is_unchanged = selected.probe.name == self._current
         if is_suspected:
-            self._note(in_vain=stays)
-        if stays:
-            return self._begun(won.probe, won.maps)
-        return self._win(won)
+            self._record_trial(is_unchanged=is_unchanged)
+        if is_unchanged:
+            return self._attached(selected.probe, selected.maps)
+        return self._take_over(selected)
 
-    def _note(self, *, in_vain: bool) -> None:
-        last = self._remembered.examined()
-        times = last.in_vain + 1 if last and in_vain else int(in_vain)
+    def _record_trial(self, *, is_unchanged: bool) -> None:
+        last = self._notes.last_trial()
+        unchanged = last.unchanged + 1 if last and is_unchanged else int(is_unchanged)
         with directory.file_errors(self._config.pin_dir):
-            self._remembered.note(LastTrial(boottime_ns() / 1e9, times))
+            self._notes.record(LastTrial(boottime_ns() / 1e9, unchanged))
 
-    def _win(self, won: Trial) -> AttachedProbe:
-        """The set on trial becomes the one that counts."""
-        pin_dir, name = self._config.pin_dir, won.probe.name
+    def _take_over(self, selected: Trial) -> AttachedProbe:
+        """Make the set on trial the one that counts."""
+        pin_dir, name = self._config.pin_dir, selected.probe.name
         uncounted_bytes = 0
         if self._current:
-            uncounted_bytes = takeover.replace_probe(pin_dir, self._current, name, won.maps)
+            uncounted_bytes = takeover.replace_probe(pin_dir, self._current, name, selected.maps)
         else:
-            takeover.take(pin_dir, name)
-        won.end.pop_all()
-        return self._begun(won.probe, self._stack.enter_context(won.maps), uncounted_bytes)
+            takeover.accept(pin_dir, name)
+        selected.cleanup.pop_all()
+        maps = self._stack.enter_context(selected.maps)
+        return self._attached(selected.probe, maps, uncounted_bytes)
 
-    def _alone(self, probe: Probe) -> AttachedProbe:
-        """This probe and no other, without a trial."""
+    def _attach_untried(self, probe: Probe) -> AttachedProbe:
+        """This probe, without a trial."""
         if self._current and self._current != probe.name:
-            return self._win(self._try(probe))
-        return self._begun(probe, self._stack.enter_context(self._install(probe)))
+            return self._take_over(self._start_trial(probe))
+        return self._attached(probe, self._stack.enter_context(self._install(probe)))
 
-    def _try(self, probe: Probe) -> Trial:
-        end = self._stack.enter_context(ExitStack())
+    def _start_trial(self, probe: Probe) -> Trial:
+        cleanup = self._stack.enter_context(ExitStack())
         if probe.name == self._current:
-            maps = end.enter_context(self._install(probe))
-            links = PinnedAttachments(self._config.pin_dir / probe.name)
-            return Trial(probe, maps, links, end, is_new=False)
+            maps = cleanup.enter_context(self._install(probe))
+            pins = PinnedAttachments(self._config.pin_dir / probe.name)
+            return Trial(probe, maps, pins, cleanup, is_new=False)
         folder = directory.new(self._config.pin_dir / probe.name)
-        end.callback(install.remove, folder)
+        cleanup.callback(install.remove, folder)
         maps = install.on_trial(
             probe, self._config.settings, self._config.pin_dir, self._devices(probe)
         )
-        end.enter_context(maps)
-        return Trial(probe, maps, PinnedAttachments(folder), end)
+        cleanup.enter_context(maps)
+        return Trial(probe, maps, PinnedAttachments(folder), cleanup)
 
     def _install(self, probe: Probe) -> MapSet:
         config, devices = self._config, self._devices(probe)
         return install.install(probe, config.settings, config.pin_dir, devices)
 
-    def _begun(self, probe: Probe, maps: MapSet, uncounted_bytes: int = 0) -> AttachedProbe:
-        alternatives = self._able.alternatives(probe) if self._is_auto else ()
-        return AttachedProbe(
-            probe,
-            maps,
-            PinnedAttachments(self._config.pin_dir / probe.name),
-            alternatives,
-            uncounted_bytes,
-        )
-
-
-def _ask(config: AgentConfig) -> Uplinks:
-    found = asyncio.run(find_egress_devices())
-    if config.uplinks:
-        named = uplinks.named_devices(found, config.uplinks)
-        return Uplinks(named, named)
-    return Uplinks(found, uplinks.outermost(found))
+    def _attached(self, probe: Probe, maps: MapSet, uncounted_bytes: int = 0) -> AttachedProbe:
+        alternatives = self._candidates.alternatives(probe) if self._is_auto else ()
+        pins = PinnedAttachments(self._config.pin_dir / probe.name)
+        return AttachedProbe(probe, maps, pins, alternatives, uncounted_bytes)

@@ -1,6 +1,7 @@
-"""Which candidates this kernel and process can run, asked before anything is loaded; or why not.
+"""Which probes this kernel and process can run, checked before anything is loaded.
 
-In: probes, in the order in which they are wanted. Out: `Candidates`. Never: loads or attaches.
+In: probes, in the order in which they are preferred. Out: `Candidates`.
+Never: loads or attaches a program.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,57 +14,59 @@ from kzn.probes.declaration import Probe
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Candidates that can be tried, in order, and what is against the others."""
+    """Probes that may be tried, in order, and by name the errors of those that cannot run."""
 
     probes: tuple[Probe, ...]
-    refused: Mapping[str, KznError]
+    errors: Mapping[str, KznError]
 
     @staticmethod
-    def of(candidates: Sequence[Probe]) -> "Candidates":
-        """UnsupportedError when there is none."""
-        if len(candidates) == 1:
-            support.require(candidates[0])
-        able = Candidates(tuple(candidates), {})
-        for probe in candidates:
+    def of(probes: Sequence[Probe]) -> "Candidates":
+        """UnsupportedError when none can run."""
+        if len(probes) == 1:
+            support.require(probes[0])
+        left = Candidates(tuple(probes), {})
+        for probe in probes:
             try:
                 support.require(probe)
             except KznError as error:
-                able = able.without(probe, error)
-        if not able.probes:
-            raise able.none()
-        return able
+                left = left.without(probe, error)
+        if not left.probes:
+            raise left.none_left()
+        return left
 
     def without(self, probe: Probe, error: KznError) -> "Candidates":
-        """The rest, and why not this one."""
+        """The other candidates, with the error of this one."""
         left = tuple(other for other in self.probes if other is not probe)
-        return Candidates(left, {**self.refused, probe.name: error})
+        return Candidates(left, {**self.errors, probe.name: error})
 
     def reasons(self) -> dict[str, str]:
-        """Why not, by name; one sentence each, without the verifier's log."""
+        """One sentence for each probe that cannot run, without the verifier's log."""
         return {
             name: error.message.partition("\n")[0].removeprefix(f"probe {name}: ")
-            for name, error in self.refused.items()
+            for name, error in self.errors.items()
         }
 
-    def none(self) -> UnsupportedError:
-        """The error when every candidate was refused: all reasons, and the hint of the first."""
-        if not self.refused:
-            return UnsupportedError("no probe is installed that auto may choose", hint="name one")
+    def none_left(self) -> UnsupportedError:
+        """The error when no probe can run: every reason, and the hint of the first."""
+        if not self.errors:
+            return UnsupportedError(
+                "no probe that auto may select is installed", hint="name a probe: --probe NAME"
+            )
         reasons = self.reasons()
         text = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         if len(set(reasons.values())) == 1:
             text = next(iter(reasons.values()))
-        hint = next(iter(self.refused.values())).hint
+        hint = next(iter(self.errors.values())).hint
         return UnsupportedError(f"no probe can run here: {text}", hint=hint)
 
-    def alternatives(self, chosen: Probe) -> tuple[str, ...]:
-        """Those that would be tried in place of the chosen one: the first of each other place."""
-        places = {hook_point(chosen): ""}
+    def alternatives(self, selected: Probe) -> tuple[str, ...]:
+        """Names of the probes to try in place of this one: the first at each other hook point."""
+        by_point = {hook_point(selected): ""}
         for probe in self.probes:
-            places.setdefault(hook_point(probe), probe.name)
-        return tuple(filter(None, places.values()))
+            by_point.setdefault(hook_point(probe), probe.name)
+        return tuple(filter(None, by_point.values()))
 
 
 def hook_point(probe: Probe) -> str:
-    """Where its hooks are; probes of one place see the same."""
-    return "egress" if probe.device_hooks() else probe.name
+    """Where its hooks are; probes of one hook point see the same packets."""
+    return "egress" if probe.kind.is_on_devices else probe.name

@@ -1,4 +1,4 @@
-"""Which of the probes that were tried counts best on this node: pure, from what was observed.
+"""Decides which of the probes on trial counts best on this node: pure, from what was observed.
 
 In: each candidate, in order, with what it saw in one and the same time. Out: `Choice`.
 Never: the kernel.
@@ -11,77 +11,79 @@ from typing import Literal
 from kzn.agent.coverage.hook_coverage import LOW
 
 MARGIN = 0.05
-"""By how much of what was sent another one must see more, to be taken in place of an earlier."""
+"""A later probe must see more than an earlier one by this part of what was sent to be selected."""
 
-Mark = Literal["seen", "unseen", "unknown"]
-"""What became of the packets of our own; unknown when none could be sent."""
+TestPackets = Literal["seen", "unseen", "unknown"]
+"""Whether a probe saw the packets of the self-test; unknown when none could be sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """One candidate. ``refused`` says why it could not be tried; empty when it was.
+    """One candidate. ``rejected`` is why it could not be tried; empty when it was.
 
-    ``share`` is what it saw of the bytes that left by the uplinks, None when too few did.
+    ``share`` is the part that it saw of the bytes that the uplinks sent, None when they sent too
+    few.
     """
 
     name: str
-    refused: str = ""
+    rejected: str = ""
     share: float | None = None
-    mark: Mark = "unknown"
+    test_packets: TestPackets = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which, why, and why not the ones before it."""
+    """The selected probe, why it was, and why none of those before it."""
 
     name: str
-    why: str
-    refused: tuple[tuple[str, str], ...] = ()
+    reason: str
+    passed_over: tuple[tuple[str, str], ...] = ()
 
     def sentence(self) -> str:
         """One line for the log."""
-        parts = [f"{self.name}: {self.why}"]
-        parts += [f"not {name}: {reason}" for name, reason in self.refused]
+        parts = [f"{self.name}: {self.reason}"]
+        parts += [f"not {name}: {reason}" for name, reason in self.passed_over]
         return "; ".join(parts)
 
 
-def decide(tried: Sequence[TrialResult]) -> Choice:
+def decide(results: Sequence[TrialResult]) -> Choice:
     """The first that sees this node's traffic; if none does, the one that sees most of it.
 
     At least one must have been tried.
     """
-    could = [one for one in tried if not one.refused]
-    if len(could) == 1:  # it was not compared with anything
-        return _chosen(could[0], tried, "it is the only one that can run here")
-    most = max((one.share for one in could if one.share is not None), default=0.0)
-    winner = next((one for one in could if _sees(one, most)), None)
+    tried = [one for one in results if not one.rejected]
+    if len(tried) == 1:  # it was not compared with anything
+        return _choice(tried[0], results, "it is the only one that can run here")
+    most = max((one.share for one in tried if one.share is not None), default=0.0)
+    winner = next((one for one in tried if _sees(one, most)), None)
     if winner is None:
-        return _chosen(could[0], tried, "no probe saw a packet of ours; it is the first that loads")
-    return _chosen(winner, tried, _why(winner))
+        reason = "no probe saw the test packets; it is the first that loads"
+        return _choice(tried[0], results, reason)
+    return _choice(winner, results, _why(winner))
 
 
 def _sees(one: TrialResult, most: float) -> bool:
     if one.share is None:
-        return one.mark != "unseen"
+        return one.test_packets != "unseen"
     return one.share >= LOW or most - one.share < MARGIN
 
 
 def _why(one: TrialResult) -> str:
     if one.share is not None:
-        return f"it saw {one.share:.0%} of the bytes that left by the uplinks"
-    if one.mark == "seen":
-        return "it saw packets of our own, and there were few others"
-    return "nothing left this node by which to tell"
+        return f"it saw {one.share:.0%} of the bytes that the uplinks sent"
+    if one.test_packets == "seen":
+        return "it saw the test packets; the uplinks sent too little else to compare"
+    return "it is the first that can run here; the uplinks sent too little to compare"
 
 
-def _chosen(winner: TrialResult, tried: Sequence[TrialResult], why: str) -> Choice:
-    before = tried[: list(tried).index(winner)]
-    return Choice(winner.name, why, tuple((one.name, _why_not(one)) for one in before))
+def _choice(winner: TrialResult, results: Sequence[TrialResult], reason: str) -> Choice:
+    before = results[: list(results).index(winner)]
+    return Choice(winner.name, reason, tuple((one.name, _why_not(one)) for one in before))
 
 
 def _why_not(one: TrialResult) -> str:
-    if one.refused:
-        return one.refused
+    if one.rejected:
+        return one.rejected
     if one.share is not None:
         return f"it saw {one.share:.0%} of them"
-    return "it did not see a packet of ours"
+    return "it did not see the test packets"

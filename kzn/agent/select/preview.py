@@ -1,39 +1,37 @@
-"""Which probe an agent with `--probe auto` would begin with, as far as that is known beforehand."""
+"""Which probe an agent with `--probe auto` would attach, as far as that is known before a trial.
+
+In: probes, in order, and a pin directory. Out: the probe and why. Never: loads, attaches or sends.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from kzn.agent.pins.notes import Notes
 from kzn.agent.select.candidates import Candidates
-from kzn.agent.select.takeover import current
+from kzn.agent.select.takeover import current_probe
 from kzn.errors import KznError, UnsupportedError
 from kzn.probes.declaration import Probe
 
 
-def preview_auto(candidates: Sequence[Probe], pin_dir: Path) -> tuple[Probe | None, str]:
-    """The probe and why; None when this kernel or process can load none.
-
-    Nothing is loaded, attached or sent: what decides in the end is what an agent sees at its start.
-    """
+def preview_auto(probes: Sequence[Probe], pin_dir: Path) -> tuple[Probe | None, str]:
+    """The probe and why; None when this kernel or process can load none."""
     try:
-        able = Candidates.of(candidates).probes
+        candidates = Candidates.of(probes).probes
     except UnsupportedError as error:
         return None, error.message
-    pinned = next((p for p in able if p.name == _pinned(pin_dir)), None)
-    if pinned and Notes(pin_dir).distrusted:
-        return (
-            pinned,
-            "it is pinned here, but it was seen to miss traffic: the next agent tries all",
-        )
+    name = _pinned(pin_dir)
+    pinned = next((probe for probe in candidates if probe.name == name), None)
+    if pinned and Notes(pin_dir).suspected_blind:
+        return pinned, "already attached, but seen to miss traffic: the next agent tries all probes"
     if pinned:
-        return pinned, "it is pinned here, and nobody saw it miss traffic"
-    if len(able) == 1:
-        return able[0], "the only one that can run here"
-    return able[0], "the first that can run here, if an agent finds that it sees what leaves"
+        return pinned, "already attached and healthy"
+    if len(candidates) == 1:
+        return candidates[0], "the only one that can run here"
+    return candidates[0], "the first that can run here; the agent tries whether it sees the traffic"
 
 
 def _pinned(pin_dir: Path) -> str:
     try:
-        return current(pin_dir) if pin_dir.is_dir() else ""
-    except (KznError, OSError):  # nobody but root may look
+        return current_probe(pin_dir) if pin_dir.is_dir() else ""
+    except (KznError, OSError):  # only root may read a pin directory
         return ""

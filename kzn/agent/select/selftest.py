@@ -1,37 +1,35 @@
-"""The proof: the probe attached for a moment, a datagram of our own, and its place in the counts.
+"""The self-test: sends a datagram for each family and looks for it in an attached probe's counts.
 
 The datagram goes from this node's own address to one of documentation (RFC 5737, RFC 3849) with a
-hop limit of 1: the first router throws it away. Where no route leads off the node, some go over
-the loopback device. Nothing is pinned; a program of an agent beside it goes on counting.
+hop limit of 1, so that the first router discards it. Where no route leads off the node, datagrams
+go over the loopback device instead, which the hook sees and ignores by reason.
+
+In: families and the maps of an attached probe. Out: a `SelfTestResult` for each family.
+Never: attaches or pins; what the results mean for the reader (doctor/proof.py words them).
 """
 
-import asyncio
 import errno
 import random
 import socket
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
 
-from kzn.agent.devices.netlink_child import find_egress_devices
-from kzn.agent.devices.uplinks import tc_attachable
-from kzn.agent.doctor.finding import Finding
 from kzn.agent.maps import buffers
 from kzn.agent.maps.mapset import MapSet
-from kzn.agent.pins.install import unpinned
-from kzn.child import ChildError
-from kzn.errors import KznError
 from kzn.model import ip
 from kzn.model.flows import INITIATOR_MASK
 from kzn.model.totals import Counts
-from kzn.probes.declaration import Family, Probe
-from kzn.probes.settings import Settings
+from kzn.probes.declaration import Family
 
 PAYLOAD = b"kzn doctor: a packet to prove that the hook counts"
-OVER_LOOPBACK = 7
+LOOPBACK_DATAGRAMS = 7
 UDP_HEADER = 8
 PATIENCE_SECONDS = 1.0
-LOOK_SECONDS = 0.01
+POLL_SECONDS = 0.01
+
+Outcome = Literal["counted", "miscounted", "unseen", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +39,13 @@ class Net:
     family: socket.AddressFamily
     header: int
     loopback: str
-    hops: tuple[int, int]
+    hop_limit: tuple[int, int]
 
-    def nowhere(self, chance: random.Random) -> str:
-        """An address that nobody has."""
+    def unused_address(self, rng: random.Random) -> str:
+        """An address of documentation, which no host has."""
         if self.family == socket.AF_INET:
-            return f"198.51.100.{chance.randrange(1, 255)}"
-        return f"2001:db8::{chance.randrange(1 << 16):x}:{chance.randrange(1, 1 << 16):x}"
+            return f"198.51.100.{rng.randrange(1, 255)}"
+        return f"2001:db8::{rng.randrange(1 << 16):x}:{rng.randrange(1, 1 << 16):x}"
 
 
 _NETS: dict[Family, Net] = {
@@ -56,88 +54,57 @@ _NETS: dict[Family, Net] = {
 }
 
 
-@dataclass(slots=True)
-class Proof:
-    """What was found; ``is_tracked`` is whether conntrack knew the datagram, None without one."""
-
-    findings: list[Finding] = field(default_factory=list)
-    is_tracked: bool | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The datagram; ``complaint`` is the error of sending it: it may have passed all the same."""
+    """The datagram. With a ``send_error`` it may have passed the hook all the same."""
 
     src: str
     dst: str
     port: int
-    complaint: str
+    send_error: str
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTestResult:
+    """What was sent for one family and what the probe counted of it.
+
+    ``sent`` is None where no route leads off the node (``route_error``): then ``expected`` and
+    ``found`` are of datagrams over loopback, among which there may be others. ``found`` is None
+    when nothing was sent or seen in time. ``is_tracked``: whether conntrack knew the datagram.
+    """
+
+    family: Family
+    expected: Counts
+    found: Counts | None = None
+    sent: Sent | None = None
+    is_tracked: bool | None = None
+    route_error: str = ""
+    loopback_error: str = ""
+    has_addresses: bool = True
+    """Of this family, in this network namespace."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """``unknown`` when the packet may never have reached the hook."""
+        if self.sent is None:
+            is_there = self.found is not None and (
+                self.found.packets >= self.expected.packets
+                and self.found.bytes >= self.expected.bytes
+            )
+            return "counted" if is_there else "unknown"
+        if self.found is None:
+            return "unknown" if self.sent.send_error else "unseen"
+        return "counted" if self.found == self.expected else "miscounted"
 
 
 Send = Callable[[Net, str, int], Sent]
 """Sends one datagram to an address and a port; OSError when there is no route."""
 
 
-def prove(probe: Probe, chance: random.Random, send: Send | None = None) -> Proof:
-    """Attach, send, look, detach; every way in which it may fail is a finding."""
-    proof = Proof()
-    try:
-        devices = tc_attachable(asyncio.run(find_egress_devices())) if probe.device_hooks() else ()
-        with unpinned(probe, Settings(), devices) as maps:
-            for family in probe.families:
-                proof.findings.append(_family(proof, maps, family, chance, send or send_datagram))
-    except ChildError as error:
-        proof.findings.append(Finding("proof", "unknown", str(error)))
-    except KznError as error:
-        sentence = error.message.partition("\n")[0]
-        proof.findings.append(Finding("proof", "fail", sentence, error.hint))
-    return proof
-
-
-def look_for(probe: Probe, maps: MapSet, chance: random.Random) -> list[Finding]:
-    """The same with a probe that is attached, whose maps are ``maps``."""
-    proof = Proof()
-    return [_family(proof, maps, family, chance, send_datagram) for family in probe.families]
-
-
-def _family(
-    proof: Proof, maps: MapSet, family: Family, chance: random.Random, send: Send
-) -> Finding:
-    name, net = f"proof {family}", _NETS[family]
-    try:
-        sent = send(net, net.nowhere(chance), chance.randrange(1024, 30000))
-    except OSError as error:
-        return _over_loopback(name, maps, net, str(error.strerror))
-    expected = Counts(1, net.header + UDP_HEADER + len(PAYLOAD))
-    for found, flags in _until_found(maps, sent):
-        proof.is_tracked = bool(proof.is_tracked) or bool(flags & INITIATOR_MASK)
-        return _verdict(name, sent, found, expected)
-    if sent.complaint:
-        message = f"no packet could be sent to {sent.dst}: {sent.complaint}"
-        return Finding(name, "unknown", message, "a firewall on this node may forbid it")
-    return Finding(
-        name,
-        "fail",
-        f"a packet from {sent.src} to {sent.dst} did not pass the hook",
-        "something takes packets past netfilter; the findings about Cilium and others may say what",
-    )
-
-
-def _verdict(name: str, sent: Sent, found: Counts, expected: Counts) -> Finding:
-    way = f"from {sent.src} to {sent.dst}"
-    if found == expected:
-        return Finding(name, "ok", f"a packet {way} was sent and counted: {found.bytes} bytes")
-    message = (
-        f"a packet {way} of {expected.bytes} bytes was counted as {found.packets} packets and "
-        f"{found.bytes} bytes"
-    )
-    return Finding(name, "fail", message, "a defect of kzn: please report it")
-
-
 def send_datagram(net: Net, dst: str, port: int) -> Sent:
-    """Send one datagram that dies at the first router. OSError when there is no route."""
+    """Send one datagram that the first router discards. OSError when there is no route."""
     with socket.socket(net.family, socket.SOCK_DGRAM) as sock:
-        sock.setsockopt(*net.hops, 1)
+        sock.setsockopt(*net.hop_limit, 1)
         sock.connect((dst, port))
         src = sock.getsockname()[0]
         try:
@@ -147,43 +114,69 @@ def send_datagram(net: Net, dst: str, port: int) -> Sent:
     return Sent(src, dst, port, "")
 
 
-def _until_found(maps: MapSet, sent: Sent) -> Iterator[tuple[Counts, int]]:
-    """The counts and flags of the datagram's flow; nothing when it does not come in time."""
+def run_selftest(
+    families: Iterable[Family], maps: MapSet, rng: random.Random, send: Send = send_datagram
+) -> list[SelfTestResult]:
+    """Send and look, for each family, with a probe that is attached and has these maps."""
+    return [_test(family, maps, rng, send) for family in families]
+
+
+def _test(family: Family, maps: MapSet, rng: random.Random, send: Send) -> SelfTestResult:
+    net = _NETS[family]
+    try:
+        sent = send(net, net.unused_address(rng), rng.randrange(1024, 30000))
+    except OSError as error:
+        return _over_loopback(family, maps, str(error.strerror))
+    found, flags = _wait_for(maps, sent)
+    return SelfTestResult(
+        family,
+        expected=_weight(net, 1),
+        found=found,
+        sent=sent,
+        is_tracked=None if found is None else bool(flags & INITIATOR_MASK),
+    )
+
+
+def _weight(net: Net, datagrams: int) -> Counts:
+    return Counts(datagrams, datagrams * (net.header + UDP_HEADER + len(PAYLOAD)))
+
+
+def _wait_for(maps: MapSet, sent: Sent) -> tuple[Counts | None, int]:
+    """The counts and flags of the datagram's flow; None when it does not come in time."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         flows = buffers.read_flows(maps, maps.active())
         names = [ip.text(row.tobytes()) for row in flows.addresses]
         for row in range(len(flows)):
-            way = names[flows.src[row]], names[flows.dst[row]], int(flows.dst_port[row])
-            if way == (sent.src, sent.dst, sent.port):
-                yield Counts(int(flows.packets[row]), int(flows.bytes[row])), int(flows.flags[row])
-                return
+            ends = names[flows.src[row]], names[flows.dst[row]], int(flows.dst_port[row])
+            if ends == (sent.src, sent.dst, sent.port):
+                counts = Counts(int(flows.packets[row]), int(flows.bytes[row]))
+                return counts, int(flows.flags[row])
         if time.monotonic() > deadline:
-            return
-        time.sleep(LOOK_SECONDS)
+            return None, 0
+        time.sleep(POLL_SECONDS)
 
 
-def _over_loopback(name: str, maps: MapSet, net: Net, why: str) -> Finding:
-    """Without a route: datagrams to ourselves, which the hook sees and ignores by name."""
-    before = _ignored(maps)
+def _over_loopback(family: Family, maps: MapSet, route_error: str) -> SelfTestResult:
+    """Without a route: datagrams of this process to itself."""
+    net = _NETS[family]
+    expected, before = _weight(net, LOOPBACK_DATAGRAMS), _ignored(maps)
     try:
         with socket.socket(net.family, socket.SOCK_DGRAM) as sock:
             sock.bind((net.loopback, 0))
-            for _ in range(OVER_LOOPBACK):
+            for _ in range(LOOPBACK_DATAGRAMS):
                 sock.sendto(PAYLOAD, sock.getsockname())
     except OSError as error:
-        message = f"no route leads off this node ({why}), nor to itself ({error.strerror})"
-        hint = "nothing, if this family is not used here"
-        if error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-            message = f"this network namespace has no such addresses ({error.strerror})"
-        return Finding(name, "unknown", message, hint)
+        return SelfTestResult(
+            family,
+            expected,
+            route_error=route_error,
+            loopback_error=str(error.strerror),
+            has_addresses=error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL),
+        )
     after = _ignored(maps)
-    size = OVER_LOOPBACK * (net.header + UDP_HEADER + len(PAYLOAD))
-    if after.packets - before.packets >= OVER_LOOPBACK and after.bytes - before.bytes >= size:
-        message = f"no route leads off this node ({why}); packets over loopback passed the hook"
-        return Finding(name, "ok", message)
-    message = f"no route leads off this node ({why}), and this hook sees no packets over loopback"
-    return Finding(name, "unknown", message, "nothing, if this family is not used here")
+    found = Counts(after.packets - before.packets, after.bytes - before.bytes)
+    return SelfTestResult(family, expected, found, route_error=route_error)
 
 
 def _ignored(maps: MapSet) -> Counts:

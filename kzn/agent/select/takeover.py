@@ -1,13 +1,12 @@
-"""Which set counts on this node, and how it gives way to another probe's.
+"""Makes one set the one that counts on this node, in place of another probe's.
 
-In: a pin directory that is locked. Out: one set that counts; all others retired, to be drained.
-Never: a packet in the batches of two probes.
+In: a pin directory that the caller has locked. Out: one set that counts; all others are retired,
+to be drained. Never: a packet in the batches of two probes.
 
-When one probe gives way to another, both are attached for a while, and the new one's counts so far
-are thrown away. The moment that divides them is that of two writes, one after the other: from the
-first on the old one's packets go to a buffer that is thrown away, from the second on the new one's
-to a buffer that is kept. What passes between them, some ten microseconds, is in no batch, and is
-told as a number that is not too low.
+While one probe replaces another, both are attached. Two writes, one after the other, divide the
+traffic: after the first, the old probe counts into a buffer that is thrown away; after the second,
+the new one counts into a buffer that is kept, and what it counted before is thrown away. What
+passes between the two, in some ten microseconds, is in no batch; its upper bound is reported.
 """
 
 import logging
@@ -26,48 +25,48 @@ log = logging.getLogger(__name__)
 
 
 def remove_unfinished(pin_dir: Path) -> None:
-    """Remove sets that an agent was making, or had on trial, when it was killed."""
+    """Remove sets that a killed agent was making or had on trial."""
     with file_errors(pin_dir):
         for folder in pin_dir.glob(f"*{NEW}"):
             remove(folder)
 
 
-def current(pin_dir: Path) -> str:
-    """The probe whose set counts here, of several the one cut last; empty when there is none."""
+def current_probe(pin_dir: Path) -> str:
+    """The probe whose set counts here, of several the one cut last; "" when there is none."""
     with file_errors(pin_dir):
         ages = {folder.name: _age(folder) for folder in directory.current(pin_dir)}
     return max(ages, key=lambda name: ages[name], default="")
 
 
-def set_aside(pin_dir: Path, keep: str) -> None:
-    """Retire all sets but one: what they counted is still to be shipped."""
+def retire_others(pin_dir: Path, probe: str) -> None:
+    """Retire all sets but this probe's: what they counted is still to be shipped."""
     with file_errors(pin_dir):
         for folder in directory.current(pin_dir):
-            if folder.name != keep:
-                log.info("%s no longer counts; %s will be drained", folder.name, retire(folder))
+            if folder.name != probe:
+                log.info("detached probe %s; %s will be drained", folder.name, retire(folder))
 
 
-def take(pin_dir: Path, name: str) -> None:
-    """Make the set that is on trial the probe's own, with what it has counted so far."""
+def accept(pin_dir: Path, name: str) -> None:
+    """Make the set on trial the probe's set, with what it has counted so far."""
     with file_errors(pin_dir):
         directory.new(pin_dir / name).rename(pin_dir / name)
 
 
 def replace_probe(pin_dir: Path, old: str, name: str, new: MapSet) -> int:
-    """Retire ``old`` for the set ``name`` that is on trial, whose maps are ``new``.
+    """Retire ``old`` and accept the set of ``name`` on trial, whose maps are ``new``.
 
-    Bytes that may be in no batch: at most these. Killed meanwhile, what passed since is not
-    counted; the next agent begins anew with what it finds.
+    Returns an upper bound of the bytes that are in no batch. If the agent is killed meanwhile, what
+    passes until the next one starts is not counted.
     """
     with file_errors(pin_dir):
         uncounted_bytes = _switch_at_one_instant(pin_dir / old, new)
         retired = retire(pin_dir / old)
-    take(pin_dir, name)
+    accept(pin_dir, name)
     log.info(
-        "%s has given way to %s; at most %d bytes that passed in between are in no batch;"
+        "probe %s replaced probe %s; at most %d bytes that passed in between are not counted;"
         " %s will be drained",
-        old,
         name,
+        old,
         uncounted_bytes,
         retired,
     )
@@ -75,24 +74,25 @@ def replace_probe(pin_dir: Path, old: str, name: str, new: MapSet) -> int:
 
 
 def _switch_at_one_instant(folder: Path, new: MapSet) -> int:
-    from kzn.agent.maps import buffers  # noqa: PLC0415 - numpy, once all is loaded
+    from kzn.agent.maps import buffers  # noqa: PLC0415 - numpy, after the programs (main.py)
     from kzn.agent.maps.spool import Spool  # noqa: PLC0415 - as above
 
+    """Switch from the set in ``folder`` to ``new``; an upper bound of the bytes in between."""
     trial = new.active()
-    maps = open_set(folder)
+    old = open_set(folder)
     before = leaving(new, trial)
-    divided = maps is not None and Spool(maps).start_batch()
-    if not divided:  # a batch is under way, so there is no buffer to throw away: all of it counts
+    started = old is not None and Spool(old).start_batch()
+    if not started:  # a batch is under way, so no buffer can be thrown away: detach first
         release(PinnedAttachments(folder))
     new.set_active(1 - trial)
     new.switch_and_wait(1 - trial)
     uncounted_bytes = leaving(new, trial) - before
-    if maps is not None:
-        with maps:
-            if divided:
+    if old is not None:
+        with old:
+            if started:
                 release(PinnedAttachments(folder))
-                maps.switch_and_wait(maps.active())
-                buffers.clear(maps, maps.active())
+                old.switch_and_wait(old.active())
+                buffers.clear(old, old.active())
     buffers.clear(new, trial)
     now = boottime_ns()
     new.write_state(replace(new.state(), buffer=trial, opened_ns=(now, now)))
@@ -100,7 +100,7 @@ def _switch_at_one_instant(folder: Path, new: MapSet) -> int:
 
 
 def _age(folder: Path) -> tuple[bool, int]:
-    """Sets that are attached come first, then those that were cut last."""
+    """Orders sets: detached ones before attached ones, then by their last cut."""
     maps = open_set(folder)
     if maps is None:
         return False, 0

@@ -1,7 +1,7 @@
-"""Probes on trial: attached side by side for a moment, and compared with what the uplinks send.
+"""Probes on trial: attached side by side for a moment, and compared with what the uplinks sent.
 
-In: probes that are attached, and the devices that lead off the node. Out: what each one saw.
-Never: a batch; what is counted on trial is nobody's until the trial is won.
+In: attached probes, and the devices that lead off the node. Out: what each probe saw.
+Never: ships what a new set counts while it is on trial.
 """
 
 import random
@@ -15,47 +15,47 @@ from kzn.agent.devices.uplinks import Device, index_with_flags
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.structs import MAX_UPLINKS
 from kzn.agent.pins.attachments import AttachmentStore
-from kzn.agent.select.decide import Mark, TrialResult
+from kzn.agent.select.decide import TestPackets, TrialResult
 from kzn.probes.declaration import Probe
 
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 SHORT_SECONDS = 1.0
-"""How long an agent looks at its first start on a node, at most."""
+"""The longest trial at the first start on a node."""
 LONG_SECONDS = 10.0
-"""How long when there must be traffic, since it is known that a probe does not see it."""
-ENOUGH = 1 << 20
-"""Bytes sent that end a trial early."""
-LITTLE = 1 << 16
-"""Bytes sent below which nothing is compared: a packet of our own must do."""
+"""The longest trial after a suspicion: there is traffic that the pinned probe does not see."""
+ENOUGH_BYTES = 1 << 20
+"""A trial ends early once the uplinks have sent this much."""
+LEAST_BYTES = 1 << 16
+"""Below this nothing is compared, and test packets decide."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One probe, attached; closing ``end`` takes it away."""
+    """One attached probe; closing ``cleanup`` detaches it."""
 
     probe: Probe
     maps: MapSet
-    links: AttachmentStore
-    end: ExitStack
+    attachments: AttachmentStore
+    cleanup: ExitStack
     is_new: bool = True
-    """No batch of it was ever shipped: nothing is in its other buffer."""
+    """No batch of the set was ever shipped, so its inactive buffer is empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Uplinks:
-    """Devices that lead off the node, and of them those that a packet passes last."""
+    """Devices that lead off the node, and of these the outermost, which packets pass last."""
 
-    leading: tuple[Device, ...]
-    last: tuple[Device, ...]
+    egress: tuple[Device, ...]
+    outermost: tuple[Device, ...]
 
-    def tell(self, maps: MapSet, *, skip_inbound: bool) -> None:
-        """Without them nobody knows what of the totals left the node."""
-        indices = tuple(index_with_flags(device) for device in self.leading)
+    def write_to(self, maps: MapSet, *, skip_inbound: bool) -> None:
+        """Write the uplinks to the control map, from which a program knows what left the node."""
+        indices = tuple(index_with_flags(device) for device in self.egress)
         maps.set_uplinks(indices, skip_inbound=skip_inbound)
 
-    def can_tell(self, probe: Probe) -> bool:
-        """Whether what left can be told from what stayed; on devices all has left."""
-        return bool(probe.device_hooks()) or 0 < len(self.leading) <= MAX_UPLINKS
+    def can_measure(self, probe: Probe) -> bool:
+        """Whether the probe's totals show what left the node; on devices everything has left."""
+        return probe.kind.is_on_devices or 0 < len(self.egress) <= MAX_UPLINKS
 
 
 def observe(
@@ -67,15 +67,15 @@ def observe(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, TrialResult]:
-    """What each probe on trial saw, by its name."""
-    told = {t.probe.name: t.maps for t in trials if uplinks.can_tell(t.probe)}
-    shares = _shares(told, uplinks, counters, seconds, clock, sleep)
-    marks = {} if shares else _marks(trials)
+    """What each probe on trial saw, by name; lasts ``seconds`` at most, but for test packets."""
+    measurable = {t.probe.name: t.maps for t in trials if uplinks.can_measure(t.probe)}
+    shares = _shares(measurable, uplinks, counters, seconds, clock, sleep)
+    test_packets = {} if shares else _send_test_packets(trials)
     return {
         t.probe.name: TrialResult(
             t.probe.name,
             share=shares.get(t.probe.name),
-            mark=marks.get(t.probe.name, "unknown"),
+            test_packets=test_packets.get(t.probe.name, "unknown"),
         )
         for t in trials
     }
@@ -91,39 +91,40 @@ def _shares(
 ) -> dict[str, float]:
     if not maps:
         return {}
-    before = carried(counters, uplinks.last)
+    before = carried(counters, uplinks.outermost)
     seen = {name: leaving(its, its.active()) for name, its in maps.items()}
     end = clock() + seconds
     sent: int | None = 0
-    while sent is not None and sent < ENOUGH and clock() < end:
-        sleep(LOOK_SECONDS)
-        sent = between(before, carried(counters, uplinks.last))
-    if sent is None or sent < LITTLE:
+    while sent is not None and sent < ENOUGH_BYTES and clock() < end:
+        sleep(POLL_SECONDS)
+        sent = between(before, carried(counters, uplinks.outermost))
+    if sent is None or sent < LEAST_BYTES:
         return {}
     return {name: (leaving(its, its.active()) - seen[name]) / sent for name, its in maps.items()}
 
 
-def _marks(trials: Sequence[Trial]) -> dict[str, Mark]:
-    """What became of datagrams of our own, by probe.
+def _send_test_packets(trials: Sequence[Trial]) -> dict[str, TestPackets]:
+    """Whether each probe saw the packets of the self-test.
 
-    Of new sets they go to the other buffer, which is then emptied: they are in no batch of theirs.
+    New sets count them in the inactive buffer, which is then cleared: no batch has them.
     """
-    from kzn.agent.maps import buffers  # noqa: PLC0415 - numpy, once all is loaded
+    from kzn.agent.maps import buffers  # noqa: PLC0415 - numpy, after the programs (main.py)
 
     new = [(trial.maps, trial.maps.active()) for trial in trials if trial.is_new]
     for maps, active in new:
         maps.switch_and_wait(1 - active)
-    marks = {trial.probe.name: _mark(trial) for trial in trials}
+    seen = {trial.probe.name: _sees_test_packets(trial) for trial in trials}
     for maps, active in new:
         maps.switch_and_wait(active)
         buffers.clear(maps, 1 - active)
-    return marks
+    return seen
 
 
-def _mark(trial: Trial) -> Mark:
-    from kzn.agent.select.selftest import look_for  # noqa: PLC0415 - as above
+def _sees_test_packets(trial: Trial) -> TestPackets:
+    from kzn.agent.select.selftest import run_selftest  # noqa: PLC0415 - as above
 
-    states = {found.state for found in look_for(trial.probe, trial.maps, random.SystemRandom())}
-    if "ok" in states:
+    results = run_selftest(trial.probe.families, trial.maps, random.SystemRandom())
+    outcomes = {result.outcome for result in results}
+    if "counted" in outcomes:
         return "seen"
-    return "unseen" if "fail" in states else "unknown"
+    return "unseen" if outcomes & {"unseen", "miscounted"} else "unknown"

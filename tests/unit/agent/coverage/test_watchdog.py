@@ -71,11 +71,11 @@ def test_with_auto_the_agent_ends_after_five_low_ratios_and_leaves_a_note(tmp_pa
     watched = Watched(SwitchPolicy(("tcx",), notes))
     watched.pass_by(0.1, LOW_RATIOS - 1)
     watched.watchdog.check()
-    assert not notes.distrusted
+    assert not notes.suspected_blind
     watched.pass_by(0.1, 1)
     with pytest.raises(KznError, match=r"sees 10% of the bytes.* tries tcx"):
         watched.watchdog.check()
-    assert notes.distrusted
+    assert notes.suspected_blind
 
 
 def test_one_good_ratio_resets_the_count_of_low_ones(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_without_another_probe_the_agent_does_not_end(
 
 def test_the_agent_does_not_end_again_before_the_note_allows_it(tmp_path: Path) -> None:
     notes = Notes(tmp_path)
-    notes.note(LastTrial(10_000.0))
+    notes.record(LastTrial(10_000.0))
     watched = Watched(SwitchPolicy(("tcx",), notes))
     watched.now += APART_SECONDS - 1
     watched.pass_by(0.1, 2 * LOW_RATIOS)
@@ -114,7 +114,7 @@ def test_the_agent_does_not_end_when_it_cannot_leave_a_note(
     watched = Watched(SwitchPolicy(("tcx",), Notes(tmp_path / "gone")))
     watched.pass_by(0.1, 2 * LOW_RATIOS)
     watched.watchdog.check()
-    assert "auto+distrusted cannot be noted" in caplog.text
+    assert "auto+distrusted" in caplog.text
 
 
 def test_a_failing_meter_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -127,19 +127,19 @@ def test_a_failing_meter_is_logged_once(caplog: pytest.LogCaptureFixture) -> Non
 
 def test_notes_are_read_back_and_only_the_last_examination_stays(tmp_path: Path) -> None:
     notes = Notes(tmp_path)
-    assert notes.examined() is None
-    assert notes.distrust()
-    notes.note(LastTrial(100.0, 1))
-    notes.note(LastTrial(5000.9, 2))
-    assert notes.examined() == LastTrial(5000.0, 2)
-    assert not notes.distrusted
+    assert notes.last_trial() is None
+    assert notes.suspect()
+    notes.record(LastTrial(100.0, 1))
+    notes.record(LastTrial(5000.9, 2))
+    assert notes.last_trial() == LastTrial(5000.0, 2)
+    assert not notes.suspected_blind
     assert [path.name for path in tmp_path.iterdir()] == ["auto+examined+5000+2"]
 
 
 def test_a_note_of_somebody_else_is_no_examination(tmp_path: Path) -> None:
     for name in ("auto+examined+", "auto+examined+x+1", "auto+examined+5", "auto+examined+5+1+2"):
         (tmp_path / name).mkdir()
-    assert Notes(tmp_path).examined() is None
+    assert Notes(tmp_path).last_trial() is None
 
 
 @pytest.mark.parametrize(
