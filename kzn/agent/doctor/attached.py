@@ -1,4 +1,4 @@
-"""Findings about programs that others have on the same hook: which priorities are taken."""
+"""Findings about other BPF programs on the probe's hooks: which priorities are taken."""
 
 from collections.abc import Iterable, Iterator
 
@@ -8,7 +8,7 @@ from kzn.probes.declaration import Probe
 
 
 def priorities(probe: Probe, links: Iterable[NetfilterLinkInfo]) -> Iterator[Finding]:
-    """What is taken, on all of the machine: the kernel tells no link's network namespace."""
+    """Taken priorities of the whole machine: the kernel shows no link's network namespace."""
     links = list(links)
     for hook in probe.netfilter_hooks():
         same = [link for link in links if (link.family, link.hook) == (hook.family, hook.hook)]
@@ -16,11 +16,15 @@ def priorities(probe: Probe, links: Iterable[NetfilterLinkInfo]) -> Iterator[Fin
         name = f"priorities {hook.name}"
         wanted = f"{hook.priorities[0]} to {hook.priorities[-1]}"
         if not taken:
-            yield Finding(name, "ok", f"no BPF program is on this hook; {wanted} are free")
+            yield Finding(
+                name, "ok", f"no BPF program is attached to this hook; priorities {wanted} are free"
+            )
             continue
         where = f"BPF programs are at {', '.join(map(str, taken))} (in any network namespace)"
         if set(hook.priorities) <= set(taken):
-            message = f"{where}: none of {wanted} may be left here"
-            yield Finding(name, "warn", message, "bpftool link says whose; kzn detach removes ours")
+            message = f"{where}: possibly none of {wanted} is free here"
+            yield Finding(
+                name, "warn", message, "bpftool link lists them; kzn detach removes kzn's"
+            )
         else:
             yield Finding(name, "ok", where)

@@ -1,4 +1,4 @@
-"""Findings about datapaths that take packets past netfilter: Cilium, OVS, ipvlan, SR-IOV."""
+"""Findings about datapaths that bypass netfilter: Cilium, Open vSwitch, ipvlan, SR-IOV."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,32 +8,34 @@ from kzn.agent.doctor.finding import Finding, Host, text_of
 
 NODE_CONFIG = "cilium/state/globals/node_config.h"
 HOST_ROUTING = "#define ENABLE_HOST_ROUTING"
-"""What Cilium's agent writes there when eBPF host routing is on (releases before it became a
-setting of the loaded programs, cilium/cilium pull request 46791)."""
-LEGACY = "helm: bpf.hostLegacyRouting=true; else the traffic of pods is not counted here"
+"""What Cilium's agent writes there when eBPF host routing is on, in releases before it became a
+setting of the loaded programs (cilium/cilium pull request 46791)."""
+USE_TCX = "count at the uplinks (--probe auto or tcx), or set bpf.hostLegacyRouting=true in helm"
 
 
 def cilium(host: Host, devices: Sequence[Interface]) -> Iterator[Finding]:
-    """Whether Cilium is there, and whether it sends packets of pods past netfilter."""
+    """Whether Cilium runs here, and whether the packets of its pods bypass netfilter."""
     own = sorted(device.name for device in devices if device.name.startswith("cilium_"))
     pins = _pins(host.sys / "fs/bpf")
     name = "Cilium"
     if not own and not pins:
-        yield Finding(name, "ok", "neither its devices nor its maps are here")
+        yield Finding(name, "ok", "not here: neither its devices nor its maps exist")
         return
     tunnel = [device for device in own if device in ("cilium_vxlan", "cilium_geneve")]
-    seen = f"is here ({', '.join(own) or pins}; {'tunnel' if tunnel else 'native'} routing)"
+    seen = f"runs here ({', '.join(own) or pins}; {'tunnel' if tunnel else 'native'} routing)"
     config = text_of(host.run / NODE_CONFIG)
     if any(device.kind == "netkit" for device in devices):
-        yield Finding(name, "warn", f"{seen} with netkit: pods' packets bypass netfilter", LEGACY)
+        yield Finding(name, "warn", f"{seen} with netkit: pods' packets bypass netfilter", USE_TCX)
     elif config is not None and _defines(config):
-        yield Finding(name, "warn", f"{seen} with eBPF host routing: it bypasses netfilter", LEGACY)
+        yield Finding(
+            name, "warn", f"{seen} with eBPF host routing: it bypasses netfilter", USE_TCX
+        )
     else:
         yield Finding(
             name,
             "unknown",
-            f"{seen}; whether it routes by eBPF, past netfilter, cannot be seen from here",
-            "cilium-dbg status in its pod: `Host: Legacy` is what kzn can count, `Host: BPF` not",
+            f"{seen}; whether it bypasses netfilter by eBPF host routing is not visible",
+            "cilium-dbg status in its pod: `Host: Legacy` passes netfilter, `Host: BPF` does not",
         )
 
 
@@ -58,13 +60,13 @@ def other_datapaths(host: Host, devices: Sequence[Interface]) -> Iterator[Findin
 def _ovs(host: Host, devices: Sequence[Interface]) -> Finding:
     kinds = [device.name for device in devices if device.kind == "openvswitch"]
     if kinds:
-        message = f"its datapath is here ({', '.join(kinds)}): what it forwards is not counted"
-        hint = "kzn counts only what the host's IP stack routes; know what is missing"
+        message = f"its datapath runs here ({', '.join(kinds)}): what it forwards is not counted"
+        hint = "no probe of kzn counts it: keep in mind that it is missing"
         return Finding("Open vSwitch", "warn", message, hint)
     if host.has_module("openvswitch"):
-        message = "its module is loaded, and it has no device in this network namespace"
+        message = "its module is loaded, but it has no device in this network namespace"
         return Finding("Open vSwitch", "ok", message)
-    return Finding("Open vSwitch", "ok", "is not here")
+    return Finding("Open vSwitch", "ok", "not here")
 
 
 def _children(host: Host, devices: Sequence[Interface]) -> Finding:
@@ -73,11 +75,21 @@ def _children(host: Host, devices: Sequence[Interface]) -> Finding:
     found = [f"{device.name} ({device.kind})" for device in devices if device.kind in kinds]
     if found:
         message = f"{', '.join(found)}: what pods send through such devices is not counted"
-        return Finding(name, "warn", message, "give pods veth devices, or know what is missing")
+        return Finding(
+            name,
+            "warn",
+            message,
+            "give pods veth devices, or keep in mind that their traffic is missing",
+        )
     loaded = [kind for kind in kinds if host.has_module(kind)]
     if loaded:
-        message = f"{', '.join(loaded)} is loaded; devices inside pods cannot be seen from here"
-        return Finding(name, "unknown", message, "does the CNI give pods such devices?")
+        message = f"{', '.join(loaded)} is loaded; devices inside pods are not visible from here"
+        return Finding(
+            name,
+            "unknown",
+            message,
+            "check whether the CNI gives pods such devices: what they send is not counted",
+        )
     return Finding(name, "ok", "none in this network namespace")
 
 
@@ -88,6 +100,6 @@ def _virtual_functions(host: Host, devices: Sequence[Interface]) -> Finding:
         if number not in (None, "", "0"):
             found.append(f"{device.name} ({number})")
     if found:
-        message = f"virtual functions are on: {', '.join(found)}; pods that own one are not counted"
-        return Finding("SR-IOV", "warn", message, "know what is missing")
-    return Finding("SR-IOV", "ok", "no network card has virtual functions on")
+        message = f"virtual functions of {', '.join(found)}: pods that own one are not counted"
+        return Finding("SR-IOV", "warn", message, "keep in mind that their traffic is missing")
+    return Finding("SR-IOV", "ok", "no network card has virtual functions")

@@ -1,4 +1,4 @@
-"""The network devices of this namespace, as netlink tells them."""
+"""The network devices of this namespace, from netlink."""
 
 import struct
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ IFLA_GSO_IPV4_MAX_SIZE = 63
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """``kind`` is empty for hardware; sizes in bytes, 0 where the kernel does not tell."""
+    """``kind`` is empty for hardware; sizes in bytes, 0 where the kernel reports none."""
 
     index: int
     name: str
@@ -24,7 +24,7 @@ class Interface:
 
 
 def interfaces() -> list[Interface]:
-    """All devices of this network namespace; KznError when they cannot be learned."""
+    """All devices of this network namespace; KznError when netlink fails."""
     from pyroute2 import IPRoute  # noqa: PLC0415 - 25 MB, and slow to import
     from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415 - as above
 
@@ -32,7 +32,7 @@ def interfaces() -> list[Interface]:
         with IPRoute() as netlink:
             return [_interface(link) for link in netlink.get_links()]
     except (NetlinkError, OSError) as error:
-        raise KznError(f"ask netlink for the devices: {error}") from error
+        raise KznError(f"list the devices by netlink: {error}") from error
 
 
 def _interface(link: Mapping[str, Any]) -> Interface:
@@ -49,9 +49,9 @@ def _interface(link: Mapping[str, Any]) -> Interface:
 
 
 def _unnamed(link: Mapping[str, Any], number: int) -> int:
-    """An attribute of 32 bits that pyroute2 has no name for; 0 when the kernel does not send it."""
+    """A 32-bit attribute that pyroute2 has no name for; 0 when the kernel does not send it."""
     attributes = dict(link["attrs"])
-    if "IFLA_GSO_IPV4_MAX_SIZE" in attributes:  # of a later pyroute2
+    if "IFLA_GSO_IPV4_MAX_SIZE" in attributes:  # a later pyroute2 names it
         return int(attributes["IFLA_GSO_IPV4_MAX_SIZE"])
     for name, value in link["attrs"]:
         if name == "UNKNOWN" and value["header"]["type"] == number:

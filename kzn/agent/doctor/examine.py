@@ -14,7 +14,7 @@ from kzn.agent.devices.netlink_child import find_egress_devices
 from kzn.agent.doctor import bypass, kernel, network, process
 from kzn.agent.doctor.attached import priorities
 from kzn.agent.doctor.devices import Interface, interfaces
-from kzn.agent.doctor.finding import Finding, Host, looked
+from kzn.agent.doctor.finding import Finding, Host, checked
 from kzn.agent.doctor.proof import Proof, prove
 from kzn.agent.select.preview import preview_auto
 from kzn.errors import UsageError
@@ -50,16 +50,16 @@ def examine(wanted: Examination) -> list[Finding]:
 
 def _machine(wanted: Examination, probe: Probe) -> Iterator[Finding]:
     host = wanted.host
-    yield from looked("BTF", lambda: kernel.features(host, probe))
-    yield from looked("JIT", lambda: kernel.jit(host))
-    yield from looked("lockdown", lambda: kernel.confinement(host))
-    yield from looked("libbpf", process.libbpf)
-    yield from looked("capabilities", lambda: process.capabilities(host, probe))
-    yield from looked("bpffs", lambda: process.bpffs(wanted.pin_dir))
-    yield from looked("memory", lambda: process.memory(host))
+    yield from checked("BTF", lambda: kernel.features(host, probe))
+    yield from checked("JIT", lambda: kernel.jit(host))
+    yield from checked("lockdown", lambda: kernel.confinement(host))
+    yield from checked("libbpf", process.libbpf)
+    yield from checked("capabilities", lambda: process.capabilities(host, probe))
+    yield from checked("bpffs", lambda: process.bpffs(wanted.pin_dir))
+    yield from checked("memory", lambda: process.memory(host))
     if probe.netfilter_hooks():
-        yield from looked("priorities", lambda: priorities(probe, all_netfilter_links()))
-    yield from looked(f"load {probe.name}", lambda: process.trial_load(host, probe))
+        yield from checked("priorities", lambda: priorities(probe, all_netfilter_links()))
+    yield from checked(f"load {probe.name}", lambda: process.trial_load(host, probe))
 
 
 def _proof(wanted: Examination, probe: Probe) -> Proof:
@@ -79,8 +79,8 @@ def _network(host: Host, is_tracked: bool | None) -> Iterator[Finding]:
         found = asyncio.run(find_egress_devices())
         yield from network.uplinks(devices, {device.index for device in found})
 
-    yield from looked("uplinks", check_uplinks)
-    yield from looked("conntrack", lambda: network.conntrack(host, is_tracked=is_tracked))
-    yield from looked("flowtables", lambda: network.flowtables(host))
-    yield from looked("Cilium", lambda: bypass.cilium(host, devices))
-    yield from looked("datapaths", lambda: bypass.other_datapaths(host, devices))
+    yield from checked("uplinks", check_uplinks)
+    yield from checked("conntrack", lambda: network.conntrack(host, is_tracked=is_tracked))
+    yield from checked("flowtables", lambda: network.flowtables(host))
+    yield from checked("Cilium", lambda: bypass.cilium(host, devices))
+    yield from checked("datapaths", lambda: bypass.other_datapaths(host, devices))

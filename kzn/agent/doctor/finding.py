@@ -1,4 +1,4 @@
-"""A finding: one thing that was looked at, how it is, and what to do. Where to look: `Host`."""
+"""A finding: what was checked, its state, and what to do. `Host`: where to look."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The file systems through which a kernel tells of itself, and where others leave traces."""
+    """The directories in which the kernel and other software expose their state."""
 
     proc: Path = Path("/proc")
     sys: Path = Path("/sys")
@@ -33,31 +33,31 @@ class Host:
     modules: Path = Path("/lib/modules")
 
     def sysctl(self, name: str) -> str | None:
-        """The value of ``net/core/bpf_jit_enable`` and the like; None where there is none."""
+        """A value such as ``net/core/bpf_jit_enable``; None when it does not exist."""
         return text_of(self.proc / "sys" / name)
 
     def has_module(self, name: str) -> bool:
-        """Whether a module is loaded; of one that is built in there may be no trace."""
+        """Whether a module is loaded; one that is built in may be invisible."""
         return (self.sys / "module" / name).exists()
 
 
 def text_of(path: Path) -> str | None:
-    """What is in a small file; None when there is none. PermissionError when it may not be read."""
+    """The text of a small file; None when it does not exist. PermissionError if it is denied."""
     try:
         return path.read_text(errors="replace").strip()
     except (FileNotFoundError, NotADirectoryError):
         return None
 
 
-def looked(name: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
-    """The findings of a check; what keeps it from looking is a finding as well."""
+def checked(name: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """The findings of a check; an error that ends it is a finding as well."""
     try:
         yield from check()
     except PermissionError as error:
-        message = f"could not be looked at: {error.filename or name}: {error.strerror}"
+        message = f"could not be checked: {error.filename or name}: {error.strerror}"
         yield Finding(name, "unknown", message, "run as root")
     except OSError as error:
-        yield Finding(name, "unknown", f"could not be looked at: {error}")
+        yield Finding(name, "unknown", f"could not be checked: {error}")
     except KznError as error:
         sentence = error.message.partition("\n")[0]
-        yield Finding(name, "unknown", f"could not be looked at: {sentence}", error.hint)
+        yield Finding(name, "unknown", f"could not be checked: {sentence}", error.hint)

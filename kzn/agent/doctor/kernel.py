@@ -1,4 +1,4 @@
-"""Findings about the kernel: each feature is asked for by its name, never by a release."""
+"""Findings about the kernel: each feature is looked up by name, never inferred from the version."""
 
 from collections.abc import Iterator
 
@@ -11,13 +11,13 @@ CLSACT = "clsact_init"
 
 
 def features(host: Host, probe: Probe) -> Iterator[Finding]:
-    """BTF, and what it says that this kernel has: hooks and kfuncs."""
+    """BTF, and the hooks and kfuncs that it lists."""
     btf = host.sys / "kernel/btf/vmlinux"
     if not btf.exists():
         yield Finding(
             "BTF",
             "fail",
-            f"this kernel tells no types of its own ({btf} is not there)",
+            f"this kernel has no BTF ({btf} does not exist)",
             "it needs a kernel built with CONFIG_DEBUG_INFO_BTF=y; in a container mount the"
             " host's /sys/kernel/btf",
         )
@@ -25,14 +25,16 @@ def features(host: Host, probe: Probe) -> Iterator[Finding]:
     needed = [feature.btf_type for feature in probe.features]
     names = [*needed, *probe.kind.kernel_functions, TCX, CLSACT]
     found = {name.decode() for name in support.btf_names(btf, [n.encode() for n in names])}
-    yield Finding("BTF", "ok", f"{btf} is there")
+    yield Finding("BTF", "ok", f"{btf} exists")
     for feature in probe.features:
         yield _feature(feature.meaning, feature.btf_type, feature.hint, found)
     if probe.kind.kernel_functions:
         yield _kfuncs(probe.kind.kernel_functions, found)
-    yield _other_hook("tcx", TCX in found, "this kernel has tcx, from which a probe could count")
+    yield _other_hook("tcx", TCX in found, "this kernel has tcx, the hook of the probe tcx")
     has_clsact = CLSACT in found or host.has_module("sch_ingress") or _has_file(host, "sch_ingress")
-    yield _other_hook("clsact", has_clsact, "this kernel has the qdisc clsact")
+    yield _other_hook(
+        "clsact", has_clsact, "this kernel has the qdisc clsact, the hook of the probe clsact"
+    )
 
 
 def _feature(meaning: str, btf_type: str, hint: str, found: set[str]) -> Finding:
@@ -48,7 +50,7 @@ def _kfuncs(needed: tuple[str, ...], found: set[str]) -> Finding:
     return Finding(
         "kfuncs",
         "fail",
-        f"this kernel has no {', '.join(missing)}, by which the program reads packets",
+        f"this kernel has no {', '.join(missing)}, with which the program reads packets",
         "the node needs a newer kernel",
     )
 
@@ -57,12 +59,12 @@ def _other_hook(name: str, is_there: bool, sentence: str) -> Finding:
     if is_there:
         return Finding(name, "ok", sentence)
     return Finding(
-        name, "warn", f"no trace of {name} in this kernel", "nothing, while another probe counts"
+        name, "warn", f"this kernel has no {name}", "nothing to do if another probe can run here"
     )
 
 
 def _has_file(host: Host, module: str) -> bool:
-    """Whether the running kernel has a module on disk, or built in by the list beside them."""
+    """Whether the running kernel has a module on disk or built in, by its lists of modules."""
     release = text_of(host.proc / "sys/kernel/osrelease")
     folder = host.modules / (release or "none")
     lists = (text_of(folder / name) or "" for name in ("modules.builtin", "modules.dep"))
@@ -70,10 +72,10 @@ def _has_file(host: Host, module: str) -> bool:
 
 
 def jit(host: Host) -> Iterator[Finding]:
-    """Whether programs are compiled; interpreted ones cannot call kfuncs."""
+    """Whether the JIT compiles programs; interpreted ones cannot call kfuncs."""
     value = host.sysctl("net/core/bpf_jit_enable")
     if value is None:
-        message = "only the machine's first network namespace shows net.core.bpf_jit_enable"
+        message = "only the initial network namespace shows net.core.bpf_jit_enable"
         yield Finding("JIT", "unknown", f"{message}; the trial load decides")
     elif value == "0":
         message = "net.core.bpf_jit_enable is 0: programs that call kernel functions do not load"
@@ -83,28 +85,28 @@ def jit(host: Host) -> Iterator[Finding]:
 
 
 def confinement(host: Host) -> Iterator[Finding]:
-    """Who may load programs, and what lockdown forbids them."""
+    """Who may load BPF programs, and what lockdown forbids."""
     value = host.sysctl("kernel/unprivileged_bpf_disabled")
     if value == "0":
-        message = "any user may load some kinds of BPF programs; kzn does not need that"
+        message = "any user may load some types of BPF programs; kzn does not need that"
         hint = "sysctl -w kernel.unprivileged_bpf_disabled=2"
         yield Finding("unprivileged BPF", "warn", message, hint)
     elif value is None:
-        message = "kernel.unprivileged_bpf_disabled cannot be seen"
+        message = "kernel.unprivileged_bpf_disabled cannot be read"
         yield Finding("unprivileged BPF", "unknown", message)
     else:
-        message = "only privileged processes may load BPF programs, as kzn agent is one"
+        message = "only privileged processes may load BPF programs; kzn agent is one"
         yield Finding("unprivileged BPF", "ok", message)
     yield _lockdown(text_of(host.sys / "kernel/security/lockdown"))
 
 
 def _lockdown(text: str | None) -> Finding:
     if text is None:
-        message = "securityfs does not tell (not mounted, or no lockdown); the trial load decides"
+        message = "securityfs is not mounted or shows no lockdown; the trial load decides"
         return Finding("lockdown", "unknown", message)
     mode = text.partition("[")[2].partition("]")[0] or text
     if mode == "confidentiality":
-        message = "lockdown is in mode confidentiality, which keeps BPF from reading the kernel"
+        message = "lockdown mode is confidentiality, in which BPF may not read kernel memory"
         hint = "boot with lockdown=integrity if the trial load fails"
         return Finding("lockdown", "warn", message, hint)
     return Finding("lockdown", "ok", f"lockdown mode is {mode}")

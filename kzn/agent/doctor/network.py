@@ -1,4 +1,4 @@
-"""Findings about the network: what leads off this node, and what would bypass the hook."""
+"""Findings about the network: uplinks, conntrack, and flowtables, which bypass the hook."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from kzn.agent.maps.structs import MAX_UPLINKS
 from kzn.errors import KznError
 
 GSO_LEGACY = 65536
-"""GSO_LEGACY_MAX_SIZE: what is larger is BIG TCP."""
+"""GSO_LEGACY_MAX_SIZE; a larger limit is BIG TCP."""
 NFT_SECONDS = 10.0
 
 
@@ -29,7 +29,7 @@ def uplinks(devices: Sequence[Interface], indices: Collection[int]) -> Iterator[
     names = ", ".join(f"{device.name} (MTU {device.mtu})" for device in found)
     if len(found) > MAX_UPLINKS:
         message = f"{len(found)} devices may lead off this node, more than {MAX_UPLINKS}: {names}"
-        hint = "name the real ones by --uplink; until then packets that stay here count too"
+        hint = "name the real ones by --uplink; until then packets that stay here are counted too"
         yield Finding("uplinks", "warn", message, hint)
     else:
         yield Finding("uplinks", "ok", f"leading off this node: {names}")
@@ -48,10 +48,10 @@ def _big_tcp(found: Sequence[Interface]) -> Finding:
 
 
 def conntrack(host: Host, *, is_tracked: bool | None) -> Iterator[Finding]:
-    """Whether the kernel can say who opened a connection.
+    """Whether the kernel knows which end opened a connection.
 
-    Asked by the proof's own packet (``is_tracked``: whether it had an entry), else by the number
-    of entries that this namespace has.
+    Decided by the packet of the proof (``is_tracked``: whether it had an entry), else by the number
+    of entries in this namespace.
     """
     count = host.sysctl("net/netfilter/nf_conntrack_count")
     name = "conntrack"
@@ -61,29 +61,29 @@ def conntrack(host: Host, *, is_tracked: bool | None) -> Iterator[Finding]:
     if is_tracked is None and count not in (None, "0"):
         yield Finding(name, "ok", f"active: this network namespace has {count} entries")
         return
-    why = "the module is not loaded" if count is None else "nothing here uses it"
+    why = "the module is not loaded" if count is None else "nothing in this namespace uses it"
     if is_tracked is False and count is not None:
         why = "the packet sent by the proof had no entry"
     yield Finding(
         name,
         "warn",
-        f"not active ({why}): who opened a connection is not known, the lower port is taken for"
-        " the service's",
-        "nothing, if that will do; any rule that uses conntrack (kube-proxy's, ct state) starts it",
+        f"not active ({why}): which end opened a connection is unknown, so kzn takes the lower port"
+        " for the service's",
+        "nothing, if that is good enough; any rule with conntrack (kube-proxy, ct state) starts it",
     )
 
 
 def flowtables(host: Host) -> Iterator[Finding]:
-    """The fast path of nftables: what is in a flowtable goes between devices, past the hook."""
+    """The fast path of nftables: connections in a flowtable bypass the hook."""
     name = "flowtables"
     nft = shutil.which("nft")
     if nft is None:
         if host.has_module("nf_flow_table"):
-            message = "nf_flow_table is loaded, and there is no nft to ask what uses it"
-            yield Finding(name, "warn", message, "nft list flowtables, from the host")
+            message = "nf_flow_table is loaded, and nft is not installed here to list what uses it"
+            yield Finding(name, "warn", message, "run nft list flowtables on the host")
         else:
-            message = "there is no nft to ask, and no trace of nf_flow_table being loaded"
-            yield Finding(name, "unknown", message, "nft list flowtables, from the host")
+            message = "nft is not installed here; nf_flow_table seems not to be loaded"
+            yield Finding(name, "unknown", message, "run nft list flowtables on the host")
         return
     tables = listed_flowtables(_ask_nft(nft))
     if not tables:
@@ -93,7 +93,7 @@ def flowtables(host: Host) -> Iterator[Finding]:
         name,
         "warn",
         f"what {', '.join(tables)} forward after the first packets of a connection is not counted",
-        "remove the rule `flow add`, or know that these connections are missing",
+        "remove the rule `flow add`, or keep in mind that these connections are missing",
     )
 
 
@@ -106,8 +106,8 @@ def _ask_nft(nft: str) -> str:
     except subprocess.TimeoutExpired as error:
         raise KznError(f"nft did not answer within {NFT_SECONDS:.0f} s") from error
     if done.returncode != 0:
-        words = done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
-        raise KznError(f"nft: {words[0]}", hint="run as root")
+        reason = done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
+        raise KznError(f"nft: {reason[0]}", hint="run as root")
     return done.stdout
 
 
@@ -122,5 +122,5 @@ def listed_flowtables(text: str) -> list[str]:
                 words = f"{table['family']} {table['table']} {table['name']}"
                 found.append(f"{words} on {' '.join(names) or 'no device'}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise KznError(f"nft printed no list of flowtables: {text[:60]!r}") from error
+        raise KznError(f"nft did not print a list of flowtables: {text[:60]!r}") from error
     return found

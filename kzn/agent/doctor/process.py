@@ -1,4 +1,4 @@
-"""Findings about this process and where it may keep things: libbpf, rights, pins, memory."""
+"""Findings about this process: libbpf, capabilities, bpffs and pins, memory limit."""
 
 import os
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from kzn.probes.declaration import Probe
 from kzn.probes.settings import MAX_FLOWS
 
 AGENT_BYTES = 48 << 20
-"""Resident memory of an agent, with a little to spare."""
+"""Resident memory of an agent, with a margin."""
 NO_LIMIT = 1 << 60
 
 
@@ -37,7 +37,7 @@ def missing_capabilities(host: Host, probe: Probe) -> list[str]:
 
 
 def capabilities(host: Host, probe: Probe) -> Iterator[Finding]:
-    """What loading and attaching need of this process."""
+    """Whether this process may load and attach the probe."""
     if lacking := missing_capabilities(host, probe):
         message = f"this process lacks {', '.join(lacking)}"
         yield Finding("capabilities", "fail", message, "run as root or give it these capabilities")
@@ -47,20 +47,21 @@ def capabilities(host: Host, probe: Probe) -> Iterator[Finding]:
 
 
 def trial_load(host: Host, probe: Probe) -> Iterator[Finding]:
-    """Whether the kernel takes the probe's programs: asked by loading them."""
+    """Whether the kernel accepts the probe's programs, by loading them."""
     name = f"load {probe.name}"
     if missing_capabilities(host, probe):
-        yield Finding(name, "unknown", "was not tried: this process may not load", "run as root")
+        message = "not tried: this process lacks the capabilities to load programs"
+        yield Finding(name, "unknown", message, "run as root")
         return
     found = support.examine(probe)
     if found.supported:
-        yield Finding(name, "ok", f"the kernel takes the programs of {probe.name}")
+        yield Finding(name, "ok", f"the kernel accepts the programs of {probe.name}")
     else:
         yield Finding(name, "fail", found.reason, found.hint)
 
 
 def bpffs(pin_dir: Path) -> Iterator[Finding]:
-    """Whether links and maps can be pinned, and what is pinned."""
+    """Whether links and maps can be pinned, and which sets are pinned."""
     try:
         require_bpffs(pin_dir)
     except UnsupportedError as error:
@@ -68,25 +69,25 @@ def bpffs(pin_dir: Path) -> Iterator[Finding]:
         return
     existing = next(path for path in [pin_dir, *pin_dir.absolute().parents] if _is_there(path))
     if not os.access(existing, os.R_OK | os.W_OK | os.X_OK):
-        message = f"{existing} is on a bpf file system that this process may not write to"
+        message = f"{existing} is on a bpf file system, but this process may not write to it"
         yield Finding("bpffs", "fail", message, "run as root; is it mounted read-only?")
         return
-    yield Finding("bpffs", "ok", f"{pin_dir} is on a bpf file system and can be written to")
+    yield Finding("bpffs", "ok", f"{pin_dir} is on a bpf file system and writable")
     yield _pinned(pin_dir)
 
 
 def _pinned(pin_dir: Path) -> Finding:
     if not pin_dir.exists():
-        return Finding("pins", "ok", f"nothing is pinned at {pin_dir}: no agent has run here")
+        return Finding("pins", "ok", f"nothing is pinned in {pin_dir}: no agent has run here")
     sets = {path.name: _attached(path) for path in sorted(pin_dir.iterdir()) if _is_set(path)}
     if not sets:
-        return Finding("pins", "ok", f"nothing is pinned below {pin_dir}")
+        return Finding("pins", "ok", f"nothing is pinned in {pin_dir}")
     idle = [name for name, number in sets.items() if not number and "+" not in name]
     if idle:
-        message = f"{', '.join(idle)} below {pin_dir} is on no hook: nothing counts there"
-        return Finding("pins", "warn", message, "start kzn agent, or remove them by kzn detach")
+        message = f"{', '.join(idle)} in {pin_dir} is attached to no hook and counts nothing"
+        return Finding("pins", "warn", message, "start kzn agent, or remove it by kzn detach")
     words = [f"{name} (on {number} hooks)" for name, number in sets.items()]
-    return Finding("pins", "ok", f"pinned below {pin_dir}: {', '.join(words)}")
+    return Finding("pins", "ok", f"pinned in {pin_dir}: {', '.join(words)}")
 
 
 def _is_set(path: Path) -> bool:
@@ -106,7 +107,7 @@ def _is_there(path: Path) -> bool:
 
 
 def memory(host: Host) -> Iterator[Finding]:
-    """Whether the cgroup's limit leaves room for an agent and for full maps."""
+    """Whether the cgroup's memory limit has room for an agent with full maps."""
     try:
         cpus = library.possible_cpus()
     except KznError:
@@ -115,26 +116,26 @@ def memory(host: Host) -> Iterator[Finding]:
     limit = memory_limit(host)
     need = f"an agent with full maps needs {full >> 20} MiB ({cpus} CPUs)"
     if limit is None:
-        yield Finding("memory", "ok", f"no limit on this cgroup; {need}")
+        yield Finding("memory", "ok", f"this cgroup has no memory limit; {need}")
     elif limit < full:
         yield Finding(
             "memory",
             "warn",
-            f"this cgroup may use {limit >> 20} MiB; {need}, and flows beyond are missed",
+            f"this cgroup's memory limit is {limit >> 20} MiB; {need}: other flows are missed",
             "raise the limit, or give kzn agent a smaller --max-flows",
         )
     else:
-        yield Finding("memory", "ok", f"this cgroup may use {limit >> 20} MiB; {need}")
+        yield Finding("memory", "ok", f"this cgroup's memory limit is {limit >> 20} MiB; {need}")
 
 
 def maps_bytes(max_flows: int, cpus: int) -> int:
-    """What both buffers take when full (kernel/bpf/hashtab.c: htab_map_mem_usage)."""
+    """Bytes of both buffers when full (kernel/bpf/hashtab.c: htab_map_mem_usage)."""
     element = 48 + 40 + 8 + 8  # htab_elem, key, pointer to the CPUs' values, list node
     return 2 * max_flows * (element + cpus * (16 + 8))
 
 
 def memory_limit(host: Host) -> int | None:
-    """The least limit on this process's memory cgroup and those above it, in bytes."""
+    """The lowest limit of this process's memory cgroup and its ancestors, in bytes."""
     limits = [limit for path in _memory_files(host) if (limit := _limit(text_of(path))) is not None]
     return min(limits, default=None)
 

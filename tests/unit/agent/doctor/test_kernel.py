@@ -1,11 +1,11 @@
-"""What a kernel tells of itself: files of the test's own in place of /proc and /sys."""
+"""Findings about the kernel, from files that stand for /proc and /sys."""
 
 from pathlib import Path
 
 import pytest
 
 from kzn.agent.doctor import kernel
-from kzn.agent.doctor.finding import Finding, Host, State, looked
+from kzn.agent.doctor.finding import Finding, Host, State, checked
 from kzn.errors import KernelError
 from kzn.probes.postrouting import PROBE
 
@@ -30,13 +30,13 @@ def states(findings: list[Finding]) -> dict[str, State]:
     return {finding.name: finding.state for finding in findings}
 
 
-def test_a_kernel_that_has_all_is_well(host: Host) -> None:
+def test_a_kernel_that_has_everything_is_ok(host: Host) -> None:
     btf(host, *ALL)
     found = list(kernel.features(host, PROBE))
     assert states(found) == dict.fromkeys(("BTF", "hook", "kfuncs", "tcx", "clsact"), "ok")
 
 
-def test_without_btf_there_is_one_failure_and_what_to_do(host: Host) -> None:
+def test_without_btf_there_is_one_failure_with_a_hint(host: Host) -> None:
     [finding] = kernel.features(host, PROBE)
     assert (finding.name, finding.state) == ("BTF", "fail")
     assert "CONFIG_DEBUG_INFO_BTF=y" in finding.hint
@@ -52,7 +52,7 @@ def test_without_btf_there_is_one_failure_and_what_to_do(host: Host) -> None:
         (kernel.CLSACT, "clsact", "warn"),
     ],
 )
-def test_each_feature_that_is_missing_is_named(
+def test_a_missing_feature_is_its_own_finding(
     host: Host, missing: str, name: str, state: State
 ) -> None:
     btf(host, *(word for word in ALL if word != missing))
@@ -63,7 +63,7 @@ def test_each_feature_that_is_missing_is_named(
 
 
 @pytest.mark.parametrize("where", ["sys/module/sch_ingress/x", "modules/6.9/modules.dep"])
-def test_clsact_as_a_module_loaded_or_on_disk_will_do(host: Host, where: str) -> None:
+def test_clsact_may_be_a_module_that_is_loaded_or_on_disk(host: Host, where: str) -> None:
     btf(host, *(word for word in ALL if word != kernel.CLSACT))
     put(host.proc / "sys/kernel/osrelease", "6.9\n")
     put(host.proc.parent / where, "kernel/net/sched/sch_ingress.ko.xz: \n")
@@ -71,7 +71,7 @@ def test_clsact_as_a_module_loaded_or_on_disk_will_do(host: Host, where: str) ->
 
 
 @pytest.mark.parametrize(("value", "state"), [("1", "ok"), ("0", "fail"), (None, "unknown")])
-def test_programs_that_are_not_compiled_cannot_call_the_kernel(
+def test_without_the_jit_programs_cannot_call_kfuncs(
     host: Host, value: str | None, state: State
 ) -> None:
     if value is not None:
@@ -88,7 +88,7 @@ def test_programs_that_are_not_compiled_cannot_call_the_kernel(
         (None, None, ("unknown", "unknown")),
     ],
 )
-def test_who_may_load_and_what_lockdown_forbids(
+def test_unprivileged_bpf_and_lockdown_confidentiality_are_warnings(
     host: Host, disabled: str | None, lockdown: str | None, expected: tuple[State, State]
 ) -> None:
     if disabled is not None and lockdown is not None:
@@ -106,13 +106,11 @@ def test_who_may_load_and_what_lockdown_forbids(
         (KernelError("list: EPERM\nlog", errno=1, hint="h"), "list: EPERM", "h"),
     ],
 )
-def test_what_cannot_be_looked_at_is_unknown_and_ends_nothing(
-    error: Exception, message: str, hint: str
-) -> None:
+def test_a_check_that_fails_to_run_is_unknown(error: Exception, message: str, hint: str) -> None:
     def check() -> list[Finding]:
         raise error
 
-    [finding] = looked("thing", check)
+    [finding] = checked("thing", check)
     assert (finding.name, finding.state, finding.hint) == ("thing", "unknown", hint)
-    assert finding.message.startswith("could not be looked at: ")
+    assert finding.message.startswith("could not be checked: ")
     assert finding.message.endswith(message)

@@ -1,4 +1,4 @@
-"""What leads off the node and what bypasses the hook: from devices and files of the test's own."""
+"""Findings about uplinks and bypasses, from made-up devices and files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,19 +27,19 @@ def put(path: Path, text: str = "") -> None:
     path.write_text(text)
 
 
-def test_uplinks_are_told_with_their_mtu() -> None:
+def test_uplinks_are_reported_with_their_mtu() -> None:
     uplinks, big = network.uplinks([ETH, POD], {2})
     assert (uplinks.state, uplinks.message) == ("ok", "leading off this node: eth0 (MTU 1500)")
     assert big.message.startswith("off: ")
 
 
-def test_without_an_uplink_this_is_not_the_nodes_namespace() -> None:
+def test_without_an_uplink_the_hint_is_to_use_the_nodes_namespace() -> None:
     [finding] = network.uplinks([POD], set())
     assert finding.state == "warn"
     assert "hostNetwork" in finding.hint
 
 
-def test_more_uplinks_than_the_program_knows_are_as_good_as_none() -> None:
+def test_more_uplinks_than_the_control_map_holds_are_a_warning() -> None:
     many = [Interface(n, f"eth{n}", "", 1500) for n in range(12)]
     finding, _ = network.uplinks(many, set(range(12)))
     assert finding.state == "warn"
@@ -47,7 +47,7 @@ def test_more_uplinks_than_the_program_knows_are_as_good_as_none() -> None:
 
 
 @pytest.mark.parametrize("sizes", [(524280, 65536), (65536, 180000)])
-def test_big_tcp_is_seen_in_either_family(sizes: tuple[int, int]) -> None:
+def test_big_tcp_is_reported_for_either_family(sizes: tuple[int, int]) -> None:
     _, finding = network.uplinks([Interface(2, "eth0", "", 1500, *sizes)], {2})
     assert finding.message.startswith("on for eth0")
     assert finding.state == "ok"
@@ -64,7 +64,7 @@ def test_big_tcp_is_seen_in_either_family(sizes: tuple[int, int]) -> None:
         (False, None, "warn"),
     ],
 )
-def test_the_packet_of_the_proof_says_best_whether_conntrack_is_active(
+def test_conntrack_is_judged_by_the_packet_of_the_proof_before_the_entries(
     host: Host, is_tracked: bool | None, count: str | None, state: State
 ) -> None:
     if count is not None:
@@ -80,7 +80,7 @@ FLOWTABLES = """{"nftables": [{"metainfo": {"version": "1.0.6", "json_schema_ver
 {"flowtable": {"family": "ip", "name": "h", "table": "t", "handle": 5}}]}"""
 
 
-def test_flowtables_are_told_with_their_devices() -> None:
+def test_flowtables_are_listed_with_their_devices() -> None:
     assert network.listed_flowtables(FLOWTABLES) == [
         "inet t f on eth0 eth1",
         "ip t g on eth0",
@@ -92,13 +92,13 @@ def test_flowtables_are_told_with_their_devices() -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", '{"nftables": [1]}', '{"nftables": [{"flowtable": 5}]}']
 )
-def test_what_is_no_list_of_flowtables_is_said(text: str) -> None:
-    with pytest.raises(KznError, match="no list of flowtables"):
+def test_output_that_is_not_a_list_of_flowtables_is_an_error(text: str) -> None:
+    with pytest.raises(KznError, match="a list of flowtables"):
         network.listed_flowtables(text)
 
 
 @pytest.mark.parametrize(("loaded", "state"), [(False, "unknown"), (True, "warn")])
-def test_without_nft_a_loaded_module_is_a_hint(
+def test_without_nft_a_loaded_module_is_a_warning(
     host: Host, monkeypatch: pytest.MonkeyPatch, loaded: bool, state: State
 ) -> None:
     monkeypatch.setenv("PATH", "")
@@ -119,16 +119,16 @@ def header(define: str) -> str:
 @pytest.mark.parametrize(
     ("devices", "config", "state", "words"),
     [
-        ([], None, "ok", "neither its devices nor its maps"),
+        ([], None, "ok", "neither its devices nor its maps exist"),
         ([dev("cilium_host"), dev("cilium_net")], None, "unknown", "native routing"),
         ([dev("cilium_host"), dev("cilium_vxlan", "vxlan")], "", "unknown", "tunnel routing"),
         ([dev("cilium_host")], "#define ENABLE_HOST_ROUTING 1", "warn", "eBPF host routing"),
         ([dev("cilium_host")], "#define ENABLE_HOST_ROUTING", "warn", "eBPF host routing"),
-        ([dev("cilium_host")], "#define ENABLE_HOST_ROUTING 0", "unknown", "cannot be seen"),
+        ([dev("cilium_host")], "#define ENABLE_HOST_ROUTING 0", "unknown", "is not visible"),
         ([dev("cilium_host"), dev("lxc1", "netkit")], "", "warn", "netkit"),
     ],
 )
-def test_ciliums_routing_mode(
+def test_the_routing_mode_of_cilium(
     host: Host, devices: Sequence[Interface], config: str | None, state: State, words: str
 ) -> None:
     if config is not None:
@@ -139,7 +139,7 @@ def test_ciliums_routing_mode(
     assert bool(finding.hint) == (state != "ok")
 
 
-def test_cilium_is_found_by_its_maps_as_well(host: Host) -> None:
+def test_cilium_is_also_found_by_its_pinned_maps(host: Host) -> None:
     put(host.sys / "fs/bpf/tc/globals/cilium_ipcache")
     [finding] = bypass.cilium(host, [])
     assert finding.state == "unknown"
@@ -165,7 +165,7 @@ def link(priority: int, family: str = "ipv4", hook: int = 4) -> NetfilterLinkInf
     return NetfilterLinkInfo(1, 1, family, priority, hook)
 
 
-def test_priorities_that_others_have_on_the_same_hook_are_told() -> None:
+def test_taken_priorities_of_the_hook_are_listed() -> None:
     ipv4, ipv6 = priorities(PROBE, [link(50), link(-200), link(50), link(51, hook=0)])
     assert (ipv4.state, ipv6.state) == ("ok", "ok")
     assert "BPF programs are at -200, 50 " in ipv4.message

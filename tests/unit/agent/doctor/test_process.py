@@ -1,4 +1,4 @@
-"""Rights, pins and memory, from files of the test's own."""
+"""Findings about capabilities, pins and memory, from files that stand for /proc and /sys."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def status(host: Host, effective: int) -> None:
     put(host.proc / "self/status", f"Name:\tx\nCapEff:\t{effective:016x}\n")
 
 
-def test_without_rights_it_says_which_and_tries_no_load(host: Host) -> None:
+def test_missing_capabilities_are_named_and_nothing_is_loaded(host: Host) -> None:
     status(host, 1 << 12)
     [finding] = process.capabilities(host, PROBE)
     assert finding.state == "fail"
@@ -35,7 +35,7 @@ def test_without_rights_it_says_which_and_tries_no_load(host: Host) -> None:
     assert (load.state, load.hint) == ("unknown", "run as root")
 
 
-def test_with_all_rights_it_says_so(host: Host) -> None:
+def test_a_process_with_all_capabilities_is_ok(host: Host) -> None:
     status(host, (1 << 41) - 1)
     [finding] = process.capabilities(host, PROBE)
     assert finding.state == "ok"
@@ -48,7 +48,7 @@ def test_another_file_system_cannot_take_pins(tmp_path: Path) -> None:
     assert "mount -t bpf" in finding.hint
 
 
-def test_the_least_limit_of_all_groups_above_counts(host: Host) -> None:
+def test_the_lowest_limit_of_all_ancestors_applies(host: Host) -> None:
     put(host.proc / "self/cgroup", "0::/kubepods/pod1/agent\n")
     root = host.sys / "fs/cgroup"
     put(root / "kubepods/pod1/agent/memory.max", "max\n")
@@ -57,21 +57,21 @@ def test_the_least_limit_of_all_groups_above_counts(host: Host) -> None:
     assert process.memory_limit(host) == 64 * MIB
 
 
-def test_the_limit_of_the_first_version_of_cgroups_is_found(host: Host) -> None:
+def test_the_limit_of_cgroup_v1_is_found(host: Host) -> None:
     put(host.proc / "self/cgroup", "9:cpu,cpuacct:/x\n4:memory:/agent\n0::/\n")
     put(host.sys / "fs/cgroup/memory/agent/memory.limit_in_bytes", f"{100 * MIB}\n")
     put(host.sys / "fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n")
     assert process.memory_limit(host) == 100 * MIB
 
 
-def test_in_a_namespace_of_cgroups_the_root_is_what_there_is(host: Host) -> None:
+def test_in_a_cgroup_namespace_the_root_has_the_limit(host: Host) -> None:
     put(host.proc / "self/cgroup", "0::/../../elsewhere\n")
     put(host.sys / "fs/cgroup/memory.max", f"{70 * MIB}\n")
     assert process.memory_limit(host) == 70 * MIB
 
 
 @pytest.mark.parametrize(("limit", "state"), [(None, "ok"), (32, "warn"), (4096, "ok")])
-def test_a_limit_is_compared_with_what_full_maps_need(
+def test_a_limit_below_what_full_maps_need_is_a_warning(
     host: Host, limit: int | None, state: State
 ) -> None:
     put(host.proc / "self/cgroup", "0::/\n")
@@ -81,6 +81,6 @@ def test_a_limit_is_compared_with_what_full_maps_need(
     assert finding.state == state
 
 
-def test_maps_grow_with_the_cpus() -> None:
+def test_the_size_of_the_maps_grows_with_the_cpus() -> None:
     assert process.maps_bytes(MAX_FLOWS, 2) == 2 * 65536 * 152
     assert process.maps_bytes(MAX_FLOWS, 128) == 2 * 65536 * 3176
