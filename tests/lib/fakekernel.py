@@ -82,6 +82,11 @@ class FakeMaps:
     def active(self) -> int:
         return self._kernel.active
 
+    def set_active(self, buffer: int) -> None:
+        self._step()
+        self._kernel.active = buffer
+        self._step()
+
     def switch_and_wait(self, buffer: int) -> None:
         self._step()
         self._kernel.active = buffer
