@@ -1,4 +1,4 @@
-"""The same large cluster as an API server tells it: JSON objects of the usual size, pages, events.
+"""The same large cluster as an API server sends it: JSON objects of the usual size, pages, events.
 
 In: numbers. Out: bytes. Never: two pods made by hand; an object is a template and a few fields.
 """

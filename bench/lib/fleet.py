@@ -1,6 +1,6 @@
 """A cluster as large as they get, made of arithmetic: nodes, pods of workloads, and their traffic.
 
-In: sizes and a seed. Out: facts for an index, pages of the API for a machine, frames of agents.
+In: sizes and a seed. Out: facts for an index, pages of the API for list-watches, frames of agents.
 Never: anything that takes longer to make than to measure.
 """
 

@@ -1,4 +1,4 @@
-"""An endpoint: who owns an address at a time, and where it is."""
+"""Endpoints: pods, nodes, networks and Services as owners of addresses, and the index of them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ SERVICE = "Service"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Who an address belongs to; an empty string is "unknown" or "none".
+    """The owner of an address; an empty string is "unknown" or "none".
 
     ``kind`` is POD, NODE, STATIC or SERVICE. For a pod ``workload_kind``/``workload`` are the
-    controller at the end of its ownerReferences (itself when there is none) and ``node`` is where
-    it runs. For a node all names are the node's and ``workload_kind`` is "Node". For a static entry
-    ``workload_kind`` is the file's ``kind`` and ``node`` may be empty. A Service is nowhere.
-    ``uid`` tells a pod from its successor of the same name; empty where there is none.
+    controller at the end of its ownerReferences (itself without one) and ``node`` is where it runs.
+    For a node all names are the node's and ``workload_kind`` is "Node". For a static entry
+    ``workload_kind`` is the file's ``kind`` and ``node`` may be empty. A Service has no node and no
+    zone. ``uid`` distinguishes a pod from its successor of the same name; empty without one.
     """
 
     kind: str
@@ -50,25 +50,25 @@ class OwnedInterval:
 
 
 EXTERNAL = -1
-"""`EndpointIndex.lookup`: a globally routable address that nobody here claims: outside."""
+"""`EndpointIndex.lookup`: a globally routable address without an owner, outside the cluster."""
 UNKNOWN = -2
-"""`EndpointIndex.lookup`: a private address that nobody claims (yet): held, then unresolved."""
+"""`EndpointIndex.lookup`: a private address without a known owner: retried, then unresolved."""
 AMBIGUOUS = -3
-"""`EndpointIndex.lookup`: more than one owner in the interval, and no way to tell whose bytes."""
+"""`EndpointIndex.lookup`: several possible owners in the interval, not distinguishable."""
 UNSETTLED = -4
-"""`EndpointIndex.lookup`: an owner is known who is ending or has ended within the interval, so that
-the address may have passed to another who is not known yet: held, then that owner's."""
+"""`EndpointIndex.lookup`: the known owner ends within the interval, so that a successor that is not
+known yet may have the address: retried, then the known owner's."""
 
 NO_CODE = -1
-"""In a column of `EndpointColumns`: this endpoint has none, or it is not known."""
+"""In a column of `EndpointColumns`: none, or unknown."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EndpointColumns:
     """Facts of the endpoints as integers, each column indexed by endpoint id, shape (ids,).
 
-    Equal codes mean equal things; codes of zones count the region in, so equal zone names in two
-    regions differ. The arrays are views: valid until the index is next changed.
+    Equal codes mean equal names; zone codes include the region, so equal zone names in two regions
+    differ. The arrays are views, valid until the index is next changed.
     """
 
     node: I32
@@ -77,12 +77,12 @@ class EndpointColumns:
 
 
 class EndpointIndex(Protocol):
-    """What resolving needs of a topology; all times are seconds of one monotonic clock."""
+    """What the resolver reads of the topology; times are seconds of one monotonic clock."""
 
     def lookup(self, addresses: U8, opened: float, closed: float, *, final: bool = True) -> I32:
         """Owners of ``addresses`` (n, 16) as of [opened, closed]: (n,) ids, or negative codes.
 
-        UNSETTLED is answered only when the answer is not ``final``.
+        UNSETTLED is returned only when not ``final``.
         """
         ...
 
@@ -96,15 +96,15 @@ class EndpointIndex(Protocol):
         ...
 
     def endpoints(self, numbers: list[int]) -> list["Endpoint | int"]:
-        """The facts behind each of many ids; a negative code stands for itself."""
+        """The facts behind each id; negative codes are returned as they are."""
         ...
 
     def node_code(self, node: str) -> int:
-        """The code of a node by name, as in `EndpointColumns.node`; NO_CODE when not known."""
+        """The code of a node by name, as in `EndpointColumns.node`; NO_CODE when unknown."""
         ...
 
     def node_endpoint(self, node: str) -> int:
-        """The endpoint id of a node itself by name; UNKNOWN when not known."""
+        """The endpoint id of a node by name; UNKNOWN when unknown."""
         ...
 
     def node_names(self) -> Iterable[str]:
@@ -112,13 +112,13 @@ class EndpointIndex(Protocol):
         ...
 
     def has_agent(self, node: str) -> bool:
-        """Whether an agent is known to be on the node, though nothing may be heard of it."""
+        """Whether the node has an agent pod, even if its agent has sent nothing."""
         ...
 
     def lives(self, endpoint: Endpoint) -> bool:
-        """Whether this very endpoint (same name, same uid) exists now; static ones always do.
+        """Whether the endpoint with this uid exists now; static ones always do.
 
-        The ledger asks this of series that have been idle for long, to end those whose owner is
-        gone; it is called with copies of endpoints whose id may be in other hands by now.
+        The ledger calls it for long idle series, to end those of deleted owners; the id of the
+        endpoint may have been reused by then.
         """
         ...
