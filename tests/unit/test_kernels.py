@@ -1,4 +1,4 @@
-"""The table of docs/kernels.md: every cell of the guest suite is in it, and it hides no failure."""
+"""The table of docs/kernels.md has every cell of the guest suite and no failed one."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ PAGE = ROOT / "docs" / "kernels.md"
 
 
 def check(page: Path) -> subprocess.CompletedProcess[str]:
-    """What tests/vm/run.py says of a page."""
+    """Run the table check of tests/vm/run.py on a page."""
     command = [sys.executable, "tests/vm/run.py", "--check-table", "--page", str(page)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
 
@@ -22,7 +22,7 @@ def test_the_committed_table_has_every_cell_of_the_suite() -> None:
 
 
 @pytest.mark.parametrize(
-    ("was", "becomes", "complaint"),
+    ("was", "becomes", "problem"),
     [
         ("| exact |", "| FAILED |", "FAILED, not exact"),
         ("| exact |", "| not tried |", "not tried, not exact"),
@@ -30,8 +30,8 @@ def test_the_committed_table_has_every_cell_of_the_suite() -> None:
         ("| 6.12", "| 5.10", "0 kernels 6.12, not one"),
     ],
 )
-def test_a_table_that_lacks_or_hides_something_is_told(
-    tmp_path: Path, was: str, becomes: str, complaint: str
+def test_a_table_with_a_failed_or_missing_cell_is_rejected(
+    tmp_path: Path, was: str, becomes: str, problem: str
 ) -> None:
     page = tmp_path / "kernels.md"
     text = PAGE.read_text()
@@ -39,4 +39,4 @@ def test_a_table_that_lacks_or_hides_something_is_told(
     page.write_text(text.replace(was, becomes))
     done = check(page)
     assert done.returncode == 1
-    assert complaint in done.stdout
+    assert problem in done.stdout
