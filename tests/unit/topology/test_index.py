@@ -132,7 +132,7 @@ def test_traffic_between_a_pods_start_and_its_first_event_is_the_pods() -> None:
 def test_traffic_long_before_a_pod_began_is_not_the_pods() -> None:
     world = World()
     world.put(pod("p", A, started=900.0))
-    assert world.who(A, 889, 899) == "p"  # clocks differ a little
+    assert world.who(A, 889, 899) == "p"  # clocks may differ by CLOCK_MARGIN
     assert world.who(A, 885, 895) == UNKNOWN
 
 
@@ -225,7 +225,7 @@ def test_in_one_list_the_pod_that_is_not_terminating_has_the_address() -> None:
         dying = replace(pod("dying", A, started=800.0, version=9), is_deleting=True)
         for position in order:
             world.put((live, dying)[position], listing=3)
-        assert world.who_now(A) == AMBIGUOUS  # at this very moment
+        assert world.who_now(A) == AMBIGUOUS  # the address passes on at this instant
         world.now += 1
         assert world.who_now(A) == "live"
 
@@ -269,7 +269,7 @@ def test_an_address_gained_later_is_the_pods_only_from_about_then() -> None:
     world = World()
     world.put(pod("p", A, started=0.0))
     world.now = 1200.0
-    world.put(pod("p", B, started=0.0))  # its sandbox was made anew
+    world.put(pod("p", B, started=0.0))  # a recreated sandbox
     assert world.who(B, 1180, 1190) == "p"
     assert world.who(B, 1000, 1100) == UNKNOWN
     assert world.who(A, 1190, 1200) == "p"
@@ -407,7 +407,7 @@ STEP = st.tuples(
 
 
 class Naive:
-    """The same rules over one flat list of claims, nothing forgotten, nothing fast."""
+    """The same rules over one flat list of claims that never expire."""
 
     def __init__(self) -> None:
         self.claims: list[dict[str, object]] = []

@@ -37,7 +37,7 @@ def cluster_of_two() -> FakeApi:
 
 
 class Time:
-    """A clock that only sleeping moves; a sleep lets the others run and is over."""
+    """A clock that only `sleep` advances; a sleep yields once and returns."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -53,7 +53,7 @@ class Time:
 
 
 class Session:
-    """A source that runs, and how to look into it."""
+    """A running source, with accessors."""
 
     def __init__(self, api: FakeApi, source: KubernetesSource, time: Time) -> None:
         self.api = api
@@ -72,7 +72,7 @@ class Session:
 
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(10):
-            while not condition():  # noqa: ASYNC110 - what is awaited is in another object
+            while not condition():  # noqa: ASYNC110 - polls another task, with a deadline
                 await asyncio.sleep(0.001)
 
 
@@ -239,7 +239,7 @@ def test_no_event_is_missed_after_a_failed_watch(fault: Any, reason: str | None)
             api.put("pods", pod("p4", "10.0.0.4", "n1"))
             await session.until(lambda: session.endpoint("10.0.0.4"))
             assert session.failures("pods") == ({reason: 1} if reason else {})
-            assert session.time.slept  # it did not come back at once
+            assert session.time.slept  # it waited before the retry
 
     run(test())
 
@@ -285,8 +285,8 @@ def test_a_watch_without_data_is_resumed(caplog: pytest.LogCaptureFixture) -> No
     assert re.search(r"cannot watch \w+ .*timed out.*; using the \w+ known \d+ s ago", caplog.text)
 
 
-class Nowhere:
-    """Credentials of a server that is not there, or that cannot be read."""
+class Unreachable:
+    """Credentials of an unreachable server, or credentials that fail to load."""
 
     def __init__(self, error: UsageError | None = None) -> None:
         self.error = error
@@ -297,14 +297,14 @@ class Nowhere:
         return Access(host="http://127.0.0.1:1")
 
     def reload(self) -> None:
-        """Nothing to read."""
+        """Nothing to reload."""
 
 
 def test_an_unreachable_server_is_retried_and_logged_once_an_interval(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def test() -> None:
-        async with running(FakeApi(), Nowhere()) as session:
+        async with running(FakeApi(), Unreachable()) as session:
             await session.until(lambda: session.failures("nodes").get("connection", 0) > 20)
             assert not session.source.ready
             elapsed = session.time.now - 1000.0
@@ -320,7 +320,7 @@ def test_an_unreachable_server_is_retried_and_logged_once_an_interval(
 
 def test_unreadable_credentials_are_counted_and_retried() -> None:
     async def test() -> None:
-        async with running(FakeApi(), Nowhere(UsageError("no kubeconfig"))) as session:
+        async with running(FakeApi(), Unreachable(UsageError("no kubeconfig"))) as session:
             await session.until(lambda: session.failures("jobs").get("credentials", 0) > 3)
 
     run(test())

@@ -68,7 +68,7 @@ def test_an_owner_that_terminates_for_long_stays_unsettled(world: World) -> None
     world.now = 1010.0
     world.put("slow", 1010.0)
     world.put("slow", 1010.0, is_deleting=True)
-    world.now += HISTORY_SECONDS + 60.0  # its own news clears away the owner before it
+    world.now += HISTORY_SECONDS + 60.0  # its own event expires the earlier owner
     world.put("slow", 1010.0, is_deleting=True)
     assert world.index.counts().ended_ownerships == 0
     assert world.who(world.now - 10.0, world.now, final=False) == UNSETTLED
@@ -103,7 +103,7 @@ def test_a_pod_listed_after_a_watch_gap_does_not_own_earlier_traffic() -> None:
     world.now = 1000.0
     world.index.pod_list_begins()
     world.put("new", 995.0, listing=1)
-    assert world.who(990, 1000) == AMBIGUOUS  # another may have come and gone before it
+    assert world.who(990, 1000) == AMBIGUOUS  # an unseen pod may have had it before
     assert world.who(1000, 1010) == "new"
     assert world.who(970, 980) == UNKNOWN
 
