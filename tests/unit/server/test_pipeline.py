@@ -1,16 +1,15 @@
-"""The pipeline: every byte in one term of its node's identity, whatever comes and when."""
+"""The pipeline: every byte is in exactly one of its node's totals, in every order of events."""
 
 from dataclasses import dataclass, field
 from functools import partial
 
-import numpy as np
+from cluster import Clock, cluster, flows_between, index_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kzn.columns.arrays import I64
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.endpoint import EndpointIndex
-from kzn.model.flows import Flows
 from kzn.model.ip import pack
 from kzn.model.totals import Counts, Totals
 from kzn.server.ledger.family import FAMILIES, FamilyName
@@ -22,22 +21,12 @@ from kzn.server.resolve.resolve import Resolution
 from kzn.server.resolve.retry import ObservedFlows, RetryQueue
 from kzn.server.resolve.verdict import NAMES
 from kzn.topology.facts import NodeFacts, PodFacts, Workload
-from kzn.topology.index import AddressIndex
-from kzn.topology.static.file import StaticSource, parse_static
 
-CLUSTER = """
-nodes:
-  - {name: n1, zone: a, region: r, addresses: [10.0.0.1]}
-  - {name: n2, zone: b, region: r, addresses: [10.0.0.2]}
-  - {name: bare, addresses: [10.0.0.3]}
-pods:
-  - {namespace: d, name: p1, node: n1, addresses: [10.1.0.1]}
-  - {namespace: d, name: p2, node: n2, addresses: [10.2.0.1]}
-  - {namespace: d, name: p3, node: bare, addresses: [10.3.0.1]}
-networks:
-  - {name: store, kind: Database, cidr: 10.9.0.0/24, zone: b, region: r}
-  - {name: office, kind: Subnet, cidr: 10.9.1.0/24}
-"""
+CLUSTER = cluster(
+    nodes="n1 a r\nn2 b r\nbare",
+    pods="d/p1 n1 10.1.0.1\nd/p2 n2 10.2.0.1\nd/p3 bare 10.3.0.1",
+    networks="store Database 10.9.0.0/24 b r\noffice Subnet 10.9.1.0/24",
+)
 P1, P2, LATE, LATE2 = "10.1.0.1", "10.2.0.1", "10.1.0.9", "10.2.0.9"
 ADDRESSES = [P1, P2, "10.3.0.1", "10.0.0.1", "10.9.0.1", "10.9.1.1", "8.8.8.8", LATE, LATE2]
 NODES = ["n1", "n2", "bare", "late-node"]
@@ -47,7 +36,7 @@ Amount = tuple[str, str, int, int]
 
 @dataclass
 class RecordedFlows:
-    """A flow sink that remembers what it was shown: verdict and bytes."""
+    """A flow sink that keeps the verdict and bytes of each flow."""
 
     lines: list[tuple[str, int]] = field(default_factory=list)
 
@@ -63,27 +52,26 @@ class World:
     """A pipeline over the cluster above, and a clock."""
 
     def __init__(self, queued_flows: int = 10_000, limits: LedgerLimits | None = None) -> None:
-        self.now = 1000.0
+        self.clock = Clock()
         self.recorded = RecordedFlows()
-        self.index = AddressIndex(clock=lambda: self.now, wall=lambda: self.now + 1e9)
-        StaticSource(self.index, parse_static("cluster.yaml", CLUSTER))
+        self.index = index_of(CLUSTER, self.clock)
         self.pipeline = Pipeline(
             self.index,
             Ledger(limits or LedgerLimits()),
             TotalsByNode(100),
             RetryQueue(queued_flows),
-            clocks=Clocks(lambda: self.now, lambda: 0.0),
+            clocks=Clocks(self.clock.now, lambda: 0.0),
             flow_log=self.recorded,
         )
 
     def apply(self, node: str, *amounts: Amount, totals: Totals | None = None) -> None:
-        flows = flows_of([*amounts])
+        flows = flows_between(*((src, dst, size, n) for src, dst, n, size in amounts))
         seen = Counts(sum(n for _, _, n, _ in amounts), sum(size for *_, size in amounts))
         batch = Batch(1, 10_000, 0, flows, totals or Totals(seen))
         self.pipeline.apply(AgentIdentity(node, 1, "postrouting", "0"), batch)
 
     def tick(self, seconds: float) -> None:
-        self.now += seconds
+        self.clock.seconds += seconds
         while self.pipeline.tick():
             pass
 
@@ -94,7 +82,7 @@ class World:
             name=name,
             node=node,
             addresses=(pack(address),),
-            started=self.now + 1e9 - 100,
+            started=self.clock.wall() - 100,
             is_deleting=is_deleting,
         )
         self.index.put_pod(pod, Workload("Pod", name))
@@ -126,29 +114,14 @@ class World:
         assert self.pipeline.retry_queue.flows or held == 0
 
 
-def flows_of(amounts: list[Amount]) -> Flows:
-    m = len(amounts)
-    return Flows(
-        addresses=np.frombuffer(b"".join(map(pack, ADDRESSES)), np.uint8).reshape(-1, 16),
-        src=np.array([ADDRESSES.index(src) for src, *_ in amounts], np.uint32),
-        dst=np.array([ADDRESSES.index(dst) for _, dst, *_ in amounts], np.uint32),
-        src_port=np.zeros(m, np.uint16),
-        dst_port=np.zeros(m, np.uint16),
-        protocol=np.full(m, 6, np.uint8),
-        flags=np.zeros(m, np.uint8),
-        packets=np.array([n for *_, n, _ in amounts], np.uint64),
-        bytes=np.array([size for *_, size in amounts], np.uint64),
-    )
-
-
-def test_each_flow_is_in_one_term() -> None:
+def test_each_flow_is_in_one_total() -> None:
     world = World()
     world.apply("n1", (P1, P2, 1, 10), (P2, P1, 1, 20), (P1, LATE, 1, 40), (P1, "8.8.8.8", 1, 80))
     assert world.terms("n1") == {"seen": 150, "attributed": 90, "transit": 20, "held": 40}
     world.check()
 
 
-def test_a_pod_known_an_interval_late_gets_its_bytes() -> None:
+def test_a_pod_that_becomes_known_one_interval_late_gets_its_bytes() -> None:
     world = World()
     world.apply("n1", (P1, LATE2, 1, 40))
     world.tick(5.0)
@@ -160,7 +133,7 @@ def test_a_pod_known_an_interval_late_gets_its_bytes() -> None:
     assert dict(world.pipeline.ledger.snapshot().rows("pod")) == {("d", "p1"): 40}
 
 
-def test_a_pod_known_two_intervals_late_gets_its_bytes() -> None:
+def test_a_pod_that_becomes_known_two_intervals_late_gets_its_bytes() -> None:
     world = World()
     world.apply("n1", (P1, LATE2, 1, 40))
     world.tick(10.0)
@@ -169,7 +142,7 @@ def test_a_pod_known_two_intervals_late_gets_its_bytes() -> None:
     assert world.terms("n1") == {"seen": 40, "attributed": 40}
 
 
-def test_what_nobody_claims_is_unresolved_after_two_intervals() -> None:
+def test_flows_without_an_owner_are_unresolved_after_two_intervals() -> None:
     world = World()
     world.apply("n1", (P1, LATE, 1, 40), (LATE, P1, 1, 2))
     world.tick(10.0)
@@ -183,7 +156,7 @@ def test_what_nobody_claims_is_unresolved_after_two_intervals() -> None:
     world.check()
 
 
-def test_a_node_known_late_gets_its_batch() -> None:
+def test_a_batch_of_a_node_that_becomes_known_late_is_resolved() -> None:
     world = World()
     world.apply("late-node", (P1, P2, 1, 40), (P2, P2, 1, 2))
     assert world.terms("late-node") == {"seen": 42, "held": 42}
@@ -192,7 +165,7 @@ def test_a_node_known_late_gets_its_batch() -> None:
     assert world.terms("late-node") == {"seen": 42, "transit": 42}
 
 
-def test_a_node_that_stays_unknown_is_unresolved() -> None:
+def test_a_batch_of_a_node_that_stays_unknown_is_unresolved() -> None:
     world = World()
     world.apply("late-node", (P1, P2, 1, 40))
     for _ in range(2):
@@ -200,7 +173,7 @@ def test_a_node_that_stays_unknown_is_unresolved() -> None:
     assert world.terms("late-node") == {"seen": 40, "unresolved unknown_node": 40}
 
 
-def test_what_does_not_fit_in_the_hold_is_unresolved_at_once() -> None:
+def test_flows_that_do_not_fit_in_the_retry_queue_are_unresolved_at_once() -> None:
     world = World(queued_flows=34)
     world.apply("n1", (P1, LATE, 1, 1), (P1, LATE2, 1, 2), (P1, LATE, 1, 4))
     world.apply("n1", (P1, LATE, 1, 8), (P1, P2, 1, 16))
@@ -214,7 +187,7 @@ def test_what_does_not_fit_in_the_hold_is_unresolved_at_once() -> None:
     world.check()
 
 
-def test_totals_that_do_not_fit_the_flows_are_counted_and_break_nothing() -> None:
+def test_totals_that_disagree_with_the_flows_are_counted_and_break_nothing() -> None:
     world = World()
     world.apply("n1", (P1, P2, 1, 10), totals=Totals(Counts(3, 35), {"parse": Counts(1, 5)}))
     assert world.terms("n1") == {
@@ -230,7 +203,7 @@ def test_totals_that_do_not_fit_the_flows_are_counted_and_break_nothing() -> Non
     world.check()
 
 
-def test_the_log_shows_each_flow_once_and_no_transit() -> None:
+def test_the_flow_log_gets_each_flow_once_and_no_transit() -> None:
     world = World()
     world.apply("n1", (P1, P2, 1, 10), (P2, P1, 1, 20), (P1, LATE, 1, 40), (P1, LATE2, 1, 80))
     world.tick(10.0)
@@ -243,7 +216,7 @@ def test_the_log_shows_each_flow_once_and_no_transit() -> None:
     ]
 
 
-def test_the_book_of_a_silent_node_ends() -> None:
+def test_the_totals_of_a_silent_node_are_removed() -> None:
     world = World()
     world.apply("n1", (P1, P2, 1, 10))
     world.tick(3599.0)
@@ -284,7 +257,7 @@ STEP: st.SearchStrategy[partial[None]] = st.one_of(
 
 @settings(max_examples=150)
 @given(st.lists(STEP, max_size=25), st.integers(0, 200), st.integers(1, 6))
-def test_nothing_is_lost_or_doubled_whatever_happens(
+def test_no_byte_is_lost_or_counted_twice_in_any_order_of_events(
     steps: list[partial[None]], queued_flows: int, series: int
 ) -> None:
     limits = LedgerLimits(dict.fromkeys(FAMILIES, series), retention=30.0, pair_window=20.0)
@@ -294,7 +267,7 @@ def test_nothing_is_lost_or_doubled_whatever_happens(
         step(world)
         world.check()
         after = world.series()
-        if step.func is ship:  # only the passing of time ends series
+        if step.func is ship:  # only time ends series
             assert all(after[key] >= size for key, size in before.items())
         before = after
     for _ in range(2):
@@ -303,11 +276,11 @@ def test_nothing_is_lost_or_doubled_whatever_happens(
     world.check()
 
 
-def test_what_a_terminating_pod_sends_waits_for_a_successor_and_is_its_own_in_the_end() -> None:
+def test_flows_of_a_terminating_pod_are_retried_and_charged_to_it_in_the_end() -> None:
     world = World()
     world.pod("ends", "n1", LATE)
     world.pod("ends", "n1", LATE, is_deleting=True)
-    world.now += 5.0
+    world.clock.seconds += 5.0
     world.apply("n1", (LATE, P2, 1, 100))
     assert world.pipeline.node_totals.of("n1").held == Counts(1, 100)
     world.tick(10.5)
@@ -316,10 +289,10 @@ def test_what_a_terminating_pod_sends_waits_for_a_successor_and_is_its_own_in_th
     assert dict(world.pipeline.ledger.snapshot().rows("pod")) == {("d", "ends"): 100}
 
 
-def test_there_is_no_waiting_for_successors_when_the_hold_is_half_full() -> None:
+def test_flows_of_a_terminating_pod_are_not_retried_when_the_queue_is_half_full() -> None:
     world = World(queued_flows=100)
     world.pod("ends", "n1", LATE, is_deleting=True)
-    world.now += 5.0
+    world.clock.seconds += 5.0
     world.apply("n1", *[(LATE2, P2, 1, 1)] * 30)
     world.apply("n1", (LATE, P2, 1, 100))
     assert dict(world.pipeline.ledger.snapshot().rows("pod")) == {("d", "ends"): 100}

@@ -1,4 +1,4 @@
-"""The flow log: its lines to the letter, and a stream that blocks or breaks."""
+"""The flow log: its lines to the letter, and a stream that blocks or fails."""
 
 import io
 import json
@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cluster import cluster, index_of
 
 from kzn.model.endpoint import UNKNOWN
 from kzn.model.flows import ENCRYPTED, INITIATOR_SOURCE, Flows
@@ -17,18 +18,13 @@ from kzn.server.flows.records import FlowRecords
 from kzn.server.resolve.resolve import Resolution, resolve
 from kzn.server.resolve.retry import ObservedFlows, select
 from kzn.topology.index import AddressIndex
-from kzn.topology.static.file import StaticSource, parse_static
 
-CLUSTER = """
-nodes:
-  - {name: n1, zone: a, region: r, addresses: [10.0.0.1]}
-  - {name: n2, zone: b, region: r, addresses: [10.0.0.2]}
-pods:
-  - {namespace: shop, name: web-1, node: n1, addresses: [10.1.0.1], workload: web, workload_kind: Deployment}
-networks:
-  - {name: "orders = db", kind: Database, cidr: "2001:db8::/64", zone: b, region: r}
-"""  # noqa: E501 - one pod a line
-WEB, DB, OUT, NOBODY = "10.1.0.1", "2001:db8::7", "8.8.8.8", "10.200.0.1"
+CLUSTER = cluster(
+    nodes="n1 a r\nn2 b r",
+    pods="shop/web-1 n1 10.1.0.1 Deployment/web",
+    networks="orders_=_db Database 2001:db8::/64 b r",
+)
+WEB, DB, OUT, UNOWNED = "10.1.0.1", "2001:db8::7", "8.8.8.8", "10.200.0.1"
 DEADLINE = 10.0
 
 TEXT = """\
@@ -45,13 +41,11 @@ class=unresolved reason=unknown_destination
 
 @pytest.fixture(scope="module")
 def index() -> AddressIndex:
-    index = AddressIndex(clock=lambda: 100.0, wall=lambda: 1e9)
-    StaticSource(index, parse_static("cluster.yaml", CLUSTER))
-    return index
+    return index_of(CLUSTER)
 
 
-def settled(index: AddressIndex) -> tuple[ObservedFlows, Resolution]:
-    addresses = [WEB, DB, OUT, NOBODY]
+def resolved(index: AddressIndex) -> tuple[ObservedFlows, Resolution]:
+    addresses = [WEB, DB, OUT, UNOWNED]
     flows = Flows(
         addresses=np.frombuffer(b"".join(map(pack, addresses)), np.uint8).reshape(-1, 16),
         src=np.array([2, 0, 0], np.uint32),
@@ -78,7 +72,7 @@ def log_of(stream: io.BytesIO, form: str, max_lines: int = 100) -> FlowLog:
 
 
 def offer(log: FlowLog, index: AddressIndex, *rows: int) -> None:
-    observed, resolution = settled(index)
+    observed, resolution = resolved(index)
     log.offer(observed, resolution, np.array(rows, np.int64), index)
 
 
@@ -129,10 +123,10 @@ def test_json_lines_always_have_all_keys(index: AddressIndex) -> None:
     assert (second["class"], second["reason"]) == ("unresolved", "unknown_destination")
 
 
-def test_what_is_encrypted_is_marked(index: AddressIndex) -> None:
+def test_encrypted_flows_are_marked(index: AddressIndex) -> None:
     stream = io.BytesIO()
     log = log_of(stream, "text")
-    observed, resolution = settled(index)
+    observed, resolution = resolved(index)
     observed.flows.flags[1] |= ENCRYPTED
     log.offer(observed, resolution, np.array([1, 2]), index)
     assert log.close(DEADLINE)
@@ -140,7 +134,7 @@ def test_what_is_encrypted_is_marked(index: AddressIndex) -> None:
     assert stream.getvalue().decode() == TEXT.replace(before, after)
 
 
-def test_no_flows_are_no_lines(index: AddressIndex) -> None:
+def test_without_flows_there_are_no_lines(index: AddressIndex) -> None:
     stream = io.BytesIO()
     log = log_of(stream, "text")
     offer(log, index)
@@ -149,7 +143,7 @@ def test_no_flows_are_no_lines(index: AddressIndex) -> None:
 
 
 class Blocked(io.BytesIO):
-    """A stream that takes nothing until it is released."""
+    """A stream that blocks until it is released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -161,7 +155,9 @@ class Blocked(io.BytesIO):
         return super().write(data)  # type: ignore[arg-type] # what the base class takes
 
 
-def test_a_blocked_stream_costs_lines_beyond_the_limit_and_no_waiting(index: AddressIndex) -> None:
+def test_a_blocked_stream_drops_lines_beyond_the_limit_and_blocks_no_caller(
+    index: AddressIndex,
+) -> None:
     stream = Blocked()
     log = log_of(stream, "text", max_lines=3)
     offer(log, index, 1, 2)
@@ -176,13 +172,13 @@ def test_a_blocked_stream_costs_lines_beyond_the_limit_and_no_waiting(index: Add
 
 
 class Broken(io.BytesIO):
-    """A stream whose reader is gone."""
+    """A stream without a reader."""
 
     def write(self, _data: object, /) -> int:
         raise BrokenPipeError(32, "Broken pipe")
 
 
-def test_a_broken_stream_drops_what_comes_and_says_so_once(
+def test_a_failed_stream_drops_all_further_lines_and_logs_once(
     index: AddressIndex, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = log_of(Broken(), "text")
@@ -194,8 +190,8 @@ def test_a_broken_stream_drops_what_comes_and_says_so_once(
     assert "flow log: write failed: [Errno 32] Broken pipe" in message
 
 
-def test_pieces_that_were_forgotten_or_have_a_new_owner_are_made_anew(index: AddressIndex) -> None:
-    observed, resolution = settled(index)
+def test_texts_that_were_evicted_or_have_a_new_owner_are_made_again(index: AddressIndex) -> None:
+    observed, resolution = resolved(index)
     rows = resolution.endpoints.tolist()
     owners = [index.endpoint(i) if i >= 0 else i for i in (rows[0], rows[1], rows[3], rows[-1])]
     records = FlowRecords(
@@ -208,6 +204,6 @@ def test_pieces_that_were_forgotten_or_have_a_new_owner_are_made_anew(index: Add
     )
     small, fresh = LineWriter("text", cached_addresses=1), LineWriter("text")
     assert small.lines(records) == small.lines(records) == fresh.lines(records) == TEXT.encode()
-    nobody = replace(records, owners=[UNKNOWN] * len(owners))
-    assert small.lines(nobody) == LineWriter("text").lines(nobody)
-    assert b"kind=Unknown" in fresh.lines(nobody)
+    unowned = replace(records, owners=[UNKNOWN] * len(owners))
+    assert small.lines(unowned) == LineWriter("text").lines(unowned)
+    assert b"kind=Unknown" in fresh.lines(unowned)

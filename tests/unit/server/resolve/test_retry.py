@@ -1,4 +1,4 @@
-"""The hold: when a case is due, how much fits, and what a part of a batch looks like."""
+"""The retry queue: when flows are due, how many fit, and what a part of a batch contains."""
 
 import numpy as np
 
@@ -23,48 +23,48 @@ def flows(*ends: tuple[int, int]) -> Flows:
     )
 
 
-def case(*ends: tuple[int, int], opened: int = 10_000, closed: int = 0) -> ObservedFlows:
+def observed(*ends: tuple[int, int], opened: int = 10_000, closed: int = 0) -> ObservedFlows:
     return ObservedFlows.of("n", Batch(1, opened, closed, flows(*ends), Totals()), 100.0)
 
 
-def test_a_batch_is_dated_by_its_ages() -> None:
-    found = case((0, 1), opened=12_500, closed=2_500)
+def test_a_batch_is_dated_by_its_arrival_and_its_ages() -> None:
+    found = observed((0, 1), opened=12_500, closed=2_500)
     assert (found.opened, found.closed, found.interval) == (87.5, 97.5, 10.0)
 
 
 def test_the_interval_is_bounded_and_never_backwards() -> None:
-    assert case((0, 1), opened=10**9).interval == MAX_INTERVAL
-    assert case((0, 1), opened=0).interval == MIN_INTERVAL
-    odd = case((0, 1), opened=1_000, closed=5_000)
+    assert observed((0, 1), opened=10**9).interval == MAX_INTERVAL
+    assert observed((0, 1), opened=0).interval == MIN_INTERVAL
+    odd = observed((0, 1), opened=1_000, closed=5_000)
     assert odd.opened <= odd.closed <= 100.0
 
 
-def test_a_case_is_due_after_its_interval() -> None:
-    hold = RetryQueue(1000)
-    held = case((0, 1), (1, 2))
-    assert hold.put(held, 100.0)
-    assert hold.take(109.9) is None
-    assert hold.flows == 2
-    assert hold.take(110.0) is held
-    assert (hold.flows, len(hold)) == (0, 0)
+def test_flows_are_due_after_their_interval() -> None:
+    queue = RetryQueue(1000)
+    entry = observed((0, 1), (1, 2))
+    assert queue.put(entry, 100.0)
+    assert queue.take(109.9) is None
+    assert queue.flows == 2
+    assert queue.take(110.0) is entry
+    assert (queue.flows, len(queue)) == (0, 0)
 
 
-def test_the_case_due_first_comes_first() -> None:
-    hold = RetryQueue(1000)
-    slow, quick = case((0, 1), opened=20_000), case((0, 1), opened=5_000)
-    hold.put(slow, 100.0)
-    hold.put(quick, 100.0)
-    assert [hold.take(200.0), hold.take(200.0)] == [quick, slow]
+def test_the_flows_due_first_are_taken_first() -> None:
+    queue = RetryQueue(1000)
+    slow, quick = observed((0, 1), opened=20_000), observed((0, 1), opened=5_000)
+    queue.put(slow, 100.0)
+    queue.put(quick, 100.0)
+    assert [queue.take(200.0), queue.take(200.0)] == [quick, slow]
 
 
-def test_what_does_not_fit_is_not_taken() -> None:
-    hold = RetryQueue(70)
-    assert hold.put(case((0, 1)), 100.0)
-    assert hold.put(case((0, 1)), 100.0)
-    assert not hold.put(case((0, 1)), 100.0)
-    assert hold.flows == 2
-    hold.take(200.0)
-    assert hold.put(case((0, 1)), 100.0)
+def test_what_does_not_fit_is_rejected() -> None:
+    queue = RetryQueue(70)
+    assert queue.put(observed((0, 1)), 100.0)
+    assert queue.put(observed((0, 1)), 100.0)
+    assert not queue.put(observed((0, 1)), 100.0)
+    assert queue.flows == 2
+    queue.take(200.0)
+    assert queue.put(observed((0, 1)), 100.0)
 
 
 def test_a_part_keeps_its_flows_and_only_their_addresses() -> None:
