@@ -206,7 +206,10 @@ async def _drain_retired(config: AgentConfig, server: HostPort, folder: Path) ->
     """Deliver what a replaced probe counted, under that probe's name, and remove its pins."""
     maps = install.open_set(folder)
     if maps is None:
-        log.error("pins %s are of an incompatible kzn version: removed without a drain", folder)
+        log.error(
+            "pins %s were made by an incompatible kzn version: removing them without reading their counts",
+            folder,
+        )
     else:
         with maps:
             spool = Spool(maps)

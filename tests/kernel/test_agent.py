@@ -148,7 +148,7 @@ def test_with_other_settings_the_old_maps_are_delivered_under_their_own_epoch(si
     server = site.server()
     # Both epochs begin with batch 1: in one epoch the second would count as a duplicate.
     assert server.gets(site.key, before.plus(after)), (server.has(site.key), before, after)
-    assert new.logs(f"removed {site.pin_dir}/postrouting+retired+1")
+    assert new.logs(f"removed pins {site.pin_dir}/postrouting+retired+1")
     assert [path.name for path in site.pin_dir.iterdir()] == ["postrouting"]
     [now] = site.inspect()
     assert now["epoch"] != was["epoch"]

@@ -93,7 +93,7 @@ def test_with_the_documented_capabilities_an_agent_runs_stops_and_restarts(
     agent = site.agent("--probe", probe, "--ports", "none")  # new maps; the old ones are drained
     sent = sent.plus(site.send(30))
     assert server.gets(site.key, sent), (server.has(site.key), sent)
-    assert agent.logs(f"removed {site.pin_dir}/{probe}+retired+1")
+    assert agent.logs(f"removed pins {site.pin_dir}/{probe}+retired+1")
     agent.stop()
     done = site.kzn("detach", "--pin-dir", str(site.pin_dir), prefix=with_only(NEEDED[probe]))
     assert done.returncode == 0, done.stderr

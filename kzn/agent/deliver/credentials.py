@@ -54,7 +54,7 @@ def check(config: AgentConfig) -> None:
                 raise UsageError(error.message, hint=error.hint) from error
     if config.token_file is not None and config.tls is None:
         log.warning(
-            "the token in %s is sent to %s without TLS and can be intercepted; set --tls-ca",
+            "the token in %s is sent to server %s without TLS and can be intercepted; set --tls-ca",
             config.token_file,
             config.server,
         )

@@ -34,7 +34,7 @@ class FakeMaps:
     """The totals of two buffers on two CPUs, half on each."""
 
     def __init__(self) -> None:
-        self.books = [[0] * 16, [0] * 16]
+        self.buffers = [[0] * 16, [0] * 16]
         self.at = 0
         self.totals = SimpleNamespace(read=self._read)
 
@@ -42,10 +42,10 @@ class FakeMaps:
         return self.at
 
     def add(self, size: int, slot: int = 0) -> None:
-        self.books[self.at][slot] += size
+        self.buffers[self.at][slot] += size
 
     def _read(self, buffer: int, size: int) -> bytes:
-        rows = [(1, total // CPUS) for total in self.books[buffer]] * CPUS
+        rows = [(1, total // CPUS) for total in self.buffers[buffer]] * CPUS
         raw = b"".join(struct.pack("<QQ", *row) for row in rows)
         assert len(raw) == size
         return raw
