@@ -206,10 +206,7 @@ async def _drain_retired(config: AgentConfig, server: HostPort, folder: Path) ->
     """Deliver what a replaced probe counted, under that probe's name, and remove its pins."""
     maps = install.open_set(folder)
     if maps is None:
-        log.error(
-            "pins %s were made by an incompatible kzn version: removing them without reading their counts",
-            folder,
-        )
+        log.error("pins %s are of an incompatible kzn version: their counts are lost", folder)
     else:
         with maps:
             spool = Spool(maps)
@@ -220,7 +217,7 @@ async def _drain_retired(config: AgentConfig, server: HostPort, folder: Path) ->
         with directory.file_errors(config.pin_dir):
             install.remove(folder)
     except KznError as error:
-        log.error("pins %s are drained but cannot be removed: %s", folder, error)
+        log.error("cannot remove pins %s: %s", folder, error)
     else:
         log.info("removed pins %s", folder)
 
