@@ -1,8 +1,8 @@
-"""Gives up, once a probe is attached, what only loading and attaching it took.
+"""Drops the capabilities that only loading and attaching a probe took.
 
 In: an attached probe and its maps.
-Out: a process in which no thread can do more than follow the uplinks, and none can get more.
-Never: a capability given up that this kernel asks for later on; that is tried, not looked up.
+Out: a process without the capabilities that the running agent does not need, and unable to regain
+them. Never: drops what this kernel demands later, which is found by trying, not by its version.
 """
 
 import errno
@@ -17,29 +17,32 @@ from kzn.probes.declaration import Probe
 log = logging.getLogger(__name__)
 
 ENDING_SECONDS = 1.0
-"""For threads that asked netlink for the uplinks, which have done their work."""
+"""For threads that are about to end: asyncio's, which found the uplinks."""
 
 
 def drop_capabilities(probe: Probe, maps: MapSet) -> None:
-    """Keep what `KEPT` says and nothing else, for good; KernelError when the kernel refuses.
+    """Keep what hooks of the probe's kind need, for good; KernelError when the kernel refuses.
 
-    Threads that run already would keep all: each of them is one line in the log.
+    Each thread that runs already and keeps its capabilities is logged.
     """
-    fence_map()  # the last map that is made
+    fence_map()  # the last map that the agent creates
     kept = capabilities.mask(probe.kind.kept_capabilities)
     if not _reads_without_capabilities(maps):
         kept |= capabilities.mask(["CAP_BPF"])
     if capabilities.missing(capabilities.THREAD.read_text(), ["CAP_PERFMON"]):
-        log.warning("without CAP_PERFMON the kernel slows %s's program down", probe.name)
+        log.warning(
+            "probe %s runs slower without CAP_PERFMON: the kernel then adds checks to its program",
+            probe.name,
+        )
     for thread in threading.enumerate():
         if thread is not threading.current_thread():
             thread.join(ENDING_SECONDS)
     capabilities.give_up_all_but(kept)
-    _tell(kept)
+    _log(kept)
 
 
 def _reads_without_capabilities(maps: MapSet) -> bool:
-    """Before Linux 5.19 bpf(2) had no command at all for whoever may not load programs."""
+    """Before Linux 5.19 bpf(2) refuses every command without the capability to load programs."""
     with capabilities.only(0):
         try:
             maps.active()
@@ -50,19 +53,20 @@ def _reads_without_capabilities(maps: MapSet) -> bool:
     return True
 
 
-def _tell(kept: int) -> None:
+def _log(kept: int) -> None:
     bounding = capabilities.read().bounding
     log.info(
         "capabilities kept: %s; new privileges: none%s",
         capabilities.text(capabilities.read().permitted),
-        f" (bounding set, which takes CAP_SETPCAP to cut: {capabilities.text(bounding)})"
+        f" (bounding set, which only CAP_SETPCAP can cut: {capabilities.text(bounding)})"
         if bounding & ~kept
         else "",
     )
     for number, sets in capabilities.threads().items():
         if sets.usable & ~kept:
             log.error(
-                "thread %d ran before and keeps %s: did the module of a probe start it?",
+                "thread %d keeps %s: it ran before the agent dropped them; check whether a"
+                " probe's module starts threads",
                 number,
                 capabilities.text(sets.usable),
             )

@@ -1,6 +1,6 @@
-"""The probe `clsact`: filters at the clsact egress of the uplinks, where the kernel has no tcx.
+"""The probe `clsact`: filters at the clsact egress of the uplinks, for kernels without tcx.
 
-Its program is that of `tcx`, and it is first there for the same reason.
+Its program is that of `tcx`, and runs before all others there for the same reason.
 """
 
 from kzn.probes.declaration import API, ClsactHook, Feature, Probe
@@ -19,7 +19,7 @@ PROBE = Probe(
             hint="it needs Linux 5.8 or later with CONFIG_NET_CLS_BPF and CONFIG_NET_SCH_INGRESS",
         ),
     ),
-    # With CAP_PERFMON its programs take a third of the time: docs/security.md.
+    # CAP_PERFMON is optional; with it the programs take a third of the time (docs/security.md).
     capabilities=("CAP_NET_ADMIN", "CAP_BPF"),
     auto=30,
 )

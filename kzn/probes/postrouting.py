@@ -1,6 +1,6 @@
 """The probe `postrouting`: netfilter links on POSTROUTING, between filter (0) and source NAT (100).
 
-There the source is still the pod and the destination already the backend
+There the source is still the pod, and the destination already the backend
 (include/uapi/linux/netfilter_ipv4.h: NF_IP_PRI_NAT_DST -100, NF_IP_PRI_NAT_SRC 100).
 """
 

@@ -1,4 +1,4 @@
-"""What can be set when a probe's object is loaded, and its bytes (`struct settings`, flow.h)."""
+"""Settings of a probe's object, fixed when it is loaded (`struct settings` in flow.h)."""
 
 import hashlib
 import struct
@@ -14,7 +14,7 @@ PORTS: dict[PortsMode, int] = {"none": 0, "service": 1, "all": 2}
 MAX_FLOWS = 65536
 DORMANT_SECONDS = 600.0
 
-CLOCK_MONOTONIC_COARSE = 6  # include/uapi/linux/time.h; Python has no name for it
+CLOCK_MONOTONIC_COARSE = 6  # include/uapi/linux/time.h; the time module lacks it
 
 _SETTINGS = struct.Struct("<QII")
 
@@ -32,19 +32,19 @@ class Settings:
 
     @property
     def key_size(self) -> int:
-        """Bytes of a key: ``--ports all`` has the other side's port too (KZN_KEY_ALL)."""
+        """Bytes of a key; with ``--ports all`` it has the other side's port too (KZN_KEY_ALL)."""
         return 40 if self.ports == "all" else 36
 
     def constants(self) -> bytes:
         """The bytes of the object's variable `settings`.
 
-        A jiffy is the resolution of the coarse clock (kernel/time: TICK_NSEC), so HZ need not be
-        known from the kernel's configuration.
+        A jiffy is the resolution of the coarse clock (kernel/time: TICK_NSEC), so the kernel's HZ
+        need not be known.
         """
         jiffies = round(self.dormant_seconds / time.clock_getres(CLOCK_MONOTONIC_COARSE))
         return _SETTINGS.pack(jiffies, PORTS[self.ports], API)
 
     def digest(self, image: bytes) -> bytes:
-        """32 bytes that tell whether pinned maps and programs were made from the same."""
+        """32 bytes that are equal if pinned maps and programs have the same object and settings."""
         text = f"{self.ports} {self.max_flows} {self.dormant_seconds} ".encode()
         return hashlib.sha256(text + image).digest()

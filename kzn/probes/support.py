@@ -1,4 +1,4 @@
-"""Whether this kernel and this process can run a probe: the kernel is asked, never its version."""
+"""Whether this kernel and process can run a probe: by the kernel's features, never its version."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ READ_CHUNK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """Can it run here, and if not why and what to do; ``reason`` is one sentence."""
+    """Whether a probe can run here; if not, the reason in one sentence, and what to do."""
 
     supported: bool
     reason: str
@@ -25,11 +25,11 @@ class Support:
 
 
 def require(probe: Probe) -> None:
-    """UnsupportedError naming the first thing that is missing, before anything is loaded."""
+    """UnsupportedError with the first thing that is missing, before anything is loaded."""
     libbpf()
     if not BTF.exists():
         raise UnsupportedError(
-            f"probe {probe.name}: this kernel has no BTF ({BTF} is not there)",
+            f"probe {probe.name}: this kernel has no BTF ({BTF} does not exist)",
             hint="it needs a kernel built with CONFIG_DEBUG_INFO_BTF=y",
         )
     names = [feature.btf_type.encode() for feature in probe.features]
@@ -48,7 +48,7 @@ def require(probe: Probe) -> None:
 
 
 def examine(probe: Probe) -> Support:
-    """Everything short of attaching: the requirements, then a trial load."""
+    """Check the requirements, then load the probe's programs for a moment; nothing is attached."""
     try:
         require(probe)
         with load(probe, Settings()):
@@ -60,9 +60,9 @@ def examine(probe: Probe) -> Support:
 
 
 def btf_names(path: Path, names: list[bytes]) -> set[bytes]:
-    """Which names stand in a BTF file's string section, where each one lies between NUL bytes.
+    """Which of the names are in a BTF file's string section, each between NUL bytes.
 
-    Read in pieces: the file is 5 MB and more, and the agent is to stay small.
+    The file, 5 MB and more, is read in chunks to save memory.
     """
     found: set[bytes] = set()
     overlap = max((len(name) for name in names), default=0) + 2

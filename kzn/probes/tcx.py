@@ -1,7 +1,7 @@
 """The probe `tcx`: links at the tcx egress of the uplinks, where eBPF host routing passes too.
 
-It is first there: a CNI's program ends the chain for what it lets pass (TCX_PASS), rewrites the
-source to the node's, or redirects. Before it the packet is the pod's.
+Its program runs before all others there: a CNI's program ends the chain for accepted packets
+(TCX_PASS), rewrites the source to the node's, or redirects. Before it the source is the pod.
 """
 
 from kzn.probes.declaration import API, Feature, Probe, TcxHook
@@ -20,7 +20,7 @@ PROBE = Probe(
             hint="it needs Linux 6.6 or later with CONFIG_NET_XGRESS=y",
         ),
     ),
-    # With CAP_PERFMON its programs take a third of the time: docs/security.md.
+    # CAP_PERFMON is optional; with it the programs take a third of the time (docs/security.md).
     capabilities=("CAP_NET_ADMIN", "CAP_BPF"),
     auto=20,
 )

@@ -64,7 +64,7 @@ FAULTS = [
     Fault(
         "without-btf", 1, "object without-btf has no BTF", change=lambda it: Image(it).without_btf()
     ),
-    Fault("layout", 1, "it is built for layout 99 of flow.h, this kzn has 1", change=of_layout_99),
+    Fault("layout", 1, "it was built for layout 99 of flow.h, this kzn has 1", change=of_layout_99),
     Fault(
         "struct",
         1,

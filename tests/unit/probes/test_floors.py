@@ -1,6 +1,6 @@
-"""What the objects call is as old as the kernels that their probes claim.
+"""Objects call nothing newer than the oldest kernel that their probe claims to support.
 
-Kernels 6.4 to 6.11 cannot be tried (docs/kernels.md): this is what is known of them instead.
+Kernels 6.4 to 6.11 cannot be tried (docs/kernels.md): these checks stand in for them.
 """
 
 import struct
@@ -25,7 +25,7 @@ HELPERS: dict[int, Version] = {
     26: (4, 5),  # skb_load_bytes
     118: (5, 6),  # jiffies64
 }
-"""Numbers of include/uapi/linux/bpf.h, and the Linux that they came with."""
+"""Numbers of include/uapi/linux/bpf.h, and the first Linux that has them."""
 KFUNCS: dict[str, Version] = {
     "bpf_rdonly_cast": (6, 2),
     "bpf_dynptr_from_skb": (6, 4),
@@ -85,7 +85,7 @@ def test_no_helper_is_newer_than_the_kernel_that_a_probe_claims(
     probe: Probe, floor: Version
 ) -> None:
     called = helpers(probe.image())
-    assert called <= HELPERS.keys(), "say since when the kernel has it"
+    assert called <= HELPERS.keys(), "add the first Linux that has it"
     assert 1 in called, "nothing is looked up: is this parsed right?"
     assert all(HELPERS[number] <= floor for number in called)
 
@@ -95,7 +95,7 @@ def test_no_kernel_function_is_newer_than_the_kernel_that_a_probe_claims(
     probe: Probe, floor: Version
 ) -> None:
     called = set(undefined(probe.image()))
-    assert called <= KFUNCS.keys(), "say since when the kernel has it"
+    assert called <= KFUNCS.keys(), "add the first Linux that has it"
     assert all(KFUNCS[name] <= floor for name in called)
 
 

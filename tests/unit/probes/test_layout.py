@@ -1,4 +1,4 @@
-"""Objects from elsewhere: what does not fit this kzn is told by name before anything is loaded."""
+"""Objects of third parties: one that does not fit is refused with the difference, before a load."""
 
 import re
 import sys
@@ -28,7 +28,7 @@ OWN = (clsact.PROBE, postrouting.PROBE, tcx.PROBE)
 
 
 def refused(image: bytes) -> KznError:
-    """What is said of an object."""
+    """The error for an object."""
     with pytest.raises(KznError) as raised:
         layout.check(FOREIGN, image)
     assert raised.value.hint
@@ -37,13 +37,16 @@ def refused(image: bytes) -> KznError:
 
 
 @pytest.mark.parametrize("probe", OWN, ids=lambda probe: probe.name)
-def test_kzns_own_objects_fit(probe: Probe) -> None:
+def test_the_objects_of_kzn_fit_each_other(probe: Probe) -> None:
     layout.check(replace(FOREIGN, hooks=probe.hooks), probe.image())
-    assert list(layout.differences(layout.shape(probe), layout.shape(postrouting.PROBE))) == []
+    assert (
+        list(layout.differences(layout.own_layout(probe), layout.own_layout(postrouting.PROBE)))
+        == []
+    )
 
 
-def test_python_reads_the_structs_that_the_objects_have() -> None:
-    found = layout.shape(postrouting.PROBE)
+def test_the_structs_in_python_are_those_of_the_objects() -> None:
+    found = layout.own_layout(postrouting.PROBE)
     flows = found.maps["flows_0"]
     assert flows.key == fields(FLOW_KEY)
     assert flows.value == fields(FLOW_COUNTS)
@@ -70,14 +73,14 @@ def fields(kind: np.dtype[np.void]) -> tuple[Field, ...]:
     return tuple(rows)
 
 
-def test_an_object_of_another_layout_is_told_by_its_number() -> None:
+def test_an_object_of_another_layout_is_refused_with_its_number() -> None:
     changed = Image(IMAGE)
     at = changed.sections[".rodata"] + 12
     assert changed.number(at) == API
     error = refused(changed.put(at, API + 1))
     assert error.message == (
         f"object plugged does not fit this kzn: "
-        f"it is built for layout {API + 1} of flow.h, this kzn has {API}"
+        f"it was built for layout {API + 1} of flow.h, this kzn has {API}"
     )
     assert "kzn probes --headers" in error.hint
 
@@ -160,12 +163,12 @@ def test_an_object_without_btf_is_refused() -> None:
     assert "-g" in error.hint
 
 
-def test_what_is_no_object_is_refused_with_libbpfs_words() -> None:
+def test_bytes_that_are_not_an_object_are_refused_with_the_error_of_libbpf() -> None:
     assert "open object plugged: libbpf cannot read it" in refused(b"no object").message
     assert f"more than {MAX_IMAGE}" in refused(bytes(MAX_IMAGE + 1)).message
 
 
-def test_a_process_that_dies_of_an_object_is_a_sentence(
+def test_a_child_that_crashes_on_an_object_is_an_error_with_its_signal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     died = tmp_path / "python"
@@ -186,7 +189,7 @@ def test_a_process_that_dies_of_an_object_is_a_sentence(
     ),
     part=st.sampled_from([".BTF", "all"]),
 )
-def test_a_damaged_object_is_refused_or_fits_and_never_more(
+def test_a_damaged_object_is_refused_or_fits_and_nothing_else_happens(
     edits: list[tuple[float, int]], part: str
 ) -> None:
     sections = Image(IMAGE).sections

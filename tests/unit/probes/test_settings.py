@@ -1,4 +1,4 @@
-"""Settings as bytes, and the digest that decides whether pinned maps are adopted."""
+"""Settings as bytes, and the digest by which pinned maps are adopted or replaced."""
 
 import struct
 import time
@@ -6,7 +6,7 @@ import time
 from kzn.probes.settings import CLOCK_MONOTONIC_COARSE, Settings
 
 
-def test_ten_minutes_are_counted_in_jiffies() -> None:
+def test_seconds_until_dormant_are_given_in_jiffies() -> None:
     jiffies, ports, _ = struct.unpack("<QII", Settings().constants())
     assert jiffies == round(600 / time.clock_getres(CLOCK_MONOTONIC_COARSE))
     assert jiffies in (600 * 100, 600 * 250, 600 * 300, 600 * 1000)

@@ -1,4 +1,4 @@
-"""What a kernel or a process lacks is named before anything is loaded."""
+"""What the kernel or the process lacks is an error before anything is loaded."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ def status(effective: int) -> str:
 
 @pytest.fixture
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine whose BTF and capabilities are files of the test's own."""
+    """Files that stand for the kernel's BTF and this process's status."""
     btf, proc = tmp_path / "vmlinux", tmp_path / "status"
     btf.write_bytes(b"\0sk_buff\0bpf_nf_ctx\0net_device\0")
     proc.write_text(status(ALL))
@@ -27,12 +27,12 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_kernel_that_has_all_passes(kernel: Path) -> None:
+def test_a_kernel_with_every_feature_passes(kernel: Path) -> None:
     assert kernel.exists()
     support.require(PROBE)
 
 
-def test_without_btf_the_kernel_option_is_named(kernel: Path) -> None:
+def test_without_btf_the_hint_names_the_kernel_option(kernel: Path) -> None:
     (kernel / "vmlinux").unlink()
     with pytest.raises(UnsupportedError, match="has no BTF") as raised:
         support.require(PROBE)
@@ -41,7 +41,7 @@ def test_without_btf_the_kernel_option_is_named(kernel: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [b"\0sk_buff\0", b"\0my_bpf_nf_ctx\0", b"\0bpf_nf_ctx_2\0"])
-def test_without_netfilter_programs_the_release_is_named(kernel: Path, names: bytes) -> None:
+def test_without_netfilter_programs_the_hint_names_the_release(kernel: Path, names: bytes) -> None:
     (kernel / "vmlinux").write_bytes(names)
     with pytest.raises(UnsupportedError, match="no BPF programs on netfilter hooks") as raised:
         support.require(PROBE)
@@ -49,12 +49,12 @@ def test_without_netfilter_programs_the_release_is_named(kernel: Path, names: by
 
 
 @pytest.mark.parametrize("place", [0, 65_520, 65_530, 65_536, 131_071])
-def test_a_name_is_found_wherever_it_lies_in_the_file(kernel: Path, place: int) -> None:
+def test_a_name_is_found_at_any_offset_of_the_file(kernel: Path, place: int) -> None:
     (kernel / "vmlinux").write_bytes(b"x" * place + b"\0bpf_nf_ctx\0" + b"y" * 200_000)
     support.require(PROBE)
 
 
-def test_a_process_without_capabilities_is_told_which(kernel: Path) -> None:
+def test_missing_capabilities_are_named_in_the_error(kernel: Path) -> None:
     (kernel / "status").write_text(status(0))
     with pytest.raises(UnsupportedError, match="lacks CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF"):
         support.require(PROBE)
