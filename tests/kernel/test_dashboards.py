@@ -35,7 +35,7 @@ PROCESS = {"process_cpu_seconds_total", "process_resident_memory_bytes"}
 QUIET = {
     "Unresolved by reason",
     "Missed by reason",
-    "Deliveries that failed",
+    "Failed deliveries",
     "Refused",
     "State file",
     "Age of the topology",
