@@ -1,9 +1,8 @@
-"""Messages as bytes and back; protobuf does not leave this room.
+"""Messages to protobuf bytes and back.
 
-In: the bytes of one frame.
-Out: one message, or WireError with a reason.
-Never: parses more than one field of an envelope, so that no frame full of empty messages can be
-blown up in memory.
+In: the bytes of one frame. Out: one message, or WireError with a reason.
+Never: parses more than one field of an envelope, since a frame full of empty messages would take
+many times its size in memory.
 """
 
 from typing import TypeVar
@@ -23,7 +22,7 @@ _MAX_VARINT32 = 5
 
 
 def encode_to_server(message: ToServer) -> bytes:
-    """The bytes of a message of an agent."""
+    """The bytes of an agent's message."""
     if isinstance(message, Hello):
         hello = kzn_pb2.Hello(
             protocol=message.protocol,
@@ -49,7 +48,7 @@ def encode_to_server(message: ToServer) -> bytes:
 
 
 def decode_to_server(data: bytes) -> ToServer:
-    """What an agent said; nothing of a batch's columns is looked at."""
+    """An agent's message; the columns of a batch are not decoded."""
     envelope = _parse(kzn_pb2.ToServer, data)
     if envelope.WhichOneof("message") == "hello":
         hello = envelope.hello
@@ -74,7 +73,7 @@ def decode_to_server(data: bytes) -> ToServer:
 
 
 def encode_to_agent(message: ToAgent) -> bytes:
-    """The bytes of a message of a server."""
+    """The bytes of a server's message."""
     if isinstance(message, Ack):
         ack = kzn_pb2.Ack(sequence=message.sequence, duplicate=message.duplicate)
         return kzn_pb2.ToAgent(ack=ack).SerializeToString()
@@ -96,7 +95,7 @@ def encode_to_agent(message: ToAgent) -> bytes:
 
 
 def decode_to_agent(data: bytes) -> ToAgent:
-    """What a server said; a reason that this kzn does not know is `Reason.UNSPECIFIED`."""
+    """A server's message; an unknown reason becomes `Reason.UNSPECIFIED`."""
     envelope = _parse(kzn_pb2.ToAgent, data)
     which = envelope.WhichOneof("message")
     if which == "ack":
@@ -123,11 +122,11 @@ def _reason(number: int) -> Reason:
 
 def _parse(kind: type[_Envelope], data: bytes) -> _Envelope:
     if not _is_one_field(data):
-        raise WireError("not an envelope of one message", reason="envelope")
+        raise WireError("the frame is not one message", reason="envelope")
     try:
         return kind.FromString(data)
     except DecodeError as error:
-        raise WireError(f"a message that cannot be parsed: {error}", reason="parse") from error
+        raise WireError(f"the message cannot be parsed: {error}", reason="parse") from error
 
 
 def _is_one_field(data: bytes) -> bool:
@@ -143,4 +142,4 @@ def _is_one_field(data: bytes) -> bool:
 
 
 def _unknown(data: bytes) -> WireError:
-    return WireError(f"a message of unknown kind {data[0] >> 3}", reason="unknown_message")
+    return WireError(f"unknown kind of message {data[0] >> 3}", reason="unknown_message")

@@ -1,8 +1,8 @@
-"""Flows as byte planes under zlib: the layout of FlowBatch.columns, and how it is written.
+"""Flows as byte planes in a zlib stream: the layout of FlowBatch.columns, and its encoder.
 
-Counters of thousands of flows differ in their low bytes and agree in their high ones. All first
-bytes together, then all second bytes, compress far better than eight bytes of one counter after
-those of another, and a plane of zeros need not travel at all.
+Counters of thousands of flows differ in their low bytes and agree in their high bytes. All first
+bytes, then all second bytes, compress far better than one counter after the other, and a plane of
+zeros is not sent at all.
 """
 
 import zlib
@@ -28,14 +28,14 @@ PLANES = sum(np.dtype(kind).itemsize for _, kind in WIDTHS)
 LEVEL = 1
 
 _SORT = ("dst", "src", "src_port", "dst_port", "flags", "protocol")
-"""Least significant first: rows of one service stand together, and their ports become runs."""
+"""Sort keys, least significant first: rows of one service are neighbours, their ports are runs."""
 
 PREFIX = np.frombuffer(MAPPED_PREFIX, np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What FlowBatch says of its columns; ``data`` is the zlib stream."""
+    """The fields of FlowBatch that describe its columns; ``data`` is the zlib stream."""
 
     flows: int
     ipv4: int
@@ -45,12 +45,12 @@ class Columns:
 
     @property
     def inflated(self) -> int:
-        """The length that ``data`` must have when inflated."""
+        """The length of ``data`` after decompression."""
         return 4 * self.ipv4 + 16 * self.ipv6 + self.flows * self.planes.bit_count()
 
 
 def pack(flows: Flows) -> Columns:
-    """Columns of ``flows``, rows and addresses in the order that compresses best."""
+    """Columns of ``flows``; rows and addresses are sorted for compression."""
     mapped = (flows.addresses[:, :12] == PREFIX).all(axis=1)
     words = np.ascontiguousarray(flows.addresses).view(">u8")
     order = np.lexsort((words[:, 1], words[:, 0], ~mapped))

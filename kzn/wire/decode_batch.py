@@ -1,9 +1,9 @@
-"""From what a peer sent to a batch that can be believed: bounds, inflated columns, sums.
+"""Decompress and validate a batch of a peer: limits, columns, sums.
 
-In: an `EncodedBatch` of a frame. Out: a `Batch` whose every index, sum and reason is in range, or a
-WireError with its reason. Never: memory beyond what the limits allow, whatever a length claims.
-It is apart from reading the message, so that a batch that was applied before is known by its
-sequence and never inflated; and agents, which inflate nothing, need no zlib-ng.
+In: an `EncodedBatch` of a frame. Out: a `Batch` with every index, sum and reason in range, or a
+WireError with a reason. Never: memory beyond the limits, even if a declared length is false.
+Parsing the message is separate (codec.py): the server drops a duplicate by its sequence without
+decompressing it, and agents, which decompress nothing, do not need zlib-ng.
 """
 
 import re
@@ -25,14 +25,14 @@ from kzn.wire.encode_batch import EncodedBatch, check_limits
 from kzn.wire.limits import MAX_AGE_MS, MAX_SUM, MAX_TOTALS, Limits
 
 OTHER = "other"
-"""The reason under which counts of a reason that this kzn does not know are kept."""
+"""Counts of an unknown reason are added to this one."""
 
 _KNOWN = {(slot.kind, slot.reason) for slot in SLOTS}
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 def decode_batch(encoded: EncodedBatch, limits: Limits) -> Batch:
-    """The batch behind what a peer sent; WireError where it lies or exceeds ``limits``."""
+    """The batch; WireError if it is inconsistent or exceeds ``limits``."""
     _check_head(encoded, limits)
     flows = unpack(encoded.columns)
     _check_sums(flows)
@@ -49,12 +49,12 @@ def _check_head(encoded: EncodedBatch, limits: Limits) -> None:
     check_limits(encoded.columns, limits)
     if not encoded.closed_ms_ago <= encoded.opened_ms_ago <= MAX_AGE_MS:
         raise WireError(
-            f"opened {encoded.opened_ms_ago} ms and closed {encoded.closed_ms_ago} ms ago",
+            f"ages of {encoded.opened_ms_ago} ms (opened) and {encoded.closed_ms_ago} ms (closed)",
             reason="age",
         )
     if len(encoded.totals) > MAX_TOTALS:
         raise WireError(
-            f"totals of {len(encoded.totals)} bytes where at most {MAX_TOTALS} are taken",
+            f"the totals have {len(encoded.totals)} bytes, the limit is {MAX_TOTALS}",
             reason="totals",
         )
 
@@ -96,13 +96,13 @@ def _decode_totals(data: bytes) -> Totals:
 
 
 def unpack(columns: Columns) -> Flows:
-    """The flows of ``columns``; WireError when they are not what their head says.
+    """The flows of ``columns``; WireError if the data does not match the declared sizes.
 
-    The caller has checked ``flows``, ``ipv4`` and ``ipv6`` against its limits: they bound what is
-    allocated here. An address may come twice; both rows then mean the same.
+    The caller has checked ``flows``, ``ipv4`` and ``ipv6`` against its limits, which bounds the
+    memory used here. An address may occur twice; both rows then mean the same.
     """
     if columns.planes >> PLANES:
-        raise WireError(f"planes {columns.planes:#x} of {PLANES}", reason="planes")
+        raise WireError(f"planes {columns.planes:#x}: there are only {PLANES}", reason="planes")
     raw = np.frombuffer(_inflate(columns.data, columns.inflated), np.uint8)
     ends = np.cumsum([4 * columns.ipv4, 16 * columns.ipv6])
     addresses = _addresses(
@@ -114,7 +114,7 @@ def unpack(columns: Columns) -> Flows:
     for name in ("src", "dst"):
         if columns.flows and int(found[name].max()) >= len(addresses):
             raise WireError(
-                f"{name} index {found[name].max()} of {len(addresses)} addresses",
+                f"{name} index {found[name].max()}, but only {len(addresses)} addresses",
                 reason="index_range",
             )
     return flows
@@ -123,13 +123,13 @@ def unpack(columns: Columns) -> Flows:
 def _inflate(data: bytes, length: int) -> bytes:
     stream = zlib_ng.decompressobj()
     try:
-        # One byte more than declared is enough to see that there is more.
+        # One byte more than declared detects data that is longer.
         inflated = stream.decompress(data, length + 1)
     except zlib_ng.error as error:  # type: ignore[misc]  # its stub says that this is a value
-        raise WireError(f"inflate columns: {error}", reason="inflate") from error
+        raise WireError(f"decompress columns: {error}", reason="inflate") from error
     if len(inflated) != length or not stream.eof:
         raise WireError(
-            f"the columns do not inflate to the {length} bytes that are declared",
+            f"the columns do not decompress to the declared {length} bytes",
             reason="inflated_length",
         )
     if stream.unused_data:

@@ -1,7 +1,7 @@
-"""A batch in the form that travels: what is sent again on every try, and read once.
+"""Encode a batch once; each retry sends the same encoded batch with greater ages.
 
-`encode_batch` does the work once; `EncodedBatch.aged_by` makes the same batch older for a later
-try. What a server makes of it is in decode_batch.py.
+In: a `Batch`. Out: an `EncodedBatch`; `EncodedBatch.aged_by` adapts it for a later try. The
+server's side is decode_batch.py.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class EncodedBatch:
     totals: bytes
 
     def aged_by(self, milliseconds: int) -> "EncodedBatch":
-        """The same batch, sent that much later; as old as a server believes at most."""
+        """The same batch, sent that much later; ages stop at MAX_AGE_MS."""
         return replace(
             self,
             opened_ms_ago=min(self.opened_ms_ago + milliseconds, MAX_AGE_MS),
@@ -35,7 +35,7 @@ class EncodedBatch:
 
 
 def encode_batch(batch: Batch) -> EncodedBatch:
-    """The batch as it travels; the order of its flows and addresses is not kept."""
+    """The encoded batch; the order of flows and addresses is not kept."""
     return EncodedBatch(
         sequence=batch.sequence,
         opened_ms_ago=batch.opened_ms_ago,
@@ -46,16 +46,16 @@ def encode_batch(batch: Batch) -> EncodedBatch:
 
 
 def check_limits(declared: Columns, limits: Limits) -> None:
-    """WireError when a batch has more flows or addresses than ``limits`` let through."""
+    """WireError if a batch has more flows or addresses than ``limits`` allow."""
     addresses = declared.ipv4 + declared.ipv6
     if declared.flows > limits.max_flows:
         raise WireError(
-            f"{declared.flows} flows in a batch where at most {limits.max_flows} are taken",
+            f"the batch has {declared.flows} flows, the limit is {limits.max_flows}",
             reason="flows_limit",
         )
     if addresses > limits.max_addresses:
         raise WireError(
-            f"{addresses} addresses in a batch where at most {limits.max_addresses} are taken",
+            f"the batch has {addresses} addresses, the limit is {limits.max_addresses}",
             reason="addresses_limit",
         )
 

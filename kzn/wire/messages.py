@@ -1,4 +1,4 @@
-"""What agent and server say to each other, as frozen values; codec.py turns them into bytes."""
+"""The messages of agent and server as frozen values; codec.py makes bytes of them."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,10 +7,10 @@ from kzn.wire.encode_batch import EncodedBatch
 from kzn.wire.limits import Limits
 
 PROTOCOL = 1
-"""Raised when an older peer would misunderstand; added fields do not raise it."""
+"""Increased for changes that an older peer would misunderstand, not for added fields."""
 
 MAX_TEXT = 1000
-"""Characters of a refusal's text that are sent, and kept of what a peer sent."""
+"""Most characters of a refusal's text, sent or received."""
 
 
 class Reason(StrEnum):
@@ -30,7 +30,7 @@ class Reason(StrEnum):
 
     @property
     def permanent(self) -> bool:
-        """True when the same agent would be refused again however long it waits."""
+        """True if a retry of the same agent would be refused again."""
         return self in (Reason.VERSION, Reason.TOKEN, Reason.NODE)
 
 
@@ -48,9 +48,9 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The server takes batches; ``last_applied`` of this node and epoch, None when not known.
+    """The server accepts batches; ``last_applied`` of this node and epoch, None if unknown.
 
-    ``instance`` names the server's ledger: the same number, the same ledger; 0 is not known.
+    ``instance`` identifies the server's ledger; 0 is unknown.
     """
 
     last_applied: int | None
@@ -69,7 +69,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """Batch ``sequence`` is applied; ``duplicate`` when it had been before."""
+    """Batch ``sequence`` is applied; ``duplicate`` if it was applied before."""
 
     sequence: int
     duplicate: bool = False

@@ -1,7 +1,7 @@
-"""Which batch of each node and epoch was applied last: what makes a second sending harmless.
+"""The last applied sequence of each node and epoch, so that a replayed batch is applied once.
 
-Memory is bounded: epochs that are connected now are as many as there are connections, and of
-those that are not, a fixed number is remembered, longest absent first to go.
+Memory is bounded: a connected epoch has a connection, and of those that are not connected a fixed
+number is kept; the one absent longest is evicted first.
 """
 
 from collections import OrderedDict
@@ -14,7 +14,7 @@ Key = tuple[str, int]
 
 
 class SequenceCheck(Enum):
-    """What a sequence is, seen from the last that was applied."""
+    """A sequence compared with the last one applied."""
 
     NEXT = "next"
     DUPLICATE = "duplicate"
@@ -30,8 +30,8 @@ class _Live:
 class AppliedSequences:
     """Last sequence by node and epoch, for all connections of one server.
 
-    `evicted` counts forgotten epochs: should such an agent come back with a batch whose ack was
-    lost, that batch would be applied twice, which is why the number is a metric.
+    `evicted` counts evicted epochs. If such an agent comes back with a batch of which the ack was
+    lost, that batch is applied twice, so the number is a metric.
     """
 
     def __init__(self, max_absent: int = 20_000) -> None:
@@ -45,14 +45,14 @@ class AppliedSequences:
         return len(self._live) + len(self._absent)
 
     def opened(self, key: Key) -> None:
-        """One more connection of ``key``; each is matched by one `closed`."""
+        """One more connection of ``key``; call `closed` once for each."""
         if key in self._live:
             self._live[key].connections += 1
         else:
             self._live[key] = _Live(1, self._absent.pop(key, None))
 
     def closed(self, key: Key) -> None:
-        """One connection of ``key`` fewer."""
+        """One connection of ``key`` less."""
         live = self._live[key]
         live.connections -= 1
         if live.connections:
@@ -67,32 +67,32 @@ class AppliedSequences:
                 self._changed[key] = None
 
     def last(self, key: Key) -> int | None:
-        """The last sequence applied of a connected ``key``, None when there is none known."""
+        """The last sequence applied of a connected ``key``, None if unknown."""
         return self._live[key].last
 
     def check(self, key: Key, sequence: int) -> SequenceCheck:
-        """What to do with ``sequence`` of a connected ``key``; changes nothing."""
+        """Compare ``sequence`` of a connected ``key``; changes nothing."""
         last = self._live[key].last
         if last is None or sequence == last + 1:
             return SequenceCheck.NEXT
         return SequenceCheck.DUPLICATE if sequence <= last else SequenceCheck.GAP
 
     def applied(self, key: Key, sequence: int) -> None:
-        """``sequence`` of a connected ``key`` is applied; the book never goes back."""
+        """``sequence`` of a connected ``key`` is applied; a lower one changes nothing."""
         live = self._live[key]
         live.last = sequence if live.last is None else max(live.last, sequence)
         if self._changed is not None:
             self._changed[key] = live.last
 
     def restore(self, rows: Iterable[tuple[Key, int]]) -> None:
-        """Numbers of an earlier life of this server, longest absent first; nobody is connected."""
+        """Load sequences of an earlier process, longest absent first, before any connection."""
         self._absent.update(rows)
 
     def watch(self) -> None:
-        """From now on remember what changes until it is asked for."""
+        """Record changes from now on, for `changed`."""
         self._changed = {}
 
     def changed(self) -> dict[Key, int | None]:
-        """The keys that changed since this was last asked; None is one that is forgotten."""
+        """The keys changed since the last call, with their sequence; None is evicted."""
         found, self._changed = self._changed or {}, {}
         return found

@@ -1,8 +1,7 @@
-"""Whose turn it is and what follows, for one connection, either side. Pure: no await, no clock.
+"""The state machine of one connection, for either side. Pure: no await, no clock.
 
-In: messages in the order in which they came.
-Out: what to do next, as a value.
-Never: sends, receives, decodes columns, or trusts that a peer keeps to its turn.
+In: the peer's messages in order. Out: the next step, as a value.
+Never: sends, receives, decodes columns, or assumes that a peer keeps to the order.
 """
 
 import re
@@ -32,7 +31,7 @@ _Answer = TypeVar("_Answer", Welcome, Ack)
 
 @dataclass(frozen=True, slots=True)
 class Authenticate:
-    """Decide whether this agent may speak, then call `authenticated` or close with a refusal."""
+    """Authenticate this agent, then call `authenticated` or close with a refusal."""
 
     hello: Hello
     identity: AgentIdentity
@@ -40,9 +39,9 @@ class Authenticate:
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Decode and apply this batch of ``identity``, then call `applied` and send what it returns.
+    """Decode and apply this batch of ``identity``, then call `applied` and send its result.
 
-    ``gap`` is True when numbers before it never came.
+    ``gap`` is True if batches before it are missing.
     """
 
     identity: AgentIdentity
@@ -61,17 +60,17 @@ Step = Authenticate | Apply | Repeat | Refusal
 
 
 class ServerSession:
-    """The server's side of one connection; the book is shared by all of them."""
+    """The server's side of one connection; all connections share ``sequences``."""
 
-    def __init__(self, book: AppliedSequences, limits: Limits, instance: int = 0) -> None:
+    def __init__(self, sequences: AppliedSequences, limits: Limits, instance: int = 0) -> None:
         self.identity: AgentIdentity | None = None
-        self._book = book
+        self._sequences = sequences
         self._limits = limits
         self._instance = instance
         self._greeted = False
 
     def receive(self, message: ToServer) -> Step:
-        """What an agent's message asks for; after a Refusal the connection is over."""
+        """The step for an agent's message; after a Refusal the connection ends."""
         if isinstance(message, Hello):
             if self._greeted:
                 return Refusal(Reason.UNEXPECTED, "a second Hello")
@@ -80,34 +79,34 @@ class ServerSession:
         if self.identity is None:
             return Refusal(Reason.UNEXPECTED, "a batch before Hello")
         if message.sequence == 0:
-            return Refusal(Reason.MALFORMED, "batches are numbered from 1")
-        verdict = self._book.check(self._key, message.sequence)
-        if verdict is SequenceCheck.DUPLICATE:
+            return Refusal(Reason.MALFORMED, "batch 0: sequences begin at 1")
+        check = self._sequences.check(self._key, message.sequence)
+        if check is SequenceCheck.DUPLICATE:
             return Repeat(Ack(message.sequence, duplicate=True))
-        return Apply(self.identity, message, gap=verdict is SequenceCheck.GAP)
+        return Apply(self.identity, message, gap=check is SequenceCheck.GAP)
 
     def authenticated(self, identity: AgentIdentity) -> Welcome:
-        """The agent may speak; from here on `close` must be called."""
+        """The agent is authenticated; `close` must be called from now on."""
         self.identity = identity
-        self._book.opened(self._key)
-        last = self._book.last(self._key)
+        self._sequences.opened(self._key)
+        last = self._sequences.last(self._key)
         return Welcome(last_applied=last, limits=self._limits, instance=self._instance)
 
     def applied(self, sequence: int) -> Ack:
-        """Batch ``sequence`` is applied, as a whole."""
-        self._book.applied(self._key, sequence)
+        """Batch ``sequence`` is applied as a whole."""
+        self._sequences.applied(self._key, sequence)
         return Ack(sequence)
 
     def close(self) -> None:
-        """The connection is gone; may be called at any time, and twice."""
+        """The connection has ended. May be called at any time, also twice."""
         if self.identity is not None:
-            self._book.closed(self._key)
+            self._sequences.closed(self._key)
             self.identity = None
 
     @property
     def _key(self) -> Key:
         if self.identity is None:
-            raise RuntimeError("no agent was admitted")
+            raise RuntimeError("no agent is authenticated")
         return self.identity.node, self.identity.epoch
 
 
@@ -115,14 +114,16 @@ def _greet(hello: Hello) -> Step:
     if hello.protocol != PROTOCOL:
         return Refusal(
             Reason.VERSION,
-            f"the agent speaks protocol {hello.protocol}, this server {PROTOCOL}",
+            f"the agent has protocol version {hello.protocol}, this server {PROTOCOL}",
         )
     if not _NODE.fullmatch(hello.node):
-        return Refusal(Reason.NODE, f"{hello.node[:300]!r} is no node name")
+        return Refusal(Reason.NODE, f"{hello.node[:300]!r} is not a node name")
     if not (_WORD.fullmatch(hello.agent_version) and _WORD.fullmatch(hello.probe)):
-        return Refusal(Reason.MALFORMED, "agent version or probe is no word of 64 letters")
+        return Refusal(
+            Reason.MALFORMED, "agent version or probe is not a word of at most 64 characters"
+        )
     if hello.epoch == 0:
-        return Refusal(Reason.MALFORMED, "an epoch is not 0")
+        return Refusal(Reason.MALFORMED, "epoch 0 is not valid")
     identity = AgentIdentity(hello.node, hello.epoch, hello.probe, hello.agent_version)
     return Authenticate(hello, identity)
 
@@ -145,11 +146,11 @@ class AgentSession:
         )
 
     def welcomed(self, message: ToAgent) -> Welcome:
-        """The answer to Hello; RefusedError or WireError when it is none."""
+        """The Welcome that answers Hello; RefusedError or WireError for another message."""
         welcome = _expect(message, Welcome)
         if welcome.protocol != PROTOCOL:
             raise RefusedError(
-                f"the server speaks protocol {welcome.protocol}, this agent {PROTOCOL}",
+                f"the server has protocol version {welcome.protocol}, this agent {PROTOCOL}",
                 reason=Reason.VERSION,
                 hint="run agents and server of the same kzn version",
             )
@@ -157,23 +158,23 @@ class AgentSession:
         return welcome
 
     def check(self, batch: EncodedBatch, length: int) -> None:
-        """WireError when the server said that it does not take such a batch or message."""
+        """WireError if the batch or its message exceeds the server's limits."""
         if self._welcome is None:
-            raise RuntimeError("no server said Welcome")
+            raise RuntimeError("no Welcome was received")
         limits = self._welcome.limits
         check_limits(batch.columns, limits)
         if length > limits.max_frame:
             raise WireError(
-                f"a batch of {length} bytes where the server takes {limits.max_frame}",
+                f"the batch has {length} bytes, the server's limit is {limits.max_frame}",
                 reason="frame_too_large",
             )
 
     def acked(self, message: ToAgent, sequence: int) -> Ack:
-        """The answer to batch ``sequence``; RefusedError or WireError when it is none."""
+        """The Ack of batch ``sequence``; RefusedError or WireError for another message."""
         ack = _expect(message, Ack)
         if ack.sequence != sequence:
             raise WireError(
-                f"an ack of batch {ack.sequence} where {sequence} was sent", reason="wrong_ack"
+                f"the server acknowledged batch {ack.sequence}, not {sequence}", reason="wrong_ack"
             )
         return ack
 
@@ -183,4 +184,4 @@ def _expect(message: ToAgent, kind: type[_Answer]) -> _Answer:
         return message
     if isinstance(message, Refusal):
         raise RefusedError(f"the server refused: {message.text}", reason=message.reason)
-    raise WireError(f"{type(message).__name__} out of turn", reason="unexpected_message")
+    raise WireError(f"unexpected {type(message).__name__}", reason="unexpected_message")

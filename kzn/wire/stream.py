@@ -1,8 +1,7 @@
 """Frames over a pair of asyncio streams: the thin shell around frames.py, for either side.
 
-In: a connection, and how long a frame may be.
-Out: whole messages.
-Never: a time-out of its own; each caller knows how long its peer may take.
+In: a connection and a limit for frames. Out: whole messages.
+Never: a timeout; each caller sets its own.
 """
 
 from collections.abc import Callable
@@ -15,10 +14,10 @@ _PIECE = 1 << 16
 
 
 class Reader(Protocol):
-    """What is used of an asyncio.StreamReader."""
+    """The part of asyncio.StreamReader that is used."""
 
     async def read(self, n: int, /) -> bytes:
-        """Some bytes, none at the end."""
+        """At most ``n`` bytes, empty at the end."""
         ...
 
 
@@ -27,42 +26,42 @@ class _Transport(Protocol):
 
 
 class Writer(Protocol):
-    """What is used of an asyncio.StreamWriter."""
+    """The part of asyncio.StreamWriter that is used."""
 
     @property
     def transport(self) -> _Transport:
-        """What is aborted."""
+        """The transport, for `abort`."""
         ...
 
     def write(self, data: bytes, /) -> None:
-        """Send when the peer takes it."""
+        """Buffer ``data`` and begin to send it."""
         ...
 
     async def drain(self) -> None:
-        """Return when the peer is not far behind."""
+        """Wait until the send buffer is short again."""
         ...
 
     def can_write_eof(self) -> bool:
-        """Whether one direction can be ended alone."""
+        """Whether the connection can be half-closed."""
         ...
 
     def write_eof(self) -> None:
-        """End this direction."""
+        """Half-close."""
         ...
 
     def close(self) -> None:
-        """Send what is left, then close."""
+        """Send the buffer, then close."""
         ...
 
     async def wait_closed(self) -> None:
-        """Return when closed."""
+        """Wait until closed."""
         ...
 
 
 class FrameStream:
     """One connection; `received` and `sent` count its bytes.
 
-    ``kept`` is told how many bytes of unfinished frames are kept, whenever that changes.
+    ``on_buffered`` is called with the bytes of incomplete frames whenever they change.
     """
 
     def __init__(
@@ -70,34 +69,33 @@ class FrameStream:
         reader: Reader,
         writer: Writer,
         max_frame: int,
-        kept: Callable[[int], None] = lambda _bytes: None,
+        on_buffered: Callable[[int], None] = lambda _bytes: None,
     ) -> None:
         self.received = 0
         self.sent = 0
         self._reader = reader
         self._writer = writer
-        self._kept = kept
+        self._on_buffered = on_buffered
         self._frames = FrameReader(max_frame)
         self._ended = False
 
     def set_max_frame(self, max_frame: int) -> None:
-        """From the next frame on, the limit is another one."""
+        """Change the limit, from the next frame on."""
         self._frames.max_frame = max_frame
 
     async def wait_readable(self) -> None:
-        """Return when the next message has begun to arrive, or the peer has closed."""
+        """Wait until the next message begins to arrive or the peer closes."""
         if not self._frames.buffered:
             await self._read()
 
     async def receive(self) -> bytes | None:
-        """The next message, None when the peer closed between two.
+        """The next message, None if the peer closed between two.
 
-        WireError when it lied about a length or closed within a frame; OSError when the
-        connection broke.
+        WireError for an invalid length or a close within a frame; OSError if the connection broke.
         """
         while True:
             for message in self._frames.feed(b""):
-                self._kept(self._frames.buffered)
+                self._on_buffered(self._frames.buffered)
                 return message
             if self._ended:
                 break
@@ -111,20 +109,19 @@ class FrameStream:
         self.received += len(data)
         self._ended = not data
         self._frames.feed(data)
-        self._kept(self._frames.buffered)
+        self._on_buffered(self._frames.buffered)
 
     async def send(self, message: bytes) -> None:
-        """Send one message; returns when the peer is not far behind in reading."""
+        """Send one message; returns when the send buffer is short."""
         data = frame(message)
         self.sent += len(data)
         self._writer.write(data)
         await self._writer.drain()
 
     async def linger(self, limit: int = 1 << 20) -> None:
-        """End the sending side and read what the peer still sends, up to ``limit`` bytes.
+        """Half-close, then read and discard what the peer still sends, up to ``limit`` bytes.
 
-        Closing with unread bytes would reset the connection, and the peer might lose the last
-        message on its way.
+        Closing with unread bytes resets the connection, and the peer may lose the last message.
         """
         if self._writer.can_write_eof():
             self._writer.write_eof()
@@ -132,10 +129,10 @@ class FrameStream:
             limit -= len(data)
 
     def abort(self) -> None:
-        """Close at once; what was not sent yet is dropped. May be called twice."""
+        """Close at once and discard unsent bytes. May be called twice."""
         self._writer.transport.abort()
 
     async def close(self) -> None:
-        """Send what is left, then close."""
+        """Send the buffer, then close."""
         self._writer.close()
         await self._writer.wait_closed()

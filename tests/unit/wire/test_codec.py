@@ -1,4 +1,4 @@
-"""Messages as bytes: golden, there and back, and refused when they are anything else."""
+"""kzn/wire/codec.py: golden bytes, round trips, and what is refused."""
 
 from contextlib import suppress
 
@@ -58,23 +58,23 @@ def test_a_refusal_on_the_wire() -> None:
 
 
 @given(HELLOS | BATCHES)
-def test_what_an_agent_says_comes_back(message: ToServer) -> None:
+def test_a_message_of_an_agent_survives_a_round_trip(message: ToServer) -> None:
     assert decode_to_server(encode_to_server(message)) == message
 
 
 @given(WELCOMES | REFUSALS | ACKS)
-def test_what_a_server_says_comes_back(message: ToAgent) -> None:
+def test_a_message_of_a_server_survives_a_round_trip(message: ToAgent) -> None:
     assert decode_to_agent(encode_to_agent(message)) == message
 
 
-def test_a_sequence_not_known_differs_from_sequence_0() -> None:
+def test_an_unknown_sequence_is_not_sequence_0() -> None:
     for last in (None, 0):
         back = decode_to_agent(encode_to_agent(Welcome(last, Limits())))
         assert isinstance(back, Welcome)
         assert back.last_applied == last
 
 
-def test_every_reason_has_its_number() -> None:
+def test_every_reason_has_a_number() -> None:
     numbers = {name.removeprefix("REASON_") for name in kzn_pb2.Refusal.Reason.keys()}  # noqa: SIM118 - an enum wrapper, no dict
     assert numbers == {reason.name for reason in Reason}
 
@@ -85,7 +85,7 @@ def test_a_reason_of_a_newer_server_is_unspecified_and_not_permanent() -> None:
     assert not Reason.UNSPECIFIED.permanent
 
 
-def test_a_long_text_is_cut() -> None:
+def test_a_long_text_is_truncated() -> None:
     back = decode_to_agent(encode_to_agent(Refusal(Reason.NODE, "x" * 5000)))
     assert back == Refusal(Reason.NODE, "x" * MAX_TEXT)
 
@@ -104,7 +104,7 @@ def test_a_long_text_is_cut() -> None:
         (b"\x3a\x00", "unknown_message"),
     ],
 )
-def test_what_is_no_single_message_is_refused(data: bytes, reason: str) -> None:
+def test_bytes_that_are_not_one_message_are_refused(data: bytes, reason: str) -> None:
     for decode in (decode_to_server, decode_to_agent):
         with pytest.raises(WireError) as caught:
             decode(data)

@@ -1,11 +1,12 @@
-"""Columns: what is packed comes back, small and fast, and a head that lies is an error."""
+"""kzn/wire/columns.py and decode_batch.unpack: round trips, size, speed, false headers."""
 
-import time
+import sys
 import tracemalloc
 import zlib
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ KINDS = {"src_port": np.uint16, "dst_port": np.uint16, "protocol": np.uint8, "fl
 
 
 def typical(addresses: int, flows: int, seed: int = 1) -> Flows:
-    """A node of 40 pods that talk to services, most of them to a few; keys are distinct."""
+    """A node of 40 pods that send to services, most of them to a few; keys are distinct."""
     rng = np.random.default_rng(seed)
     table = np.zeros((addresses, 16), np.uint8)
     table[:] = np.frombuffer(pack_address("10.0.0.0"), np.uint8)
@@ -61,7 +62,7 @@ def typical(addresses: int, flows: int, seed: int = 1) -> Flows:
 
 
 def rows(flows: Flows) -> Counter[tuple[object, ...]]:
-    """The flows as a bag of rows: neither their order nor that of the addresses means anything."""
+    """The flows as a multiset of rows, since the order of flows and addresses has no meaning."""
     address = [row.tobytes() for row in flows.addresses]
     columns = [getattr(flows, name).tolist() for name in NAMES]
     ends = zip(flows.src.tolist(), flows.dst.tolist(), strict=True)
@@ -83,7 +84,7 @@ def any_flows(draw: st.DrawFn) -> Flows:
 
 
 @given(any_flows())
-def test_what_is_packed_comes_back(flows: Flows) -> None:
+def test_flows_survive_a_round_trip(flows: Flows) -> None:
     back = unpack(pack(flows))
     assert rows(back) == rows(flows)
     assert Counter(map(bytes, back.addresses)) == Counter(map(bytes, flows.addresses))
@@ -91,7 +92,7 @@ def test_what_is_packed_comes_back(flows: Flows) -> None:
         assert getattr(back, name).dtype == getattr(flows, name).dtype
 
 
-def test_no_flows_come_back_as_no_flows() -> None:
+def test_no_flows_survive_a_round_trip() -> None:
     back = unpack(pack(Flows.empty()))
     assert len(back) == 0
     assert back.addresses.shape == (0, 16)
@@ -102,21 +103,27 @@ def test_a_typical_node_takes_at_most_8_bytes_a_flow() -> None:
     assert len(packed.data) <= 8 * 5000
 
 
-def test_unpacking_10000_flows_takes_well_under_a_millisecond_beyond_inflating() -> None:
-    packed = pack(typical(addresses=1000, flows=10_000))
-    best = min(seconds_of(packed) for _ in range(50))
-    assert best < 1e-3
+def test_unpacking_makes_no_call_for_each_flow() -> None:
+    assert calls(pack(typical(addresses=1000, flows=10_000))) < 1000
 
 
-def seconds_of(packed: Columns) -> float:
-    begin = time.perf_counter()
-    zlib.decompress(packed.data)
-    inflated = time.perf_counter()
-    unpack(packed)
-    return (time.perf_counter() - inflated) - (inflated - begin)
+def calls(packed: Columns) -> int:
+    """Calls of Python and C functions while ``packed`` is unpacked."""
+    count = 0
+
+    def profile(_frame: FrameType, event: str, _arg: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(profile)
+    try:
+        unpack(packed)
+    finally:
+        sys.setprofile(None)
+    return count
 
 
-def test_planes_of_zeros_do_not_travel() -> None:
+def test_planes_of_zeros_are_not_sent() -> None:
     flows = typical(addresses=100, flows=200)
     packed = pack(flows)
     assert packed.planes.bit_count() < 16
@@ -127,7 +134,7 @@ def test_planes_of_zeros_do_not_travel() -> None:
     )
 
 
-def test_ipv4_travels_as_four_bytes_and_before_ipv6() -> None:
+def test_ipv4_is_sent_as_four_bytes_and_before_ipv6() -> None:
     addresses = np.stack(
         [np.frombuffer(pack_address(a), np.uint8) for a in ("2001:db8::1", "10.1.2.3")]
     )
@@ -161,15 +168,13 @@ RAW = zlib.decompress(PACKED.data)
         (Columns(1, 0, 0, 0, zlib.compress(b"")), "index_range"),
     ],
 )
-def test_columns_that_are_not_what_their_head_says_are_refused(
-    columns: Columns, reason: str
-) -> None:
+def test_columns_that_do_not_match_their_header_are_refused(columns: Columns, reason: str) -> None:
     with pytest.raises(WireError) as caught:
         unpack(columns)
     assert caught.value.reason == reason
 
 
-def test_a_bomb_inflates_no_further_than_declared() -> None:
+def test_a_zip_bomb_is_decompressed_only_to_its_declared_size() -> None:
     bomb = zlib.compress(bytes(50_000_000), 9)
     tracemalloc.start()
     try:

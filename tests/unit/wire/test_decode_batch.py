@@ -1,4 +1,4 @@
-"""Batches: totals, ages and limits; the columns have their own tests."""
+"""kzn/wire/encode_batch.py and decode_batch.py: totals, ages and limits."""
 
 from dataclasses import replace
 
@@ -46,26 +46,26 @@ def reason_of(batch: EncodedBatch, limits: Limits = LIMITS) -> str:
     return caught.value.reason
 
 
-def test_number_ages_and_totals_come_back() -> None:
+def test_sequence_ages_and_totals_survive_a_round_trip() -> None:
     back = decode_batch(encoded(), LIMITS)
     assert (back.sequence, back.opened_ms_ago, back.closed_ms_ago) == (9, 11_000, 1_000)
     assert back.totals == TOTALS
 
 
-def test_counts_of_zero_do_not_travel() -> None:
+def test_counts_of_zero_are_not_sent() -> None:
     empty = Totals(missed={"map_full": Counts()})
     batch = encode_batch(Batch(1, 0, 0, Flows.empty(), empty))
     assert batch.totals == b""
     assert decode_batch(batch, LIMITS).totals == Totals()
 
 
-def test_a_batch_that_waited_is_older_and_otherwise_the_same() -> None:
+def test_an_aged_batch_is_older_and_otherwise_the_same() -> None:
     back = decode_batch(encoded().aged_by(2_500), LIMITS)
     assert (back.opened_ms_ago, back.closed_ms_ago) == (13_500, 3_500)
     assert len(back.flows) == 1
 
 
-def test_an_unknown_reason_is_kept_as_other_and_its_counts_with_it() -> None:
+def test_counts_of_an_unknown_reason_become_other() -> None:
     newer = Totals(missed={"flux": Counts(1, 2), "warp": Counts(10, 20), "busy": Counts(5, 5)})
     batch = encode_batch(Batch(1, 0, 0, Flows.empty(), newer))
     assert decode_batch(batch, LIMITS).totals.missed == {
@@ -81,7 +81,7 @@ def test_more_flows_or_addresses_than_the_limit_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("opened", "closed"), [(1, 2), (2**63, 0), (367 * 24 * 3600 * 1000, 0)])
-def test_ages_that_cannot_be_are_refused(opened: int, closed: int) -> None:
+def test_impossible_ages_are_refused(opened: int, closed: int) -> None:
     assert reason_of(encoded(opened_ms_ago=opened, closed_ms_ago=closed)) == "age"
 
 
@@ -104,5 +104,5 @@ def test_counts_that_would_overflow_sums_are_refused(counts: tuple[int, int]) ->
     ],
     ids=["garbage", "too long", "unknown kind", "reason that is no label", "no reason"],
 )
-def test_totals_that_are_none_are_refused(data: bytes) -> None:
+def test_invalid_totals_are_refused(data: bytes) -> None:
     assert reason_of(encoded(totals=data)) == "totals"

@@ -1,4 +1,4 @@
-"""Frames: every way of cutting a stream gives the same messages, and a lie is seen at once."""
+"""kzn/wire/frames.py: every split of a stream gives the same messages; bad lengths fail early."""
 
 import tracemalloc
 
@@ -16,7 +16,7 @@ def test_a_frame_is_a_big_endian_length_and_the_message() -> None:
     assert frame(b"abc") == b"\x00\x00\x00\x03abc"
 
 
-def test_an_empty_message_is_not_framed() -> None:
+def test_an_empty_message_cannot_be_framed() -> None:
     with pytest.raises(ValueError, match="at least one byte"):
         frame(b"")
 
@@ -63,13 +63,13 @@ def test_a_length_beyond_the_limit_is_refused_by_its_header_alone(length: int) -
         (b"\x16\x04\x01\x02", "frame_too_large"),
     ],
 )
-def test_what_is_not_kzn_is_called_by_its_name(start: bytes, reason: str) -> None:
+def test_http_and_tls_are_recognized(start: bytes, reason: str) -> None:
     with pytest.raises(WireError) as caught:
         list(FrameReader(8 << 20).feed(start))
     assert caught.value.reason == reason
 
 
-def test_a_length_at_the_limit_is_taken() -> None:
+def test_a_length_at_the_limit_is_accepted() -> None:
     assert list(FrameReader(10).feed(frame(b"x" * 10))) == [b"x" * 10]
 
 
@@ -79,14 +79,14 @@ def test_a_length_of_zero_is_refused() -> None:
     assert caught.value.reason == "frame_empty"
 
 
-def test_a_stream_that_lied_stays_refused() -> None:
+def test_after_a_bad_length_every_call_fails() -> None:
     reader = FrameReader(10)
     for data in (b"GET / HTTP/1.1\r\n\r\n", frame(b"ok")):
         with pytest.raises(WireError):
             list(reader.feed(data))
 
 
-def test_frames_before_the_lie_still_come_out() -> None:
+def test_frames_before_a_bad_length_are_returned() -> None:
     messages = FrameReader(10).feed(frame(b"ok") + b"\xff\xff\xff\xff")
     assert next(messages) == b"ok"
     with pytest.raises(WireError):
@@ -101,13 +101,13 @@ def test_the_limit_may_change_between_frames() -> None:
     assert next(messages) == b"abcdef"
 
 
-def test_a_message_that_is_not_asked_for_is_kept() -> None:
+def test_a_message_that_is_not_consumed_is_kept() -> None:
     reader = FrameReader(10)
     reader.feed(frame(b"one"))
     assert list(reader.feed(frame(b"two"))) == [b"one", b"two"]
 
 
-def test_a_length_allocates_nothing_before_its_bytes_come() -> None:
+def test_a_length_alone_allocates_nothing() -> None:
     reader = FrameReader(1 << 30)
     tracemalloc.start()
     try:

@@ -1,4 +1,4 @@
-"""Sequences: a number is applied once, and what is remembered is bounded."""
+"""kzn/wire/sequences.py: a sequence is applied once, and memory is bounded."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,11 +15,11 @@ def connected(*keys: tuple[str, int], max_absent: int = 10) -> AppliedSequences:
     return book
 
 
-def test_the_first_number_of_an_epoch_may_be_any() -> None:
+def test_the_first_sequence_of_an_epoch_may_be_any() -> None:
     assert connected(KEY).check(KEY, 41) is SequenceCheck.NEXT
 
 
-def test_numbers_are_next_duplicate_or_after_a_gap() -> None:
+def test_a_sequence_is_next_duplicate_or_after_a_gap() -> None:
     book = connected(KEY)
     book.applied(KEY, 5)
     verdicts = [book.check(KEY, n) for n in (4, 5, 6, 7)]
@@ -31,14 +31,14 @@ def test_numbers_are_next_duplicate_or_after_a_gap() -> None:
     ]
 
 
-def test_judging_changes_nothing() -> None:
+def test_a_check_changes_nothing() -> None:
     book = connected(KEY)
     book.applied(KEY, 5)
     book.check(KEY, 6)
     assert book.check(KEY, 6) is SequenceCheck.NEXT
 
 
-def test_a_number_survives_the_connection() -> None:
+def test_a_sequence_survives_its_connection() -> None:
     book = connected(KEY)
     book.applied(KEY, 5)
     book.closed(KEY)
@@ -46,21 +46,21 @@ def test_a_number_survives_the_connection() -> None:
     assert book.last(KEY) == 5
 
 
-def test_two_connections_of_one_epoch_share_its_number() -> None:
+def test_two_connections_of_one_epoch_share_its_sequence() -> None:
     book = connected(KEY, KEY)
     book.applied(KEY, 5)
     book.closed(KEY)
     assert book.check(KEY, 5) is SequenceCheck.DUPLICATE
 
 
-def test_another_epoch_of_the_node_counts_for_itself() -> None:
+def test_epochs_of_a_node_are_independent() -> None:
     other = ("node-a", 2)
     book = connected(KEY, other)
     book.applied(KEY, 5)
     assert book.last(other) is None
 
 
-def test_the_longest_absent_epoch_is_forgotten_first_and_counted() -> None:
+def test_the_longest_absent_epoch_is_evicted_first_and_counted() -> None:
     keys = [("n", i) for i in range(1, 5)]
     book = connected(*keys, max_absent=2)
     for key in keys:
@@ -73,14 +73,14 @@ def test_the_longest_absent_epoch_is_forgotten_first_and_counted() -> None:
     assert book.evicted == 1
 
 
-def test_an_epoch_that_applied_nothing_is_not_remembered() -> None:
+def test_an_epoch_without_a_batch_is_not_kept() -> None:
     book = connected(KEY)
     book.closed(KEY)
     assert len(book) == 0
 
 
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 4)), max_size=60))
-def test_no_number_is_applied_twice_and_memory_stays_bounded(
+def test_no_sequence_is_applied_twice_and_memory_is_bounded(
     tries: list[tuple[int, int]],
 ) -> None:
     book = AppliedSequences(max_absent=6)

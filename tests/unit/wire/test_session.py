@@ -1,4 +1,4 @@
-"""Sessions: whose turn it is, on both sides, without a socket."""
+"""kzn/wire/session.py: both sides of a connection, without a socket."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def welcomed(book: AppliedSequences) -> ServerSession:
     return session
 
 
-def test_an_agent_is_admitted_and_told_limits_and_last_number() -> None:
+def test_an_agent_is_welcomed_with_limits_and_last_sequence() -> None:
     book = AppliedSequences()
     session = ServerSession(book, LIMITS)
     assert session.receive(HELLO) == Authenticate(HELLO, IDENTITY)
@@ -50,13 +50,13 @@ def test_a_batch_is_applied_once_over_two_connections() -> None:
     assert second.receive(batch(1)) == Repeat(Ack(1, duplicate=True))
 
 
-def test_a_batch_that_was_not_applied_may_come_again() -> None:
+def test_a_batch_that_was_not_applied_may_be_sent_again() -> None:
     session = welcomed(AppliedSequences())
     session.receive(batch(1))
     assert session.receive(batch(1)) == Apply(IDENTITY, batch(1), gap=False)
 
 
-def test_a_gap_is_applied_and_told() -> None:
+def test_a_batch_after_a_gap_is_applied_and_marked() -> None:
     session = welcomed(AppliedSequences())
     session.applied(1)
     assert session.receive(batch(3)) == Apply(IDENTITY, batch(3), gap=True)
@@ -76,7 +76,7 @@ def test_a_gap_is_applied_and_told() -> None:
         (replace(HELLO, epoch=0), Reason.MALFORMED),
     ],
 )
-def test_a_hello_that_cannot_be_is_refused(hello: Hello, reason: Reason) -> None:
+def test_an_invalid_hello_is_refused(hello: Hello, reason: Reason) -> None:
     step = ServerSession(AppliedSequences(), LIMITS).receive(hello)
     assert isinstance(step, Refusal)
     assert step.reason is reason
@@ -88,7 +88,7 @@ def test_a_batch_before_hello_is_refused() -> None:
     assert step.reason is Reason.UNEXPECTED
 
 
-def test_a_batch_before_the_server_decided_is_refused() -> None:
+def test_a_batch_before_authentication_is_refused() -> None:
     session = ServerSession(AppliedSequences(), LIMITS)
     session.receive(HELLO)
     assert isinstance(session.receive(batch(1)), Refusal)
@@ -100,11 +100,11 @@ def test_a_second_hello_is_refused() -> None:
     assert step.reason is Reason.UNEXPECTED
 
 
-def test_number_0_is_refused() -> None:
+def test_sequence_0_is_refused() -> None:
     assert isinstance(welcomed(AppliedSequences()).receive(batch(0)), Refusal)
 
 
-def test_closing_twice_or_before_hello_is_no_fault() -> None:
+def test_close_may_be_called_twice_or_before_hello() -> None:
     book = AppliedSequences()
     session = welcomed(book)
     session.close()
@@ -113,7 +113,7 @@ def test_closing_twice_or_before_hello_is_no_fault() -> None:
     assert len(book) == 0
 
 
-def test_the_agent_says_who_it_is() -> None:
+def test_hello_has_the_identity_of_the_agent() -> None:
     assert AgentSession(IDENTITY).hello("token") == HELLO
 
 
@@ -124,21 +124,21 @@ def test_a_refusal_reaches_the_agent_with_its_reason(reason: Reason) -> None:
     assert caught.value.reason == reason
 
 
-def test_a_server_of_another_protocol_is_left() -> None:
+def test_a_server_of_another_protocol_version_is_an_error() -> None:
     with pytest.raises(RefusedError) as caught:
         AgentSession(IDENTITY).welcomed(Welcome(None, LIMITS, protocol=2))
     assert caught.value.reason == "version"
 
 
 @pytest.mark.parametrize("sequence", [4, 6])
-def test_only_the_ack_of_the_batch_that_was_sent_counts(sequence: int) -> None:
+def test_an_ack_of_another_batch_is_an_error(sequence: int) -> None:
     with pytest.raises(WireError) as caught:
         AgentSession(IDENTITY).acked(Ack(sequence), 5)
     assert caught.value.reason == "wrong_ack"
     assert AgentSession(IDENTITY).acked(Ack(5, duplicate=True), 5).duplicate
 
 
-def test_an_ack_is_no_welcome_and_a_welcome_no_ack() -> None:
+def test_an_ack_for_hello_or_a_welcome_for_a_batch_is_an_error() -> None:
     session = AgentSession(IDENTITY)
     with pytest.raises(WireError):
         session.welcomed(Ack(1))

@@ -1,4 +1,4 @@
-"""Frames over asyncio streams: ends of connections, told apart."""
+"""kzn/wire/stream.py: frames over asyncio streams, and how connections end."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ Talk = Callable[[FrameStream, asyncio.StreamReader, asyncio.StreamWriter], Await
 
 
 def talk(client: Talk, max_frame: int = 100) -> None:
-    """Run ``client`` with a frame stream and the bare streams of its peer."""
+    """Run ``client`` with a frame stream and the plain streams of its peer."""
 
     async def run() -> None:
         accepted: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
@@ -35,7 +35,7 @@ def talk(client: Talk, max_frame: int = 100) -> None:
     asyncio.run(run())
 
 
-def test_messages_come_whole_and_in_order_and_are_counted() -> None:
+def test_messages_arrive_whole_and_in_order_and_bytes_are_counted() -> None:
     async def client(
         stream: FrameStream, _r: asyncio.StreamReader, peer: asyncio.StreamWriter
     ) -> None:
@@ -46,7 +46,7 @@ def test_messages_come_whole_and_in_order_and_are_counted() -> None:
     talk(client)
 
 
-def test_what_is_sent_is_a_frame() -> None:
+def test_send_writes_a_frame() -> None:
     async def client(
         stream: FrameStream, peer: asyncio.StreamReader, _w: asyncio.StreamWriter
     ) -> None:
@@ -57,7 +57,7 @@ def test_what_is_sent_is_a_frame() -> None:
     talk(client)
 
 
-def test_an_end_between_frames_is_no_fault_and_one_within_is() -> None:
+def test_a_close_within_a_frame_is_an_error_and_between_frames_is_not() -> None:
     async def clean(
         stream: FrameStream, _r: asyncio.StreamReader, peer: asyncio.StreamWriter
     ) -> None:
@@ -79,7 +79,7 @@ def test_an_end_between_frames_is_no_fault_and_one_within_is() -> None:
     talk(cut)
 
 
-def test_the_limit_may_be_raised_after_the_first_frame() -> None:
+def test_the_limit_can_be_raised_after_the_first_frame() -> None:
     async def client(
         stream: FrameStream, _r: asyncio.StreamReader, peer: asyncio.StreamWriter
     ) -> None:
