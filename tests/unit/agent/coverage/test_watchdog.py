@@ -8,7 +8,7 @@ import pytest
 
 from kzn.agent.coverage.hook_coverage import INTERVALS, MIN_SENT_BYTES, Meter, Passed
 from kzn.agent.coverage.watchdog import LOW_RATIOS, CoverageWatchdog, SwitchPolicy
-from kzn.agent.pins.notes import APART_SECONDS, LONGEST_SECONDS, LastTrial, Notes
+from kzn.agent.pins.notes import APART_SECONDS, LastTrial, Notes
 from kzn.agent.stats import AgentStats
 from kzn.errors import KernelError, KznError
 
@@ -123,27 +123,3 @@ def test_a_failing_meter_is_logged_once(caplog: pytest.LogCaptureFixture) -> Non
     for _ in range(5):
         watched.watchdog.measure()
     assert caplog.text.count("coverage cannot be measured") == 1
-
-
-def test_notes_are_read_back_and_only_the_last_examination_stays(tmp_path: Path) -> None:
-    notes = Notes(tmp_path)
-    assert notes.last_trial() is None
-    assert notes.suspect()
-    notes.record(LastTrial(100.0, 1))
-    notes.record(LastTrial(5000.9, 2))
-    assert notes.last_trial() == LastTrial(5000.0, 2)
-    assert not notes.suspected_blind
-    assert [path.name for path in tmp_path.iterdir()] == ["auto+examined+5000+2"]
-
-
-def test_a_note_of_somebody_else_is_no_examination(tmp_path: Path) -> None:
-    for name in ("auto+examined+", "auto+examined+x+1", "auto+examined+5", "auto+examined+5+1+2"):
-        (tmp_path / name).mkdir()
-    assert Notes(tmp_path).last_trial() is None
-
-
-@pytest.mark.parametrize(
-    ("times", "hours"), [(0, 1), (1, 2), (3, 8), (5, LONGEST_SECONDS / 3600), (9999, 24)]
-)
-def test_examinations_in_vain_are_further_and_further_apart(times: int, hours: float) -> None:
-    assert LastTrial(0.0, times).next_seconds == min(hours, 24) * 3600

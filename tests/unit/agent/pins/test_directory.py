@@ -1,0 +1,79 @@
+"""What lies in a pin directory, by its names, and the errors of its file system."""
+
+from pathlib import Path
+
+import pytest
+
+from kzn.agent.pins import directory
+from kzn.errors import KznError, UnsupportedError
+from kzn.probes import postrouting, tcx
+from kzn.probes.attach import MAPS
+
+
+def made(pin_dir: Path, name: str, *pins: str) -> Path:
+    folder = pin_dir / name
+    folder.mkdir()
+    for pin in pins:
+        (folder / pin).touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "pins",
+    [
+        (),
+        MAPS,
+        (*MAPS, "link_ipv4", "link_ipv6"),
+        ("flows_0", "program_egress", "filter_3", "qdisc_3"),
+        ("control", "spool", "a_map_of_another_version"),
+    ],
+)
+def test_a_folder_with_pins_of_kzn_is_a_set_even_if_unfinished(
+    tmp_path: Path, pins: tuple[str, ...]
+) -> None:
+    assert directory.is_set(made(tmp_path, "probe", *pins))
+
+
+def test_a_folder_with_other_pins_or_folders_is_not_a_set(tmp_path: Path) -> None:
+    assert not directory.is_set(made(tmp_path, "other", "flows_0", "cilium_ipcache"))
+    nested = made(tmp_path, "nested", *MAPS)
+    (nested / "folder").mkdir()
+    assert not directory.is_set(nested)
+
+
+def test_retired_sets_are_found_by_probe_oldest_first(tmp_path: Path) -> None:
+    folder = made(tmp_path, "postrouting")
+    for expected in (1, 2):
+        assert directory.next_retired(folder).name == f"postrouting+retired+{expected}"
+        directory.next_retired(folder).mkdir()
+    made(tmp_path, "tcx+retired+10")
+    made(tmp_path, "postrouting+retired+9")
+    names = [path.name for path in directory.retired(postrouting.PROBE, tmp_path)]
+    assert names == [f"postrouting+retired+{number}" for number in (1, 2, 9)]
+    assert [path.name for path in directory.retired(tcx.PROBE, tmp_path)] == ["tcx+retired+10"]
+    assert len(directory.retired(None, tmp_path)) == 4
+    assert {directory.probe_of(path) for path in tmp_path.iterdir()} == {"postrouting", "tcx"}
+
+
+def test_notes_retired_sets_and_other_files_are_not_current(tmp_path: Path) -> None:
+    made(tmp_path, "tcx", *MAPS)
+    made(tmp_path, "tcx+retired+1", *MAPS)
+    made(tmp_path, "auto+distrusted")
+    made(tmp_path, "other", "cilium_ipcache")
+    (tmp_path / "file").touch()
+    assert [path.name for path in directory.current(tmp_path)] == ["tcx"]
+
+
+def test_errors_of_the_file_system_have_a_hint() -> None:
+    with (
+        pytest.raises(UnsupportedError, match="/pins: denied") as raised,
+        directory.file_errors(Path("/pins")),
+    ):
+        raise PermissionError(1, "denied")
+    assert raised.value.hint == "run as root"
+    with (
+        pytest.raises(KznError, match=r"/kzn\.1: denied") as dotted,
+        directory.file_errors(Path("/kzn.1")),
+    ):
+        raise PermissionError(1, "denied")
+    assert "no name with a dot" in dotted.value.hint
