@@ -1,4 +1,4 @@
-"""An index as one would first write it: the last event about an address wins."""
+"""A naive index: the last event about an address wins. It must fail under churn."""
 
 import numpy as np
 from churn_run import Replay
@@ -11,7 +11,7 @@ from kzn.topology.tables.endpoint_table import EndpointTable
 
 
 class LastEventWins:
-    """One owner an address, whoever was heard of last; no times, no versions."""
+    """One owner per address, that of the last event; no times, no versions."""
 
     def __init__(self, _replay: Replay) -> None:
         self._table = EndpointTable()
@@ -38,10 +38,10 @@ class LastEventWins:
             self._owner.pop(address, None)
 
     def pod_watch_lost(self, since: float) -> None:
-        """It does not care."""
+        """Ignored."""
 
     def pod_list_begins(self) -> None:
-        """Nor does it here."""
+        """Ignored."""
 
     def lookup(self, addresses: U8, opened: float, closed: float, *, final: bool = True) -> I32:
         """Owners as of the last event."""
@@ -75,9 +75,9 @@ class LastEventWins:
         return list(self._nodes)
 
     def has_agent(self, node: str) -> bool:  # noqa: ARG002 - nothing is known of agents
-        """Nobody says so."""
+        """Unknown."""
         return False
 
     def lives(self, endpoint: Endpoint) -> bool:
-        """Whether a pod is there."""
+        """Whether the pod exists."""
         return endpoint.uid in self._pods

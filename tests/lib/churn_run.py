@@ -1,7 +1,7 @@
-"""A cluster played to a server: objects and batches in the order of their arrival, time between.
+"""Replays a cluster to a server: API events and batches in the order of their arrival.
 
-In: a cluster with its truth, and an index. Out: for each flow what was sent, and what was made of
-it. Never: a wait; the clock is the next event's.
+In: a cluster with its truth, and an index. Out: for each flow what was sent and how it was
+resolved. Never: a wait; the clock jumps to the next event.
 """
 
 import heapq
@@ -45,15 +45,15 @@ class ChangingIndex(EndpointIndex, Protocol):
         """A pod was deleted."""
 
     def pod_watch_lost(self, since: float) -> None:
-        """Nothing is heard since then."""
+        """The watch of pods is lost."""
 
     def pod_list_begins(self) -> None:
         """A list begins."""
 
 
 @dataclass(slots=True, eq=False)
-class Sent:
-    """What one flow of one batch really was; the bytes of all lives that had its addresses.
+class SentFlow:
+    """The truth about one flow of one batch: the bytes of all pods that had its addresses.
 
     ``node`` saw it: the sender's own, whose count it is, or the receiver's.
     """
@@ -77,10 +77,10 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Made:
-    """What the server made of a flow, and when: uids of the ends, or the verdict's reason."""
+class ResolvedFlow:
+    """How the server resolved a flow, and when; a uid is empty if the end is not a pod."""
 
-    sent: Sent
+    sent: SentFlow
     now: float
     verdict: str
     src: str
@@ -94,12 +94,12 @@ class Replay:
         self.cluster = cluster
         self.now = BEGIN - 1.0
         self.index = make(self)
-        self.made: list[Made] = []
-        self.sent: list[Sent] = []
+        self.resolved: list[ResolvedFlow] = []
+        self.sent: list[SentFlow] = []
         self.ledger = Ledger(LedgerLimits())
-        self._flows: dict[tuple[str, float, bytes, bytes], Sent] = {}
+        self._flows: dict[tuple[str, float, bytes, bytes], SentFlow] = {}
         self._known: set[str] = set()
-        self._seen: dict[float, Sent] = {}
+        self._seen: dict[float, SentFlow] = {}
         self.pipeline = Pipeline(
             self.index,
             self.ledger,
@@ -114,13 +114,13 @@ class Replay:
         return EPOCH + self.now
 
     def run(self) -> None:
-        """Play everything, until nothing is held any more."""
+        """Play all events, until the retry queue is empty."""
         for node in self.cluster.nodes():
             if node.name != self.cluster.late_node:
                 self.index.put_node(node)
         order = count()
         events: list[tuple[float, int, Callable[[], None]]] = []
-        for at, act in [*self._news(), *self._batches()]:
+        for at, act in [*self._api_events(), *self._batches()]:
             heapq.heappush(events, (at, next(order), act))
         while events:
             at, _, act = heapq.heappop(events)
@@ -131,7 +131,7 @@ class Replay:
     def offer(
         self, observed: ObservedFlows, resolution: Resolution, chosen: I64, index: EndpointIndex
     ) -> None:
-        """Remember what became of the flows."""
+        """Keep how the flows were resolved."""
         rows = observed.flows.addresses
         for row in chosen.tolist():
             src, dst = int(observed.flows.src[row]), int(observed.flows.dst[row])
@@ -144,7 +144,7 @@ class Replay:
             ids = resolution.endpoints[[resolution.src[row], resolution.dst[row]]].tolist()
             uids = [index.endpoint(number).uid if number >= 0 else "" for number in ids]
             verdict = NAMES[int(resolution.verdict[row])]
-            self.made.append(Made(self._flows[key], self.now, verdict, *uids))
+            self.resolved.append(ResolvedFlow(self._flows[key], self.now, verdict, *uids))
 
     def _pass_time(self, until: float) -> None:
         while self.now + 1.0 < until:
@@ -157,22 +157,25 @@ class Replay:
         while self.pipeline.tick():
             pass
 
-    # What the API server says.
+    # API events.
 
-    def _news(self) -> Iterator[tuple[float, Callable[[], None]]]:
+    def _api_events(self) -> Iterator[tuple[float, Callable[[], None]]]:
         rng = self.cluster.rng
         for node in self.cluster.nodes():
             if node.name == self.cluster.late_node:
-                yield self.cluster.node_heard, lambda node=node: self.index.put_node(node)
+                yield self.cluster.late_node_known, lambda node=node: self.index.put_node(node)
         yield BEGIN - 0.6, lambda: self.index.pod_watch_lost(-inf)
         yield BEGIN - 0.5, lambda: self._list(BEGIN - 0.5, 1)
         for life in self.cluster.all:
             for change in life.changes:
                 if BEGIN - 0.5 < change.arrival < END + 60.0:
-                    yield change.arrival, lambda life=life, change=change: self._hear(life, change)
-                    if rng.random() < 0.1:  # and once more, maybe after later ones
+                    yield (
+                        change.arrival,
+                        lambda life=life, change=change: self._deliver(life, change),
+                    )
+                    if rng.random() < 0.1:  # a duplicate, maybe after later events
                         again = change.arrival + rng.uniform(0.0, 20.0)
-                        yield again, lambda life=life, change=change: self._hear(life, change)
+                        yield again, lambda life=life, change=change: self._deliver(life, change)
         for number, outage in enumerate(self.cluster.outages, 2):
             yield outage.broken, lambda at=outage.broken: self.index.pod_watch_lost(at)
             yield (
@@ -180,7 +183,7 @@ class Replay:
                 lambda at=outage.listed, number=number: self._list(at, number),
             )
 
-    def _hear(self, life: Life, change: Change) -> None:
+    def _deliver(self, life: Life, change: Change) -> None:
         if change.is_deleted:
             self._known.discard(life.uid)
             self.index.drop_pod(life.uid)
@@ -189,7 +192,7 @@ class Replay:
             self.index.put_pod(change.facts, life.workload)
 
     def _list(self, at: float, listing: int) -> None:
-        """What was there at that moment, as a list brings it."""
+        """A list of the pods that existed at that moment."""
         self.index.pod_list_begins()
         latest = [(life, _latest(life, at)) for life in self.cluster.all]
         there = [(life, change) for life, change in latest if change and not change.is_deleted]
@@ -201,7 +204,7 @@ class Replay:
             self.index.drop_pod(uid)
         self._known = seen
 
-    # What the nodes send.
+    # Batches.
 
     def _batches(self) -> Iterator[tuple[float, Callable[[], None]]]:
         rng = self.cluster.rng
@@ -215,10 +218,10 @@ class Replay:
                 yield arrived, lambda node=node, sent=sent, at=opened: self._apply(node, at, sent)
                 opened += INTERVAL
 
-    def _traffic(self, node: str, opened: float, closed: float) -> list[Sent]:
-        """What the pods of a node sent and got, summed by addresses as a node's kernel does."""
+    def _traffic(self, node: str, opened: float, closed: float) -> list[SentFlow]:
+        """What the pods of a node sent and received, summed by addresses as in its kernel."""
         rng = self.cluster.rng
-        found: dict[tuple[bytes, bytes], Sent] = {}
+        found: dict[tuple[bytes, bytes], SentFlow] = {}
         active = [life for life in self.cluster.all if life.sends(opened, closed)]
         for life in active:
             for peer in active:
@@ -226,15 +229,15 @@ class Replay:
                     continue
                 if "anchor" not in life.uid + peer.uid and rng.random() < 0.6:
                     continue
-                begin, end = _together(life, peer, opened, closed)
+                begin, end = _overlap(life, peer, opened, closed)
                 if begin >= end:
                     continue
                 src, dst = life.addresses[0], peer.addresses[0]
-                sent = found.setdefault((src, dst), Sent(node, opened, closed, src, dst))
+                sent = found.setdefault((src, dst), SentFlow(node, opened, closed, src, dst))
                 sent.moved.append((life, peer, rng.randrange(1, 1 << 30)))
         return list(found.values())
 
-    def _apply(self, node: str, opened: float, sent: list[Sent]) -> None:
+    def _apply(self, node: str, opened: float, sent: list[SentFlow]) -> None:
         self.sent += sent
         for one in sent:
             self._flows[node, round(opened, 1), one.src, one.dst] = one
@@ -261,7 +264,7 @@ def _latest(life: Life, at: float) -> Change | None:
     return before[-1] if before else None
 
 
-def _together(life: Life, peer: Life, opened: float, closed: float) -> tuple[float, float]:
+def _overlap(life: Life, peer: Life, opened: float, closed: float) -> tuple[float, float]:
     mine, theirs = life.sends(opened, closed), peer.sends(opened, closed)
     assert mine is not None
     assert theirs is not None

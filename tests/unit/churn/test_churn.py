@@ -1,7 +1,7 @@
-"""Under churn no byte goes to a wrong pod, and none is lost that could have been known.
+"""Under churn no byte goes to a wrong pod, and none is needlessly unresolved.
 
-Seeds of a generated cluster, each played to the real index, pipeline and ledger; the truth is the
-generator's. KZN_CHURN says how many.
+Generated clusters, each replayed to the real index, pipeline and ledger and compared with the
+generator's truth. KZN_CHURN sets how many.
 """
 
 import os
@@ -13,7 +13,7 @@ import pytest
 from churn_naive import LastEventWins
 from churn_run import ChangingIndex, Replay
 from churn_truth import Cluster
-from churn_verdict import Judgement, attributed, in_ledger, judge
+from churn_verdict import Outcome, attributed, evaluate, in_ledger
 
 from kzn.topology.index import AddressIndex
 
@@ -31,46 +31,46 @@ def played(seed: int, make: Callable[[Replay], ChangingIndex] = real) -> Replay:
     return replay
 
 
-def judged(seed: int) -> tuple[int, Judgement, bool]:
+def evaluated(seed: int) -> tuple[int, Outcome, bool]:
     replay = played(seed)
-    return seed, judge(replay), attributed(replay) == in_ledger(replay)
+    return seed, evaluate(replay), attributed(replay) == in_ledger(replay)
 
 
 @pytest.fixture(scope="module")
-def judgements() -> list[tuple[int, Judgement, bool]]:
+def outcomes() -> list[tuple[int, Outcome, bool]]:
     with ProcessPoolExecutor(mp_context=get_context("fork")) as pool:
-        return list(pool.map(judged, range(SEEDS), chunksize=10))
+        return list(pool.map(evaluated, range(SEEDS), chunksize=10))
 
 
-Judgements = list[tuple[int, Judgement, bool]]
+Outcomes = list[tuple[int, Outcome, bool]]
 
 
-def test_no_byte_goes_to_a_wrong_pod(judgements: Judgements) -> None:
-    assert [(seed, found.examples) for seed, found, _ in judgements if found.wrong] == []
+def test_no_byte_goes_to_a_wrong_pod(outcomes: Outcomes) -> None:
+    assert [(seed, found.examples) for seed, found, _ in outcomes if found.wrong] == []
 
 
-def test_bytes_are_unresolved_only_where_nobody_could_tell(judgements: Judgements) -> None:
-    assert [(seed, found.examples) for seed, found, _ in judgements if found.needless] == []
+def test_bytes_are_unresolved_only_where_the_owner_cannot_be_known(outcomes: Outcomes) -> None:
+    assert [(seed, found.examples) for seed, found, _ in outcomes if found.avoidable] == []
 
 
-def test_every_byte_is_somewhere_and_the_ledger_has_what_was_attributed(
-    judgements: Judgements,
+def test_every_byte_is_in_a_flow_and_every_attributed_byte_in_the_ledger(
+    outcomes: Outcomes,
 ) -> None:
-    assert [seed for seed, found, _ in judgements if found.missing] == []
-    assert [seed for seed, _, agrees in judgements if not agrees] == []
+    assert [seed for seed, found, _ in outcomes if found.missing] == []
+    assert [seed for seed, _, agrees in outcomes if not agrees] == []
 
 
-def test_most_bytes_find_their_pods_even_so(judgements: Judgements) -> None:
-    sent = sum(found.sent for _, found, _ in judgements)
-    assert sum(found.unresolved for _, found, _ in judgements) < 0.45 * sent
+def test_most_bytes_are_attributed(outcomes: Outcomes) -> None:
+    sent = sum(found.sent for _, found, _ in outcomes)
+    assert sum(found.unresolved for _, found, _ in outcomes) < 0.45 * sent
 
 
-def test_a_seed_plays_the_same_each_time() -> None:
-    assert judge(played(7)) == judge(played(7))
-    assert judge(played(7)) != judge(played(8))
+def test_a_seed_replays_the_same_each_time() -> None:
+    assert evaluate(played(7)) == evaluate(played(7))
+    assert evaluate(played(7)) != evaluate(played(8))
 
 
-def test_an_index_where_the_last_event_wins_is_caught() -> None:
-    found = [judge(played(seed, LastEventWins)) for seed in range(FEW)]
+def test_an_index_where_the_last_event_wins_fails() -> None:
+    found = [evaluate(played(seed, LastEventWins)) for seed in range(FEW)]
     assert sum(one.wrong > 0 for one in found) > FEW // 2
-    assert sum(one.needless > 0 for one in found) > FEW // 2
+    assert sum(one.avoidable > 0 for one in found) > FEW // 2
