@@ -181,7 +181,7 @@ def test_the_server_waits_for_an_api_server_and_logs_that(tmp_path: Path) -> Non
         server.send_signal(signal.SIGTERM)
         rest = server.stderr.read()
         assert server.wait(30) == 0
-    assert "trying again" in told
+    assert "retrying" in told
     assert answer.value.code == 503
     assert "waiting for the first full list of pods" in answer.value.read().decode()
     assert "Traceback" not in ready + told + rest
