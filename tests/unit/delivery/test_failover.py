@@ -186,6 +186,7 @@ def test_a_new_batch_goes_to_any_server() -> None:
     play(act())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("away", [20.0, 600.0])
 def test_reconnects_of_five_hundred_agents_are_spread_out(
     away: float,

@@ -25,6 +25,8 @@ from kzn.wire.sequences import AppliedSequences, Key, SequenceCheck
 
 _T = TypeVar("_T")
 
+pytestmark = pytest.mark.slow
+
 SCHEDULES = int(os.environ.get("KZN_SOAK", "300"))
 FIRST = int(os.environ.get("KZN_SEED") or random.SystemRandom().randrange(1 << 31))
 

@@ -206,6 +206,7 @@ def test_a_failing_topology_ends_the_server_with_its_error() -> None:
     assert caught.group_contains(ApiError, match="watch pods: 403")
 
 
+@pytest.mark.slow
 def test_a_second_signal_stops_a_slow_shutdown(cluster: Path) -> None:
     class Never(io.BytesIO):
         """A stream whose writes block until the test is over."""
@@ -234,6 +235,7 @@ def test_a_missing_topology_file_is_a_usage_error(tmp_path: Path) -> None:
         open_topology(ServerConfig(topology=tmp_path / "none.yaml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_serves_until_a_signal(cluster: Path, number: signal.Signals) -> None:
     process = subprocess.Popen(
@@ -260,6 +262,7 @@ def test_the_command_serves_until_a_signal(cluster: Path, number: signal.Signals
     assert (process.returncode, rest) == (0, "")
 
 
+@pytest.mark.slow
 def test_an_error_in_the_topology_file_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text("nodes:\n  - {zone: a}\n")

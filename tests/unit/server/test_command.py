@@ -28,6 +28,8 @@ from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
 from kzn.wire.messages import Reason
 
+pytestmark = pytest.mark.slow
+
 DEADLINE = 20.0
 TOPOLOGY = "nodes: [{name: node-a, zone: a, addresses: [10.0.0.1]}]\n"
 SERVING = re.compile(r"agents on port (\d+), for HTTP on port (\d+)$")

@@ -344,6 +344,7 @@ def test_authentication_that_takes_too_long_is_refused_as_busy() -> None:
     play(act, ReceiveLimits(handshake=0.05), authenticate=authenticate)
 
 
+@pytest.mark.slow
 def test_a_peer_that_never_reads_times_out() -> None:
     async def act(scene: Scene) -> None:
         agent = await scene.agent()

@@ -371,6 +371,7 @@ file.write(replace(state.take(), sequences=KillsItsReader()))
 """
 
 
+@pytest.mark.slow
 def test_a_server_killed_within_a_commit_has_the_state_before_it(path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False, timeout=30)
     assert done.returncode == -signal.SIGKILL
@@ -389,6 +390,7 @@ def test_each_file_has_its_own_instance_number(path: Path) -> None:
     other.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "code"), [(foreign, 2), (scribbled, 1)])
 def test_the_command_ends_with_an_error_and_a_hint_when_the_file_is_refused(
     path: Path, tmp_path: Path, make: Callable[[Path], None], code: int
