@@ -1,6 +1,7 @@
 """kzn/topology/tables/address_table.py: numbers of addresses against those of a dict."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +42,7 @@ def test_a_table_grows_with_its_contents() -> None:
     assert asked(table, many) == list(range(len(many)))
 
 
+@pytest.mark.slow
 def test_removed_addresses_do_not_fill_the_table() -> None:
     table = AddressTable()
     stays = b"\xff" * 16

@@ -89,6 +89,7 @@ def _longest(nets: dict[CidrNetwork, int], address: bytes) -> int:
     return nets[max(inside, key=lambda n: n.prefixlen)]
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @example(nets=[ip_network("4000::/8")], more=[])
 @given(
