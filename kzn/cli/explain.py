@@ -38,11 +38,10 @@ _INDENT = 13
 def explain(
     *, src: str, dst: str, node: str | None, at: str | None, url: str, as_json: bool
 ) -> None:
-    """The owners and the verdict of a packet from address SRC to address DST.
+    """SRC and DST are IP addresses. Shows their owners and since when, the verdict and why.
 
-    Shows who has or had each address, where it is, the verdict, why, and what to do about an
-    unresolved one. To reach a server in a cluster, first run
-    kubectl -n kzn port-forward svc/kzn-server 8080.
+    For an unresolved packet it shows what is missing and what to do. To reach a server in a
+    cluster, first run kubectl -n kzn port-forward svc/kzn-server 8080.
     """
     from kzn.client.explain import explain as ask
     from kzn.client.explain import parse_time
