@@ -24,7 +24,7 @@ families = pytest.mark.parametrize("family", FAMILIES)
 
 @contextmanager
 def measured(lab: Lab, probe: Probe, *tunnels: str) -> Iterator[Callable[[], Passed]]:
-    """The probe on node a1, whose uplinks are known; what passed since the last look."""
+    """Attach the probe with known uplinks; yields a function: the traffic since its last call."""
     node = lab.node("a1")
     with attached(node, probe=probe) as maps, namespaces.inside(node.namespace):
         uplink = device(node.uplink)
