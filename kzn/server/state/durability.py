@@ -48,11 +48,9 @@ class Durability:
 
     async def committed_snapshot(self) -> AccountingSnapshot:
         """The latest snapshot that is committed; the current one without a file."""
-        return (
-            self._snapshot()
-            if self._committer is None
-            else await self._committer.committed_snapshot()
-        )
+        if self._committer is None:
+            return self._snapshot()
+        return await self._committer.committed_snapshot()
 
     def stats(self) -> CommitStats | None:
         """Counters of the commits; None without a file."""
