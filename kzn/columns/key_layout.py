@@ -1,5 +1,7 @@
 """Several small codes packed into one non-negative int64, so that a row of labels is one key."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from kzn.columns.arrays import I64
@@ -21,6 +23,13 @@ class KeyLayout:
         key: I64 = np.zeros((), np.int64)
         for column, shift in zip(columns, self._shifts, strict=True):
             key = key | (np.asarray(column, np.int64) << shift)
+        return key
+
+    def pack_row(self, codes: Iterable[int]) -> int:
+        """The key of one row, by plain integers; much faster than `pack` of one row."""
+        key = 0
+        for code, shift in zip(codes, self._shifts, strict=True):
+            key |= code << shift
         return key
 
     def unpack(self, keys: I64) -> tuple[I64, ...]:

@@ -8,7 +8,7 @@ To add a family: one value here, one function in postings.py, one row in docs/me
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import accumulate, chain, pairwise
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -16,15 +16,15 @@ from kzn.columns.arrays import I64, U64
 from kzn.columns.key_layout import KeyLayout
 from kzn.errors import KznError
 from kzn.server.ledger.labels import (
-    NAME_BITS,
+    LABEL_BITS,
     OTHER,
     OTHER_LABEL,
-    OWNED,
+    OWNED_KINDS,
     ZONE_BITS,
     LabelCodes,
+    LabelKind,
     Labels,
     LabelTables,
-    NameKind,
 )
 from kzn.server.resolve.verdict import CLASSES
 
@@ -42,24 +42,24 @@ INITIATORS = ("unknown", "source", "destination")
 class Column:
     """One column of a family's keys; its codes stand for values of ``labels``.
 
-    A code is that of an interned name of ``kind``, or without a kind an index into ``values``.
+    A code is one of `LabelCodes` of this ``kind``, or without a kind an index into ``values``.
     """
 
     labels: Labels
     bits: int
-    kind: NameKind | None = None
+    kind: LabelKind | None = None
     values: Labels = ()
 
-    def code(self, values: Labels, names: LabelCodes) -> int:
-        """The code of label values, interned if need be; ValueError when there is none."""
+    def code(self, values: Labels, codes: LabelCodes) -> int:
+        """The code of label values, a new one if need be; ValueError for none of ``values``."""
         if self.kind is None:
             (value,) = values
             return self.values.index(value)
-        return names.interner(self.kind).code(values, None)
+        return codes.of_kind(self.kind).code(values, None)
 
-    def rows(self, names: LabelTables) -> Sequence[Labels]:
+    def rows(self, tables: LabelTables) -> Sequence[Labels]:
         """The label values of each code."""
-        return [(value,) for value in self.values] if self.kind is None else names[self.kind]
+        return [(value,) for value in self.values] if self.kind is None else tables[self.kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,56 +79,59 @@ class Family:
     top: bool = False
     api_list: str = ""
     labels: Labels = field(init=False)
+    spans: tuple[slice, ...] = field(init=False)
+    """Where the labels of each column are in ``labels``."""
     other_labels: Labels = field(init=False)
     """Of the series that sums what has no series of its own, in saved rows too."""
     other_key: int | None = field(init=False)
-    """The key with these labels, None where a column cannot have them: a pod may be called other,
-    in a namespace called other, and then shares that series."""
+    """The key with these labels, None if a column cannot have them. A pod called other in a
+    namespace called other shares that series."""
     layout: KeyLayout = field(init=False)
-    owned_kinds: frozenset[NameKind] = field(init=False)
-    """Kinds of the names in it that belong to endpoints; without any, its series do not end."""
+    owned_kinds: frozenset[LabelKind] = field(init=False)
+    """The kinds of its labels that belong to endpoints; without any, its series do not end."""
 
     def __post_init__(self) -> None:
         labels = tuple(chain.from_iterable(column.labels for column in self.columns))
         layout = KeyLayout(*(column.bits for column in self.columns))
         has_other = all(column.kind is not None for column in self.columns)
         other_key = int(layout.pack(*[OTHER] * len(self.columns))) if has_other else None
-        owned = frozenset(column.kind for column in self.columns if column.kind in OWNED)
+        owned = frozenset(column.kind for column in self.columns if column.kind in OWNED_KINDS)
+        ends = accumulate(len(column.labels) for column in self.columns)
+        spans = (slice(a, b) for a, b in pairwise([0, *ends]))
         object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "spans", tuple(spans))
         object.__setattr__(self, "other_labels", (OTHER_LABEL,) * len(labels))
         object.__setattr__(self, "other_key", other_key)
         object.__setattr__(self, "layout", layout)
         object.__setattr__(self, "owned_kinds", owned)
 
-    def key(self, labels: Labels, names: LabelCodes) -> int:
+    def key(self, labels: Labels, codes: LabelCodes) -> int:
         """The key of a series' label values; KznError when they are not of this family."""
         if len(labels) != len(self.labels):
             raise self._no_series(labels)
-        values = iter(labels)
         try:
-            codes = [
-                column.code(tuple(islice(values, len(column.labels))), names)
-                for column in self.columns
-            ]
+            return self.layout.pack_row(
+                column.code(labels[span], codes)
+                for column, span in zip(self.columns, self.spans, strict=True)
+            )
         except ValueError as error:
             raise self._no_series(labels) from error
-        return int(self.layout.pack(*codes))
 
     def _no_series(self, labels: Labels) -> KznError:
         return KznError(f"{self.name!r} has no series {labels!r}")
 
-    def owned(self, keys: I64) -> Iterator[tuple[NameKind, I64]]:
-        """Kind and codes of each column whose names belong to endpoints."""
+    def owned(self, keys: I64) -> Iterator[tuple[LabelKind, I64]]:
+        """Kind and codes of each column whose labels belong to endpoints."""
         for column, codes in zip(self.columns, self.layout.unpack(keys), strict=True):
-            if column.kind in OWNED:
+            if column.kind in OWNED_KINDS:
                 yield column.kind, codes
 
-    def labels_of(self, keys: I64, names: LabelTables) -> Iterator[Labels]:
+    def labels_of(self, keys: I64, tables: LabelTables) -> Iterator[Labels]:
         """The label values of each key."""
         if not keys.size:
             return iter(())
         codes = [column.tolist() for column in self.layout.unpack(keys)]
-        rows = [column.rows(names) for column in self.columns]
+        rows = [column.rows(tables) for column in self.columns]
         if len(rows) == 1:
             return map(rows[0].__getitem__, codes[0])
         return zip(
@@ -141,8 +144,8 @@ class Family:
         )
 
 
-def _names(kind: NameKind, *labels: str) -> Column:
-    return Column(labels, NAME_BITS, kind)
+def _owned(kind: LabelKind, *labels: str) -> Column:
+    return Column(labels, LABEL_BITS, kind)
 
 
 def _zone(label: str) -> Column:
@@ -157,7 +160,7 @@ POD = Family(
     "pod",
     "pod_cross_zone_network_traffic_bytes_total",
     "Bytes that the pod sent to another zone or region",
-    (_names("pod", "namespace", "pod"),),
+    (_owned("pod", "namespace", "pod"),),
     limit=200_000,
 )
 WORKLOAD = Family(
@@ -165,7 +168,7 @@ WORKLOAD = Family(
     "kzn_workload_traffic_bytes_total",
     "Bytes that the workload sent (egress) or was sent (ingress), by what they crossed",
     (
-        _names("workload", "namespace", "workload_kind", "workload"),
+        _owned("workload", "namespace", "workload_kind", "workload"),
         _DIRECTION,
         _CLASS,
         _zone("src_zone"),
@@ -180,9 +183,9 @@ PAIR = Family(
     "Bytes from one workload to another in another zone or region; beyond the limit of pairs"
     " in a series whose labels are all other",
     (
-        _names("owner", "src_namespace", "src_workload"),
+        _owned("owner", "src_namespace", "src_workload"),
         _zone("src_zone"),
-        _names("owner", "dst_namespace", "dst_workload"),
+        _owned("owner", "dst_namespace", "dst_workload"),
         _zone("dst_zone"),
         _INITIATOR,
     ),
@@ -240,18 +243,18 @@ class LedgerSnapshot:
     """A copy of the ledger: cheap to take, may be read by any thread."""
 
     views: dict[FamilyName, View]
-    names: LabelTables
+    tables: LabelTables
     """The label values of each code, by kind of name."""
 
     def rows(self, name: FamilyName) -> Iterator[tuple[Labels, int]]:
         """Label values and bytes of each series, then ``other`` unless it is 0."""
         family, view = FAMILIES[name], self.views[name]
-        other = view.other
-        labels_of_keys = family.labels_of(view.keys, self.names)
+        other, other_labels = view.other, family.other_labels
+        labels_of_keys = family.labels_of(view.keys, self.tables)
         for labels, total in zip(labels_of_keys, view.bytes.tolist(), strict=True):
-            if labels == family.other_labels:
+            if labels == other_labels:
                 other += total
             else:
                 yield labels, total
         if other:
-            yield family.other_labels, other
+            yield other_labels, other

@@ -21,7 +21,7 @@ OTHER = 1
 """The code of all labels beyond the limit of codes."""
 OTHER_LABEL = "other"
 
-NAME_BITS = 20
+LABEL_BITS = 20
 ZONE_BITS = 10
 
 _NOT_LOOKED_UP = -1
@@ -32,12 +32,12 @@ _ALWAYS, _NEVER = (1 << 31) - 1, -(1 << 31)
 
 Labels = tuple[str, ...]
 
-NameKind = Literal["pod", "workload", "owner", "zone"]
-LabelTables = Mapping[NameKind, Sequence[Labels]]
+LabelKind = Literal["pod", "workload", "owner", "zone"]
+LabelTables = Mapping[LabelKind, Sequence[Labels]]
 """The label values of each code, by kind of name."""
 
-OWNED: dict[NameKind, int] = {"pod": 2, "workload": 3, "owner": 2}
-"""The kinds whose names belong to endpoints, with the number of labels of a name."""
+OWNED_KINDS: dict[LabelKind, int] = {"pod": 2, "workload": 3, "owner": 2}
+"""The kinds of labels that belong to endpoints, and how many labels each kind has."""
 
 
 class OwnedLabels:
@@ -117,10 +117,10 @@ class Zones:
     the others REGION/NAME. A cluster has few zones, so codes are never freed.
     """
 
-    __slots__ = ("_codes", "names")
+    __slots__ = ("_codes", "interned")
 
     def __init__(self) -> None:
-        self.names = OwnedLabels(1, ZONE_BITS)
+        self.interned = OwnedLabels(1, ZONE_BITS)
         self._codes: dict[tuple[str, str], int] = {}
 
     def code(self, region: str, zone: str) -> int:
@@ -130,27 +130,27 @@ class Zones:
         code = self._codes.get((region, zone))
         if code is None:
             taken = any(name == zone and other != region for other, name in self._codes)
-            code = self.names.code((f"{region}/{zone}" if taken else zone,), None)
+            code = self.interned.code((f"{region}/{zone}" if taken else zone,), None)
             self._codes[region, zone] = code
         return code
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Region, zone and label of every zone."""
-        labels = self.names.labels
+        labels = self.interned.labels
         return [(*key, labels[code][0]) for key, code in self._codes.items()]
 
     def restore(self, rows: Iterable[tuple[str, str, str]]) -> None:
         """Restore saved labels; to be called before the first `code`."""
         for region, zone, label in rows:
-            self._codes[region, zone] = self.names.code((label,), None)
+            self._codes[region, zone] = self.interned.code((label,), None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Codes:
+class EndpointCodes:
     """Ledger codes of n endpoints, each (n,).
 
-    ``workload`` names (namespace, kind, name); ``owner`` the same without the kind, as the labels
-    of pairs have it.
+    ``workload`` is the code of (namespace, kind, name), ``owner`` of the same without the kind, as
+    in the labels of pairs.
     """
 
     workload: I64
@@ -164,27 +164,27 @@ class LabelCodes:
     Row 0 of the cache is for all negative endpoint ids, row n + 1 for id n.
     """
 
-    __slots__ = ("_cache", "_pods", "interners", "owners", "pods", "workloads", "zones")
+    __slots__ = ("_cache", "_pods", "owned", "owners", "pods", "workloads", "zones")
 
     def __init__(self) -> None:
-        self.interners = {kind: OwnedLabels(width, NAME_BITS) for kind, width in OWNED.items()}
-        self.pods = self.interners["pod"]
-        self.workloads = self.interners["workload"]
-        self.owners = self.interners["owner"]
+        self.owned = {kind: OwnedLabels(width, LABEL_BITS) for kind, width in OWNED_KINDS.items()}
+        self.pods = self.owned["pod"]
+        self.workloads = self.owned["workload"]
+        self.owners = self.owned["owner"]
         self.zones = Zones()
         self._cache = np.array([(NONE, NONE, NONE, _ALWAYS)], np.int32)
         self._pods = np.array([NONE], np.int32)
 
-    def interner(self, kind: NameKind) -> OwnedLabels:
-        """The codes of one kind of names."""
-        return self.zones.names if kind == "zone" else self.interners[kind]
+    def of_kind(self, kind: LabelKind) -> OwnedLabels:
+        """The codes of one kind of labels."""
+        return self.zones.interned if kind == "zone" else self.owned[kind]
 
-    def tables(self) -> dict[NameKind, list[Labels]]:
-        """The label values of each code; the lists change with the names."""
-        kinds: tuple[NameKind, ...] = (*OWNED, "zone")
-        return {kind: self.interner(kind).labels for kind in kinds}
+    def tables(self) -> dict[LabelKind, list[Labels]]:
+        """The label values of each code: live lists, not copies."""
+        kinds: tuple[LabelKind, ...] = (*OWNED_KINDS, "zone")
+        return {kind: self.of_kind(kind).labels for kind in kinds}
 
-    def codes(self, endpoints: I32, index: EndpointIndex, now: float) -> Codes:
+    def of_endpoints(self, endpoints: I32, index: EndpointIndex, now: float) -> EndpointCodes:
         """The codes of ``endpoints``; `NONE` throughout for negative ids."""
         at = np.maximum(endpoints, -1) + 1
         if len(at) and (top := int(at.max())) >= len(self._cache):
@@ -195,13 +195,13 @@ class LabelCodes:
             for endpoint_id in endpoints[stale].tolist():
                 self._learn(endpoint_id, index.endpoint(endpoint_id), now)
             rows = self._cache.take(at, axis=0)
-        return Codes(*rows.T[:_VALID_UNTIL].astype(np.int64))
+        return EndpointCodes(*rows.T[:_VALID_UNTIL].astype(np.int64))
 
-    def pod_codes(self, endpoints: I32, index: EndpointIndex) -> I64:
+    def of_pods(self, endpoints: I32, index: EndpointIndex) -> I64:
         """The codes of pods; `NONE` for other endpoints.
 
-        The caller has just called `codes` with these ids. A pod gets a code at its first call,
-        since most pods never send to another zone.
+        The caller has just called `of_endpoints` with these ids. A pod gets a code at its first
+        call only, since most pods never send to another zone.
         """
         at = np.maximum(endpoints, -1) + 1
         found = self._pods.take(at).astype(np.int64)
@@ -214,10 +214,10 @@ class LabelCodes:
             return NONE
         return self.pods.code((endpoint.namespace, endpoint.name), endpoint)
 
-    def forget(self, used: Mapping[NameKind, Iterable[int]]) -> None:
+    def keep_only(self, used: Mapping[LabelKind, Iterable[int]]) -> None:
         """Free the labels of each kind whose codes are not in ``used``."""
         for kind, codes in used.items():
-            self.interners[kind].keep_only(codes)
+            self.owned[kind].keep_only(codes)
         self._cache[1:, _VALID_UNTIL] = _NEVER
 
     def _grow(self, top: int) -> None:

@@ -1,11 +1,11 @@
-"""The ledger: running totals of what is attributed, by pod, workload, pair, and zones.
+"""The ledger: running totals of attributed bytes, by pod, workload, pair of workloads, and zones.
 
 In: resolutions and the bytes of their flows.
-Out: snapshots to expose, and plain rows to save and to load.
-Never: a decrease of a series that lives, a byte of a full table lost (it is in ``other``).
+Out: snapshots for metrics and the API, and plain rows for the state file.
+Never: a decrease of a live series, or a byte lost to a full table (it is in ``other``).
 
-The state is four tables and the names behind their keys. `load` puts back what `changed` gave, so
-a store needs to know nothing else.
+The state is one table per family, and the labels behind the codes in its keys. `load` restores the
+rows that `changed` returned, so the state file needs nothing else of it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -26,7 +26,7 @@ from kzn.server.ledger.family import (
     Row,
     View,
 )
-from kzn.server.ledger.labels import OTHER, OWNED, LabelCodes, Labels, NameKind, OwnedLabels
+from kzn.server.ledger.labels import OTHER, OWNED_KINDS, LabelCodes, LabelKind, Labels, OwnedLabels
 from kzn.server.ledger.postings import postings
 from kzn.server.ledger.series import SeriesTable
 from kzn.server.ledger.top_pairs import TopPairs
@@ -34,12 +34,15 @@ from kzn.server.resolve.resolve import Resolution
 
 Lives = Callable[[Endpoint], bool]
 
-_SPARE_NAMES = 1024
+_SPARE_CODES = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerLimits:
-    """How many series of a family where not its default, and seconds that idle ones stay."""
+    """Limits of series that differ from the family's default, and durations in seconds.
+
+    ``retention`` is how long a series stays after its last byte, ``pair_window`` that of top_pairs.
+    """
 
     series: Mapping[FamilyName, int] = field(default_factory=dict)
     retention: float = 600.0
@@ -53,11 +56,11 @@ class LedgerLimits:
 class Ledger:
     """Totals per series, owned by one thread (the event loop's)."""
 
-    __slots__ = ("_ended_labels", "_limits", "_names", "_tables", "_top")
+    __slots__ = ("_codes", "_ended_labels", "_limits", "_tables", "_top")
 
     def __init__(self, limits: LedgerLimits) -> None:
         self._limits = limits
-        self._names = LabelCodes()
+        self._codes = LabelCodes()
         self._top = {
             name: TopPairs(limits.of(family), limits.pair_window)
             for name, family in FAMILIES.items()
@@ -70,17 +73,17 @@ class Ledger:
         self._ended_labels: dict[FamilyName, list[Labels]] = {name: [] for name in FAMILIES}
 
     @property
-    def names(self) -> LabelCodes:
-        """The names of all series, for a store alone."""
-        return self._names
+    def label_codes(self) -> LabelCodes:
+        """The labels of all series; for the state file only."""
+        return self._codes
 
     def add(self, resolution: Resolution, sizes: U64, index: EndpointIndex, now: float) -> None:
         """Add the attributed flows of a resolution; ``sizes`` are the bytes of all its flows."""
-        for name, keys, amounts in postings(resolution, sizes, self._names, index, now):
+        for name, keys, amounts in postings(resolution, sizes, self._codes, index, now):
             self._writer(name).add(keys, amounts, now)
 
     def sweep(self, now: float, lives: Lives) -> None:
-        """End the series that have been idle for the retention and belong to a deleted endpoint."""
+        """End the series that were idle for the retention and belong to a deleted endpoint."""
         for name, family in FAMILIES.items():
             ended = self._ended(family, now, lives)
             if ended.any():
@@ -88,29 +91,29 @@ class Ledger:
         for top in self._top.values():
             top.end_window(now)
         for family in FAMILIES.values():
-            self._note_ended(family)  # before their names are given to others
-        self._forget_names()
+            self._note_ended(family)  # before their codes are reused
+        self._free_labels()
 
     def snapshot(self) -> LedgerSnapshot:
-        """A copy of everything, which another thread may read at leisure."""
+        """A copy that any thread may read."""
         return LedgerSnapshot(
             views={name: _view(table) for name, table in self._tables.items()},
-            names={kind: tuple(labels) for kind, labels in self._names.tables().items()},
+            tables={kind: tuple(labels) for kind, labels in self._codes.tables().items()},
         )
 
     def watch(self) -> None:
         """Record changes from now on, for `changed`."""
         for table in self._tables.values():
             table.watch()
-        for interner in self._names.interners.values():
-            interner.watch()
+        for labels in self._codes.owned.values():
+            labels.watch()
 
     def changed(self, name: FamilyName) -> FamilyChanges:
         """What changed in a family since the last call, or since `watch`."""
         family, table = FAMILIES[name], self._tables[name]
         self._note_ended(family)
         keys, totals = table.changed()
-        labels = family.labels_of(keys, self._names.tables())
+        labels = family.labels_of(keys, self._codes.tables())
         rows = dict(zip(labels, totals.tolist(), strict=True))
         ended, self._ended_labels[name] = self._ended_labels[name], []
         rows.pop(family.other_labels, None)
@@ -139,7 +142,7 @@ class Ledger:
             if labels == family.other_labels:
                 self._tables[name].other += total
             else:
-                keys[name].append(family.key(labels, self._names))
+                keys[name].append(family.key(labels, self._codes))
                 totals[name].append(total)
         for name, table in self._tables.items():
             loaded = np.array(keys[name], np.int64)
@@ -155,39 +158,39 @@ class Ledger:
         self._add_ended_labels(family, self._tables[family.name].ended())
 
     def _add_ended_labels(self, family: Family, keys: I64) -> None:
-        self._ended_labels[family.name].extend(family.labels_of(keys, self._names.tables()))
+        self._ended_labels[family.name].extend(family.labels_of(keys, self._codes.tables()))
 
     def _ended(self, family: Family, now: float, lives: Lives) -> BOOL:
-        """The rows of ``family`` to end: idle, and one of its names belongs to no endpoint."""
+        """The rows of ``family`` to end: idle, and an endpoint in their labels was deleted."""
         table = self._tables[family.name]
         ended = np.zeros(len(table), np.bool_)
         idle = np.flatnonzero(table.touched < now - self._limits.retention)
         for kind, codes in family.owned(table.keys[idle]):
-            ended[idle] |= _dead(codes, self._names.interners[kind], lives)
-        # Asked again only after another retention: a hundred thousand idle pods cost little.
+            ended[idle] |= _dead(codes, self._codes.owned[kind], lives)
+        # Checked again after another retention only: a hundred thousand idle pods cost little.
         table.touched[idle] = now
         return ended
 
-    def _forget_names(self) -> None:
-        """Free unused names, once they may be more than half of all."""
-        series: dict[NameKind, int] = dict.fromkeys(OWNED, 0)
+    def _free_labels(self) -> None:
+        """Free unused codes once they may be more than half of all."""
+        series: dict[LabelKind, int] = dict.fromkeys(OWNED_KINDS, 0)
         for name, family in FAMILIES.items():
             for kind in family.owned_kinds:
                 series[kind] += len(self._tables[name])
-        interners = self._names.interners
-        if all(len(interners[kind]) <= 2 * n + _SPARE_NAMES for kind, n in series.items()):
+        owned = self._codes.owned
+        if all(len(owned[kind]) <= 2 * n + _SPARE_CODES for kind, n in series.items()):
             return
-        used: dict[NameKind, set[int]] = {kind: set() for kind in OWNED}
+        used: dict[LabelKind, set[int]] = {kind: set() for kind in OWNED_KINDS}
         for name, family in FAMILIES.items():
             for kind, codes in family.owned(self._tables[name].keys):
                 used[kind].update(codes.tolist())
-        self._names.forget(used)
+        self._codes.keep_only(used)
 
 
-def _dead(codes: I64, interner: OwnedLabels, lives: Lives) -> BOOL:
+def _dead(codes: I64, labels: OwnedLabels, lives: Lives) -> BOOL:
     distinct, row = np.unique(codes, return_inverse=True)
     dead = [
-        code > OTHER and ((owner := interner.owners[code]) is None or not lives(owner))
+        code > OTHER and ((owner := labels.owners[code]) is None or not lives(owner))
         for code in distinct.tolist()
     ]
     return np.array(dead, np.bool_)[row]

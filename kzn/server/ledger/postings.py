@@ -1,10 +1,10 @@
 """Postings: what a resolution adds to each family of series, as keys and bytes.
 
-In: a resolution, the bytes of its flows, and the codes of names. Out: columns for the tables of
-the ledger. Never: a change of a series; a loop over flows.
+In: a resolution, the bytes of its flows, and the codes of labels. Out: columns for the tables of
+the ledger. Never: a change of a series, or a Python loop over flows.
 
-The attributed flows are first summed by the workloads at both ends, where these are, and who
-opened the connection: all families but pods are sums of these sums, which are far fewer.
+The attributed flows are first summed by workload and place of both ends and by initiator. All
+families except pods are sums of these sums, which are far fewer than the flows.
 """
 
 from collections.abc import Iterator
@@ -18,22 +18,22 @@ from kzn.columns.key_layout import KeyLayout
 from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import INITIATOR_MASK
 from kzn.server.ledger.family import EGRESS, PAIR, POD, WORKLOAD, ZONE, FamilyName
-from kzn.server.ledger.labels import NAME_BITS, NONE, LabelCodes
+from kzn.server.ledger.labels import LABEL_BITS, NONE, LabelCodes
 from kzn.server.resolve import verdict as v
 from kzn.server.resolve.resolve import Resolution
 
 Posting = tuple[FamilyName, I64, U64]
 
-PLACE_BITS = 63 - 2 * NAME_BITS
+PLACE_BITS = 63 - 2 * LABEL_BITS
 _INITIATORS = INITIATOR_MASK + 1
 
 
-_END_KEY = KeyLayout(NAME_BITS, NAME_BITS, PLACE_BITS)
+_END_KEY = KeyLayout(LABEL_BITS, LABEL_BITS, PLACE_BITS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ends:
-    """The q workloads by place at either end of flows: codes of names, and places, each (q,)."""
+    """The q distinct ends of flows (a workload at a place): codes and places, each (q,)."""
 
     workload: I64
     owner: I64
@@ -46,9 +46,10 @@ class _Ends:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Groups:
-    """Bytes by the two of ``ends`` that flows have, and by who opened them.
+    """Bytes by source end, destination end and initiator, each a column of the same length.
 
-    ``zone`` (p,) has codes by place, and ``classes`` (p * p,) the class by the places of both ends.
+    ``src`` and ``dst`` are rows of ``ends``. ``zone`` (p,) is the zone's code of each place, and
+    ``classes`` (p * p,) the class of each pair of places.
     """
 
     ends: _Ends
@@ -61,31 +62,31 @@ class _Groups:
 
 
 def postings(
-    resolution: Resolution, sizes: U64, names: LabelCodes, index: EndpointIndex, now: float
+    resolution: Resolution, sizes: U64, label_codes: LabelCodes, index: EndpointIndex, now: float
 ) -> Iterator[Posting]:
-    """Keys, which may repeat, and bytes for each family; ``sizes`` are the bytes of all flows."""
+    """For each family: keys, which may repeat, and bytes. ``sizes`` are the bytes of all flows."""
     chosen = resolution.attributed
     if not chosen.size:
         return
     sizes = sizes.take(chosen)
-    groups = _groups(resolution, sizes, names, index, now)
+    groups = _groups(resolution, sizes, label_codes, index, now)
     yield _zones(groups)
     yield _workloads(groups)
     crossing = np.flatnonzero(v.CROSSES.take(resolution.verdict.take(chosen)))
     if crossing.size:
         yield _pairs(groups)
         src = resolution.src.take(chosen.take(crossing))
-        yield _pods(src, sizes.take(crossing), resolution, names, index)
+        yield _pods(src, sizes.take(crossing), resolution, label_codes, index)
 
 
 def _groups(
-    resolution: Resolution, sizes: U64, names: LabelCodes, index: EndpointIndex, now: float
+    resolution: Resolution, sizes: U64, label_codes: LabelCodes, index: EndpointIndex, now: float
 ) -> _Groups:
     chosen = resolution.attributed
     src, dst = resolution.src.take(chosen), resolution.dst.take(chosen)
-    ends, end_of = _ends(src, dst, resolution, names, index, now)
+    ends, end_of = _ends(src, dst, resolution, label_codes, index, now)
     src, dst = end_of.take(src), end_of.take(dst)
-    senders, rank = _present(len(ends), src)  # few: what a node itself has
+    senders, rank = _distinct(len(ends), src)  # few: workloads of one node
     cells = (rank.take(src) * len(ends) + dst) * _INITIATORS + resolution.initiators(chosen)
     cells, found = group_sums(cells, sizes, len(senders) * len(ends) * _INITIATORS)
     pair, initiator = np.divmod(cells, _INITIATORS)
@@ -97,11 +98,16 @@ def _groups(
 
 
 def _ends(
-    src: I64, dst: I64, resolution: Resolution, names: LabelCodes, index: EndpointIndex, now: float
+    src: I64,
+    dst: I64,
+    resolution: Resolution,
+    label_codes: LabelCodes,
+    index: EndpointIndex,
+    now: float,
 ) -> tuple[_Ends, I64]:
-    """What is at the rows ``src`` and ``dst``, and for each row the number of it."""
-    used, _ = _present(len(resolution.location), src, dst)
-    codes = names.codes(resolution.endpoints.take(used), index, now)
+    """The distinct ends at address rows ``src`` and ``dst``, and the end of each address row."""
+    used, _ = _distinct(len(resolution.location), src, dst)
+    codes = label_codes.of_endpoints(resolution.endpoints.take(used), index, now)
     keys = _END_KEY.pack(codes.workload, codes.owner, resolution.location.take(used))
     distinct, number = np.unique(keys, return_inverse=True)
     workload, owner, place = _END_KEY.unpack(distinct)
@@ -112,12 +118,12 @@ def _ends(
     return _Ends(workload, owner, zone, place), end_of
 
 
-def _present(size: int, *numbers: I64) -> tuple[I64, I64]:
-    """Which of ``size`` numbers there are, in their order, and the rank of each of these."""
-    there = np.zeros(size, np.bool_)
+def _distinct(size: int, *numbers: I64) -> tuple[I64, I64]:
+    """The distinct numbers, all below ``size``, in order; and the rank of each of them."""
+    present = np.zeros(size, np.bool_)
     for column in numbers:
-        there[column] = True
-    return np.flatnonzero(there), np.cumsum(there) - 1
+        present[column] = True
+    return np.flatnonzero(present), np.cumsum(present) - 1
 
 
 def _zones(groups: _Groups) -> Posting:
@@ -155,11 +161,11 @@ def _pairs(groups: _Groups) -> Posting:
 
 
 def _pods(
-    src: I64, sizes: U64, resolution: Resolution, names: LabelCodes, index: EndpointIndex
+    src: I64, sizes: U64, resolution: Resolution, label_codes: LabelCodes, index: EndpointIndex
 ) -> Posting:
-    """``src`` are the rows of what sent each of ``sizes`` across a zone."""
+    """``src`` is the address row of the sender of each of ``sizes``, all of which cross zones."""
     by_row = sums(src, sizes, len(resolution.location))
     rows = np.flatnonzero(by_row > 0)
-    keys = names.pod_codes(resolution.endpoints.take(rows), index)
+    keys = label_codes.of_pods(resolution.endpoints.take(rows), index)
     named = keys != NONE
     return POD.name, keys[named], by_row[rows[named]]

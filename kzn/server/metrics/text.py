@@ -75,7 +75,7 @@ def _tables(snapshot: LedgerSnapshot, family: Family) -> list[Objects]:
     """The text of each code, by column; that of the last column ends the labels."""
     ends = [","] * (len(family.columns) - 1) + ["} "]
     return [
-        _table(column.rows(snapshot.names), column.labels, end)
+        _table(column.rows(snapshot.tables), column.labels, end)
         for column, end in zip(family.columns, ends, strict=True)
     ]
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from kzn.model.endpoint import Endpoint
 from kzn.model.totals import Counts
 from kzn.server.ledger.family import FAMILIES, FamilyChanges, FamilyName, Row
-from kzn.server.ledger.labels import LabelOwners, Labels, NameKind
+from kzn.server.ledger.labels import LabelKind, LabelOwners, Labels
 from kzn.server.ledger.ledger import Ledger
 from kzn.server.ledger.node_totals import TERMS, NodeTotalRow, NodeTotals, TotalsByNode
 from kzn.wire.sequences import AppliedSequences, Key
@@ -39,7 +39,7 @@ class Changes:
     """Everything that changed between two commits; deletions come before writes of the same key."""
 
     families: dict[FamilyName, FamilyChanges]
-    owners: dict[NameKind, LabelOwners]
+    owners: dict[LabelKind, LabelOwners]
     zones: list[NamedZone]
     removed_nodes: list[str]
     node_totals: list[SavedTotal]
@@ -64,7 +64,7 @@ class Saved:
     instance: int
     rows: list[Row]
     retired: dict[FamilyName, int]
-    owners: list[tuple[NameKind, Labels, Endpoint]]
+    owners: list[tuple[LabelKind, Labels, Endpoint]]
     zones: list[NamedZone]
     node_totals: list[SavedTotal]
     sequences: list[tuple[Key, int]]
@@ -80,10 +80,10 @@ class CheckpointedState:
 
     def restore(self, saved: Saved, now: float) -> None:
         """Restore ``saved`` into an empty state, then track changes for `take`."""
-        names = self.ledger.names
-        names.zones.restore(saved.zones)
+        codes = self.ledger.label_codes
+        codes.zones.restore(saved.zones)
         for kind, labels, owner in saved.owners:
-            names.interners[kind].code(labels, owner)
+            codes.owned[kind].code(labels, owner)
         self.ledger.load(saved.rows, now, saved.retired)
         self.node_totals.load(_total_rows(saved.node_totals), now)
         self.sequences.restore(saved.sequences)
@@ -94,13 +94,13 @@ class CheckpointedState:
 
     def take(self) -> Changes:
         """The changes since the last call."""
-        names = self.ledger.names
+        codes = self.ledger.label_codes
         removed, changed = self.node_totals.changed()
         return Changes(
             # Series first: `changed` of the names then still knows the names of ended series.
             families={family: self.ledger.changed(family) for family in FAMILIES},
-            owners={kind: interner.changed() for kind, interner in names.interners.items()},
-            zones=names.zones.rows(),
+            owners={kind: labels.changed() for kind, labels in codes.owned.items()},
+            zones=codes.zones.rows(),
             removed_nodes=removed,
             node_totals=[row for node, totals in changed for row in _saved_totals(node, totals)],
             sequences=self.sequences.changed(),

@@ -4,7 +4,7 @@ from dataclasses import astuple, fields
 
 from kzn.model.endpoint import Endpoint
 from kzn.server.ledger.family import FAMILIES, FamilyName
-from kzn.server.ledger.labels import OWNED, NameKind
+from kzn.server.ledger.labels import OWNED_KINDS, LabelKind
 
 APPLICATION_ID = 0x6B7A6E73
 """``kzns``, at byte 68 of the file, where file(1) looks too."""
@@ -39,7 +39,7 @@ def _create() -> str:
             f"CREATE TABLE {family.name}_series"
             f" ({names}, bytes, PRIMARY KEY ({names})) WITHOUT ROWID"
         )
-    for kind, number in OWNED.items():
+    for kind, number in OWNED_KINDS.items():
         names = ", ".join(_columns(number))
         tables.append(
             f"CREATE TABLE {kind}_names ({names}, {_OWNER}, PRIMARY KEY ({names})) WITHOUT ROWID"
@@ -66,15 +66,15 @@ def upsert_series(family: FamilyName) -> str:
     return f"INSERT OR REPLACE INTO {family}_series VALUES ({marks})"  # noqa: S608 - constant names
 
 
-def delete_name(kind: NameKind) -> str:
+def delete_name(kind: LabelKind) -> str:
     """Statement; parameters: the labels of a name."""
-    where = " AND ".join(f"{name} = ?" for name in _columns(OWNED[kind]))
+    where = " AND ".join(f"{name} = ?" for name in _columns(OWNED_KINDS[kind]))
     return f"DELETE FROM {kind}_names WHERE {where}"  # noqa: S608 - constant names
 
 
-def upsert_name(kind: NameKind) -> str:
+def upsert_name(kind: LabelKind) -> str:
     """Statement; parameters: the labels of a name, the fields of its endpoint."""
-    marks = ", ".join("?" * OWNED[kind])
+    marks = ", ".join("?" * OWNED_KINDS[kind])
     return f"INSERT OR REPLACE INTO {kind}_names VALUES ({marks}, {_OWNER_MARKS})"  # noqa: S608 - constant names
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from kzn.errors import KznError, StateError
 from kzn.model.endpoint import Endpoint
 from kzn.server.ledger.family import FAMILIES, FamilyName, Row
-from kzn.server.ledger.labels import OWNED, Labels, NameKind
+from kzn.server.ledger.labels import OWNED_KINDS, LabelKind, Labels
 from kzn.server.state import schema
 from kzn.server.state.checkpoint import Changes, Saved, SavedTotal
 from kzn.server.state.file_check import check, check_labels, damaged, prepare
@@ -140,7 +140,7 @@ class StateFile:
             instance=int(instance[0]),
             rows=rows,
             retired={family: int(retired) for family, _, retired in sums},
-            owners=[row for kind in OWNED for row in self._owners(kind)],
+            owners=[row for kind in OWNED_KINDS for row in self._owners(kind)],
             zones=self._rows("SELECT region, zone, label FROM zone_labels"),
             node_totals=[
                 SavedTotal(node, term, reason, int(packets), int(size))
@@ -153,8 +153,8 @@ class StateFile:
         for *labels, total in self._rows(f"SELECT * FROM {family}_series"):  # noqa: S608
             yield Row(family, tuple(labels), int(total))
 
-    def _owners(self, kind: NameKind) -> Iterator[tuple[NameKind, Labels, Endpoint]]:
-        width = OWNED[kind]
+    def _owners(self, kind: LabelKind) -> Iterator[tuple[LabelKind, Labels, Endpoint]]:
+        width = OWNED_KINDS[kind]
         for row in self._rows(f"SELECT * FROM {kind}_names"):  # noqa: S608
             yield kind, tuple(row[:width]), Endpoint(*row[width:])
 

@@ -135,7 +135,7 @@ def test_series_above_a_lower_limit_are_added_to_other_once(server: Server) -> N
 
 
 def test_a_pod_named_other_is_counted_once(server: Server) -> None:
-    names = server.state.ledger.names
+    names = server.state.ledger.label_codes
     key = names.pods.code(FAMILIES["pod"].other_labels, None)
     assert key
     add(server, Row("pod", FAMILIES["pod"].other_labels, 4), Row("pod", WEB, 1))
@@ -147,7 +147,7 @@ def test_a_pod_named_other_is_counted_once(server: Server) -> None:
 
 def test_owners_are_restored_and_a_series_of_a_running_pod_does_not_end(server: Server) -> None:
     pod = Endpoint(POD, "shop", "web-1", "Deployment", "web", "n1", "a", "r", uid="u1")
-    server.state.ledger.names.pods.code(WEB, pod)
+    server.state.ledger.label_codes.pods.code(WEB, pod)
     add(server, Row("pod", WEB, 5), Row("pod", ("shop", "gone"), 1))
     server.commit()
     server.restart(LedgerLimits(retention=1.0))
@@ -156,13 +156,13 @@ def test_owners_are_restored_and_a_series_of_a_running_pod_does_not_end(server: 
 
 
 def test_zones_of_the_same_name_keep_their_labels(server: Server) -> None:
-    zones = server.state.ledger.names.zones
+    zones = server.state.ledger.label_codes.zones
     first, second = zones.code("r1", "a"), zones.code("r2", "a")
     add(server, Row("zone", ("a", "r2/a", "cross_region"), 1))
     server.state.node_totals.of("n1")
     server.commit()
-    zones = server.restart().ledger.names.zones
-    labels = zones.names.labels
+    zones = server.restart().ledger.label_codes.zones
+    labels = zones.interned.labels
     assert (labels[zones.code("r2", "a")], labels[zones.code("r1", "a")]) == (("r2/a",), ("a",))
     assert first != second
 
