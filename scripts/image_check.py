@@ -1,9 +1,9 @@
-"""Rehearses the Containerfile without an engine: its very steps, in chroots made by mmdebstrap.
+"""Runs the steps of the Containerfile without an engine, in chroots made by mmdebstrap.
 
 Reads the instructions, makes each stage's base with mmdebstrap, runs each RUN inside with chroot,
-copies each COPY, and then starts what came out: ``kzn --version``, ``kzn agent --print`` in a
+copies each COPY, and then starts the result: ``kzn --version``, ``kzn agent --print`` in a
 network namespace of its own, and ``kzn server`` as the user that USER names, on a read-only root.
-Root, mmdebstrap, and a way to Debian and PyPI are needed. Leaves nothing behind.
+Needs root, mmdebstrap, and access to Debian and PyPI. Leaves nothing behind.
 """
 
 import os
@@ -26,13 +26,13 @@ AS_AGENT = [
     *("setpriv", "--no-new-privs", "--inh-caps=-all"),
     "--bounding-set=-all,+bpf,+net_admin,+perfmon",
 ]
-"""What the manifest leaves to the agent."""
+"""The capabilities that the manifest gives the agent."""
 TOPOLOGY = "nodes:\n  - {name: n1, zone: a, region: r, addresses: [10.0.0.1]}\npods: []\n"
 
 
 @dataclass(slots=True)
 class Stage:
-    """One FROM with what follows it."""
+    """One FROM with the instructions that follow it."""
 
     image: str
     name: str
@@ -43,7 +43,7 @@ class Stage:
 
 
 def instructions(path: Path) -> Iterator[tuple[str, str]]:
-    """Word and rest of each instruction, continued lines joined, comments left out."""
+    """Keyword and arguments of each instruction, without comments and line breaks."""
     lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
     for line in "\n".join(lines).replace("\\\n", " ").splitlines():
         if line.strip():
@@ -52,7 +52,7 @@ def instructions(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def run(*command: str | Path, env: dict[str, str] | None = None) -> None:
-    """A command; ends us with all that it said when it fails."""
+    """Run a command; exit with its output if it fails."""
     done = subprocess.run(
         command, env=env, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -62,7 +62,7 @@ def run(*command: str | Path, env: dict[str, str] | None = None) -> None:
 
 @contextmanager
 def mounted(stage: Stage) -> Iterator[None]:
-    """What an engine gives a container: /proc, /dev, /sys read-only, names; and whom we trust."""
+    """Mount what an engine provides: /proc, /dev, read-only /sys, names and certificates."""
     with ExitStack() as stack:
         for kind, options, target in (("proc", "", "proc"), ("sysfs", "-oro", "sys")):
             folder = stage.root / target
@@ -79,24 +79,24 @@ def mounted(stage: Stage) -> Iterator[None]:
 
 
 def inside(stage: Stage, *command: str, user: str = "0:0") -> list[str]:
-    """The command line that runs a command in a stage."""
+    """The command line to run a command in a stage."""
     return ["chroot", f"--userspec={user}", "--groups=", str(stage.root), *command]
 
 
 def variables(stage: Stage) -> dict[str, str]:
-    """The environment inside: that of the image, and none of ours."""
+    """The environment inside: only that of the image."""
     plain = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/"}
     return plain | stage.environment
 
 
 def base(image: str, folder: Path, cache: dict[str, Path]) -> Path:
-    """A root like that of a Debian slim image; a second one of a kind is a copy."""
+    """A root file system like that of a Debian slim image, cached by suite."""
     suite = re.fullmatch(r"debian:(\w+)-slim", image)
     if suite is None:
-        sys.exit(f"image-check: {image} is no image that mmdebstrap can make")
+        sys.exit(f"image-check: {image} cannot be made by mmdebstrap")
     if image not in cache:
         cache[image] = folder / "base"
-        include = "--include=ca-certificates"  # mmdebstrap's apt speaks https where ours does
+        include = "--include=ca-certificates"  # mmdebstrap's apt uses https where the host's does
         options = ["--variant=minbase", "--mode=root", "--quiet", include]
         run("mmdebstrap", *options, suite[1], cache[image])
     root = Path(tempfile.mkdtemp(prefix="stage-", dir=folder))
@@ -105,7 +105,7 @@ def base(image: str, folder: Path, cache: dict[str, Path]) -> Path:
 
 
 def build(folder: Path) -> Stage:
-    """Carry out the Containerfile; the last stage."""
+    """Run the Containerfile; returns the last stage."""
     arguments: dict[str, str] = {}
     stages: list[Stage] = []
     cache: dict[str, Path] = {}
@@ -124,7 +124,7 @@ def build(folder: Path) -> Stage:
 
 
 def step(word: str, text: str, stages: list[Stage]) -> None:
-    """One instruction in the newest stage."""
+    """Run one instruction in the newest stage."""
     stage = stages[-1]
     if word == "RUN":
         environment = variables(stage)
@@ -163,7 +163,7 @@ def copy(words: list[str], stages: list[Stage]) -> None:
 
 
 def said(stage: Stage, wanted: str, *arguments: str, is_agent: bool = False) -> None:
-    """Start ``kzn ARGUMENTS`` on a read-only root until it says something."""
+    """Run ``kzn ARGUMENTS`` on a read-only root until it prints the expected text."""
     command = [*stage.entrypoint, *arguments]
     if is_agent:
         command = inside(stage, *AS_AGENT, *command)
@@ -191,7 +191,7 @@ def said(stage: Stage, wanted: str, *arguments: str, is_agent: bool = False) -> 
 
 
 def try_it(stage: Stage) -> None:
-    """The two daemons out of the image, as the manifests run them."""
+    """Start both daemons from the image as the manifests do."""
     (stage.root / "run" / "topology.yaml").write_text(TOPOLOGY)
     with mounted(stage):
         run("mount", "--rbind", stage.root, stage.root)  # with what is mounted inside
@@ -205,13 +205,13 @@ def try_it(stage: Stage) -> None:
 
 
 def weight(root: Path) -> int:
-    """MiB of files."""
+    """Size of the files in MiB."""
     done = subprocess.run(["du", "-sxm", root], capture_output=True, text=True, check=True)
     return int(done.stdout.split()[0])
 
 
 def main() -> None:
-    """Build, try, weigh, remove."""
+    """Build, start, measure and remove the image."""
     print("image-check: some minutes; Debian and PyPI are asked", flush=True)
     started = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="kzn-image-"))
@@ -228,7 +228,7 @@ def main() -> None:
 if __name__ == "__main__":
     if os.geteuid() != 0:
         sys.exit("image-check: needs root")
-    if sys.argv[1:] != ["--unshared"]:  # mounts of our own, gone with us however we end
+    if sys.argv[1:] != ["--unshared"]:  # private mounts, removed with this process
         alone = ["unshare", "--mount", "--propagation", "private", "--", sys.executable]
         os.execvp(alone[0], [*alone, __file__, "--unshared"])  # noqa: S606 - as wanted
     main()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-/* What the plain way costs: one hash for all CPUs, IPv4 only, keyed by addresses and ports, atomic
+/* The cost of a simple program, for comparison: one hash for all CPUs, IPv4 only, keyed by addresses and ports, atomic
  * adds, headers through dynptr slices. No totals, no segments, no IPv6, no direction.
  */
 #include "kernel_types.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-/* The harness floor: what a test run costs when the program does nothing. */
+/* The overhead of a test run: a program that does nothing. */
 #include "kernel_types.h"
 
 #include <bpf/bpf_helpers.h>
