@@ -58,6 +58,32 @@ struct {
 		});
 } fence SEC(".maps");
 
+/* Roles of this node's devices by interface index, KZN_DEVICE_*. User space changes single entries;
+ * a device that it has not met yet has none.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, KZN_MAX_DEVICES);
+	__type(key, __u32);
+	__type(value, __u32);
+} devices SEC(".maps");
+
+/* This node's own addresses, 16 bytes each as in flow_key: a tunnel packet from another one is not
+ * of a tunnel of this node.
+ */
+struct node_address {
+	__u64 word[2];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, KZN_MAX_ADDRESSES);
+	__type(key, struct node_address);
+	__type(value, __u32);
+} addresses SEC(".maps");
+
 /* A flow_key as programs write it, in 64-bit words: narrower stores, which the map then reads as
  * words to hash and compare, stall in the CPU's store buffer. Without CAP_PERFMON, Linux 6.1 also
  * refuses stores to a part of a stack word.
@@ -98,26 +124,31 @@ static __always_inline bool is_link_local4(__u32 address)
 
 /* Why traffic that cannot cross a zone makes no flow, by its key alone; TOTAL_SEEN for all other
  * traffic. Called only for keys that are not in the map, hence not on the hot path.
+ *
+ * Link-local is what is certain to stay on the link, which is the far end's address: a near end may
+ * have such an address and be translated behind the hook. The far end of a packet that came in is
+ * its source.
  */
-static __always_inline enum total ignored_by_key(const struct flow_words *key)
+static __always_inline enum total ignored_by_key(const struct flow_words *key, bool inbound)
 {
+	const __u64 *far = inbound ? key->src : key->dst;
 	bool mapped = !key->dst[0] && (__u32)key->dst[1] == KZN_MAPPED_PREFIX;
-	__u32 src = key->src[1] >> 32, dst = key->dst[1] >> 32;
+	__u32 dst = key->dst[1] >> 32;
 
 	if (key->src[0] == key->dst[0] && key->src[1] == key->dst[1])
 		return TOTAL_IGNORED_LOOPBACK;
 	if (!mapped) {
 		if ((key->dst[0] & 0xff) == 0xff)
 			return TOTAL_IGNORED_MULTICAST;
-		if (is_link_local6(key->src) || is_link_local6(key->dst))
+		if (is_link_local6(far))
 			return TOTAL_IGNORED_LINK_LOCAL;
 		return TOTAL_SEEN;
 	}
 	if ((dst & 0xff) == 127)
 		return TOTAL_IGNORED_LOOPBACK;
-	if ((dst & 0xff) >= 224) /* 224.0.0.0/4 and limited broadcast */
+	if ((dst & 0xf0) == 224 || dst == 0xffffffff) /* 224.0.0.0/4 and limited broadcast */
 		return TOTAL_IGNORED_MULTICAST;
-	if (is_link_local4(src) || is_link_local4(dst))
+	if (is_link_local4(far[1] >> 32))
 		return TOTAL_IGNORED_LINK_LOCAL;
 	return TOTAL_SEEN;
 }
@@ -126,10 +157,10 @@ static __always_inline enum total ignored_by_key(const struct flow_words *key)
  * With BPF_NOEXIST, the CPU that loses a race for the insert adds to the winner's flow.
  */
 static __noinline enum total insert_flow(void *flows, const struct flow_words *key,
-					 const struct flow_counts *counts)
+					 const struct flow_counts *counts, bool inbound)
 {
 	struct flow_counts *present;
-	enum total reason = ignored_by_key(key);
+	enum total reason = ignored_by_key(key, inbound);
 	long err;
 
 	if (reason)
@@ -149,24 +180,22 @@ static __noinline enum total insert_flow(void *flows, const struct flow_words *k
 }
 
 static __always_inline enum total add_to_flow(void *flows, const struct flow_words *key,
-					      const struct flow_counts *counts)
+					      const struct flow_counts *counts, bool inbound)
 {
 	struct flow_counts *present = bpf_map_lookup_elem(flows, key);
 
 	if (!present)
-		return insert_flow(flows, key, counts);
+		return insert_flow(flows, key, counts, inbound);
 	add(present, counts);
 	return TOTAL_SEEN;
 }
 
-/* Whether the last drain is longer ago than settings.dormant_jiffies: then packets are counted in
- * the totals alone, so that the maps of a dead agent do not grow.
- */
-static __always_inline bool is_dormant(struct control *ctl)
+/* Whether the last drain is longer ago than `jiffies`; 0 is never. */
+static __always_inline bool is_drained_before(struct control *ctl, __u64 jiffies)
 {
 	__u64 now, drained;
 
-	if (!settings.dormant_jiffies)
+	if (!jiffies)
 		return false;
 	now = bpf_jiffies64();
 	drained = ctl->drained;
@@ -174,7 +203,26 @@ static __always_inline bool is_dormant(struct control *ctl)
 		ctl->drained = now;
 		return false;
 	}
-	return now - drained > settings.dormant_jiffies;
+	return now - drained > jiffies;
+}
+
+/* No agent for long: packets are counted in the totals alone, so that its maps do not grow. */
+static __always_inline bool is_dormant(struct control *ctl)
+{
+	return is_drained_before(ctl, settings.dormant_jiffies);
+}
+
+/* No agent for a while: what it knew of devices may be true no more. */
+static __always_inline bool is_unattended(struct control *ctl)
+{
+	return is_drained_before(ctl, settings.dormant_jiffies / 10);
+}
+
+static __always_inline __u32 device_role(__u32 index)
+{
+	const __u32 *role = bpf_map_lookup_elem(&devices, &index);
+
+	return role ? *role : 0;
 }
 
 static __always_inline struct control *get_control(void)
@@ -223,12 +271,13 @@ static __always_inline void account(struct control *ctl, const struct flow_words
 				    const struct flow_counts *counts, enum total reason)
 {
 	__u32 active = *(volatile __u32 *)&ctl->active & 1;
+	bool inbound = reason == KZN_INBOUND_IN_FLOWS;
 	struct totals *buffer_totals = bpf_map_lookup_elem(&totals, &active);
 
 	if (!buffer_totals)
 		return;
 	add(&buffer_totals->slot[TOTAL_SEEN], counts);
-	if (reason == KZN_INBOUND_IN_FLOWS) {
+	if (inbound) {
 		add(&buffer_totals->slot[KZN_INBOUND_IN_FLOWS], counts);
 		reason = TOTAL_SEEN;
 	}
@@ -237,10 +286,10 @@ static __always_inline void account(struct control *ctl, const struct flow_words
 	if (!reason) {
 		/* A lookup per map: the verifier inlines a lookup only if its map is constant. */
 		if (active) {
-			reason = add_to_flow(&flows_1, key, counts);
+			reason = add_to_flow(&flows_1, key, counts, inbound);
 			asm volatile("" : "+r"(reason)::"memory");
 		} else {
-			reason = add_to_flow(&flows_0, key, counts);
+			reason = add_to_flow(&flows_0, key, counts, inbound);
 		}
 	}
 	if (reason)

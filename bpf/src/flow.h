@@ -8,7 +8,7 @@
 #define KZN_FLOW_H
 
 /* Changes with every struct below; the agent replaces pinned maps of another layout. */
-#define KZN_LAYOUT 1
+#define KZN_LAYOUT 2
 
 #define KZN_MAX_FLOWS 65536 /* per buffer; --max-flows overrides it */
 
@@ -82,19 +82,25 @@ struct settings {
 };
 _Static_assert(sizeof(struct settings) == 16, "settings is 16 bytes");
 
-#define KZN_MAX_UPLINKS 11
-/* Flags of an interface index: a packet sent by this device leaves by another uplink, */
-#define KZN_TUNNEL 0x80000000u /* encapsulated, */
-#define KZN_ENCRYPTS 0x40000000u /* and also encrypted. */
-#define KZN_UPLINK_FLAGS (KZN_TUNNEL | KZN_ENCRYPTS)
+/* Roles of a device, written by user space into the map `devices`. A device without a role is one
+ * that user space has not met yet: what it sends may leave the node.
+ */
+#define KZN_DEVICE_STAYS 0x01 /* what it sends stays on the node */
+#define KZN_DEVICE_TUNNEL 0x02 /* it encapsulates: the packet passes the hook again, */
+#define KZN_DEVICE_ENCRYPTS 0x04 /* and what is inside cannot be read any more */
+#define KZN_DEVICE_PASSES_AGAIN 0x08 /* the packet passes the hook again at a lower device */
+#define KZN_DEVICE_LEADS_OFF 0x10 /* what it sends leaves the node */
+#define KZN_DEVICE_ENTRY (KZN_DEVICE_TUNNEL | KZN_DEVICE_PASSES_AGAIN | KZN_DEVICE_LEADS_OFF)
+
+#define KZN_MAX_DEVICES 16384
+#define KZN_MAX_ADDRESSES 4096
 
 /* Written by user space, read by every run of a program: one cache line. */
 struct control {
 	__u32 active; /* the buffer that packets are added to: 0 or 1 */
-	__u32 uplinks; /* valid entries of `uplink`; 0 when the uplinks are not known for certain */
+	__u32 skip_inbound; /* packets from a device that leads off to a local one make no flow */
 	__u64 drained; /* jiffies of the first packet after a drain; user space writes 0 */
-	__u32 skip_inbound; /* packets from an uplink to a local device make no flow */
-	__u32 uplink[KZN_MAX_UPLINKS]; /* interface indices with KZN_UPLINK_FLAGS */
+	__u64 unused[6];
 };
 _Static_assert(sizeof(struct control) == 64, "control is 64 bytes");
 

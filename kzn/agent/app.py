@@ -20,16 +20,15 @@ from kzn.agent.coverage.hook_coverage import Meter
 from kzn.agent.coverage.watchdog import CoverageWatchdog, SwitchPolicy
 from kzn.agent.deliver.credentials import token_source
 from kzn.agent.deliver.shipper import Shipper
+from kzn.agent.device_updates import DeviceUpdates
+from kzn.agent.devices.device_watch import DeviceWatch
 from kzn.agent.devices.link_stats import LinkStats
-from kzn.agent.devices.uplink_watch import UplinkWatch
-from kzn.agent.devices.uplinks import Device, outermost, tc_attachable
 from kzn.agent.inspect.text import lines
 from kzn.agent.loop import Loop, empty
 from kzn.agent.maps.spool import Spool
-from kzn.agent.maps.structs import MAX_UPLINKS
 from kzn.agent.metrics import agent_metrics
 from kzn.agent.pins import directory, install
-from kzn.agent.pins.attachments import FILTER, LINK, PinnedAttachments, follow, indices
+from kzn.agent.pins.attachments import PinnedAttachments
 from kzn.agent.pins.notes import Notes
 from kzn.agent.select.attach import AttachedProbe
 from kzn.agent.stats import AgentStats
@@ -63,11 +62,12 @@ async def serve(config: AgentConfig, attached: AttachedProbe, sockets: list[sock
     with LinkStats() as counters:
         meter = Meter(maps, counters)
         watchdog = CoverageWatchdog(meter, stats, _switch_policy(config, attached))
+        updates = DeviceUpdates(config, attached, stats, meter)
         # A cut switches the active buffer, which the meter must not see in the middle.
         spool = Spool(maps, around_cut=meter.paused)
         async with (
             _http(sockets, stats),
-            _uplinks(config, attached, stats, meter),
+            _in_background(DeviceWatch(config.uplinks or (), updates.apply).run()),
             _in_background(watchdog.run()),
         ):
             if config.server is None:
@@ -110,44 +110,6 @@ async def _http(sockets: list[socket], stats: AgentStats) -> AsyncIterator[None]
         yield
     finally:
         await server.close()
-
-
-@asynccontextmanager
-async def _uplinks(
-    config: AgentConfig, attached: AttachedProbe, stats: AgentStats, meter: Meter
-) -> AsyncIterator[None]:
-    """Keep the uplinks current: in the control map, the hooks, the meter and the statistics."""
-    probe, attachments = attached.probe, attached.attachments
-    measured: tuple[Device, ...] = ()
-
-    def set_indices(uplinks: tuple[int, ...]) -> None:
-        meter.measure(())
-        attached.maps.set_uplinks(
-            uplinks if config.uplinks is not None else (), skip_inbound=config.skip_inbound
-        )
-        stats.uplinks = len(uplinks)
-        if probe.device_hooks() or len(uplinks) <= MAX_UPLINKS:
-            meter.measure(measured if uplinks else ())
-
-    async def set_devices(uplinks: tuple[Device, ...]) -> None:
-        nonlocal measured
-        measured = uplinks if config.uplinks else outermost(uplinks)
-        if not probe.device_hooks():
-            return
-        devices = uplinks if config.uplinks else tc_attachable(uplinks)
-        try:
-            await asyncio.to_thread(follow, probe, attachments, devices)
-        except KznError as error:
-            log.error("probe %s is not attached to every uplink: %s", probe.name, error)
-        hooked = indices(attachments, LINK, FILTER)
-        stats.attached = tuple(device.name for device in devices if device.index in hooked)
-
-    set_indices(())
-    if config.uplinks is None and not probe.device_hooks():
-        yield
-        return
-    async with _in_background(UplinkWatch(set_indices, config.uplinks or (), set_devices).run()):
-        yield
 
 
 async def _print_until_stopped(spool: Spool, stats: AgentStats) -> None:

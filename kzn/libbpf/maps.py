@@ -1,5 +1,6 @@
 """Maps by descriptor: reads and writes single values as bytes (whole hashes: map_batch.py)."""
 
+import errno
 import os
 from dataclasses import dataclass
 from types import TracebackType
@@ -56,6 +57,38 @@ class Map:
         key = ffi.new("__u32 *", index)
         result = libbpf().bpf_map_update_elem(self.fd, key, value, 0)
         check(result, f"write entry {index} of map {self.name}")
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Set an entry of a hash."""
+        result = libbpf().bpf_map_update_elem(
+            self.fd, ffi.from_buffer(key), ffi.from_buffer(value), 0
+        )
+        check(result, f"write an entry of map {self.name}")
+
+    def get(self, key: bytes, size: int) -> bytes:
+        """The value of an entry of a hash, ``size`` bytes."""
+        value = ffi.new("char[]", size)
+        result = libbpf().bpf_map_lookup_elem(self.fd, ffi.from_buffer(key), value)
+        check(result, f"read an entry of map {self.name}")
+        return bytes(ffi.buffer(value, size))
+
+    def remove(self, key: bytes) -> None:
+        """Remove an entry of a hash, if it is there."""
+        result = libbpf().bpf_map_delete_elem(self.fd, ffi.from_buffer(key))
+        if result != -errno.ENOENT:
+            check(result, f"remove an entry of map {self.name}")
+
+    def keys(self, size: int) -> list[bytes]:
+        """Keys of a hash, ``size`` bytes each; as they are when nothing changes meanwhile."""
+        found: list[bytes] = []
+        key, following = ffi.NULL, ffi.new("char[]", size)
+        while True:
+            result = libbpf().bpf_map_get_next_key(self.fd, key, following)
+            if result == -errno.ENOENT:
+                return found
+            check(result, f"read the keys of map {self.name}")
+            found.append(bytes(ffi.buffer(following, size)))
+            key = ffi.from_buffer(found[-1])
 
     def write_fd(self, index: int, fd: int) -> None:
         """Set the inner map of a map of maps; the kernel waits for running programs."""

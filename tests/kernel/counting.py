@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from kzn.agent.devices.uplinks import Device
+from kzn.agent.devices.table import Device, read_devices
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.spool import Spool
 from kzn.agent.pins.install import unpinned
@@ -149,12 +149,22 @@ def attached(
         namespaces.inside(node.namespace),
         unpinned(probe, settings or Settings(), [device(node.uplink)]) as maps,
     ):
+        maps.set_addresses(read_devices().addresses())
         yield maps
+
+
+def tell_devices(maps: MapSet, node: Node, *, skip_inbound: bool) -> None:
+    """Give a probe the devices and addresses of a node, as its agent does."""
+    with namespaces.inside(node.namespace):
+        table = read_devices()
+    maps.set_devices(table.roles())
+    maps.set_addresses(table.addresses())
+    maps.set_skip_inbound(skip=skip_inbound)
 
 
 def device(name: str) -> Device:
     """A device of this thread's network namespace as an uplink."""
-    return Device(socket.if_nametoindex(name), name, kind="", master=0, peer_in_other_netns=True)
+    return Device(socket.if_nametoindex(name), name)
 
 
 @dataclass(frozen=True, slots=True)

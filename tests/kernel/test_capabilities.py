@@ -13,7 +13,6 @@ import pytest
 import site_of_a1 as sites
 from site_of_a1 import Process, Site
 
-from kzn.agent.devices.uplink_watch import QUIET_SECONDS
 from kzn.errors import UnsupportedError
 from kzn.lab import daemons, namespaces
 from kzn.lab.daemons import wait_for
@@ -180,7 +179,7 @@ def test_an_uplink_added_after_the_drop_of_capabilities_is_counted(
     agent = site.agent("--probe", probe)
     lab.configure(lab.node("a1").namespace, late)
     lab.ip(["-n", lab.fabric.namespace, "link", "set", "late1", "up"])
-    assert agent.logs(f"attached {probe}/egress to late0", QUIET_SECONDS + sites.WAIT)
+    assert agent.logs(f"attached {probe}/egress to late0", sites.WAIT)
     with namespaces.inside(lab.node("a1").namespace):
         sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with sender:

@@ -9,7 +9,7 @@ from chain import PASS, program
 from counting import Counted, counting, device
 
 from kzn.agent.devices import tc_filters
-from kzn.agent.devices.uplinks import Device
+from kzn.agent.devices.table import Device
 from kzn.agent.maps.spool import Spool
 from kzn.agent.pins import directory, install
 from kzn.agent.pins.attachments import (
@@ -160,7 +160,7 @@ def test_a_filter_that_another_tool_removed_is_added_again(lab: Lab) -> None:
 @pytest.mark.usefixtures("no_qdisc")
 def test_a_removed_device_does_not_prevent_the_others_from_being_attached(lab: Lab) -> None:
     node = lab.node("a1")
-    gone = Device(4711, "gone0", kind="", master=0, peer_in_other_netns=True)
+    gone = Device(4711, "gone0")
     with namespaces.inside(node.namespace):
         uplink, held = device(node.uplink), ProcessAttachments()
         with install.unpinned(PROBE, Settings(), (), held) as maps:

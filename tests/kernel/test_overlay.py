@@ -1,16 +1,13 @@
 """Overlays: packets are accounted to the pods once, with their outer length."""
 
-import asyncio
 import socket
 import struct
 
 import pytest
-from counting import Counted, Row, attached, counting, loaded
+from counting import Counted, Row, attached, counting, loaded, tell_devices
 from overlay import INNER_MTU, vxlan
 from test_wire_bytes import ip_frame
 
-from kzn.agent.devices.netlink_child import find_egress_devices
-from kzn.agent.devices.uplinks import index_with_flags
 from kzn.agent.maps.spool import Spool
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
@@ -200,12 +197,6 @@ def test_postrouting_flags_encrypted_packets_too(kind: str, family: Family) -> N
     assert bool(row.flags & ENCRYPTED) == (kind in ENCRYPTED_ONES)
 
 
-def uplinks(lab: Lab) -> tuple[int, ...]:
-    """The uplinks of node a1 with the marks that the agent would give them."""
-    with namespaces.inside(lab.node("a1").namespace):
-        return tuple(index_with_flags(device) for device in asyncio.run(find_egress_devices()))
-
-
 @families
 @pytest.mark.parametrize("traffic_of", ["udp", "tcp", "long udp"])
 def test_postrouting_counts_an_encapsulated_packet_once_under_the_pod_addresses(
@@ -214,7 +205,7 @@ def test_postrouting_counts_an_encapsulated_packet_once_under_the_pod_addresses(
     node, a, b = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1")
     here, there = traffic.addresses(a, b, family)
     with vxlan(lab), attached(node) as maps:
-        maps.set_uplinks(uplinks(lab), skip_inbound=True)
+        tell_devices(maps, node, skip_inbound=True)
         counted, before = Counted(Spool(maps)), lab.uplink_counters(node)
         if traffic_of == "tcp":
             traffic.tcp_bulk(a, b, family, size=32_000_000)

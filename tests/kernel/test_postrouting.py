@@ -7,14 +7,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
-from counting import Counted, attached, by_key, counting, difference
+from counting import Counted, attached, by_key, counting, difference, tell_devices
 
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.spool import Spool
 from kzn.errors import KernelError
-from kzn.lab import namespaces, traffic
+from kzn.lab import traffic
 from kzn.lab.lab import Lab
-from kzn.lab.plan import Node
 from kzn.lab.traffic import Family
 from kzn.lab.witness import WireKey
 from kzn.libbpf.map_batch import read
@@ -281,15 +280,10 @@ def test_with_all_priorities_in_use_the_error_names_them(lab: Lab) -> None:
     assert "kzn detach" in raised.value.hint
 
 
-def uplink_index(node: Node) -> int:
-    with namespaces.inside(node.namespace):
-        return socket.if_nametoindex(node.uplink)
-
-
 def test_with_known_uplinks_traffic_on_the_node_makes_no_flow(lab: Lab) -> None:
     node, a, b, far = (lab.node("a1"), *map(lab.pod, ("a1-p1", "a1-p2", "b1-p1")))
     with attached(node) as maps:
-        maps.set_uplinks((uplink_index(node),), skip_inbound=False)
+        tell_devices(maps, node, skip_inbound=False)
         counted = Counted(Spool(maps))
         [stays] = traffic.udp(a, b, 4, datagrams=10, size=100, mtu=1500)
         [leaves] = traffic.udp(a, far, 4, datagrams=20, size=100, mtu=1500)
@@ -305,7 +299,7 @@ def test_with_known_uplinks_traffic_on_the_node_makes_no_flow(lab: Lab) -> None:
 def test_with_skip_inbound_arriving_traffic_makes_no_flow(lab: Lab, family: Family) -> None:
     node, a, far = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1")
     with attached(node) as maps:
-        maps.set_uplinks((uplink_index(node),), skip_inbound=True)
+        tell_devices(maps, node, skip_inbound=True)
         counted = Counted(Spool(maps))
         [leaves] = traffic.udp(a, far, family, datagrams=20, size=100, mtu=1500)
         [arrives] = traffic.udp(far, a, family, datagrams=30, size=100, mtu=1500)
@@ -314,10 +308,10 @@ def test_with_skip_inbound_arriving_traffic_makes_no_flow(lab: Lab, family: Fami
     assert counted.by_key() == {WireKey(leaves.src, leaves.dst, leaves.protocol): leaves.wire}
 
 
-def test_a_switch_of_buffers_keeps_the_uplinks(lab: Lab) -> None:
+def test_a_switch_of_buffers_keeps_the_roles_of_devices(lab: Lab) -> None:
     node, a, b = lab.node("a1"), lab.pod("a1-p1"), lab.pod("a1-p2")
     with attached(node) as maps:
-        maps.set_uplinks((7, 8, uplink_index(node)), skip_inbound=False)
+        tell_devices(maps, node, skip_inbound=False)
         counted = Counted(Spool(maps)).drain().drain()
         [stays] = traffic.udp(a, b, 4, datagrams=10, size=100, mtu=1500)
         assert counted.drain().ignored("local") == stays.wire

@@ -8,7 +8,7 @@ import pytest
 from chain import DROP, NEXT, PASS, tcx_program
 from counting import Counted, counting, device
 
-from kzn.agent.devices.uplinks import Device
+from kzn.agent.devices.table import Device
 from kzn.agent.maps.spool import Spool
 from kzn.agent.pins import directory, install
 from kzn.agent.pins.attachments import LINK, PinnedAttachments, ProcessAttachments, follow, indices
@@ -125,7 +125,7 @@ def test_a_new_uplink_is_attached_and_a_removed_one_forgotten(lab: Lab, late: De
 
 def test_a_removed_device_does_not_prevent_the_others_from_being_attached(lab: Lab) -> None:
     node = lab.node("a1")
-    gone = Device(4711, "gone0", kind="", master=0, peer_in_other_netns=True)
+    gone = Device(4711, "gone0")
     with namespaces.inside(node.namespace):
         uplink, held = device(node.uplink), ProcessAttachments()
         with install.unpinned(PROBE, Settings(), (), held) as maps:

@@ -1,19 +1,16 @@
 """Kernel tunnels: inner addresses, outer bytes, and a flag on encrypted traffic."""
 
-import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
-from counting import Counted, attached
+from counting import Counted, attached, tell_devices
 from overlay import INNER_MTU
 from tunnels import KINDS, esp, tunnel, wireguard
 
-from kzn.agent.devices.netlink_child import find_egress_devices
-from kzn.agent.devices.uplinks import index_with_flags
 from kzn.agent.maps.spool import Spool
-from kzn.lab import namespaces, traffic
+from kzn.lab import traffic
 from kzn.lab.lab import Lab
 from kzn.lab.traffic import Family
 from kzn.lab.witness import WireKey
@@ -35,11 +32,7 @@ def watched(lab: Lab, probe: Probe) -> Iterator[Counted]:
     """A probe on node a1 that counts what leaves it and knows the uplinks."""
     node = lab.node("a1")
     with attached(node, probe=probe) as maps:
-        with namespaces.inside(node.namespace):
-            uplinks = tuple(
-                index_with_flags(device) for device in asyncio.run(find_egress_devices())
-            )
-        maps.set_uplinks(uplinks, skip_inbound=True)
+        tell_devices(maps, node, skip_inbound=True)
         yield Counted(Spool(maps))
 
 

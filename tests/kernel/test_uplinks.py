@@ -1,67 +1,158 @@
-"""The uplinks of a real namespace, and what happens when they change."""
+"""The devices of a real namespace: their roles, and what happens when they change."""
 
 import asyncio
-import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
+from counting import attached
 
-from kzn.agent.devices import uplink_watch
-from kzn.agent.devices.netlink_child import find_egress_devices
+from kzn.agent.devices.device_watch import DeviceWatch
+from kzn.agent.devices.netlink import RouteSocket
+from kzn.agent.devices.table import DeviceTable, read_devices
+from kzn.agent.maps.structs import Role
 from kzn.lab import namespaces
 from kzn.lab.lab import Lab
+from kzn.lab.plan import Node
+from kzn.model.ip import pack
+
+WAIT = 20.0
+
+
+def roles(table: DeviceTable) -> dict[str, Role]:
+    return {table.name(index): role for index, role in table.roles().items()}
+
+
+def ip(lab: Lab, node: Node, *commands: str) -> None:
+    for command in commands:
+        lab.ip(["-n", node.namespace, *command.split()])
+
+
+class Seen:
+    """What a watch was told last."""
+
+    def __init__(self) -> None:
+        self.roles: dict[str, Role] = {}
+        self.history: list[dict[str, Role]] = []
+        self.changed = asyncio.Event()
+
+    async def apply(self, table: DeviceTable, _filters: frozenset[int]) -> None:
+        self.roles = roles(table)
+        self.history.append(self.roles)
+        self.changed.set()
+
+    async def until(self, condition: Callable[[dict[str, Role]], bool]) -> None:
+        async with asyncio.timeout(WAIT):
+            while not condition(self.roles):
+                self.changed.clear()
+                await self.changed.wait()
+
+
+@asynccontextmanager
+async def watching(*names: str) -> AsyncIterator[tuple[Seen, DeviceWatch]]:
+    seen = Seen()
+    watch = DeviceWatch(names, seen.apply)
+    task = asyncio.create_task(watch.run())
+    try:
+        await seen.until(bool)
+        yield seen, watch
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def test_a_nodes_uplink_is_found_among_its_pod_devices(lab: Lab) -> None:
     node = lab.node("a1")
     with namespaces.inside(node.namespace):
-        found = asyncio.run(find_egress_devices())
-    assert [device.name for device in found] == [node.uplink]
+        table = read_devices()
+    assert [device.name for device in table.outermost()] == [node.uplink]
+    pods = {pod.veth: Role.STAYS for pod in lab.plan.pods if pod.node == node.name}
+    assert roles(table) == {"lo": Role.STAYS, node.uplink: Role.LEADS_OFF, **pods}
+    assert {pack(node.ipv4), pack(node.ipv6)} <= table.addresses()
+    assert not any(pack(pod.ipv4) in table.addresses() for pod in lab.plan.pods)
 
 
-def test_a_change_makes_the_uplinks_uncertain_until_they_are_asked_for_again(
+def test_devices_that_come_and_go_change_nothing_about_the_others(lab: Lab) -> None:
+    node = lab.node("b1")
+
+    async def scenario() -> None:
+        async with watching() as (seen, watch):
+            before = seen.roles
+            for command, role in (
+                ("link add late0 type vxlan id 9 dstport 4789", Role.TUNNEL),
+                ("link add late0 type veth peer name late1", Role.LEADS_OFF),
+                ("link add late0 type bridge", Role.STAYS),
+            ):
+                await asyncio.to_thread(ip, lab, node, command, "link set late0 up")
+                await seen.until(lambda now, role=role: now.get("late0") == role)  # type: ignore[misc]
+                await asyncio.to_thread(ip, lab, node, "link del late0")
+                await seen.until(lambda now: "late0" not in now)
+            assert all(before.items() <= now.items() for now in seen.history)
+            assert watch.reads == 1
+
+    with namespaces.inside(node.namespace):
+        asyncio.run(scenario())
+
+
+def test_a_device_that_gets_a_gateway_leads_off_until_it_loses_it(lab: Lab) -> None:
+    node = lab.node("b1")
+    veth = next(pod.veth for pod in lab.plan.pods if pod.node == node.name)
+
+    async def scenario() -> None:
+        async with watching() as (seen, _):
+            route = f"203.0.113.0/24 via 198.51.100.1 dev {veth} onlink"
+            assert seen.roles[veth] == Role.STAYS
+            await asyncio.to_thread(ip, lab, node, f"route add {route}")
+            await seen.until(lambda now: now[veth] == Role.LEADS_OFF)
+            await asyncio.to_thread(ip, lab, node, f"route del {route}")
+            await seen.until(lambda now: now[veth] == Role.STAYS)
+
+    with namespaces.inside(node.namespace):
+        asyncio.run(scenario())
+
+
+def test_notifications_that_are_lost_lead_to_one_more_look(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = lab.node("b1")
-    told: list[int] = []
+    monkeypatch.setattr("kzn.agent.devices.netlink.RECEIVE_BYTES", 4096)
 
     async def scenario() -> None:
-        watch = uplink_watch.UplinkWatch(lambda indices: told.append(len(indices)))
-        watching = asyncio.create_task(watch.run())
-        try:
-            await until(lambda: told == [1])
-            await asyncio.to_thread(
-                lab.ip,
-                [
-                    "-n",
-                    node.namespace,
-                    "link",
-                    "add",
-                    "late0",
-                    "type",
-                    "vxlan",
-                    "id",
-                    "9",
-                    "dstport",
-                    "4789",
-                ],
+        async with watching() as (seen, watch):
+            # All in one process, while the loop that would read does not run.
+            lab.configure(
+                node.namespace,
+                [f"link add lost{n} type veth peer name lostp{n}" for n in range(100)],
             )
-            await until(lambda: told[:2] == [1, 0])
-            await until(lambda: told[-1] == 2)
-        finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            await seen.until(lambda now: "lost99" in now)
+            assert watch.reads > 1
+            lab.configure(node.namespace, [f"link del lost{n}" for n in range(100)])
+            await seen.until(lambda now: not any(name.startswith("lost") for name in now))
 
-    monkeypatch.setattr(uplink_watch, "QUIET_SECONDS", 0.05)
-    try:
-        with namespaces.inside(node.namespace):
-            asyncio.run(scenario())
-    finally:
-        lab.ip(["-n", node.namespace, "link", "del", "late0"])
+    with namespaces.inside(node.namespace):
+        asyncio.run(scenario())
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within 20 s"
-        await asyncio.sleep(0.01)
+def test_only_entries_that_differ_are_written_and_none_stays_behind(lab: Lab) -> None:
+    node = lab.node("a1")
+    with attached(node) as maps:
+        maps.set_devices({1: Role.STAYS, 70000: Role.LEADS_OFF})
+        assert maps.devices() == {1: Role.STAYS, 70000: Role.LEADS_OFF}
+        maps.set_devices({70000: Role.TUNNEL | Role.ENCRYPTS, 3: Role.STAYS})
+        assert maps.devices() == {70000: Role.TUNNEL | Role.ENCRYPTS, 3: Role.STAYS}
+        maps.set_devices({})
+        assert maps.devices() == {}
+
+
+def test_of_more_devices_than_fit_the_rest_is_a_number(lab: Lab) -> None:
+    with attached(lab.node("a1")) as maps:
+        assert maps.set_devices(dict.fromkeys(range(1, 16387), Role.STAYS)) == 2
+
+
+def test_a_dump_of_gateways_of_one_device_asks_for_that_one(lab: Lab) -> None:
+    node = lab.node("a1")
+    with namespaces.inside(node.namespace), RouteSocket() as questions:
+        [uplink] = [link.index for link in questions.links() if link.name == node.uplink]
+        assert questions.gateways() == {uplink}
+        assert questions.gateways(uplink) == {uplink}
+        assert questions.gateways(1) == frozenset()

@@ -64,7 +64,7 @@ FAULTS = [
     Fault(
         "without-btf", 1, "object without-btf has no BTF", change=lambda it: Image(it).without_btf()
     ),
-    Fault("layout", 1, "it was built for layout 99 of flow.h, this kzn has 1", change=of_layout_99),
+    Fault("layout", 1, "it was built for layout 99 of flow.h, this kzn has 2", change=of_layout_99),
     Fault(
         "struct",
         1,
@@ -99,7 +99,7 @@ FAULTS = [
     Fault(
         "version",
         2,
-        "it was written for probe API 99, this kzn has 1",
+        "it was written for probe API 99, this kzn has 2",
         "PROBE = replace(PROBE, api=99)",
     ),
     Fault("number", 2, "plugin_number:PROBE is of type int, not Probe", "PROBE = 42"),

@@ -20,7 +20,7 @@ static __always_inline void account_ipv4(struct bpf_nf_ctx *ctx)
 			kernel_cast(struct inet_skb_parm, ctx->skb->cb)->frag_max_size, &counts);
 		reason = classify_direction(ctl, ctx->skb, ctx->state);
 		if (may_encapsulate(packet.protocol))
-			key_by_inner(ctx, &packet, tunnel_flags(ctl, ctx->state), &key);
+			key_by_inner(ctx, &packet, tunnel_role(ctx->state), &key);
 	}
 	account(ctl, &key, &counts, reason);
 }
@@ -40,7 +40,7 @@ static __always_inline void account_ipv6(struct bpf_nf_ctx *ctx)
 			kernel_cast(struct inet6_skb_parm, ctx->skb->cb)->frag_max_size, &counts);
 		reason = classify_direction(ctl, ctx->skb, ctx->state);
 		if (may_encapsulate(packet.protocol))
-			key_by_inner(ctx, &packet, tunnel_flags(ctl, ctx->state), &key);
+			key_by_inner(ctx, &packet, tunnel_role(ctx->state), &key);
 	}
 	account(ctl, &key, &counts, reason);
 }

@@ -103,14 +103,14 @@ static __always_inline bool is_encrypted(struct sk_buff *skb, const struct packe
 }
 
 /* Charges a packet of a tunnel to its inner addresses, or marks its key as encrypted. `tunnel` is
- * what tunnel_flags() returned.
+ * what tunnel_role() returned.
  */
 __noinline int key_by_inner(struct bpf_nf_ctx *ctx, const struct packet *packet, __u32 tunnel,
 			    struct flow_words *key)
 {
 	if (!packet || !key)
 		return 0;
-	if (tunnel & KZN_ENCRYPTS || is_encrypted(ctx->skb, packet))
+	if (tunnel & KZN_DEVICE_ENCRYPTS || is_encrypted(ctx->skb, packet))
 		mark_encrypted(key);
 	else if (tunnel)
 		use_inner_key(ctx, packet, key);

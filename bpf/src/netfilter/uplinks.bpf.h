@@ -4,20 +4,6 @@
 #ifndef KZN_NETFILTER_UPLINKS_BPF_H
 #define KZN_NETFILTER_UPLINKS_BPF_H
 
-/* The index of an uplink with its flags, 0 for another device. */
-static __always_inline __u32 find_uplink(const struct control *ctl, __u32 index)
-{
-	__u32 i;
-
-	for (i = 0; i < KZN_MAX_UPLINKS; i++) {
-		if (i >= ctl->uplinks)
-			return 0;
-		if ((ctl->uplink[i] & ~KZN_UPLINK_FLAGS) == index)
-			return ctl->uplink[i];
-	}
-	return 0;
-}
-
 /* IPsec without a device: the packet passes again after encryption, and is accounted then. */
 static __always_inline bool awaits_ipsec(const struct sk_buff *skb)
 {
@@ -28,38 +14,40 @@ static __always_inline bool awaits_ipsec(const struct sk_buff *skb)
 }
 
 /* The reason for account(): TOTAL_SEEN for a packet that leaves the node, or may leave it because
- * the uplinks are unknown. A packet that enters a tunnel passes again encapsulated, and is
- * accounted then. A packet that came in by an uplink was already accounted by its sender if that is
- * a node with an agent; only user space knows, and sets skip_inbound. Without it the reason is
+ * its device has no role. What a tunnel or a VRF sends passes again, and is accounted then. A
+ * packet that came in by an uplink was already accounted by its sender if that is a node with an
+ * agent; only user space knows, and sets skip_inbound. Without it the reason is
  * KZN_INBOUND_IN_FLOWS.
  */
-static __always_inline enum total classify_direction(const struct control *ctl,
-						     const struct sk_buff *skb,
+static __always_inline enum total classify_direction(struct control *ctl, const struct sk_buff *skb,
 						     const struct nf_hook_state *state)
 {
-	__u32 out;
+	__u32 out, in;
 
 	if (awaits_ipsec(skb))
 		return TOTAL_IGNORED_TUNNEL;
-	if (!ctl->uplinks)
+	out = device_role(state->out->ifindex);
+	if (out & (KZN_DEVICE_TUNNEL | KZN_DEVICE_PASSES_AGAIN))
+		return TOTAL_IGNORED_TUNNEL;
+	if (!(out & KZN_DEVICE_STAYS) || is_unattended(ctl))
 		return TOTAL_SEEN;
-	out = find_uplink(ctl, state->out->ifindex);
-	if (out)
-		return out & KZN_TUNNEL ? TOTAL_IGNORED_TUNNEL : TOTAL_SEEN;
-	if (!state->in || !find_uplink(ctl, state->in->ifindex))
+	if (!state->in)
 		return TOTAL_IGNORED_LOCAL;
-	return ctl->skip_inbound ? TOTAL_IGNORED_INBOUND : KZN_INBOUND_IN_FLOWS;
+	in = device_role(state->in->ifindex);
+	if (in & KZN_DEVICE_STAYS)
+		return TOTAL_IGNORED_LOCAL;
+	return ctl->skip_inbound && in & KZN_DEVICE_ENTRY ? TOTAL_IGNORED_INBOUND
+							  : KZN_INBOUND_IN_FLOWS;
 }
 
-/* KZN_UPLINK_FLAGS of the tunnel device that encapsulated the packet, 0 for none. ip_output sets
- * that device as the input device. The packet before encapsulation was ignored.
+/* The role of the tunnel device that encapsulated the packet, 0 for none. ip_output sets that
+ * device as the input device. The packet before encapsulation was ignored.
  */
-static __always_inline __u32 tunnel_flags(const struct control *ctl,
-					  const struct nf_hook_state *state)
+static __always_inline __u32 tunnel_role(const struct nf_hook_state *state)
 {
-	if (!ctl->uplinks || !state->in)
+	if (!state->in)
 		return 0;
-	return find_uplink(ctl, state->in->ifindex) & KZN_UPLINK_FLAGS;
+	return device_role(state->in->ifindex) & (KZN_DEVICE_TUNNEL | KZN_DEVICE_ENCRYPTS);
 }
 
 #endif

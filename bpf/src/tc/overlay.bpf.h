@@ -118,8 +118,19 @@ static __always_inline bool length_fits(struct __sk_buff *ctx, __u16 protocol, _
 	       (claimed_len < actual_len && actual_len <= MIN_ETHERNET_PAYLOAD);
 }
 
-/* Replaces `packet` and `key` by those of the inner packet. Without one both are kept, and the key
- * of an encrypted packet is marked. Of nested tunnels only the outermost is removed.
+/* Whether the source is an address of this node, and so the tunnel one of its own: a pod may send
+ * any datagram to the port of a tunnel.
+ */
+static __always_inline bool is_from_node(const struct flow_words *key)
+{
+	struct node_address source = {.word = {key->src[0], key->src[1]}};
+
+	return bpf_map_lookup_elem(&addresses, &source);
+}
+
+/* Replaces `packet` by the inner one, which tells the headers of segments, and `key` by its key if
+ * the tunnel is this node's. Without an inner packet both are kept, and the key of an encrypted
+ * packet is marked. Of nested tunnels only the outermost is removed.
  */
 static __noinline bool key_by_inner(struct __sk_buff *ctx, struct packet *packet,
 				    struct flow_words *key)
@@ -145,7 +156,8 @@ static __noinline bool key_by_inner(struct __sk_buff *ctx, struct packet *packet
 	if (!length_fits(ctx, protocol, network) || !parse(ctx, protocol, &inner, &inner_key))
 		return false;
 	*packet = inner;
-	*key = inner_key;
+	if (is_from_node(key))
+		*key = inner_key;
 	return true;
 }
 

@@ -16,7 +16,7 @@ from threading import Lock
 from typing import Literal, Protocol
 
 from kzn.agent.devices.link_stats import Sent
-from kzn.agent.devices.uplinks import Device
+from kzn.agent.devices.table import Device
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.structs import TOTALS_SIZE
 from kzn.errors import KznError
@@ -74,7 +74,7 @@ def leaving(maps: MapSet, buffer: int) -> int:
 
 def carried(counters: Counters, devices: Iterable[Device]) -> dict[int, int]:
     """L3 bytes that each device has sent since it exists, by index."""
-    headers = {device.index: ETHERNET_HEADER if device.ethernet else 0 for device in devices}
+    headers = {device.index: ETHERNET_HEADER if device.is_ethernet else 0 for device in devices}
     found = counters.sent(headers)
     return {index: sent.bytes - headers[index] * sent.packets for index, sent in found.items()}
 

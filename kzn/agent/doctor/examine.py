@@ -3,14 +3,13 @@
 In: an `Examination`. Out: findings. Never: a change to the node that remains.
 """
 
-import asyncio
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from kzn.agent.config import PIN_DIR
-from kzn.agent.devices.netlink_child import find_egress_devices
+from kzn.agent.devices.table import read_devices
 from kzn.agent.doctor import bypass, kernel, network, process
 from kzn.agent.doctor.attached import priorities
 from kzn.agent.doctor.devices import Interface, interfaces
@@ -76,8 +75,8 @@ def _network(host: Host, is_tracked: bool | None) -> Iterator[Finding]:
 
     def check_uplinks() -> Iterator[Finding]:
         devices.extend(interfaces())
-        found = asyncio.run(find_egress_devices())
-        yield from network.uplinks(devices, {device.index for device in found})
+        found = [device.index for device in read_devices().outermost() if device.is_up]
+        yield from network.uplinks(devices, found)
 
     yield from checked("uplinks", check_uplinks)
     yield from checked("conntrack", lambda: network.conntrack(host, is_tracked=is_tracked))

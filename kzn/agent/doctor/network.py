@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator, Sequence
 
 from kzn.agent.doctor.devices import Interface
 from kzn.agent.doctor.finding import Finding, Host
-from kzn.agent.maps.structs import MAX_UPLINKS
 from kzn.errors import KznError
 
 GSO_LEGACY = 65536
@@ -27,12 +26,7 @@ def uplinks(devices: Sequence[Interface], indices: Collection[int]) -> Iterator[
         )
         return
     names = ", ".join(f"{device.name} (MTU {device.mtu})" for device in found)
-    if len(found) > MAX_UPLINKS:
-        message = f"{len(found)} devices may lead off this node, more than {MAX_UPLINKS}: {names}"
-        hint = "name the real ones by --uplink; until then packets that stay here are counted too"
-        yield Finding("uplinks", "warn", message, hint)
-    else:
-        yield Finding("uplinks", "ok", f"leading off this node: {names}")
+    yield Finding("uplinks", "ok", f"leading off this node: {names}")
     yield _big_tcp(found)
 
 

@@ -4,16 +4,13 @@ In: a probe. Out: one finding for each family, and whether conntrack knew the pa
 Never: a pin; a program of an agent on this node goes on counting.
 """
 
-import asyncio
 import random
 from dataclasses import dataclass
 
-from kzn.agent.devices.netlink_child import find_egress_devices
-from kzn.agent.devices.uplinks import tc_attachable
+from kzn.agent.devices.table import read_devices
 from kzn.agent.doctor.finding import Finding
 from kzn.agent.pins.install import unpinned
 from kzn.agent.select.selftest import SelfTestResult, Send, run_selftest, send_datagram
-from kzn.child import ChildError
 from kzn.errors import KznError
 from kzn.probes.declaration import Probe
 from kzn.probes.settings import Settings
@@ -30,11 +27,9 @@ class Proof:
 def prove(probe: Probe, rng: random.Random, send: Send = send_datagram) -> Proof:
     """Attach, send, look, detach; each way in which that can fail is a finding."""
     try:
-        devices = tc_attachable(asyncio.run(find_egress_devices())) if probe.device_hooks() else ()
+        devices = [d for d in read_devices().outermost() if d.is_ethernet and d.is_up]
         with unpinned(probe, Settings(), devices) as maps:
             results = run_selftest(probe.families, maps, rng, send)
-    except ChildError as error:
-        return Proof((Finding("proof", "unknown", str(error)),))
     except KznError as error:
         sentence = error.message.partition("\n")[0]
         return Proof((Finding("proof", "fail", sentence, error.hint),))

@@ -4,8 +4,10 @@ One set is one epoch, pinned or not. buffers.py reads the flows, so that a probe
 before numpy is imported (main.py says why).
 """
 
+import errno
 import os
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from threading import Lock
@@ -19,10 +21,14 @@ from kzn.agent.maps.structs import (
     STATE_SIZE,
     TOTALS_SIZE,
     Control,
+    Role,
     SpoolState,
 )
+from kzn.errors import KernelError
 from kzn.libbpf.maps import Map, create_array
 from kzn.probes.attach import BUFFERS, MAPS
+
+_INDEX = struct.Struct("<I")
 
 
 @cache
@@ -39,7 +45,9 @@ class MapSet:
 
     def __init__(self, fds: Mapping[str, int]) -> None:
         self._maps = {name: Map(fds[name], name) for name in MAPS}
-        self._control_lock = Lock()  # the event loop sets uplinks while a worker thread switches
+        self._control_lock = Lock()  # the event loop writes while a worker thread switches
+        self._devices: dict[bytes, bytes] | None = None
+        self._addresses: dict[bytes, bytes] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -70,6 +78,7 @@ class MapSet:
             and all(sizes[name].value_size == COUNTS_SIZE for name in BUFFERS)
             and sizes["totals"].value_size == TOTALS_SIZE
             and sizes["control"].value_size == CONTROL_SIZE
+            and (sizes["devices"].key_size, sizes["addresses"].key_size) == (4, 16)
             and sizes["spool"].value_size == STATE_SIZE
         )
 
@@ -108,10 +117,32 @@ class MapSet:
         with self._control_lock:
             self._write(self._control())
 
-    def set_uplinks(self, uplinks: tuple[int, ...], *, skip_inbound: bool) -> None:
-        """Set the interfaces that lead off this node (`Control.uplinks`); () when unknown."""
+    def set_skip_inbound(self, *, skip: bool) -> None:
+        """Whether packets from a device that leads off to a local one make no flow."""
         with self._control_lock:
-            self._write(replace(self._control(), uplinks=uplinks, skip_inbound=skip_inbound))
+            self._write(replace(self._control(), skip_inbound=skip))
+
+    def set_devices(self, roles: Mapping[int, Role]) -> int:
+        """Make the map of devices hold these roles, by interface index; how many do not fit.
+
+        Only entries that differ are written. A device that does not fit has no role: what it sends
+        is accounted.
+        """
+        wanted = {_INDEX.pack(index): _INDEX.pack(role) for index, role in roles.items()}
+        self._devices, missing = _update(self._maps["devices"], self._devices, wanted)
+        return missing
+
+    def devices(self) -> dict[int, Role]:
+        """The roles that the kernel has now."""
+        source = self._maps["devices"]
+        keys = source.keys(4)
+        return {_INDEX.unpack(key)[0]: Role(_INDEX.unpack(source.get(key, 4))[0]) for key in keys}
+
+    def set_addresses(self, addresses: Iterable[bytes]) -> int:
+        """Make the map of the node's addresses hold these, 16 bytes each; how many do not fit."""
+        wanted = dict.fromkeys(addresses, _INDEX.pack(1))
+        self._addresses, missing = _update(self._maps["addresses"], self._addresses, wanted)
+        return missing
 
     def _control(self) -> Control:
         return Control.unpack(self._maps["control"].read(0, CONTROL_SIZE))
@@ -127,3 +158,27 @@ class MapSet:
         """
         self.set_active(buffer)
         self._maps["fence"].write_fd(0, fence_map().fd)
+
+
+def _update(
+    target: Map, known: dict[bytes, bytes] | None, wanted: dict[bytes, bytes]
+) -> tuple[dict[bytes, bytes], int]:
+    """Write what differs from ``known``, read from the kernel the first time; what is there now.
+
+    The second value is how many entries the map has no room for.
+    """
+    if known is None:
+        known = dict.fromkeys(target.keys(target.info().key_size), b"")
+    for key in known.keys() - wanted.keys():
+        target.remove(key)
+    written: dict[bytes, bytes] = {}
+    for key, value in wanted.items():
+        if known.get(key) != value:
+            try:
+                target.put(key, value)
+            except KernelError as error:
+                if error.errno not in (errno.E2BIG, errno.ENOMEM):
+                    raise
+                continue
+        written[key] = value
+    return written, len(wanted) - len(written)

@@ -7,18 +7,12 @@ that it outlives the agent.
 import struct
 import time
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 
-LAYOUT = 1
+LAYOUT = 2
 """KZN_LAYOUT."""
-MAX_UPLINKS = 11
-"""KZN_MAX_UPLINKS."""
-TUNNEL = 1 << 31
-"""KZN_TUNNEL: flag on the index of an uplink whose packets leave encapsulated by another one."""
-ENCRYPTS = 1 << 30
-"""KZN_ENCRYPTS: beside `TUNNEL`, on an uplink that encrypts them."""
 
-_CONTROL = struct.Struct(f"<IIQI{MAX_UPLINKS}I")
+_CONTROL = struct.Struct("<IIQ48x")
 _STATE = struct.Struct("<IIIIQQ2Q2Q32s")
 
 KEY_SIZES = (36, 40)
@@ -27,6 +21,21 @@ COUNTS_SIZE = 16
 TOTALS_SIZE = 16 * COUNTS_SIZE
 CONTROL_SIZE = _CONTROL.size
 STATE_SIZE = _STATE.size
+
+
+class Role(IntFlag):
+    """What a device does with a packet that it sends (KZN_DEVICE_*)."""
+
+    STAYS = 1
+    """It keeps the packet on the node."""
+    TUNNEL = 2
+    """It encapsulates the packet, which passes the hook again."""
+    ENCRYPTS = 4
+    """With `TUNNEL`: what is inside cannot be read any more."""
+    PASSES_AGAIN = 8
+    """The packet passes the hook again at a lower device."""
+    LEADS_OFF = 16
+    """It sends the packet off the node."""
 
 
 class Phase(IntEnum):
@@ -42,27 +51,20 @@ class Phase(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """`struct control`: the active buffer, the uplinks, and which traffic to skip.
-
-    ``uplinks`` are interface indices, some with `TUNNEL`. None, or more than `MAX_UPLINKS`, means
-    unknown: the programs then take no traffic to stay on the node.
-    """
+    """`struct control`: the active buffer, and whether inbound traffic makes flows."""
 
     active: int = 0
-    uplinks: tuple[int, ...] = ()
     skip_inbound: bool = False
 
     def pack(self) -> bytes:
         """The bytes of `struct control`; 0 for the last drain restarts the dormancy timer."""
-        known = self.uplinks if len(self.uplinks) <= MAX_UPLINKS else ()
-        room = (*known, *[0] * (MAX_UPLINKS - len(known)))
-        return _CONTROL.pack(self.active, len(known), 0, self.skip_inbound, *room)
+        return _CONTROL.pack(self.active, self.skip_inbound, 0)
 
     @staticmethod
     def unpack(raw: bytes) -> "Control":
         """From the bytes of `struct control`."""
-        active, count, _, skip, *uplinks = _CONTROL.unpack(raw)
-        return Control(active & 1, tuple(uplinks[:count]), bool(skip))
+        active, skip, _ = _CONTROL.unpack(raw)
+        return Control(active & 1, bool(skip))
 
 
 def boottime_ns() -> int:

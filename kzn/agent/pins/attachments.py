@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from kzn.agent.devices import tc_filters
-from kzn.agent.devices.uplinks import Device
+from kzn.agent.devices.table import Device
 from kzn.errors import KernelError
 from kzn.libbpf.library import errno_text
 from kzn.libbpf.links import detach

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from kzn.agent.devices.uplinks import Device
+from kzn.agent.devices.table import Device
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.structs import LAYOUT, Phase, SpoolState, boottime_ns
 from kzn.agent.pins.attachments import (

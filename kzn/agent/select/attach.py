@@ -5,17 +5,14 @@ Out: `AttachedProbe`. Never: a second probe that ships; nothing is loaded after 
 attached but to devices that appear later.
 """
 
-import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from kzn.agent.config import AgentConfig
-from kzn.agent.devices import uplinks
 from kzn.agent.devices.link_stats import LinkStats
-from kzn.agent.devices.netlink_child import find_egress_devices
-from kzn.agent.devices.uplinks import Device
+from kzn.agent.devices.table import Device, read_devices
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.structs import boottime_ns
 from kzn.agent.pins import directory, install
@@ -53,10 +50,11 @@ def attach_probe(config: AgentConfig, probes: Sequence[Probe]) -> Iterator[Attac
     UnsupportedError when this kernel or process cannot, KernelError when the kernel refuses.
     """
     with ExitStack() as stack:
-        if config.server is None:
-            yield _UnpinnedSelection(config, probes, stack).attach()
-        else:
-            yield _PinnedSelection(config, probes, stack).attach()
+        kind = _UnpinnedSelection if config.server is None else _PinnedSelection
+        selection = kind(config, probes, stack)
+        attached = selection.attach()
+        selection.write_devices(attached.maps)
+        yield attached
 
 
 class _Selection:
@@ -70,25 +68,28 @@ class _Selection:
         self._uplinks: Uplinks | None = None
         self._is_auto = config.probe == AUTO
 
+    def attach(self) -> AttachedProbe:
+        raise NotImplementedError
+
     def _start_trial(self, probe: Probe) -> Trial:
         raise NotImplementedError
+
+    def write_devices(self, maps: MapSet) -> None:
+        """At once, not when the daemon runs: what enters a tunnel is accounted twice until then."""
+        if self._config.uplinks is not None:
+            self._find_uplinks().write_to(maps, skip_inbound=self._config.skip_inbound)
 
     def _devices(self, probe: Probe) -> tuple[Device, ...]:
         """The devices that the probe is attached to."""
         if not probe.kind.is_on_devices:
             return ()
-        found = self._find_uplinks().outermost
-        return found if self._config.uplinks else tuple(d for d in found if d.ethernet)
+        return tuple(device for device in self._find_uplinks().outermost if device.is_ethernet)
 
     def _find_uplinks(self) -> Uplinks:
         """By netlink, once."""
         if self._uplinks is None:
-            found = asyncio.run(find_egress_devices())
-            if self._config.uplinks:
-                named = uplinks.named_devices(found, self._config.uplinks)
-                self._uplinks = Uplinks(named, named)
-            else:
-                self._uplinks = Uplinks(found, uplinks.outermost(found))
+            table = read_devices(self._config.uplinks or ())
+            self._uplinks = Uplinks(table, table.outermost())
         return self._uplinks
 
     def _compare(self, seconds: float) -> tuple[Choice, Trial]:
@@ -127,8 +128,7 @@ class _Selection:
             return {trials[0].probe.name: TrialResult(trials[0].probe.name)}
         found = self._find_uplinks()
         for one in trials:
-            if self._config.uplinks is not None:
-                found.write_to(one.maps, skip_inbound=self._config.skip_inbound)
+            self.write_devices(one.maps)
         with LinkStats() as counters:
             return trial.observe(trials, found, counters, seconds)
 

@@ -11,9 +11,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from kzn.agent.coverage.hook_coverage import Counters, between, carried, leaving
-from kzn.agent.devices.uplinks import Device, index_with_flags
+from kzn.agent.devices.table import Device, DeviceTable
 from kzn.agent.maps.mapset import MapSet
-from kzn.agent.maps.structs import MAX_UPLINKS
 from kzn.agent.pins.attachments import AttachmentStore
 from kzn.agent.select.decide import TestPackets, TrialResult
 from kzn.probes.declaration import Probe
@@ -43,19 +42,20 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Uplinks:
-    """Devices that lead off the node, and of these the outermost, which packets pass last."""
+    """The devices of the node, and the outermost of them, which packets pass last."""
 
-    egress: tuple[Device, ...]
+    table: DeviceTable
     outermost: tuple[Device, ...]
 
     def write_to(self, maps: MapSet, *, skip_inbound: bool) -> None:
-        """Write the uplinks to the control map, from which a program knows what left the node."""
-        indices = tuple(index_with_flags(device) for device in self.egress)
-        maps.set_uplinks(indices, skip_inbound=skip_inbound)
+        """Write roles and addresses to the maps, from which a program knows what left the node."""
+        maps.set_devices(self.table.roles())
+        maps.set_addresses(self.table.addresses())
+        maps.set_skip_inbound(skip=skip_inbound)
 
     def can_measure(self, probe: Probe) -> bool:
         """Whether the probe's totals show what left the node; on devices everything has left."""
-        return probe.kind.is_on_devices or 0 < len(self.egress) <= MAX_UPLINKS
+        return probe.kind.is_on_devices or bool(self.outermost)
 
 
 def observe(

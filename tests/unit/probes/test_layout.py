@@ -127,7 +127,7 @@ def name(old: str, new: str) -> Callable[[Image], bytes]:
         (name("settings", "settinks"), "object plugged has no constant settings"),
         (
             member("control", "skip_inbound", moved=32),
-            "map control: skip_inbound is u32 at byte 20, in this kzn u32 at byte 16",
+            "map control: skip_inbound is u32 at byte 8, in this kzn u32 at byte 4",
         ),
         (
             member("control", "drained", kind_of="active"),

@@ -20,13 +20,13 @@ from kzn.agent.coverage.hook_coverage import (
     leaving,
 )
 from kzn.agent.devices.link_stats import Sent
-from kzn.agent.devices.uplinks import Device
+from kzn.agent.devices.table import Device
 from kzn.agent.maps.mapset import MapSet
 from kzn.errors import KernelError
 from kzn.model.totals import INBOUND_IN_FLOWS, SLOTS, Slot
 
-ETH = Device(2, "eth0", "", 0, peer_in_other_netns=False)
-PPP = Device(3, "ppp0", "", 0, peer_in_other_netns=False, ethernet=False)
+ETH = Device(2, "eth0")
+PPP = Device(3, "ppp0", is_ethernet=False)
 CPUS = 2
 
 

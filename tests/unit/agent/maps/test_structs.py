@@ -61,7 +61,8 @@ def test_the_reasons_have_the_order_of_the_header(header: str) -> None:
 def test_constants_defined_in_both_are_equal(header: str) -> None:
     assert defined(header, "KZN_LAYOUT") == structs.LAYOUT
     assert defined(header, "KZN_MAX_FLOWS") == settings.MAX_FLOWS
-    assert defined(header, "KZN_MAX_UPLINKS") == structs.MAX_UPLINKS
+    for role in structs.Role:
+        assert defined(header, f"KZN_DEVICE_{role.name}") == role
     assert defined(header, "KZN_KEY_ALL") == structs.KEY_SIZES[1]
     assert defined(header, "KZN_PORT_OF_SOURCE") == flows.PORT_OF_SOURCE
     assert defined(header, "KZN_INITIATOR_SOURCE") == flows.INITIATOR_SOURCE
@@ -84,11 +85,6 @@ def test_spool_state_is_packed_and_unpacked_unchanged() -> None:
 
 
 def test_control_is_packed_and_unpacked_unchanged_but_for_the_time_of_the_last_drain() -> None:
-    control = Control(active=1, uplinks=(2, 700), skip_inbound=True)
+    control = Control(active=1, skip_inbound=True)
     assert Control.unpack(control.pack()) == control
     assert control.pack()[8:16] == bytes(8)
-
-
-def test_more_uplinks_than_fit_count_as_unknown() -> None:
-    assert Control.unpack(Control(uplinks=tuple(range(2, 14))).pack()).uplinks == ()
-    assert len(Control.unpack(Control(uplinks=tuple(range(2, 13))).pack()).uplinks) == 11

@@ -1,0 +1,76 @@
+"""Carries what is known of this node's devices to everything that depends on it.
+
+In: the device table after each change. Out: roles and addresses in the kernel's maps, hooks on the
+devices, the devices that coverage is measured at, `AgentStats.uplinks`.
+Never: a question to netlink.
+"""
+
+import asyncio
+import logging
+
+from kzn.agent.config import AgentConfig
+from kzn.agent.coverage.hook_coverage import Meter
+from kzn.agent.devices.table import Device, DeviceTable
+from kzn.agent.pins.attachments import FILTER, LINK, follow, indices
+from kzn.agent.select.attach import AttachedProbe
+from kzn.agent.stats import AgentStats
+from kzn.errors import KznError
+
+log = logging.getLogger(__name__)
+
+
+class DeviceUpdates:
+    """Applies device tables to one attached probe."""
+
+    def __init__(
+        self, config: AgentConfig, attached: AttachedProbe, stats: AgentStats, meter: Meter
+    ) -> None:
+        self._attached = attached
+        self._stats = stats
+        self._meter = meter
+        self._accounts_local = config.uplinks is None
+        self._measured: tuple[Device, ...] | None = None
+        self._hooked: tuple[Device, ...] | None = None
+        self._unknown: tuple[str, ...] = ()
+        self._missing = 0
+        attached.maps.set_skip_inbound(skip=config.skip_inbound)
+
+    async def apply(self, table: DeviceTable, changed_filters: frozenset[int]) -> None:
+        """Write what differs; ``changed_filters`` are devices whose qdiscs or filters changed."""
+        maps = self._attached.maps
+        missing = maps.set_devices({} if self._accounts_local else table.roles())
+        self._warn(missing + maps.set_addresses(table.addresses()), table.unknown_names())
+        outermost = table.outermost()
+        measured = tuple(device for device in outermost if device.is_up)
+        self._stats.uplinks = len(measured)
+        if measured != self._measured:
+            self._measured = measured
+            self._meter.measure(measured)
+            names = ", ".join(device.name for device in measured)
+            log.info("uplinks (devices that lead off this node): %s", names or "none")
+        if self._attached.probe.kind.is_on_devices:
+            devices = tuple(device for device in outermost if device.is_ethernet)
+            if devices != self._hooked or changed_filters & {device.index for device in devices}:
+                await self._follow(devices)
+
+    async def _follow(self, devices: tuple[Device, ...]) -> None:
+        probe, attachments = self._attached.probe, self._attached.attachments
+        try:
+            await asyncio.to_thread(follow, probe, attachments, devices)
+            self._hooked = devices
+        except KznError as error:
+            log.error("probe %s is not attached to every uplink: %s", probe.name, error)
+            self._hooked = None  # tried again at the next change
+        hooked = indices(attachments, LINK, FILTER)
+        self._stats.attached = tuple(d.name for d in devices if d.index in hooked)
+
+    def _warn(self, missing: int, unknown: tuple[str, ...]) -> None:
+        if missing and missing != self._missing:
+            log.warning(
+                "%d devices or addresses of this node do not fit in the kernel's maps: their"
+                " traffic is accounted even if it stays on the node",
+                missing,
+            )
+        if unknown and unknown != self._unknown:
+            log.warning("--uplink: this node has no device %s", ", ".join(unknown))
+        self._missing, self._unknown = missing, unknown

@@ -1,0 +1,223 @@
+"""What each device of this node does with a packet: keeps it, wraps it, or sends it off the node.
+
+In: links, addresses and routes as netlink.py reads them, dumped once and then change by change.
+Out: a role for each device, the devices that a packet leaves by last, and this node's addresses.
+Never: I/O, but for `read_devices`. A device that is not in the table has no role: the kernel counts
+what it sends.
+
+A device keeps what it is given only where that is certain: the loopback device, dummies, a veth or
+netkit whose peer is in another network namespace, or a bridge of nothing but those. A route through
+it to a gateway, or an address of a subnet on a veth, makes it one that leads off the node: nodes
+that are containers have such uplinks.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from kzn.agent.devices.netlink import (
+    Change,
+    GatewayRoute,
+    InterfaceAddress,
+    Link,
+    LinkGone,
+    RouteSocket,
+    TcChange,
+)
+from kzn.agent.maps.structs import Role
+
+POD_KINDS = frozenset({"veth", "netkit"})
+TUNNELS = frozenset(
+    {"amt", "bareudp", "erspan", "geneve", "gre", "gretap", "gtp", "ip6erspan", "ip6gre"}
+    | {"ip6gretap", "ip6tnl", "ipip", "l2tp", "sit", "tun", "vti", "vti6", "vxlan", "wireguard"}
+    | {"xfrm"}
+)
+"""Kinds of devices that wrap a packet into another one, which leaves by another device."""
+ENCRYPTING = frozenset({"vti", "vti6", "wireguard", "xfrm"})
+KEEPS_INNER_HEADERS = TUNNELS - ENCRYPTING - {"amt", "gtp", "l2tp", "tun"}
+"""Those whose packets keep note of the headers inside (iptunnel_handle_offloads)."""
+NO_EGRESS = frozenset({"dummy", "ifb", "nlmon", "vcan"})
+PASSES_AGAIN = frozenset({"vrf"})
+"""Masters at which netfilter sees a packet of the node itself before it sees it at a port."""
+SWITCHES = frozenset({"openvswitch"})
+"""Ports inside a switch: what leaves the node leaves by a physical port of it."""
+LINK_LOCAL = (b"\xfe\x80", bytes(10) + b"\xff\xff\xa9\xfe")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device that leads off the node."""
+
+    index: int
+    name: str
+    is_ethernet: bool = True
+    is_up: bool = True
+
+
+def read_devices(wanted: Sequence[str] = ()) -> "DeviceTable":
+    """The devices of the caller's network namespace, now. KernelError when netlink fails."""
+    found = DeviceTable(wanted)
+    with RouteSocket() as questions:
+        found.load(questions.links(), questions.addresses(), questions.gateways())
+    return found
+
+
+class DeviceTable:
+    """Links, addresses and gateways of one network namespace; ``wanted`` are names of `--uplink`.
+
+    Without names every device that may lead off does. With names only these do, and what lies
+    above them; tunnels stay what they are.
+    """
+
+    def __init__(self, wanted: Sequence[str] = ()) -> None:
+        self._wanted = tuple(wanted)
+        self._links: dict[int, Link] = {}
+        self._addresses: dict[int, set[InterfaceAddress]] = {}
+        self._gateways: set[int] = set()
+
+    def load(
+        self,
+        links: Iterable[Link],
+        addresses: Iterable[InterfaceAddress],
+        gateways: Iterable[int],
+    ) -> None:
+        """Replace everything by what three dumps gave."""
+        self._links = {link.index: link for link in links}
+        self._addresses = {}
+        for address in addresses:
+            self._addresses.setdefault(address.index, set()).add(address)
+        self._gateways = set(gateways)
+
+    def apply(self, change: Change) -> frozenset[int]:
+        """Enter a change. Returns devices whose gateways have to be asked for again."""
+        match change:
+            case Link():
+                self._links[change.index] = change
+            case LinkGone():
+                self._links.pop(change.index, None)
+                self._addresses.pop(change.index, None)
+                self._gateways.discard(change.index)
+            case InterfaceAddress():
+                self._enter(change)
+            case GatewayRoute(devices, is_gone=True):
+                return frozenset(devices) & self._gateways
+            case GatewayRoute(devices):
+                self._gateways.update(devices)
+            case TcChange():
+                pass
+        return frozenset()
+
+    def set_gateway(self, index: int, *, has_gateway: bool) -> None:
+        """Whether a route leads through a device to a gateway."""
+        if has_gateway:
+            self._gateways.add(index)
+        else:
+            self._gateways.discard(index)
+
+    def name(self, index: int) -> str:
+        """The name of a device, or its index when it is not in the table."""
+        link = self._links.get(index)
+        return link.name if link else str(index)
+
+    def roles(self) -> dict[int, Role]:
+        """The role of every device by its index."""
+        ports = self._ports()
+        wanted = self._above_wanted(ports) if self._wanted else None
+        return {index: self._role(link, ports, wanted) for index, link in self._links.items()}
+
+    def outermost(self) -> tuple[Device, ...]:
+        """Devices that a packet leaves by last, each packet by one; with names just these.
+
+        What goes into a tunnel, a VLAN, a bond, a bridge, a VRF or a switch leaves by another one.
+        """
+        if self._wanted:
+            found = [link for link in self._links.values() if link.name in self._wanted]
+        else:
+            roles, ports = self.roles(), self._ports()
+            found = [
+                link
+                for link in self._links.values()
+                if roles[link.index] == Role.LEADS_OFF
+                and link.index not in ports
+                and not link.lower
+                and link.kind not in TUNNELS | SWITCHES
+                and (link.kind not in POD_KINDS or link.peer_in_other_netns)
+            ]
+        return tuple(
+            Device(link.index, link.name, link.is_ethernet, link.is_up)
+            for link in sorted(found, key=lambda link: link.index)
+        )
+
+    def unknown_names(self) -> tuple[str, ...]:
+        """Names of ``wanted`` that no device has."""
+        names = {link.name for link in self._links.values()}
+        return tuple(name for name in self._wanted if name not in names)
+
+    def addresses(self) -> frozenset[bytes]:
+        """This node's own addresses, 16 bytes each, but for loopback and link-local ones."""
+        return frozenset(
+            address.address
+            for index, held in self._addresses.items()
+            if (link := self._links.get(index)) is not None and not link.is_loopback
+            for address in held
+            if not address.is_link_scope and not address.address.startswith(LINK_LOCAL)
+        )
+
+    def _enter(self, change: InterfaceAddress) -> None:
+        held = self._addresses.setdefault(change.index, set())
+        for old in [old for old in held if old.address == change.address]:
+            if old.prefix == change.prefix:
+                held.discard(old)
+        if not change.is_gone:
+            held.add(change)
+
+    def _ports(self) -> dict[int, list[Link]]:
+        """Ports by the index of their master."""
+        ports: dict[int, list[Link]] = {}
+        for link in self._links.values():
+            if link.master:
+                ports.setdefault(link.master, []).append(link)
+        return ports
+
+    def _role(
+        self, link: Link, ports: dict[int, list[Link]], wanted: frozenset[int] | None
+    ) -> Role:
+        if link.kind in PASSES_AGAIN:
+            return Role.PASSES_AGAIN
+        if link.kind in ENCRYPTING:
+            return Role.TUNNEL | Role.ENCRYPTS
+        if link.kind in KEEPS_INNER_HEADERS:
+            return Role.TUNNEL
+        if wanted is not None and link.kind not in TUNNELS:
+            return Role.LEADS_OFF if link.index in wanted else Role.STAYS
+        return Role.STAYS if self._stays(link, ports) else Role.LEADS_OFF
+
+    def _stays(self, link: Link, ports: dict[int, list[Link]]) -> bool:
+        if link.is_loopback or link.kind in NO_EGRESS:
+            return True
+        if link.index in self._gateways:
+            return False
+        if link.kind == "bridge":
+            return all(self._is_pods(port) for port in ports.get(link.index, ()))
+        return self._is_pods(link)
+
+    def _is_pods(self, link: Link) -> bool:
+        """Whether a device is this node's end of a pod's."""
+        return (
+            link.kind in POD_KINDS
+            and link.peer_in_other_netns
+            and link.index not in self._gateways
+            and not any(address.is_subnet for address in self._addresses.get(link.index, ()))
+        )
+
+    def _above_wanted(self, ports: dict[int, list[Link]]) -> frozenset[int]:
+        """The wanted devices and those whose packets leave by one of them."""
+        found = {link.index for link in self._links.values() if link.name in self._wanted}
+        while True:
+            more = {
+                link.index
+                for link in self._links.values()
+                if link.lower in found or any(p.index in found for p in ports.get(link.index, ()))
+            }
+            if more <= found:
+                return frozenset(found)
+            found |= more

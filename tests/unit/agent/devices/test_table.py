@@ -1,0 +1,213 @@
+"""Which devices keep a packet on the node, wrap it, or send it off."""
+
+import pytest
+
+from kzn.agent.devices.netlink import (
+    Change,
+    GatewayRoute,
+    InterfaceAddress,
+    Link,
+    LinkGone,
+)
+from kzn.agent.devices.table import DeviceTable
+from kzn.agent.maps.structs import Role
+from kzn.model.ip import pack
+
+LO = Link(1, "lo", is_ethernet=False, is_loopback=True)
+ETH0 = Link(2, "eth0")
+POD = Link(10, "veth1", kind="veth", peer_in_other_netns=True)
+
+
+def address(index: int, text: str, prefix: int) -> InterfaceAddress:
+    return InterfaceAddress(index, pack(text), ":" not in text, prefix, is_link_scope=False)
+
+
+def table(
+    *links: Link,
+    addresses: tuple[InterfaceAddress, ...] = (),
+    gateways: tuple[int, ...] = (2,),
+    wanted: tuple[str, ...] = (),
+) -> DeviceTable:
+    found = DeviceTable(wanted)
+    found.load((LO, ETH0, *links), addresses, gateways)
+    return found
+
+
+def outermost(devices: DeviceTable) -> list[str]:
+    return [device.name for device in devices.outermost()]
+
+
+@pytest.mark.parametrize(
+    ("link", "role"),
+    [
+        (LO, Role.STAYS),
+        (ETH0, Role.LEADS_OFF),
+        (POD, Role.STAYS),
+        (Link(9, "lxc1", kind="netkit", peer_in_other_netns=True), Role.STAYS),
+        (Link(9, "veth0", kind="veth"), Role.LEADS_OFF),
+        (Link(9, "cni0", kind="bridge"), Role.STAYS),
+        (Link(9, "kube-ipvs0", kind="dummy"), Role.STAYS),
+        (Link(9, "nodelocaldns", kind="dummy"), Role.STAYS),
+        (Link(9, "ifb0", kind="ifb"), Role.STAYS),
+        (Link(9, "flannel.1", kind="vxlan"), Role.TUNNEL),
+        (Link(9, "tunl0", kind="ipip"), Role.TUNNEL),
+        (Link(9, "genev_sys_6081", kind="geneve"), Role.TUNNEL),
+        (Link(9, "wg0", kind="wireguard"), Role.TUNNEL | Role.ENCRYPTS),
+        (Link(9, "vti0", kind="vti"), Role.TUNNEL | Role.ENCRYPTS),
+        (Link(9, "tun0", kind="tun"), Role.LEADS_OFF),
+        (Link(9, "blue", kind="vrf"), Role.PASSES_AGAIN),
+        (Link(9, "ovn-k8s-mp0", kind="openvswitch"), Role.LEADS_OFF),
+        (Link(9, "eth0.100", kind="vlan", lower=2), Role.LEADS_OFF),
+        (Link(9, "bond0", kind="bond"), Role.LEADS_OFF),
+        (Link(9, "eth9", is_up=False), Role.LEADS_OFF),
+    ],
+)
+def test_the_role_of_a_device_follows_from_its_kind(link: Link, role: Role) -> None:
+    assert table(link).roles()[link.index] == role
+
+
+def test_a_veth_with_a_route_to_a_gateway_leads_off() -> None:
+    assert table(POD, gateways=(2, 10)).roles()[10] == Role.LEADS_OFF
+
+
+def test_a_veth_with_an_address_of_a_subnet_leads_off_and_one_with_a_host_address_stays() -> None:
+    subnet = table(POD, addresses=(address(10, "10.51.1.2", 24),))
+    host = table(POD, addresses=(address(10, "10.1.0.1", 32), address(10, "fd00::1", 128)))
+    assert (subnet.roles()[10], host.roles()[10]) == (Role.LEADS_OFF, Role.STAYS)
+
+
+def test_a_link_local_address_of_a_veth_is_not_a_subnet() -> None:
+    link_local = InterfaceAddress(10, pack("fe80::1"), is_ipv4=False, prefix=64, is_link_scope=True)
+    assert table(POD, addresses=(link_local,)).roles()[10] == Role.STAYS
+
+
+def test_a_bridge_stays_only_while_all_its_ports_are_pods() -> None:
+    bridge = Link(9, "cni0", kind="bridge")
+    port = Link(10, "veth1", kind="veth", master=9, peer_in_other_netns=True)
+    assert table(bridge, port).roles()[9] == Role.STAYS
+    uplink = Link(2, "eth0", master=9)
+    assert table(bridge, port, uplink, gateways=(9,)).roles()[9] == Role.LEADS_OFF
+    assert table(bridge, port, uplink, gateways=()).roles()[9] == Role.LEADS_OFF
+
+
+@pytest.mark.parametrize(
+    ("links", "names"),
+    [
+        ((Link(9, "eth1"),), ["eth0", "eth1"]),
+        ((POD, Link(9, "flannel.1", kind="vxlan")), ["eth0"]),
+        ((Link(9, "eth0.100", kind="vlan", lower=2),), ["eth0"]),
+        ((Link(9, "bond0", kind="bond"), Link(3, "eth1", master=9)), ["eth0", "eth1"]),
+        ((Link(9, "br0", kind="bridge"), Link(3, "eth1", master=9)), ["eth0", "eth1"]),
+        ((Link(9, "blue", kind="vrf"), Link(3, "eth1", master=9)), ["eth0", "eth1"]),
+        ((Link(9, "blue", kind="vrf"),), ["eth0"]),
+        (
+            (
+                Link(8, "ovs-system", kind="openvswitch"),
+                Link(9, "br-ex", kind="openvswitch"),
+                Link(3, "eth1", master=8),
+            ),
+            ["eth0", "eth1"],
+        ),
+        (tuple(Link(20 + n, f"ifb{n}", kind="ifb", is_up=False) for n in range(20)), ["eth0"]),
+        ((Link(9, "veth0", kind="veth"),), ["eth0"]),
+    ],
+)
+def test_a_packet_leaves_by_one_device_last(links: tuple[Link, ...], names: list[str]) -> None:
+    assert outermost(table(*links)) == names
+
+
+def test_names_restrict_what_leads_off_and_leave_tunnels_and_what_lies_above() -> None:
+    devices = table(
+        Link(3, "eth1"),
+        Link(9, "flannel.1", kind="vxlan"),
+        Link(4, "eth0.100", kind="vlan", lower=2),
+        POD,
+        wanted=("eth0", "ens5"),
+    )
+    assert devices.roles() == {
+        1: Role.STAYS,
+        2: Role.LEADS_OFF,
+        3: Role.STAYS,
+        4: Role.LEADS_OFF,
+        9: Role.TUNNEL,
+        10: Role.STAYS,
+    }
+    assert outermost(devices) == ["eth0"]
+    assert devices.unknown_names() == ("ens5",)
+
+
+def test_a_named_veth_leads_off_though_nothing_else_says_so() -> None:
+    devices = table(POD, wanted=("eth0", "veth1"))
+    assert (devices.roles()[10], outermost(devices)) == (Role.LEADS_OFF, ["eth0", "veth1"])
+
+
+def test_a_master_of_a_named_device_leads_off_as_well() -> None:
+    bond = Link(9, "bond0", kind="bond")
+    devices = table(bond, Link(2, "eth0", master=9), wanted=("eth0",))
+    assert (devices.roles()[9], devices.roles()[2]) == (Role.LEADS_OFF, Role.LEADS_OFF)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        (POD, LinkGone(10)),
+        (address(2, "192.0.2.1", 24),),
+        (GatewayRoute((2,)),),
+        (Link(9, "flannel.1", kind="vxlan"), LinkGone(9)),
+    ],
+)
+def test_a_change_elsewhere_leaves_a_device_what_it_is(changes: tuple[Change, ...]) -> None:
+    devices = table()
+    before = devices.roles()
+    for change in changes:
+        devices.apply(change)
+        assert {index: devices.roles()[index] for index in before} == before
+
+
+def test_changes_one_by_one_lead_where_a_dump_does() -> None:
+    devices = table()
+    steps: list[Change] = [
+        POD,
+        address(10, "10.51.1.2", 24),
+        Link(9, "flannel.1", kind="vxlan"),
+        GatewayRoute((9,)),
+    ]
+    for change in steps:
+        devices.apply(change)
+    loaded = table(
+        POD,
+        Link(9, "flannel.1", kind="vxlan"),
+        addresses=(address(10, "10.51.1.2", 24),),
+        gateways=(2, 9),
+    )
+    assert devices.roles() == loaded.roles()
+    gone = InterfaceAddress(
+        10, pack("10.51.1.2"), is_ipv4=True, prefix=24, is_link_scope=False, is_gone=True
+    )
+    devices.apply(gone)
+    assert devices.roles()[10] == Role.STAYS
+
+
+def test_a_route_that_goes_is_asked_for_again_where_it_mattered() -> None:
+    devices = table(POD, gateways=(2, 10))
+    assert devices.apply(GatewayRoute((10, 9), is_gone=True)) == {10}
+    devices.set_gateway(10, has_gateway=False)
+    assert devices.roles()[10] == Role.STAYS
+    assert devices.apply(GatewayRoute((10,), is_gone=True)) == frozenset()
+
+
+def test_a_nodes_own_addresses_are_those_of_all_its_devices_but_loopback_and_link_local() -> None:
+    devices = table(
+        Link(9, "flannel.1", kind="vxlan"),
+        addresses=(
+            address(1, "127.0.0.1", 8),
+            address(2, "192.0.2.1", 24),
+            address(2, "2001:db8::1", 64),
+            address(2, "fe80::1", 64),
+            address(2, "169.254.1.1", 16),
+            address(9, "10.244.1.0", 32),
+        ),
+    )
+    assert devices.addresses() == {pack("192.0.2.1"), pack("2001:db8::1"), pack("10.244.1.0")}
+    devices.apply(LinkGone(9))
+    assert pack("10.244.1.0") not in devices.addresses()
