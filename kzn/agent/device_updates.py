@@ -30,7 +30,7 @@ class DeviceUpdates:
         self._meter = meter
         self._accounts_local = config.uplinks is None
         self._measured: tuple[Device, ...] | None = None
-        self._hooked: tuple[Device, ...] | None = None
+        self._hooked: tuple[Device, ...] | None = None  # not known yet
         self._unknown: tuple[str, ...] = ()
         self._missing = 0
         attached.maps.set_skip_inbound(skip=config.skip_inbound)
@@ -50,17 +50,22 @@ class DeviceUpdates:
             log.info("uplinks (devices that lead off this node): %s", names or "none")
         if self._attached.probe.kind.is_on_devices:
             devices = tuple(device for device in outermost if device.is_ethernet)
-            if devices != self._hooked or changed_filters & {device.index for device in devices}:
-                await self._follow(devices)
+            await self._attach(devices, changed_filters)
 
-    async def _follow(self, devices: tuple[Device, ...]) -> None:
+    async def _attach(self, devices: tuple[Device, ...], changed: frozenset[int]) -> None:
         probe, attachments = self._attached.probe, self._attached.attachments
-        try:
-            await asyncio.to_thread(follow, probe, attachments, devices)
-            self._hooked = devices
-        except KznError as error:
-            log.error("probe %s is not attached to every uplink: %s", probe.name, error)
-            self._hooked = None  # tried again at the next change
+        wanted = {device.index for device in devices}
+        if self._hooked is None and wanted == indices(attachments, LINK, FILTER):
+            self._hooked = devices  # by the start of the agent, a moment ago
+        elif devices == self._hooked and not changed & wanted:
+            return
+        else:
+            try:
+                await asyncio.to_thread(follow, probe, attachments, devices)
+                self._hooked = devices
+            except KznError as error:
+                log.error("probe %s is not attached to every uplink: %s", probe.name, error)
+                self._hooked = ()  # tried again at the next change
         hooked = indices(attachments, LINK, FILTER)
         self._stats.attached = tuple(d.name for d in devices if d.index in hooked)
 

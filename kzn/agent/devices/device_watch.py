@@ -65,7 +65,8 @@ class DeviceWatch:
             lambda: (questions.links(), questions.addresses(), questions.gateways())
         )
         self._table.load(links, addresses, gateways)
-        await self._on_change(self._table, frozenset(link.index for link in links))
+        lost = self.reads > 1  # notifications of filters as well
+        await self._on_change(self._table, frozenset(x.index for x in links if lost))
 
     async def _apply(self, changes: Iterable[Change], questions: RouteSocket) -> None:
         lost: frozenset[int] = frozenset()
