@@ -166,6 +166,8 @@ def explain(
     first_try = resolved(query.at, query.at, final=False)
     in_a_batch = resolved(query.at - INTERVAL, query.at, final=True)
     code = int(found.verdict[0])
+    if code != v.UNKNOWN_NODE:  # a link-local address is the node's that sees it
+        owners = index.endpoints(found.endpoints.take([_SRC_ROW, _DST_ROW]).tolist())
     words = _words(query, owners, found, index, node)
     why, advice = _sentences(words), _advice(words)
     if node and _is_absent(node, index, absent):

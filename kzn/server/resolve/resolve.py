@@ -31,6 +31,8 @@ each pair of sides; rows are the source, columns the destination:
 - An unknown source may belong to any node, so it is unresolved even on its way elsewhere.
 - *service*: a Service's own address. The packet was seen before translation to a pod's address, or
   after translation back, so its pod and zone are not known.
+- A link-local address that has no owner is the reporting node's: it is valid there alone, and
+  translated on its way off the node (IPv4 of pods in IPv6 clusters).
 - When the reporting node is not in the topology, every flow is unknown_node.
 
 *By zones*, first match wins: both regions known and different → cross_region; either end outside,
@@ -84,6 +86,8 @@ BY_ZONES, FORWARDED = 254, 255
 _SIDE_OF_CODE = np.array([UNKNOWN_SIDE, AMBIGUOUS_SIDE, UNKNOWN_SIDE, OUTSIDE])
 """By a negative endpoint code, counted from the end: UNSETTLED, AMBIGUOUS, UNKNOWN, EXTERNAL."""
 _FEW = 1 << 14
+_LINK_LOCAL4 = np.frombuffer(bytes(10) + b"\xff\xff\xa9\xfe", np.uint8)
+"""The first 14 bytes of ::ffff:169.254.0.0/112."""
 
 _Z, _F, _T = BY_ZONES, FORWARDED, v.TRANSIT
 _D, _A, _S = v.UNKNOWN_DESTINATION, v.AMBIGUOUS_OWNER, v.SERVICE_ADDRESS
@@ -192,6 +196,7 @@ def resolve(
     if node_code == NO_CODE or own < 0:
         return _of_unknown_node(flows, src, dst)
     owners = index.lookup(flows.addresses, opened, closed, final=final)
+    owners = _own_link_local(owners, flows.addresses, own)
     endpoints = np.append(owners, np.int32(own))
     locations, location = _locations(endpoints, node_code, index, absent)
     table = _LATE_TABLE if absent.is_late else TABLE
@@ -234,6 +239,17 @@ def _of_unknown_node(flows: Flows, src: I64, dst: I64) -> Resolution:
         verdicts=np.full((1, 1), v.UNKNOWN_NODE, np.uint8),
         counted_at_destination=np.zeros((1, 1), np.bool_),
     )
+
+
+def _own_link_local(owners: I32, addresses: U8, own: int) -> I32:
+    """``owners`` with link-local addresses that have none given to the reporting node."""
+    rows = np.flatnonzero(owners < 0)
+    heads = addresses.take(rows, axis=0)
+    ipv4 = (heads[:, :14] == _LINK_LOCAL4).all(axis=1)
+    ipv6 = (heads[:, 0] == 0xFE) & (heads[:, 1] & 0xC0 == 0x80)
+    found = owners.copy() if len(rows) else owners
+    found[rows[ipv4 | ipv6]] = own
+    return found
 
 
 def _locations(

@@ -69,6 +69,22 @@ def test_all_flows_of_an_unknown_node_are_unresolved(world: World) -> None:
     assert set(found.endpoints.tolist()) == {UNKNOWN}
 
 
+@pytest.mark.parametrize("address", ["169.254.172.2", "169.254.0.1", "fe80::1", "febf::9"])
+def test_a_link_local_address_is_the_reporting_nodes(world: World, address: str) -> None:
+    assert world.verdict(address, STATIC) == "cross_zone"
+    assert world.verdict(STATIC, address) == "cross_zone"
+    assert world.verdict(address, "10.1.1.2") == "same_zone"
+    assert world.verdict(address, STATIC, "n2") == "same_zone"
+    found = world.resolve((address, STATIC))
+    assert world.index.endpoint(int(found.endpoints[found.src[0]])).name == "n1"
+
+
+@pytest.mark.parametrize("address", ["169.253.255.255", "169.255.0.0", "fec0::1", "fd00::1"])
+def test_an_address_beside_the_link_local_ones_is_not(world: World, address: str) -> None:
+    found = world.resolve((address, STATIC))
+    assert sorted(found.endpoints.tolist())[0] < 0
+
+
 def test_no_flows_give_no_verdicts(world: World) -> None:
     found = resolve(Flows.empty(), "n1", world.index, 0.0, 1.0)
     assert len(found.verdict) == 0
