@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from typing import Any
 
 from kzn.errors import KznError
@@ -43,30 +42,6 @@ def run_child(module: str, request: Any, *, seconds: float, fds: Collection[int]
     except OSError as error:
         raise ChildError(str(error)) from error
     return _answer(done.returncode, done.stdout, done.stderr)
-
-
-async def run_child_async(module: str, request: Any, *, seconds: float) -> Any:
-    """The same without blocking the event loop; cancelling the call kills the child."""
-    import asyncio  # noqa: PLC0415 - children import this module and start faster without
-
-    pipe = asyncio.subprocess.PIPE
-    try:
-        child = await asyncio.create_subprocess_exec(
-            *_command(module), stdin=pipe, stdout=pipe, stderr=pipe
-        )
-    except OSError as error:
-        raise ChildError(str(error)) from error
-    try:
-        async with asyncio.timeout(seconds):
-            out, err = await child.communicate(json.dumps(request).encode())
-    except BaseException as error:
-        with suppress(ProcessLookupError):
-            child.kill()
-        await child.communicate()  # otherwise asyncio warns that its pipes outlive the event loop
-        if isinstance(error, TimeoutError):
-            raise _too_late(seconds) from error
-        raise
-    return _answer(child.returncode or 0, out, err)
 
 
 def serve_request(answer: Callable[[Any], Any]) -> None:

@@ -73,7 +73,7 @@ def _hooks(stats: AgentStats) -> Iterator[MetricSamples]:
     yield single(
         "kzn_agent_uplinks",
         "gauge",
-        "Network devices known to lead off this node; 0 while that is not certain.",
+        "Network devices that lead off this node last and are up.",
         stats.uplinks,
     )
     yield MetricSamples(

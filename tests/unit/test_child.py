@@ -1,12 +1,11 @@
 """Child processes: an answer, or the reason why there is none."""
 
-import asyncio
 import os
 from pathlib import Path
 
 import pytest
 
-from kzn.child import ChildError, run_child, run_child_async
+from kzn.child import ChildError, run_child
 
 CHILD = """
 import os, signal, sys, time
@@ -47,7 +46,6 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_request_gets_its_answer() -> None:
     request = {"act": "add", "numbers": [1, 2, 3]}
     assert run_child(MODULE, request, seconds=SECONDS) == {"sum": 6}
-    assert asyncio.run(run_child_async(MODULE, request, seconds=SECONDS)) == {"sum": 6}
 
 
 def test_the_child_inherits_the_descriptors_that_it_is_given() -> None:
@@ -74,35 +72,12 @@ def test_a_failed_child_is_an_error_with_its_last_line_or_how_it_ended(
     with pytest.raises(ChildError) as raised:
         run_child(MODULE, {"act": act}, seconds=SECONDS)
     assert (raised.value.message, raised.value.killed_by) == (message, killed_by)
-    with pytest.raises(ChildError) as raised:
-        asyncio.run(run_child_async(MODULE, {"act": act}, seconds=SECONDS))
-    assert (raised.value.message, raised.value.killed_by) == (message, killed_by)
 
 
 def test_a_child_that_exceeds_its_time_limit_is_an_error(tmp_path: Path) -> None:
     request = {"act": "hang", "started": str(tmp_path / "started")}
     with pytest.raises(ChildError, match=r"no answer within 0\.1 s"):
         run_child(MODULE, request, seconds=0.1)
-    with pytest.raises(ChildError, match=r"no answer within 0\.1 s"):
-        asyncio.run(run_child_async(MODULE, request, seconds=0.1))
-
-
-def test_cancelling_a_call_kills_its_child(tmp_path: Path) -> None:
-    started = tmp_path / "started"
-
-    async def scenario() -> int:
-        request = {"act": "hang", "started": str(started)}
-        call = asyncio.create_task(run_child_async(MODULE, request, seconds=SECONDS))
-        async with asyncio.timeout(SECONDS):
-            while not (pid := tmp_path / "started.pid").exists():  # noqa: ASYNC110 - a file
-                await asyncio.sleep(0.01)
-        call.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await call
-        return int(pid.read_text())
-
-    with pytest.raises(ProcessLookupError):
-        os.kill(asyncio.run(scenario()), 0)
 
 
 def test_a_module_that_is_missing_is_an_error() -> None:

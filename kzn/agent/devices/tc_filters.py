@@ -3,7 +3,7 @@
 A filter has no descriptor, so kzn finds its own by the id of the program that they run and never
 touches another. It creates a missing clsact qdisc, and removes that with its last filter.
 
-pyroute2 runs in a child process, as for the uplinks (netlink_child.py); the child inherits the
+pyroute2 runs in a child process, where its 25 MB end with the work; the child inherits the
 program's descriptor.
 """
 
