@@ -1,1 +1,6 @@
-"""The lab: zones of network namespaces on this machine, real packets, and the demo on top."""
+"""The demo: kzn in a lab on this machine, its counts compared with those of the wire.
+
+In: a `DemoConfig`. Out: a `Report`. Never: anything that the lab does not remove.
+`run` starts the daemons and sends, `flow_log` sums what kzn counted, `report` compares, `view`
+draws, `relay` makes the server's pages reachable.
+"""

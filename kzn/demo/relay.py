@@ -1,4 +1,4 @@
-"""The relay: a port on this machine's loopback that leads to a port inside the lab."""
+"""Forward a port of this machine's loopback to a port inside the lab."""
 
 import socket
 import socketserver
@@ -13,7 +13,7 @@ CONNECT_SECONDS = 5.0
 
 @contextmanager
 def relay(namespace: str, port: int, listen: int) -> Iterator[str]:
-    """Serve 127.0.0.1:``listen`` (any free port when it is taken); yields the URL."""
+    """Listen on 127.0.0.1:``listen``, or a free port if it is in use; yields the URL."""
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:

@@ -1,7 +1,7 @@
-"""The report: per pair and protocol what was sent, what the uplink carried, what kzn counted.
+"""Compare what was sent, what the uplinks carried and what kzn counted, by pair and protocol.
 
-In: the sums of the senders, of the witness, of kzn. Out: frozen rows and one verdict.
-Never: reads a counter itself.
+In: the sums of the senders, of the witness, of kzn. Out: frozen rows, and whether they agree.
+Never: reads a counter.
 """
 
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ PROTOCOL_NAMES = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
 
 @dataclass(frozen=True, slots=True)
 class PairRow:
-    """One direction between two pods over one protocol of one family.
+    """One direction between two pods, by protocol and IP version.
 
-    ``sent_bytes`` is payload that sockets took; ``computed_bytes`` what that must weigh on the
-    wire, None for TCP, where only the kernel knows segments and acknowledgements.
+    ``sent_bytes`` is payload that sockets accepted; ``computed_bytes`` its L3 bytes on the wire,
+    None for TCP, where only the kernel knows segments and acknowledgements.
     """
 
     src: str
@@ -41,12 +41,12 @@ class PairRow:
 
     @property
     def difference(self) -> int:
-        """Bytes counted beyond what the wire carried."""
+        """Bytes counted minus bytes on the wire."""
         return self.counted_bytes - self.wire_bytes
 
     @property
     def exact(self) -> bool:
-        """Whether the three books agree, packets included."""
+        """Whether the three counts agree, in bytes and packets."""
         return (
             self.counted_bytes == self.wire_bytes
             and self.counted_packets == self.wire_packets
@@ -56,7 +56,7 @@ class PairRow:
 
 @dataclass(frozen=True, slots=True)
 class UplinkRow:
-    """One node's uplink: the device's own counters beside what reached the fabric, L3 bytes."""
+    """One node's uplink: L3 bytes of the device's counters, and those that reached the fabric."""
 
     node: str
     device_bytes: int
@@ -66,7 +66,7 @@ class UplinkRow:
 
     @property
     def exact(self) -> bool:
-        """Whether both books of the witness agree."""
+        """Whether both counts of the witness agree."""
         return (self.device_bytes, self.device_packets) == (
             self.carried_bytes,
             self.carried_packets,
@@ -75,10 +75,10 @@ class UplinkRow:
 
 @dataclass(frozen=True, slots=True)
 class OwnRow:
-    """What kzn itself sent from a node to its server, a flow like any other.
+    """Traffic of kzn itself from a node to its server, which is counted like other flows.
 
-    The last batch cannot contain its own journey: ``left_bytes`` are those that the node's kernel
-    still holds, counted and not shipped, when the agent has ended.
+    The last batch cannot contain its own packets: ``left_bytes`` are counted in the node's kernel
+    but not shipped when the agent has ended.
     """
 
     node: str
@@ -89,7 +89,7 @@ class OwnRow:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that the demo found; ``prometheus`` is the server's /metrics at the end."""
+    """The results of the demo; ``prometheus`` is the server's /metrics at the end."""
 
     pairs: tuple[PairRow, ...]
     uplinks: tuple[UplinkRow, ...]
@@ -98,12 +98,12 @@ class Report:
 
     @property
     def exact(self) -> bool:
-        """Whether every row of pairs and uplinks is exact, and there are any."""
+        """Whether there are pairs, and all rows of pairs and uplinks are exact."""
         pairs, uplinks = [row.exact for row in self.pairs], [row.exact for row in self.uplinks]
         return bool(pairs) and all(pairs) and all(uplinks)
 
     def as_json(self) -> dict[str, Any]:
-        """The report as plain values; the first keys of a pair are the ones to look at."""
+        """The report as plain values for JSON."""
         return {
             "exact": self.exact,
             "pairs": [
@@ -122,9 +122,9 @@ def pair_rows(
     carried: Mapping[WireKey, Counts],
     counted: Mapping[WireKey, Counts],
 ) -> tuple[PairRow, ...]:
-    """A row for every direction between two pods that anybody knows of."""
+    """A row for every direction between two pods that occurs in one of the counts."""
     pods = {address: pod for pod in plan.pods for address in (pod.ipv4, pod.ipv6)}
-    keys = {key for book in (sent, carried, counted) for key in book}
+    keys = {key for counts in (sent, carried, counted) for key in counts}
     between = [key for key in keys if key.src in pods and key.dst in pods]
     rows = [
         _pair_row(
@@ -164,7 +164,7 @@ def _pair_row(
 def uplink_rows(
     devices: Mapping[str, DeviceCounters], carried: Mapping[str, Counts]
 ) -> tuple[UplinkRow, ...]:
-    """Both books of the witness, per node name."""
+    """Both counts of the witness, by node name."""
     return tuple(
         UplinkRow(
             node=node,
@@ -183,13 +183,13 @@ def own_rows(
     counted: Mapping[WireKey, Counts],
     left: Mapping[WireKey, Counts],
 ) -> tuple[OwnRow, ...]:
-    """What each node sent to the server."""
+    """The traffic of each node to the server."""
 
-    def to_server(book: Mapping[WireKey, Counts], node: Node) -> int:
+    def to_server(sums: Mapping[WireKey, Counts], node: Node) -> int:
         ends = [(node.ipv4, plan.fabric.ipv4), (node.ipv6, plan.fabric.ipv6)]
-        return sum(counts.bytes for key, counts in book.items() if (key.src, key.dst) in ends)
+        return sum(counts.bytes for key, counts in sums.items() if (key.src, key.dst) in ends)
 
     return tuple(
-        OwnRow(node.name, *(to_server(book, node) for book in (carried, counted, left)))
+        OwnRow(node.name, *(to_server(sums, node) for sums in (carried, counted, left)))
         for node in plan.nodes
     )

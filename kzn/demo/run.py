@@ -1,7 +1,7 @@
-"""The demo: a lab, a server, an agent per node, traffic, and the books side by side.
+"""Run the demo: a lab, a server, an agent on each node, traffic, and a comparison of counts.
 
-In: a `DemoConfig` and a place to show progress. Out: a `Report`.
-Never: leaves a namespace, a process, a mount or a pin behind, however it ends.
+In: a `DemoConfig` and a `Show` for progress. Out: a `Report`.
+Never: leaves a namespace, process, mount or pin behind, even after SIGKILL.
 """
 
 import time
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from kzn.demo.flowbook import FlowBook, snapshot_sums
+from kzn.demo.flow_log import FlowLogReader, snapshot_sums
 from kzn.demo.relay import relay
 from kzn.demo.report import PairRow, Report, own_rows, pair_rows, uplink_rows
 from kzn.errors import KznError
@@ -32,7 +32,7 @@ SHOW_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class DemoConfig:
-    """What to run: seconds of traffic, None until interrupted with the pages served."""
+    """Seconds of traffic; None: until Ctrl-C, with the server's pages on port ``listen``."""
 
     seconds: float | None
     mtu: int = 1500
@@ -42,7 +42,7 @@ class DemoConfig:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A look at the books while traffic runs."""
+    """The counts while traffic runs, after ``elapsed`` seconds."""
 
     rows: tuple[PairRow, ...]
     elapsed: float
@@ -52,52 +52,52 @@ ShowProgress = Callable[[Progress], None]
 
 
 class Show(Protocol):
-    """Where progress goes."""
+    """Shows progress."""
 
     def say(self, line: str) -> None:
-        """Tell about a step."""
+        """Print a line about a step."""
         ...
 
     def live(self, seconds: float | None) -> AbstractContextManager[ShowProgress | None]:
-        """A place for looks at the books of so many seconds; None where nobody wants to see."""
+        """A live display for a run of ``seconds``; None: there is no terminal."""
         ...
 
 
 class Demo:
-    """The daemons in a lab."""
+    """The server and the agents in a lab."""
 
     def __init__(self, lab: Lab, config: DemoConfig) -> None:
         self._lab = lab
         self._config = config
         self._sums = Sums()
         self._server = self._start_server()
-        self._book = FlowBook(self._server.stdout)
+        self._counted = FlowLogReader(self._server.stdout)
         self._agents: list[Daemon] = []
 
     def start_agents(self) -> None:
-        """Start one agent per node, and return when all have attached their hooks."""
+        """Start an agent on each node and wait until all have attached their hooks."""
         self._server.wait_ready("/readyz")
         self._agents = [self._start_agent(node) for node in self._lab.nodes]
         for agent in self._agents:
             agent.wait_ready("/healthz")
 
-    def send(self, look: ShowProgress | None) -> None:
-        """Send for the configured time; KznError when a daemon or a sender fails meanwhile."""
+    def send(self, show: ShowProgress | None) -> None:
+        """Send for the configured time; KznError if a daemon or a sender fails."""
         started = time.monotonic()
         with jobs.running(self._lab.plan, self._sums) as check_senders:
-            for elapsed in _looks(started, self._config.seconds):
+            for elapsed in _ticks(started, self._config.seconds):
                 check_senders()
                 for daemon in (self._server, *self._agents):
                     daemon.check()
-                if look is not None:
-                    look(Progress(self._rows(), elapsed))
+                if show is not None:
+                    show(Progress(self._rows(), elapsed))
 
     def served(self) -> AbstractContextManager[str]:
-        """The server's pages on this machine's loopback; yields their URL."""
+        """Make the server's pages reachable on this machine's loopback; yields their URL."""
         return relay(self._lab.fabric.namespace, SERVER_PORT, self._config.listen)
 
     def finish(self) -> Report:
-        """Stop the agents (their last drain is shipped), then the server, and compare."""
+        """Stop the agents, which ship their last batch, then the server, and compare."""
         lab = self._lab
         for agent in self._agents:
             agent.ask_to_stop()
@@ -106,7 +106,7 @@ class Demo:
         prometheus = self._server.page("/metrics")
         self._server.ask_to_stop()
         self._server.wait_stopped()
-        counted = self._book.finish(STOP_SECONDS)
+        counted = self._counted.finish(STOP_SECONDS)
         left = self._left_in_kernel()
         carried = lab.carried()
         return Report(
@@ -122,8 +122,8 @@ class Demo:
     def _left_in_kernel(self) -> dict[WireKey, Counts]:
         left: dict[WireKey, Counts] = {}
         for node in self._lab.nodes:
-            look = [*KZN, "inspect-map", "--json", "--pin-dir", str(self._lab.pin_dir(node))]
-            done = self._lab.run(node.namespace, look)
+            command = [*KZN, "inspect-map", "--json", "--pin-dir", str(self._lab.pin_dir(node))]
+            done = self._lab.run(node.namespace, command)
             if done.returncode != 0:
                 raise KznError(f"kzn inspect-map on {node.name} failed", hint=done.stderr.strip())
             left |= snapshot_sums(done.stdout)
@@ -131,7 +131,7 @@ class Demo:
 
     def _rows(self) -> tuple[PairRow, ...]:
         lab = self._lab
-        return pair_rows(lab.plan, self._sums.copy(), lab.carried(), self._book.copy())
+        return pair_rows(lab.plan, self._sums.copy(), lab.carried(), self._counted.copy())
 
     def _start_server(self) -> Daemon:
         path = Path(self._lab.directory, "topology.yaml")
@@ -155,7 +155,7 @@ class Demo:
 
 
 def run_demo(config: DemoConfig, show: Show) -> Report:
-    """Run it all once; UnsupportedError where this machine cannot."""
+    """Run the demo once; UnsupportedError if this machine cannot."""
     with Lab("kzn", nodes_per_zone=2, pods_per_node=1, mtu=config.mtu) as lab:
         show.say(f"lab: {len(lab.nodes)} nodes in 2 zones, {len(lab.pods)} pods")
         demo = Demo(lab, config)
@@ -164,21 +164,21 @@ def run_demo(config: DemoConfig, show: Show) -> Report:
         if config.seconds is None:
             _serve(demo, show)
         else:
-            with show.live(config.seconds) as look:
-                demo.send(look)
+            with show.live(config.seconds) as progress:
+                demo.send(progress)
         show.say("traffic: ended; stopping the agents, which ship their last batch")
         return demo.finish()
 
 
 def _serve(demo: Demo, show: Show) -> None:
     with demo.served() as url:
-        show.say(f"metrics: {url}/metrics  (Ctrl-C ends it with the report)")
-        with suppress(KeyboardInterrupt), show.live(None) as look:
-            demo.send(look)
+        show.say(f"metrics: {url}/metrics  (Ctrl-C stops and prints the report)")
+        with suppress(KeyboardInterrupt), show.live(None) as progress:
+            demo.send(progress)
 
 
-def _looks(started: float, seconds: float | None) -> Iterator[float]:
-    """Elapsed seconds now and twice a second until the time is over."""
+def _ticks(started: float, seconds: float | None) -> Iterator[float]:
+    """Elapsed seconds, now and every SHOW_SECONDS until the time is over."""
     while True:
         elapsed = time.monotonic() - started
         yield elapsed

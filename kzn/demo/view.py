@@ -1,4 +1,4 @@
-"""The demo on a terminal: the live table and the report, drawn by rich. Pure but for the console.
+"""The demo's live table and report for a terminal, drawn by rich. Pure except for the console.
 
 In: rows of the report. Out: renderables. Never: reads a counter.
 """
@@ -15,15 +15,15 @@ PLAIN_WIDTH = 120
 
 
 def console(*, plain: bool = False) -> Console:
-    """A console on stdout; wide enough for the tables where stdout is a file or a pipe."""
+    """A console on stdout; PLAIN_WIDTH columns if stdout is a file or a pipe."""
     found = Console(highlight=False)
     return found if found.is_terminal and not plain else Console(width=PLAIN_WIDTH, highlight=False)
 
 
 def live(rows: Iterable[PairRow], elapsed: float, seconds: float | None) -> RenderableType:
-    """What was carried and counted so far, both families together.
+    """Bytes carried and counted so far, IPv4 and IPv6 added up.
 
-    What kzn counted follows by up to an interval of the agents.
+    The counts of kzn lag by up to the agents' interval.
     """
     table = Table(title="L3 bytes so far", title_justify="left", box=None)
     for name in ("from", "to", "protocol"):
@@ -41,7 +41,7 @@ def live(rows: Iterable[PairRow], elapsed: float, seconds: float | None) -> Rend
 
 
 def report(found: Report) -> RenderableType:
-    """The three books side by side, and the verdict."""
+    """Bytes sent, carried and counted, and the result."""
     table = Table(title="L3 bytes per pair and protocol", title_justify="left", box=None)
     for name in ("from", "to", "protocol"):
         table.add_column(name)
@@ -59,11 +59,11 @@ def report(found: Report) -> RenderableType:
             f"{row.difference:+,}" if row.difference else "0",
             style=None if row.exact else "red",
         )
-    return Group(table, Text(""), _uplinks(found), Text(""), _own(found), Text(""), _verdict(found))
+    return Group(table, Text(""), _uplinks(found), Text(""), _own(found), Text(""), _result(found))
 
 
 def _uplinks(found: Report) -> RenderableType:
-    table = Table(title="The witness against the devices", title_justify="left", box=None)
+    table = Table(title="Wire counters and device counters", title_justify="left", box=None)
     table.add_column("node")
     for name in ("device: L3 bytes", "packets", "carried: L3 bytes", "packets"):
         table.add_column(name, justify="right")
@@ -85,11 +85,11 @@ def _own(found: Report) -> Text:
     left = sum(row.left_bytes for row in found.own)
     return Text(
         f"kzn's own batches: {wire:,} bytes on the wire, {counted:,} counted, {left:,} still in the"
-        " kernel, since the last batch cannot contain its own journey"
+        " kernel, since the last batch cannot contain its own packets"
     )
 
 
-def _verdict(found: Report) -> Text:
+def _result(found: Report) -> Text:
     wire = sum(row.wire_bytes for row in found.pairs)
     counted = sum(row.counted_bytes for row in found.pairs)
     across = sum(row.wire_bytes for row in found.pairs if row.src_zone != row.dst_zone)
@@ -105,6 +105,6 @@ def _ends(row: PairRow) -> tuple[str, str]:
 
 def _progress(elapsed: float, seconds: float | None) -> str:
     if seconds is None:
-        return f"{elapsed:.0f} s; Ctrl-C ends it with the report"
+        return f"{elapsed:.0f} s; Ctrl-C stops and prints the report"
     done = min(20, int(20 * elapsed / seconds)) if seconds else 20
     return f"[{'#' * done}{'.' * (20 - done)}] {min(elapsed, seconds):.0f} of {seconds:.0f} s"

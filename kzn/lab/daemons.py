@@ -1,7 +1,7 @@
-"""The demo's daemons: `kzn server` and `kzn agent` as processes in namespaces of the lab.
+"""`kzn server` and `kzn agent` as processes in namespaces of a lab.
 
-In: a lab and a command line. Out: a running process that answered on its health page.
-Never: waits without a deadline, or lets a dead daemon pass: its last words are in the error.
+In: a lab and a command line. Out: a running process that has answered its health page.
+Never: waits without a deadline, or ignores a daemon that ended (the error has its last lines).
 """
 
 import signal
@@ -19,13 +19,13 @@ from kzn.lab.namespaces import inside
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 20.0
-LOOK_SECONDS = 0.02
-LAST_WORDS = 8
+POLL_SECONDS = 0.02
+LAST_LINES = 8
 KZN = [sys.executable, "-m", "kzn.cli.main"]
 
 
 def fetch(namespace: str, host: str, port: int, path: str) -> tuple[int, str]:
-    """HTTP GET from inside a namespace: status and text; OSError when nobody answers."""
+    """HTTP GET from inside a namespace: status and text; OSError without an answer."""
     connection = HTTPConnection(host, port, timeout=10)
     try:
         with inside(namespace):
@@ -40,7 +40,7 @@ def fetch(namespace: str, host: str, port: int, path: str) -> tuple[int, str]:
 
 
 class Daemon:
-    """One process of kzn in one namespace, with its HTTP pages on the namespace's loopback."""
+    """A process of kzn in a namespace, with its HTTP port on the namespace's loopback."""
 
     def __init__(
         self, lab: Lab, name: str, namespace: str, arguments: Sequence[str], *, port: int
@@ -56,11 +56,11 @@ class Daemon:
 
     @property
     def stdout(self) -> IO[bytes]:
-        """What the daemon prints; the caller must read it."""
+        """The daemon's stdout; the caller must read it."""
         return cast(IO[bytes], self.process.stdout)
 
     def wait_ready(self, path: str) -> None:
-        """Return when the page answers 200; KznError when the daemon ends or takes too long."""
+        """Wait until the page answers 200; KznError if the daemon ends or takes too long."""
         answer = "no answer"
 
         def ready() -> bool:
@@ -75,25 +75,25 @@ class Daemon:
         if not wait_for(ready, READY_SECONDS):
             raise KznError(
                 f"{self.name} was not ready after {READY_SECONDS:.0f} s: {answer.strip()}",
-                hint=self._last_words(),
+                hint=self._last_lines(),
             )
 
     def page(self, path: str) -> str:
-        """The text of one of its pages; KznError when it does not answer 200."""
+        """The text of a page; KznError for another status than 200."""
         self.check()
         try:
             status, text = fetch(self._namespace, "127.0.0.1", self._port, path)
         except OSError as error:
-            raise KznError(f"{self.name}: {path}: {error}", hint=self._last_words()) from error
+            raise KznError(f"{self.name}: {path}: {error}", hint=self._last_lines()) from error
         if status != 200:
             raise KznError(f"{self.name}: {path} answered {status}: {text.strip()}")
         return text
 
     def check(self) -> None:
-        """KznError with its last words when it is not running any more."""
+        """KznError with its last log lines if it has ended."""
         status = self.process.poll()
         if status is not None:
-            raise KznError(f"{self.name} ended with status {status}", hint=self._last_words())
+            raise KznError(f"{self.name} ended with status {status}", hint=self._last_lines())
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM and return at once."""
@@ -101,26 +101,26 @@ class Daemon:
         self.process.send_signal(signal.SIGTERM)
 
     def wait_stopped(self) -> None:
-        """Wait for its end after `ask_to_stop`; KznError when it fails or takes too long."""
+        """Wait for the end after `ask_to_stop`; KznError if it fails or takes too long."""
         try:
             status = self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired as error:
             raise KznError(
-                f"{self.name} did not stop within {STOP_SECONDS:.0f} s", hint=self._last_words()
+                f"{self.name} did not stop within {STOP_SECONDS:.0f} s", hint=self._last_lines()
             ) from error
         if status != 0:
-            raise KznError(f"{self.name} ended with status {status}", hint=self._last_words())
+            raise KznError(f"{self.name} ended with status {status}", hint=self._last_lines())
 
-    def _last_words(self) -> str:
-        lines = self._errors.read_text(errors="replace").splitlines()[-LAST_WORDS:]
-        return "\n".join(lines) or "it wrote nothing to stderr"
+    def _last_lines(self) -> str:
+        lines = self._errors.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        return "\n".join(lines) or "it printed nothing on stderr"
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether a condition came true within a time, looked at every few milliseconds."""
+    """Whether ``condition`` becomes true within ``seconds``; polled every POLL_SECONDS."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     return True

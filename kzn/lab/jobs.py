@@ -1,8 +1,8 @@
-"""The demo's traffic: which pod talks to which, over what, and the sum of what was sent.
+"""Continuous traffic between pods of a lab, in rounds, and the sums of what was sent.
 
-In: the plan of a lab that is up. Out: `Sums`, what sockets took per address pair and protocol.
-Never: half a round; a stop waits for the end of the round, so that nothing is under way when the
-books are compared.
+In: the plan of a running lab. Out: `Sums`, what sockets accepted by address pair and protocol.
+Never: half a round; a stop waits for the end of the round, so that no packet is in flight when
+counts are compared.
 """
 
 import threading
@@ -26,21 +26,21 @@ FAMILIES: tuple[Family, Family] = (4, 6)
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """What was sent one way: payload, and what that must weigh where it can be computed."""
+    """Bytes sent in one direction: payload, and its L3 counts; None if they cannot be computed."""
 
     payload: int
     wire: Counts | None
 
 
 class Sums:
-    """What was sent so far; safe to use from several threads."""
+    """What was sent so far; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sums: dict[WireKey, Sum] = {}
 
     def add(self, sent: Sent) -> None:
-        """Count one exchange."""
+        """Add one exchange."""
         key = WireKey(sent.src, sent.dst, sent.protocol)
         with self._lock:
             before = self._sums.get(key, Sum(0, Counts()))
@@ -50,14 +50,14 @@ class Sums:
             self._sums[key] = Sum(before.payload + sent.payload, wire)
 
     def copy(self) -> dict[WireKey, Sum]:
-        """The sums at this moment."""
+        """The sums so far."""
         with self._lock:
             return dict(self._sums)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Who sends to whom; the port is the route's own on every pod."""
+    """A sender and a receiver; no other route uses the port."""
 
     src: Pod
     dst: Pod
@@ -66,7 +66,7 @@ class Route:
 
 
 def routes(plan: Plan) -> list[Route]:
-    """From zone to zone both ways, and between two nodes of one zone where it has two."""
+    """Both ways between two zones, and between two nodes of one zone if it has two."""
     here, there = (
         [plan.pods_of(node)[0] for node in plan.nodes if node.zone == zone]
         for zone in plan.spec.zones[:2]
@@ -81,7 +81,7 @@ def routes(plan: Plan) -> list[Route]:
 
 
 def round_of(route: Route) -> Iterator[Callable[[], list[Sent]]]:
-    """One of everything on a route, with datagrams that fit the MTU and some that do not."""
+    """One exchange of each kind, with datagrams below and above the MTU."""
     mtu, port = route.mtu, route.port
     for family in FAMILIES:
         between = (route.src, route.dst, family)
@@ -94,14 +94,14 @@ def round_of(route: Route) -> Iterator[Callable[[], list[Sent]]]:
 
 @contextmanager
 def running(plan: Plan, sums: Sums) -> Iterator[Callable[[], None]]:
-    """Send rounds on all routes until the body ends.
+    """Send rounds on all routes until the block ends.
 
-    Yields a function that raises what a route's thread raised, if one did.
+    Yields a function that raises the error of a route's thread, if there is one.
     """
     stop = threading.Event()
     ways = routes(plan)
     with ThreadPoolExecutor(len(ways), thread_name_prefix="traffic") as pool, ExitStack() as last:
-        # Before the first thread runs: Ctrl-C may come between two of them, and the pool waits.
+        # Before the first thread starts: on Ctrl-C between two, the pool waits for its threads.
         last.callback(stop.set)
         futures = [pool.submit(_repeat, route, sums, stop) for route in ways]
         yield lambda: _raise_failure(futures)

@@ -1,7 +1,7 @@
-"""The lab: zones of network namespaces on this machine, made on entry and gone on exit.
+"""The lab: zones of network namespaces on this machine, created on entry, removed on exit.
 
 In: a `LabSpec`. Out: nodes and pods to send from, processes inside them, the witness's counters.
-Never: touches a device, an address, a mount or a file of the machine itself.
+Never: changes a device, an address, a mount or a file of the machine itself.
 """
 
 import os
@@ -20,18 +20,18 @@ from kzn.model.totals import Counts
 
 TOOLS = {"ip": "iproute2", "nft": "nftables", "setpriv": "util-linux"}
 
-# The signal does not come when the parent has ended before it was asked for: hence the look.
+# PDEATHSIG is not sent if the parent ended before it was set, so the child checks its parent.
 ALIVE = 'test "$PPID" = "$0" || exit 1; exec "$@"'
 DIES_WITH = ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", ALIVE]
 
 
 class Lab:
-    """Two or more zones of nodes with pods, and a fabric that routes between the nodes.
+    """Zones of nodes with pods, and a fabric that routes between the nodes.
 
-    The names live in a mount namespace of the entering thread: other programs of the machine do
-    not see them, and the kernel removes everything when this process and those that it started
-    have ended, however they end (``nsenter -t PID -m`` looks inside). Threads and processes
-    started by the entering thread are inside too.
+    The names are in a mount namespace of the entering thread: other programs do not see them, and
+    the kernel removes everything when this process and those that it started have ended, also
+    after SIGKILL (``nsenter -t PID -m`` enters it). Threads and processes started by the entering
+    thread are inside, too.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Lab:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        """Make it all; UnsupportedError without root, a tool or a kernel feature."""
+        """Create the lab; UnsupportedError without root, a tool or a kernel feature."""
         require_tools(TOOLS)
         with ExitStack() as stack:
             self.directory = stack.enter_context(namespaces.private_names()) / ".lab"
@@ -71,7 +71,7 @@ class Lab:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Take it all away."""
+        """Remove the lab."""
         self._stack.close()
 
     def node(self, name: str) -> Node:
@@ -83,11 +83,11 @@ class Lab:
         return next(pod for pod in self.pods if pod.name == name)
 
     def pin_dir(self, node: Node) -> Path:
-        """A directory on a bpffs of the lab, for this node's agent alone."""
+        """A directory on a bpffs of the lab, only for this node's agent."""
         return self.directory / "bpf" / node.name
 
     def uplink_counters(self, node: Node) -> witness.DeviceCounters:
-        """What the node's uplink device has sent and received."""
+        """Counters of the node's uplink device."""
         return witness.device_counters(node.namespace, node.uplink)
 
     def carried(self) -> dict[witness.WireKey, Counts]:
@@ -99,11 +99,11 @@ class Lab:
         return witness.carried_by(self.fabric.namespace, node.name)
 
     def configure(self, namespace: str, commands: Sequence[str]) -> None:
-        """Run iproute2 commands (without the word ``ip``) in a namespace, all in one process."""
+        """Run iproute2 commands (without the word ``ip``) in a namespace, in one process."""
         self.ip(["-n", namespace, "-batch", "-"], "\n".join(commands) + "\n")
 
     def ip(self, arguments: Sequence[str], text: str = "") -> None:
-        """Run ``ip`` in the lab; KznError with its own words when it fails."""
+        """Run ``ip`` in the lab; KznError with its stderr if it fails."""
         witness.run(["ip", *arguments], text)
 
     def popen(
@@ -114,9 +114,9 @@ class Lab:
         stdout: IO[bytes] | int | None = None,
         stderr: IO[bytes] | int | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start a process in a namespace; it ends with the lab or the thread that calls this.
+        """Start a process in a namespace; it ends with the lab or the calling thread.
 
-        It gets a process group of its own, so that Ctrl-C on the terminal reaches only us.
+        It has its own process group, so that Ctrl-C on the terminal does not reach it.
         """
         process = subprocess.Popen(
             self.command(namespace, command),
@@ -131,7 +131,7 @@ class Lab:
     def run(
         self, namespace: str, command: Sequence[str], *, timeout: float = 60.0
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command in a namespace to its end; its exit status is the caller's business."""
+        """Run a command in a namespace to its end; the caller checks the exit status."""
         return subprocess.run(
             self.command(namespace, command),
             stdin=subprocess.DEVNULL,
@@ -167,11 +167,13 @@ class Lab:
 
 
 def require_tools(tools: dict[str, str]) -> None:
-    """UnsupportedError that names the packages of the programs that are missing."""
+    """UnsupportedError with the packages of missing programs."""
     missing = sorted(package for tool, package in tools.items() if shutil.which(tool) is None)
     if missing:
         names = " ".join(missing)
-        raise UnsupportedError(f"missing programs of: {names}", hint=f"apt-get install {names}")
+        raise UnsupportedError(
+            f"missing programs of the packages {names}", hint=f"apt-get install {names}"
+        )
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

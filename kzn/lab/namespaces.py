@@ -1,7 +1,7 @@
-"""Namespaces and mounts of the calling thread: go private, enter, leave.
+"""Network and mount namespaces of the calling thread: create, enter, leave.
 
-Python 3.11 has no ``os.setns`` and no ``os.unshare`` (both came with 3.12), and no version has
-``mount(2)``: these few calls go to libc.
+Python has ``os.setns`` and ``os.unshare`` only since 3.12, and never ``mount(2)``, so these calls
+go to libc.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ from pathlib import Path
 from kzn.errors import UnsupportedError
 
 NAMES = Path("/run/netns")
-"""Where iproute2 keeps the names of network namespaces."""
+"""The directory where iproute2 names network namespaces."""
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
@@ -31,12 +31,12 @@ def _call(name: str, *arguments: object) -> None:
 
 
 def mount(kind: str, target: Path, flags: int = MS_NOSUID_NODEV_NOEXEC) -> None:
-    """Mount a file system without a device (tmpfs, bpffs); OSError when the kernel refuses."""
+    """Mount a file system without a device (tmpfs, bpffs); OSError if the kernel refuses."""
     _call("mount", kind.encode(), bytes(target), kind.encode(), ctypes.c_ulong(flags), b"")
 
 
 def unmount(target: Path) -> None:
-    """Take the mount out of this mount namespace now; it ends when its last user is gone."""
+    """Detach the mount from this mount namespace now; it ends with its last user."""
     _call("umount2", bytes(target), MNT_DETACH)
 
 
@@ -44,9 +44,8 @@ def unmount(target: Path) -> None:
 def private_names() -> Iterator[Path]:
     """Give this thread its own mount namespace with an empty tmpfs over `NAMES`.
 
-    Everything that is named, mounted or pinned below it is known to this thread and the processes
-    that it starts, and to nobody else. The kernel takes all of it away with the last of them,
-    also after SIGKILL: nothing has to be cleaned up by name.
+    Only this thread and the processes that it starts see what is named, mounted or pinned below
+    it. The kernel removes everything with the last of them, also after SIGKILL.
     """
     try:
         NAMES.mkdir(parents=True, exist_ok=True)
@@ -55,7 +54,7 @@ def private_names() -> Iterator[Path]:
         mount("tmpfs", NAMES)
     except OSError as error:
         raise UnsupportedError(
-            f"network namespaces of our own: {error.strerror}",
+            f"create private namespaces: {error.strerror}",
             hint="this needs root with CAP_SYS_ADMIN: try sudo, or a privileged container"
             " (in a chroot, / must be a mount point)",
         ) from error
@@ -67,10 +66,10 @@ def private_names() -> Iterator[Path]:
 
 @contextmanager
 def inside(namespace: str) -> Iterator[None]:
-    """Run the body with this thread in a named network namespace.
+    """Run the block with this thread in a named network namespace.
 
-    A socket belongs for life to the namespace in which it was made, so that open sockets may be
-    used long after the body has ended. The body must not await.
+    A socket stays in the namespace in which it was made, so it can be used after the block. The
+    block must not await.
     """
     with (
         Path("/proc/thread-self/ns/net").open("rb") as home,

@@ -1,10 +1,10 @@
-"""The plan of a lab: who is where, under which addresses, and the commands that make it.
+"""The plan of a lab: nodes, pods, addresses, and the commands that create them.
 
-In: a `LabSpec`. Out: frozen nodes and pods, and iproute2 batches per namespace.
+In: a `LabSpec`. Out: frozen nodes and pods, and iproute2 batches for each namespace.
 Never: runs anything.
 
-Every neighbour is a permanent entry, duplicate address detection and link-local addresses are
-off: a wire of the lab carries what somebody sent and nothing else.
+Neighbours are permanent, duplicate address detection and link-local addresses are off, so that
+wires of the lab carry only what sockets send.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ SYSCTLS = {
     "ipv6/conf/default/accept_dad": "0",
     "ipv6/conf/default/accept_ra": "0",
     "ipv6/conf/default/addr_gen_mode": "1",
-    # The first multicast report leaves with the link; its repetition would disturb later.
+    # The first multicast report is sent when the link comes up; its repetition would be counted.
     "ipv6/conf/default/mldv2_unsolicited_report_interval": "2000000000",
 }
 ROUTER_SYSCTLS = {"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1"}
@@ -33,7 +33,7 @@ ROUTER_SYSCTLS = {"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1"}
 
 @dataclass(frozen=True, slots=True)
 class LabSpec:
-    """How large a lab is; at most 9 zones, 9 nodes a zone, 90 pods a node."""
+    """The size of a lab; at most 9 zones, 9 nodes a zone, 90 pods a node."""
 
     prefix: str = "kzn"
     zones: tuple[str, ...] = ("zone-a", "zone-b")
@@ -42,7 +42,7 @@ class LabSpec:
     mtu: int = 1500
 
     def __post_init__(self) -> None:
-        """UsageError names the first size that is out of range."""
+        """UsageError for the first size that is out of range."""
         for name, value, low, high in (
             ("zones", len(self.zones), 1, 9),
             ("nodes per zone", self.nodes_per_zone, 1, 9),
@@ -69,7 +69,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod's namespace behind a node; `veth` is the node's end of its cable."""
+    """A pod's namespace behind a node; `veth` is the node's end of its veth pair."""
 
     name: str
     namespace: str
@@ -84,7 +84,7 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Fabric:
-    """The router between the nodes; a server that listens there is reached at its addresses."""
+    """The router between the nodes; nodes reach a server inside it at these addresses."""
 
     namespace: str
     ipv4: str
@@ -93,7 +93,7 @@ class Fabric:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everybody in a lab."""
+    """The fabric, nodes and pods of a lab."""
 
     spec: LabSpec
     fabric: Fabric
@@ -152,7 +152,7 @@ def _pods(spec: LabSpec, node: Node) -> Iterator[Pod]:
 
 
 def batches(plan: Plan) -> Iterator[tuple[str, list[str]]]:
-    """(namespace, iproute2 commands) in the order in which they must run."""
+    """(namespace, iproute2 commands) in the order of execution."""
     for node in plan.nodes:
         yield node.namespace, _node_batch(plan, node)
     for pod in plan.pods:
@@ -166,7 +166,7 @@ def _node_batch(plan: Plan, node: Node) -> list[str]:
         "link set lo up",
         f"link add {UPLINK} mtu {mtu} address {_mac(number, 2)} type veth"
         f" peer name {node.name} mtu {mtu} address {_mac(number, 1)} netns {plan.fabric.namespace}",
-        # One segment a packet: the device counters and the fabric see what a wire would carry.
+        # One segment a packet, so that device and fabric count packets as a wire carries them.
         f"link set {UPLINK} gso_max_segs 1 up",
         *_addresses(UPLINK, f"{node.ipv4}/24", f"{node.ipv6}/64"),
     ]
@@ -176,11 +176,11 @@ def _node_batch(plan: Plan, node: Node) -> list[str]:
             f"route add default via {gateway}",
         ]
     for pod in plan.pods_of(node):
-        lines += _cable(plan, node, pod)
+        lines += _veth_pair(plan, node, pod)
     return lines
 
 
-def _cable(plan: Plan, node: Node, pod: Pod) -> list[str]:
+def _veth_pair(plan: Plan, node: Node, pod: Pod) -> list[str]:
     mtu, inner, outer = plan.spec.mtu, _mac(node.number, 9 + pod.number), _mac(node.number, 3)
     lines = [
         f"link add {pod.veth} mtu {mtu} address {outer} type veth"

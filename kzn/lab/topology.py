@@ -1,4 +1,4 @@
-"""The lab as a static topology file of `kzn server`: its nodes, its pods, and the server itself."""
+"""The lab as a static topology file of `kzn server`: nodes, pods and the server."""
 
 from collections.abc import Iterator
 

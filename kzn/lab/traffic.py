@@ -1,10 +1,8 @@
-"""The traffic: real packets between pods of the lab, by plain sockets, and what they must weigh.
+"""Send real packets between pods of the lab by sockets, and compute their L3 counts.
 
-In: two pods and an amount. Out: `Sent`, what was handed to the kernel, per direction.
-Never: more in flight than a queue holds. Nothing is lost between a node and its wire, so that
-what was sent can be compared with what was carried and counted, to the byte.
-
-No process is started: a socket made inside a pod's namespace stays there.
+In: two pods and an amount. Out: `Sent`, what the kernel accepted, for each direction.
+Never: more in flight than a queue holds, so that no packet is lost and counts can be compared to
+the byte. No process is started: a socket made inside a pod's namespace stays there.
 """
 
 import select
@@ -28,7 +26,7 @@ RECEIVE_BUFFER = 128 * 1024
 WINDOW = 16  # packets of one sender; with their fragments far below netdev_max_backlog (1000)
 WRITE = b"k" * 65536
 SO_RCVBUFFORCE = 33  # include/uapi/asm-generic/socket.h: may pass net.core.rmem_max
-IPV6_MTU = 24  # include/uapi/linux/in6.h: the longest part that a datagram is cut into
+IPV6_MTU = 24  # include/uapi/linux/in6.h: the size of fragments
 TCP_CLOSE = 7  # enum in include/net/tcp_states.h, the first byte of TCP_INFO
 AF = {4: socket.AF_INET, 6: socket.AF_INET6}
 IP_HEADER = {4: 20, 6: 40}
@@ -38,9 +36,9 @@ ICMP = {4: (socket.IPPROTO_ICMP, 8), 6: (socket.IPPROTO_ICMPV6, 128)}
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One direction of one exchange: ``payload`` bytes that sockets took.
+    """One direction of one exchange: ``payload`` bytes that sockets accepted.
 
-    ``wire`` is what that must weigh as L3 packets, None where only the kernel knows (TCP).
+    ``wire`` is their packets and L3 bytes, None where only the kernel knows them (TCP).
     """
 
     src: str
@@ -51,14 +49,14 @@ class Sent:
 
 
 def addresses(src: Pod, dst: Pod, family: Family) -> tuple[str, str]:
-    """Both pods' addresses of one family."""
+    """The addresses of both pods, of one IP version."""
     return (src.ipv4, dst.ipv4) if family == 4 else (src.ipv6, dst.ipv6)
 
 
 def wire_counts(transport: int, mtu: int, family: Family, times: int = 1) -> Counts:
     """Packets and L3 bytes of ``times`` sends of ``transport`` bytes above IP, fragments included.
 
-    All fragments but the last carry a multiple of 8 bytes (RFC 791, RFC 8200 4.5).
+    All fragments except the last have a multiple of 8 bytes (RFC 791, RFC 8200 4.5).
     """
     header = IP_HEADER[family]
     if transport + header <= mtu:
@@ -71,7 +69,7 @@ def wire_counts(transport: int, mtu: int, family: Family, times: int = 1) -> Cou
 def udp(
     src: Pod, dst: Pod, family: Family, *, datagrams: int, size: int, mtu: int, port: int = 5300
 ) -> list[Sent]:
-    """Send datagrams one way and receive every one of them."""
+    """Send datagrams in one direction and receive all of them."""
     here, there = addresses(src, dst, family)
     with ExitStack() as stack:
         receiver = stack.enter_context(_socket(dst, family, socket.SOCK_DGRAM))
@@ -79,7 +77,7 @@ def udp(
         receiver.bind((there, port))
         sender = stack.enter_context(_socket(src, family, socket.SOCK_DGRAM))
         sender.connect((there, port))
-        if family == 6:  # the sender alone cuts, and a narrow way is an error until it is known
+        if family == 6:  # only the sender fragments; an unknown smaller path MTU is an error
             sender.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU, mtu)
         _windowed(datagrams, lambda _: sender.send(bytes(size)), lambda: receiver.recv(65535))
     wire = wire_counts(size + 8, mtu, family, datagrams)
@@ -87,7 +85,7 @@ def udp(
 
 
 def echo(src: Pod, dst: Pod, family: Family, *, requests: int, size: int, mtu: int) -> list[Sent]:
-    """Send ICMP echo requests and receive the replies, which are the other direction."""
+    """Send ICMP echo requests and receive the replies (the other direction)."""
     here, there = addresses(src, dst, family)
     protocol, kind = ICMP[family]
 
@@ -106,7 +104,7 @@ def echo(src: Pod, dst: Pod, family: Family, *, requests: int, size: int, mtu: i
 
 
 def tcp_bulk(src: Pod, dst: Pod, family: Family, *, size: int, port: int = 5400) -> list[Sent]:
-    """Send ``size`` bytes one way in writes of 64 KiB, so that the kernel makes super-packets."""
+    """Send ``size`` bytes in one direction, in writes of 64 KiB, so that the kernel uses GSO."""
     with _connection(src, dst, family, port) as (client, server):
         client.setblocking(False)
         server.setblocking(False)
@@ -127,7 +125,7 @@ def tcp_bulk(src: Pod, dst: Pod, family: Family, *, size: int, port: int = 5400)
 def tcp_calls(
     src: Pod, dst: Pod, family: Family, *, calls: int, ask: int, answer: int, port: int = 5500
 ) -> list[Sent]:
-    """Ask and answer ``calls`` times on one connection."""
+    """Send ``calls`` requests and answers on one connection."""
     with _connection(src, dst, family, port) as (client, server):
         for _ in range(calls):
             client.sendall(bytes(ask))
@@ -168,7 +166,7 @@ def _windowed(times: int, send: Callable[[int], object], receive: Callable[[], o
 def _connection(
     src: Pod, dst: Pod, family: Family, port: int
 ) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """A TCP connection; on exit closed by both ends, the last ACK included."""
+    """A TCP connection; on exit both ends have closed and the last ACK has arrived."""
     there = addresses(src, dst, family)[1]
     with ExitStack() as stack:
         listener = stack.enter_context(_socket(dst, family, socket.SOCK_STREAM))

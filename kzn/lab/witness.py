@@ -1,10 +1,10 @@
-"""The witness: what the lab's wires carried, counted by the kernel's own means, not by kzn.
+"""The witness: what the lab's wires carried, counted by the kernel independently of kzn.
 
-In: names of namespaces. Out: device counters, and L3 bytes per address pair and protocol.
-Never: eBPF; nothing of kzn's counting is used to check kzn's counting.
+In: names of namespaces. Out: device counters, and L3 bytes by address pair and protocol.
+Never: eBPF, or any other code that kzn counts with.
 
-Two independent books: the counters of the node's uplink device, and an nftables set in the
-fabric, where packets arrive as the uplinks sent them (after segmentation, with L3 length).
+There are two independent counts: the counters of the node's uplink device, and nftables sets in
+the fabric, where packets arrive as the uplinks sent them (after segmentation, with L3 length).
 """
 
 import json
@@ -19,7 +19,7 @@ from kzn.model.totals import Counts
 ETHERNET_HEADER = 14
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "ipv6-icmp": 58, "icmpv6": 58, "sctp": 132}
 
-# Before defragmentation (-400): each fragment is a packet of the wire.
+# Before defragmentation (-400), since each fragment is a packet on the wire.
 RULES = "\n".join(
     f"""
 table {family} wire {{
@@ -46,7 +46,7 @@ table {family} wire {{
 
 
 class WireKey(NamedTuple):
-    """One direction between two addresses, and the IP protocol number."""
+    """Source, destination and IP protocol number."""
 
     src: str
     dst: str
@@ -55,7 +55,7 @@ class WireKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DeviceCounters:
-    """A device's own counters; bytes include the Ethernet header of each packet."""
+    """Counters of a device; bytes include the Ethernet header of each packet."""
 
     rx_bytes: int
     rx_packets: int
@@ -69,7 +69,7 @@ class DeviceCounters:
         return Counts(self.tx_packets, self.tx_bytes - ETHERNET_HEADER * self.tx_packets)
 
     def since(self, before: "DeviceCounters") -> "DeviceCounters":
-        """What was counted after ``before``."""
+        """The difference to ``before``."""
         return DeviceCounters(
             self.rx_bytes - before.rx_bytes,
             self.rx_packets - before.rx_packets,
@@ -93,12 +93,12 @@ def device_counters(namespace: str, device: str) -> DeviceCounters:
 
 
 def install(namespace: str) -> None:
-    """Begin to count in the fabric; UnsupportedError without nftables."""
+    """Start counting in the fabric; UnsupportedError without nftables."""
     try:
         run(["ip", "netns", "exec", namespace, "nft", "-f", "-"], RULES)
     except KznError as error:
         raise UnsupportedError(
-            f"the lab's wire counters: {error}",
+            f"install the lab's wire counters: {error}",
             hint="install nftables; the kernel needs CONFIG_NF_TABLES with IPv4 and IPv6",
         ) from error
 
@@ -137,7 +137,7 @@ def _json(command: list[str]) -> Any:
 
 
 def run(command: list[str], text: str = "") -> str:
-    """Run a program to its end and return its stdout; KznError with its stderr when it fails."""
+    """Run a program and return its stdout; KznError with its stderr if it fails."""
     try:
         done = subprocess.run(
             command, input=text, capture_output=True, text=True, timeout=20, check=False

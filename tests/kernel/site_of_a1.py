@@ -14,7 +14,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 from kzn.agent.pins import install
-from kzn.demo.flowbook import FlowBook, snapshot_sums
+from kzn.demo.flow_log import FlowLogReader, snapshot_sums
 from kzn.errors import KznError
 from kzn.lab import namespaces, traffic
 from kzn.lab.daemons import KZN, Daemon, wait_for
@@ -78,7 +78,7 @@ class Process:
 class Served(Process):
     """A server, with the sums of its flow log."""
 
-    book: FlowBook
+    book: FlowLogReader
 
     def has(self, key: WireKey) -> Counts:
         """What its flow log has for an address pair and protocol."""
@@ -104,7 +104,7 @@ class Site:
         arguments = ["server", "--topology", str(path), "--flow-log", "json", *options]
         arguments += ["--listen-agents", f":{BATCH_PORT}", "--listen-http", f":{SERVER_PORT}"]
         daemon, errors = self._start(self.lab.fabric.namespace, arguments, SERVER_PORT)
-        served = Served(daemon, errors, FlowBook(daemon.stdout))
+        served = Served(daemon, errors, FlowLogReader(daemon.stdout))
         self.running.append(served)
         wait_ready(daemon, "/readyz")
         return served

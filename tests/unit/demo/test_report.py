@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from kzn.demo import view
-from kzn.demo.flowbook import FlowBook, snapshot_sums
+from kzn.demo.flow_log import FlowLogReader, snapshot_sums
 from kzn.demo.report import OwnRow, Report, UplinkRow, own_rows, pair_rows
 from kzn.errors import KznError
 from kzn.lab.jobs import Sum, Sums
@@ -119,7 +119,7 @@ LINE = b'{"src": "10.0.0.1", "dst": "10.0.0.2", "protocol": "%s", "packets": 2, 
 
 
 def test_the_flow_log_is_summed_per_pair_and_protocol() -> None:
-    book = FlowBook(BytesIO(LINE % b"udp" * 3 + LINE % b"icmpv6" + LINE % b"47"))
+    book = FlowLogReader(BytesIO(LINE % b"udp" * 3 + LINE % b"icmpv6" + LINE % b"47"))
     found = {key.protocol: counts for key, counts in book.finish(5).items()}
     assert found == {17: Counts(6, 270), 58: Counts(2, 90), 47: Counts(2, 90)}
 
@@ -135,4 +135,4 @@ def test_what_is_left_in_the_kernel_is_summed_over_all_maps() -> None:
 @pytest.mark.parametrize("line", [b"not json\n", b"{}\n", b"[1]\n", LINE % b"what"])
 def test_a_line_that_is_no_flow_is_not_passed_over(line: bytes) -> None:
     with pytest.raises(KznError, match="not a flow"):
-        FlowBook(BytesIO(line)).finish(5)
+        FlowLogReader(BytesIO(line)).finish(5)

@@ -1,7 +1,7 @@
-"""What kzn counted: its flows as JSON, summed per address pair and protocol.
+"""The counts of kzn: its flows as JSON, summed by address pair and protocol.
 
-In: the server's flow log, a line at a time, or what `kzn inspect-map --json` prints.
-Out: bytes and packets per `WireKey`. Never: keeps a line.
+In: the server's flow log, line by line, or the output of `kzn inspect-map --json`.
+Out: `Counts` by `WireKey`. Never: keeps a line.
 """
 
 import json
@@ -16,37 +16,37 @@ from kzn.model.totals import Counts
 NUMBERS = {name: number for number, name in PROTOCOL_NAMES.items()}
 
 
-class FlowBook(threading.Thread):
-    """Reads the flow log to its end in a thread of its own."""
+class FlowLogReader(threading.Thread):
+    """A thread that reads the flow log to its end."""
 
     def __init__(self, log: IO[bytes]) -> None:
         super().__init__(name="flow-log", daemon=True)
         self._log = log
         self._lock = threading.Lock()
         self._sums: dict[WireKey, Counts] = {}
-        self._strange = b""
+        self._invalid = b""
         self.start()
 
     def run(self) -> None:
-        """Sum the lines until the server closes its end."""
+        """Sum the lines until the server closes the pipe."""
         for line in self._log:
             try:
                 self._add(line)
             except (KeyError, TypeError, ValueError):
-                self._strange = self._strange or line
+                self._invalid = self._invalid or line
 
     def copy(self) -> dict[WireKey, Counts]:
-        """The sums at this moment; KznError when a line was no flow."""
-        if self._strange:
-            raise KznError(f"flow log: not a flow: {self._strange[:200]!r}")
+        """The sums so far; KznError if a line was not a flow."""
+        if self._invalid:
+            raise KznError(f"flow log: not a flow: {self._invalid[:200]!r}")
         with self._lock:
             return dict(self._sums)
 
     def finish(self, seconds: float) -> dict[WireKey, Counts]:
-        """The sums when the log has ended; KznError when it does not end in time."""
+        """The sums at the end of the log; KznError if it does not end in time."""
         self.join(seconds)
         if self.is_alive():
-            raise KznError(f"flow log: no end within {seconds:.0f} s after the server's")
+            raise KznError(f"flow log: still open {seconds:.0f} s after the server ended")
         return self.copy()
 
     def _add(self, line: bytes) -> None:
@@ -55,7 +55,7 @@ class FlowBook(threading.Thread):
 
 
 def snapshot_sums(text: str) -> dict[WireKey, Counts]:
-    """What is in the maps of a node, as `kzn inspect-map --json` prints it; KznError otherwise."""
+    """Sums of the output of `kzn inspect-map --json`; KznError if it is not that."""
     sums: dict[WireKey, Counts] = {}
     try:
         for snapshot in json.loads(text):
