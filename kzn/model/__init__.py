@@ -1,1 +1,5 @@
-"""Frozen values that cross the borders of rooms; no I/O, no clock, no kernel."""
+"""Values that cross the borders of rooms: flows, batches, totals, endpoints, addresses.
+
+In: numbers and numpy columns. Out: frozen values, dtypes of what lies in the kernel's maps.
+Never: I/O, or a decision. Files: ip, flows, totals, batch (agent to server), endpoint (server).
+"""
