@@ -1,4 +1,7 @@
-"""A copy of all that the server shows, taken on the event loop, read by any thread."""
+"""An immutable copy of all state that the server exposes, for rendering in other threads.
+
+In: the pipeline and other sources, read on the event loop. Out: a `ServerSnapshot`.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ from kzn.server.topology import SourceState, why_waiting
 
 @dataclass(frozen=True, slots=True)
 class NodeHeld:
-    """What a node has on hold, and how long ago its last batch came (seconds)."""
+    """Counts of a node in the retry queue, and the age of its last batch in seconds."""
 
     node: str
     held: Counts
@@ -27,7 +30,7 @@ class NodeHeld:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ServerSnapshot:
-    """Everything at one moment of the event loop, so that all numbers fit together."""
+    """State at one moment of the event loop, so that its numbers are consistent."""
 
     ledger: LedgerSnapshot
     node_totals: list[NodeTotalRow]
@@ -39,19 +42,19 @@ class ServerSnapshot:
     flow_log: LogCounts
     security: SecurityState = SecurityState()
     state: CommitStats | None = None
-    """None without a state file."""
+    """None if the server has no state file."""
     coverage: ReportingCounts = ReportingCounts()
 
     @property
     def why_not_ready(self) -> str:
-        """Why the topology cannot be trusted yet; empty when it can."""
+        """The topology sources that are not synced yet, as text; empty if all are."""
         waiting = [source for source in self.sources if not source.is_ready]
         return "; ".join(map(why_waiting, waiting))
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where a snapshot is taken from."""
+    """The objects that a snapshot copies from."""
 
     pipeline: Pipeline
     receiver: Callable[[], ReceiveStats]
@@ -61,7 +64,7 @@ class Sources:
     state: Callable[[], CommitStats | None] = lambda: None
 
     def snapshot(self, counted: AccountingSnapshot, now: float) -> ServerSnapshot:
-        """Everything as of ``now``, but for what is counted: that may be of a moment ago."""
+        """A snapshot as of ``now``; ``counted`` may have been taken slightly earlier."""
         pipeline = self.pipeline
         return ServerSnapshot(
             ledger=counted.ledger,

@@ -1,4 +1,4 @@
-"""The JSON of /api/v1/addresses: who has each address now. Pure; reads the index."""
+"""The JSON of /api/v1/addresses: the current owner of each address. Pure; reads the index."""
 
 import json
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kzn.client.api import MAX_ADDRESSES, AddressOwner
+from kzn.client.explain import parse_address
 from kzn.errors import UsageError
 from kzn.model import ip
 from kzn.model.endpoint import AMBIGUOUS, EXTERNAL, UNKNOWN, EndpointIndex
@@ -20,7 +21,7 @@ def parse_addresses(texts: Sequence[str]) -> list[str]:
             f"the query has {len(texts)} addresses",
             hint=f"?address=A&address=B, 1 to {MAX_ADDRESSES} of them",
         )
-    return [_parse(text) for text in texts]
+    return [parse_address(text) for text in texts]
 
 
 def answer(index: EndpointIndex, addresses: Sequence[str], now: float) -> bytes:
@@ -32,13 +33,6 @@ def answer(index: EndpointIndex, addresses: Sequence[str], now: float) -> bytes:
         for address, number in zip(addresses, ids, strict=True)
     ]
     return json.dumps({"addresses": found}).encode() + b"\n"
-
-
-def _parse(text: str) -> str:
-    try:
-        return ip.text(ip.pack(text))
-    except ValueError as error:
-        raise UsageError(f"{text[:45]!r} is not an IP address", hint="such as 10.0.0.1") from error
 
 
 def _owner(index: EndpointIndex, address: str, number: int) -> AddressOwner:

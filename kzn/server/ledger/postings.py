@@ -1,9 +1,9 @@
-"""Postings: what a resolution adds to each family of series, as keys and bytes.
+"""Postings: the keys and bytes that a resolution adds to each family of series.
 
 In: a resolution, the bytes of its flows, and the codes of labels. Out: columns for the tables of
-the ledger. Never: a change of a series, or a Python loop over flows.
+the ledger. Never: changes a series, or loops over flows in Python.
 
-The attributed flows are first summed by workload and place of both ends and by initiator. All
+The attributed flows are first summed by initiator and by workload and location of both ends. All
 families except pods are sums of these sums, which are far fewer than the flows.
 """
 
@@ -24,32 +24,30 @@ from kzn.server.resolve.resolve import Resolution
 
 Posting = tuple[FamilyName, I64, U64]
 
-PLACE_BITS = 63 - 2 * LABEL_BITS
+_LOCATION_BITS = 63 - 2 * LABEL_BITS
 _INITIATORS = INITIATOR_MASK + 1
-
-
-_END_KEY = KeyLayout(LABEL_BITS, LABEL_BITS, PLACE_BITS)
+_END_KEY = KeyLayout(LABEL_BITS, LABEL_BITS, _LOCATION_BITS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ends:
-    """The q distinct ends of flows (a workload at a place): codes and places, each (q,)."""
+    """The q distinct ends of flows (a workload at a location), each column (q,)."""
 
     workload: I64
     owner: I64
     zone: I64
-    place: I64
+    location: I64
 
     def __len__(self) -> int:
-        return len(self.place)
+        return len(self.location)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Groups:
     """Bytes by source end, destination end and initiator, each a column of the same length.
 
-    ``src`` and ``dst`` are rows of ``ends``. ``zone`` (p,) is the zone's code of each place, and
-    ``classes`` (p * p,) the class of each pair of places.
+    ``src`` and ``dst`` are rows of ``ends``. ``zone`` (p,) is the zone's code of each location, and
+    ``classes`` (p * p,) the class of each pair of locations.
     """
 
     ends: _Ends
@@ -92,7 +90,7 @@ def _groups(
     pair, initiator = np.divmod(cells, _INITIATORS)
     sender, dst = np.divmod(pair, len(ends))
     zone = np.zeros(resolution.locations, np.int64)
-    zone[ends.place] = ends.zone
+    zone[ends.location] = ends.zone
     classes = resolution.verdicts.ravel().astype(np.int64)
     return _Groups(ends, senders.take(sender), dst, initiator, found, zone, classes)
 
@@ -110,12 +108,12 @@ def _ends(
     codes = label_codes.of_endpoints(resolution.endpoints.take(used), index, now)
     keys = _END_KEY.pack(codes.workload, codes.owner, resolution.location.take(used))
     distinct, number = np.unique(keys, return_inverse=True)
-    workload, owner, place = _END_KEY.unpack(distinct)
+    workload, owner, location = _END_KEY.unpack(distinct)
     zone = np.empty(len(distinct), np.int64)
     zone[number] = codes.zone
     end_of = np.zeros(len(resolution.location), np.int64)
     end_of[used] = number
-    return _Ends(workload, owner, zone, place), end_of
+    return _Ends(workload, owner, zone, location), end_of
 
 
 def _distinct(size: int, *numbers: I64) -> tuple[I64, I64]:
@@ -127,32 +125,34 @@ def _distinct(size: int, *numbers: I64) -> tuple[I64, I64]:
 
 
 def _zones(groups: _Groups) -> Posting:
-    places, of = len(groups.zone), groups.ends.place
-    cells = of.take(groups.src) * places + of.take(groups.dst)
-    cells, found = group_sums(cells, groups.bytes, places * places)
-    src, dst = np.divmod(cells, places)
+    locations, of = len(groups.zone), groups.ends.location
+    cells = of.take(groups.src) * locations + of.take(groups.dst)
+    cells, found = group_sums(cells, groups.bytes, locations * locations)
+    src, dst = np.divmod(cells, locations)
     zones = groups.zone.take(src), groups.zone.take(dst)
     return ZONE.name, ZONE.layout.pack(*zones, groups.classes.take(cells)), found
 
 
 def _workloads(groups: _Groups) -> Posting:
-    """The egress of each workload, then the ingress of each, by the place of the other end."""
-    ends, places = groups.ends, len(groups.zone)
+    """The egress of each workload, then the ingress of each, by the location of the other end."""
+    ends, locations = groups.ends, len(groups.zone)
     near = np.concatenate([groups.src, groups.dst + len(ends)])
-    far = ends.place.take(np.concatenate([groups.dst, groups.src]))
-    cells, found = group_sums(near * places + far, np.tile(groups.bytes, 2), 2 * len(ends) * places)
-    near, far = np.divmod(cells, places)
+    far = ends.location.take(np.concatenate([groups.dst, groups.src]))
+    cells, found = group_sums(
+        near * locations + far, np.tile(groups.bytes, 2), 2 * len(ends) * locations
+    )
+    near, far = np.divmod(cells, locations)
     direction, near = np.divmod(near, len(ends))
-    name, place = ends.workload.take(near), ends.place.take(near)
-    src, dst = np.where(direction == EGRESS, [place, far], [far, place])
+    name, location = ends.workload.take(near), ends.location.take(near)
+    src, dst = np.where(direction == EGRESS, [location, far], [far, location])
     zones = groups.zone.take(src), groups.zone.take(dst)
-    keys = WORKLOAD.layout.pack(name, direction, groups.classes.take(src * places + dst), *zones)
+    keys = WORKLOAD.layout.pack(name, direction, groups.classes.take(src * locations + dst), *zones)
     named = np.flatnonzero(name != NONE)
     return WORKLOAD.name, keys.take(named), found.take(named)
 
 
 def _pairs(groups: _Groups) -> Posting:
-    ends, of = groups.ends, groups.ends.place
+    ends, of = groups.ends, groups.ends.location
     cells = of.take(groups.src) * len(groups.zone) + of.take(groups.dst)
     crossing = np.flatnonzero(v.CROSSES.take(groups.classes.take(cells)))
     near = PAIR.layout.pack(ends.owner, ends.zone, 0, 0, 0).take(groups.src.take(crossing))

@@ -236,7 +236,7 @@ def _resources(sources: Iterable[SourceState]) -> Iterator[MetricSamples]:
         label,
         "topology_staleness_seconds",
         "gauge",
-        "Seconds since the last answer or event of the API server, by resource.",
+        "Seconds since the API server last sent a list page, event or bookmark, by resource.",
         [((r.resource,), r.staleness) for r in resources],
     )
     yield _by(

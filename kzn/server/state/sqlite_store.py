@@ -65,10 +65,7 @@ class StateFile:
             code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
             reason = _REASONS.get(code, "other")
             raise StateError(f"state file {self.path}: {error}", reason=reason) from error
-        except (
-            ValueError,
-            OverflowError,
-        ) as error:  # such as a lone surrogate, which a YAML file can contain
+        except (ValueError, OverflowError) as error:  # a lone surrogate, which YAML can contain
             raise StateError(f"state file {self.path}: {error}", reason="value") from error
         self._commits += 1
 
@@ -132,6 +129,11 @@ class StateFile:
     def _read(self) -> Saved:
         (instance,) = self._rows("SELECT value FROM meta WHERE key = 'instance'")
         sums = self._rows("SELECT family, other, retired FROM family_sums")
+        for family, *_ in sums:
+            if family not in FAMILIES:
+                raise damaged(
+                    self.path, f"it has sums of a family {family!r}, which does not exist"
+                )
         rows = [row for family in FAMILIES for row in self._series(family)]
         rows += [Row(f, FAMILIES[f].other_labels, int(other)) for f, other, _ in sums if int(other)]
         sequences = self._rows("SELECT node, epoch, last, changed FROM sequences ORDER BY changed")

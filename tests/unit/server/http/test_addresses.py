@@ -54,7 +54,7 @@ def test_owners_are_in_the_order_of_the_query() -> None:
     }
 
 
-def test_one_address_has_one_spelling() -> None:
+def test_addresses_are_normalized_to_their_shortest_form() -> None:
     assert parse_addresses(["::ffff:10.0.0.1", "2001:DB8::0:1"]) == ["10.0.0.1", "2001:db8::1"]
 
 
@@ -83,7 +83,7 @@ async def ask(query: str, *, known: bool = True) -> tuple[int, str]:
         await api.close()
 
 
-def test_the_most_addresses_fit_into_one_request() -> None:
+def test_the_maximum_number_of_addresses_fits_into_one_request() -> None:
     longest = "fd6b:7a6e:aaaa:bbbb:cccc:dddd:eeee:1"
     query = urlencode([("address", f"{longest}{n:03x}") for n in range(MAX_ADDRESSES)])
     status, text = asyncio.run(ask(query))
@@ -92,12 +92,12 @@ def test_the_most_addresses_fit_into_one_request() -> None:
 
 
 @pytest.mark.parametrize("query", ["", "address=", "address=shop/web", "limit=5"])
-def test_a_wrong_query_is_answered_with_400_and_a_sentence(query: str) -> None:
+def test_an_invalid_query_is_answered_with_400_and_a_sentence(query: str) -> None:
     status, text = asyncio.run(ask(query))
     assert status == 400
     assert text.endswith("\n")
     assert "Traceback" not in text
 
 
-def test_without_an_index_the_page_does_not_exist() -> None:
+def test_a_route_without_its_function_answers_404() -> None:
     assert asyncio.run(ask("address=10.0.0.1", known=False))[0] == 404

@@ -1,4 +1,4 @@
-"""kzn/server/http/api.py: rows have the labels of their family."""
+"""kzn/server/http/api.py: the keys of rows, and the limit of a query."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from kzn.server.http.api import DEFAULT_LIMIT, parse_limit
 from kzn.server.ledger.family import FAMILIES
 
 
-def test_a_row_is_the_labels_of_a_series_and_its_bytes() -> None:
+def test_an_api_row_has_the_labels_of_its_series_and_the_bytes() -> None:
     labels = {family.api_list: family.labels for family in FAMILIES.values() if family.api_list}
     assert {topic: keys(row)[:-1] for topic, row in ROWS.items()} == labels
     assert {keys(row)[-1] for row in ROWS.values()} == {"bytes"}
@@ -17,7 +17,7 @@ def test_a_row_is_the_labels_of_a_series_and_its_bytes() -> None:
 @pytest.mark.parametrize(
     ("text", "limit"), [(None, DEFAULT_LIMIT), ("5", 5), ("0", 1), ("999999999", MAX_LIMIT)]
 )
-def test_a_limit_is_kept_between_one_and_the_largest(text: str | None, limit: int) -> None:
+def test_a_limit_is_clamped_between_one_and_the_maximum(text: str | None, limit: int) -> None:
     assert parse_limit(text) == limit
 
 

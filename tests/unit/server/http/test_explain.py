@@ -42,7 +42,7 @@ def test_the_answer_has_the_verdict_and_the_owners() -> None:
 @pytest.mark.parametrize(
     ("at", "owner"), [("1m", "first"), ("2001-09-09T04:05:40+02:00", "first"), ("0s", "second")]
 )
-def test_a_time_in_the_past_has_the_owner_of_then(at: str, owner: str) -> None:
+def test_a_past_time_is_answered_with_the_owner_at_that_time(at: str, owner: str) -> None:
     body = found(src=HERE, dst=TWO_OWNERS, at=at)
     assert body["dst"]["history"][-1]["until"] == ""
     assert owner in json.dumps(body["dst"]["history"])
@@ -87,16 +87,16 @@ async def ask(query: Mapping[str, str], *, known: bool = True) -> tuple[int, str
         await api.close()
 
 
-def test_the_page_answers_json() -> None:
+def test_the_route_answers_json() -> None:
     status, text = asyncio.run(ask(FLOW))
     assert status == 200
     assert json.loads(text) == found(**FLOW)
 
 
-def test_a_wrong_query_is_answered_with_400_and_a_sentence() -> None:
+def test_an_invalid_query_is_answered_with_400_and_a_sentence() -> None:
     status, text = asyncio.run(ask({"src": HERE}))
     assert (status, text) == (400, "dst is missing: ?src=ADDRESS&dst=ADDRESS\n")
 
 
-def test_without_an_index_the_page_does_not_exist() -> None:
+def test_a_route_without_its_function_answers_404() -> None:
     assert asyncio.run(ask(FLOW, known=False))[0] == 404

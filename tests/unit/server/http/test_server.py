@@ -1,4 +1,4 @@
-"""HTTP and the JSON behind it: over a real loopback connection, answered from a snapshot."""
+"""HTTP routes and their JSON, over a real loopback connection."""
 
 import asyncio
 import json
@@ -106,7 +106,7 @@ def test_metrics_are_text_for_prometheus() -> None:
     ask(asking)
 
 
-def test_a_server_that_waits_is_healthy_and_not_ready_and_says_why() -> None:
+def test_a_server_waiting_for_its_topology_is_healthy_but_not_ready() -> None:
     async def asking(session: Session) -> None:
         async with session.get("/healthz") as response:
             assert (response.status, await response.text()) == (200, "ok\n")
@@ -116,7 +116,7 @@ def test_a_server_that_waits_is_healthy_and_not_ready_and_says_why() -> None:
     ask(asking, why_not_ready="waiting for pods")
 
 
-def test_a_ready_server_says_so() -> None:
+def test_a_ready_server_answers_readyz_with_ok() -> None:
     async def asking(session: Session) -> None:
         async with session.get("/readyz") as response:
             assert (response.status, await response.text()) == (200, "ok\n")
@@ -124,7 +124,7 @@ def test_a_ready_server_says_so() -> None:
     ask(asking)
 
 
-def test_pairs_come_largest_first_and_cut_at_the_limit() -> None:
+def test_pairs_are_sorted_by_bytes_and_cut_at_the_limit() -> None:
     async def asking(session: Session) -> None:
         found = await body(session, "/api/v1/pairs?limit=1")
         assert found["of"] == 2
@@ -172,7 +172,9 @@ def test_zones_workloads_nodes_and_status() -> None:
         ("HEAD", "/metrics", 200),
     ],
 )
-def test_other_requests_are_refused(method: str, path: str, status: int) -> None:
+def test_methods_paths_and_limits_have_their_status_code(
+    method: str, path: str, status: int
+) -> None:
     async def asking(session: Session) -> None:
         async with session.request(method, path) as response:
             assert response.status == status
@@ -180,7 +182,7 @@ def test_other_requests_are_refused(method: str, path: str, status: int) -> None
     ask(asking)
 
 
-def test_a_defect_is_an_answer_and_not_a_traceback() -> None:
+def test_an_exception_in_a_route_is_answered_with_500_and_no_traceback() -> None:
     def broken() -> ServerSnapshot:
         raise ZeroDivisionError
 
@@ -193,7 +195,7 @@ def test_a_defect_is_an_answer_and_not_a_traceback() -> None:
     ask(asking, take=broken)
 
 
-def test_requests_beyond_the_limit_are_turned_away() -> None:
+def test_requests_beyond_the_limit_are_answered_with_503() -> None:
     async def asking(session: Session) -> None:
         async with session.get("/metrics") as response:
             assert response.status == 503
@@ -203,7 +205,7 @@ def test_requests_beyond_the_limit_are_turned_away() -> None:
     ask(asking, limits=HttpLimits(waiting=0))
 
 
-def test_an_answer_that_takes_too_long_is_given_up() -> None:
+def test_a_request_that_takes_too_long_is_answered_with_503() -> None:
     async def asking(session: Session) -> None:
         async with session.get("/metrics") as response:
             assert (response.status, await response.text()) == (503, "took too long\n")
@@ -212,12 +214,12 @@ def test_an_answer_that_takes_too_long_is_given_up() -> None:
 
 
 @pytest.mark.parametrize(("text", "limit"), [(None, 1000), ("5", 5), ("0", 1)])
-def test_the_limit_has_bounds(text: str | None, limit: int) -> None:
+def test_the_limit_of_rows_has_a_default_and_bounds(text: str | None, limit: int) -> None:
     assert parse_limit(text) == limit
     assert parse_limit("999999999") == MAX_LIMIT
 
 
-def test_why_a_server_waits_names_the_lists_that_are_missing() -> None:
+def test_the_reason_for_not_ready_names_the_missing_lists() -> None:
     def resource(name: str, *, is_listed: bool) -> ResourceStats:
         return ResourceStats(name, is_listed, 0, 1.0, 0, 0, 0, {})
 

@@ -1,4 +1,4 @@
-"""The ledger: which series a flow adds to, when series end, and rows that can be saved."""
+"""The ledger: the series that a flow adds to, when series end, and saving them."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -81,14 +81,16 @@ def labels(rows: Iterable[tuple[str, ...]], at: int) -> set[str]:
     return {row[at] for row in rows}
 
 
-def test_a_pod_is_charged_for_what_it_sends_to_another_zone_or_region(index: AddressIndex) -> None:
+def test_a_pod_series_counts_bytes_sent_to_another_zone_or_region(index: AddressIndex) -> None:
     ledger = Ledger(LedgerLimits())
     add(ledger, index, (WEB1, DB, 1), (WEB1, COPY, 10), (WEB1, WEB2, 100), (WEB1, OUT, 1000))
     add(ledger, index, (WEB1_V6, STORE, 10_000), (STORE, WEB1, 100_000), (DB, WEB1, 1_000_000))
     assert series(ledger, "pod") == {("shop", "web-1"): 10_011}
 
 
-def test_a_workload_has_a_series_for_each_direction_class_and_zones(index: AddressIndex) -> None:
+def test_a_workload_has_a_series_for_each_direction_class_and_pair_of_zones(
+    index: AddressIndex,
+) -> None:
     ledger = Ledger(LedgerLimits())
     add(ledger, index, (WEB1, DB, 1), (WEB2, DB, 10), (WEB1, WEB2, 100), (WEB1, OUT, 1000))
     add(ledger, index, (OUT, WEB1, 5), (STORE, WEB1, 7), (WEB1, COPY, 9))
@@ -106,7 +108,7 @@ def test_a_workload_has_a_series_for_each_direction_class_and_zones(index: Addre
     }
 
 
-def test_pairs_are_of_what_crosses_zones_alone(index: AddressIndex) -> None:
+def test_only_cross_zone_traffic_has_pair_series(index: AddressIndex) -> None:
     ledger = Ledger(LedgerLimits())
     add(ledger, index, (WEB1, DB, 1), (WEB2, DB, 2), (WEB1, WEB2, 50), (WEB1, OUT, 60))
     add(ledger, index, (STORE, WEB1, 3))
@@ -116,7 +118,7 @@ def test_pairs_are_of_what_crosses_zones_alone(index: AddressIndex) -> None:
     }
 
 
-def test_a_pair_tells_which_side_opened_the_connection(index: AddressIndex) -> None:
+def test_pair_series_are_split_by_the_side_that_opened_the_connection(index: AddressIndex) -> None:
     ledger = Ledger(LedgerLimits())
     flows = flows_of([(WEB1, DB, 1), (WEB1, DB, 20), (WEB2, DB, 300), (WEB2, DB, 4000)])
     opened = np.array([INITIATOR_SOURCE, INITIATOR_DESTINATION, INITIATOR_UNKNOWN, 3], np.uint8)
@@ -130,7 +132,7 @@ def test_a_pair_tells_which_side_opened_the_connection(index: AddressIndex) -> N
     }
 
 
-def test_zones_have_everything_that_is_attributed(index: AddressIndex) -> None:
+def test_zone_series_count_all_attributed_bytes(index: AddressIndex) -> None:
     ledger = Ledger(LedgerLimits())
     add(ledger, index, (WEB1, DB, 1), (WEB1, WEB2, 10), (WEB1, OUT, 100), (OUT, WEB1, 1000))
     add(ledger, index, (DB, WEB1, 10_000))
@@ -142,7 +144,7 @@ def test_zones_have_everything_that_is_attributed(index: AddressIndex) -> None:
     }
 
 
-def test_a_forwarded_flow_is_the_nodes(index: AddressIndex) -> None:
+def test_a_forwarded_flow_is_attributed_to_the_node(index: AddressIndex) -> None:
     ledger = Ledger(LedgerLimits())
     add(ledger, index, (OUT, DB, 9))
     assert ("", "n1", "a", "shop", "db", "b", "unknown") in series(ledger, "pair")
@@ -150,13 +152,13 @@ def test_a_forwarded_flow_is_the_nodes(index: AddressIndex) -> None:
     assert series(ledger, "pod") == {}
 
 
-def test_the_same_zone_name_in_a_second_region_carries_its_region(index: AddressIndex) -> None:
+def test_a_zone_name_of_a_second_region_is_prefixed_with_the_region(index: AddressIndex) -> None:
     ledger = Ledger(LedgerLimits())
     add(ledger, index, (WEB1, COPY, 1))
     assert [*series(ledger, "zone")] == [("a", "s/a", "cross_region")]
 
 
-def test_full_families_keep_their_sums_in_other(index: AddressIndex) -> None:
+def test_a_full_family_adds_further_bytes_to_other(index: AddressIndex) -> None:
     ledger = Ledger(LedgerLimits(dict.fromkeys(FAMILIES, 1)))
     add(ledger, index, (WEB1, DB, 1), (WEB2, DB, 2), (WEB1, COPY, 4))
     assert sum(series(ledger, "pod").values()) == 7
@@ -168,7 +170,7 @@ def test_full_families_keep_their_sums_in_other(index: AddressIndex) -> None:
         assert ("other",) * width in series(ledger, family)
 
 
-def test_series_end_when_they_are_idle_and_their_owner_is_gone(index: AddressIndex) -> None:
+def test_a_series_ends_when_it_is_idle_and_its_owner_is_deleted(index: AddressIndex) -> None:
     ledger = Ledger(LedgerLimits(retention=600.0))
     add(ledger, index, (WEB1, DB, 1), (WEB2, COPY, 2), now=0.0)
     add(ledger, index, (WEB2, COPY, 2), now=500.0)
@@ -181,7 +183,7 @@ def test_series_end_when_they_are_idle_and_their_owner_is_gone(index: AddressInd
     assert len(series(ledger, "zone")) == 2
 
 
-def test_a_living_owner_is_asked_for_once_a_retention(index: AddressIndex) -> None:
+def test_whether_an_owner_exists_is_looked_up_once_per_retention(index: AddressIndex) -> None:
     ledger = Ledger(LedgerLimits(retention=600.0))
     add(ledger, index, (WEB1, DB, 1), now=0.0)
     asked: list[str] = []
@@ -197,7 +199,7 @@ def test_a_living_owner_is_asked_for_once_a_retention(index: AddressIndex) -> No
     assert series(ledger, "pod") == {("shop", "web-1"): 1}
 
 
-def test_names_are_forgotten_with_their_series_and_learned_again(index: AddressIndex) -> None:
+def test_names_are_evicted_with_their_series_and_can_be_added_again(index: AddressIndex) -> None:
     ledger = Ledger(LedgerLimits(retention=1.0))
     ledger.load([Row("pod", ("shop", f"job-{number}"), 1) for number in range(3000)], 0.0)
     add(ledger, index, (WEB2, COPY, 1), now=9.0)
@@ -224,7 +226,7 @@ def rows(ledger: Ledger) -> list[Row]:
     return [Row(family, *row) for family in FAMILIES for row in snapshot.rows(family)]
 
 
-def test_saved_rows_loaded_again_go_on_where_they_were(index: AddressIndex) -> None:
+def test_series_loaded_from_saved_rows_continue_from_the_saved_values(index: AddressIndex) -> None:
     ledger, again = Ledger(LedgerLimits({"pair": 1})), Ledger(LedgerLimits({"pair": 1}))
     add(ledger, index, (WEB1, DB, 1), (WEB2, COPY, 2), (STORE, WEB1, 3), (WEB1, OUT, 4))
     again.load(rows(ledger), 0.0)
@@ -240,9 +242,9 @@ def test_saved_rows_loaded_again_go_on_where_they_were(index: AddressIndex) -> N
         Row("pod", ("shop",), 1),
         Row("workload", (*WEB, "sideways", "cross_zone", "a", "b"), 1),
         Row("zone", ("a", "b", "cross_planet"), 1),
-        Row("pair", ("shop", "web", "a", "shop", "db", "b", "nobody"), 1),
+        Row("pair", ("shop", "web", "a", "shop", "db", "b", "neither"), 1),
     ],
 )
-def test_a_row_that_is_none_is_refused(row: Row) -> None:
+def test_a_row_with_unknown_labels_is_refused(row: Row) -> None:
     with pytest.raises(KznError, match="has no series"):
         Ledger(LedgerLimits()).load([row], 0.0)

@@ -1,4 +1,4 @@
-"""The totals of a node: seen is the sum of the other terms, also when the agent's do not add up."""
+"""Node totals: seen equals the sum of the other terms, even if an agent's totals do not add up."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""A table of series: exact and bounded, and no byte that was added is lost."""
+"""A table of series is exact and bounded, and does not lose added bytes."""
 
 import numpy as np
 from hypothesis import given
@@ -21,7 +21,7 @@ def totals(table: SeriesTable) -> dict[int, int]:
 
 
 @given(ADDS, st.integers(0, 31))
-def test_series_and_other_hold_all_that_was_added(
+def test_series_and_other_sum_to_all_added_bytes(
     adds: list[list[tuple[int, int]]], limit: int
 ) -> None:
     table, truth, before = SeriesTable(limit), dict[int, int](), dict[int, int]()
@@ -37,7 +37,7 @@ def test_series_and_other_hold_all_that_was_added(
     assert all(total == truth[key] for key, total in totals(table).items())
 
 
-def test_bytes_of_a_dropped_series_are_retired_and_it_starts_again_at_zero() -> None:
+def test_a_dropped_series_is_retired_and_starts_again_at_zero() -> None:
     table = SeriesTable(10)
     add(table, [(1, 5), (2, 7), (3, 9)])
     table.drop(np.array([False, True, False]))
@@ -46,7 +46,7 @@ def test_bytes_of_a_dropped_series_are_retired_and_it_starts_again_at_zero() -> 
     assert (table.retired, table.other) == (7, 0)
 
 
-def test_a_full_table_returns_which_amounts_went_to_other() -> None:
+def test_a_full_table_returns_the_rows_added_to_other() -> None:
     table = SeriesTable(1)
     add(table, [(1, 5)])
     limited = table.add(np.array([2, 1, 3]), np.array([10, 20, 30], np.uint64), 0.0)

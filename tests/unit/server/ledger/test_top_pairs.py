@@ -1,4 +1,4 @@
-"""The top pairs: which pairs get a series, which lose it, and where the other bytes are."""
+"""The top pairs: which pairs get and lose a series, and where all other bytes are counted."""
 
 import numpy as np
 from hypothesis import given
@@ -63,7 +63,7 @@ def test_nothing_changes_within_a_window() -> None:
     assert totals(pairs) == {1: 100, 2: 50}
 
 
-def test_the_largest_candidate_gets_the_place_of_an_ended_series() -> None:
+def test_the_largest_candidate_replaces_an_ended_series() -> None:
     pairs = full()
     add(pairs, {3: 60, 4: 5})
     pairs.drop(np.array([False, True]))
@@ -71,7 +71,7 @@ def test_the_largest_candidate_gets_the_place_of_an_ended_series() -> None:
     assert totals(pairs) == {1: 100, 3: 0}
 
 
-def test_of_too_many_candidates_the_smallest_are_forgotten_and_not_the_last() -> None:
+def test_of_too_many_candidates_the_smallest_are_evicted_not_the_newest() -> None:
     pairs = full()
     for number in range(10, 200):
         add(pairs, {number: 1})
@@ -85,7 +85,7 @@ def test_of_too_many_candidates_the_smallest_are_forgotten_and_not_the_last() ->
     st.lists(st.dictionaries(st.integers(0, 8), st.integers(1, 10**9)), max_size=12),
     st.integers(0, 4),
 )
-def test_series_other_and_retired_hold_all_that_was_added(
+def test_series_other_and_retired_sum_to_all_added_bytes(
     adds: list[dict[int, int]], limit: int
 ) -> None:
     pairs, total = TopPairs(limit, WINDOW), 0

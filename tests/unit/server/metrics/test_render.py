@@ -1,4 +1,4 @@
-"""The metrics: what a scrape looks like, and that docs/metrics.md says the same."""
+"""The metrics text of a scrape, and docs/metrics.md compared with it."""
 
 import re
 from collections import Counter
@@ -86,7 +86,9 @@ NAMES = st.text(st.sampled_from('ab"\\\n,={}é'), max_size=4)
 
 
 @given(st.lists(st.tuples(NAMES, NAMES, st.integers(0, 2**63)), max_size=30), st.integers(1, 5))
-def test_series_are_written_as_their_rows_are(rows: list[tuple[str, str, int]], room: int) -> None:
+def test_series_text_equals_the_text_of_their_rows(
+    rows: list[tuple[str, str, int]], room: int
+) -> None:
     ledger = Ledger(LedgerLimits({"pod": room, "pair": room}))
     ledger.load([Row("pod", (space, name), size) for space, name, size in rows], 0.0)
     ledger.load(
@@ -107,7 +109,7 @@ def test_series_are_written_as_their_rows_are(rows: list[tuple[str, str, int]], 
         assert read == dict(taken.rows(family))
 
 
-def test_a_pod_that_is_called_other_is_in_the_series_other() -> None:
+def test_a_pod_named_other_is_merged_with_the_series_other() -> None:
     keys, totals = np.array([OTHER, 2]), np.array([2, 1], np.uint64)
     pods = [("", ""), ("other", "other"), ("a", "b")]
     taken = LedgerSnapshot({"pod": View(keys, totals, 40, 0, 2)}, {"pod": pods})
@@ -137,13 +139,13 @@ def documented(text: str) -> Families:
     }
 
 
-def test_the_docs_have_every_family_with_its_type_and_labels(snapshot: ServerSnapshot) -> None:
+def test_the_docs_list_every_server_metric_with_type_and_labels(snapshot: ServerSnapshot) -> None:
     server, _, _ = DOCS.read_text().partition(AGENT)
     text = render(snapshot, "")[0].decode()
     assert documented(server) == exposed(text_string_to_metric_families(text))
 
 
-def test_the_docs_have_every_family_of_the_agent() -> None:
+def test_the_docs_list_every_agent_metric_with_type_and_labels() -> None:
     stats = AgentStats("postrouting", 10.0, attached=("ipv4",), coverage=1.0)
     for kind in ("seen", "missed", "ignored"):
         stats.packets[kind, "why"] = stats.bytes[kind, "why"] = 1
@@ -157,7 +159,7 @@ def test_the_docs_explain_every_reason(reason: str) -> None:
     assert f"`{reason}`" in DOCS.read_text()
 
 
-def test_a_scrape_is_valid_and_says_what_a_byte_is(snapshot: ServerSnapshot) -> None:
+def test_a_scrape_is_valid_and_its_help_defines_a_byte(snapshot: ServerSnapshot) -> None:
     body, content_type = render(snapshot, "text/plain")
     text = body.decode()
     assert content_type.startswith("text/plain")
@@ -171,7 +173,7 @@ def test_a_scrape_is_valid_and_says_what_a_byte_is(snapshot: ServerSnapshot) -> 
     assert "L3 bytes on the wire, docs/accuracy.md" in traffic
 
 
-def test_the_lines_that_dashboards_rely_on(snapshot: ServerSnapshot) -> None:
+def test_a_scrape_has_the_lines_that_dashboards_use(snapshot: ServerSnapshot) -> None:
     lines = render(snapshot, "")[0].decode().splitlines()
     for line in (
         "# TYPE pod_cross_zone_network_traffic_bytes_total counter",
@@ -197,7 +199,7 @@ def test_the_lines_that_dashboards_rely_on(snapshot: ServerSnapshot) -> None:
         assert line in lines
 
 
-def test_openmetrics_is_answered_to_who_asks_for_it(snapshot: ServerSnapshot) -> None:
+def test_openmetrics_is_negotiated_by_the_accept_header(snapshot: ServerSnapshot) -> None:
     body, content_type = render(snapshot, "application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
@@ -207,7 +209,7 @@ def test_openmetrics_is_answered_to_who_asks_for_it(snapshot: ServerSnapshot) ->
     )
 
 
-def test_a_snapshot_does_not_change_with_what_it_was_taken_from() -> None:
+def test_a_snapshot_does_not_change_with_the_ledger() -> None:
     ledger = Ledger(LedgerLimits())
     ledger.load([Row("pod", ("a", "b"), 1)], 0.0)
     taken = ledger.snapshot()
@@ -216,7 +218,7 @@ def test_a_snapshot_does_not_change_with_what_it_was_taken_from() -> None:
     assert np.asarray(taken.views["pod"].keys).tolist() == [2]
 
 
-def test_the_registry_is_one_of_its_own() -> None:
+def test_the_registry_is_separate_from_the_global_one() -> None:
     names = {family.name for family in new_registry("server").collect()}
     assert "kzn_build_info" in names
     assert "process_resident_memory_bytes" in names

@@ -296,6 +296,12 @@ def other_labels(path: Path) -> None:
         db.execute("ALTER TABLE pod_series RENAME COLUMN pod TO container")
 
 
+def unknown_family(path: Path) -> None:
+    StateFile(path).close()
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("INSERT INTO family_sums VALUES ('galaxy', 5, 0)")
+
+
 def torn(path: Path) -> None:
     StateFile(path).close()
     whole = path.read_bytes()
@@ -318,10 +324,11 @@ def scribbled(path: Path) -> None:
         (foreign, "another program"),
         (newer, "layout 99"),
         (other_labels, "namespace, container"),
+        (unknown_family, "damaged: it has sums of a family 'galaxy'"),
         (torn, "damaged"),
         (scribbled, "damaged"),
     ],
-    ids=["empty", "text", "folder", "foreign", "newer", "labels", "torn", "scribbled"],
+    ids=["empty", "text", "folder", "foreign", "newer", "labels", "family", "torn", "scribbled"],
 )
 def test_a_foreign_or_damaged_file_is_refused_and_not_changed(
     path: Path, make: object, words: str
