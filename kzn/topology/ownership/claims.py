@@ -57,6 +57,7 @@ class Claims:
         owner = Owner(
             id=self._table.add(endpoint, valid_from, exclusive_since),
             valid_from=valid_from,
+            is_pod=is_pod,
             exclusive_since=exclusive_since,
             order=facts.version,
             listing=listing,

@@ -34,10 +34,14 @@ class Owner:
     Times: it has its first addresses since ``valid_from``. Before ``exclusive_since`` a pod that
     the server never saw may have had them, from ``deleting_since`` (its deletion was announced) a
     successor may. ``seen`` is when the server saw its first claim.
+
+    An address of a node is never taken from a pod: a node's status may list addresses that its
+    pods have, and it is written when a cloud's controller looks.
     """
 
     id: int
     valid_from: float
+    is_pod: bool = True
     order: int = 0
     listing: int = 0
     rank: tuple[bool, float] = (True, 0.0)
@@ -76,6 +80,7 @@ class Ownership:
         self._sole = AddressTable()
         self._owners: dict[int, Owner] = {}
         self._several: dict[bytes, list[_Interval]] = {}
+        self._outranked: dict[bytes, list[Owner]] = {}  # nodes that claim what a pod has
         self._current = CurrentOwners()
         self._changed: set[bytes] = set()
         self._ended: deque[tuple[bytes, _Interval]] = deque()
@@ -135,25 +140,37 @@ class Ownership:
         if address not in self._sole and begin == owner.valid_from:
             self._sole.put(address, owner.id)
             return
+        if not owner.is_pod and self._is_held_by_pod(address):
+            self._outranked.setdefault(address, []).append(owner)
+            return
         intervals = self._intervals_of(address)
         holder = next((i for i in intervals if i.end == inf), None)
         mine = _Interval(owner, begin, seen=now)
         intervals.append(mine)
         if holder is None:
             return
-        if holder.owner.yields_to(owner):
+        if owner.is_pod and not holder.owner.is_pod:
+            self._outranked.setdefault(address, []).append(holder.owner)
+            if holder.begin < begin:
+                self._end(address, holder, begin)
+            else:
+                intervals.remove(holder)
+        elif holder.owner.yields_to(owner):
             self._end(address, holder, now)
         else:
             self._end(address, mine, min(now, holder.seen))
 
     def release(self, owner: Owner, address: bytes, end: float) -> None:
         """End ``owner``'s interval of ``address``; ignored when another owner has taken it."""
+        self._forget_outranked(owner, address)
         held = self._sole.get(address)
         if held != owner.id and held > _SEVERAL:
             return
         for interval in self._intervals_of(address):
             if interval.owner is owner and interval.end == inf:
                 self._end(address, interval, end)
+                self._hand_back(address, end)
+                return
 
     def record(self, owner: Owner, address: bytes, begin: float, end: float) -> None:
         """Add the past interval [begin, end] of ``owner`` and ``address``."""
@@ -228,6 +245,28 @@ class Ownership:
         if any(begin < closed and end > sure for begin, end in self._watch_gaps):
             return AMBIGUOUS
         return possible[0].owner.id if final else UNSETTLED
+
+    def _is_held_by_pod(self, address: bytes) -> bool:
+        number = self._sole.get(address)
+        if number > _SEVERAL:
+            owner = self._owners.get(number)
+            return owner is not None and owner.is_pod
+        return any(i.end == inf and i.owner.is_pod for i in self._several[address])
+
+    def _forget_outranked(self, owner: Owner, address: bytes) -> None:
+        waiting = self._outranked.get(address)
+        if waiting is not None and owner in waiting:
+            waiting.remove(owner)
+            if not waiting:
+                del self._outranked[address]
+
+    def _hand_back(self, address: bytes, begin: float) -> None:
+        """A pod has left ``address``: the node that claimed it last has it again."""
+        waiting = self._outranked.get(address)
+        if waiting:
+            node = waiting[-1]
+            self._forget_outranked(node, address)
+            self._intervals_of(address).append(_Interval(node, begin, seen=begin))
 
     def _intervals_of(self, address: bytes) -> list[_Interval]:
         number = self._sole.get(address)
