@@ -8,11 +8,11 @@ Never: a probe loaded; the process has dropped the capabilities for that.
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from socket import socket
-from typing import Any
+from typing import Any, TypeVar
 
 from kzn import __version__
 from kzn.agent.config import LAST_DRAIN_SECONDS, AgentConfig
@@ -37,12 +37,14 @@ from kzn.daemon.http import HttpServer
 from kzn.daemon.listen import HostPort, bound_port
 from kzn.daemon.prometheus import MetricCollector, health_route, metrics_route, new_registry
 from kzn.daemon.signals import shutdown_on_signals
-from kzn.errors import KznError
+from kzn.errors import KernelError, KznError
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.probes.declaration import Probe
 from kzn.probes.registry import AUTO
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 async def serve(config: AgentConfig, attached: AttachedProbe, sockets: list[socket]) -> None:
@@ -136,7 +138,7 @@ async def _ship_until_stopped(
 
     async with asyncio.TaskGroup() as group:
         draining = [
-            group.create_task(_drain_retired(config, server, path))
+            group.create_task(_drain_retired(config, server, path, stats))
             for path in directory.retired(None, config.pin_dir)
         ]
         async with _shipper(probe.name, config, server, spool) as shipper:
@@ -164,17 +166,38 @@ async def _shipper(
         await shipper.close()
 
 
-async def _drain_retired(config: AgentConfig, server: HostPort, folder: Path) -> None:
+async def _drain_retired(
+    config: AgentConfig, server: HostPort, folder: Path, stats: AgentStats
+) -> None:
     """Deliver what a replaced probe counted, under that probe's name, and remove its pins."""
-    maps = install.open_set(folder)
+
+    async def retried(work: Callable[[], Awaitable[T]]) -> T:
+        while True:
+            try:
+                return await work()
+            except KernelError as error:
+                stats.retired_failures += 1
+                log.error(
+                    "cannot read what %s counted: %s; retrying in %g s",
+                    folder,
+                    error,
+                    config.interval,
+                )
+            await asyncio.sleep(config.interval)
+
+    maps = await retried(lambda: asyncio.to_thread(install.open_set, folder))
     if maps is None:
-        log.error("pins %s are of an incompatible kzn version: their counts are lost", folder)
+        stats.lost_sets += 1
+        log.error(
+            "pins %s are damaged or of an incompatible kzn version: what they counted since the"
+            " last delivered batch is lost",
+            folder,
+        )
     else:
         with maps:
-            spool = Spool(maps)
-            probe = directory.probe_of(folder)
+            spool, probe = Spool(maps), directory.probe_of(folder)
             async with _shipper(probe, config, server, spool) as shipper:
-                await empty(spool, shipper.deliver)
+                await retried(lambda: empty(spool, shipper.deliver))
     try:
         with directory.file_errors(config.pin_dir):
             install.remove(folder)

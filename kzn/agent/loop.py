@@ -67,7 +67,7 @@ class Loop:
                 self._spool.mark_drained()
 
     async def _run(self, stop: asyncio.Event) -> None:
-        if self._spool.under_way:
+        if self._has_batch_under_way():
             await self.once()
         due = self._clock() + self._stats.interval
         while not await _set_within(stop, due - self._clock()):
@@ -75,13 +75,19 @@ class Loop:
             due = max(due + self._stats.interval, self._clock())
         await self.once()
 
+    def _has_batch_under_way(self) -> bool:
+        try:
+            return self._spool.under_way
+        except KernelError:
+            return True  # `once` counts and logs it
+
     async def once(self) -> None:
-        """Cut, deliver and clear one batch; a failed cut is counted and retried later."""
+        """Cut, deliver and clear one batch; an error of the kernel is counted and retried later."""
         started = self._clock()
         try:
             batch = await asyncio.to_thread(self._spool.cut)
         except KernelError as error:
-            self._stats.fail(error.message)
+            self._stats.cut_failed(error.message)
             log.error(
                 "cannot read the counters from the kernel: %s; retrying in %g s",
                 error,
@@ -93,13 +99,23 @@ class Loop:
             self._stats.add(batch, self._clock() - started, time.time())
             self._stats.mismatches = self._spool.mismatches
         await self._deliver(batch)
-        await asyncio.to_thread(self._spool.acknowledge, batch.sequence)
+        try:
+            await asyncio.to_thread(self._spool.acknowledge, batch.sequence)
+        except KernelError as error:
+            self._stats.clear_failed(error.message)
+            log.error(
+                "cannot clear the counters of batch %d, which the server has: %s; retrying in %g s",
+                batch.sequence,
+                error,
+                self._stats.interval,
+            )
 
 
 async def empty(spool: Spool, deliver: Deliver) -> None:
     """Deliver all that a retired map set holds; its hooks are detached, so this ends.
 
-    A set has two buffers, so it is empty after two empty cuts in a row.
+    A set has two buffers, so it is empty after two empty cuts in a row. After a KernelError the
+    caller may call it again with the same spool: no batch is delivered twice.
     """
     empty_cuts = 0
     while empty_cuts < 2:

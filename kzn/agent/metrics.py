@@ -51,6 +51,25 @@ def _cuts(stats: AgentStats) -> Iterator[MetricSamples]:
     )
     yield single("kzn_agent_cut_failures_total", "counter", "Failed cuts.", stats.cut_failures)
     yield single(
+        "kzn_agent_clear_failures_total",
+        "counter",
+        "Acknowledged batches that the kernel did not clear at once; retried, not sent again.",
+        stats.clear_failures,
+    )
+    yield single(
+        "kzn_agent_retired_failures_total",
+        "counter",
+        "Failed attempts to deliver what a replaced probe counted; retried each interval.",
+        stats.retired_failures,
+    )
+    yield single(
+        "kzn_agent_lost_sets_total",
+        "counter",
+        "Pinned sets of maps that were damaged or of an incompatible version; their counts since"
+        " the last delivered batch are lost.",
+        stats.lost_sets,
+    )
+    yield single(
         "kzn_agent_mismatches_total",
         "counter",
         "Batches whose flows do not add up to their totals; above 0 it is a defect of kzn.",

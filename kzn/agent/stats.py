@@ -29,8 +29,14 @@ class AgentStats:
     """Wall-clock seconds of the last cut; 0 before the first."""
     cut_seconds: float = 0.0
     cut_failures: int = 0
+    clear_failures: int = 0
+    """Acknowledged batches that could not be cleared at once."""
+    lost_sets: int = 0
+    """Sets of maps that could not be read, so that what was in them is lost."""
+    retired_failures: int = 0
+    """Failed attempts to deliver what a replaced probe counted."""
     failing: str = ""
-    """Why the last cut failed; empty after one that did not."""
+    """Why the last cut or clear failed; empty after a new batch was cut."""
     mismatches: int = 0
     delivery: ShipStats = field(default_factory=ShipStats)
     packets: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -41,9 +47,14 @@ class AgentStats:
         """Why this agent is unhealthy, or empty; an absent server does not make it so."""
         return f"cutting batches fails: {self.failing}" if self.failing else ""
 
-    def fail(self, reason: str) -> None:
+    def cut_failed(self, reason: str) -> None:
         """Count a failed cut."""
         self.cut_failures += 1
+        self.failing = reason
+
+    def clear_failed(self, reason: str) -> None:
+        """Count an acknowledged batch whose buffer could not be cleared."""
+        self.clear_failures += 1
         self.failing = reason
 
     def add(self, batch: Batch, seconds: float, wall: float) -> None:

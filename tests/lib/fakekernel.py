@@ -70,6 +70,10 @@ class FakeMaps:
         self._kernel = kernel
         self._left = left
 
+    def fail_at(self, step: int) -> None:
+        """Count the steps anew."""
+        self._left = step
+
     def state(self) -> SpoolState:
         self._step()
         return SpoolState.unpack(self._kernel.state.pack())

@@ -20,7 +20,7 @@ from kzn.daemon.backoff import Backoff
 from kzn.daemon.connect import Dial, dial_tcp
 from kzn.daemon.listen import HostPort
 from kzn.daemon.logs import RateLimited
-from kzn.errors import KznError, RefusedError, WireError
+from kzn.errors import KernelError, KznError, RefusedError, WireError
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.wire.encode_batch import EncodedBatch, encode_batch
 from kzn.wire.messages import Reason
@@ -42,13 +42,14 @@ _HINTS = {
 }
 
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (KernelError, "kernel"),
     (TimeoutError, "timeout"),
     (socket.gaierror, "resolve"),
     (UnicodeError, "resolve"),
     (ConnectionRefusedError, "connect"),
     (ssl.SSLCertVerificationError, "certificate"),
     (ssl.SSLError, "tls"),
-    (OSError, "connection"),  # last, since all but UnicodeError are OSErrors
+    (OSError, "connection"),  # last, since most others are OSErrors
 )
 
 

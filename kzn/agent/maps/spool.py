@@ -60,6 +60,7 @@ class Spool:
         self._access = access
         self._around_cut = around_cut
         self._quiet = 0  # sequence of the batch that no running program adds to any more
+        self._applied = 0  # sequence of the batch that the server applied last
         self.mismatches = 0
         """Batches whose flows did not add up to their totals; more than 0 is a defect of kzn."""
 
@@ -92,6 +93,8 @@ class Spool:
         """The batch under way, or else a new one: all packets accounted since the last cut."""
         with self._around_cut():
             state = self._finish_clearing(self._maps.state())
+            if state.phase is Phase.CUT and state.sequence == self._applied:
+                state = self._acknowledge(state)  # this failed before: see `acknowledge`
             if state.phase is Phase.IDLE:
                 state = self._begin(state)
             if self._quiet != state.sequence:
@@ -112,13 +115,19 @@ class Spool:
         return True
 
     def acknowledge(self, sequence: int) -> None:
-        """Clear the buffer of the batch with this number, which the server has applied."""
+        """Clear the buffer of the batch with this number, which the server has applied.
+
+        After a KernelError the next `cut` tries again first, and does not return the batch again.
+        """
+        self._applied = sequence
         state = self._maps.state()
-        if state.phase is not Phase.CUT or state.sequence != sequence:
-            return
+        if state.phase is Phase.CUT and state.sequence == sequence:
+            self._acknowledge(state)
+
+    def _acknowledge(self, state: SpoolState) -> SpoolState:
         state = replace(state, phase=Phase.ACKNOWLEDGED)
         self._maps.write_state(state)
-        self._finish_clearing(state)
+        return self._finish_clearing(state)
 
     def _begin(self, state: SpoolState) -> SpoolState:
         now, buffer = self._clock(), self._maps.active()

@@ -26,7 +26,9 @@ class FakeSpool:
     mismatches: int = 0
     done: list[int] = field(default_factory=list)
     fails: int = 0
+    clear_fails: int = 0
     awake: int = 0
+    applied: int = 0
 
     def mark_drained(self) -> None:
         self.awake += 1
@@ -35,6 +37,8 @@ class FakeSpool:
         if self.fails:
             self.fails -= 1
             raise KernelError("read map flows_0: EIO", errno=5)
+        if self.under_way and self.sequence == self.applied:
+            self.acknowledge(self.sequence)
         if not self.under_way:
             self.under_way, self.sequence = True, self.sequence + 1
         index = self.sequence - 1
@@ -44,6 +48,10 @@ class FakeSpool:
     def acknowledge(self, sequence: int) -> None:
         assert self.under_way
         assert sequence == self.sequence
+        self.applied = sequence
+        if self.clear_fails:
+            self.clear_fails -= 1
+            raise KernelError("write entry 0 of map spool: ENOMEM", errno=12)
         self.under_way = False
         self.done.append(sequence)
 
@@ -147,6 +155,34 @@ def test_a_failed_cut_is_counted_and_the_agent_is_unhealthy_until_one_succeeds()
     assert "read map flows_0: EIO" in its.unhealthy_reason()
     asyncio.run(make(spool, deliver, its).once())
     assert (its.batches, its.unhealthy_reason()) == (1, "")
+
+
+def test_a_batch_that_cannot_be_cleared_is_counted_and_cleared_later_and_not_sent_again() -> None:
+    spool, its, delivered = FakeSpool([5, 6], clear_fails=2), stats(), []
+
+    async def deliver(batch: Batch) -> None:
+        delivered.append(batch.totals.seen.bytes)
+
+    loop = make(spool, deliver, its)
+    asyncio.run(loop.once())
+    assert (its.clear_failures, its.cut_failures, delivered) == (1, 0, [5])
+    assert "ENOMEM" in its.unhealthy_reason()
+    asyncio.run(loop.once())
+    assert (its.clear_failures, its.cut_failures, delivered) == (1, 1, [5])
+    asyncio.run(loop.once())
+    assert (delivered, spool.done, its.unhealthy_reason()) == ([5, 6], [1, 2], "")
+
+
+def test_a_retired_set_that_cannot_be_cleared_is_emptied_by_another_try() -> None:
+    spool, delivered = FakeSpool([5, 6], clear_fails=1), []
+
+    async def deliver(batch: Batch) -> None:
+        delivered.append(batch.totals.seen.bytes)
+
+    with pytest.raises(KernelError):
+        asyncio.run(empty(cast(Spool, spool), deliver))
+    asyncio.run(empty(cast(Spool, spool), deliver))
+    assert delivered == [5, 6]
 
 
 def test_a_batch_counts_once_however_often_it_is_cut() -> None:

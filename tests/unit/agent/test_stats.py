@@ -32,7 +32,7 @@ def test_totals_add_up_over_batches_by_kind_and_reason() -> None:
 def test_an_agent_is_unhealthy_from_a_failed_cut_to_the_next_batch() -> None:
     stats = AgentStats(probe="postrouting", interval=10.0)
     assert not stats.unhealthy_reason()
-    stats.fail("map gone")
+    stats.cut_failed("map gone")
     assert "map gone" in stats.unhealthy_reason()
     stats.add(batch(1), seconds=0.5, wall=99.0)
     assert not stats.unhealthy_reason()

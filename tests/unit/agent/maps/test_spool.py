@@ -87,6 +87,20 @@ def test_an_agent_killed_at_any_step_loses_and_repeats_nothing(killed_at: int) -
     assert sum(counts.bytes for counts in delivered.values()) == kernel.sent.bytes
 
 
+@pytest.mark.parametrize("fails_at", range(1, 10))
+def test_a_batch_whose_clear_fails_at_any_step_is_cleared_by_the_next_cut(fails_at: int) -> None:
+    kernel = FakeKernel(7)
+    kernel.account(PAIR, Counts(3, 300))
+    maps = FakeMaps(kernel, NEVER)
+    its = Spool(maps, Clock(), maps)
+    assert content(its.cut()) == (1, Counts(3, 300))
+    maps.fail_at(fails_at)
+    with suppress(Killed):  # as a KernelError, which the process survives
+        its.acknowledge(1)
+    kernel.account(OTHER, Counts(1, 50))
+    assert content(its.cut()) == (2, Counts(1, 50))
+
+
 def test_a_batch_can_be_started_without_waiting_for_running_programs() -> None:
     kernel = FakeKernel(7)
     its = spool(kernel)
