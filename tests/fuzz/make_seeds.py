@@ -1,4 +1,4 @@
-"""Writes the seeds: a few small inputs of each target from which a fuzzer gets everywhere."""
+"""Writes the seeds: a few small inputs of each target that reach all its branches."""
 
 import sys
 from dataclasses import replace
@@ -40,7 +40,7 @@ def flows() -> Flows:
 
 
 def seeds() -> dict[str, dict[str, bytes]]:
-    """By target and name."""
+    """The seeds, by target and name."""
     totals = Totals(Counts(7, 4200), {"map_full": Counts(1, 36)})
     full = encode_batch(Batch(1, 10_000, 0, flows(), totals))
     empty = encode_batch(Batch(1, 10_000, 0, Flows.empty(), Totals()))
@@ -72,7 +72,7 @@ def seeds() -> dict[str, dict[str, bytes]]:
 
 
 def main() -> None:
-    """Write those that are not there as they should be."""
+    """Write all seeds into the folder beside this file."""
     for target, by_name in seeds().items():
         folder = HERE / "seeds" / target
         folder.mkdir(parents=True, exist_ok=True)

@@ -3,8 +3,8 @@
     python tests/fuzz/run.py [TARGET] [--runs N] [--seconds S] [--corpus DIR]
 
 Each target runs in a process of its own, from the seeds beside this file; the last line is one
-JSON object. What libFuzzer finds new goes to --corpus, else nowhere. Exit 1: a finding, whose
-input libFuzzer has written into the working directory.
+JSON object. New inputs are kept only with --corpus. Exit code 1 is a finding: libFuzzer has written
+its input into the working directory.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def fuzz_one(target: str, arguments: list[str]) -> None:
 
 
 def run(target: str, options: argparse.Namespace) -> dict[str, object]:
-    """Fuzz one target in a child; its numbers."""
+    """Fuzz one target in a child process; its statistics."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         corpus = Path(options.corpus, target) if options.corpus else Path(scratch)
@@ -68,15 +68,15 @@ def run(target: str, options: argparse.Namespace) -> dict[str, object]:
 
 
 def main() -> int:
-    """Parse, run each target, print one line each and all of them as the last line."""
+    """Run the targets; print a line for each, and all results as the last line."""
     if sys.argv[1:2] == ["--child"]:
         fuzz_one(sys.argv[2], sys.argv[3:])
     names = sorted(path.name for path in (HERE / "seeds").iterdir())
     parser = argparse.ArgumentParser(description="Fuzz kzn/wire.")
-    parser.add_argument("target", nargs="?", choices=names, help="all when not given")
+    parser.add_argument("target", nargs="?", choices=names, help="default: all")
     parser.add_argument("--runs", type=int, default=250_000, help="executions of each target")
-    parser.add_argument("--seconds", type=int, default=600, help="at most, for each target")
-    parser.add_argument("--corpus", help="a folder to keep what is found new, and to go on from")
+    parser.add_argument("--seconds", type=int, default=600, help="time limit of each target")
+    parser.add_argument("--corpus", help="folder of inputs to start from, where new ones are added")
     options = parser.parse_args()
     rows = []
     for target in [options.target] if options.target else names:

@@ -1,7 +1,7 @@
-"""What is fuzzed: bytes in, and anything but a WireError that leaves is a finding.
+"""The fuzz targets. In: bytes. An exception other than WireError is a finding.
 
-Each target also holds the room to its promises: what is buffered or allocated stays below what was
-declared and allowed, and what was taken adds up.
+Each target also asserts invariants: buffers and allocations stay below the declared and the allowed
+size, and a decoded message is the same when it is encoded and decoded again.
 """
 
 import zlib
@@ -34,12 +34,12 @@ def framing(data: bytes) -> None:
     try:
         for start in range(0, len(stream), piece):
             for message in reader.feed(stream[start : start + piece]):
-                _require(0 < len(message) <= limit, "a message beyond the limit")
+                _require(0 < len(message) <= limit, "a message longer than the limit")
                 whole += HEADER + len(message)
-            _require(reader.buffered < HEADER + limit, "more is kept than one frame")
+            _require(reader.buffered < HEADER + limit, "more than one frame is buffered")
     except WireError:
         return
-    _require(whole + reader.buffered == len(stream), "bytes went astray")
+    _require(whole + reader.buffered == len(stream), "bytes were lost")
 
 
 def to_server(data: bytes) -> None:
@@ -47,13 +47,16 @@ def to_server(data: bytes) -> None:
     for frame in (data, _mended(data)):
         with suppress(WireError):
             message = decode_to_server(frame)
-            _require(decode_to_server(encode_to_server(message)) == message, "another message")
+            _require(
+                decode_to_server(encode_to_server(message)) == message,
+                "the message changed when encoded again",
+            )
             if isinstance(message, EncodedBatch):
                 _decode(message)
 
 
 def columns(data: bytes) -> None:
-    """A batch whose head is ``data[:16]`` and whose columns, well compressed, are the rest."""
+    """A batch with the header ``data[:16]``; the rest is compressed as its columns."""
     if len(data) < 16:
         return
     head = [int.from_bytes(data[i : i + 2], "little") for i in range(0, 12, 2)]
@@ -61,7 +64,7 @@ def columns(data: bytes) -> None:
     planes = int.from_bytes(data[12:16], "little") >> (head[3] % 3)
     declared = Columns(flows, ipv4, ipv6, planes, b"")
     body = data[16:]
-    if head[3] & 4:  # a body of the length that is declared gets past the inflating
+    if head[3] & 4:  # a body of the declared length passes the check after inflating
         body = (body * (declared.inflated // max(1, len(body)) + 1))[: declared.inflated]
     packed = Columns(flows, ipv4, ipv6, planes, zlib.compress(body, 1))
     with suppress(WireError):
@@ -71,63 +74,69 @@ def columns(data: bytes) -> None:
 def _decode(encoded: EncodedBatch) -> None:
     batch = decode_batch(encoded, LIMITS)
     flows = batch.flows
-    _require(len(flows) == encoded.columns.flows <= LIMITS.max_flows, "another number of flows")
-    _require(len(flows.addresses) <= LIMITS.max_addresses, "more addresses than are taken")
+    _require(len(flows) == encoded.columns.flows <= LIMITS.max_flows, "the number of flows differs")
+    _require(len(flows.addresses) <= LIMITS.max_addresses, "more addresses than the limit")
     _require(encoded.columns.planes >> PLANES == 0, "planes that do not exist")
     again = decode_batch(encode_batch(batch), LIMITS)
     for name in ("packets", "bytes"):
         _require(
             int(getattr(again.flows, name).sum()) == int(getattr(flows, name).sum()),
-            f"other {name} when sent on",
+            f"{name} changed when encoded again",
         )
-    _require(again.totals == batch.totals, "other totals when sent on")
+    _require(again.totals == batch.totals, "totals changed when encoded again")
 
 
 def to_agent(data: bytes) -> None:
-    """A frame from a server, as an answer to Hello and as one to a batch."""
+    """A frame from a server, as the answer to Hello and as the answer to a batch."""
     for frame in (data, _mended(data)):
         with suppress(WireError, RefusedError):
             message = decode_to_agent(frame)
-            _require(decode_to_agent(encode_to_agent(message)) == message, "another message")
+            _require(
+                decode_to_agent(encode_to_agent(message)) == message,
+                "the message changed when encoded again",
+            )
             session = AgentSession(_AGENT)
             with suppress(WireError, RefusedError):
                 session.welcomed(message)
-            _require(session.acked(message, 3).sequence == 3, "an ack of another batch")
+            _require(session.acked(message, 3).sequence == 3, "an ack of a different batch")
 
 
 def handshake(data: bytes) -> None:
-    """A whole conversation: frames from two connections, told apart by their lengths' low bit."""
-    book = AppliedSequences(max_absent=4)
-    sessions = [ServerSession(book, LIMITS), ServerSession(book, LIMITS)]
+    """Frames of two connections; the low bit of a frame's length selects the connection."""
+    applied_sequences = AppliedSequences(max_absent=4)
+    sessions = [ServerSession(applied_sequences, LIMITS) for _ in range(2)]
     applied: set[tuple[str, int, int]] = set()
     reader = FrameReader(LIMITS.max_frame)
     with suppress(WireError):
         for message in reader.feed(data):
-            _one_turn(sessions[len(message) & 1], _mended(message), applied)
+            _receive(sessions[len(message) & 1], _mended(message), applied)
     for session in sessions:
         session.close()
-    _require(len(book) <= 4, "absent agents are not bounded")
+    _require(len(applied_sequences) <= 4, "absent agents are not bounded")
 
 
-def _one_turn(session: ServerSession, message: bytes, applied: set[tuple[str, int, int]]) -> None:
+def _receive(session: ServerSession, message: bytes, applied: set[tuple[str, int, int]]) -> None:
     step = session.receive(decode_to_server(message))
     if isinstance(step, Authenticate):
-        _require(session.identity is None, "admitted twice")
+        _require(session.identity is None, "authenticated twice")
         session.authenticated(step.identity)
     elif isinstance(step, Apply):
-        _require(step.identity == session.identity, "a batch of somebody else")
+        _require(step.identity == session.identity, "a batch of another agent")
         key = (step.identity.node, step.identity.epoch, step.batch.sequence)
-        _require(key not in applied, "applied twice")
+        _require(key not in applied, "a batch was applied twice")
         applied.add(key)
-        _require(session.applied(step.batch.sequence) == Ack(step.batch.sequence), "another ack")
+        _require(
+            session.applied(step.batch.sequence) == Ack(step.batch.sequence),
+            "an ack of a different batch",
+        )
     elif isinstance(step, Repeat):
-        _require(step.ack.duplicate, "a repetition that is none")
+        _require(step.ack.duplicate, "a new batch was acknowledged as a duplicate")
     else:
         session.close()
 
 
 def _mended(data: bytes) -> bytes:
-    """``data`` with the length of its one field made right: mutations seldom keep it so."""
+    """``data`` with the length of its only field corrected, which mutations seldom keep valid."""
     start = 1
     while start < len(data) and data[start] & 0x80:
         start += 1

@@ -1,4 +1,4 @@
-"""The example package of docs/examples, installed as a user installs it, but without a network."""
+"""The example package of docs/examples, installed by pip without a network."""
 
 import importlib.util
 import os
@@ -15,7 +15,7 @@ LIMIT = 120
 
 
 def install(source: Path, folder: Path) -> Path:
-    """Build a package by pip and unpack it; the folder to put on the path. No dependencies."""
+    """Build and unpack a package with pip, without dependencies; the folder for sys.path."""
     need("hatchling")
     copy, site = folder / "source", folder / "site"
     wanted = ("pyproject.toml", "README.md", "LICENSE", "kzn", "kzn_probe_marked", "bpf")
@@ -39,13 +39,13 @@ def install(source: Path, folder: Path) -> Path:
 
 
 def need(module: str) -> None:
-    """Skip where what builds packages is not installed."""
+    """Skip the test if a module needed to build packages is not installed."""
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"{module} is not installed: it is in the dependency group dev")
 
 
 def run(command: list[str], **environment: str) -> str:
-    """What a command prints; its own words when it fails."""
+    """The stdout of a command; the test fails with its output if its exit code is not 0."""
     done = subprocess.run(
         command,
         env=os.environ | environment,

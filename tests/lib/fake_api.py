@@ -1,4 +1,4 @@
-"""A Kubernetes API server on loopback that lists and watches, and fails on demand."""
+"""A fake Kubernetes API server on loopback: list, watch, and injected faults."""
 
 import asyncio
 import json
@@ -28,8 +28,8 @@ Fault = Callable[[web.Request], "web.Response | bytes | None"]
 class FakeApi:
     """Objects by resource and uid, one version counter, the events since ``oldest``.
 
-    ``faults`` of a resource are used up one a request: a response is sent in its place, bytes are
-    sent into the stream of a watch, which is then cut off; None lets a request pass.
+    Each request takes one of the ``faults`` of its resource: a response replaces the real one,
+    bytes are sent into the stream of a watch, which is then closed, and None changes nothing.
     """
 
     objects: dict[str, dict[str, Object]] = field(
@@ -47,22 +47,22 @@ class FakeApi:
     token: str = ""
 
     def put(self, resource: str, obj: Object) -> None:
-        """Create or replace an object: watchers get an event."""
+        """Create or replace an object and send watchers an event."""
         self.version += 1
         obj["metadata"]["resourceVersion"] = str(self.version)
         known = self.objects[resource].get(obj["metadata"]["uid"])
         self.objects[resource][obj["metadata"]["uid"]] = obj
-        self._tell("MODIFIED" if known else "ADDED", resource, obj)
+        self._add_event("MODIFIED" if known else "ADDED", resource, obj)
 
     def delete(self, resource: str, uid: str) -> None:
-        """Delete an object: watchers get its last state under a new version."""
+        """Delete an object and send watchers its last state with a new version."""
         self.version += 1
         obj = json.loads(json.dumps(self.objects[resource].pop(uid)))
         obj["metadata"]["resourceVersion"] = str(self.version)
-        self._tell("DELETED", resource, obj)
+        self._add_event("DELETED", resource, obj)
 
     def compact(self) -> None:
-        """Forget all events, as etcd does: older versions are expired from now on."""
+        """Delete all events, as etcd does: requests for older versions get 410."""
         self.oldest = self.version
         self.events.clear()
         self._wake()
@@ -73,15 +73,15 @@ class FakeApi:
         self.compact()
 
     def access(self) -> Access:
-        """These are credentials too."""
+        """The address and token of this server; it serves as `Credentials` in tests."""
         return Access(host=self.host, authorization=self.token)
 
     def reload(self) -> None:
-        """Credentials were refused."""
+        """Called after credentials were refused: use another token."""
         self.token = "Bearer fresh"  # noqa: S105 - a fake's
 
-    def asked(self, resource: str) -> list[dict[str, str]]:
-        """The parameters of all requests for a resource."""
+    def queries_of(self, resource: str) -> list[dict[str, str]]:
+        """The query parameters of all requests for a resource."""
         return [parameters for path, parameters, _ in self.requests if PATHS[path] == resource]
 
     @asynccontextmanager
@@ -100,7 +100,7 @@ class FakeApi:
         finally:
             await runner.cleanup()
 
-    def _tell(self, kind: str, resource: str, obj: Object) -> None:
+    def _add_event(self, kind: str, resource: str, obj: Object) -> None:
         self.events.append((self.version, kind, resource, json.loads(json.dumps(obj))))
         self._wake()
 
@@ -163,7 +163,7 @@ def line(kind: str, obj: Object) -> bytes:
 
 
 def status(code: int, reason: str, message: str = "", **headers: str) -> web.Response:
-    """A refusal with a Status object; underscores in header names are hyphens."""
+    """An error response with a Status object; underscores in header names become hyphens."""
     body = {"kind": "Status", "code": code, "reason": reason, "message": message}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return web.json_response(body, status=code, headers=named)
@@ -199,5 +199,5 @@ def owned(uid: str, name: str, owner: tuple[str, str, str]) -> Object:
 
 
 def controller(kind: str, name: str, uid: str) -> Object:
-    """An ownerReference that controls."""
+    """The ownerReference of a controller."""
     return {"apiVersion": "x/v1", "kind": kind, "name": name, "uid": uid, "controller": True}

@@ -1,4 +1,4 @@
-"""The manifests of deploy/ as the tools render them: kubectl, helm, and what is in the result."""
+"""The manifests of deploy/ as rendered by kubectl and helm, and queries of the result."""
 
 import shutil
 import subprocess
@@ -19,15 +19,15 @@ Object = dict[str, Any]
 
 
 def tool(name: str) -> str:
-    """A program that scripts/setup put beside Python, or one of the machine."""
+    """The path of a program: beside Python, where scripts/setup installs it, else in PATH."""
     found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
     if found is None:
-        pytest.skip(f"no {name} program: scripts/setup test fetches one")
+        pytest.skip(f"{name} is not installed: scripts/setup test installs it")
     return found
 
 
-def said(*command: str | Path) -> str:
-    """What a program printed; its own words in the failure when it did not end with 0."""
+def output_of(*command: str | Path) -> str:
+    """The stdout of a program; the test fails with its output if its exit code is not 0."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout
@@ -39,12 +39,12 @@ def objects(text: str) -> list[Object]:
 
 
 def kustomized(folder: str) -> list[Object]:
-    """What ``kubectl apply -k deploy/FOLDER`` would apply."""
-    return objects(said(tool("kubectl"), "kustomize", DEPLOY / folder))
+    """The objects that ``kubectl apply -k deploy/FOLDER`` would apply."""
+    return objects(output_of(tool("kubectl"), "kustomize", DEPLOY / folder))
 
 
 def name_of(thing: Object) -> tuple[str, str, str]:
-    """What tells an object from all others of a cluster."""
+    """Kind, namespace and name, which are unique in a cluster."""
     metadata = thing["metadata"]
     return thing["kind"], metadata.get("namespace", ""), metadata["name"]
 
@@ -58,11 +58,11 @@ def pods(things: list[Object]) -> Iterator[tuple[str, Object]]:
 
 
 def containers(pod: Object) -> list[Object]:
-    """All containers of a pod, those that run first included."""
+    """All containers of a pod, init containers first."""
     return [*pod.get("initContainers", []), *pod["containers"]]
 
 
 def one(things: list[Object], kind: str, name: str) -> Object:
-    """The one object of that kind and name."""
+    """The only object of that kind and name."""
     (found,) = [t for t in things if t["kind"] == kind and t["metadata"]["name"] == name]
     return found

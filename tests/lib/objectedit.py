@@ -1,7 +1,7 @@
-"""Objects made wrong on purpose: single numbers and names of an object file are changed in place.
+"""Makes invalid BPF objects: changes single numbers and names of an object file in place.
 
-A reading of ELF (elf(5)) and BTF (Documentation/bpf/btf.rst) of its own, so that the one that is
-tested is not its own judge.
+It has its own parser of ELF (elf(5)) and BTF (Documentation/bpf/btf.rst), independent of the one
+under test.
 """
 
 import struct
@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 STRUCT, ENUM = 4, 6
 BEHIND = {1: 4, 3: 12, 14: 4, 17: 4}
-"""Bytes after a type's head by kind; of lists it is a multiple of their length."""
+"""Bytes after a type's header, by kind, if the length is fixed."""
 ROW = {4: 12, 5: 12, 6: 8, 13: 8, 15: 12, 19: 12}
+"""Bytes of each row after a type's header, by kind, if it has rows."""
 
 
 class Type(NamedTuple):
-    """One type: where it is in the file, what it is called, and how many rows follow."""
+    """One type: its offset in the file, its name, and the number of rows that follow."""
 
     at: int
     name: str
@@ -24,7 +25,7 @@ class Type(NamedTuple):
 
 
 class Image:
-    """The bytes of an object, with places that have names."""
+    """The bytes of an object file, with offsets of its types and members by name."""
 
     def __init__(self, image: bytes) -> None:
         self.bytes = bytearray(image)
@@ -34,24 +35,24 @@ class Image:
         self._first, self._end = self._btf + self._head, self._btf + self._head + types
 
     def put(self, at: int, number: int) -> bytes:
-        """The object with a 32-bit number at an offset changed."""
+        """The object with the 32-bit number at an offset replaced."""
         changed = bytearray(self.bytes)
         struct.pack_into("<I", changed, at, number)
         return bytes(changed)
 
     def renamed(self, old: str, new: str) -> bytes:
-        """The object with a name changed wherever it stands whole; both are of one length."""
+        """The object with every occurrence of a whole name replaced by one of equal length."""
         assert len(old) == len(new)
         before, after = (b"\0" + name.encode() + b"\0" for name in (old, new))
         assert before in self.bytes, old
         return bytes(self.bytes).replace(before, after)
 
     def without_btf(self) -> bytes:
-        """The object as a compiler makes it that was not asked for BTF: no section is called so."""
+        """The object without a section .BTF, as compiled without BTF."""
         return bytes(self.bytes).replace(b".BTF", b".XTF")
 
     def row(self, kind: int, type_name: str, row_name: str) -> int:
-        """Where a member of a struct or a value of an enum is: its name, then two numbers."""
+        """The offset of a struct member or enum value: its name, then two numbers."""
         [found] = [t for t in self.types() if (t.kind, t.name) == (kind, type_name)]
         for number in range(found.rows):
             at = found.at + 12 + number * ROW[kind]
@@ -60,7 +61,7 @@ class Image:
         raise AssertionError(f"{type_name} has no {row_name}")
 
     def type_at(self, name: str) -> int:
-        """Where the head of a struct is: its name, what it is, its size."""
+        """The offset of the header of a struct: its name, its kind and its size."""
         [at] = [t.at for t in self.types() if (t.kind, t.name) == (STRUCT, name)]
         return at
 

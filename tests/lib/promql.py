@@ -1,4 +1,4 @@
-"""A Prometheus of our own on this machine's loopback, and what expressions speak of."""
+"""A real Prometheus on loopback, and the names of metrics in PromQL expressions."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import urlopen
 
-from manifests import DEPLOY, said, tool
+from manifests import DEPLOY, output_of, tool
 
 from kzn.lab.daemons import wait_for
 
@@ -32,18 +32,18 @@ _VARIABLES = {
 
 
 def metrics_in(expression: str) -> set[str]:
-    """The names of metrics that an expression asks a scrape for."""
+    """The names of scraped metrics in an expression."""
     bare = _RECORDED.sub(" ", _QUOTED.sub('""', expression))
     return set(_METRIC.findall(bare))
 
 
 def recorded_in(expression: str) -> set[str]:
-    """The names of recording rules that an expression asks for."""
+    """The names of recording rules in an expression."""
     return set(_RECORDED.findall(expression))
 
 
 def exposed(text: str) -> set[str]:
-    """Names of samples that a page of metrics may have, those of histograms included."""
+    """The names of the samples that a scrape can contain, including those of histograms."""
     names: set[str] = set()
     for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE):
         endings = ("_bucket", "_sum", "_count") if kind == "histogram" else ("",)
@@ -52,7 +52,7 @@ def exposed(text: str) -> set[str]:
 
 
 def panel_queries(board: Path) -> Iterator[tuple[str, str]]:
-    """Title and expression of each query of a dashboard, its variables filled in."""
+    """Title and expression of each query of a dashboard, with its variables replaced."""
     for panel in json.loads(board.read_text())["panels"]:
         for target in panel.get("targets", []):
             expression = target["expr"]
@@ -63,13 +63,13 @@ def panel_queries(board: Path) -> Iterator[tuple[str, str]]:
 
 
 class Prometheus:
-    """The HTTP API of a Prometheus."""
+    """A client of the HTTP API of a Prometheus."""
 
     def __init__(self, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}"
 
     def get(self, path: str) -> Any:
-        """The data of an answer; what Prometheus says is wrong as the failure."""
+        """The data of a response; URLError while it starts, AssertionError with its error text."""
         try:
             with urlopen(self._url + path, timeout=30) as answer:  # noqa: S310 - our own
                 return json.load(answer)["data"]
@@ -85,7 +85,7 @@ class Prometheus:
         return rows if data["resultType"] == "vector" else [{"metric": {}, "value": rows}]
 
     def answers(self, expression: str) -> bool:
-        """Whether a query has a result already; False while Prometheus starts."""
+        """Whether a query has a result; False while Prometheus starts."""
         try:
             return bool(self.query(expression))
         except URLError:
@@ -94,7 +94,7 @@ class Prometheus:
 
 @contextmanager
 def prometheus(folder: Path, scrape: str) -> Iterator[Prometheus]:
-    """A Prometheus that evaluates our rules every second; ``scrape`` is its scrape_configs."""
+    """A Prometheus that evaluates kzn's rules every second; ``scrape`` is its scrape_configs."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     config = folder / "prometheus.yml"
@@ -119,5 +119,5 @@ def prometheus(folder: Path, scrape: str) -> Iterator[Prometheus]:
 
 
 def promtool(*arguments: str | Path) -> str:
-    """What promtool says; its complaint in the failure."""
-    return said(tool("promtool"), *arguments)
+    """The stdout of promtool; the test fails with its output if promtool reports an error."""
+    return output_of(tool("promtool"), *arguments)

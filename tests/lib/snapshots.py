@@ -1,4 +1,4 @@
-"""Snapshots of a node's maps made by hand, for tests of what is shown of them."""
+"""Snapshots of a node's maps, built from literals, for tests of `kzn inspect`."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -33,7 +33,7 @@ def buffer(
     opened: float = 0.0,
     until: float = 10.0,
 ) -> Buffer:
-    """A buffer with what each CPU counted of each flow; times in seconds of boot."""
+    """A buffer with the counts of each flow by CPU; times are in seconds since boot."""
     keys = np.array(
         [
             (
@@ -74,7 +74,7 @@ def buffer(
 
 
 def snapshot(active: Buffer, other: Buffer | None = None, *, taken: float = 10.0) -> Snapshot:
-    """A set of maps at a time in seconds of boot."""
+    """A snapshot of a map set, taken at a time in seconds since boot."""
     return Snapshot(
         name="postrouting",
         taken_ns=int(taken * SECOND),

@@ -1,7 +1,8 @@
 """Builds Vagrant boxes for libvirt of Debian packages: ``python tests/vm/box.py [VERSION ...]``.
 
-A box is what a guest of run.py is, on a disk and with systemd and sshd: all packages that the
-suite needs are in it, so `vagrant provision` fetches nothing. Needs root, e2fsprogs, qemu-utils.
+A box has the root file system of a guest of run.py on a disk, with systemd and sshd. It contains
+all packages that the suite needs, so `vagrant provision` fetches nothing. Needs root, e2fsprogs,
+qemu-utils and mmdebstrap.
 
     python tests/vm/box.py --out boxes 6.1
     vagrant box add --name kzn-linux-6-1 boxes/kzn-linux-6-1.box
@@ -27,7 +28,7 @@ from run import CACHE
 TOOLS = {"mke2fs": "e2fsprogs", "mmdebstrap": "mmdebstrap", "qemu-img": "qemu-utils"}
 GIGABYTES = 8
 MORE_PACKAGES = (
-    "busybox-static",  # of the initramfs
+    "busybox-static",  # for the initramfs
     "dbus",
     "openssh-server",
     "rsync",
@@ -35,8 +36,8 @@ MORE_PACKAGES = (
     "systemd-sysv",
     "udev",
 )
-FIRST = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")
-"""Modules that find the root; those that are built in or do not exist any more are left out."""
+ROOT_MODULES = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")
+"""Modules needed to mount the root; those built in or no longer existing are left out."""
 
 KEY = (
     "ssh-rsa AAAAB3NzaC1yc2EAAAABIwAAAQEA6NF8iallvQVp22WDkTkyrtvp9eWW6A8YVr+kz4TjGYe7gHzIw+niNltGE"
@@ -45,7 +46,7 @@ KEY = (
     "ZEnDkbUvxhMmBYSdETk1rRgm+R4LOzFUGaHqHDLKLX+FIPKcF96hrucXzcWyLbIbEgE98OHlnVYCzRdK8jlqm8tehUc9c9"
     "WhQ== vagrant insecure public key"
 )
-"""Vagrant's, which everybody has: it replaces it by a new one at the first `vagrant up`."""
+"""The public key of Vagrant, which replaces it by a new one at the first `vagrant up`."""
 
 FILES = {
     "etc/fstab": "/dev/vda / ext4 defaults 0 1\n",
@@ -90,7 +91,7 @@ end
 
 
 def box(version: str, out: Path, work: Path) -> Path:
-    """Build the box of one kernel; its path."""
+    """Build the box of one kernel and return its path."""
     chosen = kernel(version, CACHE)
     tree = work / "tree"
     _tree(tree, chosen, work)
@@ -130,7 +131,7 @@ def _tree(tree: Path, chosen: Kernel, work: Path) -> None:
 
 
 def _initrd(target: Path, chosen: Kernel, busybox: Path) -> None:
-    """What mounts the root: modules by hand, in order, since a box has one disk of one kind."""
+    """Write the initramfs that mounts the root; it loads a fixed list of modules, in order."""
     order = list(_order(chosen.modules))
     files = {
         "init": (0o100755, INIT.encode()),
@@ -147,13 +148,13 @@ def _initrd(target: Path, chosen: Kernel, busybox: Path) -> None:
 
 
 def _order(modules: Path) -> Iterator[Path]:
-    """The modules of `FIRST` and what they need, each after what it needs (modules.dep(5))."""
+    """The modules of `ROOT_MODULES` and their dependencies, dependencies first (modules.dep(5))."""
     needs = {}
     for line in (modules / "modules.dep").read_text().splitlines():
         name, _, others = line.partition(":")
         needs[Path(name).name.partition(".")[0]] = [*reversed(others.split()), name]
     done = set()
-    for module in FIRST:
+    for module in ROOT_MODULES:
         for name in needs.get(module, []):
             if name not in done:
                 done.add(name)
@@ -161,14 +162,14 @@ def _order(modules: Path) -> Iterator[Path]:
 
 
 def main() -> int:
-    """Build the boxes of the kernels that are named, of all when none is."""
+    """Build the boxes of the kernels named as arguments; of all by default."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("versions", nargs="*", metavar="VERSION", help=", ".join(SUITES))
-    parser.add_argument("--out", type=Path, default=Path(), help="where the boxes go")
+    parser.add_argument("--out", type=Path, default=Path(), help="folder for the boxes")
     given = parser.parse_args()
     missing = [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
     if missing or os.geteuid() != 0:
-        parser.error(f"boxes are built by root, with {', '.join(TOOLS.values())}")
+        parser.error(f"building boxes requires root and the packages {', '.join(TOOLS.values())}")
     CACHE.mkdir(parents=True, exist_ok=True)
     given.out.mkdir(parents=True, exist_ok=True)
     for version in given.versions or SUITES:

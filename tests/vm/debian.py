@@ -1,6 +1,6 @@
-"""Kernels from Debian packages, without touching the host's apt.
+"""Kernels from Debian packages, without changing the host's apt configuration.
 
-The mirror is the one that the host's own apt uses, or KZN_DEBIAN_MIRROR.
+The mirror is KZN_DEBIAN_MIRROR, else the one that the host's apt uses.
 """
 
 import os
@@ -17,14 +17,14 @@ SUITES = {
     "6.12": ("bookworm-backports", "trixie"),
     "7": ("trixie-backports", "sid"),
 }
-"""Where a kernel of that version is looked for, first match wins. Nothing between 6.1 and 6.12 is
-in the archive, so 6.4, the oldest that kzn claims, cannot be tried."""
+"""The suites to search for a kernel version, in order. The archive has no kernel between 6.1 and
+6.12, so 6.4, the oldest that `postrouting` supports, cannot be tested."""
 RETRIES = "5"
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A kernel image and the folder of its modules, unpacked."""
+    """An unpacked kernel image and the folder of its modules."""
 
     release: str
     image: Path
@@ -32,7 +32,7 @@ class Kernel:
 
 
 def run(*command: str | Path, folder: Path | None = None) -> str:
-    """Run a program to its end; its words when it fails."""
+    """Run a program and return its stdout; SystemExit with its output if it fails."""
     done = subprocess.run(
         [str(word) for word in command], cwd=folder, capture_output=True, text=True, check=False
     )
@@ -42,7 +42,7 @@ def run(*command: str | Path, folder: Path | None = None) -> str:
 
 
 def mirror() -> str:
-    """The Debian archive to use."""
+    """The URL of the Debian archive to use."""
     named = os.environ.get("KZN_DEBIAN_MIRROR")
     if named:
         return named
@@ -51,11 +51,11 @@ def mirror() -> str:
         uri, _, release = line.partition(" ")
         if release in ("bookworm", "trixie", "sid"):
             return uri
-    raise SystemExit("no Debian archive in this machine's apt: set KZN_DEBIAN_MIRROR")
+    raise SystemExit("apt is not configured with a Debian archive: set KZN_DEBIAN_MIRROR")
 
 
 def apt_options(folder: Path, suite: str) -> list[str]:
-    """Options that give apt a world of its own in ``folder``."""
+    """Options that make apt use its own configuration and state in ``folder``."""
     for part in ("lists/partial", "cache/archives/partial", "parts"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     (folder / "status").touch()
@@ -74,7 +74,7 @@ def apt_options(folder: Path, suite: str) -> list[str]:
 
 
 def kernel(version: str, cache: Path) -> Kernel:
-    """Fetch and unpack a kernel of that version; again only when it is not there."""
+    """Fetch and unpack a kernel of that version, unless it is cached."""
     home = cache / f"kernel-{version}"
     if (home / "done").exists():
         return _found(home)
@@ -93,7 +93,7 @@ def kernel(version: str, cache: Path) -> Kernel:
         shutil.rmtree(folder)
         (home / "done").touch()
         return found
-    raise SystemExit(f"no kernel {version} in {', '.join(SUITES[version])}")
+    raise SystemExit(f"kernel {version} was not found in {', '.join(SUITES[version])}")
 
 
 def _packages(options: list[str], version: str) -> list[str]:
@@ -103,7 +103,7 @@ def _packages(options: list[str], version: str) -> list[str]:
     names = [name for name in names if name.startswith(f"linux-image-{version}")]
     if not names:
         return []
-    # From 7.x on the image is a shell around packages with the binary and the modules.
+    # Since 7.x the image package only depends on packages with the binary and the modules.
     inner = run("apt-cache", *options, "depends", "--important", names[0]).splitlines()
     parts = [line.split()[-1] for line in inner if "Depends: linux-" in line]
     return [names[0], *[p for p in parts if p.startswith(("linux-binary-", "linux-modules-"))]]

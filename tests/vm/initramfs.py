@@ -1,4 +1,4 @@
-"""A cpio archive (newc) of folders, written as the kernel reads it: the guest's whole world."""
+"""Writes the initramfs of a guest: a cpio archive (newc) of folders of the host."""
 
 import os
 import stat
@@ -14,9 +14,9 @@ FOLDER = stat.S_IFDIR | 0o755
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A folder of the host and where it appears in the guest.
+    """A folder of the host and its path in the guest.
 
-    Bytecode is that of the guest's Python (a root) or is left out (the project).
+    ``bytecode``: include Python bytecode, which must be that of the guest's Python version.
     """
 
     source: Path
@@ -25,9 +25,9 @@ class Part:
 
 
 def write(path: Path, parts: Iterable[Part], files: Mapping[str, tuple[int, bytes]]) -> None:
-    """An archive of ``parts``, then of ``files`` (mode and content by name); later ones win.
+    """Write ``parts``, then ``files`` (mode and content by name); later entries replace earlier.
 
-    Not compressed: an emulated processor inflates far more slowly than QEMU copies.
+    Not compressed: an emulated CPU inflates far more slowly than QEMU copies.
     """
     with path.open("wb") as out:
         archive = _Archive(out)
@@ -51,7 +51,7 @@ def _walk(part: Part) -> Iterator[str]:
 
 
 class _Archive:
-    """What is written so far: numbers of entries, and folders, which must come before contents."""
+    """Writes entries and, before each, the missing folders above it."""
 
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
@@ -59,7 +59,7 @@ class _Archive:
         self._folders = {"."}
 
     def copy(self, name: str, source: Path) -> None:
-        """A file, folder or link of the host."""
+        """Add a file, folder or link of the host."""
         info = os.lstat(source)
         content = b""
         if stat.S_ISLNK(info.st_mode):
@@ -72,7 +72,7 @@ class _Archive:
         self.add(name, info.st_mode, content, int(info.st_mtime))
 
     def add(self, name: str, mode: int, content: bytes, mtime: int = 0) -> None:
-        """An entry, and before it the folders above it that are not there yet.
+        """Add an entry, and before it the missing folders above it.
 
         A newc header has 13 numbers of 8 hexadecimal digits (cpio(5)); every file has one link.
         """

@@ -1,7 +1,7 @@
-"""One guest in QEMU: a kernel of a Debian package and an initramfs that is its whole world.
+"""One guest in QEMU: a kernel of a Debian package, and an initramfs as its root file system.
 
-In: a kernel and a suite. Out: whether the suite passed, and what it said for the table.
-Never: waits for a guest without a limit, or takes a guest that ended early for one that passed.
+In: a kernel and a suite. Out: whether the suite passed, and its rows for the table.
+Never: waits for a guest without a limit, or treats a guest that ended early as passed.
 """
 
 import json
@@ -19,7 +19,7 @@ from initramfs import Part, write
 from rootfs import PROJECT, root
 
 CPU = "max,-cx16"
-"""Without cmpxchg16b: emulated by QEMU 7.2 it leaves garbage in the flags, which crashes guests."""
+"""Without cmpxchg16b: QEMU 7.2 emulates it with wrong flags, which crashes guests."""
 MEMORY = "2048"
 EXIT = re.compile(r"kzn-vm-exit: (\d+)")
 RESULT = re.compile(r"kzn-vm-result: (\{.*\})")
@@ -28,7 +28,7 @@ MODULES = ("net", "drivers/net", "net/sched", "lib", "crypto", "arch/x86/crypto"
 
 @dataclass(slots=True)
 class Outcome:
-    """How a guest ended, and the rows that it has for the table."""
+    """How a guest ended, and its rows for the table."""
 
     version: str
     release: str
@@ -38,18 +38,17 @@ class Outcome:
 
 
 def accelerator() -> str:
-    """KVM where the kernel really has it: /dev/kvm alone may be an empty promise.
+    """KVM if its module is loaded (/dev/kvm can exist without it), else emulation (TCG).
 
-    Emulated, the processors of a guest take turns: in threads of their own, QEMU 7.2 may run an
-    int3 that the kernel had put into its own text (a static key that is switched) after it was
-    gone.
+    Emulated CPUs run in one thread: with a thread for each, QEMU 7.2 may execute an int3 of the
+    kernel's text patching (switching a static key) after the kernel has removed it.
     """
     real = any(Path(f"/sys/module/{name}").exists() for name in ("kvm_intel", "kvm_amd"))
     return "kvm" if real and os.access("/dev/kvm", os.W_OK) else "tcg,thread=single"
 
 
 def image(chosen: Kernel, version: str, cache: Path) -> Path:
-    """The initramfs of a guest: its root, the kernel's modules, the project."""
+    """Write the initramfs of a guest: its root, the kernel's modules, the project."""
     initramfs = cache / f"initramfs-{version}"
     parts, files = _contents(chosen)
     write(initramfs, [Part(root(cache), bytecode=True), *parts], files)
@@ -75,7 +74,7 @@ def boot(
     limit: float,
     say: Callable[[str], None],
 ) -> Outcome:
-    """Run the suite on a kernel; ``environment`` reaches the guest's first process."""
+    """Run the suite on a kernel; ``environment`` is passed to the guest's init."""
     initramfs = image(chosen, version, cache)
     words = "".join(f' {name}="{value}"' for name, value in environment.items())
     command = ["qemu-system-x86_64", "-accel", accelerator(), "-cpu", CPU, "-m", MEMORY]
@@ -83,26 +82,26 @@ def boot(
     command += ["-kernel", str(chosen.image), "-initrd", str(initramfs)]
     command += ["-append", f"console=ttyS0 panic=-1 quiet{words}"]
     outcome = Outcome(version, chosen.release)
-    begun = time.monotonic()
+    began = time.monotonic()
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
     ) as guest:
         try:
-            for line in _lines(guest, begun + limit):
+            for line in _lines(guest, began + limit):
                 say(line)
-                if _understood(line, outcome):
+                if _parse_line(line, outcome):
                     break
             else:
-                say(f"the guest did not say how it ended; it has {limit:.0f} s")
+                say(f"the guest did not report a result within {limit:.0f} s")
         finally:
             guest.kill()
     initramfs.unlink()
-    outcome.seconds = time.monotonic() - begun
+    outcome.seconds = time.monotonic() - began
     return outcome
 
 
 def _lines(guest: subprocess.Popen[bytes], deadline: float) -> Iterator[str]:
-    """The console's lines as they come, until the guest has ended or its time is over."""
+    """Lines of the console as they arrive, until the guest ends or the deadline passes."""
     assert guest.stdout is not None
     os.set_blocking(guest.stdout.fileno(), False)
     rest = b""
@@ -118,8 +117,8 @@ def _lines(guest: subprocess.Popen[bytes], deadline: float) -> Iterator[str]:
             return
 
 
-def _understood(line: str, outcome: Outcome) -> bool:
-    """Take what a line says for the outcome; whether it is the last one."""
+def _parse_line(line: str, outcome: Outcome) -> bool:
+    """Add the result in a line to the outcome; True for the last line."""
     if row := RESULT.search(line):
         outcome.rows.append(json.loads(row[1]))
     ended = EXIT.search(line)

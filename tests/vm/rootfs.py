@@ -1,4 +1,4 @@
-"""A Debian root file system with Python: what guests of QEMU run in, and what a box is made of."""
+"""A Debian root file system with Python, for guests of QEMU and for boxes."""
 
 import os
 import shutil
@@ -17,20 +17,20 @@ PACKAGES = (
     "iproute2",
     "kmod",
     "libbpf1",
-    "libstdc++6",  # of numpy
+    "libstdc++6",  # for numpy
     "mount",
     "nftables",
     "python3",
     "util-linux",
 )
-NOT_IN_GUESTS = ("kubernetes",)  # 60 MB, and there is no cluster in a guest
+NOT_IN_GUESTS = ("kubernetes",)  # 60 MB, and a guest does not have a cluster
 NUMPY = "numpy<2.4"
-"""From 2.4 on its wheels need cmpxchg16b; guest.py says why guests lack it."""
+"""Wheels of 2.4 and later need cmpxchg16b, which guests lack (machine.py)."""
 WITHOUT = tuple(f"path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale"))
 
 
 def root(cache: Path) -> Path:
-    """The root of the guests, with all that kzn and its tests import; made once."""
+    """The root of the guests with the dependencies of kzn and its tests; built once."""
     folder = cache / "root"
     done, wanted = folder / "done", "\n".join((SUITE, *PACKAGES, *python_packages()))
     if done.exists() and done.read_text() == wanted:
@@ -43,7 +43,7 @@ def root(cache: Path) -> Path:
 
 
 def packages_hooks(folder: Path) -> tuple[str, ...]:
-    """Fetch the Python packages into a folder; the hooks that put them into a root."""
+    """Fetch the Python packages into a folder; returns hooks that copy them into a root."""
     _install(folder, python_packages())
     return (
         f'mkdir -p "$1/opt" && cp -a {folder} "$1/opt/packages" && chmod 0755 "$1/opt/packages"',
@@ -67,7 +67,7 @@ def bootstrap(target: Path, packages: Sequence[str], hooks: Sequence[str] = ()) 
 
 
 def python_packages() -> list[str]:
-    """What kzn asks for in pyproject.toml, and what its tests need."""
+    """The dependencies of kzn and its tests in pyproject.toml."""
     settings = tomllib.loads((PROJECT / "pyproject.toml").read_text())
     project = settings["project"]
     extras = project["optional-dependencies"]
@@ -83,7 +83,7 @@ def _install(folder: Path, names: Sequence[str]) -> None:
         "install",
         "-q",
         "--disable-pip-version-check",
-        "--no-compile",  # by the guest's Python, whose version it must be
+        "--no-compile",  # the guest's Python compiles them, which may have another version
         "--retries=5",
         f"--target={folder}",
         "--python-version=3.11",

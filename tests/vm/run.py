@@ -1,7 +1,7 @@
-"""Runs the guest suite on other kernels with QEMU alone: ``python tests/vm/run.py [VERSION ...]``.
+"""Runs the guest suite on other kernels in QEMU: ``python tests/vm/run.py [VERSION ...]``.
 
 Each guest is a kernel of a Debian package and an initramfs with a root file system, the project
-and its tests. Without KVM it is emulated (TCG): slow, and exact all the same.
+and its tests. Without KVM it is emulated (TCG), which is slow, with the same results.
 """
 
 import argparse
@@ -20,17 +20,17 @@ from rootfs import PROJECT, root
 CACHE = Path(os.environ.get("KZN_VM_CACHE", Path.home() / ".cache" / "kzn-vm"))
 PAGE = PROJECT / "docs" / "kernels.md"
 LIMITS = {"smoke": 600.0, "whole": 3600.0}
-"""Seconds of a guest by suite; KZN_VM_SECONDS is another."""
+"""Time limit of a guest in seconds, by suite; KZN_VM_SECONDS overrides it."""
 
-_speaking = Lock()
+_print_lock = Lock()
 
 
 def main() -> int:
-    """Run the kernels that are named, all when none is; a summary at the end."""
+    """Run the suite on the kernels named as arguments (default: all) and print a summary."""
     given = _arguments()
     if given.check_table:
-        found = list(table.complaints(given.page.read_text(), tuple(SUITES)))
-        print("\n".join(found) or f"{given.page.name} has every cell of the suite")
+        found = list(table.problems(given.page.read_text(), tuple(SUITES)))
+        print("\n".join(found) or f"{given.page.name} has all cells of the suite")
         return 1 if found else 0
     CACHE.mkdir(parents=True, exist_ok=True)
     print(f"kernels {', '.join(given.versions)}, suite {given.suite}, {accelerator()}", flush=True)
@@ -51,20 +51,20 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--suite", choices=LIMITS, default="whole", help="smoke: minutes, for CI")
     parser.add_argument("--jobs", type=int, default=1, help="guests at a time")
     parser.add_argument("--write-table", action="store_true", help="write the results to the page")
-    parser.add_argument("--check-table", action="store_true", help="look at the page and boot none")
+    parser.add_argument("--check-table", action="store_true", help="check the page, boot nothing")
     parser.add_argument("--page", type=Path, default=PAGE, help="docs/kernels.md")
     given = parser.parse_args()
     given.versions = given.versions or list(SUITES)
     unknown = [version for version in given.versions if version not in SUITES]
     if unknown:
-        parser.error(f"no kernel {', '.join(unknown)}; there are {', '.join(SUITES)}")
+        parser.error(f"unknown kernel {', '.join(unknown)}; known are {', '.join(SUITES)}")
     if given.write_table and set(given.versions) != set(SUITES):
-        parser.error("the table has all kernels: name none, or all")
+        parser.error("--write-table needs the results of all kernels: name none, or all")
     return given
 
 
 def _suite(given: argparse.Namespace) -> tuple[dict[str, str], float]:
-    """What a guest is told, and how long it may take."""
+    """The environment of a guest, and its time limit in seconds."""
     environment = {"KZN_VM_SUITE": given.suite}
     if tests := os.environ.get("KZN_VM_TESTS"):
         environment["KZN_VM_TESTS"] = tests
@@ -73,14 +73,14 @@ def _suite(given: argparse.Namespace) -> tuple[dict[str, str], float]:
 
 def _say(version: str) -> Callable[[str], None]:
     def say(line: str) -> None:
-        with _speaking:
+        with _print_lock:
             print(f"{version:<5}| {line}", flush=True)
 
     return say
 
 
 def _summary(outcomes: list[Outcome], given: argparse.Namespace) -> int:
-    """The guests and their cells; 0 when all is as it must be."""
+    """Print the guests and their cells; 0 if all results are as expected."""
     print("\nkernel                         suite    seconds  exact  refused")
     rows, bad = [row for outcome in outcomes for row in outcome.rows], []
     for outcome in outcomes:

@@ -1,7 +1,7 @@
-"""The table of docs/kernels.md: made of what the guests said, and held against it.
+"""The table of docs/kernels.md: written from the results of guests, and checked.
 
-In: rows as the guest suite prints them. Out: Markdown between two markers of a page, or complaints.
-Never: hides a cell that failed, or leaves out one that was not tried.
+In: rows as the guest suite prints them. Out: Markdown between two markers of a page, or problems.
+Never: hides a failed cell, or omits a cell that was not tried.
 """
 
 import re
@@ -21,7 +21,7 @@ Key = tuple[str, str, str, str]
 
 
 def cells(rows: Sequence[Mapping[str, Any]]) -> dict[Key, str]:
-    """Each cell's word: exact, refused, or FAILED."""
+    """The result of each cell: exact, refused, or FAILED."""
     found: dict[Key, str] = {}
     for row in rows:
         if "traffic" in row:
@@ -31,7 +31,7 @@ def cells(rows: Sequence[Mapping[str, Any]]) -> dict[Key, str]:
 
 
 def rendered(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table, and below it what `auto` took and what the refusals said."""
+    """The table, and below it the probe that `auto` chose and the reasons of refusals."""
     found = cells(rows)
     lines = [
         _line("kernel", "probe", "family", *TRAFFIC.values()),
@@ -54,9 +54,9 @@ def rendered(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _auto(kernel: str, rows: Sequence[Mapping[str, Any]]) -> tuple[str, str, str]:
-    said = [row for row in rows if row["kernel"] == kernel]
-    autos = [row for row in said if row["probe"] == "auto"]
-    why = {row["probe"]: row["reason"] for row in said if row["result"] == "refused"}
+    results = [row for row in rows if row["kernel"] == kernel]
+    autos = [row for row in results if row["probe"] == "auto"]
+    why = {row["probe"]: row["reason"] for row in results if row["result"] == "refused"}
     refused = "; ".join(f'`{probe}`: "{reason}"' for probe, reason in why.items())
     if not autos:
         return MISSING, MISSING, refused or "none"
@@ -95,8 +95,8 @@ def _rows(page: str) -> Iterator[list[str]]:
             yield [word.strip() for word in line.strip("| ").split("|")]
 
 
-def complaints(page: str, versions: Sequence[str]) -> Iterator[str]:
-    """What a page's table lacks of the suite, and what it says that cannot be right."""
+def problems(page: str, versions: Sequence[str]) -> Iterator[str]:
+    """The cells of the suite that the table of a page lacks, and those with wrong results."""
     found = read(page)
     for version in versions:
         kernels = {key[0] for key in found if re.match(rf"{re.escape(version)}\b", key[0])}
@@ -107,12 +107,12 @@ def complaints(page: str, versions: Sequence[str]) -> Iterator[str]:
 
 
 def wrong(found: Mapping[Key, str], kernel: str) -> Iterator[str]:
-    """Cells of a kernel that are not as they must be, those that nobody spoke of included."""
+    """Cells of a kernel with an unexpected or no result."""
     refused = lacking(kernel)
     for probe in PROBES:
         wanted = "refused" if probe in refused else "exact"
         for family in FAMILIES:
             for kind in TRAFFIC:
-                said = found.get((kernel, probe, family, kind), MISSING)
-                if said != wanted:
-                    yield f"{kernel}, {probe}, {family}, {kind}: {said}, not {wanted}"
+                result = found.get((kernel, probe, family, kind), MISSING)
+                if result != wanted:
+                    yield f"{kernel}, {probe}, {family}, {kind}: {result}, not {wanted}"

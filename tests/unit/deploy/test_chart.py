@@ -1,9 +1,9 @@
-"""The chart, rendered by helm, is what the manifest and the overlays are."""
+"""The chart, rendered by helm, equals the manifest and the overlays."""
 
 from typing import Any
 
 import pytest
-from manifests import DEPLOY, Object, kustomized, name_of, objects, said, tool
+from manifests import DEPLOY, Object, kustomized, name_of, objects, output_of, tool
 
 CHART = DEPLOY / "chart"
 SWITCHES = {
@@ -14,16 +14,18 @@ SWITCHES = {
     "overlays/prometheus-operator": ["prometheusOperator.enabled=true"],
 }
 NAMED_LISTS = {"env", "volumes", "volumeMounts"}
-"""Lists in which order means nothing."""
+"""Lists in which the order is not significant."""
 
 
 def rendered(*settings: str, namespace: str = "kzn") -> list[Object]:
     flags = [word for setting in settings for word in ("--set", setting)]
-    return objects(said(tool("helm"), "template", "kzn", CHART, "--namespace", namespace, *flags))
+    return objects(
+        output_of(tool("helm"), "template", "kzn", CHART, "--namespace", namespace, *flags)
+    )
 
 
 def by_name(things: list[Object]) -> dict[tuple[str, str, str], Any]:
-    """Objects without the namespace itself, which helm makes by --create-namespace."""
+    """Objects by name, without the Namespace, which helm creates by --create-namespace."""
     return {name_of(thing): sorted_lists(thing) for thing in things if thing["kind"] != "Namespace"}
 
 
@@ -37,15 +39,15 @@ def sorted_lists(value: Any, key: str = "") -> Any:
 
 
 @pytest.mark.parametrize("folder", SWITCHES)
-def test_the_chart_is_the_manifest(folder: str) -> None:
+def test_the_chart_renders_the_same_objects_as_kustomize(folder: str) -> None:
     assert by_name(rendered(*SWITCHES[folder])) == by_name(kustomized(folder))
 
 
-def test_helm_finds_nothing_wrong() -> None:
-    said(tool("helm"), "lint", "--strict", CHART)
+def test_the_chart_passes_helm_lint() -> None:
+    output_of(tool("helm"), "lint", "--strict", CHART)
 
 
-def test_another_namespace_is_another_everywhere() -> None:
+def test_a_namespace_is_used_in_every_object_of_the_chart() -> None:
     things = rendered("tls.enabled=true", "prometheusOperator.enabled=true", namespace="net")
     assert {t["metadata"].get("namespace", "net") for t in things} == {"net"}
     text = str([thing for thing in things if thing["kind"] != "PrometheusRule"])
@@ -54,12 +56,12 @@ def test_another_namespace_is_another_everywhere() -> None:
     assert "'net/kzn-agent'" in text
 
 
-def test_what_does_not_go_together_is_refused() -> None:
+def test_incompatible_values_are_refused() -> None:
     with pytest.raises(AssertionError, match="state and perZone do not go together"):
         rendered("state.enabled=true", "perZone.enabled=true")
 
 
-def test_values_reach_where_they_belong() -> None:
+def test_values_are_rendered_into_the_objects() -> None:
     settings = (
         "image.repository=r.example/kzn",
         "image.tag=9",

@@ -1,4 +1,4 @@
-"""The manifests are fresh, of Kubernetes' own schemas, and ask for no more than they need."""
+"""The manifests are up to date, valid by Kubernetes' schemas, and have least privileges."""
 
 import re
 import subprocess
@@ -19,8 +19,8 @@ from manifests import (
     name_of,
     objects,
     one,
+    output_of,
     pods,
-    said,
     tool,
 )
 
@@ -29,11 +29,11 @@ from kzn.server.config import AUDIENCE
 
 DETACH = DEPLOY / "detach.yaml"
 KUBERNETES = ["1.31", "1.34", "1.37"]
-"""The oldest version that the kernels of its time suit, one between, and the newest known."""
+"""The oldest version that all overlays support, one between, and the newest known."""
 FOREIGN = {"cert-manager.io/v1", "monitoring.coreos.com/v1"}
-"""Of operators: their schemas are theirs."""
+"""API versions of operators, which have no schema in Kubernetes."""
 PRIVILEGED = {("kind", "mount-bpffs")}
-"""What may be privileged, and where: nodes of kind are containers without a bpf file system."""
+"""Overlay and container that may be privileged: kind nodes have no bpf file system mounted."""
 
 
 @cache
@@ -53,7 +53,7 @@ def containers_of(name: str) -> Iterator[tuple[str, Object, Object]]:
             yield workload, pod, container
 
 
-def test_the_generated_files_are_fresh() -> None:
+def test_the_generated_files_are_up_to_date() -> None:
     tool("kubectl")
     done = subprocess.run(
         [ROOT / "scripts" / "manifests", "--check"], capture_output=True, text=True, check=False
@@ -61,19 +61,19 @@ def test_the_generated_files_are_fresh() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_plain_manifest_is_the_base() -> None:
+def test_the_plain_manifest_equals_the_base() -> None:
     assert manifest("kzn") == kustomized("base")
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
 @on_all
-def test_every_object_is_valid_by_the_schema_of_kubernetes(name: str, version: str) -> None:
+def test_every_object_is_valid_by_the_kubernetes_schema(name: str, version: str) -> None:
     for thing in manifest(name):
         if thing["apiVersion"] not in FOREIGN:
             kubernetes_validate.validate(thing, version, strict=True)
 
 
-def test_a_wrong_field_would_be_found() -> None:
+def test_an_unknown_field_fails_validation() -> None:
     wrong = one(objects(PLAIN.read_text()), "DaemonSet", "kzn-agent")
     wrong["spec"]["template"]["spec"]["hostnetwork"] = True
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -81,19 +81,19 @@ def test_a_wrong_field_would_be_found() -> None:
 
 
 @on_all
-def test_applying_twice_changes_nothing(name: str) -> None:
+def test_manifests_can_be_applied_twice(name: str) -> None:
     things = manifest(name)
     names = [name_of(thing) for thing in things]
     assert len(names) == len(set(names))
     assert not [thing for thing in things if "generateName" in thing["metadata"]]
     assert not {thing["kind"] for thing in things} & {"Job", "Pod"}  # these change by running
     if name in OVERLAYS:
-        again = said(tool("kubectl"), "kustomize", DEPLOY / "overlays" / name)
+        again = output_of(tool("kubectl"), "kustomize", DEPLOY / "overlays" / name)
         assert objects(again) == things
 
 
 @on_all
-def test_nothing_is_privileged_and_all_roots_are_read_only(name: str) -> None:
+def test_no_container_is_privileged_and_all_root_file_systems_are_read_only(name: str) -> None:
     for _, pod, container in containers_of(name):
         if (name, container["name"]) in PRIVILEGED:
             continue
@@ -130,7 +130,7 @@ def test_every_image_has_a_tag_that_is_not_latest(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["kzn", *OVERLAYS])
-def test_the_server_is_of_the_restricted_level(name: str) -> None:
+def test_the_server_meets_the_restricted_pod_security_standard(name: str) -> None:
     pod = dict(pods(manifest(name)))["kzn-server"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] > 0
@@ -140,7 +140,7 @@ def test_the_server_is_of_the_restricted_level(name: str) -> None:
         assert (volume.keys() - {"name"}) <= allowed
 
 
-def test_rights_on_the_api_server() -> None:
+def test_cluster_roles_grant_only_the_needed_rights() -> None:
     things = manifest("kzn")
     rights = {
         (group, resource): rule["verbs"]
@@ -162,7 +162,7 @@ def test_rights_on_the_api_server() -> None:
     assert subjects == ["kzn-server"]
 
 
-def test_tokens_are_for_the_server_that_takes_them() -> None:
+def test_the_agents_token_has_the_audience_of_the_server() -> None:
     things = manifest("kzn")
     agent = dict(pods(things))["kzn-agent"]
     assert agent["automountServiceAccountToken"] is False
@@ -195,13 +195,13 @@ def test_every_variable_is_an_option_of_its_command(name: str) -> None:
 
 
 @on_all
-def test_every_volume_that_is_mounted_is_there(name: str) -> None:
+def test_every_mounted_volume_is_defined(name: str) -> None:
     for _, pod, container in containers_of(name):
         there = {volume["name"] for volume in pod.get("volumes", [])}
         assert {mount["name"] for mount in container.get("volumeMounts", [])} <= there
 
 
-def test_the_bpf_file_system_is_not_where_apparmor_denies_writing() -> None:
+def test_the_bpf_file_system_is_mounted_where_apparmor_allows_writing() -> None:
     # containerd's and docker's profiles: deny /sys/fs/[^c]*/** wklx
     for name in ("kzn", "detach"):
         for workload, pod, container in containers_of(name):
@@ -217,7 +217,7 @@ def test_the_bpf_file_system_is_not_where_apparmor_denies_writing() -> None:
 
 
 @pytest.mark.parametrize("name", ["kzn", *OVERLAYS])
-def test_probes_ask_for_pages_that_exist_at_ports_that_are_open(name: str) -> None:
+def test_probes_request_existing_paths_at_declared_ports(name: str) -> None:
     for workload, _, container in containers_of(name):
         if "args" not in container:
             continue
@@ -232,13 +232,13 @@ def test_probes_ask_for_pages_that_exist_at_ports_that_are_open(name: str) -> No
         assert pages["readinessProbe"]["path"] == ready
 
 
-def test_state_is_never_shared_by_two_servers() -> None:
+def test_a_state_volume_is_not_shared_by_two_servers() -> None:
     deployment = one(manifest("state"), "Deployment", "kzn-server")["spec"]
     assert deployment["replicas"] == 1
     assert deployment["strategy"] == {"type": "Recreate"}
 
 
-def test_no_node_gets_the_servers_key() -> None:
+def test_agents_do_not_mount_the_servers_private_key() -> None:
     things = manifest("tls")
     agent = dict(pods(things))["kzn-agent"]
     secrets = [volume["secret"] for volume in agent["volumes"] if "secret" in volume]
@@ -251,7 +251,7 @@ def test_no_node_gets_the_servers_key() -> None:
     assert address.partition(":")[0] in certificate["dnsNames"]
 
 
-def test_per_zone_has_a_server_in_each_zone_and_agents_stay_in_theirs() -> None:
+def test_the_per_zone_overlay_has_a_server_in_each_zone_and_prefers_the_closest() -> None:
     things = manifest("per-zone")
     assert one(things, "Service", "kzn-server")["spec"]["trafficDistribution"] == "PreferClose"
     (spread,) = dict(pods(things))["kzn-server"]["topologySpreadConstraints"]

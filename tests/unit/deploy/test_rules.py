@@ -1,4 +1,4 @@
-"""The rules for Prometheus: promtool takes them, and every alert fires when it should."""
+"""The Prometheus rules are valid, and each alert fires as its cases require."""
 
 import yaml
 from manifests import DEPLOY, kustomized, one
@@ -7,15 +7,15 @@ from promql import BOARDS, RULES, panel_queries, promtool, recorded_in
 CASES = DEPLOY / "prometheus" / "rules_test.yaml"
 
 
-def test_promtool_finds_nothing_wrong() -> None:
+def test_the_rules_pass_promtool_check() -> None:
     assert "SUCCESS" in promtool("check", "rules", RULES)
 
 
-def test_every_case_comes_out_as_written() -> None:
+def test_the_rules_pass_their_test_cases() -> None:
     promtool("test", "rules", CASES)
 
 
-def test_every_alert_is_seen_to_fire_in_a_case() -> None:
+def test_every_alert_fires_in_a_test_case() -> None:
     groups = yaml.safe_load(RULES.read_text())["groups"]
     alerts = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
     fired = {
@@ -27,7 +27,7 @@ def test_every_alert_is_seen_to_fire_in_a_case() -> None:
     assert fired == alerts
 
 
-def test_the_operators_rule_has_the_same_groups() -> None:
+def test_the_prometheus_operator_rule_has_the_same_groups() -> None:
     rule = one(kustomized("overlays/prometheus-operator"), "PrometheusRule", "kzn")
     assert rule["spec"] == yaml.safe_load(RULES.read_text())
 

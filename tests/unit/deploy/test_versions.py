@@ -1,4 +1,4 @@
-"""One version everywhere: of the package, the manifests, the chart and the image."""
+"""The package, the manifests, the chart and the image have the same version."""
 
 import re
 
@@ -10,7 +10,7 @@ from kzn import __version__
 CONTAINERFILE = (ROOT / "Containerfile").read_text()
 
 
-def test_manifests_and_chart_are_of_this_version() -> None:
+def test_manifests_and_chart_have_the_version_of_the_package() -> None:
     images = {
         container["image"]
         for name in (PLAIN, DEPLOY / "detach.yaml")
@@ -26,7 +26,7 @@ def test_manifests_and_chart_are_of_this_version() -> None:
     )
 
 
-def test_the_image_is_of_this_version_and_of_nobody_who_is_root() -> None:
+def test_the_image_has_the_version_of_the_package_and_a_user_that_is_not_root() -> None:
     assert f"ARG VERSION={__version__}\n" in CONTAINERFILE
     assert re.findall(r"^USER (.+)$", CONTAINERFILE, re.MULTILINE) == ["65532:65532"]
     assert "latest" not in CONTAINERFILE

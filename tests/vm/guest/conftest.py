@@ -1,4 +1,4 @@
-"""Fixtures of the guest suite: a lab that must be had, and what a test says of its cell."""
+"""Fixtures of the guest suite: the lab, and the result of a cell."""
 
 import sys
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ KZN = [sys.executable, "-m", "kzn.cli.main"]
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """Two zones with one node each and two pods a node; a kernel that cannot have it fails."""
+    """Two zones with one node each and two pods a node; fails if the kernel cannot create it."""
     with Lab(PREFIX) as made:
         yield made
 
 
 @pytest.fixture
 def cell(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """What the table is to say of this test; the plugin (matrix.py) reads it."""
-    said: dict[str, Any] = {}
-    request.node.user_properties.append(("cell", said))
-    return said
+    """The row of this test for the table; the plugin matrix.py reads it."""
+    row: dict[str, Any] = {}
+    request.node.user_properties.append(("cell", row))
+    return row

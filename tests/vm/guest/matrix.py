@@ -1,7 +1,7 @@
-"""The plugin of the guest suite: leaves out what this kernel must refuse, and tells the results.
+"""The pytest plugin of the guest suite: deselects tests and prints the results for the table.
 
-What is left out is said with its reason, and that this kernel refuses it is what test_cells.py
-asserts. Everything else runs: a skip is a failure there (KZN_REQUIRE_ALL).
+Tests of probes that this kernel must refuse are deselected and listed with the reason;
+test_cells.py asserts that they are refused. Others must run: a skip fails (KZN_REQUIRE_ALL).
 """
 
 import json
@@ -16,16 +16,16 @@ RELEASE = platform.release()
 REFUSED = lacking(RELEASE)
 
 PROBE_OF_FILE = {"test_clsact": "clsact", "test_tcx": "tcx", "test_lab": "", "test_uplinks": ""}
-"""Tests without a parameter ``probe`` are of `postrouting`, those of these files of another."""
+"""The probe of the tests in a file without a parameter ``probe``; default `postrouting`."""
 
-_left_out: Counter[str] = Counter()
+_deselected: Counter[str] = Counter()
 _results: list[dict[str, Any]] = []
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests of probes that this kernel must refuse."""
+    """Deselect the tests of probes that this kernel must refuse."""
     away = {item: why for item in items if (why := _why_not(item))}
-    _left_out.update(away.values())
+    _deselected.update(away.values())
     if away:
         config.hook.pytest_deselected(items=list(away))
         items[:] = [item for item in items if item not in away]
@@ -45,18 +45,18 @@ def _why_not(item: pytest.Item) -> str:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Keep what a test said of its cell; a cell whose test failed is a failed one."""
-    said = dict(report.user_properties).get("cell")
-    if not isinstance(said, dict) or (report.when != "call" and report.passed):
+    """Store the row of a test; its result is FAILED if the test failed."""
+    row = dict(report.user_properties).get("cell")
+    if not isinstance(row, dict) or (report.when != "call" and report.passed):
         return
     if report.failed:
-        said = said | {"result": "FAILED"}
-    _results.append({"kernel": RELEASE} | said)
+        row = row | {"result": "FAILED"}
+    _results.append({"kernel": RELEASE} | row)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The lines that the host makes the table of."""
-    for why, number in _left_out.items():
-        terminalreporter.write_line(f"left out: {number} tests: {why}")
+    """Print the lines from which the host writes the table."""
+    for why, number in _deselected.items():
+        terminalreporter.write_line(f"deselected: {number} tests: {why}")
     for row in _results:
         terminalreporter.write_line(RESULT + json.dumps(row))

@@ -1,4 +1,4 @@
-"""Writes what an installation would leave of the project: its probes are found by entry points."""
+"""Writes a .dist-info folder as pip does, because probes are found by entry points."""
 
 import sys
 import tomllib
@@ -8,7 +8,7 @@ PROJECT = Path(__file__).parents[3]
 
 
 def main(target: Path) -> None:
-    """A .dist-info folder in ``target``."""
+    """Write the .dist-info folder into ``target``."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     folder = target / f"{project['name']}-{project['version']}.dist-info"
     folder.mkdir(parents=True, exist_ok=True)

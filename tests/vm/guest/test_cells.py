@@ -1,4 +1,4 @@
-"""Every probe with every kind of traffic: to the byte what the uplink sent, or refused in words."""
+"""Every probe with every kind of traffic counts the uplink's bytes exactly, or is refused."""
 
 import socket
 import subprocess
@@ -29,7 +29,7 @@ MTU = 1500
 @pytest.mark.parametrize("kind", TRAFFIC)
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", PROBES)
-def test_it_counts_what_the_uplink_sent_or_refuses_with_its_reason(
+def test_a_probe_counts_the_bytes_of_the_uplink_exactly_or_is_refused_with_a_reason(
     lab: Lab, cell: dict[str, Any], name: str, family: str, kind: str
 ) -> None:
     cell |= {"probe": name, "family": family, "traffic": kind}
@@ -45,12 +45,12 @@ def test_it_counts_what_the_uplink_sent_or_refuses_with_its_reason(
         counted.drain()
     assert counted.by_key() == {key: sent.tx_wire}
     assert counted.missed("parse").packets == 0
-    assert segmented, "nothing was cut up: nothing was proved"
+    assert segmented, "packets were not segmented or fragmented as this kind of traffic requires"
     cell |= {"result": "exact", "packets": sent.tx_packets, "bytes": sent.tx_wire.bytes}
 
 
 def send(lab: Lab, family: Family, kind: str) -> tuple[WireKey, bool]:
-    """One kind of traffic: the flow that it makes, and whether it was what it was to be."""
+    """Send one kind of traffic; its flow, and whether it was cut up as the kind requires."""
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
     here, there = traffic.addresses(a, b, family)
     mtu = INNER_MTU if kind.startswith("vxlan") else MTU
@@ -67,13 +67,13 @@ def send(lab: Lab, family: Family, kind: str) -> tuple[WireKey, bool]:
 
 @cache
 def refusal(name: str) -> subprocess.CompletedProcess[str]:
-    """What the agent says when it is to use a probe that this kernel lacks."""
+    """The agent's exit code and output when started with a probe that this kernel lacks."""
     command = [sys.executable, "-m", "kzn.cli.main", "agent", "--print", "--probe", name]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def assert_refused(name: str) -> None:
-    """The exit code for a kernel that cannot, the reason, a hint, nothing left behind."""
+    """Assert the exit code, the reason, a hint, and that nothing is pinned."""
     done = refusal(name)
     assert done.returncode == 3, done.stderr
     assert REFUSED[name] in done.stderr

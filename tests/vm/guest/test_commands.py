@@ -1,4 +1,4 @@
-"""The commands on this kernel: what they say of each probe, and what `auto` takes and counts."""
+"""The commands on this kernel: `kzn probes`, and what `--probe auto` chooses and counts."""
 
 import json
 import re
@@ -19,17 +19,17 @@ from kzn.lab.lab import Lab
 
 BEST, *OTHERS = (probe for probe in PROBES if probe not in REFUSED)
 WHY = r"it saw \d+% of the bytes" if OTHERS else "it is the only one that can run here"
-"""Under traffic both are read one after the other: a hundredth is in between."""
+"""Not always 100 %: hook and uplink counters are read one after the other, under traffic."""
 
 
 @pytest.fixture
 def site(lab: Lab) -> Iterator[Site]:
-    """Node a1 and a place for a server."""
+    """Node a1, with an address for a server."""
     with sites.made(lab, "commands") as site:
         yield site
 
 
-def test_kzn_probes_says_what_this_kernel_can_and_what_it_lacks() -> None:
+def test_kzn_probes_lists_supported_and_unsupported_probes_of_this_kernel() -> None:
     command = [sys.executable, "-m", "kzn.cli.main", "probes", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     rows = {row["name"]: row for row in json.loads(done.stdout)}
@@ -41,7 +41,7 @@ def test_kzn_probes_says_what_this_kernel_can_and_what_it_lacks() -> None:
         assert ".".join(map(str, LACKS[name][0])) in rows[name]["hint"]
 
 
-def test_auto_takes_the_first_that_this_kernel_can_and_counts_every_byte(
+def test_auto_chooses_the_first_supported_probe_and_counts_every_byte(
     site: Site, cell: dict[str, Any]
 ) -> None:
     cell |= {"probe": "auto", "takes": "nothing"}
@@ -62,7 +62,7 @@ def test_auto_takes_the_first_that_this_kernel_can_and_counts_every_byte(
     cell |= {"takes": BEST, "result": "exact", "packets": sent.packets, "bytes": sent.bytes}
 
 
-def test_the_agent_counts_every_byte_when_it_is_named_a_probe(site: Site) -> None:
+def test_the_agent_counts_every_byte_with_each_supported_probe(site: Site) -> None:
     for name in (probe for probe in PROBES if probe not in REFUSED):
         server, agent = site.server(), site.agent("--probe", name)
         before, sent = server.has(site.key), site.send(500)

@@ -124,7 +124,7 @@ def test_a_cluster_is_listed_and_every_pod_has_its_workload_and_zone() -> None:
             assert (backup.workload_kind, backup.workload) == ("CronJob", "backup")
             assert (bare.workload_kind, bare.workload, bare.zone) == ("Pod", "pod-p3", "b")
             assert (own.workload_kind, own.region) == ("Node", "r1")
-            assert len([p for p in session.api.asked("pods") if "watch" not in p]) == 2
+            assert len([p for p in session.api.queries_of("pods") if "watch" not in p]) == 2
             assert source.stats().counts.pods == 3
             accepts = {path: h["Accept"] for path, _, h in session.api.requests}
             assert "PartialObjectMetadata" in accepts["/apis/batch/v1/jobs"]
@@ -213,7 +213,7 @@ def test_a_watch_refused_as_expired_causes_a_new_list() -> None:
             await session.until(lambda: session.failures("pods") == {"expired": 1})
             api.put("pods", pod("p4", "10.0.0.4", "n1"))
             await session.until(lambda: session.endpoint("10.0.0.4"))
-            assert len([p for p in api.asked("pods") if "watch" not in p]) == 2
+            assert len([p for p in api.queries_of("pods") if "watch" not in p]) == 2
 
     run(test())
 
@@ -277,7 +277,7 @@ def test_a_watch_without_data_is_resumed(caplog: pytest.LogCaptureFixture) -> No
             await session.until(lambda: session.failures("pods").get("timeout", 0) >= 2)
             session.api.put("pods", pod("p4", "10.0.0.4", "n1"))
             await session.until(lambda: session.endpoint("10.0.0.4"))
-            lists = [p for p in session.api.asked("pods") if "watch" not in p]
+            lists = [p for p in session.api.queries_of("pods") if "watch" not in p]
             assert len(lists) == 1
 
     with caplog.at_level(logging.WARNING):
