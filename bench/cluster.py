@@ -1,10 +1,9 @@
-"""A cluster of 5,000 agents against one server process on one CPU, as long as one likes.
+"""Batches that one server process on one CPU acknowledges from 5,000 agents.
 
-Each agent has a connection and an address of its own on loopback, and sends its node's batch of
-6,000 flows every ten seconds, as the server takes it off the wire: frames, handshake, inflation,
-resolving, ledger, ack. Meanwhile pods are replaced: ``--events`` a second come down a watch, a
-quarter of them a pod that takes over the addresses of another. The baseline is the batches that
-were due.
+Each agent has its own connection and loopback address, and sends its node's batch of 6,000 flows
+every ten seconds; the server does everything that it does in production, from the handshake to the
+ack. Meanwhile a watch delivers ``--events`` pod events a second, a quarter of them of a pod that
+gets the addresses of another. The baseline is the number of batches that were due.
 """
 
 import argparse
@@ -22,7 +21,7 @@ from typing import Any
 
 from lib.fleet import Fleet
 from lib.report import finish
-from lib.served import allow_many_files, serve, tell
+from lib.served import allow_many_files, send_events, serve
 
 from kzn.wire.codec import decode_to_agent, encode_to_server
 from kzn.wire.encode_batch import EncodedBatch, encode_batch
@@ -40,7 +39,7 @@ INTERVAL = 10.0
 
 
 class Agents:
-    """All agents in one event loop; ``waits`` are seconds from when a batch was due to its ack."""
+    """All agents in one event loop; ``waits`` are seconds from a batch's due time to its ack."""
 
     def __init__(self, port: int, batches: list[EncodedBatch], epoch: int) -> None:
         self.waits: list[float] = []
@@ -51,7 +50,7 @@ class Agents:
         self._turnstile = asyncio.Semaphore(50)
 
     async def run(self, seconds: float) -> None:
-        """Connect, then send for so long, and wait for every ack."""
+        """Connect, send batches for ``seconds``, and wait for every ack."""
         streams = await asyncio.gather(*map(self._connect, range(len(self._batches))))
         begin = time.monotonic() + 1.0
         await asyncio.gather(
@@ -102,17 +101,19 @@ def main() -> None:
     ours, theirs = get_context("fork").Pipe()
     watched, told = socketpair()
     server = get_context("fork").Process(target=serve, args=(theirs, watched, fleet, 0))
-    server.start()  # before there is anything that it would inherit
+    server.start()  # before this process opens what the child would inherit
     watched.close()
     other_cpu = 1 if (os.cpu_count() or 1) > 1 else 0
-    teller = get_context("fork").Process(target=tell, args=(told, fleet, other_cpu, options.events))
+    sender = get_context("fork").Process(
+        target=send_events, args=(told, fleet, other_cpu, options.events)
+    )
     batches = [encode_batch(fleet.batch(n, FLOWS, ADDRESSES)) for n in range(options.agents)]
     size = statistics.mean(len(frame(encode_to_server(batch))) for batch in batches[:50])
     os.sched_setaffinity(0, {other_cpu})
     agents_port, http_port = ours.recv()
     first = Agents(agents_port, batches, epoch=1)
-    asyncio.run(first.run(INTERVAL))  # names are learned once
-    teller.start()
+    asyncio.run(first.run(INTERVAL))  # the first batches add all labels
+    sender.start()
     told.close()
     before, began = asked(ours), time.monotonic()
     agents = Agents(agents_port, batches, epoch=2)
@@ -122,9 +123,9 @@ def main() -> None:
         status = json.loads(answer.read())
     ours.send("stop")
     server.join(30)
-    teller.join(30)
+    sender.join(30)
     due = options.agents * int(options.seconds // INTERVAL)
-    # Of the time that the batches stand for: a machine that others use, too, takes longer.
+    # Divided by the time that the batches cover: elapsed time depends on other load of the machine.
     load = (after["cpu"] - before["cpu"]) / options.seconds
     finish(
         "cluster",

@@ -1,7 +1,7 @@
-"""What a drain costs: read, fold and encode a full buffer, beside one look-up a flow.
+"""Cost of a drain: read, fold and encode a full buffer; the baseline is one look-up for each flow.
 
-The second part folds and encodes the same flows with the stride of a machine of 128 CPUs, whose
-values come from an array instead of a map, since this machine has fewer.
+The second part folds and encodes the same flows with the counts of 128 CPUs, taken from an array
+instead of a map, because this machine has fewer.
 """
 
 import resource
@@ -49,7 +49,7 @@ def keys() -> npt.NDArray[Any]:
 
 
 def fill(maps: MapSet, rows: npt.NDArray[Any]) -> None:
-    """Put counts of every CPU into buffer 0."""
+    """Write counts for every CPU into buffer 0."""
     values = np.ones((len(rows), possible_cpus()), FLOW_COUNTS)
     values["bytes"] = 1500
     count = ffi.new("__u32 *", len(rows))
@@ -58,13 +58,13 @@ def fill(maps: MapSet, rows: npt.NDArray[Any]) -> None:
 
 
 def drain(maps: MapSet) -> int:
-    """What an agent does with a buffer: its bytes as a frame, and how many there are."""
+    """Drain a buffer into a frame, as an agent does; the length of the frame."""
     flows = buffers.read_flows(maps, 0)
     return len(encode_to_server(encode_batch(Batch(1, 10_000, 0, flows, Totals()))))
 
 
 def one_by_one(maps: MapSet, rows: npt.NDArray[Any]) -> int:
-    """The plain way: a look-up, a sum and a struct for each flow."""
+    """The baseline: a look-up, a sum and a struct for each flow."""
     values = np.zeros(possible_cpus(), FLOW_COUNTS)
     target, fd, total = ffi.from_buffer(values.view(np.uint8)), maps.flows(0).fd, bytearray()
     for row in rows:
@@ -74,7 +74,7 @@ def one_by_one(maps: MapSet, rows: npt.NDArray[Any]) -> int:
 
 
 def many_cpus(rows: npt.NDArray[Any]) -> None:
-    """Fold and encode with the stride of many CPUs, in chunks as they would be read."""
+    """Fold and encode counts of many CPUs, in chunks of the size that the agent reads."""
     chunk = CHUNK_BYTES
     step = max(256, chunk // (rows.dtype.itemsize + FLOW_COUNTS.itemsize * MANY_CPUS))
     values = np.ones((step, MANY_CPUS), FLOW_COUNTS)
@@ -89,17 +89,17 @@ def many_cpus(rows: npt.NDArray[Any]) -> None:
 
 
 def best(work: Callable[[], object], turns: int = TURNS) -> float:
-    """Milliseconds of the best of some turns."""
+    """The fastest of ``turns`` runs, in milliseconds."""
     taken = []
     for _ in range(turns):
-        begun = time.perf_counter()
+        began = time.perf_counter()
         work()
-        taken.append(time.perf_counter() - begun)
+        taken.append(time.perf_counter() - began)
     return 1000 * min(taken)
 
 
 def peak(work: Callable[[], object]) -> float:
-    """MiB that the work allocated at most at one time, by Python's own account."""
+    """Peak memory allocated by ``work``, in MiB, as counted by tracemalloc."""
     tracemalloc.start()
     work()
     most = tracemalloc.get_traced_memory()[1]

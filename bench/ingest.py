@@ -1,8 +1,8 @@
-"""What a flow costs the server, from the frame to the ledger, in the largest cluster.
+"""Cost of a flow in the server, from the frame to the ledger, in the largest cluster.
 
 5,000 nodes, 150,000 pods of two addresses each, 30,000 workloads; batches of 10,000 flows over
-1,000 addresses, as they come off the wire: parsed, inflated, checked, resolved and counted. With
-and without the text flow log; beside a plain Python with dicts, which gets the same frames.
+1,000 addresses, parsed, inflated, checked, resolved and counted, with and without the text flow
+log. The baseline is plain Python with dicts (lib/plain.py) on the same frames.
 """
 
 import resource
@@ -37,7 +37,7 @@ Frame = tuple[str, bytes]
 
 
 def decoded(frame: bytes) -> Batch:
-    """What is in a frame."""
+    """The decoded batch of a frame."""
     message = decode_to_server(frame)
     if not isinstance(message, EncodedBatch):
         raise TypeError("no batch")
@@ -45,7 +45,7 @@ def decoded(frame: bytes) -> Batch:
 
 
 class Server:
-    """A server's state, and what is done to it."""
+    """The state of a server, and the work to measure."""
 
     def __init__(self, index: AddressIndex) -> None:
         self._index = index
@@ -54,11 +54,11 @@ class Server:
         self._plain = self._pipeline(None)
 
     def ingest(self, frames: list[Frame]) -> None:
-        """Take all frames once."""
+        """Apply all frames once."""
         self._take(self._plain, frames)
 
     def logging(self, frames: list[Frame], log: FlowLog) -> Callable[[], None]:
-        """Takes all frames once, and waits until the flow log has every line."""
+        """A function that applies all frames once and waits until the flow log has every line."""
         to = self._pipeline(log)
 
         def once() -> None:
@@ -79,20 +79,20 @@ class Server:
 
 
 def rate(work: Callable[[], None], flows: int) -> float:
-    """Million flows per CPU-second of this process, all its threads."""
+    """Million flows per CPU second of all threads of this process."""
     began = time.process_time()
     work()
     return flows / (time.process_time() - began) / 1e6
 
 
 def logged_rate(server: Server, frames: list[Frame]) -> tuple[float, float]:
-    """The rate with the text flow log going to a file, and the bytes of a line."""
+    """The rate with a text flow log to a file, and the mean bytes of a line."""
     with tempfile.NamedTemporaryFile() as file:
         log = FlowLog(file, "text", epoch_of=lambda _: 1.7e9, max_lines=1 << 62)
         take = server.logging(frames, log)
 
         def once() -> None:
-            file.seek(0)  # what is measured is not memory that this machine never used before
+            file.seek(0)  # reuse the pages of the file, so that their allocation is not measured
             take()
 
         rates = [rate(once, len(frames) * FLOWS) for _ in range(LOGGED_ROUNDS)]
@@ -103,16 +103,16 @@ def logged_rate(server: Server, frames: list[Frame]) -> tuple[float, float]:
 
 
 def decode(frames: list[Frame]) -> None:
-    """Decode all frames and leave it at that."""
+    """Decode all frames without applying them."""
     for _, frame in frames:
         decoded(frame)
 
 
 def plain_rate(fleet: Fleet, frames: list[Frame], rounds: int) -> tuple[float, PlainServer]:
-    """The rate of the plain Python, and its sums."""
+    """The rate of plain Python, and its sums."""
     plain = PlainServer()
     for number in range(fleet.pods):
-        plain.know(*fleet.pod(number), fleet.node(number % fleet.nodes))
+        plain.add_pod(*fleet.pod(number), fleet.node(number % fleet.nodes))
 
     def once() -> None:
         for node, frame in frames:
@@ -123,17 +123,17 @@ def plain_rate(fleet: Fleet, frames: list[Frame], rounds: int) -> tuple[float, P
 
 
 def check(server: Server, plain: PlainServer, times: int) -> None:
-    """Both must have counted the same, however often each got the frames."""
+    """SystemExit unless both counted the same in each round."""
     snapshot = server.ledger.snapshot()
     both = zip(FAMILIES, (plain.pods, plain.workloads, plain.pairs, plain.zones), strict=True)
     for family, sums in both:
         ours = sum(size for _, size in snapshot.rows(family)) // times
         if ours != sum(sums.values()) // PLAIN_ROUNDS:
-            raise SystemExit(f"{family}: {ours} bytes, a plain Python has {sum(sums.values())}")
+            raise SystemExit(f"{family}: {ours} bytes, but plain Python has {sum(sums.values())}")
 
 
 def main() -> None:
-    """Measure, check that both count the same, and print."""
+    """Measure, check that both counted the same, and print."""
     fleet = Fleet()
     index = AddressIndex(clock=time.monotonic, wall=time.time)
     fleet.fill(index)

@@ -1,9 +1,9 @@
-"""What a packet costs in the kernel: nanoseconds net of the harness, beside a plain baseline.
+"""Cost of a packet in the kernel: nanoseconds, without the harness, beside a simple baseline.
 
-Each figure is the median over several instances of each program and its maps, since where the
-allocator happens to put a map's entries changes a look-up by up to a half; within an instance the
-programs take turns. The floor is an empty program of the same type. BPF_PROG_TEST_RUN needs root,
-the baseline needs clang (bpf/Makefile).
+Each figure is the median over several instances of each program and its maps, because the
+placement of a map's entries in memory changes a look-up by up to a half; within an instance the
+programs alternate. The time of an empty program of the same type is subtracted. BPF_PROG_TEST_RUN
+needs root, the baseline needs clang (bpf/Makefile).
 
 Rows: `none`, `service` and `all` are postrouting with these `--ports`; `tcx` and `clsact` have
 `service`.
@@ -31,7 +31,7 @@ Rows = dict[str, float]
 
 
 def packets(kind: str, count: int) -> list[bytes]:
-    """That many packets of as many flows; ``kind`` is ipv4 or ipv6, or one of them in a VXLAN."""
+    """``count`` packets, each of another flow; ``kind`` is ipv4, ipv6, or either in vxlan."""
     inner = kind.removesuffix(" in vxlan")
     family, net = (4, "10.{}.{}.{}") if inner == "ipv4" else (6, "fd00::{}:{}:{}")
     made = [
@@ -44,13 +44,13 @@ def packets(kind: str, count: int) -> list[bytes]:
 
 
 def one_flow(subject: Subject) -> float:
-    """One flow over and over: everything is in the nearest cache."""
+    """The same flow repeatedly: all memory is in the L1 cache."""
     [packet] = packets(subject.kind, 1)
     return float(subject.run(packet, REPEAT))
 
 
 def many_flows(subject: Subject) -> float:
-    """Many flows one after the other, each a few times: caches and buckets are cold."""
+    """Many flows in turn, each a few times: caches are cold."""
     spent = sum(subject.run(packet, MANY_REPEAT) for packet in packets(subject.kind, MANY_FLOWS))
     return spent / MANY_FLOWS
 
@@ -63,7 +63,7 @@ def first_packets(subject: Subject) -> float:
 
 
 def both_cores(subject: Subject) -> float:
-    """Two cores at once on the same flow: the slower one."""
+    """The same flow on two cores at once; the time of the slower one."""
     results: list[float] = []
     together = threading.Barrier(2)
     [packet] = packets(subject.kind, 1)
@@ -82,7 +82,7 @@ def both_cores(subject: Subject) -> float:
 
 
 def net(own: dict[str, bytes], measure: Measure, instances: int, turns: int) -> Rows:
-    """Medians over instances of the best of a few turns, in nanoseconds, the floors taken off."""
+    """Medians over instances of the best of a few runs, in nanoseconds, floors subtracted."""
     rows: list[Rows] = []
     for _ in range(instances):
         with subjects(own, 2 * MANY_FLOWS) as found:
@@ -94,7 +94,7 @@ def net(own: dict[str, bytes], measure: Measure, instances: int, turns: int) -> 
 
 
 def table(columns: dict[str, Rows]) -> list[str]:
-    """The figures for people: a row for each program and kind of packet."""
+    """The figures as text: a row for each program and kind of packet."""
     width = max(len(name) for name in columns["one flow"])
     lines = [f"{'net ns per packet':<{width}}" + "".join(f"{name:>14}" for name in columns)]
     for row in columns["one flow"]:

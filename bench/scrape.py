@@ -1,9 +1,9 @@
-"""What a scrape of 200,000 series costs, and what it does to ingest meanwhile.
+"""Cost of a scrape of 200,000 series, and its effect on the latency of acks.
 
-A ledger of the largest cluster, filled to 200,000 series beside the books of 5,000 nodes. Measured
-are the seconds of /metrics from request to last byte over loopback, and how long batches of 6,000
-flows wait for their ack while it is rendered, sent at the pace that the cluster sends them. The
-baseline is prometheus_client's own encoder over the same rows.
+The ledger has 200,000 series, and there are totals of 5,000 nodes. Measured are the seconds of
+/metrics from the request to the last byte over loopback, and the time that batches of 6,000 flows
+wait for their ack meanwhile, at the rate of the largest cluster. The baseline is the encoder of
+prometheus_client for the same rows.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ from kzn.wire.limits import Limits
 
 SERIES: dict[FamilyName, int] = {"pod": 60_000, "workload": 120_000, "pair": 20_000}
 FLOWS, ADDRESSES = 6_000, 600
-PACE = 500.0
+BATCHES_PER_SECOND = 500.0
 """Batches a second: 5,000 agents at intervals of ten seconds."""
 SCRAPES = 5
 SCRAPER = """
@@ -64,7 +64,7 @@ print(json.dumps(found))
 
 
 def rows(fleet: Fleet) -> Iterator[Row]:
-    """As many series as there may be."""
+    """Rows up to the limit of each family."""
     for number in range(SERIES["pod"]):
         pod, _ = fleet.pod(number)
         yield Row("pod", (pod.namespace, pod.name), 10**9 + number)
@@ -81,7 +81,7 @@ def rows(fleet: Fleet) -> Iterator[Row]:
 
 
 class Client(Collector):
-    """The same series by the library's own means."""
+    """The same series as a collector of prometheus_client."""
 
     def __init__(self, snapshot: ServerSnapshot) -> None:
         self._snapshot = snapshot
@@ -97,7 +97,7 @@ class Client(Collector):
 
 
 class Bench:
-    """A server's state, its HTTP, and agents that send at their pace."""
+    """The state of a server, its HTTP, and agents that send at a constant rate."""
 
     def __init__(self) -> None:
         fleet = Fleet()
@@ -126,26 +126,26 @@ class Bench:
         self.nodes = [f"node-{node}" for node in nodes]
 
     def snapshot(self) -> ServerSnapshot:
-        """A copy as the server takes it."""
+        """A snapshot, as the server takes it."""
         return self.sources.snapshot(AccountingSnapshot.of(self.pipeline), time.monotonic())
 
     async def taken(self) -> ServerSnapshot:
-        """The same for HTTP."""
+        """A snapshot, for `HttpApi`."""
         return self.snapshot()
 
     def apply(self, number: int) -> None:
-        """What the server does between a frame and its ack."""
+        """Process a frame, as the server does before its ack."""
         message = decode_to_server(self.frames[number])
         if not isinstance(message, EncodedBatch):
-            raise TypeError("no batch")
+            raise TypeError("not a batch")
         who = AgentIdentity(self.nodes[number], 1, "postrouting", "bench")
         self.pipeline.apply(who, decode_batch(message, Limits()))
 
     async def send(self, until: asyncio.Future[Any]) -> list[float]:
-        """Batches at their pace; how long each waited, from when it was due to its ack."""
-        begun, waits, number = time.monotonic(), [], 0
+        """Apply batches at a constant rate; seconds from the due time of each to its ack."""
+        began, waits, number = time.monotonic(), [], 0
         while not until.done():
-            due = begun + number / PACE
+            due = began + number / BATCHES_PER_SECOND
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             self.apply(number % len(self.frames))
             waits.append(time.monotonic() - due)
@@ -154,17 +154,17 @@ class Bench:
 
 
 async def scraped(url: str) -> list[dict[str, float]]:
-    """Scrapes from another process: seconds and bytes of each."""
+    """Scrape from another process; seconds and bytes of each scrape."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", SCRAPER, url, str(SCRAPES), stdout=asyncio.subprocess.PIPE
     )
-    said, _ = await process.communicate()
-    found: list[dict[str, float]] = json.loads(said)
+    output, _ = await process.communicate()
+    found: list[dict[str, float]] = json.loads(output)
     return found
 
 
 async def under_load(bench: Bench) -> tuple[list[dict[str, float]], list[float], list[float]]:
-    """Scrapes beside ingest, and how long batches waited with and without them."""
+    """Scrapes during ingest, and waits of batches during scrapes and without."""
     api = HttpApi(bench.taken, lambda: "")
     sock = create_server(("127.0.0.1", 0))
     await api.start([sock])
@@ -177,7 +177,7 @@ async def under_load(bench: Bench) -> tuple[list[dict[str, float]], list[float],
 
 
 def baseline(snapshot: ServerSnapshot) -> float:
-    """Seconds of the library's encoder."""
+    """CPU seconds of the encoder of prometheus_client."""
     registry = CollectorRegistry()
     registry.register(Client(snapshot))
     began = time.process_time()
@@ -190,7 +190,7 @@ def main() -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     bench = Bench()
     for number in range(len(bench.frames)):
-        bench.apply(number)  # names are learned once
+        bench.apply(number)  # the first batches add all labels
     plain = baseline(bench.snapshot())
     began = time.process_time()
     body, _ = render(bench.snapshot(), "")
@@ -207,7 +207,7 @@ def main() -> None:
             "ack_ms_p99": round(statistics.quantiles(waits, n=100)[98] * 1e3, 1),
             "ack_ms_max": round(max(waits) * 1e3, 1),
             "quiet_ack_ms_p99": round(statistics.quantiles(quiet, n=100)[98] * 1e3, 1),
-            "batches_a_second": PACE,
+            "batches_a_second": BATCHES_PER_SECOND,
             "series": sum(len(view.keys) for view in views),
             "mb": round(len(body) / 1e6, 1),
             "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,

@@ -1,7 +1,7 @@
-"""How soon an agent has attached, and what it weighs: against a plain Python with its packages.
+"""Time until an agent has attached its hooks, and its memory.
 
-In a network namespace of its own, so that nothing of this machine is counted. The baseline is the
-time that the same interpreter takes to import the larger packages of the agent, and nothing else.
+The agent runs in its own network namespace, so that it does not count packets of this machine. The
+baseline is a Python process that only imports the larger packages of the agent.
 ``--json`` ends with one object on one line.
 """
 
@@ -26,7 +26,7 @@ LIMIT_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One start of an agent: seconds from exec to the last hook, and kB when it had settled."""
+    """One start of an agent: seconds from exec to the last hook, and its memory in kB when idle."""
 
     seconds: float
     rss_kb: int
@@ -34,19 +34,19 @@ class Start:
 
 
 def start_agent() -> Start:
-    """Start one, wait for its hooks, weigh it when it waits for signals, end it."""
-    begun = time.perf_counter()
+    """Start an agent, wait for its hooks, read its memory when it is idle, and kill it."""
+    began = time.perf_counter()
     with subprocess.Popen([*ALONE, *AGENT], stderr=subprocess.PIPE, text=True) as agent:
         try:
-            assert agent.stderr is not None  # noqa: S101 - asked for above
-            said = []
+            assert agent.stderr is not None  # noqa: S101 - it is a pipe
+            output = []
             for line in agent.stderr:
-                said.append(line)
+                output.append(line)
                 if ATTACHED in line:
                     break
             else:
-                raise SystemExit("".join(said) + "bench: the agent did not attach")
-            seconds = time.perf_counter() - begun
+                raise SystemExit("".join(output) + "bench: the agent did not attach")
+            seconds = time.perf_counter() - began
             settle(agent.pid)
             return Start(seconds, kilobytes(agent.pid, "VmRSS"), kilobytes(agent.pid, "VmHWM"))
         finally:
@@ -58,12 +58,12 @@ def settle(pid: int) -> None:
     deadline = time.monotonic() + LIMIT_SECONDS
     while not (catches_sigterm(pid) and status(pid, "State").startswith("S")):
         if time.monotonic() > deadline:
-            raise SystemExit("bench: the agent does not come to rest")
+            raise SystemExit("bench: the agent did not become idle")
         time.sleep(0.01)
 
 
 def catches_sigterm(pid: int) -> bool:
-    """The agent sets its signal handlers last."""
+    """Whether the process handles SIGTERM; the agent sets its signal handlers last."""
     return bool(int(status(pid, "SigCgt"), 16) >> 14 & 1)
 
 
@@ -82,33 +82,33 @@ def kilobytes(pid: int, field: str) -> int:
 
 
 def plain() -> Start:
-    """The baseline: seconds to import, and what the process weighs then."""
+    """The baseline: seconds to import the packages, and the memory of the process then."""
     code = f"{PLAIN}; print(open('/proc/self/status').read())"
-    begun = time.perf_counter()
+    began = time.perf_counter()
     text = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     ).stdout
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - began
     rss, hwm = (int(re.search(rf"{name}:\s*(\d+)", text)[1]) for name in ("VmRSS", "VmHWM"))  # type: ignore[index]
     return Start(seconds, rss, hwm)
 
 
 def help_seconds() -> float:
-    """How long `kzn --help` takes."""
-    begun = time.perf_counter()
+    """Seconds of `kzn --help`."""
+    began = time.perf_counter()
     subprocess.run([*KZN, "--help"], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - begun
+    return time.perf_counter() - began
 
 
 def imports_kubernetes() -> bool:
-    """Whether the modules of a running agent bring the client of Kubernetes with them."""
+    """Whether the modules of the agent import the Kubernetes client."""
     code = "import sys, kzn.cli.agent, kzn.agent.main, kzn.agent.app; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return "kubernetes" in done.stdout.split()
 
 
 def measure(times: int) -> dict[str, object]:
-    """Medians of ``times`` starts of each kind, taken in turn."""
+    """Medians of ``times`` starts of each kind, alternating."""
     agents, plains, helps = [], [], []
     for _ in range(times):
         agents.append(start_agent())

@@ -1,8 +1,8 @@
-"""What the hook takes from iperf3 between two namespaces: windows of one stream, with and without.
+"""Throughput of iperf3 between two namespaces, with and without the hook, in windows of one stream.
 
-The hook comes and goes under a running stream, four times a second, in the order with, without,
-without, with: a machine that gets slower or faster meanwhile then favours neither. ``loss_percent``
-is that of the median pair, with a 95 % interval (signs of the pairs) beside it.
+The hook is attached and detached during the stream, four times a second, in the order with,
+without, without, with, so that a drift of the machine's speed cancels out. ``loss_percent`` is of
+the median pair of windows, with a 95 % confidence interval (sign test).
 """
 
 import statistics
@@ -31,15 +31,15 @@ ADDRESS = "10.9.0.2"
 
 
 class Toggle(Protocol):
-    """Attach the hook, or take it off."""
+    """Attaches or detaches the hook."""
 
     def __call__(self, *, on: bool) -> None:
-        """Whether it is to be there from now on."""
+        """Attach the hook if ``on``, else detach it."""
 
 
 @contextmanager
 def stream() -> Iterator[int]:
-    """A stream of iperf3 from one namespace to another; the process id of its receiver."""
+    """An iperf3 stream from one namespace to another; the process id of the receiver."""
     with namespaces.private_names():
         for name in (SENDER, RECEIVER):
             run(["ip", "netns", "add", name])
@@ -73,20 +73,20 @@ def _listens(server: "subprocess.Popen[bytes]") -> None:
 
 
 def received(pid: int) -> int:
-    """Bytes that the receiver's device has taken in."""
+    """Bytes received by the receiver's device."""
     lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.strip().startswith(f"{DEVICE}:"))
 
 
 @contextmanager
 def hook() -> Iterator[Toggle]:
-    """A function that attaches the hook in the sender's namespace, and one that takes it off."""
+    """A function that attaches the hook in the sender's namespace, or detaches it."""
     first, links = ProcessAttachments(), ProcessAttachments()
     with (
         unpinned(PROBE, Settings(), attachments=first) as maps,
         load(PROBE, Settings(), reuse=maps.fds()) as loaded,
     ):
-        release(first)  # loading takes long while packets flow, so it is done once
+        release(first)  # loading takes long, so the programs are loaded once
 
         def toggle(*, on: bool) -> None:
             release(links)
@@ -100,7 +100,7 @@ def hook() -> Iterator[Toggle]:
 
 
 def gigabits(pid: int) -> float:
-    """Gbit/s in one window."""
+    """Gbit/s of one window."""
     first, begun = received(pid), time.monotonic()
     time.sleep(WINDOW)
     return 8e-9 * (received(pid) - first) / (time.monotonic() - begun)
@@ -119,12 +119,12 @@ def measure() -> tuple[list[float], list[float]]:
 
 
 def losses(found: tuple[list[float], list[float]]) -> list[float]:
-    """Per cent lost with the hook, by pair, from low to high."""
+    """Loss of throughput with the hook in per cent, by pair, ascending."""
     return sorted(100 * (1 - a / b) for a, b in zip(*found, strict=True))
 
 
 def interval(values: list[float]) -> tuple[float, float]:
-    """The 95 % interval of the median of sorted values, by the binomial of their signs."""
+    """The 95 % confidence interval of the median of sorted values, by the sign test."""
     reach = round(0.98 * len(values) ** 0.5)
     middle = len(values) // 2
     return values[max(0, middle - reach)], values[min(len(values) - 1, middle + reach)]

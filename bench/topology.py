@@ -41,7 +41,7 @@ class Clock:
 
 
 def list_watch_factory() -> Callable[..., ListWatch[Any, Any]]:
-    """A factory of list-watches that share the numbering of lists, as in the server."""
+    """A factory of list-watches that share a counter of lists, as in the server."""
     listings = count(1)
 
     def list_watch(api_resource: Any, *callbacks: Any) -> ListWatch[Any, Any]:

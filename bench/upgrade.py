@@ -1,8 +1,8 @@
-"""How long nobody counts while an agent replaces the programs of the one before it.
+"""Time in which packets are not counted while an agent replaces the programs of a previous agent.
 
-The kernel cannot update a netfilter link in place: the old one is detached, then the new one is
-attached. The new programs are loaded before, so the gap is only that. Measured with a stream of
-datagrams across it; beside it stands what an agent without pins would leave: the time to load.
+The kernel cannot update a netfilter link in place: the agent detaches the old one and then attaches
+the new one. It loads the new programs before, so the gap is only the time between. Measured with a
+stream of datagrams; the baseline is the gap of an agent without pins, the time to load.
 """
 
 import statistics
@@ -25,7 +25,7 @@ SIZE = 200
 
 
 def stream(lab: Lab, stop: threading.Event, sent: list[int]) -> None:
-    """Datagrams across the zones until told to stop; how many, in ``sent``."""
+    """Send datagrams across zones until ``stop``; their number is added to ``sent``."""
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
     while not stop.is_set():
         traffic.udp(a, b, 4, datagrams=200, size=SIZE, mtu=1500)
@@ -42,7 +42,7 @@ def counted(folder: Path) -> int:
 
 
 def replace(lab: Lab, pin_dir: Path, settings: Settings) -> None:
-    """What an agent with other settings does when it starts."""
+    """Replace the programs, as an agent does when it starts with other settings."""
     with (
         namespaces.inside(lab.node("a1").namespace),
         directory.locked(pin_dir),
@@ -52,16 +52,16 @@ def replace(lab: Lab, pin_dir: Path, settings: Settings) -> None:
 
 
 def turn(lab: Lab, pin_dir: Path) -> tuple[float, int]:
-    """Milliseconds without a hook, by the packets that nobody counted, and how many these were."""
+    """Milliseconds without a hook, computed from the packets not counted, and their number."""
     replace(lab, pin_dir, Settings(ports="service"))
     stop, sent = threading.Event(), [0]
     sender = threading.Thread(target=stream, args=(lab, stop, sent))
-    begun = time.monotonic()
+    began = time.monotonic()
     sender.start()
     replace(lab, pin_dir, Settings(ports="none"))
     stop.set()
     sender.join()
-    seconds = time.monotonic() - begun
+    seconds = time.monotonic() - began
     found = sum(counted(path) for path in pin_dir.iterdir())
     install.detach_all(pin_dir)
     lost = sent[0] - found
@@ -70,9 +70,9 @@ def turn(lab: Lab, pin_dir: Path) -> tuple[float, int]:
 
 def loading() -> float:
     """Milliseconds to load the programs."""
-    begun = time.monotonic()
+    began = time.monotonic()
     with load(PROBE, Settings()):
-        return 1000 * (time.monotonic() - begun)
+        return 1000 * (time.monotonic() - began)
 
 
 def main() -> None:

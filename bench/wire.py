@@ -1,8 +1,8 @@
-"""What a flow costs on the wire and in CPU, beside a plain encoding of 20 bytes a flow.
+"""Cost of a flow on the wire and in CPU time, beside a plain encoding of 20 bytes a flow.
 
-A node as they are: pods of its own /24 talk to pods of other nodes' /24s, to nodes and to the
-world, in both directions, with ports kept as `--ports service` does and counters spread over five
-orders of magnitude. Figures are medians over several such nodes, frame and totals included.
+The traffic is that of a typical node: pods of its /24 and pods of other nodes, nodes and outside
+addresses, in both directions, with ports as of `--ports service` and counters over five orders of
+magnitude. Figures are medians over several such nodes, and include frame and totals.
 """
 
 import statistics
@@ -32,11 +32,11 @@ ROUNDS = 20
 
 
 def node(seed: int, *, ipv6: bool = False, even: bool = False) -> Flows:
-    """The flows of one node in one interval; ``even`` when no peer is busier than another."""
+    """The flows of one node in one interval; ``even``: all peers have the same share."""
     rng = np.random.default_rng(seed)
     addresses = _addresses(rng, ipv6=ipv6)
     total = len(addresses)
-    # Some pods are busy and most are not; a flow has at least one end on this node.
+    # A few pods have most of the flows; a flow has at least one end on this node.
     local = rng.zipf(1.3, FLOWS * 4) % LOCAL
     other = LOCAL + rng.zipf(1.2, FLOWS * 4) % (total - LOCAL)
     if even:
@@ -67,7 +67,7 @@ def node(seed: int, *, ipv6: bool = False, even: bool = False) -> Flows:
 
 
 def _addresses(rng: np.random.Generator, *, ipv6: bool) -> np.ndarray:
-    """16 bytes each: pods of this node, pods of 30 others, nodes, and the world."""
+    """Addresses (16 bytes): pods of this node and of 30 others, nodes, outside addresses."""
     hosts = [(10, 64, 7, host) for host in rng.permutation(250)[:LOCAL]]
     others = {(10, 64, n, h) for n, h in rng.integers((8, 1), (38, 250), (REMOTE * 2, 2))}
     hosts += sorted(others)[:REMOTE] if len(others) >= REMOTE else []
@@ -98,15 +98,15 @@ def batch_of(flows: Flows) -> Batch:
 
 
 def sent(batch: Batch) -> bytes:
-    """The frame on the connection."""
+    """The frame of a batch."""
     return frame(encode_to_server(encode_batch(batch)))
 
 
 def received(data: bytes) -> Batch:
-    """What the server makes of it."""
+    """The batch that the server decodes from a frame."""
     message = decode_to_server(data[4:])
     if not isinstance(message, EncodedBatch):
-        raise TypeError("no batch")
+        raise TypeError("not a batch")
     return decode_batch(message, Limits())
 
 
@@ -121,13 +121,13 @@ def milliseconds(work: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    """Measure, check that nothing is lost on the way, and print."""
+    """Measure, check that batches are decoded unchanged, and print."""
     nodes = [node(seed) for seed in SEEDS]
     frames = [sent(batch_of(flows)) for flows in nodes]
     for flows, data in zip(nodes, frames, strict=True):
         back = received(data).flows
         if (back.bytes.sum(), len(back)) != (flows.bytes.sum(), len(flows)):
-            raise SystemExit("what came back is not what was sent")
+            raise SystemExit("the decoded batch differs from the encoded one")
     first, batch = nodes[0], batch_of(nodes[0])
     encode, decode = milliseconds(lambda: sent(batch)), milliseconds(lambda: received(frames[0]))
     ours = statistics.median(len(data) for data in frames) / FLOWS

@@ -1,9 +1,9 @@
-"""Runs the steps of the Containerfile without an engine, in chroots made by mmdebstrap.
+"""Runs the steps of the Containerfile without a container engine, in chroots made by mmdebstrap.
 
-Reads the instructions, makes each stage's base with mmdebstrap, runs each RUN inside with chroot,
-copies each COPY, and then starts the result: ``kzn --version``, ``kzn agent --print`` in a
-network namespace of its own, and ``kzn server`` as the user that USER names, on a read-only root.
-Needs root, mmdebstrap, and access to Debian and PyPI. Leaves nothing behind.
+Reads the instructions, creates the base of each stage with mmdebstrap, runs each RUN in a chroot,
+copies each COPY, and then starts the result on a read-only root: ``kzn --version``, ``kzn agent
+--print`` in its own network namespace, and ``kzn server`` as the user of USER. Needs root,
+mmdebstrap, and access to Debian and PyPI. Removes everything that it created.
 """
 
 import os
@@ -96,7 +96,7 @@ def base(image: str, folder: Path, cache: dict[str, Path]) -> Path:
         sys.exit(f"image-check: {image} cannot be made by mmdebstrap")
     if image not in cache:
         cache[image] = folder / "base"
-        include = "--include=ca-certificates"  # mmdebstrap's apt uses https where the host's does
+        include = "--include=ca-certificates"  # apt in the chroot uses https if the host's apt does
         options = ["--variant=minbase", "--mode=root", "--quiet", include]
         run("mmdebstrap", *options, suite[1], cache[image])
     root = Path(tempfile.mkdtemp(prefix="stage-", dir=folder))
@@ -145,7 +145,7 @@ def step(word: str, text: str, stages: list[Stage]) -> None:
 
 
 def copy(words: list[str], stages: list[Stage]) -> None:
-    """COPY [--from=STAGE] SOURCE... TARGET; a folder's content into a folder, as engines do."""
+    """COPY [--from=STAGE] SOURCE... TARGET; copies the content of a folder, as engines do."""
     origin = ROOT
     if words[0].startswith("--from="):
         name = words.pop(0).removeprefix("--from=")
@@ -162,7 +162,7 @@ def copy(words: list[str], stages: list[Stage]) -> None:
             shutil.copy(found, goal)
 
 
-def said(stage: Stage, wanted: str, *arguments: str, is_agent: bool = False) -> None:
+def expect(stage: Stage, wanted: str, *arguments: str, is_agent: bool = False) -> None:
     """Run ``kzn ARGUMENTS`` on a read-only root until it prints the expected text."""
     command = [*stage.entrypoint, *arguments]
     if is_agent:
@@ -179,7 +179,7 @@ def said(stage: Stage, wanted: str, *arguments: str, is_agent: bool = False) -> 
         deadline = time.monotonic() + READY_SECONDS
         text = ""
         try:
-            assert process.stdout is not None  # noqa: S101 - asked for above
+            assert process.stdout is not None  # noqa: S101 - it is a pipe
             for line in process.stdout:
                 text += line
                 if wanted in text or time.monotonic() > deadline:
@@ -187,24 +187,24 @@ def said(stage: Stage, wanted: str, *arguments: str, is_agent: bool = False) -> 
         finally:
             process.terminate()
     if wanted not in text:
-        sys.exit(f"image-check: kzn {shlex.join(arguments)} did not say {wanted!r}:\n{text}")
+        sys.exit(f"image-check: kzn {shlex.join(arguments)} did not print {wanted!r}:\n{text}")
 
 
-def try_it(stage: Stage) -> None:
+def start_daemons(stage: Stage) -> None:
     """Start both daemons from the image as the manifests do."""
     (stage.root / "run" / "topology.yaml").write_text(TOPOLOGY)
     with mounted(stage):
-        run("mount", "--rbind", stage.root, stage.root)  # with what is mounted inside
+        run("mount", "--rbind", stage.root, stage.root)  # with the mounts inside
         run("mount", "-o", "remount,bind,ro", stage.root)
         try:
-            said(stage, "kzn ", "--version")
-            said(stage, "attached postrouting/ipv6", "agent", "--print", is_agent=True)
-            said(stage, "8080", "server", "--topology", "/run/topology.yaml")
+            expect(stage, "kzn ", "--version")
+            expect(stage, "attached postrouting/ipv6", "agent", "--print", is_agent=True)
+            expect(stage, "8080", "server", "--topology", "/run/topology.yaml")
         finally:
             run("umount", "-l", stage.root)
 
 
-def weight(root: Path) -> int:
+def size_mib(root: Path) -> int:
     """Size of the files in MiB."""
     done = subprocess.run(["du", "-sxm", root], capture_output=True, text=True, check=True)
     return int(done.stdout.split()[0])
@@ -212,13 +212,13 @@ def weight(root: Path) -> int:
 
 def main() -> None:
     """Build, start, measure and remove the image."""
-    print("image-check: some minutes; Debian and PyPI are asked", flush=True)
+    print("image-check: takes some minutes, fetches from Debian and PyPI", flush=True)
     started = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="kzn-image-"))
     try:
         stage = build(folder)
-        try_it(stage)
-        size, ours = weight(stage.root), weight(stage.root / "opt" / "kzn")
+        start_daemons(stage)
+        size, ours = size_mib(stage.root), size_mib(stage.root / "opt" / "kzn")
     finally:
         run("rm", "-rf", "--one-file-system", folder)
     seconds = time.monotonic() - started
@@ -230,5 +230,5 @@ if __name__ == "__main__":
         sys.exit("image-check: needs root")
     if sys.argv[1:] != ["--unshared"]:  # private mounts, removed with this process
         alone = ["unshare", "--mount", "--propagation", "private", "--", sys.executable]
-        os.execvp(alone[0], [*alone, __file__, "--unshared"])  # noqa: S606 - as wanted
+        os.execvp(alone[0], [*alone, __file__, "--unshared"])  # noqa: S606 - no shell is wanted
     main()

@@ -1,6 +1,6 @@
-"""The same large cluster as an API server sends it: JSON objects of the usual size, pages, events.
+"""The cluster of fleet.py as an API server sends it: JSON objects of realistic size.
 
-In: numbers. Out: bytes. Never: two pods made by hand; an object is a template and a few fields.
+In: numbers. Out: pages of lists and lines of watches, as bytes.
 """
 
 import json
@@ -62,13 +62,13 @@ class ApiFleet(Fleet):
         )
 
     def owner(self, number: int) -> bytes:
-        """A ReplicaSet, its metadata."""
+        """The metadata of a ReplicaSet."""
         meta = _meta(f"rs-{number}", f"app-{number}-5d8f", f"team-{number % 200}", 1)
         owner = {"kind": "Deployment", "name": f"app-{number}", "uid": f"d-{number}"}
         return _bytes({"metadata": meta | {"ownerReferences": [owner | {"controller": True}]}})
 
     def pod(self, number: int, version: int = 10, ip: int | None = None) -> bytes:  # type: ignore[override] # the same pod, as JSON
-        """A pod; ``ip`` is the number of its addresses when it is not its own."""
+        """A pod; ``ip`` is the number of its addresses, by default its own number."""
         workload = number % self.workloads
         name, team = f"app-{workload}-5d8f-{number:08x}", f"team-{workload % 200}"
         meta = _meta(f"pod-uid-{number}", name, team, version)
@@ -103,7 +103,7 @@ class ApiFleet(Fleet):
             yield head.encode() + b",".join(map(make, range(first, last))) + b"]}"
 
     def events(self, total: int, rng: Random) -> Iterator[bytes]:
-        """Lines of a watch: a pod is replaced by one that takes its address over."""
+        """Lines of a watch: a pod is replaced by another with the same addresses."""
         version = 200_000
         for fresh in range(self.pods, self.pods + total // 4):
             old, version = rng.randrange(self.pods), version + 4

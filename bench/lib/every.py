@@ -1,8 +1,8 @@
-"""Runs the programs of bench/ one after another and shows one table, or one JSON object a line.
+"""Runs the programs of bench/ in turn and prints a table, or one JSON object a line.
 
     python bench/lib/every.py [--json] [NAME...]
 
-A program that fails is a row of its own, and the exit code is 1.
+If a program fails, its row has the error, and the exit code is 1.
 """
 
 import argparse
@@ -19,10 +19,10 @@ COLUMNS = ("name", "ours", "baseline", "ratio", "unit")
 
 
 def main() -> int:
-    """Run, print; 0 when every program ended well."""
+    """Run and print; 0 if every program succeeded."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="one object a line, as each ends")
-    parser.add_argument("names", nargs="*", help="programs of bench/; all unless given")
+    parser.add_argument("--json", action="store_true", help="print one object a line")
+    parser.add_argument("names", nargs="*", help="programs of bench/; default: all")
     options = parser.parse_args()
     found = {path.stem: path for path in sorted(BENCH.glob("*.py"))}
     unknown = [name for name in options.names if name not in found]
@@ -56,7 +56,7 @@ def run(name: str, program: Path) -> dict[str, Any]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """One line per program, then every further figure below its name."""
+    """One line for each program, then its other figures."""
     head = [COLUMNS, *([str(row.get(key, "")) for key in COLUMNS] for row in rows)]
     widths = [max(len(cells[i]) for cells in head) for i in range(len(COLUMNS))]
     lines = ["  ".join(map(str.ljust, cells, widths)).rstrip() for cells in head]

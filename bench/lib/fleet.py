@@ -1,7 +1,6 @@
-"""A cluster as large as they get, made of arithmetic: nodes, pods of workloads, and their traffic.
+"""A very large cluster, computed from numbers: nodes, pods of workloads, and their traffic.
 
-In: sizes and a seed. Out: facts for an index, pages of the API for list-watches, frames of agents.
-Never: anything that takes longer to make than to measure.
+In: sizes and a seed. Out: facts for an index, and batches of agents.
 """
 
 from collections.abc import Iterator
@@ -65,7 +64,7 @@ class Fleet:
         return facts, Workload("Deployment", workload)
 
     def fill(self, index: AddressIndex) -> None:
-        """Make everything known to ``index``."""
+        """Add all nodes and pods to ``index``."""
         for number in range(self.nodes):
             index.put_node(self.node(number))
         for number in range(self.pods):
@@ -76,7 +75,7 @@ class Fleet:
         return range(node, self.pods, self.nodes)
 
     def batch(self, node: int, flows: int, addresses: int, sequence: int = 1) -> Batch:
-        """What a node's agent sends: its pods with pods of other nodes and the world, both ways."""
+        """A batch of a node: its pods to and from pods of other nodes and outside addresses."""
         rng = np.random.default_rng([node, sequence])
         local = np.array(self.pods_on(node))
         remote = self._peers(addresses - len(local) - WORLD, rng)
@@ -104,7 +103,7 @@ class Fleet:
         return Batch(sequence, 10_000, 0, made, Totals(seen))
 
     def _peers(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Pods of other workloads, each workload whole."""
+        """All pods of some other workloads."""
         replicas = self.pods // self.workloads
         workloads = rng.choice(self.workloads, -(-count // replicas), replace=False)
         pods = workloads[:, None] + self.workloads * np.arange(replicas)
@@ -112,7 +111,7 @@ class Fleet:
 
 
 def _table(pods: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Addresses of pods, one in four of them IPv6, and some of the world."""
+    """Addresses of pods, one in four IPv6, and some outside addresses."""
     rows = [
         _v6(PODS_V6, pod) if pod % 4 == 3 else MAPPED_PREFIX + _v4(10, pod) for pod in pods.tolist()
     ]

@@ -1,8 +1,7 @@
-"""The yardstick of ingest: what a plain Python with dicts makes of the same batches.
+"""The baseline of ingest.py: the same accounting in plain Python with dicts.
 
-An address is looked up once for each end of each flow, and each flow is added to the dicts of its
-pod, its workloads, its pair and its zones: what anybody would write first, and what the Go
-original does.
+It looks up each end of each flow, and adds each flow to the sums of its pod, its workloads, its
+pair and its zones: the obvious implementation, and that of kubezonnet.
 """
 
 from collections import defaultdict
@@ -25,8 +24,8 @@ class PlainServer:
         self.zones: defaultdict[tuple[str, ...], int] = defaultdict(int)
         self.transit = 0
 
-    def know(self, pod: PodFacts, workload: Workload, node: NodeFacts) -> None:
-        """A pod has its addresses."""
+    def add_pod(self, pod: PodFacts, workload: Workload, node: NodeFacts) -> None:
+        """Add the addresses of a pod."""
         for address in pod.addresses:
             self.owners[address] = (pod, workload, node)
 

@@ -1,4 +1,4 @@
-"""Programs to measure, loaded: those of the probes, a plain baseline, and empty ones as floors."""
+"""Loads the programs to measure: the probes, a simple baseline, and empty ones as floors."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -22,25 +22,30 @@ OWN = {
     "baseline": (PROG_TYPE_NETFILTER, ATTACH_TYPE_NETFILTER),
     "empty_tc": (PROG_TYPE_SCHED_CLS, 0),
 }
-"""The bench's own: file and program have one name."""
+"""Type and attach type of the bench's own programs; file and program have the same name."""
 MODES: tuple[PortsMode, ...] = ("none", "service", "all")
 PLAIN = ("ipv4", "ipv6")
 WRAPPED = ("ipv4 in vxlan", "ipv6 in vxlan")
 AT_TC = (
     ("tcx", tcx.PROBE, PLAIN, ()),
-    ("tcx", tcx.PROBE, WRAPPED, ()),  # maps of its own: its flows are those of the row before
+    (
+        "tcx",
+        tcx.PROBE,
+        WRAPPED,
+        (),
+    ),  # its own maps, because the flows equal those of the previous row
     ("clsact", clsact.PROBE, PLAIN, ()),
     ("tcx unprivileged", tcx.PROBE, PLAIN, tcx.PROBE.capabilities),
 )
-"""Row, probe, kinds of packets, and the capabilities that it is loaded with, all when empty.
+"""Row, probe, kinds of packets, and the capabilities while loading (all if empty).
 
-With CAP_BPF and CAP_NET_ADMIN alone the kernel adds barriers against speculation.
+Without CAP_PERFMON the kernel adds barriers against speculation to the program.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A program: how to run a frame through it so often, frames of which kind, and its floor."""
+    """A program: a function that runs a frame through it n times, its kind of frames, its floor."""
 
     run: Callable[[bytes, int], int]
     kind: str
@@ -54,7 +59,7 @@ def images() -> dict[str, bytes]:
 
 @contextmanager
 def subjects(own: Mapping[str, bytes], flows: int) -> Iterator[dict[str, Subject]]:
-    """An instance of every program for the length of the block, by row, with room for flows."""
+    """A loaded instance of every program, by row, with maps for ``flows``."""
     with ExitStack() as stack:
         found = {name: _own(stack, name, image) for name, image in own.items()}
         for ports in MODES:

@@ -1,4 +1,4 @@
-"""How every program of the bench ends: figures for people, or one JSON object on the last line."""
+"""Prints the result of a bench: figures as text, or one JSON object on the last line."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def machine() -> str:
 
 
 def finish(name: str, ours: float, baseline: float, unit: str, more: Mapping[str, Any]) -> None:
-    """Print the result; ``ratio`` is ours to baseline, of one run on one machine."""
+    """Print the result; ``ratio`` is ours to baseline, of the same run on this machine."""
     result = {
         "name": name,
         "ours": round(ours, 3),

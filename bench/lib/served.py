@@ -1,7 +1,6 @@
-"""A whole server in a process of its own, on one CPU, over the large cluster.
+"""A complete server in its own process, on one CPU, with the topology of fleet.py.
 
-In: a pipe, and a socket with the lines of a watch. Out: its ports, and at the end what it did and
-what that cost. Never: a network beyond loopback.
+In: a pipe, and a socket with the lines of a watch. Out: its ports, and numbers on request.
 """
 
 import asyncio
@@ -33,11 +32,11 @@ from kzn.topology.kube.workload_join import WorkloadJoin
 from kzn.topology.source import TopologyStats
 
 TICKS = 50
-"""How often in a second events are told."""
+"""Writes of events per second."""
 
 
-class Known:
-    """A source that knows the whole fleet, and then follows a watch of its pods."""
+class FleetSource:
+    """A topology source that starts with the whole fleet and then reads a watch of its pods."""
 
     ready = True
 
@@ -58,7 +57,7 @@ class Known:
         self._watch = watch
 
     async def run(self) -> None:
-        """Apply events as they come, as kzn.topology.kube.watch does."""
+        """Apply events as they arrive, like kzn.topology.kube.watch."""
         reader, _ = await asyncio.open_connection(sock=self._watch)
         lines = LineSplitter()
         while chunk := await reader.read(1 << 16):
@@ -66,24 +65,24 @@ class Known:
                 self.pods.line(line)
 
     def stats(self) -> TopologyStats:
-        """What is known."""
+        """Counts of the index."""
         return TopologyStats(self.index.counts())
 
 
 def allow_many_files() -> None:
-    """A descriptor for each connection, as far as this user may."""
+    """Raise the limit of open files to the maximum allowed."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def resident() -> float:
-    """MB of this process now."""
-    with open("/proc/self/statm") as file:  # noqa: PTH123 - a file of the kernel's
+    """Resident memory of this process in MB."""
+    with open("/proc/self/statm") as file:  # noqa: PTH123 - a file of the kernel
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def tell(watch: socket, fleet: Fleet, cpu: int, rate: int) -> None:
-    """Write ``rate`` events a second until nobody reads any more."""
+def send_events(watch: socket, fleet: Fleet, cpu: int, rate: int) -> None:
+    """Write ``rate`` events a second until the reader closes the socket."""
     os.sched_setaffinity(0, {cpu})
     events = ApiFleet(fleet.nodes, fleet.pods, fleet.workloads).events(
         1 << 40,
@@ -99,29 +98,29 @@ def tell(watch: socket, fleet: Fleet, cpu: int, rate: int) -> None:
 
 
 def serve(pipe: Connection, watch: socket, fleet: Fleet, cpu: int) -> None:
-    """Serve until the pipe says so; answers each word with numbers."""
+    """Serve until the pipe receives "stop"; answer any other message with numbers."""
     os.sched_setaffinity(0, {cpu})
     allow_many_files()
     sys.setswitchinterval(SWITCH_SECONDS)
-    asyncio.run(_serve(pipe, Known(fleet, watch)))
+    asyncio.run(_serve(pipe, FleetSource(fleet, watch)))
 
 
-async def _serve(pipe: Connection, known: Known) -> None:
+async def _serve(pipe: Connection, source: FleetSource) -> None:
     agents, http = listen(HostPort("127.0.0.1", 0)), listen(HostPort("127.0.0.1", 0))
-    server = Server(ServerConfig(), Topology(known.index, (("bench", known),)), None)
+    server = Server(ServerConfig(), Topology(source.index, (("bench", source),)), None)
     shutdown = Shutdown()
     ports = bound_port(agents), bound_port(http)
     serving = asyncio.create_task(server.serve(agents, http, shutdown, lambda *_: pipe.send(ports)))
     loop = asyncio.get_running_loop()
-    loop.add_reader(pipe.fileno(), _answer, pipe, known, shutdown.asked.set)
+    loop.add_reader(pipe.fileno(), _answer, pipe, source, shutdown.asked.set)
     await serving
 
 
-def _answer(pipe: Connection, known: Known, stop: Callable[[], None]) -> None:
+def _answer(pipe: Connection, source: FleetSource, stop: Callable[[], None]) -> None:
     if pipe.recv() == "stop":
         stop()
         return
     numbers: dict[str, Any] = {"cpu": time.process_time(), "rss_mb": resident()}
-    numbers["events"] = known.pods.stats().events
-    numbers["ended_ownerships"] = known.index.counts().ended_ownerships
+    numbers["events"] = source.pods.stats().events
+    numbers["ended_ownerships"] = source.index.counts().ended_ownerships
     pipe.send(numbers)

@@ -1,4 +1,4 @@
-"""Packets through a loaded program by BPF_PROG_TEST_RUN: what one run costs, in nanoseconds."""
+"""Runs packets through a loaded program by BPF_PROG_TEST_RUN and returns nanoseconds."""
 
 import os
 import struct
@@ -29,7 +29,7 @@ def compile_object(source: Path) -> bytes:
 def tcp_packet(
     family: int, src: str, dst: str, source: int, dest: int, payload: int = 1000
 ) -> bytes:
-    """An Ethernet frame with TCP to give to a test run."""
+    """An Ethernet frame with a TCP segment."""
     tcp = struct.pack("!HHIIBBHHH", source, dest, 1, 1, 5 << 4, 0x10, 500, 0, 0) + bytes(payload)
     here, there = ip.pack(src), ip.pack(dst)
     if family == 4:
@@ -39,7 +39,7 @@ def tcp_packet(
 
 
 def vxlan_packet(inside: bytes) -> bytes:
-    """An Ethernet frame with another one in it, from node to node."""
+    """An Ethernet frame from node to node with another frame in VXLAN."""
     udp = struct.pack("!HHHH", 50_000, PORT_VXLAN, 16 + len(inside), 0)
     payload = udp + b"\x08" + bytes(7) + inside
     head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 1, 0x4000, 64, 17, 0)
@@ -48,13 +48,13 @@ def vxlan_packet(inside: bytes) -> bytes:
 
 
 def run(program: int, frame: bytes, repeat: int, family: int = 4) -> int:
-    """Nanoseconds that one of ``repeat`` runs at POSTROUTING took, on the average."""
+    """Mean nanoseconds of ``repeat`` runs at POSTROUTING."""
     verdict, nanoseconds = run_netfilter(program, frame, family=family, repeat=repeat)
     return _accepted(verdict, NF_ACCEPT, nanoseconds)
 
 
 def run_at_tc(program: int, frame: bytes, repeat: int) -> int:
-    """The same at tc."""
+    """Mean nanoseconds of ``repeat`` runs at tc."""
     verdict, nanoseconds = run_tc(program, frame, repeat=repeat)
     return _accepted(verdict, TC_ACT_UNSPEC, nanoseconds)
 
