@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 BEFORE_ATTACHING = """
 import kzn.agent.main
 from kzn.cli.agent import agent
@@ -27,5 +29,6 @@ def test_no_large_package_is_imported_before_the_probe_is_attached() -> None:
     assert not found & {"numpy", "google", "pyroute2", "prometheus_client"}
 
 
+@pytest.mark.slow
 def test_the_daemon_that_is_imported_afterwards_has_numpy() -> None:
     assert "numpy" in imported("import kzn.agent.app")

@@ -17,6 +17,8 @@ from churn_verdict import Outcome, attributed, evaluate, in_ledger
 
 from kzn.topology.index import AddressIndex
 
+pytestmark = pytest.mark.slow
+
 SEEDS = int(os.environ.get("KZN_CHURN", "300"))
 FEW = 30
 

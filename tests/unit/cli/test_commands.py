@@ -14,6 +14,8 @@ import pytest
 
 from kzn.cli import main
 
+pytestmark = pytest.mark.slow
+
 KZN = [sys.executable, "-m", "kzn.cli.main"]
 SHIPPING = ("agent", "--server", "h:1", "--node", "n")
 

@@ -2,6 +2,7 @@
 
 import io
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -73,6 +74,7 @@ def test_a_narrow_terminal_shows_the_destination_below_its_source() -> None:
     ]
 
 
+@pytest.mark.slow
 @given(st.integers(20, 200))
 def test_addresses_and_numbers_are_never_wrapped(width: int) -> None:
     text = "\n".join(shown(both(), width))

@@ -196,6 +196,7 @@ def test_a_module_of_kzn_missing_while_a_command_runs_is_raised(
         main.run(["try"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["probes", "doctor", "inspect-map"])
 def test_without_rich_json_is_printed_and_a_table_is_refused(name: str) -> None:
     code = (

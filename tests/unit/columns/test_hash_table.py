@@ -1,6 +1,7 @@
 """kzn/columns/hash_table.py: numbers of keys against those of a dict, with collisions."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +42,7 @@ def one_chain(keys: I64) -> U64:
     return np.full(len(keys), 2**64 - 1, np.uint64)
 
 
+@pytest.mark.slow
 @given(st.lists(CHANGES, max_size=8))
 def test_colliding_keys_of_two_words_are_replaced_and_removed(
     rounds: list[dict[tuple[int, int], int | None]],

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from manifests import DEPLOY, Object, kustomized, name_of, objects, output_of, tool
 
+pytestmark = pytest.mark.slow
+
 CHART = DEPLOY / "chart"
 SWITCHES = {
     "base": [],

@@ -27,6 +27,8 @@ from manifests import (
 from kzn.cli.main import SUBCOMMANDS, load
 from kzn.server.config import AUDIENCE
 
+pytestmark = pytest.mark.slow
+
 DETACH = DEPLOY / "detach.yaml"
 KUBERNETES = ["1.31", "1.34", "1.37"]
 """The oldest version that all overlays support, one between, and the newest known."""

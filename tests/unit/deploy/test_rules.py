@@ -1,8 +1,11 @@
 """The Prometheus rules are valid, and each alert fires as its cases require."""
 
+import pytest
 import yaml
 from manifests import DEPLOY, kustomized, one
 from promql import BOARDS, RULES, panel_queries, promtool, recorded_in
+
+pytestmark = pytest.mark.slow
 
 CASES = DEPLOY / "prometheus" / "rules_test.yaml"
 

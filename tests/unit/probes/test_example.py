@@ -8,6 +8,8 @@ from pathlib import Path
 import example
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HEADERS = example.ROOT / "bpf" / "src"
 
 

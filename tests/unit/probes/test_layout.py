@@ -182,6 +182,7 @@ def test_a_child_that_crashes_on_an_object_is_an_error_with_its_signal(
     assert "damaged" in error.hint
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     edits=st.lists(

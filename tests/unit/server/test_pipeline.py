@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from functools import partial
 
+import pytest
 from cluster import Clock, cluster, flows_between, index_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -255,6 +256,7 @@ STEP: st.SearchStrategy[partial[None]] = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(st.lists(STEP, max_size=25), st.integers(0, 200), st.integers(1, 6))
 def test_no_byte_is_lost_or_counted_twice_in_any_order_of_events(

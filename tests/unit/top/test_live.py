@@ -10,6 +10,7 @@ import sys
 import termios
 import time
 
+import pytest
 from smallserver import real, serving
 
 KZN = [sys.executable, "-m", "kzn.cli.main"]
@@ -25,6 +26,7 @@ def read_until(master: int, wanted: str, deadline: float) -> str:
     return text
 
 
+@pytest.mark.slow
 def test_the_view_draws_and_sorts_and_ends_when_asked() -> None:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))

@@ -451,6 +451,7 @@ class Naive:
         return found.pop() if found else UNKNOWN
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.lists(STEP, max_size=30), st.data())
 def test_history_agrees_with_a_naive_model(
@@ -477,6 +478,7 @@ def test_history_agrees_with_a_naive_model(
         assert world.who(address, opened, closed) == naive.who(address, opened, closed, kept)
 
 
+@pytest.mark.slow
 def test_a_lookup_makes_no_call_per_address() -> None:
     world = World()
     keys = [pack(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}") for n in range(50_000)]

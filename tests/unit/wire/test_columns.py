@@ -83,6 +83,7 @@ def any_flows(draw: st.DrawFn) -> Flows:
     return Flows(addresses=addresses, src=src, dst=dst, **column)
 
 
+@pytest.mark.slow
 @given(any_flows())
 def test_flows_survive_a_round_trip(flows: Flows) -> None:
     back = unpack(pack(flows))

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +26,7 @@ def expected(of: Key) -> Key:
     return (src, dst, *ports, bits & (INITIATOR_MASK | ENCRYPTED))
 
 
+@pytest.mark.slow
 @given(st.sampled_from([FLOW_KEY, FLOW_KEY_ALL]), st.data())
 def test_columns_hold_every_row_unchanged_and_each_address_once(
     dtype: np.dtype[Any], data: st.DataObject

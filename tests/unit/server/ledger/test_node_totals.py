@@ -1,5 +1,6 @@
 """Node totals: seen equals the sum of the other terms, even if an agent's totals do not add up."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +51,7 @@ def test_a_reason_unknown_to_the_server_becomes_other() -> None:
     assert ("missed", "other") in totals.counts
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(TOTALS, COUNTS)))
 def test_the_identity_holds_for_any_totals_of_an_agent(
     batches: list[tuple[Totals, Counts]],

@@ -1,6 +1,7 @@
 """A table of series is exact and bounded, and does not lose added bytes."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ def totals(table: SeriesTable) -> dict[int, int]:
     return dict(zip(table.keys.tolist(), table.bytes.tolist(), strict=True))
 
 
+@pytest.mark.slow
 @given(ADDS, st.integers(0, 31))
 def test_series_and_other_sum_to_all_added_bytes(
     adds: list[list[tuple[int, int]]], limit: int

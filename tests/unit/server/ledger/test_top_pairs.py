@@ -1,6 +1,7 @@
 """The top pairs: which pairs get and lose a series, and where all other bytes are counted."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,6 +82,7 @@ def test_of_too_many_candidates_the_smallest_are_evicted_not_the_newest() -> Non
     assert pairs.top.other == 190 * 4
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.dictionaries(st.integers(0, 8), st.integers(1, 10**9)), max_size=12),
     st.integers(0, 4),

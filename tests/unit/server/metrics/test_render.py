@@ -85,6 +85,7 @@ def snapshot() -> ServerSnapshot:
 NAMES = st.text(st.sampled_from('ab"\\\n,={}é'), max_size=4)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(NAMES, NAMES, st.integers(0, 2**63)), max_size=30), st.integers(1, 5))
 def test_series_text_equals_the_text_of_their_rows(
     rows: list[tuple[str, str, int]], room: int

@@ -191,6 +191,7 @@ def test_the_oldest_unauthenticated_connections_are_closed_for_new_ones() -> Non
     play(act, ReceiveLimits(unauthenticated=10, linger=0.05))
 
 
+@pytest.mark.slow
 def test_memory_of_unfinished_frames_is_limited_over_all_connections() -> None:
     most = 0
 

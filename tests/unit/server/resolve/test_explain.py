@@ -100,6 +100,7 @@ def topologies(draw: st.DrawFn) -> AddressIndex:
     return index
 
 
+@pytest.mark.slow
 @given(
     topologies(),
     ADDRESS,

@@ -227,6 +227,7 @@ def test_a_refused_connection_states_the_address(tmp_path: Path) -> None:
     assert caught.value.reason == "connection"
 
 
+@pytest.mark.slow
 def test_the_kubernetes_package_is_imported_only_with_a_cluster() -> None:
     modules = (
         "sys, kzn.topology.kube.source, kzn.topology.kube.credentials, kzn.topology.static.file"

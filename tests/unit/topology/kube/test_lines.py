@@ -8,6 +8,7 @@ from kzn.topology.kube.errors import KubeError
 from kzn.topology.kube.lines import LineSplitter
 
 
+@pytest.mark.slow
 @given(st.lists(st.binary(min_size=1).filter(lambda b: b"\n" not in b and b.strip())), st.data())
 def test_lines_are_complete_for_any_chunks(lines: list[bytes], data: st.DataObject) -> None:
     stream = b"".join(line + b"\n" for line in lines)

@@ -16,6 +16,7 @@ def asked(table: AddressTable, addresses: list[bytes]) -> list[int]:
     return [int(number) for number in table.find(rows)]
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.tuples(st.integers(0, 39), st.integers(-9, 99) | st.none()))))
 def test_a_table_has_the_numbers_of_a_dict(rounds: list[list[Step]]) -> None:
     table, plain = AddressTable(), dict[bytes, int]()
