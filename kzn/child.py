@@ -36,6 +36,7 @@ def run_child(module: str, request: Any, *, seconds: float, fds: Collection[int]
             pass_fds=fds,
             timeout=seconds,
             check=False,
+            process_group=0,  # a Ctrl-C is for the parent, which waits for the answer
         )
     except subprocess.TimeoutExpired as error:
         raise _too_late(seconds) from error

@@ -37,6 +37,7 @@ from kzn.daemon.http import HttpServer
 from kzn.daemon.listen import HostPort, bound_port
 from kzn.daemon.prometheus import MetricCollector, health_route, metrics_route, new_registry
 from kzn.daemon.signals import shutdown_on_signals
+from kzn.daemon.stop_flag import StopFlag
 from kzn.errors import KernelError, KznError
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.probes.declaration import Probe
@@ -47,8 +48,12 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-async def serve(config: AgentConfig, attached: AttachedProbe, sockets: list[socket]) -> None:
+async def serve(
+    config: AgentConfig, attached: AttachedProbe, sockets: list[socket], stop: StopFlag
+) -> None:
     """Run until SIGTERM or SIGINT, with HTTP on the listening ``sockets``.
+
+    ``stop`` catches signals until the loop does.
 
     RefusedError when the server refuses this agent for good. KznError when the hooks are detached
     by another process, or when they miss traffic and another probe might not.
@@ -73,9 +78,11 @@ async def serve(config: AgentConfig, attached: AttachedProbe, sockets: list[sock
             _in_background(watchdog.run()),
         ):
             if config.server is None:
-                await _print_until_stopped(spool, stats)
+                await _print_until_stopped(spool, stats, stop)
             else:
-                await _ship_until_stopped(probe, config, config.server, spool, stats, watchdog)
+                await _ship_until_stopped(
+                    probe, config, config.server, spool, stats, watchdog, stop
+                )
 
 
 def _switch_policy(config: AgentConfig, attached: AttachedProbe) -> SwitchPolicy:
@@ -114,12 +121,12 @@ async def _http(sockets: list[socket], stats: AgentStats) -> AsyncIterator[None]
         await server.close()
 
 
-async def _print_until_stopped(spool: Spool, stats: AgentStats) -> None:
+async def _print_until_stopped(spool: Spool, stats: AgentStats, stop: StopFlag) -> None:
     async def deliver(batch: Batch) -> None:
         sys.stdout.writelines(f"{line}\n" for line in lines(batch))
         sys.stdout.flush()
 
-    await _until_stopped(Loop(spool, deliver, stats, lambda: None), lambda: None)
+    await _until_stopped(Loop(spool, deliver, stats, lambda: None), stop, lambda: None)
 
 
 async def _ship_until_stopped(
@@ -129,6 +136,7 @@ async def _ship_until_stopped(
     spool: Spool,
     stats: AgentStats,
     watchdog: CoverageWatchdog,
+    stop: StopFlag,
 ) -> None:
     folder = config.pin_dir / probe.name
 
@@ -143,7 +151,8 @@ async def _ship_until_stopped(
         ]
         async with _shipper(probe.name, config, server, spool) as shipper:
             stats.delivery = shipper.stats
-            await _until_stopped(Loop(spool, shipper.deliver, stats, check), shipper.hurry)
+            loop = Loop(spool, shipper.deliver, stats, check)
+            await _until_stopped(loop, stop, shipper.hurry)
         for task in draining:
             task.cancel()
 
@@ -207,12 +216,12 @@ async def _drain_retired(
         log.info("removed pins %s", folder)
 
 
-async def _until_stopped(loop: Loop, on_stop: Callable[[], None]) -> None:
+async def _until_stopped(loop: Loop, stop: StopFlag, on_stop: Callable[[], None]) -> None:
     """Run until a signal; then call ``on_stop`` and deliver a last batch before a deadline.
 
     What is not acknowledged by then stays in the kernel for the next agent on this node.
     """
-    with shutdown_on_signals() as shutdown:
+    with shutdown_on_signals(stop) as shutdown:
         running = asyncio.create_task(loop.run(shutdown.asked))
         asked = asyncio.create_task(shutdown.asked.wait())
         await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)

@@ -121,27 +121,31 @@ def agent(
         raise click.UsageError("--tls-cert, --tls-key and --tls-server-name need --tls-ca")
     if tls_key and not tls_cert:
         raise click.UsageError("--tls-key needs --tls-cert")
-    from kzn.agent.config import AgentConfig
-    from kzn.agent.main import run
-    from kzn.daemon import logs
-    from kzn.daemon.tls import ClientTls
-    from kzn.probes.settings import Settings
+    from kzn.daemon.stop_flag import StopFlag
 
-    logs.set_up(log_level)
-    config = AgentConfig(
-        node=node or "",
-        server=None if print_only else server,
-        probe=probe,
-        settings=Settings(ports=ports, max_flows=max_flows),
-        interval=interval,
-        pin_dir=pin_dir,
-        listen_http=None if print_only else listen_http,
-        uplinks=_uplinks(uplinks),
-        skip_inbound=inbound == "skip",
-        tls=ClientTls(tls_ca, tls_cert, tls_key, tls_server_name) if tls_ca else None,
-        token_file=token_file,
-    )
-    run(config)
+    stop = StopFlag()
+    with stop.catch_signals():  # before the imports, which take a third of a second
+        from kzn.agent.config import AgentConfig
+        from kzn.agent.main import run
+        from kzn.daemon import logs
+        from kzn.daemon.tls import ClientTls
+        from kzn.probes.settings import Settings
+
+        logs.set_up(log_level)
+        config = AgentConfig(
+            node=node or "",
+            server=None if print_only else server,
+            probe=probe,
+            settings=Settings(ports=ports, max_flows=max_flows),
+            interval=interval,
+            pin_dir=pin_dir,
+            listen_http=None if print_only else listen_http,
+            uplinks=_uplinks(uplinks),
+            skip_inbound=inbound == "skip",
+            tls=ClientTls(tls_ca, tls_cert, tls_key, tls_server_name) if tls_ca else None,
+            token_file=token_file,
+        )
+        run(config, stop)
 
 
 def _uplinks(text: str) -> tuple[str, ...] | None:

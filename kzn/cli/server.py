@@ -105,26 +105,30 @@ def server(
         raise click.UsageError("--tls-cert and --tls-key go together")
     if tls_client_ca and not tls_cert:
         raise click.UsageError("--tls-client-ca needs --tls-cert and --tls-key")
-    import asyncio
+    from kzn.daemon.stop_flag import StopFlag
 
-    from kzn.daemon import logs
-    from kzn.daemon.tls import ServerTlsFiles
-    from kzn.server.app import run
-    from kzn.server.config import ServerConfig
+    stop = StopFlag()
+    with stop.catch_signals():  # before the imports, which take a third of a second
+        import asyncio
 
-    logs.set_up(log_level)
-    config = ServerConfig(
-        listen_agents=listen_agents,
-        listen_http=listen_http,
-        topology=None if topology == "kubernetes" else Path(topology),
-        static=static,
-        state=state,
-        flow_log=flow_log,
-        kubeconfig=kubeconfig,
-        context=context,
-        zone_ids=zone_ids,
-        tls=ServerTlsFiles(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None,
-        auth=auth or ("mtls" if tls_client_ca else "none"),
-        agent_accounts=agent_service_account,
-    )
-    asyncio.run(run(config))
+        from kzn.daemon import logs
+        from kzn.daemon.tls import ServerTlsFiles
+        from kzn.server.app import run
+        from kzn.server.config import ServerConfig
+
+        logs.set_up(log_level)
+        config = ServerConfig(
+            listen_agents=listen_agents,
+            listen_http=listen_http,
+            topology=None if topology == "kubernetes" else Path(topology),
+            static=static,
+            state=state,
+            flow_log=flow_log,
+            kubeconfig=kubeconfig,
+            context=context,
+            zone_ids=zone_ids,
+            tls=ServerTlsFiles(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None,
+            auth=auth or ("mtls" if tls_client_ca else "none"),
+            agent_accounts=agent_service_account,
+        )
+        asyncio.run(run(config, stop=stop))

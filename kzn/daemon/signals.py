@@ -1,12 +1,11 @@
 """SIGTERM and SIGINT as events: the first stops, the second hurries, the third kills."""
 
 import asyncio
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+from kzn.daemon.stop_flag import SIGNALS, StopFlag
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +17,11 @@ class Shutdown:
 
 
 @contextmanager
-def shutdown_on_signals() -> Iterator[Shutdown]:
+def shutdown_on_signals(before: StopFlag | None = None) -> Iterator[Shutdown]:
     """Inside the block, SIGTERM and SIGINT set events instead of ending the process.
 
     The second signal restores their default effect, so that a third one ends a stuck process.
+    ``before`` caught signals until now: if there was one, it counts as the first.
     """
     loop = asyncio.get_running_loop()
     shutdown = Shutdown()
@@ -38,6 +38,8 @@ def shutdown_on_signals() -> Iterator[Shutdown]:
 
     for number in SIGNALS:
         loop.add_signal_handler(number, on_signal)
+    if before is not None and before.is_set:
+        shutdown.asked.set()
     try:
         yield shutdown
     finally:

@@ -15,6 +15,7 @@ from socket import socket
 
 from kzn.daemon.listen import bound_port, listen
 from kzn.daemon.signals import Shutdown, shutdown_on_signals
+from kzn.daemon.stop_flag import StopFlag
 from kzn.server.auth.authenticator import Authenticator, open_authenticator
 from kzn.server.config import ServerConfig
 from kzn.server.flows.queue import FlowLog, LogCounts
@@ -40,10 +41,13 @@ Announce = Callable[[int, int], None]
 """Called once the server serves, with the port for agents and the HTTP port."""
 
 
-async def run(config: ServerConfig, announce: Announce | None = None) -> None:
+async def run(
+    config: ServerConfig, announce: Announce | None = None, stop: StopFlag | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT; KznError if it cannot start.
 
     A second signal, or the end of ``shutdown_seconds``, stops waiting for a clean shutdown.
+    ``stop`` has caught signals until now.
     """
     topology = open_topology(config)
     authenticator = open_authenticator(config, topology)
@@ -54,7 +58,7 @@ async def run(config: ServerConfig, announce: Announce | None = None) -> None:
     state = StateFile(config.state) if config.state is not None else None
     server = Server(config, topology, flow_log, authenticator, state)
     sys.setswitchinterval(SWITCH_SECONDS)
-    with shutdown_on_signals() as shutdown:
+    with shutdown_on_signals(stop) as shutdown:
         await server.serve(agents, http, shutdown, announce)
 
 

@@ -22,6 +22,7 @@ from kzn.agent.select import decide, takeover, trial
 from kzn.agent.select.candidates import Candidates, hook_point
 from kzn.agent.select.decide import Choice, TrialResult
 from kzn.agent.select.trial import LONG_SECONDS, SHORT_SECONDS, Trial, Uplinks
+from kzn.daemon.stop_flag import StopFlag
 from kzn.errors import KznError
 from kzn.probes.declaration import Probe
 from kzn.probes.registry import AUTO
@@ -43,15 +44,18 @@ class AttachedProbe:
 
 
 @contextmanager
-def attach_probe(config: AgentConfig, probes: Sequence[Probe]) -> Iterator[AttachedProbe]:
+def attach_probe(
+    config: AgentConfig, probes: Sequence[Probe], stop: StopFlag
+) -> Iterator[AttachedProbe]:
     """Attach one of ``probes`` for the length of the block; if pinned, it stays attached.
 
     ``probes`` is the one that was named, or all that `auto` may select, in order.
     UnsupportedError when this kernel or process cannot, KernelError when the kernel refuses.
+    StopRequested between two steps once ``stop`` is set: what was on trial is detached.
     """
     with ExitStack() as stack:
         kind = _UnpinnedSelection if config.server is None else _PinnedSelection
-        selection = kind(config, probes, stack)
+        selection = kind(config, probes, stack, stop)
         attached = selection.attach()
         selection.write_devices(attached.maps)
         yield attached
@@ -60,8 +64,11 @@ def attach_probe(config: AgentConfig, probes: Sequence[Probe]) -> Iterator[Attac
 class _Selection:
     """What selecting with and without pins have in common."""
 
-    def __init__(self, config: AgentConfig, probes: Sequence[Probe], stack: ExitStack) -> None:
+    def __init__(
+        self, config: AgentConfig, probes: Sequence[Probe], stack: ExitStack, stop: StopFlag
+    ) -> None:
         self._config = config
+        self._stop = stop
         self._order = [probe.name for probe in probes]
         self._candidates = Candidates.of(probes)
         self._stack = stack
@@ -98,6 +105,7 @@ class _Selection:
         if not trials:
             raise self._candidates.none_left()
         results = self._observe(trials, seconds)
+        self._stop.check()
         for name, reason in self._candidates.reasons().items():
             results[name] = TrialResult(name, rejected=reason)
         choice = decide.decide([results[name] for name in self._order if name in results])
@@ -112,6 +120,7 @@ class _Selection:
         for probe in self._candidates.probes:
             if any(hook_point(probe) == hook_point(other.probe) for other in trials):
                 continue
+            self._stop.check()
             try:
                 self._require_device(probe)
                 trials.append(self._start_trial(probe))
@@ -130,7 +139,7 @@ class _Selection:
         for one in trials:
             self.write_devices(one.maps)
         with LinkStats() as counters:
-            return trial.observe(trials, found, counters, seconds)
+            return trial.observe(trials, found, counters, seconds, sleep=self._stop.sleep)
 
 
 class _UnpinnedSelection(_Selection):
@@ -219,8 +228,11 @@ class _PinnedSelection(_Selection):
 
     def _attach_untried(self, probe: Probe) -> AttachedProbe:
         """This probe, without a trial."""
+        self._stop.check()
         if self._current and self._current != probe.name:
-            return self._take_over(self._start_trial(probe))
+            selected = self._start_trial(probe)
+            self._stop.check()
+            return self._take_over(selected)
         return self._attached(probe, self._stack.enter_context(self._install(probe)))
 
     def _start_trial(self, probe: Probe) -> Trial:

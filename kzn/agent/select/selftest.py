@@ -115,19 +115,29 @@ def send_datagram(net: Net, dst: str, port: int) -> Sent:
 
 
 def run_selftest(
-    families: Iterable[Family], maps: MapSet, rng: random.Random, send: Send = send_datagram
+    families: Iterable[Family],
+    maps: MapSet,
+    rng: random.Random,
+    send: Send = send_datagram,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> list[SelfTestResult]:
     """Send and look, for each family, with a probe that is attached and has these maps."""
-    return [_test(family, maps, rng, send) for family in families]
+    return [_test(family, maps, rng, send, sleep) for family in families]
 
 
-def _test(family: Family, maps: MapSet, rng: random.Random, send: Send) -> SelfTestResult:
+def _test(
+    family: Family,
+    maps: MapSet,
+    rng: random.Random,
+    send: Send,
+    sleep: Callable[[float], None],
+) -> SelfTestResult:
     net = _NETS[family]
     try:
         sent = send(net, net.unused_address(rng), rng.randrange(1024, 30000))
     except OSError as error:
         return _over_loopback(family, maps, str(error.strerror))
-    found, flags = _wait_for(maps, sent)
+    found, flags = _wait_for(maps, sent, sleep)
     return SelfTestResult(
         family,
         expected=_weight(net, 1),
@@ -141,7 +151,9 @@ def _weight(net: Net, datagrams: int) -> Counts:
     return Counts(datagrams, datagrams * (net.header + UDP_HEADER + len(PAYLOAD)))
 
 
-def _wait_for(maps: MapSet, sent: Sent) -> tuple[Counts | None, int]:
+def _wait_for(
+    maps: MapSet, sent: Sent, sleep: Callable[[float], None]
+) -> tuple[Counts | None, int]:
     """The counts and flags of the datagram's flow; None when it does not come in time."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
@@ -154,7 +166,7 @@ def _wait_for(maps: MapSet, sent: Sent) -> tuple[Counts | None, int]:
                 return counts, int(flows.flags[row])
         if time.monotonic() > deadline:
             return None, 0
-        time.sleep(POLL_SECONDS)
+        sleep(POLL_SECONDS)
 
 
 def _over_loopback(family: Family, maps: MapSet, route_error: str) -> SelfTestResult:

@@ -70,7 +70,7 @@ def observe(
     """What each probe on trial saw, by name; lasts ``seconds`` at most, but for test packets."""
     measurable = {t.probe.name: t.maps for t in trials if uplinks.can_measure(t.probe)}
     shares = _shares(measurable, uplinks, counters, seconds, clock, sleep)
-    test_packets = {} if shares else _send_test_packets(trials)
+    test_packets = {} if shares else _send_test_packets(trials, sleep)
     return {
         t.probe.name: TrialResult(
             t.probe.name,
@@ -103,7 +103,9 @@ def _shares(
     return {name: (leaving(its, its.active()) - seen[name]) / sent for name, its in maps.items()}
 
 
-def _send_test_packets(trials: Sequence[Trial]) -> dict[str, TestPackets]:
+def _send_test_packets(
+    trials: Sequence[Trial], sleep: Callable[[float], None]
+) -> dict[str, TestPackets]:
     """Whether each probe saw the packets of the self-test.
 
     New sets count them in the inactive buffer, which is then cleared: no batch has them.
@@ -113,17 +115,18 @@ def _send_test_packets(trials: Sequence[Trial]) -> dict[str, TestPackets]:
     new = [(trial.maps, trial.maps.active()) for trial in trials if trial.is_new]
     for maps, active in new:
         maps.switch_and_wait(1 - active)
-    seen = {trial.probe.name: _sees_test_packets(trial) for trial in trials}
+    seen = {trial.probe.name: _sees_test_packets(trial, sleep) for trial in trials}
     for maps, active in new:
         maps.switch_and_wait(active)
         buffers.clear(maps, 1 - active)
     return seen
 
 
-def _sees_test_packets(trial: Trial) -> TestPackets:
+def _sees_test_packets(trial: Trial, sleep: Callable[[float], None]) -> TestPackets:
     from kzn.agent.select.selftest import run_selftest  # noqa: PLC0415 - as above
 
-    results = run_selftest(trial.probe.families, trial.maps, random.SystemRandom())
+    rng = random.SystemRandom()
+    results = run_selftest(trial.probe.families, trial.maps, rng, sleep=sleep)
     outcomes = {result.outcome for result in results}
     if "counted" in outcomes:
         return "seen"

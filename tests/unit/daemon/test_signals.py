@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from kzn.daemon.signals import SIGNALS, shutdown_on_signals
+from kzn.daemon.signals import shutdown_on_signals
+from kzn.daemon.stop_flag import SIGNALS, StopFlag, StopRequested
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -34,3 +35,25 @@ def test_after_the_block_signals_have_their_default_effect() -> None:
         assert signal.getsignal(signal.SIGTERM) == before
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_before_the_event_loop_stops_between_two_steps_and_counts_as_the_first(
+    number: signal.Signals,
+) -> None:
+    before, stop = signal.getsignal(number), StopFlag()
+
+    async def run() -> bool:
+        with shutdown_on_signals(stop) as shutdown:
+            return shutdown.asked.is_set()
+
+    with stop.catch_signals():
+        stop.check()
+        assert not asyncio.run(run())
+    with stop.catch_signals():
+        os.kill(os.getpid(), number)
+        assert signal.getsignal(number) == before  # for a second one, which ends the process
+        with pytest.raises(StopRequested):
+            stop.sleep(0.0)
+        assert asyncio.run(run())
+    assert signal.getsignal(number) == before

@@ -1,0 +1,58 @@
+"""SIGTERM and SIGINT of a daemon that has no event loop yet.
+
+In: the two signals. Out: a flag, which is checked between the steps of a start.
+Never: an exception in the middle of a step, or an import of asyncio: a daemon catches signals
+before it imports anything large. The kernel discards signals to PID 1 that it does not catch.
+"""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopRequested(Exception):  # noqa: N818 - not an error
+    """A signal asked the daemon to stop while it started."""
+
+
+class StopFlag:
+    """Set by the first signal within `catch_signals`."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+
+    @contextmanager
+    def catch_signals(self) -> Iterator[None]:
+        """Inside the block, the first SIGTERM or SIGINT sets the flag and does nothing else.
+
+        It also restores their earlier effect, so that a second one ends a stuck process.
+        """
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+
+        def restore() -> None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+        def on_signal(_number: int, _frame: FrameType | None) -> None:
+            self.is_set = True
+            restore()
+
+        for number in SIGNALS:
+            signal.signal(number, on_signal)
+        try:
+            yield
+        finally:
+            restore()
+
+    def check(self) -> None:
+        """StopRequested if the flag is set."""
+        if self.is_set:
+            raise StopRequested
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, then `check`."""
+        time.sleep(seconds)
+        self.check()
