@@ -90,3 +90,26 @@ def test_a_signal_to_an_agent_that_prints_ends_its_trial(
     os.kill(process_id(agent), signal.SIGTERM)
     assert agent.wait() == 0
     assert "stopped by a signal" in agent.stderr
+
+
+def test_a_second_agent_with_other_pins_is_refused_and_nothing_is_counted_twice(
+    site: Site,
+) -> None:
+    server = site.server()
+    agent = site.agent("--probe", "postrouting")
+    other = site.pin_dir.with_name("other")
+    options = ("--pin-dir", str(other), "--listen-http", "127.0.0.1:9103", "--probe", "tcx")
+    second = site.agent(*options, ready=False)
+    assert second.wait() == 1
+    pid = agent.daemon.process.pid
+    assert f"kzn: another kzn agent (process {pid}) counts in this network" in second.stderr
+    assert "kzn agent --print" in second.stderr
+    assert list(other.iterdir()) == []
+    sent = site.send(40)
+    assert server.gets(site.key, sent)
+    agent.kill()  # the kernel releases the name
+    other.rmdir()
+    last = site.agent("--probe", "postrouting")
+    sent = sent.plus(site.send(30))
+    assert server.gets(site.key, sent)
+    last.stop()

@@ -18,6 +18,7 @@ from kzn.agent.maps.structs import boottime_ns
 from kzn.agent.pins import directory, install
 from kzn.agent.pins.attachments import AttachmentStore, PinnedAttachments, ProcessAttachments
 from kzn.agent.pins.notes import LastTrial, Notes
+from kzn.agent.pins.one_agent import only_agent
 from kzn.agent.select import decide, takeover, trial
 from kzn.agent.select.candidates import Candidates, hook_point
 from kzn.agent.select.decide import Choice, TrialResult
@@ -168,6 +169,7 @@ class _PinnedSelection(_Selection):
         """The pinned set if it serves, else a new one in its place."""
         pin_dir = self._config.pin_dir
         self._stack.enter_context(directory.locked(pin_dir))
+        self._stack.enter_context(only_agent())
         takeover.remove_unfinished(pin_dir)
         self._current = takeover.current_probe(pin_dir)
         takeover.retire_others(pin_dir, self._current)
