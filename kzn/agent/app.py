@@ -23,6 +23,7 @@ from kzn.agent.deliver.shipper import Shipper
 from kzn.agent.device_updates import DeviceUpdates
 from kzn.agent.devices.device_watch import DeviceWatch
 from kzn.agent.devices.link_stats import LinkStats
+from kzn.agent.hooks import Hooks
 from kzn.agent.inspect.text import lines
 from kzn.agent.loop import Loop, empty
 from kzn.agent.maps.spool import Spool
@@ -55,8 +56,8 @@ async def serve(
 
     ``stop`` catches signals until the loop does.
 
-    RefusedError when the server refuses this agent for good. KznError when the hooks are detached
-    by another process, or when they miss traffic and another probe might not.
+    RefusedError when the server refuses this agent for good. KznError when another process removed
+    the pins, or when they miss traffic and another probe might not.
     """
     probe, maps = attached.probe, attached.maps
     stats = AgentStats(
@@ -69,12 +70,14 @@ async def serve(
     with LinkStats() as counters:
         meter = Meter(maps, counters)
         watchdog = CoverageWatchdog(meter, stats, _switch_policy(config, attached))
-        updates = DeviceUpdates(config, attached, stats, meter)
+        hooks = Hooks(attached, stats)
+        updates = DeviceUpdates(config, attached, stats, meter, hooks)
         # A cut switches the active buffer, which the meter must not see in the middle.
         spool = Spool(maps, around_cut=meter.paused)
         async with (
             _http(sockets, stats),
             _in_background(DeviceWatch(config.uplinks or (), updates.apply).run()),
+            _in_background(hooks.run()),
             _in_background(watchdog.run()),
         ):
             if config.server is None:

@@ -5,16 +5,14 @@ devices, the devices that coverage is measured at, `AgentStats.uplinks`.
 Never: a question to netlink.
 """
 
-import asyncio
 import logging
 
 from kzn.agent.config import AgentConfig
 from kzn.agent.coverage.hook_coverage import Meter
 from kzn.agent.devices.table import Device, DeviceTable
-from kzn.agent.pins.attachments import FILTER, LINK, follow, indices
+from kzn.agent.hooks import Hooks
 from kzn.agent.select.attach import AttachedProbe
 from kzn.agent.stats import AgentStats
-from kzn.errors import KznError
 
 log = logging.getLogger(__name__)
 
@@ -23,14 +21,19 @@ class DeviceUpdates:
     """Applies device tables to one attached probe."""
 
     def __init__(
-        self, config: AgentConfig, attached: AttachedProbe, stats: AgentStats, meter: Meter
+        self,
+        config: AgentConfig,
+        attached: AttachedProbe,
+        stats: AgentStats,
+        meter: Meter,
+        hooks: Hooks,
     ) -> None:
         self._attached = attached
+        self._hooks = hooks
         self._stats = stats
         self._meter = meter
         self._accounts_local = config.uplinks is None
         self._measured: tuple[Device, ...] | None = None
-        self._hooked: tuple[Device, ...] | None = None  # not known yet
         self._unknown: tuple[str, ...] = ()
         self._missing = 0
         attached.maps.set_skip_inbound(skip=config.skip_inbound)
@@ -50,24 +53,7 @@ class DeviceUpdates:
             log.info("uplinks (devices that lead off this node): %s", names or "none")
         if self._attached.probe.kind.is_on_devices:
             devices = tuple(device for device in outermost if device.is_ethernet)
-            await self._attach(devices, changed_filters)
-
-    async def _attach(self, devices: tuple[Device, ...], changed: frozenset[int]) -> None:
-        probe, attachments = self._attached.probe, self._attached.attachments
-        wanted = {device.index for device in devices}
-        if self._hooked is None and wanted == indices(attachments, LINK, FILTER):
-            self._hooked = devices  # by the start of the agent, a moment ago
-        elif devices == self._hooked and not changed & wanted:
-            return
-        else:
-            try:
-                await asyncio.to_thread(follow, probe, attachments, devices)
-                self._hooked = devices
-            except KznError as error:
-                log.error("probe %s is not attached to every uplink: %s", probe.name, error)
-                self._hooked = ()  # tried again at the next change
-        hooked = indices(attachments, LINK, FILTER)
-        self._stats.attached = tuple(d.name for d in devices if d.index in hooked)
+            await self._hooks.follow(devices, changed_filters)
 
     def _warn(self, missing: int, unknown: tuple[str, ...]) -> None:
         if missing and missing != self._missing:

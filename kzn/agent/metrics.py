@@ -99,6 +99,18 @@ def _hooks(stats: AgentStats) -> Iterator[MetricSamples]:
         Metric("kzn_agent_hook_attached", "gauge", ("probe", "hook"), "1 for each attached hook."),
         [((stats.probe, hook), 1) for hook in stats.attached],
     )
+    yield MetricSamples(
+        Metric(
+            "kzn_agent_reattached_total",
+            "counter",
+            ("probe", "hook"),
+            "How often a hook was attached again after another program had detached it.",
+        ),
+        [
+            ((stats.probe, hook), stats.reattached[hook])
+            for hook in sorted({*stats.attached, *stats.reattached})
+        ],
+    )
     yield single(
         "kzn_agent_switch_uncounted_bytes_total",
         "counter",

@@ -16,6 +16,11 @@ class AgentStats:
     interval: float
     capacity: int = 0
     attached: tuple[str, ...] = ()
+    """Names of hooks that the kernel has attached; on devices, the devices' names."""
+    lost: tuple[str, ...] = ()
+    """Hooks that another program detached and that could not be attached again."""
+    reattached: Counter[str] = field(default_factory=Counter)
+    """How often a hook was attached again after another program had detached it."""
     uplinks: int = 0
     coverage: float | None = None
     """Bytes that the hook saw leave by the uplinks, divided by what the uplinks sent; None while it
@@ -45,6 +50,8 @@ class AgentStats:
 
     def unhealthy_reason(self) -> str:
         """Why this agent is unhealthy, or empty; an absent server does not make it so."""
+        if self.lost:
+            return f"probe {self.probe} is no longer attached to {', '.join(self.lost)}"
         return f"cutting batches fails: {self.failing}" if self.failing else ""
 
     def cut_failed(self, reason: str) -> None:

@@ -23,7 +23,10 @@ NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x300, 0x10
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
-RTM_NEWTFILTER, RTM_DELTFILTER, RTM_NEWQDISC, RTM_DELQDISC = 44, 45, 36, 37
+RTM_NEWTFILTER, RTM_DELTFILTER, RTM_GETTFILTER = 44, 45, 46
+RTM_NEWQDISC, RTM_DELQDISC = 36, 37
+TC_EGRESS = 0xFFFFFFF3
+"""The egress of a clsact qdisc (include/uapi/linux/pkt_sched.h: TC_H_CLSACT, TC_H_MIN_EGRESS)."""
 
 SOL_NETLINK = 270
 NETLINK_GET_STRICT_CHK = 12
@@ -51,6 +54,7 @@ _LINK_WANTED = frozenset(
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_OIF, _RTA_GATEWAY, _RTA_MULTIPATH, _RTA_VIA = 4, 5, 9, 18
 _OIF_HEADER = struct.pack("=HH", 8, _RTA_OIF)
+_TCA_OPTIONS, _TCA_BPF_ID = 2, 11
 _MULTIPATH_TYPE = struct.pack("=H", _RTA_MULTIPATH)
 
 _HEADER = struct.Struct("=IHHII")
@@ -59,6 +63,7 @@ _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg
 _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg
 _ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg
 _NEXTHOP = struct.Struct("=HBBi")  # struct rtnexthop
+_TC = struct.Struct("=BxxxiIII")  # struct tcmsg
 _ATTRIBUTE = struct.Struct("=HH")
 _TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 _MAPPED = bytes(10) + b"\xff\xff"
@@ -256,6 +261,19 @@ class RouteSocket:
 
             self._dump(RTM_GETROUTE, body, read)
         return frozenset(found & {index} if index else found)
+
+    def egress_programs(self, index: int) -> frozenset[int]:
+        """Ids of the BPF programs in filters at the clsact egress of a device."""
+        found: set[int] = set()
+
+        def read(data: bytes) -> None:
+            for kind, _, message in _messages(data):
+                if kind == RTM_NEWTFILTER:
+                    options = _attributes(message, _TC.size).get(_TCA_OPTIONS, b"")
+                    found.add(_number(_attributes(options, 0).get(_TCA_BPF_ID)))
+
+        self._dump(RTM_GETTFILTER, _TC.pack(0, index, 0, TC_EGRESS, 0), read)
+        return frozenset(found - {0})
 
     def _dump(self, kind: int, body: bytes, read: Callable[[bytes], None]) -> None:
         """Have ``read`` called with each datagram of a dump.

@@ -13,6 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from kzn.agent.devices.netlink import TC_EGRESS as EGRESS
 from kzn.child import ChildError, run_child, serve_request
 from kzn.errors import KernelError, KznError
 from kzn.libbpf.objects import program_id
@@ -20,7 +21,6 @@ from kzn.libbpf.objects import program_id
 log = logging.getLogger(__name__)
 
 ASK_SECONDS = 20.0
-EGRESS = 0xFFFFFFF3
 INGRESS = 0xFFFFFFF2
 ETH_P_ALL = 3
 """include/uapi/linux/pkt_sched.h (TC_H_CLSACT, TC_H_MIN_EGRESS), if_ether.h."""

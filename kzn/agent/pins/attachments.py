@@ -1,11 +1,13 @@
-"""Attaches a probe's hooks, and moves those on devices as devices appear and disappear.
+"""Attaches a probe's hooks, moves those on devices, and attaches again what was detached.
 
 In: a loaded probe, devices. Out: named descriptors, pinned or held by this process.
 Never: loads a program, or detaches one that is not in the store.
 
-Links are named by the device's index, since a new device may reuse a name.
+Links are named by the device's index, since a new device may reuse a name. A link or a filter can
+be detached behind kzn's back, and its pin stays: only the kernel knows whether a hook is attached.
 """
 
+import errno
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,14 +17,15 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from kzn.agent.devices import tc_filters
+from kzn.agent.devices.netlink import RouteSocket
 from kzn.agent.devices.table import Device
 from kzn.errors import KernelError
 from kzn.libbpf.library import errno_text
-from kzn.libbpf.links import detach
-from kzn.libbpf.objects import BpfObject
+from kzn.libbpf.links import attach_netfilter, detach, netfilter_link_info, tcx_link_info
+from kzn.libbpf.objects import BpfObject, program_id
 from kzn.libbpf.pins import open_pin, pin
 from kzn.probes.attach import attach, attach_device
-from kzn.probes.declaration import DeviceHook, Hook, Probe
+from kzn.probes.declaration import DeviceHook, Hook, NetfilterHook, Probe
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +90,8 @@ class PinnedAttachments:
 
     def missing(self, probe: Probe) -> list[Path]:
         """Pins that an attached probe always has, and that do not exist."""
-        paths = [self._folder / _name(hook) for hook in probe.hooks]
+        links = [f"{LINK}{hook.name}" for hook in probe.netfilter_hooks()]
+        paths = [self._folder / name for name in [*links, *map(_program, probe.hooks)]]
         return [path for path in paths if not path.exists()]
 
 
@@ -126,19 +130,74 @@ class ProcessAttachments:
 
 
 def attach_all(probe: Probe, loaded: BpfObject, store: AttachmentStore) -> None:
-    """Attach netfilter hooks, and store the programs of hooks on devices, unless already stored."""
+    """Store the programs of all hooks and attach netfilter hooks, unless already stored."""
     stored = store.names()
-    for hook in probe.netfilter_hooks():
-        if _name(hook) not in stored:
-            store.add(_name(hook), attach(probe, hook, loaded))
-    for device_hook in probe.device_hooks():
-        if _name(device_hook) not in stored:
-            store.add(_name(device_hook), os.dup(loaded.program_fd(device_hook.program)))
+    for hook in probe.hooks:
+        if _program(hook) not in stored:
+            store.add(_program(hook), os.dup(loaded.program_fd(hook.program)))
+    for netfilter_hook in probe.netfilter_hooks():
+        if f"{LINK}{netfilter_hook.name}" not in stored:
+            store.add(f"{LINK}{netfilter_hook.name}", attach(probe, netfilter_hook, loaded))
 
 
-def _name(hook: Hook) -> str:
-    """The name of what is stored for a hook, whichever devices exist."""
-    return f"{PROGRAM if hook.kind.is_on_devices else LINK}{hook.name}"
+def _program(hook: Hook) -> str:
+    """The name of a hook's program, which attaches the hook again, or to a new device."""
+    return f"{PROGRAM}{hook.name}"
+
+
+def attach_again(probe: Probe, hook: NetfilterHook, store: AttachmentStore) -> bool:
+    """Attach a netfilter hook again if its stored link is detached; whether it was.
+
+    The kernel describes a detached link like an attached one, but gives each priority to one
+    program only. So to attach at the link's own priority fails with EBUSY while it is attached,
+    and no packet is seen twice. KernelError for any other failure.
+    """
+    name, what = f"{LINK}{hook.name}", f"{probe.name}/{hook.name}"
+    with _opened(store, name) as link:
+        info = netfilter_link_info(link, name)
+    priority = info.priority if info else hook.priorities[0]
+    with _opened(store, _program(hook)) as program:
+        try:
+            fd = attach_netfilter(program, hook.family, hook.hook, priority, what)
+        except KernelError as error:
+            if error.errno == errno.EBUSY:
+                return False
+            raise
+    store.remove(name)
+    store.add(name, fd)
+    log.warning("another program had detached %s; attached it again", what)
+    return True
+
+
+def attached_devices(probe: Probe, store: AttachmentStore) -> frozenset[int]:
+    """The devices that the kernel has the probe's hook attached to.
+
+    KernelError when the kernel cannot be asked.
+    """
+    found: set[int] = set()
+    for hook in probe.device_hooks():
+        if hook.kind.attachment == "tcx link":
+            found.update(i for i in indices(store, LINK) if _has_link(store, i))
+        else:
+            found.update(_filtered(store))
+    return frozenset(found)
+
+
+def _has_link(store: AttachmentStore, index: int) -> bool:
+    with _opened(store, f"{LINK}{index}") as link:
+        info = tcx_link_info(link, f"{LINK}{index}")
+    return info is not None and info.index == index
+
+
+def _filtered(store: AttachmentStore) -> Iterator[int]:
+    stored = indices(store, FILTER)
+    if not stored:
+        return
+    with RouteSocket() as netlink:
+        for index in stored:
+            with _opened(store, f"{FILTER}{index}") as program:
+                if program_id(program) in netlink.egress_programs(index):
+                    yield index
 
 
 def release(store: AttachmentStore) -> None:
@@ -160,20 +219,28 @@ def follow(probe: Probe, store: AttachmentStore, devices: Sequence[Device]) -> N
     KernelError for the first device that does not take a program; the others have theirs.
     """
     wanted = {device.index: device for device in devices}
+    lost = indices(store, LINK, FILTER) & set(wanted) - attached_devices(probe, store)
     for hook in probe.device_hooks():
+        for index in lost:
+            what = f"{probe.name}/{hook.name}"
+            log.warning("another program had detached %s from %s", what, wanted[index].name)
         if hook.kind.attachment == "tcx link":
-            _follow_by_links(probe, hook, store, wanted)
+            _follow_by_links(probe, hook, store, wanted, lost)
         else:
-            _follow_by_filters(probe, hook, store, wanted)
+            _follow_by_filters(probe, hook, store, wanted, lost)
 
 
 def _follow_by_links(
-    probe: Probe, hook: DeviceHook, store: AttachmentStore, wanted: Mapping[int, Device]
+    probe: Probe,
+    hook: DeviceHook,
+    store: AttachmentStore,
+    wanted: Mapping[int, Device],
+    lost: frozenset[int],
 ) -> None:
-    for index in sorted(indices(store, LINK) - set(wanted)):
+    for index in sorted(indices(store, LINK) - set(wanted) | lost):
         store.remove(f"{LINK}{index}")
     failed: list[KernelError] = []
-    with _opened(store, _name(hook)) as program:
+    with _opened(store, _program(hook)) as program:
         for index in sorted(set(wanted) - indices(store, LINK)):
             try:
                 fd = attach_device(probe, hook, program, index, wanted[index].name)
@@ -186,17 +253,23 @@ def _follow_by_links(
 
 
 def _follow_by_filters(
-    probe: Probe, hook: DeviceHook, store: AttachmentStore, wanted: Mapping[int, Device]
+    probe: Probe,
+    hook: DeviceHook,
+    store: AttachmentStore,
+    wanted: Mapping[int, Device],
+    lost: frozenset[int],
 ) -> None:
     _remove_filters(store, indices(store, FILTER) - set(wanted))
-    if not wanted:
+    for index in lost:
+        store.remove(f"{FILTER}{index}")
+    new = set(wanted) - indices(store, FILTER)
+    if not new:
         return
     what = f"{probe.name}/{hook.name}"
-    new = set(wanted) - indices(store, FILTER)
-    with _opened(store, _name(hook)) as program:
+    with _opened(store, _program(hook)) as program:
         for index in new:
             store.add(f"{FILTER}{index}", os.dup(program))
-        outcome = tc_filters.place(program, what, wanted)
+        outcome = tc_filters.place(program, what, new)
         for index in sorted(outcome.made - indices(store, QDISC)):
             store.add(f"{QDISC}{index}", os.dup(program))
     for index in sorted(new - set(outcome.failed)):

@@ -20,6 +20,7 @@ from kzn.agent.maps.structs import LAYOUT, Phase, SpoolState, boottime_ns
 from kzn.agent.pins.attachments import (
     PinnedAttachments,
     ProcessAttachments,
+    attach_again,
     attach_all,
     follow,
     release,
@@ -174,12 +175,18 @@ def _replace(probe: Probe, settings: Settings, folder: Path) -> MapSet:
 
 
 def _adopt(probe: Probe, settings: Settings, folder: Path, maps: MapSet) -> MapSet:
-    if not PinnedAttachments(folder).missing(probe):
-        log.info("adopted %s, epoch %016x", folder, maps.state().epoch)
-        return maps
-    with load(probe, settings, reuse=maps.fds()) as loaded:
+    pins = PinnedAttachments(folder)
+    try:
+        if pins.missing(probe):
+            with load(probe, settings, reuse=maps.fds()) as loaded:
+                attach_all(probe, loaded, pins)
+        for hook in probe.netfilter_hooks():
+            attach_again(probe, hook, pins)
+    except BaseException:
         maps.close()
-        return _attach(probe, folder, loaded)
+        raise
+    log.info("adopted %s, epoch %016x", folder, maps.state().epoch)
+    return maps
 
 
 def _attach(probe: Probe, folder: Path, loaded: BpfObject) -> MapSet:
