@@ -11,6 +11,7 @@ Rooms and files, in the order of the data:
     pins          what of it stays in the kernel without a process
     devices       uplinks, their counters, tc filters
     privileges    drops what only loading and attaching took
+    hooks         attaches again what another program detached
     app           wires what follows, and shuts it down
     maps          one set of BPF maps; cuts batches from it
     loop          cut, deliver, clear, every interval

@@ -19,7 +19,8 @@ from kzn.agent.select.selftest import Net, Sent
 from kzn.lab import namespaces
 from kzn.lab.lab import Lab
 from kzn.lab.witness import WireKey
-from kzn.libbpf.links import NF_INET_POST_ROUTING, attach_netfilter
+from kzn.libbpf.links import NF_INET_POST_ROUTING, attach_netfilter, detach
+from kzn.libbpf.pins import open_pin
 from kzn.model.totals import Counts
 from kzn.probes.attach import load
 from kzn.probes.postrouting import PRIORITIES, PROBE
@@ -104,10 +105,24 @@ def test_an_agent_on_the_node_loses_nothing_by_the_proof(site: Site) -> None:
     sent = site.send(20)
     found = findings(run(site, "--json"))
     assert found["proof ipv4"].state == found["proof ipv6"].state == "ok"
+    assert found["pinned postrouting/ipv4"].state == found["pinned postrouting/ipv6"].state == "ok"
     assert found["pins"].message.endswith("postrouting (on 2 hooks)")
     assert "are at 50" in found["priorities ipv4"].message
     more = site.send(7)
     assert server.gets(site.key, sent.plus(more))
+
+
+def test_a_pinned_hook_that_was_detached_is_a_failure_although_the_probe_counts(site: Site) -> None:
+    site.server()
+    site.agent().kill()
+    detach(open_pin(site.pin_dir / "postrouting" / "link_ipv4"), "link_ipv4")
+    done = run(site, "--json")
+    found = findings(done)
+    assert found["pinned postrouting/ipv4"].state == "fail"
+    assert "not counted by the programs pinned in" in found["pinned postrouting/ipv4"].message
+    assert found["pinned postrouting/ipv6"].state == "ok"
+    assert found["proof ipv4"].state == "ok"
+    assert done.returncode == 3
 
 
 def test_uplinks_are_reported_with_their_sizes(site: Site) -> None:

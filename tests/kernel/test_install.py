@@ -14,11 +14,12 @@ from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.spool import Spool
 from kzn.agent.maps.structs import Phase
 from kzn.agent.pins import directory, install
+from kzn.agent.pins.attachments import PinnedAttachments, attach_again
 from kzn.errors import KznError, UnsupportedError
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
-from kzn.libbpf.links import detach
-from kzn.libbpf.pins import open_pin
+from kzn.libbpf.links import detach, netfilter_link_info
+from kzn.libbpf.pins import open_pin, opened
 from kzn.model.totals import Counts
 from kzn.probes.postrouting import PROBE
 from kzn.probes.settings import Settings
@@ -128,6 +129,30 @@ def test_a_missing_link_is_attached_again_to_the_same_maps(lab: Lab, pin_dir: Pa
         after = send(lab, 7)
         counted = Counted(Spool(maps)).drain()
     assert counted.seen == before.plus(after)
+
+
+def test_a_detached_link_is_replaced_at_its_priority_and_a_living_one_is_kept(
+    lab: Lab, pin_dir: Path
+) -> None:
+    folder = pin_dir / "postrouting"
+    with attach(lab, pin_dir) as maps:
+        with opened(folder / "link_ipv4") as link:
+            before = netfilter_link_info(link, "before")
+        with namespaces.inside(lab.node("a1").namespace):
+            store = PinnedAttachments(folder)
+            hook = PROBE.netfilter_hooks()[0]
+            assert not attach_again(PROBE, hook, store)
+            detach(open_pin(folder / "link_ipv4"), "link_ipv4")
+            assert attach_again(PROBE, hook, store)
+            assert not attach_again(PROBE, hook, store)
+        with opened(folder / "link_ipv4") as link:
+            after = netfilter_link_info(link, "after")
+        assert before is not None
+        assert after is not None
+        assert (before.priority, before.program_id) == (after.priority, after.program_id)
+        assert before.link_id != after.link_id
+        sent = send(lab, 7)
+        assert Counted(Spool(maps)).drain().seen == sent
 
 
 def test_an_incomplete_set_is_created_anew(lab: Lab, pin_dir: Path) -> None:

@@ -67,7 +67,7 @@ def _proof(wanted: Examination, probe: Probe) -> Proof:
     if process.missing_capabilities(wanted.host, probe):
         message = "not tried: this process lacks the capabilities to attach programs"
         return Proof((Finding("proof", "unknown", message, "run as root"),))
-    return prove(probe, random.SystemRandom())
+    return prove(probe, random.SystemRandom(), pin_dir=wanted.pin_dir)
 
 
 def _network(host: Host, is_tracked: bool | None) -> Iterator[Finding]:

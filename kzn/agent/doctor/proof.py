@@ -1,18 +1,23 @@
-"""Findings of the self-test: a probe attached for a moment, and whether it counts a real packet.
+"""Findings of the self-test: whether a probe counts a real packet.
 
-In: a probe. Out: one finding for each family, and whether conntrack knew the packets.
-Never: a pin; a program of an agent on this node goes on counting.
+A pinned set is what an agent ships, so each is tested; then the probe, attached for a moment.
+
+In: a probe, a pin directory. Out: one finding for each set and family, and whether conntrack knew
+the packets. Never: a new pin; a program of an agent on this node goes on counting.
 """
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from kzn.agent.devices.table import read_devices
 from kzn.agent.doctor.finding import Finding
-from kzn.agent.pins.install import unpinned
+from kzn.agent.pins import directory
+from kzn.agent.pins.install import open_set, unpinned
 from kzn.agent.select.selftest import SelfTestResult, Send, run_selftest, send_datagram
 from kzn.errors import KznError
-from kzn.probes.declaration import Probe
+from kzn.probes.declaration import FAMILIES, Probe
 from kzn.probes.settings import Settings
 
 
@@ -24,8 +29,55 @@ class Proof:
     is_tracked: bool | None = None
 
 
-def prove(probe: Probe, rng: random.Random, send: Send = send_datagram) -> Proof:
-    """Attach, send, look, detach; each way in which that can fail is a finding."""
+def prove(
+    probe: Probe, rng: random.Random, send: Send = send_datagram, pin_dir: Path | None = None
+) -> Proof:
+    """Attach, send, look, detach; each way in which that can fail is a finding.
+
+    The sets in ``pin_dir`` are looked at first, whose hooks have to see the packet themselves.
+    """
+    pinned = tuple(_pinned(pin_dir, rng, send)) if pin_dir is not None else ()
+    attached = _attached(probe, rng, send)
+    return Proof((*pinned, *attached.findings), attached.is_tracked)
+
+
+def _pinned(pin_dir: Path, rng: random.Random, send: Send) -> Iterator[Finding]:
+    try:
+        with directory.file_errors(pin_dir):
+            folders = directory.current(pin_dir) if pin_dir.exists() else []
+        for folder in folders:
+            maps = open_set(folder)
+            if maps is None:
+                continue
+            with maps:
+                for family in FAMILIES:
+                    [result] = run_selftest([family], maps, rng, send)
+                    if result.outcome == "unseen":  # an agent may have cut and cleared meanwhile
+                        [result] = run_selftest([family], maps, rng, send)
+                    yield pinned_finding(folder, result)
+    except KznError as error:
+        sentence = error.message.partition("\n")[0]
+        yield Finding("pinned probes", "unknown", sentence, error.hint or "run it again")
+
+
+def pinned_finding(folder: Path, result: SelfTestResult) -> Finding:
+    """The result of one family, of the programs pinned in a folder."""
+    name = f"pinned {folder.name}/{result.family}"
+    sent = result.sent
+    if result.outcome == "unseen" and sent is not None:
+        return Finding(
+            name,
+            "fail",
+            f"a packet from {sent.src} to {sent.dst} was not counted by the programs pinned in"
+            f" {folder}",
+            "start the agent, or start it again: it attaches again what is detached;"
+            " kzn detach removes what no agent uses",
+        )
+    found = finding(result)
+    return Finding(name, found.state, found.message, found.hint)
+
+
+def _attached(probe: Probe, rng: random.Random, send: Send) -> Proof:
     try:
         devices = [d for d in read_devices().outermost() if d.is_ethernet and d.is_up]
         with unpinned(probe, Settings(), devices) as maps:

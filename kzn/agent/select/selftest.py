@@ -19,7 +19,7 @@ from typing import Literal
 from kzn.agent.maps import buffers
 from kzn.agent.maps.mapset import MapSet
 from kzn.model import ip
-from kzn.model.flows import INITIATOR_MASK
+from kzn.model.flows import INITIATOR_MASK, Flows
 from kzn.model.totals import Counts
 from kzn.probes.declaration import Family
 
@@ -157,16 +157,26 @@ def _wait_for(
     """The counts and flags of the datagram's flow; None when it does not come in time."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        flows = buffers.read_flows(maps, maps.active())
-        names = [ip.text(row.tobytes()) for row in flows.addresses]
-        for row in range(len(flows)):
-            ends = names[flows.src[row]], names[flows.dst[row]], int(flows.dst_port[row])
-            if ends == (sent.src, sent.dst, sent.port):
-                counts = Counts(int(flows.packets[row]), int(flows.bytes[row]))
-                return counts, int(flows.flags[row])
+        active = maps.active()
+        for buffer in (active, 1 - active):  # an agent may switch meanwhile
+            found = _find(buffers.read_flows(maps, buffer), sent)
+            if found is not None:
+                return found
         if time.monotonic() > deadline:
             return None, 0
         sleep(POLL_SECONDS)
+
+
+def _find(flows: Flows, sent: Sent) -> tuple[Counts, int] | None:
+    names = [ip.text(row.tobytes()) for row in flows.addresses]
+    ends = sent.src, sent.dst
+    ports = sent.port, 0  # 0: --ports none
+    for row in range(len(flows)):
+        its = names[flows.src[row]], names[flows.dst[row]]
+        if its == ends and int(flows.dst_port[row]) in ports:
+            counts = Counts(int(flows.packets[row]), int(flows.bytes[row]))
+            return counts, int(flows.flags[row])
+    return None
 
 
 def _over_loopback(family: Family, maps: MapSet, route_error: str) -> SelfTestResult:

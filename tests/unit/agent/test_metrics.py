@@ -20,6 +20,7 @@ def test_a_scrape_has_what_the_agent_counted() -> None:
     stats.bytes["missed", "map_full"] = stats.packets["missed", "map_full"] = 400
     stats.bytes["ignored", "multicast"] = stats.packets["ignored", "multicast"] = 2
     stats.delivery.failures["connect"] = 3
+    stats.reattached["ipv6"] = 2
     assert {
         "kzn_agent_seen_bytes_total 2000.0",
         "kzn_agent_seen_packets_total 2000.0",
@@ -29,6 +30,8 @@ def test_a_scrape_has_what_the_agent_counted() -> None:
         "kzn_agent_last_cut_timestamp_seconds 99.0",
         'kzn_agent_hook_attached{hook="ipv6",probe="postrouting"} 1.0',
         'kzn_agent_delivery_failures_total{reason="connect"} 3.0',
+        'kzn_agent_reattached_total{hook="ipv4",probe="postrouting"} 0.0',
+        'kzn_agent_reattached_total{hook="ipv6",probe="postrouting"} 2.0',
     } <= set(scraped(stats))
 
 

@@ -29,6 +29,11 @@ def test_totals_add_up_over_batches_by_kind_and_reason() -> None:
     assert stats.packets["ignored", "multicast"] == 2
 
 
+def test_an_agent_is_unhealthy_while_a_hook_is_lost() -> None:
+    stats = AgentStats(probe="tcx", interval=10.0, lost=("eth0",))
+    assert stats.unhealthy_reason() == "probe tcx is no longer attached to eth0"
+
+
 def test_an_agent_is_unhealthy_from_a_failed_cut_to_the_next_batch() -> None:
     stats = AgentStats(probe="postrouting", interval=10.0)
     assert not stats.unhealthy_reason()
