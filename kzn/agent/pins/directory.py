@@ -1,8 +1,9 @@
 """The pin directory: its lock, the names of what lies in it, and errors of its file system.
 
     <pin-dir>/<probe>/            a set: flows_0 flows_1 totals control spool fence, and what is
-                                  attached: link_ipv4 link_ipv6 with program_ipv4 program_ipv6, or
-                                  on devices program_egress and link_<index>, or filter_<index> and qdisc_<index>
+                                  attached: link_ipv4 link_ipv6 and their program_ipv4
+                                  program_ipv6, or on devices program_egress and link_<index>, or
+                                  filter_<index> and qdisc_<index>
     <pin-dir>/<probe>+new         a set that is being made or on trial: not yet shipped
     <pin-dir>/<probe>+retired+N   a set that was replaced and detached, not yet drained
     <pin-dir>/auto+...            notes (notes.py)
