@@ -111,6 +111,8 @@ int bpf_obj_pin(int fd, const char *path);
 int bpf_obj_get(const char *path);
 int bpf_obj_get_info_by_fd(int fd, void *info, __u32 *info_len);
 int bpf_link_detach(int fd);
+int bpf_prog_query(int target, int type, __u32 query_flags, __u32 *attach_flags,
+		   __u32 *prog_ids, __u32 *prog_cnt);
 int bpf_link_get_next_id(__u32 start_id, __u32 *next_id);
 int bpf_link_get_fd_by_id(__u32 id);
 

@@ -19,6 +19,7 @@ LINK_TYPE_NETFILTER = 10
 """include/uapi/linux/bpf.h, Linux 6.4."""
 
 PROG_TYPE_SCHED_CLS = 3
+ATTACH_TYPE_TCX_INGRESS = 46
 ATTACH_TYPE_TCX_EGRESS = 47
 LINK_TYPE_TCX = 11
 F_BEFORE = 1 << 3
@@ -141,6 +142,15 @@ def tcx_link_info(fd: int, what: str) -> TcxLinkInfo | None:
     if info.type != LINK_TYPE_TCX:
         return None
     return TcxLinkInfo(info.id, info.prog_id, info.ifindex)
+
+
+def tcx_ingress_programs(index: int) -> int:
+    """How many programs run by tcx on what a device receives; KernelError (EINVAL) before 6.6."""
+    count = ffi.new("__u32 *")
+    result = libbpf().bpf_prog_query(index, ATTACH_TYPE_TCX_INGRESS, 0, ffi.NULL, ffi.NULL, count)
+    if result != -errno.ENOSPC:  # the kernel has counted them, and there is no room for their ids
+        check(result, f"list the tcx programs of device {index}")
+    return int(count[0])
 
 
 def detach(fd: int, what: str) -> None:

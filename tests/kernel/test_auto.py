@@ -3,21 +3,24 @@
 import json
 import re
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 import pytest
 import site_of_a1 as sites
-from bypass import host_routing
+from bypass import By, host_routing
 from site_of_a1 import Process, Site
 
+from kzn.agent.devices.datapath import BRIDGE_SYSCTLS
 from kzn.agent.maps.structs import boottime_ns
 from kzn.agent.pins.notes import APART_SECONDS, LastTrial, Notes
 from kzn.errors import KznError
-from kzn.lab import traffic
+from kzn.lab import namespaces, traffic
 from kzn.lab.daemons import wait_for
 from kzn.lab.lab import Lab
 from kzn.model.totals import Counts
@@ -134,6 +137,109 @@ def test_on_a_quiet_node_test_packets_decide(site: Site) -> None:
     assert choice(agent).startswith("postrouting: it saw the test packets")
     assert pins(site) == ["postrouting"]
     assert coverage(agent) is None
+
+
+@pytest.mark.parametrize("by", ["tcx", "tc"])
+def test_on_a_quiet_node_whose_pods_bypass_netfilter_nothing_is_missed(
+    site: Site, lab: Lab, by: By
+) -> None:
+    """The test packets are the node's own and pass netfilter, so they prove nothing."""
+    server = site.server()
+    with host_routing(lab, lab.node("a1"), by):
+        agent = site.agent()
+        assert choice(agent).startswith("tcx: it saw the test packets")
+        assert "; not postrouting: pods' packets may bypass netfilter: eBPF programs at" in choice(
+            agent
+        )
+        sent = site.send(100)
+        assert sent.packets == 100
+        assert server.gets(site.key, sent)
+    assert pins(site) == ["tcx"]
+
+
+def test_traffic_of_the_node_itself_does_not_hide_that_pods_bypass_netfilter(
+    site: Site, lab: Lab
+) -> None:
+    server = site.server()
+    with host_routing(lab, lab.node("a1")):
+        with downloading(lab) as sent:
+            assert wait_for(lambda: sent() > 100, sites.WAIT)
+            agent = site.agent()
+        assert choice(agent).startswith("tcx: it saw 1")
+        assert "; not postrouting: pods' packets may bypass netfilter" in choice(agent)
+        assert server.gets(site.key, site.send(100))
+
+
+@contextmanager
+def downloading(lab: Lab) -> Iterator[Callable[[], int]]:
+    """Node a1 itself sends 1000-byte datagrams; yields a function that counts them."""
+    ended, sent = threading.Event(), 0
+
+    def work() -> None:
+        nonlocal sent
+        with namespaces.inside(lab.node("a1").namespace):
+            out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with out:
+            while not ended.wait(0.0005):
+                out.sendto(bytes(1000), (lab.fabric.ipv4, 9))
+                sent += 1
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work)
+        try:
+            yield lambda: sent
+        finally:
+            ended.set()
+        future.result()
+
+
+def test_a_bridge_with_an_uplink_and_no_br_netfilter_is_a_reason_for_tcx(
+    site: Site, lab: Lab
+) -> None:
+    """A pod's second interface is bridged to a device of the node, as Multus does it."""
+    site.server()
+    with bridged_uplink(lab):
+        found = json.loads(site.kzn("doctor", "--no-proof", "--json").stdout)
+        [finding] = [row for row in found if row["name"] == "bridges"]
+        assert finding["state"] == "warn"
+        assert finding["message"].startswith("what is bridged (kznbr to kznup) bypasses netfilter")
+        agent = site.agent()
+        assert "not postrouting: pods' packets bypass netfilter: bridge kznbr" in choice(agent)
+        stop(agent)
+        sysctls(lab, on=True)
+        found = json.loads(site.kzn("doctor", "--no-proof", "--json").stdout)
+        assert [row["state"] for row in found if row["name"] == "bridges"] == ["ok"]
+
+
+@contextmanager
+def bridged_uplink(lab: Lab) -> Iterator[None]:
+    """A bridge on a1 of a device that leads off (a dummy end elsewhere) and a pod's."""
+    node, pod = lab.node("a1").namespace, lab.pod("a1-p1").namespace
+    sysctls(lab, on=False)
+    lab.configure(
+        node,
+        [
+            "link add kznbr type bridge",
+            f"link add kznup type veth peer name kznup2 netns {lab.fabric.namespace}",
+            "link set kznup master kznbr up",
+            "addr add 10.97.0.1/24 dev kznup",  # a veth without one is a pod's
+            f"link add kznpod type veth peer name net1 netns {pod}",
+            "link set kznpod master kznbr up",
+            "link set kznbr up",
+        ],
+    )
+    try:
+        yield
+    finally:
+        lab.configure(node, [f"link del {name}" for name in ("kznup", "kznpod", "kznbr")])
+        sysctls(lab, on=True)
+
+
+def sysctls(lab: Lab, *, on: bool) -> None:
+    """Whether bridges of node a1 pass packets to netfilter."""
+    with namespaces.inside(lab.node("a1").namespace):
+        for name in BRIDGE_SYSCTLS:
+            Path("/proc/sys/net/bridge", name).write_text(str(int(on)))
 
 
 def test_a_restart_keeps_the_probe_that_counts(site: Site) -> None:

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 LOW_RATIOS = 5
 """Low ratios in a row before the agent ends: five minutes by default."""
+LOW_RATIOS_UNPROVEN = 1
+"""The same while the probe has not been seen to see this node's traffic: a minute by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class SwitchPolicy:
 
     alternatives: tuple[str, ...] = ()
     notes: Notes | None = None
+    is_proven: bool = True
+    """Whether the probe was selected by what it saw of the node's traffic."""
 
 
 class CoverageWatchdog:
@@ -50,6 +54,8 @@ class CoverageWatchdog:
         self._coverage = Coverage()
         self._failing = RateLimited(log)
         self._must_end = False
+        self._is_proven = policy.is_proven
+        """Also after the first ratio that is not low."""
 
     async def run(self) -> None:
         """Measure once an interval, until cancelled."""
@@ -66,10 +72,17 @@ class CoverageWatchdog:
             return
         change = self._coverage.interval(passed)
         self._stats.coverage = self._coverage.ratio
+        if self._coverage.ratio is not None and self._coverage.low_in_a_row == 0:
+            self._is_proven = True
         if change:
             self._log(change)
-        if self._coverage.low_in_a_row >= LOW_RATIOS and not self._must_end and self._may_end():
+        if self._coverage.low_in_a_row >= self._least and not self._must_end and self._may_end():
             self._must_end = self._policy.notes is not None and self._policy.notes.suspect()
+
+    @property
+    def _least(self) -> int:
+        """Low ratios in a row before the agent ends."""
+        return LOW_RATIOS if self._is_proven else LOW_RATIOS_UNPROVEN
 
     def check(self) -> None:
         """KznError when the agent must end, so that the next one selects a probe anew."""

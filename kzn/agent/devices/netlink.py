@@ -24,9 +24,9 @@ RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWTFILTER, RTM_DELTFILTER, RTM_GETTFILTER = 44, 45, 46
-RTM_NEWQDISC, RTM_DELQDISC = 36, 37
-TC_EGRESS = 0xFFFFFFF3
-"""The egress of a clsact qdisc (include/uapi/linux/pkt_sched.h: TC_H_CLSACT, TC_H_MIN_EGRESS)."""
+RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
+TC_EGRESS, TC_INGRESS = 0xFFFFFFF3, 0xFFFFFFF2
+"""Those of a clsact qdisc, the latter also of an ingress qdisc (include/uapi/linux/pkt_sched.h)."""
 
 SOL_NETLINK = 270
 NETLINK_GET_STRICT_CHK = 12
@@ -47,14 +47,17 @@ RT_SCOPE_LINK = 253
 RTN_UNICAST = 1
 
 _IFLA_IFNAME, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO = 3, 5, 10, 18
-_IFLA_EXT_MASK, _IFLA_LINK_NETNSID, _IFLA_INFO_KIND = 29, 37, 1
+_IFLA_EXT_MASK, _IFLA_LINK_NETNSID, _IFLA_INFO_KIND, _IFLA_INFO_DATA = 29, 37, 1, 2
+_IFLA_BR_NF_CALL = frozenset({36, 37})
+"""IFLA_BR_NF_CALL_IPTABLES and _IP6TABLES."""
 _LINK_WANTED = frozenset(
     {_IFLA_IFNAME, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_LINK_NETNSID}
 )
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_TCA_KIND, _TCA_OPTIONS, _TCA_BPF_NAME, _TCA_BPF_ID = 1, 2, 7, 11
+_INGRESS_QDISCS = frozenset({"clsact", "ingress"})
 _RTA_OIF, _RTA_GATEWAY, _RTA_MULTIPATH, _RTA_VIA = 4, 5, 9, 18
 _OIF_HEADER = struct.pack("=HH", 8, _RTA_OIF)
-_TCA_OPTIONS, _TCA_BPF_ID = 2, 11
 _MULTIPATH_TYPE = struct.pack("=H", _RTA_MULTIPATH)
 
 _HEADER = struct.Struct("=IHHII")
@@ -83,6 +86,8 @@ class Link:
     is_up: bool = True
     is_ethernet: bool = True
     is_loopback: bool = False
+    calls_netfilter: bool = False
+    """Of a bridge: set to pass packets of both families to netfilter, by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +280,38 @@ class RouteSocket:
         self._dump(RTM_GETTFILTER, _TC.pack(0, index, 0, TC_EGRESS, 0), read)
         return frozenset(found - {0})
 
+    def ingress_qdiscs(self) -> frozenset[int]:
+        """Devices that may have filters on what they receive."""
+        found: set[int] = set()
+
+        def read(data: bytes) -> None:
+            for kind, _, message in _messages(data):
+                if kind == RTM_NEWQDISC:
+                    name = _text(_attributes(message, _TC.size).get(_TCA_KIND, b""))
+                    if name in _INGRESS_QDISCS:
+                        found.add(_TC.unpack_from(message)[1])
+
+        self._dump(RTM_GETQDISC, _TC.pack(0, 0, 0, 0, 0), read)
+        return frozenset(found)
+
+    def ingress_programs(self, index: int) -> frozenset[str]:
+        """Names of the BPF programs that filters of a device run on what it receives."""
+        found: set[str] = set()
+
+        def read(data: bytes) -> None:
+            for kind, _, message in _messages(data):
+                if kind != RTM_NEWTFILTER:
+                    continue
+                _, of, handle, _, _ = _TC.unpack_from(message)
+                filter_ = _attributes(message, _TC.size)
+                # Each priority has a message of its own, without a handle.
+                if of == index and handle and _text(filter_.get(_TCA_KIND, b"")) == "bpf":
+                    options = _attributes(filter_.get(_TCA_OPTIONS, b""), 0)
+                    found.add(_text(options.get(_TCA_BPF_NAME, b"")))
+
+        self._dump(RTM_GETTFILTER, _TC.pack(0, index, 0, TC_INGRESS, 0), read)
+        return frozenset(found)
+
     def _dump(self, kind: int, body: bytes, read: Callable[[bytes], None]) -> None:
         """Have ``read`` called with each datagram of a dump.
 
@@ -369,17 +406,22 @@ def _link(body: bytes) -> Link:
     _, hardware, index, flags, _ = _LINK.unpack_from(body)
     found = _attributes(body, _LINK.size, _LINK_WANTED)
     info = _attributes(found.get(_IFLA_LINKINFO, b""), 0)
+    kind = _text(info.get(_IFLA_INFO_KIND, b""))
+    bridge: dict[int, bytes] = {}
+    if kind == "bridge":
+        bridge = _attributes(info.get(_IFLA_INFO_DATA, b""), 0, _IFLA_BR_NF_CALL)
     is_elsewhere = _IFLA_LINK_NETNSID in found
     return Link(
         index=index,
         name=_text(found.get(_IFLA_IFNAME, b"")),
-        kind=_text(info.get(_IFLA_INFO_KIND, b"")),
+        kind=kind,
         master=_number(found.get(_IFLA_MASTER)),
         lower=0 if is_elsewhere else _number(found.get(_IFLA_LINK)),
         peer_in_other_netns=is_elsewhere,
         is_up=bool(flags & IFF_UP),
         is_ethernet=hardware == ARPHRD_ETHER,
         is_loopback=bool(flags & IFF_LOOPBACK),
+        calls_netfilter=len(bridge) == 2 and all(map(any, bridge.values())),
     )
 
 

@@ -147,6 +147,18 @@ class DeviceTable:
             for link in sorted(found, key=lambda link: link.index)
         )
 
+    def links(self) -> tuple[Link, ...]:
+        """All devices."""
+        return tuple(self._links.values())
+
+    def pods(self) -> tuple[Link, ...]:
+        """This node's ends of pods' devices."""
+        return tuple(link for link in self._links.values() if self._is_pods(link))
+
+    def has_gateway(self, index: int) -> bool:
+        """Whether a route leads through a device to a gateway."""
+        return index in self._gateways
+
     def unknown_names(self) -> tuple[str, ...]:
         """Names of ``wanted`` that no device has."""
         names = {link.name for link in self._links.values()}

@@ -1,32 +1,28 @@
 """Findings about datapaths that bypass netfilter: Cilium, Open vSwitch, ipvlan, SR-IOV."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
+from kzn.agent.devices import datapath
+from kzn.agent.devices.datapath import NODE_CONFIG, Facts
 from kzn.agent.doctor.devices import Interface
 from kzn.agent.doctor.finding import Finding, Host, text_of
 
-NODE_CONFIG = "cilium/state/globals/node_config.h"
-HOST_ROUTING = "#define ENABLE_HOST_ROUTING"
-"""What Cilium's agent writes there when eBPF host routing is on, in releases before it became a
-setting of the loaded programs (cilium/cilium pull request 46791)."""
 USE_TCX = "count at the uplinks (--probe auto or tcx), or set bpf.hostLegacyRouting=true in helm"
 
 
 def cilium(host: Host, devices: Sequence[Interface]) -> Iterator[Finding]:
     """Whether Cilium runs here, and whether the packets of its pods bypass netfilter."""
-    own = sorted(device.name for device in devices if device.name.startswith("cilium_"))
-    pins = _pins(host.sys / "fs/bpf")
+    pins = datapath.cilium_pins(host.sys / "fs/bpf")
+    found = datapath.find_cilium(devices, pins, text_of(host.run / NODE_CONFIG))
     name = "Cilium"
-    if not own and not pins:
+    if found is None:
         yield Finding(name, "ok", "not here: neither its devices nor its maps exist")
         return
-    tunnel = [device for device in own if device in ("cilium_vxlan", "cilium_geneve")]
-    seen = f"runs here ({', '.join(own) or pins}; {'tunnel' if tunnel else 'native'} routing)"
-    config = text_of(host.run / NODE_CONFIG)
-    if any(device.kind == "netkit" for device in devices):
+    tunnel = {"cilium_vxlan", "cilium_geneve"}.intersection(found.devices)
+    seen = f"runs here ({found.traces}; {'tunnel' if tunnel else 'native'} routing)"
+    if found.has_netkit:
         yield Finding(name, "warn", f"{seen} with netkit: pods' packets bypass netfilter", USE_TCX)
-    elif config is not None and _defines(config):
+    elif found.has_host_routing:
         yield Finding(
             name, "warn", f"{seen} with eBPF host routing: it bypasses netfilter", USE_TCX
         )
@@ -39,15 +35,39 @@ def cilium(host: Host, devices: Sequence[Interface]) -> Iterator[Finding]:
         )
 
 
-def _defines(config: str) -> bool:
-    lines = (line.strip() for line in config.splitlines())
-    return any(line.startswith(HOST_ROUTING) and not line.endswith(" 0") for line in lines)
+def redirects(facts: Facts) -> Iterator[Finding]:
+    """Programs at pods' devices and switched uplinks, by which packets of pods miss netfilter."""
+    yield _programs(facts)
+    yield _switched(facts)
 
 
-def _pins(bpffs: Path) -> str:
-    folder = bpffs / "tc/globals"
-    found = next(folder.glob("cilium_*"), None) or next(bpffs.glob("cilium"), None)
-    return str(found) if found else ""
+def _programs(facts: Facts) -> Finding:
+    name = "pods' devices"
+    if facts.netkit:
+        message = f"netkit ({', '.join(facts.netkit)}): pods' packets bypass netfilter"
+        return Finding(name, "warn", message, "count at the uplinks (--probe auto or tcx)")
+    if facts.programmed:
+        message = (
+            f"eBPF programs see what pods send ({', '.join(facts.programmed)}); whether they"
+            " redirect it past netfilter is not visible"
+        )
+        hint = "--probe auto counts at the uplinks; --probe postrouting if they only drop"
+        return Finding(name, "unknown", message, hint)
+    return Finding(name, "ok", "no eBPF program redirects what pods send")
+
+
+def _switched(facts: Facts) -> Finding:
+    bridges = [switch for switch in facts.switched if switch.kind == "bridge"]
+    if not bridges:
+        return Finding("bridges", "ok", "none passes packets to an uplink past netfilter")
+    found = ", ".join(f"{bridge.name} to {' and '.join(bridge.uplinks)}" for bridge in bridges)
+    return Finding(
+        "bridges",
+        "warn",
+        f"what is bridged ({found}) bypasses netfilter: br_netfilter is off or not loaded",
+        "count at the uplinks (--probe auto or tcx), or load br_netfilter and set"
+        " net.bridge.bridge-nf-call-iptables=1 and bridge-nf-call-ip6tables=1",
+    )
 
 
 def other_datapaths(host: Host, devices: Sequence[Interface]) -> Iterator[Finding]:
@@ -60,8 +80,8 @@ def other_datapaths(host: Host, devices: Sequence[Interface]) -> Iterator[Findin
 def _ovs(host: Host, devices: Sequence[Interface]) -> Finding:
     kinds = [device.name for device in devices if device.kind == "openvswitch"]
     if kinds:
-        message = f"its datapath runs here ({', '.join(kinds)}): what it forwards is not counted"
-        hint = "no probe of kzn counts it: keep in mind that it is missing"
+        message = f"its datapath runs here ({', '.join(kinds)}): what it forwards skips netfilter"
+        hint = "count at the uplinks (--probe auto or tcx), of which it should use one; not tried"
         return Finding("Open vSwitch", "warn", message, hint)
     if host.has_module("openvswitch"):
         message = "its module is loaded, but it has no device in this network namespace"

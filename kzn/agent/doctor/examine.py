@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kzn.agent.config import PIN_DIR
+from kzn.agent.devices.datapath import read_facts
 from kzn.agent.devices.table import read_devices
 from kzn.agent.doctor import bypass, kernel, network, process
 from kzn.agent.doctor.attached import priorities
@@ -43,7 +44,7 @@ def examine(wanted: Examination) -> list[Finding]:
     return [
         *_machine(wanted, probe),
         *proof.findings,
-        *_network(wanted.host, proof.is_tracked),
+        *_network(wanted, proof.is_tracked),
     ]
 
 
@@ -70,8 +71,8 @@ def _proof(wanted: Examination, probe: Probe) -> Proof:
     return prove(probe, random.SystemRandom(), pin_dir=wanted.pin_dir)
 
 
-def _network(host: Host, is_tracked: bool | None) -> Iterator[Finding]:
-    devices: list[Interface] = []
+def _network(wanted: Examination, is_tracked: bool | None) -> Iterator[Finding]:
+    host, devices = wanted.host, list[Interface]()
 
     def check_uplinks() -> Iterator[Finding]:
         devices.extend(interfaces())
@@ -82,4 +83,8 @@ def _network(host: Host, is_tracked: bool | None) -> Iterator[Finding]:
     yield from checked("conntrack", lambda: network.conntrack(host, is_tracked=is_tracked))
     yield from checked("flowtables", lambda: network.flowtables(host))
     yield from checked("Cilium", lambda: bypass.cilium(host, devices))
+    yield from checked(
+        "pods' devices",
+        lambda: bypass.redirects(read_facts(read_devices(), wanted.pin_dir)),
+    )
     yield from checked("datapaths", lambda: bypass.other_datapaths(host, devices))

@@ -14,13 +14,16 @@ selftest (packets of kzn's own), decide (pure), takeover (one pinned set replace
       │ no                                                                             │
     trial: all attached side by side, their counts compared with the uplinks' counters │
       │    for 1 s, or 10 s after a suspicion; by test packets where little is sent    │
-    decide ── for the pinned one ────────────────────────────────────────► keep it ────┤
+    decide: what facts say to miss pods' packets comes last (devices/datapath)         │
+      ├────── for the pinned one ────────────────────────────────────────► keep it ────┤
       │ for another one                                                                │
     takeover: switch at one instant, retire the old set ───────────────────────────────┤
                                                                                        ▼
     start of the next agent ◄── exit 1, with a note ◄── coverage/watchdog ◄────── counting
-                                of the suspicion        (five low ratios in a row, another probe
-                                                        to try, and no trial in the last hour)
+                                of the suspicion        (five low ratios in a row, or the first
+                                                        where no trial saw the node's traffic;
+                                                        another probe to try, and no trial in
+                                                        the last hour)
 
 The notes (pins/notes.py) outlive the agent; each trial clears the suspicion.
 """

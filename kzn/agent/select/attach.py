@@ -8,9 +8,10 @@ attached but to devices that appear later.
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kzn.agent.config import AgentConfig
+from kzn.agent.devices.datapath import read_facts
 from kzn.agent.devices.link_stats import LinkStats
 from kzn.agent.devices.table import Device, read_devices
 from kzn.agent.maps.mapset import MapSet
@@ -42,6 +43,8 @@ class AttachedProbe:
     """With `auto`: other probes to try if this one turns out to miss traffic."""
     uncounted_bytes: int = 0
     """Upper bound of what is in no batch because this probe has just replaced another."""
+    saw_traffic: bool = False
+    """Whether a trial on the node's traffic selected it; test packets are none."""
 
 
 @contextmanager
@@ -107,6 +110,7 @@ class _Selection:
             raise self._candidates.none_left()
         results = self._observe(trials, seconds)
         self._stop.check()
+        results = self._with_doubts(trials, results)
         for name, reason in self._candidates.reasons().items():
             results[name] = TrialResult(name, rejected=reason)
         choice = decide.decide([results[name] for name in self._order if name in results])
@@ -114,6 +118,18 @@ class _Selection:
             if one.probe.name != choice.name:
                 one.cleanup.close()
         return choice, next(one for one in trials if one.probe.name == choice.name)
+
+    def _with_doubts(
+        self, trials: Sequence[Trial], results: dict[str, TrialResult]
+    ) -> dict[str, TrialResult]:
+        """The results, with what is known to carry pods' packets past netfilter."""
+        facts = read_facts(self._find_uplinks().table, self._config.pin_dir)
+        doubts = [bypass.sentence() for bypass in facts.bypasses()]
+        return results | {
+            one.probe.name: replace(results[one.probe.name], doubt=doubts[0])
+            for one in trials
+            if doubts and not one.probe.kind.is_on_devices
+        }
 
     def _start_trials(self) -> list[Trial]:
         """One for each hook point: probes of one point see the same packets."""
@@ -199,6 +215,16 @@ class _PinnedSelection(_Selection):
         log.info("selected probe %s: already attached and healthy", probe.name)
         return attached
 
+    def _with_doubts(
+        self, trials: Sequence[Trial], results: dict[str, TrialResult]
+    ) -> dict[str, TrialResult]:
+        """With the suspicion too, where the trial saw too little to answer it."""
+        results = super()._with_doubts(trials, results)
+        pinned = results.get(self._current)
+        if self._notes.suspected_blind and pinned and pinned.share is None:
+            results[self._current] = replace(pinned, doubt="it was seen to miss traffic")
+        return results
+
     def _select_by_trial(self) -> AttachedProbe:
         is_suspected = self._notes.suspected_blind
         choice, selected = self._compare(LONG_SECONDS if is_suspected else SHORT_SECONDS)
@@ -207,8 +233,10 @@ class _PinnedSelection(_Selection):
         if is_suspected:
             self._record_trial(is_unchanged=is_unchanged)
         if is_unchanged:
-            return self._attached(selected.probe, selected.maps)
-        return self._take_over(selected)
+            attached = self._attached(selected.probe, selected.maps)
+        else:
+            attached = self._take_over(selected)
+        return replace(attached, saw_traffic=choice.saw_traffic)
 
     def _record_trial(self, *, is_unchanged: bool) -> None:
         last = self._notes.last_trial()

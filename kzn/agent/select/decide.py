@@ -1,6 +1,7 @@
 """Decides which of the probes on trial counts best on this node: pure, from what was observed.
 
-In: each candidate, in order, with what it saw in one and the same time. Out: `Choice`.
+In: each candidate, in order, with what it saw in one and the same time, and what is known to
+speak against it. Out: `Choice`.
 Never: the kernel.
 """
 
@@ -22,13 +23,15 @@ class TrialResult:
     """One candidate. ``rejected`` is why it could not be tried; empty when it was.
 
     ``share`` is the part that it saw of the bytes that the uplinks sent, None when they sent too
-    few.
+    few. ``doubt`` is why it misses pods' packets, or may, whatever it saw of the node's own: it is
+    selected only if no candidate without a doubt sees the traffic.
     """
 
     name: str
     rejected: str = ""
     share: float | None = None
     test_packets: TestPackets = "unknown"
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class Choice:
     name: str
     reason: str
     passed_over: tuple[tuple[str, str], ...] = ()
+    saw_traffic: bool = False
+    """Whether it was selected by what it saw of the node's traffic, and not by test packets."""
 
     def sentence(self) -> str:
         """One line for the log."""
@@ -51,9 +56,10 @@ def decide(results: Sequence[TrialResult]) -> Choice:
 
     At least one must have been tried.
     """
-    tried = [one for one in results if not one.rejected]
+    tried = sorted((one for one in results if not one.rejected), key=lambda one: bool(one.doubt))
     if len(tried) == 1:  # it was not compared with anything
-        return _choice(tried[0], results, "it is the only one that can run here")
+        only = "it is the only one that can run here"
+        return _choice(tried[0], results, ", but ".join(filter(None, (only, tried[0].doubt))))
     most = max((one.share for one in tried if one.share is not None), default=0.0)
     winner = next((one for one in tried if _sees(one, most)), None)
     if winner is None:
@@ -78,12 +84,18 @@ def _why(one: TrialResult) -> str:
 
 def _choice(winner: TrialResult, results: Sequence[TrialResult], reason: str) -> Choice:
     before = results[: list(results).index(winner)]
-    return Choice(winner.name, reason, tuple((one.name, _why_not(one)) for one in before))
+    if winner.doubt:
+        before = [one for one in results if one in before or not (one.doubt or one.rejected)]
+    passed_over = tuple((one.name, _why_not(one, winner)) for one in before)
+    return Choice(winner.name, reason, passed_over, saw_traffic=winner.share is not None)
 
 
-def _why_not(one: TrialResult) -> str:
+def _why_not(one: TrialResult, winner: TrialResult) -> str:
     if one.rejected:
         return one.rejected
+    measured_low = one.share is not None and one.share < LOW
+    if one.doubt and not winner.doubt and not measured_low:
+        return one.doubt
     if one.share is not None:
         return f"it saw {one.share:.0%} of them"
     return "it did not see the test packets"

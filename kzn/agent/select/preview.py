@@ -6,6 +6,8 @@ In: probes, in order, and a pin directory. Out: the probe and why. Never: loads,
 from collections.abc import Sequence
 from pathlib import Path
 
+from kzn.agent.devices.datapath import Bypass, read_facts
+from kzn.agent.devices.table import read_devices
 from kzn.agent.pins.notes import Notes
 from kzn.agent.select.candidates import Candidates
 from kzn.agent.select.takeover import current_probe
@@ -27,7 +29,26 @@ def preview_auto(probes: Sequence[Probe], pin_dir: Path) -> tuple[Probe | None, 
         return pinned, "already attached and healthy"
     if len(candidates) == 1:
         return candidates[0], "the only one that can run here"
-    return candidates[0], "the first that can run here; the agent tries whether it sees the traffic"
+    return _untried(candidates, pin_dir)
+
+
+def _untried(candidates: Sequence[Probe], pin_dir: Path) -> tuple[Probe, str]:
+    """The first candidate that no fact speaks against, as `decide` prefers it."""
+    tries = "the agent tries whether it sees the traffic"
+    bypasses = _bypasses(pin_dir)
+    first = candidates[0]
+    if bypasses:
+        first = next((probe for probe in candidates if probe.kind.is_on_devices), first)
+    if first is candidates[0]:
+        return first, f"the first that can run here; {tries}"
+    return first, f"{bypasses[0].sentence()}; {tries}"
+
+
+def _bypasses(pin_dir: Path) -> tuple[Bypass, ...]:
+    try:
+        return read_facts(read_devices(), pin_dir).bypasses()
+    except KznError:  # without netlink the agent cannot select either
+        return ()
 
 
 def _pinned(pin_dir: Path) -> str:

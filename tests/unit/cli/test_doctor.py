@@ -46,7 +46,8 @@ def test_no_proof_examines_everything_else(capsys: pytest.CaptureFixture[str]) -
     assert main.run(["doctor", "--no-proof", "--json"]) in (0, 3)
     found = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert found["proof"]["message"] == "skipped by --no-proof"
-    assert {"BTF", "libbpf", "capabilities", "memory", "conntrack"} <= found.keys()
+    names = {"BTF", "libbpf", "capabilities", "memory", "conntrack", "pods' devices", "bridges"}
+    assert names <= found.keys()
     assert all(row["message"] for row in found.values())
 
 

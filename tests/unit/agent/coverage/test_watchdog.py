@@ -78,6 +78,27 @@ def test_with_auto_the_agent_ends_after_five_low_ratios_and_leaves_a_note(tmp_pa
     assert notes.suspected_blind
 
 
+def test_a_probe_selected_without_traffic_is_doubted_at_its_first_low_ratio(
+    tmp_path: Path,
+) -> None:
+    notes = Notes(tmp_path)
+    watched = Watched(SwitchPolicy(("tcx",), notes, is_proven=False))
+    watched.pass_by(0.1, 1)
+    with pytest.raises(KznError, match=r"sees 10% of the bytes.* tries tcx"):
+        watched.watchdog.check()
+    assert notes.suspected_blind
+
+
+def test_the_first_good_ratio_proves_a_probe(tmp_path: Path) -> None:
+    watched = Watched(SwitchPolicy(("tcx",), Notes(tmp_path), is_proven=False))
+    watched.pass_by(0.95, 1)
+    watched.pass_by(0.1, LOW_RATIOS - 1)
+    watched.watchdog.check()
+    watched.pass_by(0.1, 1)
+    with pytest.raises(KznError):
+        watched.watchdog.check()
+
+
 def test_one_good_ratio_resets_the_count_of_low_ones(tmp_path: Path) -> None:
     watched = Watched(SwitchPolicy(("tcx",), Notes(tmp_path)))
     for _ in range(3):

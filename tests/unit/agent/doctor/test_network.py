@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from kzn.agent.devices.datapath import NODE_CONFIG
 from kzn.agent.doctor import bypass, network
 from kzn.agent.doctor.attached import priorities
 from kzn.agent.doctor.devices import Interface
@@ -132,7 +133,7 @@ def test_the_routing_mode_of_cilium(
     host: Host, devices: Sequence[Interface], config: str | None, state: State, words: str
 ) -> None:
     if config is not None:
-        put(host.run / bypass.NODE_CONFIG, header(config))
+        put(host.run / NODE_CONFIG, header(config))
     [finding] = bypass.cilium(host, devices)
     assert finding.state == state
     assert words in finding.message

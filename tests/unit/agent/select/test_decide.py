@@ -2,7 +2,7 @@
 
 import pytest
 
-from kzn.agent.select.decide import TrialResult, decide
+from kzn.agent.select.decide import TestPackets, TrialResult, decide
 
 
 def seen(name: str, share: float) -> TrialResult:
@@ -80,3 +80,38 @@ def test_only_those_before_the_selected_one_are_reported_as_passed_over() -> Non
         [TrialResult("a", rejected="no BTF"), seen("b", 1.0), TrialResult("c", rejected="no tcx")]
     )
     assert choice.passed_over == (("a", "no BTF"),)
+
+
+BYPASS = "pods' packets bypass netfilter: eBPF host routing of Cilium"
+
+
+@pytest.mark.parametrize("test_packets", ["seen", "unseen", "unknown"])
+def test_a_probe_that_facts_speak_against_is_not_selected_by_the_nodes_own_packets(
+    test_packets: TestPackets,
+) -> None:
+    """The datagram of the self-test is the node's own: it passes netfilter, unlike the pods'."""
+    doubted = TrialResult("postrouting", test_packets=test_packets, doubt=BYPASS)
+    choice = decide([doubted, TrialResult("tcx", test_packets="seen")])
+    assert choice.name == "tcx"
+    assert choice.passed_over == (("postrouting", BYPASS),)
+    assert not choice.saw_traffic
+
+
+def test_facts_come_before_the_traffic_of_a_node_without_pods() -> None:
+    choice = decide([TrialResult("postrouting", share=1.0, doubt=BYPASS), seen("tcx", 1.0)])
+    assert (choice.name, choice.saw_traffic) == ("tcx", True)
+    assert choice.sentence().endswith(f"; not postrouting: {BYPASS}")
+
+
+def test_a_probe_in_doubt_is_better_than_one_that_sees_nothing() -> None:
+    doubted = TrialResult("postrouting", test_packets="seen", doubt=BYPASS)
+    choice = decide([doubted, TrialResult("tcx", test_packets="unseen")])
+    assert choice.name == "postrouting"
+    assert choice.passed_over == (("tcx", "it did not see the test packets"),)
+    choice = decide([doubted, TrialResult("tcx", rejected="too old")])
+    assert choice.reason == f"it is the only one that can run here, but {BYPASS}"
+
+
+def test_a_measured_miss_is_reported_before_what_may_be() -> None:
+    choice = decide([TrialResult("postrouting", share=0.02, doubt=BYPASS), seen("tcx", 1.0)])
+    assert choice.passed_over == (("postrouting", "it saw 2% of them"),)
