@@ -26,6 +26,7 @@ from kzn.lab.lab import Lab
 from kzn.model.totals import Counts
 
 UNCOUNTED = "kzn_agent_switch_uncounted_bytes_total "
+BATCHES = "kzn_server_batches_total "
 HOOK = 'kzn_agent_hook_attached{hook="%s",probe="%s"}'
 PATIENCE = 60.0
 """Six intervals of half a second make a ratio, five of them an end; looked for in ten seconds."""
@@ -319,6 +320,30 @@ def test_a_trial_that_changes_nothing_is_recorded_and_the_probe_stays(site: Site
     assert last_trial is not None
     assert (last_trial.unchanged, notes.suspected_blind) == (1, False)
     assert server.gets(site.key, sent.plus(more()))
+
+
+def test_a_suspicion_holds_where_the_next_trial_sees_too_little_to_answer_it(site: Site) -> None:
+    server = site.server()
+    agent = site.agent()
+    agent.kill()
+    assert Notes(site.pin_dir).suspect()
+    agent = site.agent(ready=False)
+    assert agent.logs("removed pins", PATIENCE)  # of the replaced set, once it is drained
+    assert choice(agent).startswith("tcx: it saw the test packets")
+    assert choice(agent).endswith("; not postrouting: it was seen to miss traffic")
+    assert server.gets(site.key, site.send(50))
+
+
+def test_a_choice_without_traffic_is_doubted_at_its_first_low_ratio(site: Site, lab: Lab) -> None:
+    """Five ratios would be thirty batches, one is six, beside those until there is traffic."""
+    server = site.server()
+    agent = site.agent()
+    assert choice(agent).startswith("postrouting: it saw the test packets")
+    with host_routing(lab, lab.node("a1")), site.busy() as sent:
+        assert wait_for(lambda: sent().packets > 100, sites.WAIT)
+        before = server.metric(BATCHES)
+        assert agent.wait(PATIENCE) == 1
+        assert server.metric(BATCHES) - before < 20
 
 
 @pytest.mark.parametrize(("other", "times"), [("tcx", 10), ("clsact", 4)])

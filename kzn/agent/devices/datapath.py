@@ -7,6 +7,7 @@ A quiet node shows nothing by its traffic, and packets of the node itself take a
 those of its pods, so these facts come before what a trial sees.
 """
 
+import errno
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Protocol
 
 from kzn.agent.devices.netlink import Link, RouteSocket
 from kzn.agent.devices.table import NO_EGRESS, POD_KINDS, SWITCHES, TUNNELS, DeviceTable
-from kzn.errors import KznError
+from kzn.errors import KernelError, KznError
 from kzn.libbpf.links import tcx_ingress_programs
 
 PROC, VAR_RUN, BPFFS = Path("/proc"), Path("/var/run"), Path("/sys/fs/bpf")
@@ -96,6 +97,8 @@ class Facts:
     """Netkit devices of pods."""
     programs: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Names of programs by the pod's device whose packets they see first."""
+    may_have_more: bool = False
+    """This process may not list the programs of tcx."""
     switched: tuple[SwitchedUplink, ...] = ()
 
     def bypasses(self) -> tuple[Bypass, ...]:
@@ -195,10 +198,12 @@ def read_facts(table: DeviceTable, pin_dir: Path) -> Facts:
     """
     pods = table.pods()[:MAX_ASKED]
     pins = _pins(BPFFS) or _pins(pin_dir.parent)
+    programs, may_list = read_programs(pods)
     return Facts(
         cilium=find_cilium(table.links(), pins, _text(VAR_RUN / NODE_CONFIG)),
         netkit=tuple(sorted(link.name for link in pods if link.kind == "netkit")),
-        programs=read_programs(pods),
+        programs=programs,
+        may_have_more=not may_list,
         switched=find_switched(table, bridge_netfilter=read_bridge_netfilter(PROC)),
     )
 
@@ -225,19 +230,22 @@ def read_bridge_netfilter(proc: Path) -> bool | None:
     return None if None in values else "0" not in values
 
 
-def read_programs(pods: Iterable[Link]) -> dict[str, frozenset[str]]:
-    """Names of the programs that see what a pod sends, by its device; without those that have none.
+def read_programs(pods: Iterable[Link]) -> tuple[dict[str, frozenset[str]], bool]:
+    """Names of the programs that see what a pod sends, by its device; none for most CNIs.
 
-    Filters of tc, and tcx where the kernel has it and the process may ask.
+    Filters of tc, and tcx where the kernel has it. False where the process may not list those.
     """
     found: dict[str, set[str]] = {}
+    may_list = True
     for link in pods:
-        with suppress(KznError):
+        try:
             if tcx_ingress_programs(link.index):
                 found.setdefault(link.name, set()).add(TCX)
+        except KernelError as error:
+            may_list &= error.errno != errno.EPERM  # else gone meanwhile, or a kernel without tcx
     with suppress(KznError), RouteSocket() as questions:
         qdiscs = questions.ingress_qdiscs()
         for link in pods:
             if link.index in qdiscs and (names := questions.ingress_programs(link.index)):
                 found.setdefault(link.name, set()).update(names)
-    return {name: frozenset(programs) for name, programs in found.items()}
+    return {name: frozenset(programs) for name, programs in found.items()}, may_list

@@ -53,7 +53,10 @@ def _programs(facts: Facts) -> Finding:
         )
         hint = "--probe auto counts at the uplinks; --probe postrouting if they only drop"
         return Finding(name, "unknown", message, hint)
-    return Finding(name, "ok", "no eBPF program redirects what pods send")
+    if facts.may_have_more:
+        message = "could not be checked: listing the programs of tcx is not permitted"
+        return Finding(name, "unknown", message, "run as root")
+    return Finding(name, "ok", "no eBPF program can redirect what pods send")
 
 
 def _switched(facts: Facts) -> Finding:

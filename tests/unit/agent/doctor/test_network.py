@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kzn.agent.devices.datapath import NODE_CONFIG
+from kzn.agent.devices.datapath import NODE_CONFIG, TCX, Facts, SwitchedUplink
 from kzn.agent.doctor import bypass, network
 from kzn.agent.doctor.attached import priorities
 from kzn.agent.doctor.devices import Interface
@@ -160,6 +160,32 @@ def test_other_datapaths_are_found_by_devices_and_modules(host: Host) -> None:
     assert states(host, [ETH])["ipvlan, macvlan"] == "unknown"
     put(host.sys / "class/net/eth0/device/sriov_numvfs", "8\n")
     assert states(host, [ETH])["SR-IOV"] == "warn"
+
+
+@pytest.mark.parametrize(
+    ("facts", "name", "state", "words"),
+    [
+        (Facts(), "pods' devices", "ok", "no eBPF program"),
+        (Facts(may_have_more=True), "pods' devices", "unknown", "not permitted"),
+        (Facts(netkit=("lxc1",)), "pods' devices", "warn", "netkit (lxc1)"),
+        (Facts(programs={"cali1": frozenset({TCX})}), "pods' devices", "unknown", "(cali1)"),
+        (Facts(programs={"eni1": frozenset({"handle_egress"})}), "pods' devices", "ok", ""),
+        (Facts(), "bridges", "ok", "none"),
+        (
+            Facts(switched=(SwitchedUplink("br1", "bridge", ("eth1",)),)),
+            "bridges",
+            "warn",
+            "(br1 to eth1) bypasses netfilter: br_netfilter is off or not loaded",
+        ),
+    ],
+)
+def test_what_redirects_pods_packets_is_reported_with_what_to_do(
+    facts: Facts, name: str, state: State, words: str
+) -> None:
+    [finding] = [finding for finding in bypass.redirects(facts) if finding.name == name]
+    assert finding.state == state
+    assert words in finding.message
+    assert bool(finding.hint) == (state != "ok")
 
 
 def link(priority: int, family: str = "ipv4", hook: int = 4) -> NetfilterLinkInfo:
