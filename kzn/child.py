@@ -1,10 +1,10 @@
 """Runs a module of kzn in a child process: one JSON request on stdin, one JSON answer on stdout.
 
-For work that costs memory for good (pyroute2: 25 MB) or may crash (libbpf on damaged BTF). A child
-lives for a tenth of a second.
+For work that would keep memory (pyroute2: 25 MB) or may crash (libbpf on damaged BTF). A child runs
+for about 0.1 s.
 
 In: a module that calls `serve_request`, a request, a time limit.
-Out: the answer. `ChildError` when there is none.
+Out: the answer. `ChildError` without one.
 Never: more than the standard library, or a child that outlives the call.
 """
 

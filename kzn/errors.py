@@ -1,7 +1,7 @@
-"""The one error tree of kzn: what went wrong, a hint for the operator, and the exit code.
+"""All errors of kzn: a message, a hint for the operator, and the exit code.
 
-A foreign error (OSError from a syscall, a negative return of libbpf, a parser's complaint) is
-translated once, at the border of the room that met it; above that border only these are seen.
+A foreign error (OSError from a syscall, a negative return of libbpf, a parser's message) is
+translated once, at the border of the room where it occurs; callers handle only these errors.
 """
 
 EXIT_OK = 0

@@ -14,7 +14,7 @@ from typing import TypeVar
 log = logging.getLogger(__name__)
 
 OWN = "kzn"
-"""The package whose plugins keep their names against those of other packages."""
+"""The package of kzn itself: its plugins have precedence over others of the same name."""
 
 T = TypeVar("T")
 

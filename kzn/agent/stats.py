@@ -1,4 +1,4 @@
-"""What the agent counts about itself; metrics.py exposes it."""
+"""The agent's counters about itself, exposed by metrics.py."""
 
 from collections import Counter
 from dataclasses import dataclass, field

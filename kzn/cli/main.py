@@ -80,7 +80,7 @@ class LazyGroup(click.Group):
         return list(SUBCOMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The command; None if there is no command of that name."""
+        """The command of that name, or None."""
         subcommand = SUBCOMMANDS.get(cmd_name)
         return None if subcommand is None else load(cmd_name, subcommand)
 
@@ -116,7 +116,7 @@ def variable(option: click.Option) -> str:
 
 
 def _not_installed(name: str, extra: str, error: ModuleNotFoundError) -> UnsupportedError:
-    """What to install. A missing module of kzn itself is a defect: its error is raised again."""
+    """An error that names the extra to install. A missing module of kzn is raised again."""
     missing = (error.name or "").partition(".")[0]
     if missing in ("kzn", ""):
         raise error
@@ -154,7 +154,7 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        stdout.forget()
+        stdout.discard()
     except stdout.OutputError as error:
         code = _output_failed(error)
     sys.exit(code)
@@ -202,7 +202,7 @@ def _leaves(group: BaseExceptionGroup[KznError]) -> list[KznError]:
 
 def _output_failed(error: OSError) -> int:
     """A closed pipe (`kzn probes | head`) is silent; other errors are reported."""
-    stdout.forget()
+    stdout.discard()
     if isinstance(error, BrokenPipeError):
         return EXIT_FAULT
     return _report(KznError(str(error), hint="is the disk behind standard output full?"))

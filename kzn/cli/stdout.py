@@ -41,6 +41,6 @@ def guard() -> None:
         )
 
 
-def forget() -> None:
-    """After an error: discard what is still buffered, so that it does not raise again at exit."""
+def discard() -> None:
+    """Discard buffered output after an error, so that it does not raise again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

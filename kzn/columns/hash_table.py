@@ -36,7 +36,7 @@ class HashTable:
 
     @property
     def slots(self) -> int:
-        """How many slots there are, taken or not."""
+        """Number of slots, used and free."""
         return len(self._slots)
 
     def find(self, keys: I64) -> tuple[I64, I64]:

@@ -1,4 +1,4 @@
-"""The asyncio plumbing that agent and server share; it knows nothing of traffic.
+"""Asyncio code shared by agent and server, independent of traffic accounting.
 
 In: addresses, files, signals. Out: sockets, TLS contexts, log lines, HTTP answers.
 Never: a global logger or registry that is set up on import.

@@ -59,7 +59,7 @@ class Show(Protocol):
         ...
 
     def live(self, seconds: float | None) -> AbstractContextManager[ShowProgress | None]:
-        """A live display for a run of ``seconds``; None: there is no terminal."""
+        """A live display for a run of ``seconds``; None without a terminal."""
         ...
 
 

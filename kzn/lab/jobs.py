@@ -33,7 +33,7 @@ class Sum:
 
 
 class Sums:
-    """What was sent so far; thread-safe."""
+    """Sums of the traffic sent so far; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -38,7 +38,7 @@ ICMP = {4: (socket.IPPROTO_ICMP, 8), 6: (socket.IPPROTO_ICMPV6, 128)}
 class Sent:
     """One direction of one exchange: ``payload`` bytes that sockets accepted.
 
-    ``wire`` is their packets and L3 bytes, None where only the kernel knows them (TCP).
+    ``wire`` is their packets and L3 bytes, None if only the kernel can count them (TCP).
     """
 
     src: str

@@ -133,7 +133,7 @@ class Btf:
     def _type(self, number: int) -> Any:
         found = libbpf().btf__type_by_id(self._btf, number)
         if found == ffi.NULL or not number:
-            raise self._invalid(f"there is no type {number}")
+            raise self._invalid(f"type {number} does not exist")
         return found
 
     def _text(self, named: Any) -> str:

@@ -43,7 +43,7 @@ class Sets:
 
     @property
     def usable(self) -> int:
-        """What it can do, or give to itself or to what it executes: all but the bounding set."""
+        """Capabilities that it has or can acquire: all sets but the bounding set."""
         return self.inheritable | self.permitted | self.effective | self.ambient
 
 

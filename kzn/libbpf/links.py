@@ -32,7 +32,7 @@ PROTOCOL_FAMILY = {"ipv4": 2, "ipv6": 10}
 
 @dataclass(frozen=True, slots=True)
 class NetfilterLinkInfo:
-    """Where a link is attached."""
+    """The place where a link is attached."""
 
     link_id: int
     program_id: int
@@ -102,7 +102,7 @@ def _create(attributes: Any, what: str) -> tuple[int, int]:
 
 
 def netfilter_link_info(fd: int, what: str) -> NetfilterLinkInfo | None:
-    """Where the kernel has attached a link; None unless it is a netfilter link."""
+    """The kernel's information on a netfilter link; None for another kind of link."""
     info, size = ffi.new("struct kzn_link_info *"), ffi.new("__u32 *")
     size[0] = ffi.sizeof("struct kzn_link_info")
     check(libbpf().bpf_obj_get_info_by_fd(fd, info, size), f"get the info of link {what}")
@@ -135,7 +135,7 @@ def all_netfilter_links() -> list[NetfilterLinkInfo]:
 
 
 def tcx_link_info(fd: int, what: str) -> TcxLinkInfo | None:
-    """Where the kernel has attached a link; None unless it is a tcx link."""
+    """The kernel's information on a tcx link; None for another kind of link."""
     info, size = ffi.new("struct kzn_tcx_link_info *"), ffi.new("__u32 *")
     size[0] = ffi.sizeof("struct kzn_tcx_link_info")
     check(libbpf().bpf_obj_get_info_by_fd(fd, info, size), f"get the info of link {what}")

@@ -1,7 +1,7 @@
 """The programs, maps and constants of an object file, read before it is loaded.
 
 Objects of third parties are read in a child process, which limits its memory and CPU time: libbpf
-1.1 trusts BTF, and reads out of bounds when that is damaged (one changed byte in a hundred, tried).
+1.1 does not validate BTF and reads out of bounds if it is damaged (1 in 100 changed bytes, tried).
 """
 
 import resource

@@ -9,7 +9,7 @@ from kzn.errors import UnsupportedError
 from kzn.libbpf.library import check, libbpf
 
 BPFFS = Path("/sys/fs/bpf")
-"""Where systemd mounts the bpf file system and libbpf expects it."""
+"""The mount point of the bpf file system, by systemd, and the default of libbpf."""
 
 
 def pin(fd: int, path: Path) -> None:

@@ -8,11 +8,11 @@ from kzn.model.totals import Totals
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """What one buffer held between two flips.
+    """The contents of one buffer between two switches of the buffers.
 
     ``opened_ms_ago`` and ``closed_ms_ago`` are ages in milliseconds at the moment of sending,
-    not timestamps: the server subtracts them from its own clock, so a node whose clock is wrong
-    still has its addresses resolved at the right time.
+    not timestamps: the server subtracts them from its own clock, so addresses are
+    resolved at the right time even if the clock of the node is wrong.
     """
 
     sequence: int
@@ -24,7 +24,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class AgentIdentity:
-    """Who speaks on a connection: node, map epoch (random, new with new maps), probe, version."""
+    """The agent of a connection: node, map epoch (random, new with new maps), probe, version."""
 
     node: str
     epoch: int

@@ -77,7 +77,7 @@ class EndpointColumns:
 
 
 class EndpointIndex(Protocol):
-    """What the resolver reads of the topology; times are seconds of one monotonic clock."""
+    """The topology as the resolver reads it; times are seconds of one monotonic clock."""
 
     def lookup(self, addresses: U8, opened: float, closed: float, *, final: bool = True) -> I32:
         """Owners of ``addresses`` (n, 16) as of [opened, closed]: (n,) ids, or negative codes.

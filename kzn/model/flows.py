@@ -25,7 +25,7 @@ INITIATOR_UNKNOWN = 0x00
 INITIATOR_SOURCE = 0x01
 INITIATOR_DESTINATION = 0x02
 PORT_OF_SOURCE = 0x04
-"""``flags``: which end opened the connection, as conntrack knows it; in a key also whose port."""
+"""``flags``: the end that opened the connection (by conntrack); in a key also the port's end."""
 ENCRYPTED = 0x08
 """``flags``: WireGuard or ESP; what is inside is charged to the ends of the tunnel."""
 

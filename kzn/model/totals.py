@@ -64,7 +64,7 @@ class Totals:
 
     @property
     def accounted(self) -> Counts:
-        """What must be in the flows: seen - missed - ignored."""
+        """The sum that the flows must have: seen - missed - ignored."""
         other = [*self.missed.values(), *self.ignored.values()]
         return Counts(
             self.seen.packets - sum(c.packets for c in other),

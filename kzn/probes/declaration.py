@@ -35,7 +35,7 @@ PRIORITIES = range(-(1 << 31) + 1, (1 << 31) - 1)
 
 @dataclass(frozen=True, slots=True)
 class HookKind:
-    """What all hooks of one kind have in common."""
+    """The common properties of all hooks of one kind."""
 
     attachment: Attachment
     """What attaches a program there."""
@@ -43,7 +43,7 @@ class HookKind:
     is_on_devices: bool
     """Attached to every uplink, also to those that appear later; else once for each hook."""
     kept_capabilities: tuple[str, ...] = ()
-    """What a running agent still needs; it drops the others once the probe is attached."""
+    """Capabilities that a running agent keeps after the probe is attached."""
     kernel_functions: tuple[str, ...] = ()
     """The kfuncs that kzn's headers for such programs read packets by, for `kzn doctor`."""
 
@@ -73,7 +73,7 @@ class NetfilterHook:
             raise ValueError(f"{self.family!r} is not a family of a hook: {' or '.join(FAMILIES)}")
         _identifier(self.program, "program")
         if self.hook not in HOOKS:
-            raise ValueError(f"there is no netfilter hook {self.hook}")
+            raise ValueError(f"unknown netfilter hook {self.hook}")
         if not self.priorities:
             raise ValueError(f"hook {self.family} has no priorities")
         for priority in self.priorities:
@@ -161,7 +161,7 @@ class Probe:
     features: tuple[Feature, ...]
     api: int
     capabilities: tuple[str, ...] = ("CAP_NET_ADMIN", "CAP_PERFMON", "CAP_BPF")
-    """What a process needs to load and attach it."""
+    """Capabilities needed to load and attach it."""
     auto: int | None = None
     """Its place among those that ``--probe auto`` tries, lowest first; None: only by name."""
 

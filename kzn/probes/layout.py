@@ -15,7 +15,7 @@ from kzn.probes import postrouting
 from kzn.probes.declaration import API, Probe
 
 OWN = "kzn"
-"""The package whose objects are not checked."""
+"""The package of kzn itself; its objects are not checked."""
 
 BUFFERS = ("flows_0", "flows_1")
 MAPS = (*BUFFERS, "totals", "control", "spool", "fence", "devices", "addresses")
@@ -50,7 +50,7 @@ def own_layout(probe: Probe) -> ObjectLayout:
 
 
 def differences(found: ObjectLayout, ours: ObjectLayout) -> Iterator[str]:
-    """How an object differs from kzn's own, the likeliest cause first; other maps do not matter."""
+    """Differences of an object from kzn's own, likeliest cause first; other maps are ignored."""
     number = _layout_number(found)
     if number is not None and number != API:
         yield f"it was built for layout {number} of flow.h, this kzn has {API}"

@@ -25,7 +25,7 @@ def installed(points: Iterable[EntryPoint] | None = None) -> list[Probe | Broken
 
 
 def find(name: str, probes: list[Probe | BrokenPlugin]) -> Probe:
-    """The probe of that name. UsageError when there is none."""
+    """The probe of that name; UsageError if it is not installed or broken."""
     for probe in probes:
         if probe.name != name:
             continue
@@ -33,7 +33,7 @@ def find(name: str, probes: list[Probe | BrokenPlugin]) -> Probe:
             return probe
         raise UsageError(f"probe {name} is broken: {probe.reason}", hint="see kzn probes")
     known = ", ".join(probe.name for probe in probes) or "none"
-    raise UsageError(f"there is no probe {name!r}", hint=f"installed: {known}")
+    raise UsageError(f"unknown probe {name!r}", hint=f"installed: {known}")
 
 
 def candidates(name: str, probes: list[Probe | BrokenPlugin]) -> list[Probe]:

@@ -35,7 +35,7 @@ _LOG = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
 SWITCH_SECONDS = 0.001
-"""How long the rendering thread can hold the GIL while the event loop waits for it."""
+"""Seconds that a rendering thread can hold the GIL while the event loop waits for it."""
 
 Announce = Callable[[int, int], None]
 """Called once the server serves, with the port for agents and the HTTP port."""

@@ -1,4 +1,4 @@
-"""What happens to a batch in the server: node totals, resolve, ledger, retry queue, flow log.
+"""Applies a batch: node totals, resolve, ledger, retry queue, flow log.
 
 In: each batch once (the receiver drops duplicates), and timer ticks.
 Out: the ledger, the node totals and the retry queue, changed together.

@@ -61,7 +61,7 @@ def open_topology(config: ServerConfig) -> Topology:
 
 
 def why_waiting(source: SourceState) -> str:
-    """What a source that is not ready waits for."""
+    """The lists that a source waits for, as text."""
     missing = [r.resource for r in source.stats.resources if not r.is_listed]
     what = f"the first full list of {', '.join(missing)}" if missing else "its first full list"
     return f"the {source.name} topology is waiting for {what}"

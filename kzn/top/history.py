@@ -77,7 +77,7 @@ def _grown(before: int, now: int) -> int:
 
 
 def ordered(amounts: Mapping[_K, Amount], sort: SortKey) -> list[tuple[_K, Amount]]:
-    """By name, or largest first; by total if there are no rates."""
+    """Sort by name, or by rate, largest first; by total while rates are not known."""
     by_name = sorted(amounts.items())
     if sort == "name":
         return by_name

@@ -1,4 +1,4 @@
-"""Facts to endpoints: the form in which the rest of the server knows a pod, node or network."""
+"""Converts facts of pods, nodes and networks to endpoints, the form used outside of topology."""
 
 from kzn.model.endpoint import NODE, POD, SERVICE, STATIC, Endpoint
 from kzn.topology.facts import Network, NodeFacts, PodFacts, ServiceFacts, Workload

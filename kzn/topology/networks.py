@@ -23,7 +23,7 @@ class Networks:
     """Services first, then the longest prefix of networks and pod CIDRs, then IANA's registries.
 
     An address in a node's pod CIDR is UNKNOWN and never EXTERNAL, even if it is globally routable
-    (IPv6): its pod is not known yet. ``retire`` is called with ids that are no longer in use.
+    (IPv6): its pod is not known yet. ``retire`` is called with unused ids.
     """
 
     def __init__(self, table: EndpointTable, retire: Callable[[int], None]) -> None:
@@ -37,12 +37,12 @@ class Networks:
 
     @property
     def network_count(self) -> int:
-        """How many networks the static file has."""
+        """Number of networks of the static file."""
         return len(self._networks)
 
     @property
     def service_count(self) -> int:
-        """How many Services exist."""
+        """Number of Services."""
         return len(self._services)
 
     def lookup(self, rows: U8) -> I32:

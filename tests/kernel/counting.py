@@ -72,7 +72,7 @@ class Counted:
 
     @property
     def seen(self) -> Counts:
-        """What the hook saw in all batches."""
+        """Counts seen by the hook in all batches."""
         return _sum(batch.totals.seen for batch in self.batches)
 
     @property
@@ -81,11 +81,11 @@ class Counted:
         return _sum(row.counts for row in self.rows)
 
     def missed(self, reason: str) -> Counts:
-        """What was missed for a reason in all batches."""
+        """Counts missed for a reason in all batches."""
         return _sum(b.totals.missed.get(reason, Counts()) for b in self.batches)
 
     def ignored(self, reason: str) -> Counts:
-        """What was ignored for a reason in all batches."""
+        """Counts ignored for a reason in all batches."""
         return _sum(b.totals.ignored.get(reason, Counts()) for b in self.batches)
 
 

@@ -78,11 +78,11 @@ class Process:
 class Served(Process):
     """A server, with the sums of its flow log."""
 
-    book: FlowLogReader
+    flow_log: FlowLogReader
 
     def has(self, key: WireKey) -> Counts:
-        """What its flow log has for an address pair and protocol."""
-        return self.book.copy().get(key, Counts())
+        """Counts of an address pair and protocol in the server's flow log."""
+        return self.flow_log.copy().get(key, Counts())
 
     def gets(self, key: WireKey, counts: Counts) -> bool:
         """Whether that becomes exactly ``counts`` within a time."""
@@ -137,7 +137,7 @@ class Site:
         return list(json.loads(done.stdout))
 
     def left(self, key: WireKey) -> Counts:
-        """What the maps in the kernel hold for an address pair and protocol."""
+        """Counts of an address pair and protocol in the kernel's maps."""
         return snapshot_sums(json.dumps(self.inspect())).get(key, Counts())
 
     @property

@@ -113,9 +113,9 @@ def test_sigterm_without_a_server_keeps_the_batch_for_the_next_agent(site: Site)
     agent = site.agent()
     sent = site.send(50)
     assert wait_for(lambda: agent.metric(FAILED_TRIES) >= 1, sites.WAIT)
-    begun = time.monotonic()
+    began = time.monotonic()
     agent.stop()
-    assert time.monotonic() - begun < LAST_DRAIN_SECONDS + 2
+    assert time.monotonic() - began < LAST_DRAIN_SECONDS + 2
     assert "it stays in the kernel" in agent.stderr
     assert site.left(site.key) == sent
     sent = sent.plus(site.send(30))  # counted although no agent runs
@@ -127,12 +127,12 @@ def test_sigterm_without_a_server_keeps_the_batch_for_the_next_agent(site: Site)
 def test_a_second_signal_stops_an_agent_that_waits_for_a_dead_server(site: Site) -> None:
     agent = site.agent()
     assert wait_for(lambda: agent.metric(FAILED_TRIES) >= 1, sites.WAIT)
-    begun = time.monotonic()
+    began = time.monotonic()
     agent.daemon.process.send_signal(signal.SIGTERM)
     # Two kinds: two signals of one kind would be one while the first is pending.
     agent.daemon.process.send_signal(signal.SIGINT)
     assert agent.wait() == 0
-    assert time.monotonic() - begun < LAST_DRAIN_SECONDS - 1
+    assert time.monotonic() - began < LAST_DRAIN_SECONDS - 1
 
 
 def test_with_other_settings_the_old_maps_are_delivered_under_their_own_epoch(site: Site) -> None:

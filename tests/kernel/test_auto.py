@@ -87,7 +87,7 @@ def test_pods_that_bypass_netfilter_are_counted_at_the_uplink(site: Site, lab: L
 
 
 def settled(server: sites.Served, site: Site) -> Counts:
-    """What the server has once the kernel holds nothing more."""
+    """The server's counts when the kernel's buffers are empty."""
     assert wait_for(lambda: site.left(site.key) == Counts(), sites.WAIT)
     return server.has(site.key)
 

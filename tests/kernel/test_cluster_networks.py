@@ -1,4 +1,4 @@
-"""What ordinary cluster networks do to a node's devices and addresses: every byte is counted once.
+"""Devices and addresses as of common cluster networks: every byte is counted once.
 
 The devices and addresses are kept by a `DeviceWatch`, as an agent does.
 """
@@ -30,7 +30,7 @@ from kzn.probes.declaration import Probe
 
 WAIT = 20.0
 VXLAN = 50
-"""What a VXLAN over IPv4 adds to an Ethernet frame's IP packet: 14 + 8 + 8 + 20."""
+"""Bytes that VXLAN over IPv4 adds to the inner IP packet: 14 + 8 + 8 + 20."""
 DATAGRAM = 28
 on_devices = pytest.mark.parametrize("probe", [tcx.PROBE, clsact.PROBE], ids=lambda one: one.name)
 every_probe = pytest.mark.parametrize(
@@ -90,7 +90,7 @@ class Attendant:
 def attended(
     node: Node, probe: Probe = postrouting.PROBE, names: tuple[str, ...] = ()
 ) -> Iterator[tuple[Counted, Attendant]]:
-    """A probe on a node, whose devices are kept for the length of the block."""
+    """A probe on a node, with its uplinks kept up to date during the block."""
     with attached(node, probe=probe) as maps:
         attendant = Attendant(node, maps, names)
         attendant.start()

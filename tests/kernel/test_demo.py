@@ -120,9 +120,9 @@ def started(machine: Machine, *options: str, until: str) -> Iterator[tuple[Popen
     ) as demo:
         try:
             assert demo.stderr is not None
-            said = next((line for line in demo.stderr if until in line), None)
-            assert said is not None, "the demo ended early"
-            yield demo, said
+            line = next((line for line in demo.stderr if until in line), None)
+            assert line is not None, "the demo ended early"
+            yield demo, line
         finally:
             demo.kill()
 

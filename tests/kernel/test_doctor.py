@@ -80,7 +80,7 @@ OUTPUT = "chain inet doctor out { type filter hook output priority 0 ; }"
 
 
 def sent_to_documentation(lab: Lab, before: Mapping[WireKey, Counts]) -> list[Counts]:
-    """What was sent over the wire to addresses of documentation since then."""
+    """Packets sent over the wire to documentation addresses since then."""
     found = difference(before, lab.carried())
     return [n for key, n in found.items() if key.dst.startswith(("198.51.100.", "2001:db8:"))]
 

@@ -103,10 +103,10 @@ def ship(site: Site, pin_dir: Path, *options: str) -> tuple[int, str]:
 
 
 def test_a_pin_directory_with_a_dot_in_its_name_is_an_error_with_a_hint(site: Site) -> None:
-    status, said = ship(site, site.pin_dir.with_name("kzn.1"))
+    status, stderr = ship(site, site.pin_dir.with_name("kzn.1"))
     assert status == 1
     assert (
-        "kzn.1: Operation not permitted\nhint: a bpf file system takes no name with a dot" in said
+        "kzn.1: Operation not permitted\nhint: a bpf file system takes no name with a dot" in stderr
     )
 
 
@@ -126,9 +126,9 @@ def test_a_port_in_use_is_an_error_before_anything_is_attached(site: Site) -> No
     with namespaces.inside(site.lab.node("a1").namespace):
         taken = socket.create_server(("127.0.0.1", 9999))
     with taken:
-        status, said = ship(site, site.pin_dir, "--listen-http", "127.0.0.1:9999")
+        status, stderr = ship(site, site.pin_dir, "--listen-http", "127.0.0.1:9999")
     assert status == 1
-    assert said.startswith("kzn: listen on 127.0.0.1:9999: EADDRINUSE")
+    assert stderr.startswith("kzn: listen on 127.0.0.1:9999: EADDRINUSE")
     assert not (site.pin_dir / "postrouting").exists()
 
 
@@ -157,10 +157,10 @@ def test_with_all_priorities_in_use_the_hint_is_the_command_that_lists_the_links
     site: Site,
 ) -> None:
     with taken(site, PRIORITIES):
-        status, said = ship(site, site.pin_dir, "--probe", "postrouting")
+        status, stderr = ship(site, site.pin_dir, "--probe", "postrouting")
         again, _ = ship(site, site.pin_dir, "--probe", "postrouting")
     assert status == again == 1
-    last = said.splitlines()[-2:]
+    last = stderr.splitlines()[-2:]
     assert last[0] == "kzn: attach postrouting/ipv4: priorities 50 to 59 are all taken"
     assert "bpftool link lists" in last[1]
     site.server()
@@ -183,10 +183,10 @@ def test_garbage_on_the_agent_port_is_counted_and_disturbs_no_agent(
     server = site.server()
     site.agent()
     with namespaces.inside(site.lab.fabric.namespace):
-        stranger = socket.create_connection(("127.0.0.1", sites.BATCH_PORT), timeout=10)
-    with stranger:
-        stranger.sendall(bytes_)
-        answer = b"".join(iter(lambda: stranger.recv(4096), b""))
+        peer = socket.create_connection(("127.0.0.1", sites.BATCH_PORT), timeout=10)
+    with peer:
+        peer.sendall(bytes_)
+        answer = b"".join(iter(lambda: peer.recv(4096), b""))
     assert len(answer) < 1024
     assert wait_for(lambda: server.metric(f'{REFUSED}reason="{reason}"') == 1, sites.WAIT)
     assert server.logs("refused unauthenticated peer from 127.0.0.1: ")

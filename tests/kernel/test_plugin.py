@@ -116,5 +116,5 @@ def test_the_tests_of_the_example_pass(site: Site, tmp_path: Path) -> None:
     tests = shutil.copytree(example.SOURCE / "tests", tmp_path / "tests")
     options = ["-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
     command = [sys.executable, "-m", "pytest", *options, str(tests)]
-    said = example.run(command, KZN_LAB_PREFIX=f"{PREFIX}x")
-    assert "5 passed" in said
+    output = example.run(command, KZN_LAB_PREFIX=f"{PREFIX}x")
+    assert "5 passed" in output

@@ -322,8 +322,8 @@ def test_a_program_that_is_not_drained_goes_dormant_until_the_next_drain(lab: La
     tick = time.clock_getres(CLOCK_MONOTONIC_COARSE)
     with counting(lab.node("a1"), Settings(dormant_seconds=2 * tick)) as counted:
         [first] = traffic.udp(a, b, 4, datagrams=1, size=100, mtu=1500)
-        begun = time.monotonic()
-        while time.monotonic() < begun + 8 * tick:
+        began = time.monotonic()
+        while time.monotonic() < began + 8 * tick:
             pass  # until enough jiffies have passed
         [late] = traffic.udp(a, b, 4, datagrams=10, size=100, mtu=1500)
         counted.drain()

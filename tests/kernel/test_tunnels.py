@@ -29,7 +29,7 @@ HEADER = {4: 20, 6: 40}
 
 @contextmanager
 def watched(lab: Lab, probe: Probe) -> Iterator[Counted]:
-    """A probe on node a1 that counts what leaves it and knows the uplinks."""
+    """A probe on node a1 that counts its egress, with the uplinks set."""
     node = lab.node("a1")
     with attached(node, probe=probe) as maps:
         tell_devices(maps, node, skip_inbound=True)
@@ -90,7 +90,7 @@ def test_encrypted_traffic_is_accounted_to_the_nodes_once(
     protocol = socket.IPPROTO_ESP if name == "esp" else socket.IPPROTO_UDP
     assert counted.by_key() == {WireKey(node.ipv4, other.ipv4, protocol): sent}
     assert sent.bytes > BULK
-    # At an uplink WireGuard is known by its ports alone; postrouting knows the device.
+    # At an uplink only its ports identify WireGuard; postrouting sees the device.
     is_known = name != "wireguard elsewhere" or not probe.device_hooks()
     assert {bool(row.flags & ENCRYPTED) for row in counted.rows} == {is_known}
     if not probe.device_hooks():

@@ -29,7 +29,7 @@ def ip(lab: Lab, node: Node, *commands: str) -> None:
 
 
 class Seen:
-    """What a watch was told last."""
+    """The last call of a watch."""
 
     def __init__(self) -> None:
         self.roles: dict[str, Role] = {}

@@ -58,7 +58,7 @@ FAULTS = [
         "garbage",
         1,
         "open object garbage: libbpf cannot read it",
-        change=lambda _: b"this is no object\n",
+        change=lambda _: b"this is not an object\n",
     ),
     Fault("short", 1, "open object short: libbpf cannot read it", change=lambda good: good[:2000]),
     Fault(
@@ -167,8 +167,8 @@ def test_a_wrong_probe_is_an_error_of_the_agent_and_listed_by_kzn_probes(
 ) -> None:
     done = run(plugins, "agent", "--print", "--probe", fault.name)
     assert done.returncode == fault.status
-    told = [line for line in done.stderr.splitlines() if line.startswith("kzn: ")]
-    assert any(fault.sentence in line for line in told), done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("kzn: ")]
+    assert any(fault.sentence in line for line in errors), done.stderr
     assert done.stderr.splitlines()[-1].startswith("hint: ")
     assert rows[fault.name]["supported"] is False
     assert fault.sentence in rows[fault.name]["reason"]

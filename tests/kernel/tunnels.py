@@ -154,7 +154,7 @@ def _configure(lab: Lab, name: str, node: Node, lines: list[str]) -> None:
     try:
         lab.configure(node.namespace, lines)
     except KznError as error:
-        said = f"{error} {error.hint}"
-        if any(words in said for words in _LACKING):
-            pytest.xfail(f"this kernel has no {name}: {said.strip()}")
+        message = f"{error} {error.hint}"
+        if any(words in message for words in _LACKING):
+            pytest.xfail(f"this kernel has no {name}: {message.strip()}")
         raise

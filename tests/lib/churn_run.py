@@ -55,7 +55,7 @@ class ChangingIndex(EndpointIndex, Protocol):
 class SentFlow:
     """The truth about one flow of one batch: the bytes of all pods that had its addresses.
 
-    ``node`` saw it: the sender's own, whose count it is, or the receiver's.
+    ``node`` saw it: the sender's own, which counts it, or the receiver's.
     """
 
     node: str
@@ -78,7 +78,7 @@ class SentFlow:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResolvedFlow:
-    """How the server resolved a flow, and when; a uid is empty if the end is not a pod."""
+    """A flow as resolved by the server, and when; a uid is empty if the end is not a pod."""
 
     sent: SentFlow
     now: float
@@ -88,7 +88,7 @@ class ResolvedFlow:
 
 
 class Replay:
-    """One seed against one index, whose clock is `now`."""
+    """One seed against one index; its clock is `now`."""
 
     def __init__(self, cluster: Cluster, make: Callable[["Replay"], ChangingIndex]) -> None:
         self.cluster = cluster
@@ -219,7 +219,7 @@ class Replay:
                 opened += INTERVAL
 
     def _traffic(self, node: str, opened: float, closed: float) -> list[SentFlow]:
-        """What the pods of a node sent and received, summed by addresses as in its kernel."""
+        """Flows sent and received by the pods of a node, summed by addresses as in its kernel."""
         rng = self.cluster.rng
         found: dict[tuple[bytes, bytes], SentFlow] = {}
         active = [life for life in self.cluster.all if life.sends(opened, closed)]

@@ -1,4 +1,4 @@
-"""A small cluster whose pods start, finish, are deleted and reuse addresses: the truth.
+"""A small cluster of pods that start, finish, are deleted and reuse addresses: the truth.
 
 In: a seed. Out: pods with every event of their lives, and when each event reaches a watcher.
 Never: the index; nothing here depends on how it works.

@@ -58,7 +58,7 @@ def snapshot() -> ServerSnapshot:
 
 
 def real(topic: str, limit: str | None) -> tuple[int, bytes]:
-    """What kzn server answers."""
+    """The answer of kzn server."""
     return 200, answer(topic, snapshot(), parse_limit(limit))
 
 

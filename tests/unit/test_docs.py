@@ -1,4 +1,4 @@
-"""What the pages name exists: files, tests, commands, options, variables, metrics, floors."""
+"""The pages name existing files, tests, commands, options, variables, metrics and floors."""
 
 import re
 import tomllib

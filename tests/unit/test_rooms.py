@@ -1,6 +1,6 @@
 """Tests mirror rooms: `kzn/a/b.py` has `tests/unit/a/test_b.py`, or is in the list below.
 
-The list says where a module is tested instead, or that it holds values alone.
+The list names the tests of such a module, or states that it only has values.
 """
 
 import subprocess

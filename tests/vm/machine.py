@@ -28,7 +28,7 @@ MODULES = ("net", "drivers/net", "net/sched", "lib", "crypto", "arch/x86/crypto"
 
 @dataclass(slots=True)
 class Outcome:
-    """How a guest ended, and its rows for the table."""
+    """The result of a guest, and its rows for the table."""
 
     version: str
     release: str

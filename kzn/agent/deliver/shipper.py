@@ -131,8 +131,8 @@ class Shipper:
         self._search.reset()
         self._other_server_since = None
         while True:
-            # A connection kept since the last batch may have broken meanwhile, which is no sign
-            # of a server that is down: only a failure on a new one delays the next attempt.
+            # A connection kept since the last batch may be broken although the server is up, so
+            # only a failure of a new connection delays the next attempt.
             wait = self._connection is None
             backoff = self._backoff
             try:

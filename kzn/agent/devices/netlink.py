@@ -386,7 +386,7 @@ def _attributes(data: bytes, at: int, wanted: frozenset[int] | None = None) -> d
 
 
 def _change(kind: int, body: bytes) -> Change | None:
-    """What a notification changes; None for what is not of interest."""
+    """The change in a notification; None if it is not relevant."""
     if kind == RTM_NEWLINK:
         # AF_BRIDGE messages describe a port of a bridge, with few of a link's attributes.
         return _link(body) if body[0] == socket.AF_UNSPEC else None

@@ -1,4 +1,4 @@
-"""What each device of this node does with a packet: keeps it, wraps it, or sends it off the node.
+"""The role of each device of this node: keeps a packet, encapsulates it, or sends it off the node.
 
 In: links, addresses and routes as netlink.py reads them, dumped once and then change by change.
 Out: a role for each device, the devices that a packet leaves by last, and this node's addresses.
@@ -34,7 +34,7 @@ TUNNELS = frozenset(
 """Kinds of devices that wrap a packet into another one, which leaves by another device."""
 ENCRYPTING = frozenset({"vti", "vti6", "wireguard", "xfrm"})
 KEEPS_INNER_HEADERS = TUNNELS - ENCRYPTING - {"amt", "gtp", "l2tp", "tun"}
-"""Those whose packets keep note of the headers inside (iptunnel_handle_offloads)."""
+"""Kinds of devices that keep the offsets of inner headers (iptunnel_handle_offloads)."""
 NO_EGRESS = frozenset({"dummy", "ifb", "nlmon", "vcan"})
 PASSES_AGAIN = frozenset({"vrf"})
 """Masters at which netfilter sees a packet of the node itself before it sees it at a port."""
@@ -88,7 +88,7 @@ class DeviceTable:
         self._gateways = set(gateways)
 
     def apply(self, change: Change) -> frozenset[int]:
-        """Enter a change. Returns devices whose gateways have to be asked for again."""
+        """Apply a change; returns devices for which gateways must be read again."""
         match change:
             case Link():
                 self._links[change.index] = change
@@ -222,7 +222,7 @@ class DeviceTable:
         )
 
     def _above_wanted(self, ports: dict[int, list[Link]]) -> frozenset[int]:
-        """The wanted devices and those whose packets leave by one of them."""
+        """The wanted devices, and the devices above that send through them."""
         found = {link.index for link in self._links.values() if link.name in self._wanted}
         while True:
             more = {

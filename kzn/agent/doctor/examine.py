@@ -25,7 +25,7 @@ from kzn.probes.declaration import Probe
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What to examine; without ``proof`` nothing is attached and nothing is sent."""
+    """The options of an examination; without ``proof`` nothing is attached or sent."""
 
     pin_dir: Path = PIN_DIR
     probe: str = "auto"

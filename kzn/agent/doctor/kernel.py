@@ -85,7 +85,7 @@ def jit(host: Host) -> Iterator[Finding]:
 
 
 def confinement(host: Host) -> Iterator[Finding]:
-    """Who may load BPF programs, and what lockdown forbids."""
+    """Whether unprivileged users may load BPF programs, and the lockdown mode."""
     value = host.sysctl("kernel/unprivileged_bpf_disabled")
     if value == "0":
         message = "any user may load some types of BPF programs; kzn does not need that"

@@ -92,7 +92,7 @@ class MapSet:
         return self._maps["totals"]
 
     def capacity(self) -> int:
-        """How many flows a buffer holds."""
+        """Maximum number of flows in a buffer."""
         return self._maps["flows_0"].info().max_entries
 
     def state(self) -> SpoolState:

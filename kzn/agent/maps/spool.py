@@ -98,7 +98,7 @@ class Spool:
             if state.phase is Phase.IDLE:
                 state = self._begin(state)
             if self._quiet != state.sequence:
-                # Also when another process switched: it may have died before it had waited.
+                # Also if another process switched: it may have been killed before it waited.
                 self._maps.switch_and_wait(1 - state.buffer)
                 self._quiet = state.sequence
             return self._batch(state)
@@ -106,7 +106,7 @@ class Spool:
     def start_batch(self) -> bool:
         """Switch buffers now, without waiting for running programs; `cut` returns the batch later.
 
-        False while a batch is under way: there is no third buffer.
+        False until the last batch is acknowledged, because there are only two buffers.
         """
         state = self._finish_clearing(self._maps.state())
         if state.phase is not Phase.IDLE:

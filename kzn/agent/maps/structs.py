@@ -24,7 +24,7 @@ STATE_SIZE = _STATE.size
 
 
 class Role(IntFlag):
-    """What a device does with a packet that it sends (KZN_DEVICE_*)."""
+    """The role of a device for a packet that it sends (KZN_DEVICE_*)."""
 
     STAYS = 1
     """It keeps the packet on the node."""

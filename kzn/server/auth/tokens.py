@@ -33,7 +33,7 @@ review holds until `MARGIN_SECONDS` before the token expires."""
 MARGIN_SECONDS = 30.0
 """Cached reviews end this long before their token expires."""
 REFUSED_SECONDS = 10.0
-"""How long a refused token is refused again without a review."""
+"""Seconds for which a refused token is refused again without a review."""
 THROTTLE_SECONDS = 60.0
 MAX_REFUSED = 5
 """Refused tokens from one address in THROTTLE_SECONDS that stop reviews of further ones."""

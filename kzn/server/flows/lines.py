@@ -90,7 +90,7 @@ class _Style:
         ).encode()
 
     def number(self, key: str) -> bytes:
-        """What stands before the number of ``key``."""
+        """The text before the number of ``key``."""
         return f"{self.between}{self.key(key)}".encode()
 
 

@@ -20,7 +20,7 @@ class PastIndex(IndexWithHistory, Protocol):
 
     @property
     def history(self) -> float:
-        """How many seconds ended ownerships are kept."""
+        """Seconds for which ended ownerships are kept."""
         ...
 
 

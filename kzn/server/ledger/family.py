@@ -80,9 +80,9 @@ class Family:
     api_list: str = ""
     labels: Labels = field(init=False)
     spans: tuple[slice, ...] = field(init=False)
-    """Where the labels of each column are in ``labels``."""
+    """The positions in ``labels`` of the labels of each column."""
     other_labels: Labels = field(init=False)
-    """Of the series that sums what has no series of its own, in saved rows too."""
+    """Labels of the series `other`, also in saved rows."""
     other_key: int | None = field(init=False)
     """The key with these labels, None if a column cannot have them. A pod called other in a
     namespace called other shares that series."""

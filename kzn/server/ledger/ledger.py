@@ -2,7 +2,7 @@
 
 In: resolutions and the bytes of their flows.
 Out: snapshots for metrics and the API, and plain rows for the state file.
-Never: a decrease of a live series, or a byte lost to a full table (it is in ``other``).
+Never: decreases a live series, or loses a byte when a table is full (it is added to ``other``).
 
 The state is one table per family, and the labels behind the codes in its keys. `load` restores the
 rows that `changed` returned, so the state file needs nothing else of it.
@@ -109,7 +109,7 @@ class Ledger:
             labels.watch()
 
     def changed(self, name: FamilyName) -> FamilyChanges:
-        """What changed in a family since the last call, or since `watch`."""
+        """The changes of a family since the last call, or since `watch`."""
         family, table = FAMILIES[name], self._tables[name]
         self._note_ended(family)
         keys, totals = table.changed()
@@ -128,9 +128,9 @@ class Ledger:
         now: float,
         retired: Mapping[FamilyName, int] = MappingProxyType({}),
     ) -> None:
-        """Add saved rows, and what had been retired; KznError for a row of no family.
+        """Add saved rows and retired bytes; KznError for a row of an unknown family or label.
 
-        Series that no flow adds to again end after the retention, unless their endpoint lives.
+        Series that no flow adds to again end after the retention, unless their endpoint exists.
         Rows beyond the limit are added to ``other``, and have ended for `changed`.
         """
         keys: dict[FamilyName, list[int]] = {name: [] for name in FAMILIES}

@@ -19,7 +19,7 @@ class ReceiveStats:
     flows: int = 0
     duplicates: int = 0
     gaps: int = 0
-    """Batches whose predecessor never reached this server: another server has it, or it is lost."""
+    """Batches after a gap: the batch before is lost, or another server has it."""
     refusals: Counter[str] = field(default_factory=Counter)
     """Connections that the server ended, by reason."""
     unfinished_bytes: int = 0

@@ -115,7 +115,7 @@ ADVICE = {
     v.SERVICE_ADDRESS: "where kube-proxy is replaced, run the agent with another probe (--probe"
     " tcx)",
 }
-"""What to do, by verdict; empty where nothing is missing."""
+"""Advice by verdict; empty if nothing is missing."""
 
 _SRC_ROW, _DST_ROW, _NODE_ROW = range(3)
 """Rows of the resolution of one flow."""
@@ -230,7 +230,7 @@ def _one_flow(rows: U8) -> Flows:
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """What fills the sentences: of the packet, and of each end."""
+    """Values for the placeholders of the sentences: of the packet and of each end."""
 
     packet: dict[str, str]
     src: dict[str, str]

@@ -113,7 +113,7 @@ class ReportingNodes:
                 known.counted_at_destination_until = until
 
     def counts(self, now: float) -> ReportingCounts:
-        """How many nodes report as of ``now``."""
+        """Number of nodes that report as of ``now``."""
         self._refresh(now)
         return ReportingCounts(
             known=len(self._known),

@@ -144,7 +144,7 @@ class Resolution:
 
     @property
     def locations(self) -> int:
-        """How many distinct locations there are."""
+        """Number of distinct locations."""
         return len(self.verdicts)
 
     def initiators(self, chosen: I64) -> U8:

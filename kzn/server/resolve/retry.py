@@ -15,7 +15,7 @@ from kzn.model.batch import Batch
 from kzn.model.flows import Flows
 
 RETRIES = 2
-"""How often queued flows are retried, one interval apart."""
+"""Number of retries of queued flows, one interval apart."""
 MIN_INTERVAL = 1.0
 MAX_INTERVAL = 60.0
 """Bounds of the interval (seconds): the agent states it, and must not control how long we queue."""

@@ -20,7 +20,7 @@ from kzn.server.state.file_check import check, check_labels, damaged, prepare
 from kzn.wire.sequences import Key
 
 LOCK_SECONDS = 5.0
-"""How long opening waits for a lock that another process holds."""
+"""Seconds that opening waits for a lock that another process holds."""
 _JOURNAL_BYTES = 64 << 20
 _REASONS = {
     sqlite3.SQLITE_FULL: "disk_full",

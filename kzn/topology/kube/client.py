@@ -1,4 +1,4 @@
-"""Requests to the API server over aiohttp, whose errors become `KubeError`.
+"""Requests to the API server over aiohttp; errors become `KubeError`.
 
 In: a path and parameters. Out: a body, or chunks of a stream. Never: a retry (list_watch.py does).
 """

@@ -1,7 +1,7 @@
-"""From a pod to its workload, along ownerReferences.
+"""Finds the workload of a pod along its ownerReferences.
 
 In: ReplicaSets and Jobs (their metadata) and the controller of each pod. Out: workloads, and the
-pods whose workload changes when a controller becomes known late. Never: the API.
+pods that get another workload when a controller arrives late. Never: requests to the API.
 """
 
 from kzn.topology.facts import OwnerFacts, OwnerRef, PodFacts, Workload

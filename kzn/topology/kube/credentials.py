@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from kzn.errors import KznError, UsageError
 
 TOKEN_KEYS = ("BearerToken", "authorization")
-"""Where the package keeps the Authorization header: from version 36 on, and before."""
+"""Keys of the Authorization header in the client package: since version 36, and before."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

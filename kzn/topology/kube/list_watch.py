@@ -30,7 +30,7 @@ SETTLED_SECONDS = 30.0
 LONGEST_RETRY_AFTER = 300.0
 LONGEST_BACKOFF = 30.0
 RELIST_AFTER_ERRORS = 2
-"""How many unreadable lines or server errors in a row cause a new list."""
+"""Number of unreadable lines or server errors in a row that cause a new list."""
 
 
 class Identified(Protocol):

@@ -32,7 +32,7 @@ from kzn.topology.source import TopologyStats
 IDLE_SECONDS = 150.0
 """A watch without data for so long is broken: bookmarks arrive about once a minute."""
 PODS_WAIT_SECONDS = 30.0
-"""How long listing pods waits for nodes and controllers, so that each pod is described once."""
+"""Seconds that listing pods waits for nodes and controllers, to describe each pod once."""
 
 _LOG = logging.getLogger(__name__)
 

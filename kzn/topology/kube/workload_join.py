@@ -18,7 +18,7 @@ class WorkloadJoin:
 
     @property
     def owners(self) -> int:
-        """How many ReplicaSets and Jobs are kept."""
+        """Number of ReplicaSets and Jobs kept."""
         return len(self._controllers)
 
     def put_pod(self, pod: PodFacts, listing: int) -> None:

@@ -45,7 +45,7 @@ class EndedOwners(Generic[R]):
         return list(self._without_zone.pop(node, {}).values())
 
     def expire(self, now: float) -> list[str]:
-        """Remove the uids whose time is over, and return them."""
+        """Remove and return the expired uids."""
         expired = []
         while self._until and self._until[0][0] <= now:
             _, uid, node = self._until.popleft()

@@ -89,7 +89,7 @@ class EndpointTable:
         return number
 
     def free(self, number: int) -> None:
-        """Let an id that is no longer referred to be given to another endpoint."""
+        """Free an unreferenced id, so that another endpoint can get it."""
         self._endpoints[number] = None
         node, zone, region, _ = self._codes[number].tolist()
         self._nodes.release(node)

@@ -1,4 +1,4 @@
-"""What an agent imports before its probe is loaded: nothing that would add to libbpf's memory."""
+"""The modules that an agent imports before its probe is loaded, while libbpf needs memory."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What the agent counts about itself: totals of batches, and why it is unhealthy."""
+"""The agent's counters about itself: totals of batches, and why it is unhealthy."""
 
 from kzn.agent.stats import AgentStats
 from kzn.model.batch import Batch

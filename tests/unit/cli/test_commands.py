@@ -40,7 +40,7 @@ BAD_OPTIONS = [
     ((*SHIPPING, "--ports", "some"), "'some' is not one of 'none', 'service', 'all'"),
     ((*SHIPPING, "--listen-http", "9102"), "'9102' is not an address with a port"),
     ((*SHIPPING, "--log-level", "loud"), "'loud' is not one of"),
-    ((*SHIPPING, "--probe", "nope"), "there is no probe 'nope'"),
+    ((*SHIPPING, "--probe", "nope"), "unknown probe 'nope'"),
     ((*SHIPPING, "more"), "unexpected extra argument (more)"),
     (("server", "--listen-agents", "7070"), "'7070' is not an address with a port"),
     (("server", "--listen-http", "h:70000"), "'h:70000' is not an address with a port"),
@@ -69,9 +69,9 @@ def test_a_bad_option_is_one_sentence_and_code_2(
     assert main.run(arguments) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
-    said = [line for line in shown.err.splitlines() if line.startswith(("kzn: ", "Error: "))]
-    assert len(said) == 1
-    assert sentence in said[0]
+    lines = [line for line in shown.err.splitlines() if line.startswith(("kzn: ", "Error: "))]
+    assert len(lines) == 1
+    assert sentence in lines[0]
 
 
 def test_a_bad_value_from_the_environment_names_the_variable(
@@ -176,17 +176,17 @@ def test_the_server_waits_for_an_api_server_and_logs_that(tmp_path: Path) -> Non
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         ready = next(line for line in server.stderr if "HTTP on port " in line)
-        told = next(line for line in server.stderr if "API server 127.0.0.1:1: " in line)
+        warning = next(line for line in server.stderr if "API server 127.0.0.1:1: " in line)
         port = int(ready.rsplit(" ", 1)[1])
         with pytest.raises(HTTPError) as answer:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10)
         server.send_signal(signal.SIGTERM)
         rest = server.stderr.read()
         assert server.wait(30) == 0
-    assert "retrying" in told
+    assert "retrying" in warning
     assert answer.value.code == 503
     assert "waiting for the first full list of pods" in answer.value.read().decode()
-    assert "Traceback" not in ready + told + rest
+    assert "Traceback" not in ready + warning + rest
 
 
 @pytest.mark.parametrize("text", ["", "{", "apiVersion: v1\nkind: Config\n"])

@@ -53,4 +53,4 @@ def test_no_proof_examines_everything_else(capsys: pytest.CaptureFixture[str]) -
 
 def test_an_unknown_probe_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["doctor", "--no-proof", "--probe", "nope"]) == 2
-    assert "there is no probe 'nope'" in capsys.readouterr().err
+    assert "unknown probe 'nope'" in capsys.readouterr().err

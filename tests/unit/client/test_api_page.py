@@ -1,4 +1,4 @@
-"""docs/api.md says which fields each answer of the server has, no more and no less."""
+"""docs/api.md lists exactly the fields of each answer of the server."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from kzn.topology.index import AddressIndex
 
 PAGE = ROOT / "docs" / "api.md"
 SOMETIMES = {"ignored_by_reason", "unresolved_by_reason"}
-"""Absent where there is nothing to tell."""
+"""Fields that are absent if they would be empty."""
 
 
 def documented(topic: str) -> set[str]:

@@ -55,9 +55,9 @@ def test_a_client_verifies_ca_and_name(
     handshake(files.context(), ClientTls(authority.ca).context())
     with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
         handshake(files.context(), ClientTls(authority.ca).context(), "other")
-    stranger = Authority(tmp_path / "other")
+    other_authority = Authority(tmp_path / "other")
     with pytest.raises(ssl.SSLCertVerificationError):
-        handshake(files.context(), ClientTls(stranger.ca).context())
+        handshake(files.context(), ClientTls(other_authority.ca).context())
 
 
 def test_tls_below_1_2_is_refused(files: ServerTlsFiles, authority: Authority) -> None:

@@ -119,8 +119,8 @@ LINE = b'{"src": "10.0.0.1", "dst": "10.0.0.2", "protocol": "%s", "packets": 2, 
 
 
 def test_the_flow_log_is_summed_per_pair_and_protocol() -> None:
-    book = FlowLogReader(BytesIO(LINE % b"udp" * 3 + LINE % b"icmpv6" + LINE % b"47"))
-    found = {key.protocol: counts for key, counts in book.finish(5).items()}
+    reader = FlowLogReader(BytesIO(LINE % b"udp" * 3 + LINE % b"icmpv6" + LINE % b"47"))
+    found = {key.protocol: counts for key, counts in reader.finish(5).items()}
     assert found == {17: Counts(6, 270), 58: Counts(2, 90), 47: Counts(2, 90)}
 
 

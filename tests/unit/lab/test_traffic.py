@@ -1,4 +1,4 @@
-"""What packets must weigh, against a fragmentation done one fragment at a time."""
+"""Expected packets and bytes, compared with fragmentation done one fragment at a time."""
 
 import pytest
 from hypothesis import given

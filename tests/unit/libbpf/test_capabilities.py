@@ -53,7 +53,7 @@ def test_missing_capabilities_are_named_and_cap_sys_admin_implies_two(
 
 
 def run(script: str) -> str:
-    """What a process of its own says that has run a script with `capabilities` at hand."""
+    """The stdout of a child process that runs a script with `capabilities` imported."""
     head = "from kzn.libbpf.capabilities import *\nimport os, subprocess, threading\n"
     done = subprocess.run(
         [sys.executable, "-c", head + script], capture_output=True, text=True, check=True

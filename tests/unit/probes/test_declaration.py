@@ -57,7 +57,7 @@ HOOK = NetfilterHook("ipv4", "postrouting_ipv4", 4, priorities=(50,))
         ("family", 2, "NetfilterHook.family is a int, not a str"),
         ("program", "post routing", "is not a name of a program"),
         ("program", "\N{LATIN SMALL LETTER E WITH ACUTE}", "is not a name of a program"),
-        ("hook", 5, "there is no netfilter hook 5"),
+        ("hook", 5, "unknown netfilter hook 5"),
         ("priorities", [50], "priorities is a list, not a tuple"),
         ("priorities", (50, "51"), "'51' is not a priority"),
         ("priorities", ((1 << 31) - 1,), "is not a priority"),

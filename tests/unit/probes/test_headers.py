@@ -1,4 +1,4 @@
-"""Where kzn finds its C headers: in the installed package, else in the checkout."""
+"""The folder of the C headers: in the installed package, else in the checkout."""
 
 import re
 from pathlib import Path

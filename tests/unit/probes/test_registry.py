@@ -72,7 +72,7 @@ def test_a_probe_without_a_place_is_not_a_candidate_of_auto() -> None:
 
 
 def test_the_error_for_an_unknown_probe_lists_the_installed_ones() -> None:
-    with pytest.raises(UsageError, match="no probe 'tcq'") as raised:
+    with pytest.raises(UsageError, match="unknown probe 'tcq'") as raised:
         find("tcq", [postrouting.PROBE])
     assert raised.value.hint == "installed: postrouting"
 

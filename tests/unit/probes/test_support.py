@@ -1,4 +1,4 @@
-"""What the kernel or the process lacks is an error before anything is loaded."""
+"""A feature or capability that is missing is an error before anything is loaded."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The live view on a terminal: it draws, listens to keys and leaves the terminal as it was."""
+"""The live view on a terminal: it draws, reads keys and restores the terminal."""
 
 import fcntl
 import os

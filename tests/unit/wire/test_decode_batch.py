@@ -102,7 +102,7 @@ def test_counts_that_would_overflow_sums_are_refused(counts: tuple[int, int]) ->
         kzn_pb2.Totals(total=[kzn_pb2.Total(kind="KIND_MISSED", reason='"\n')]).SerializeToString(),
         kzn_pb2.Totals(total=[kzn_pb2.Total(kind="KIND_MISSED")]).SerializeToString(),
     ],
-    ids=["garbage", "too long", "unknown kind", "reason that is no label", "no reason"],
+    ids=["garbage", "too long", "unknown kind", "reason that is not a label", "no reason"],
 )
 def test_invalid_totals_are_refused(data: bytes) -> None:
     assert reason_of(encoded(totals=data)) == "totals"

@@ -9,10 +9,10 @@ KEY = ("node-a", 1)
 
 
 def connected(*keys: tuple[str, int], max_absent: int = 10) -> AppliedSequences:
-    book = AppliedSequences(max_absent)
+    sequences = AppliedSequences(max_absent)
     for key in keys:
-        book.opened(key)
-    return book
+        sequences.opened(key)
+    return sequences
 
 
 def test_the_first_sequence_of_an_epoch_may_be_any() -> None:
@@ -20,9 +20,9 @@ def test_the_first_sequence_of_an_epoch_may_be_any() -> None:
 
 
 def test_a_sequence_is_next_duplicate_or_after_a_gap() -> None:
-    book = connected(KEY)
-    book.applied(KEY, 5)
-    verdicts = [book.check(KEY, n) for n in (4, 5, 6, 7)]
+    sequences = connected(KEY)
+    sequences.applied(KEY, 5)
+    verdicts = [sequences.check(KEY, n) for n in (4, 5, 6, 7)]
     assert verdicts == [
         SequenceCheck.DUPLICATE,
         SequenceCheck.DUPLICATE,
@@ -32,65 +32,65 @@ def test_a_sequence_is_next_duplicate_or_after_a_gap() -> None:
 
 
 def test_a_check_changes_nothing() -> None:
-    book = connected(KEY)
-    book.applied(KEY, 5)
-    book.check(KEY, 6)
-    assert book.check(KEY, 6) is SequenceCheck.NEXT
+    sequences = connected(KEY)
+    sequences.applied(KEY, 5)
+    sequences.check(KEY, 6)
+    assert sequences.check(KEY, 6) is SequenceCheck.NEXT
 
 
 def test_a_sequence_survives_its_connection() -> None:
-    book = connected(KEY)
-    book.applied(KEY, 5)
-    book.closed(KEY)
-    book.opened(KEY)
-    assert book.last(KEY) == 5
+    sequences = connected(KEY)
+    sequences.applied(KEY, 5)
+    sequences.closed(KEY)
+    sequences.opened(KEY)
+    assert sequences.last(KEY) == 5
 
 
 def test_two_connections_of_one_epoch_share_its_sequence() -> None:
-    book = connected(KEY, KEY)
-    book.applied(KEY, 5)
-    book.closed(KEY)
-    assert book.check(KEY, 5) is SequenceCheck.DUPLICATE
+    sequences = connected(KEY, KEY)
+    sequences.applied(KEY, 5)
+    sequences.closed(KEY)
+    assert sequences.check(KEY, 5) is SequenceCheck.DUPLICATE
 
 
 def test_epochs_of_a_node_are_independent() -> None:
     other = ("node-a", 2)
-    book = connected(KEY, other)
-    book.applied(KEY, 5)
-    assert book.last(other) is None
+    sequences = connected(KEY, other)
+    sequences.applied(KEY, 5)
+    assert sequences.last(other) is None
 
 
 def test_the_longest_absent_epoch_is_evicted_first_and_counted() -> None:
     keys = [("n", i) for i in range(1, 5)]
-    book = connected(*keys, max_absent=2)
+    sequences = connected(*keys, max_absent=2)
     for key in keys:
-        book.applied(key, 9)
+        sequences.applied(key, 9)
     for key in keys[:3]:
-        book.closed(key)
+        sequences.closed(key)
     for key in keys[:3]:
-        book.opened(key)
-    assert [book.last(key) for key in keys] == [None, 9, 9, 9]
-    assert book.evicted == 1
+        sequences.opened(key)
+    assert [sequences.last(key) for key in keys] == [None, 9, 9, 9]
+    assert sequences.evicted == 1
 
 
 def test_an_epoch_without_a_batch_is_not_kept() -> None:
-    book = connected(KEY)
-    book.closed(KEY)
-    assert len(book) == 0
+    sequences = connected(KEY)
+    sequences.closed(KEY)
+    assert len(sequences) == 0
 
 
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 4)), max_size=60))
 def test_no_sequence_is_applied_twice_and_memory_is_bounded(
     tries: list[tuple[int, int]],
 ) -> None:
-    book = AppliedSequences(max_absent=6)
+    sequences = AppliedSequences(max_absent=6)
     applied = []
     for epoch, number in tries:
         key = ("n", epoch)
-        book.opened(key)
-        if book.check(key, number) is not SequenceCheck.DUPLICATE:
-            book.applied(key, number)
+        sequences.opened(key)
+        if sequences.check(key, number) is not SequenceCheck.DUPLICATE:
+            sequences.applied(key, number)
             applied.append((epoch, number))
-        book.closed(key)
+        sequences.closed(key)
     assert len(applied) == len(set(applied))
-    assert len(book) <= 6
+    assert len(sequences) <= 6

@@ -439,16 +439,16 @@ def test_the_token_is_read_at_each_connection_and_a_missing_one_is_a_failed_atte
             raise found
         return found
 
-    told = []
+    received = []
 
     async def authenticate(hello: Hello, _peer: PeerInfo) -> Permit | Refusal:
-        told.append(hello.token)
+        received.append(hello.token)
         return Refusal(Reason.BUSY, "") if hello.token == "old" else Permit()  # noqa: S105
 
     async def act(scene: Scene) -> None:
         shipper = scene.shipper(token=token)
         await shipper.deliver(batch())
-        assert told == ["old", "new"]
+        assert received == ["old", "new"]
         assert shipper.stats.failures == {"credentials": 1, "refused_busy": 1}
 
     play(act, authenticate=authenticate)

@@ -1,4 +1,4 @@
-"""What lies in a pin directory, by its names, and the errors of its file system."""
+"""The names in a pin directory, and the errors of its file system."""
 
 from pathlib import Path
 

@@ -15,7 +15,7 @@ EPOCH = 1.7e9
 
 
 class World:
-    """An index whose clock the test moves."""
+    """An index with a clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -1,4 +1,4 @@
-"""Who owns an address that several claim, whatever came first."""
+"""The owner of an address claimed by several, in any order of events."""
 
 from dataclasses import dataclass, replace
 from itertools import permutations

@@ -111,9 +111,9 @@ def test_a_mistake_names_file_line_and_what_was_expected(
 ) -> None:
     with pytest.raises(UsageError) as caught:
         parse_static("topology.yaml", content())
-    said = str(caught.value)
-    assert said.startswith(f"topology.yaml:{line}: ")
-    assert message in said
+    text = str(caught.value)
+    assert text.startswith(f"topology.yaml:{line}: ")
+    assert message in text
     assert caught.value.exit_code == EXIT_USAGE
 
 
