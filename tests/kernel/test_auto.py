@@ -26,6 +26,7 @@ from kzn.lab.lab import Lab
 from kzn.model.totals import Counts
 
 UNCOUNTED = "kzn_agent_switch_uncounted_bytes_total "
+POD = "pod1"
 BATCHES = "kzn_server_batches_total "
 HOOK = 'kzn_agent_hook_attached{hook="%s",probe="%s"}'
 PATIENCE = 60.0
@@ -156,6 +157,40 @@ def test_on_a_quiet_node_whose_pods_bypass_netfilter_nothing_is_missed(
         assert sent.packets == 100
         assert server.gets(site.key, sent)
     assert pins(site) == ["tcx"]
+
+
+def test_a_filter_that_redirects_is_a_reason_for_tcx_and_one_that_shapes_is_none(
+    site: Site, lab: Lab
+) -> None:
+    site.server()
+    with redirected(lab, to=lab.node("a1").uplink):
+        agent = site.agent()
+        assert choice(agent).startswith("tcx: it saw the test packets")
+        assert f"bypass netfilter: tc filters at pods' devices ({POD}) send them by" in choice(
+            agent
+        )
+        stop(agent)
+    assert site.kzn("detach", "--pin-dir", str(site.pin_dir)).returncode == 0
+    lab.configure(lab.node("a1").namespace, ["link add kznifb type ifb"])
+    try:
+        with redirected(lab, to="kznifb"):
+            assert choice(site.agent()).startswith("postrouting: it saw the test packets")
+    finally:
+        lab.configure(lab.node("a1").namespace, ["link del kznifb"])
+
+
+@contextmanager
+def redirected(lab: Lab, to: str) -> Iterator[None]:
+    """What a pod of a1 sends is sent by another device, by a filter of tc without a program."""
+    node = lab.node("a1").namespace
+    run = f"filter add dev {POD} ingress protocol ip prio 7 u32 match u32 0 0"
+    for command in (f"qdisc add dev {POD} clsact", f"{run} action mirred egress redirect dev {to}"):
+        done = lab.run(node, ["tc", *command.split()])
+        assert done.returncode == 0, done.stderr
+    try:
+        yield
+    finally:
+        lab.run(node, ["tc", "qdisc", "del", "dev", POD, "clsact"])
 
 
 def test_traffic_of_the_node_itself_does_not_hide_that_pods_bypass_netfilter(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from kzn.agent.devices.netlink import Link, RouteSocket
+from kzn.agent.devices.netlink import IngressFilters, Link, RouteSocket
 from kzn.agent.devices.table import NO_EGRESS, POD_KINDS, SWITCHES, TUNNELS, DeviceTable
 from kzn.errors import KernelError, KznError
 from kzn.libbpf.links import tcx_ingress_programs
@@ -29,6 +29,8 @@ TCX = "an unnamed program"
 """The kernel tells names of tcx programs to CAP_SYS_ADMIN alone."""
 POLICY_ONLY = frozenset({"handle_egress"})
 """Filters that drop or pass on to the stack: aws-network-policy-agent, of the AWS VPC CNI."""
+CALICO = frozenset({"bpfin.cali", "bpfout.cali"})
+"""projectcalico/calico, felix/dataplane/linux/dataplanedefs."""
 MAX_ASKED = 256
 """Pods' devices whose programs are listed: a CNI treats all of them alike."""
 
@@ -97,6 +99,10 @@ class Facts:
     """Netkit devices of pods."""
     programs: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Names of programs by the pod's device whose packets they see first."""
+    redirected: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Devices that filters send pods' packets by, by the pod's device."""
+    has_calico: bool = False
+    """The devices that Calico has with its eBPF data plane alone."""
     may_have_more: bool = False
     """This process may not list the programs of tcx."""
     switched: tuple[SwitchedUplink, ...] = ()
@@ -107,6 +113,12 @@ class Facts:
         if self.netkit:
             found.append(Bypass(f"netkit devices ({_listed(self.netkit)})"))
         found += [Bypass(switch.reason) for switch in self.switched]
+        if self.redirected:
+            to = sorted({name for names in self.redirected.values() for name in names})
+            at = _listed(sorted(self.redirected))
+            found.append(Bypass(f"tc filters at pods' devices ({at}) send them by {_listed(to)}"))
+        if self.has_calico:
+            found.append(Bypass("the eBPF data plane of Calico runs here", is_certain=False))
         if devices := self.programmed:
             words = f"eBPF programs at pods' devices ({_listed(devices)}) can redirect them"
             found.append(Bypass(words, is_certain=False))
@@ -198,11 +210,16 @@ def read_facts(table: DeviceTable, pin_dir: Path) -> Facts:
     """
     pods = table.pods()[:MAX_ASKED]
     pins = _pins(BPFFS) or _pins(pin_dir.parent)
-    programs, may_list = read_programs(pods)
+    programs, may_list = _tcx_programs(pods)
+    filters = _filters(pods)
+    for name, found in filters.items():
+        programs.setdefault(name, set()).update(found.programs)
     return Facts(
         cilium=find_cilium(table.links(), pins, _text(VAR_RUN / NODE_CONFIG)),
         netkit=tuple(sorted(link.name for link in pods if link.kind == "netkit")),
-        programs=programs,
+        programs={name: frozenset(run) for name, run in programs.items()},
+        redirected=find_redirected(table, filters),
+        has_calico=any(link.name in CALICO for link in table.links()),
         may_have_more=not may_list,
         switched=find_switched(table, bridge_netfilter=read_bridge_netfilter(PROC)),
     )
@@ -230,10 +247,26 @@ def read_bridge_netfilter(proc: Path) -> bool | None:
     return None if None in values else "0" not in values
 
 
-def read_programs(pods: Iterable[Link]) -> tuple[dict[str, frozenset[str]], bool]:
-    """Names of the programs that see what a pod sends, by its device; none for most CNIs.
+def find_redirected(
+    table: DeviceTable, filters: Mapping[str, IngressFilters]
+) -> dict[str, tuple[str, ...]]:
+    """Where filters at pods' devices send their packets, if that is not to a pod or an ifb.
 
-    Filters of tc, and tcx where the kernel has it. False where the process may not list those.
+    From an ifb, which shapes what pods send, packets come back to the stack.
+    """
+    on_node = {link.index for link in table.links() if link.kind in NO_EGRESS}
+    on_node |= {link.index for link in table.pods()}
+    return {
+        name: tuple(sorted(table.name(index) for index in found.redirects - on_node))
+        for name, found in filters.items()
+        if found.redirects - on_node
+    }
+
+
+def _tcx_programs(pods: Iterable[Link]) -> tuple[dict[str, set[str]], bool]:
+    """Programs of tcx that see what a pod sends, by its device; none before Linux 6.6.
+
+    False where this process may not list them.
     """
     found: dict[str, set[str]] = {}
     may_list = True
@@ -243,9 +276,15 @@ def read_programs(pods: Iterable[Link]) -> tuple[dict[str, frozenset[str]], bool
                 found.setdefault(link.name, set()).add(TCX)
         except KernelError as error:
             may_list &= error.errno != errno.EPERM  # else gone meanwhile, or a kernel without tcx
+    return found, may_list
+
+
+def _filters(pods: Iterable[Link]) -> dict[str, IngressFilters]:
+    """Filters that see what a pod sends, by its device; none for most CNIs."""
+    found: dict[str, IngressFilters] = {}
     with suppress(KznError), RouteSocket() as questions:
         qdiscs = questions.ingress_qdiscs()
         for link in pods:
-            if link.index in qdiscs and (names := questions.ingress_programs(link.index)):
-                found.setdefault(link.name, set()).update(names)
-    return {name: frozenset(programs) for name, programs in found.items()}, may_list
+            if link.index in qdiscs:
+                found[link.name] = questions.ingress_filters(link.index)
+    return found

@@ -56,6 +56,9 @@ _LINK_WANTED = frozenset(
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _TCA_KIND, _TCA_OPTIONS, _TCA_BPF_NAME, _TCA_BPF_ID = 1, 2, 7, 11
 _INGRESS_QDISCS = frozenset({"clsact", "ingress"})
+_TCA_ACT = {"basic": 3, "flower": 3, "matchall": 2, "u32": 7}
+"""Of the options of a filter by its kind: TCA_U32_ACT and so on, a list of actions."""
+_TCA_ACT_KIND, _TCA_ACT_OPTIONS, _TCA_MIRRED_PARMS, _TCA_EGRESS_REDIR = 1, 2, 2, 1
 _RTA_OIF, _RTA_GATEWAY, _RTA_MULTIPATH, _RTA_VIA = 4, 5, 9, 18
 _OIF_HEADER = struct.pack("=HH", 8, _RTA_OIF)
 _MULTIPATH_TYPE = struct.pack("=H", _RTA_MULTIPATH)
@@ -67,6 +70,7 @@ _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg
 _ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg
 _NEXTHOP = struct.Struct("=HBBi")  # struct rtnexthop
 _TC = struct.Struct("=BxxxiIII")  # struct tcmsg
+_MIRRED = struct.Struct("=20xiI")  # struct tc_mirred
 _ATTRIBUTE = struct.Struct("=HH")
 _TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 _MAPPED = bytes(10) + b"\xff\xff"
@@ -130,6 +134,16 @@ class TcChange:
 
 
 Change = Link | LinkGone | InterfaceAddress | GatewayRoute | TcChange
+
+
+@dataclass(frozen=True, slots=True)
+class IngressFilters:
+    """What filters do with what a device receives, besides dropping it."""
+
+    programs: frozenset[str] = frozenset()
+    """Names of BPF programs."""
+    redirects: frozenset[int] = frozenset()
+    """Devices that packets are sent by instead (tc-mirred)."""
 
 
 class OverrunError(Exception):
@@ -294,9 +308,10 @@ class RouteSocket:
         self._dump(RTM_GETQDISC, _TC.pack(0, 0, 0, 0, 0), read)
         return frozenset(found)
 
-    def ingress_programs(self, index: int) -> frozenset[str]:
-        """Names of the BPF programs that filters of a device run on what it receives."""
-        found: set[str] = set()
+    def ingress_filters(self, index: int) -> IngressFilters:
+        """What the filters of a device do with what it receives."""
+        programs: set[str] = set()
+        redirects: set[int] = set()
 
         def read(data: bytes) -> None:
             for kind, _, message in _messages(data):
@@ -304,13 +319,16 @@ class RouteSocket:
                     continue
                 _, of, handle, _, _ = _TC.unpack_from(message)
                 filter_ = _attributes(message, _TC.size)
-                # Each priority has a message of its own, without a handle.
-                if of == index and handle and _text(filter_.get(_TCA_KIND, b"")) == "bpf":
-                    options = _attributes(filter_.get(_TCA_OPTIONS, b""), 0)
-                    found.add(_text(options.get(_TCA_BPF_NAME, b"")))
+                if of != index or not handle:  # each priority has a message, without a handle
+                    continue
+                kind_ = _text(filter_.get(_TCA_KIND, b""))
+                options = _attributes(filter_.get(_TCA_OPTIONS, b""), 0)
+                if kind_ == "bpf":
+                    programs.add(_text(options.get(_TCA_BPF_NAME, b"")))
+                redirects.update(_redirects(options.get(_TCA_ACT.get(kind_, 0), b"")))
 
         self._dump(RTM_GETTFILTER, _TC.pack(0, index, 0, TC_INGRESS, 0), read)
-        return frozenset(found)
+        return IngressFilters(frozenset(programs), frozenset(redirects))
 
     def _dump(self, kind: int, body: bytes, read: Callable[[bytes], None]) -> None:
         """Have ``read`` called with each datagram of a dump.
@@ -458,6 +476,19 @@ def _gateway_devices(body: bytes) -> set[int]:
             devices.add(index)
         hops = hops[max(size + 3 & ~3, _NEXTHOP.size) :]
     return devices - {0}
+
+
+def _redirects(actions: bytes) -> Iterator[int]:
+    """The devices that a filter's actions redirect packets to, to be sent by them."""
+    for action in _attributes(actions, 0).values():
+        found = _attributes(action, 0)
+        if _text(found.get(_TCA_ACT_KIND, b"")) != "mirred":
+            continue
+        parameters = _attributes(found.get(_TCA_ACT_OPTIONS, b""), 0).get(_TCA_MIRRED_PARMS, b"")
+        if len(parameters) >= _MIRRED.size:
+            how, index = _MIRRED.unpack_from(parameters)
+            if how == _TCA_EGRESS_REDIR:
+                yield index
 
 
 def _number(value: bytes | None) -> int:

@@ -46,6 +46,13 @@ def _programs(facts: Facts) -> Finding:
     if facts.netkit:
         message = f"netkit ({', '.join(facts.netkit)}): pods' packets bypass netfilter"
         return Finding(name, "warn", message, "count at the uplinks (--probe auto or tcx)")
+    if facts.redirected:
+        to = sorted({device for devices in facts.redirected.values() for device in devices})
+        message = (
+            f"tc filters send what pods send ({', '.join(sorted(facts.redirected))}) by"
+            f" {', '.join(to)}: it bypasses netfilter"
+        )
+        return Finding(name, "warn", message, "count at the uplinks (--probe auto or tcx)")
     if facts.programmed:
         message = (
             f"eBPF programs see what pods send ({', '.join(facts.programmed)}); whether they"
@@ -53,6 +60,9 @@ def _programs(facts: Facts) -> Finding:
         )
         hint = "--probe auto counts at the uplinks; --probe postrouting if they only drop"
         return Finding(name, "unknown", message, hint)
+    if facts.has_calico:
+        message = "the eBPF data plane of Calico runs here: pods' packets may bypass netfilter"
+        return Finding(name, "unknown", message, "--probe auto counts at the uplinks")
     if facts.may_have_more:
         message = "could not be checked: listing the programs of tcx is not permitted"
         return Finding(name, "unknown", message, "run as root")

@@ -13,10 +13,11 @@ from kzn.agent.devices.datapath import (
     SwitchedUplink,
     cilium_pins,
     find_cilium,
+    find_redirected,
     find_switched,
     read_bridge_netfilter,
 )
-from kzn.agent.devices.netlink import InterfaceAddress, Link
+from kzn.agent.devices.netlink import IngressFilters, InterfaceAddress, Link
 from kzn.agent.devices.table import DeviceTable
 from kzn.model.ip import pack
 
@@ -60,6 +61,17 @@ NIC, POD, TAP, VXLAN = port(3), port(10, "veth", peer=True), port(11, "tun"), po
                 "pods' packets may bypass netfilter: eBPF programs at pods' devices"
                 " (veth0, veth1, veth2 and 2 more) can redirect them"
             ],
+        ),
+        (
+            Facts(redirected={"veth1": ("eth0",), "veth2": ("eth1",)}),
+            [
+                "pods' packets bypass netfilter: tc filters at pods' devices (veth1, veth2) send"
+                " them by eth0, eth1"
+            ],
+        ),
+        (
+            Facts(has_calico=True),
+            ["pods' packets may bypass netfilter: the eBPF data plane of Calico runs here"],
         ),
         (Facts(programs={"eni1": frozenset({"handle_egress"})}), []),
         (
@@ -150,6 +162,17 @@ def test_open_vswitch_with_an_uplink_passes_by_netfilter_even_before_there_are_p
     assert switched.reason == "Open vSwitch (ovs-system) passes them to port3"
     geneve = port(12, "geneve")
     assert find_switched(table(ovs, geneve, POD), bridge_netfilter=True) == ()
+
+
+def test_filters_that_send_to_an_uplink_bypass_netfilter_and_those_that_shape_do_not() -> None:
+    devices = table(Link(5, "ifb0", kind="ifb"), LXC)
+    filters = {
+        "shaped": IngressFilters(redirects=frozenset({5})),
+        "to a pod": IngressFilters(redirects=frozenset({LXC.index})),
+        "past": IngressFilters(redirects=frozenset({2, 5})),
+        "watched": IngressFilters(programs=frozenset({"x"})),
+    }
+    assert find_redirected(devices, filters) == {"past": ("eth0",)}
 
 
 @pytest.mark.parametrize(

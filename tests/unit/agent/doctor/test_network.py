@@ -170,6 +170,8 @@ def test_other_datapaths_are_found_by_devices_and_modules(host: Host) -> None:
         (Facts(netkit=("lxc1",)), "pods' devices", "warn", "netkit (lxc1)"),
         (Facts(programs={"cali1": frozenset({TCX})}), "pods' devices", "unknown", "(cali1)"),
         (Facts(programs={"eni1": frozenset({"handle_egress"})}), "pods' devices", "ok", ""),
+        (Facts(redirected={"veth1": ("eth0",)}), "pods' devices", "warn", "(veth1) by eth0"),
+        (Facts(has_calico=True), "pods' devices", "unknown", "Calico"),
         (Facts(), "bridges", "ok", "none"),
         (
             Facts(switched=(SwitchedUplink("br1", "bridge", ("eth1",)),)),
