@@ -101,9 +101,9 @@ def hook() -> Iterator[Toggle]:
 
 def gigabits(pid: int) -> float:
     """Gbit/s of one window."""
-    first, begun = received(pid), time.monotonic()
+    first, began = received(pid), time.monotonic()
     time.sleep(WINDOW)
-    return 8e-9 * (received(pid) - first) / (time.monotonic() - begun)
+    return 8e-9 * (received(pid) - first) / (time.monotonic() - began)
 
 
 def measure() -> tuple[list[float], list[float]]:

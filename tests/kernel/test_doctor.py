@@ -187,7 +187,7 @@ def test_without_a_route_packets_over_loopback_are_the_proof(site: Site) -> None
     assert sent_to_documentation(site.lab, before) == [(1, IPV6_BYTES)]
 
 
-def test_when_all_priorities_are_taken_the_proof_fails_with_that_reason(site: Site) -> None:
+def test_the_proof_fails_with_a_reason_when_all_priorities_are_in_use(site: Site) -> None:
     with taken(site, PRIORITIES):
         done = run(site, "--json")
     found = findings(done)

@@ -67,7 +67,7 @@ def test_a_plugin_with_a_wrong_value_is_broken(plugin: str, attribute: str, expe
     assert expected in reason(point("empty", f"{plugin}:{attribute}"))
 
 
-def test_a_plugin_that_calls_exit_on_import_is_broken_and_the_process_goes_on(
+def test_a_plugin_that_calls_exit_on_import_is_broken_and_the_process_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "kzn_test_exits.py").write_text("raise SystemExit(0)\n")

@@ -152,7 +152,7 @@ def test_a_room_holds_no_more_than_a_dozen_files_or_so() -> None:
     assert {folder: size for folder, size in sizes.items() if size > 14} == {}
 
 
-def test_every_room_says_what_it_owns() -> None:
+def test_every_room_has_a_docstring_of_what_it_owns() -> None:
     rooms = {str(Path(module).parent) for module in modules()}
     silent = [room for room in rooms if len((ROOT / room / "__init__.py").read_text()) < 100]
     assert silent == []

@@ -53,14 +53,14 @@ def test_rows_of_a_real_server_can_be_read(
     assert to_objects(row, found) == answer[topic]
 
 
-def test_the_status_is_read_as_it_was_written() -> None:
+def test_the_status_is_the_same_after_encoding_and_decoding() -> None:
     answer = json.loads(real("status", None)[1])
     status = Status.from_json(answer)
     assert (status.bytes.seen, status.bytes.missed) == (90, 10)
     assert json.loads(json.dumps(status.to_json())) == answer
 
 
-def test_an_owner_is_read_as_it_was_written() -> None:
+def test_an_owner_is_the_same_after_encoding_and_decoding() -> None:
     pod = AddressOwner("10.0.0.1", "pod", "shop", "web-1", "Deployment", "web", "n1", "z", "r")
     assert AddressOwner.from_json(pod.to_json()) == pod
     assert pod.label == "shop/web-1"

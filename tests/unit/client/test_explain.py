@@ -17,7 +17,7 @@ NOW = 1_000_000_000.0
 
 
 @pytest.mark.parametrize("ends", CELLS)
-def test_an_answer_is_read_back_as_it_was_written(ends: tuple[str, str]) -> None:
+def test_an_answer_is_the_same_after_encoding_and_decoding(ends: tuple[str, str]) -> None:
     world = World()
     now = Moment(world.clock.now(), world.clock.wall())
     query = {"src": ends[0], "dst": ends[1], "node": "n1"}

@@ -64,7 +64,7 @@ def test_an_owner_has_its_kubernetes_name() -> None:
     assert found == {"10.0.0.1": AddressOwner("10.0.0.1", "pod", "shop", "web-10.0.0.1")}
 
 
-def test_many_addresses_are_asked_for_in_several_requests_and_each_once() -> None:
+def test_many_addresses_are_looked_up_in_several_requests_each_once() -> None:
     addresses = [f"10.0.{n // 250}.{n % 250}" for n in range(MAX_ADDRESSES + 1)]
     with Server().serving() as server:
         found = OwnerLookup(ApiClient(server.url)).owners(addresses * 2)

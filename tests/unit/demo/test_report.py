@@ -69,7 +69,7 @@ def test_any_difference_in_any_book_is_not_exact(wrong: Report) -> None:
     assert wrong.as_json()["exact"] is False
 
 
-def test_own_traffic_is_told_and_not_judged() -> None:
+def test_own_traffic_is_reported_without_a_verdict() -> None:
     found = report({UDP: CARRIED[UDP], TCP: CARRIED[TCP]})
     assert found.exact
     assert found.own == (OwnRow("a1", 1300, 0, 200), OwnRow("b1", 0, 0, 0))

@@ -38,7 +38,7 @@ def test_a_running_agent_keeps_no_capability_that_the_probe_did_not_ask_for(prob
     assert set(probe.kind.kept_capabilities) <= set(probe.capabilities)
 
 
-def test_a_hook_knows_whether_it_is_on_devices_and_which_families_it_sees() -> None:
+def test_a_hook_has_its_families_and_whether_it_is_attached_to_devices() -> None:
     assert [hook.families for hook in PROBE.hooks] == [("ipv4",), ("ipv6",)]
     assert (PROBE.netfilter_hooks(), PROBE.device_hooks()) == (PROBE.hooks, ())
     for probe in (tcx.PROBE, clsact.PROBE):

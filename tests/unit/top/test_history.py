@@ -82,7 +82,7 @@ AMOUNTS = {("b",): Amount(1, 9.0), ("a",): Amount(5, 1.0), ("c",): Amount(3, 9.0
 
 
 @pytest.mark.parametrize(("sort", "names"), [("rate", "cba"), ("total", "acb"), ("name", "abc")])
-def test_lists_are_in_the_order_asked_for(sort: str, names: str) -> None:
+def test_lists_are_in_the_requested_order(sort: str, names: str) -> None:
     assert "".join(key[0] for key, _ in ordered(AMOUNTS, sort)) == names  # type: ignore[arg-type]
 
 

@@ -27,7 +27,7 @@ def read_until(master: int, wanted: str, deadline: float) -> str:
 
 
 @pytest.mark.slow
-def test_the_view_draws_and_sorts_and_ends_when_asked() -> None:
+def test_the_view_draws_sorts_and_ends_on_a_key() -> None:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     before = termios.tcgetattr(slave)

@@ -43,7 +43,7 @@ def test_bytes_one_at_a_time_give_the_same_messages() -> None:
 
 
 @given(st.integers(min_value=11, max_value=2**32 - 1))
-def test_a_length_beyond_the_limit_is_refused_by_its_header_alone(length: int) -> None:
+def test_a_length_beyond_the_limit_is_refused_on_its_header(length: int) -> None:
     reader = FrameReader(10)
     with pytest.raises(WireError) as caught:
         list(reader.feed(length.to_bytes(4, "big")))
@@ -107,7 +107,7 @@ def test_a_message_that_is_not_consumed_is_kept() -> None:
     assert list(reader.feed(frame(b"two"))) == [b"one", b"two"]
 
 
-def test_a_length_alone_allocates_nothing() -> None:
+def test_a_declared_length_allocates_nothing() -> None:
     reader = FrameReader(1 << 30)
     tracemalloc.start()
     try:

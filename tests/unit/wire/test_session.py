@@ -23,8 +23,8 @@ def batch(sequence: int) -> EncodedBatch:
     return encode_batch(Batch(sequence, 10, 0, Flows.empty(), Totals()))
 
 
-def welcomed(book: AppliedSequences) -> ServerSession:
-    session = ServerSession(book, LIMITS)
+def welcomed(sequences: AppliedSequences) -> ServerSession:
+    session = ServerSession(sequences, LIMITS)
     step = session.receive(HELLO)
     assert isinstance(step, Authenticate)
     session.authenticated(step.identity)
@@ -32,21 +32,21 @@ def welcomed(book: AppliedSequences) -> ServerSession:
 
 
 def test_an_agent_is_welcomed_with_limits_and_last_sequence() -> None:
-    book = AppliedSequences()
-    session = ServerSession(book, LIMITS)
+    sequences = AppliedSequences()
+    session = ServerSession(sequences, LIMITS)
     assert session.receive(HELLO) == Authenticate(HELLO, IDENTITY)
     assert session.authenticated(IDENTITY) == Welcome(None, LIMITS)
     session.applied(4)
     session.close()
-    assert ServerSession(book, LIMITS).authenticated(IDENTITY) == Welcome(4, LIMITS)
+    assert ServerSession(sequences, LIMITS).authenticated(IDENTITY) == Welcome(4, LIMITS)
 
 
 def test_a_batch_is_applied_once_over_two_connections() -> None:
-    book = AppliedSequences()
-    first = welcomed(book)
+    sequences = AppliedSequences()
+    first = welcomed(sequences)
     assert first.receive(batch(1)) == Apply(IDENTITY, batch(1), gap=False)
     assert first.applied(1) == Ack(1)
-    second = welcomed(book)
+    second = welcomed(sequences)
     assert second.receive(batch(1)) == Repeat(Ack(1, duplicate=True))
 
 
@@ -105,12 +105,12 @@ def test_sequence_0_is_refused() -> None:
 
 
 def test_close_may_be_called_twice_or_before_hello() -> None:
-    book = AppliedSequences()
-    session = welcomed(book)
+    sequences = AppliedSequences()
+    session = welcomed(sequences)
     session.close()
     session.close()
-    ServerSession(book, LIMITS).close()
-    assert len(book) == 0
+    ServerSession(sequences, LIMITS).close()
+    assert len(sequences) == 0
 
 
 def test_hello_has_the_identity_of_the_agent() -> None:

@@ -136,7 +136,7 @@ def test_names_restrict_what_leads_off_and_leave_tunnels_and_what_lies_above() -
     assert devices.unknown_names() == ("ens5",)
 
 
-def test_a_named_veth_leads_off_though_nothing_else_says_so() -> None:
+def test_a_veth_named_as_uplink_is_an_uplink() -> None:
     devices = table(POD, wanted=("eth0", "veth1"))
     assert (devices.roles()[10], outermost(devices)) == (Role.LEADS_OFF, ["eth0", "veth1"])
 
@@ -188,7 +188,7 @@ def test_changes_one_by_one_lead_where_a_dump_does() -> None:
     assert devices.roles()[10] == Role.STAYS
 
 
-def test_a_route_that_goes_is_asked_for_again_where_it_mattered() -> None:
+def test_a_deleted_route_returns_the_devices_with_gateways_to_read_again() -> None:
     devices = table(POD, gateways=(2, 10))
     assert devices.apply(GatewayRoute((10, 9), is_gone=True)) == {10}
     devices.set_gateway(10, has_gateway=False)

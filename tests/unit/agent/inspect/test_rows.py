@@ -36,7 +36,7 @@ def test_a_row_has_the_port_of_the_source_and_the_initiator() -> None:
     assert row.id[3:6] == (443, 0, "destination")
 
 
-def test_the_first_rate_is_over_the_age_of_the_active_buffer_alone() -> None:
+def test_the_first_rate_is_over_the_age_of_the_active_buffer() -> None:
     active = buffer(0, "active", {WEB: grown(100)}, opened=6.0)
     flying = buffer(1, "in flight", {WEB: grown(10**6), DNS: grown(10**6)}, opened=1.0, until=6.0)
     rows = Rates().rows(snapshot(active, flying, taken=10.0))

@@ -136,7 +136,7 @@ def test_a_source_without_a_node_is_seen_by_the_destination_s() -> None:
     assert (found.node, found.node_chosen_by) == ("n1", "destination")
 
 
-def test_between_addresses_without_a_node_any_node_is_taken() -> None:
+def test_without_a_node_of_either_address_any_node_is_chosen() -> None:
     found = in_world(OUTSIDE, STATIC)
     assert found.node_chosen_by == "any"
     assert found.node in World().index.node_names()

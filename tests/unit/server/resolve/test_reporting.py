@@ -59,7 +59,7 @@ def world() -> World:
     return World()
 
 
-def test_traffic_is_counted_by_the_source_s_own_agent_alone(world: World) -> None:
+def test_traffic_is_counted_only_by_the_agent_of_its_source(world: World) -> None:
     world.apply("n2", (P2, P1, 100))
     world.apply("n1", (P2, P1, 100))
     assert world.sent("p2") == 100

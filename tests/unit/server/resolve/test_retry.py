@@ -49,7 +49,7 @@ def test_flows_are_due_after_their_interval() -> None:
     assert (queue.flows, len(queue)) == (0, 0)
 
 
-def test_the_flows_due_first_are_taken_first() -> None:
+def test_flows_due_first_are_retried_first() -> None:
     queue = RetryQueue(1000)
     slow, quick = observed((0, 1), opened=20_000), observed((0, 1), opened=5_000)
     queue.put(slow, 100.0)
@@ -57,7 +57,7 @@ def test_the_flows_due_first_are_taken_first() -> None:
     assert [queue.take(200.0), queue.take(200.0)] == [quick, slow]
 
 
-def test_what_does_not_fit_is_rejected() -> None:
+def test_flows_beyond_the_limit_are_rejected() -> None:
     queue = RetryQueue(70)
     assert queue.put(observed((0, 1)), 100.0)
     assert queue.put(observed((0, 1)), 100.0)

@@ -62,7 +62,7 @@ class World:
 @pytest.mark.parametrize("node", ["node", "node listed"])
 @pytest.mark.parametrize("pod", ["pod", "pod listed"])
 @pytest.mark.parametrize("known_before", ["bare-node", "bare-node listed", ""])
-def test_a_nodes_address_never_takes_a_pods_in_any_order(
+def test_a_nodes_address_never_replaces_a_pods_in_any_order(
     node: str, pod: str, known_before: str
 ) -> None:
     for order in permutations([node, pod]):
