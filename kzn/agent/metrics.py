@@ -92,7 +92,7 @@ def _hooks(stats: AgentStats) -> Iterator[MetricSamples]:
     yield single(
         "kzn_agent_uplinks",
         "gauge",
-        "Network devices that lead off this node last and are up.",
+        "Network devices by which packets leave this node (uplinks) that are up.",
         stats.uplinks,
     )
     yield MetricSamples(

@@ -132,7 +132,7 @@ def _receiving(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
             "Frames delayed because their address used more than its share of the server.",
             receiver.throttled_frames,
         ),
-        ("broken_connections", "Connections that ended within a message.", receiver.broken),
+        ("broken_connections", "Connections that ended in the middle of a frame.", receiver.broken),
         ("frames", "Frames received.", receiver.frames),
         ("received_bytes", "Bytes received from agents.", receiver.received_bytes),
         ("sent_bytes", "Bytes sent to agents.", receiver.sent_bytes),
