@@ -1,7 +1,7 @@
 """A small cluster for tests: its topology file, an index of it on a clock that the test moves, and
 flows between addresses.
 
-In: one line of text for each node, pod and network. Out: YAML, `World`, `Flows`.
+In: one line of text for each node, pod and network. Out: YAML, indices, `Flows`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ from kzn.topology.static.file import StaticSource, parse_static
 
 TCP = 6
 EPOCH = 1e9
-"""Wall-clock seconds at time 0 of a `World`."""
+"""Wall-clock seconds at time 0 of a `Clock`."""
 
 
 def cluster(nodes: str, pods: str = "", networks: str = "") -> str:
@@ -60,6 +60,30 @@ class Clock:
     def wall(self) -> float:
         """Seconds of the epoch."""
         return EPOCH + self.seconds
+
+
+class IndexWorld:
+    """An index on a clock that the test moves; the wall clock moves with it."""
+
+    EPOCH = 1.7e9
+
+    def __init__(self, **options: Any) -> None:
+        self.now = 1000.0
+        self.index = AddressIndex(
+            clock=lambda: self.now, wall=lambda: self.EPOCH + self.now, **options
+        )
+
+    def id_at(self, address: bytes, opened: float, closed: float, *, final: bool = True) -> int:
+        """The id of the owner of an address in an interval, or a negative code."""
+        asked = np.frombuffer(address, np.uint8).reshape(1, 16)
+        return int(self.index.lookup(asked, opened, closed, final=final)[0])
+
+    def owner(
+        self, address: bytes, opened: float, closed: float, *, final: bool = True
+    ) -> str | int:
+        """Its uid, or a negative code."""
+        found = self.id_at(address, opened, closed, final=final)
+        return self.index.endpoint(found).uid if found >= 0 else found
 
 
 def flows_between(*rows: tuple[Any, ...]) -> Flows:

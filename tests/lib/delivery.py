@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+from cluster import cluster
 from fakekernel import FakeKernel, FakeMaps, Killed, Pair
 from faultnet import NEVER, End, Fault, connect
 from virtual import play
@@ -40,16 +41,7 @@ from kzn.topology.index import AddressIndex
 from kzn.topology.static.file import StaticSource, parse_static
 from kzn.wire.sequences import Key
 
-CLUSTER = """
-nodes:
-  - {name: n0, zone: a, region: r, addresses: [10.0.0.1]}
-  - {name: n1, zone: b, region: r, addresses: [10.0.0.2]}
-  - {name: n2, zone: a, region: r, addresses: [10.0.0.3]}
-pods:
-  - {namespace: d, name: p0, node: n0, addresses: [10.1.0.1]}
-  - {namespace: d, name: p1, node: n1, addresses: [10.2.0.1]}
-  - {namespace: d, name: p2, node: n2, addresses: [10.3.0.1]}
-"""
+CLUSTER = cluster("n0 a r\nn1 b r\nn2 a r", "d/p0 n0 10.1.0.1\nd/p1 n1 10.2.0.1\nd/p2 n2 10.3.0.1")
 PODS = ("10.1.0.1", "10.2.0.1", "10.3.0.1")
 DESTINATIONS = (*PODS, "8.8.8.8", "10.99.0.1")
 """Pods, the internet, and a private address without an owner: held, then unresolved."""

@@ -18,6 +18,7 @@ from pathlib import Path
 import aiohttp
 import numpy as np
 import pytest
+from cluster import cluster as cluster_yaml
 
 from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.daemon.signals import Shutdown
@@ -37,15 +38,8 @@ from kzn.wire.encode_batch import encode_batch
 from kzn.wire.messages import Ack, Hello, Reason, Refusal, ToAgent, ToServer, Welcome
 from kzn.wire.stream import FrameStream
 
-CLUSTER = """
-nodes:
-  - {name: n1, zone: a, addresses: [10.0.0.1]}
-  - {name: n2, zone: b, addresses: [10.0.0.2]}
-pods:
-  - {namespace: shop, name: web-1, node: n1, addresses: [10.1.0.1]}
-  - {namespace: shop, name: db-0, node: n2, addresses: [10.2.0.1]}
-"""
-NETWORKS = "networks: [{name: store, kind: Database, cidr: 10.9.0.0/24, zone: b}]"
+CLUSTER = cluster_yaml("n1 a\nn2 b", "shop/web-1 n1 10.1.0.1\nshop/db-0 n2 10.2.0.1")
+NETWORKS = cluster_yaml("", networks="store Database 10.9.0.0/24 b")
 DEADLINE = 20.0
 
 

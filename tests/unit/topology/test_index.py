@@ -1,11 +1,12 @@
 """kzn/topology/index.py, ownership/claims.py and intervals.py: who had an address when."""
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import inf
 
 import numpy as np
 import pytest
+from cluster import IndexWorld
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,42 +14,26 @@ from kzn.errors import KznError
 from kzn.model.endpoint import AMBIGUOUS, NO_CODE, NODE, STATIC, UNKNOWN, EndpointIndex
 from kzn.model.ip import pack
 from kzn.topology.facts import NodeFacts, PodFacts, Workload
-from kzn.topology.index import AddressIndex
 
 EPOCH = 1.7e9
 WEB = Workload("Deployment", "web")
 A, B, V6 = pack("10.0.0.1"), pack("10.0.0.2"), pack("fd00::1")
 
 
-@dataclass
-class World:
-    """An index on a clock that the test moves; the wall clock moves with it."""
+class World(IndexWorld):
+    """With a short history."""
 
-    now: float = 1000.0
-    history: float = 300.0
-    recycle: float = 900.0
-    max_history: int = 1000
-    index: AddressIndex = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.index = AddressIndex(
-            clock=lambda: self.now,
-            wall=lambda: EPOCH + self.now,
-            history=self.history,
-            recycle=self.recycle,
-            max_history=self.max_history,
-        )
+    def __init__(
+        self, history: float = 300.0, recycle: float = 900.0, max_history: int = 1000
+    ) -> None:
+        super().__init__(history=history, recycle=recycle, max_history=max_history)
+        self.history, self.recycle = history, recycle
 
     def put(self, pod: PodFacts, *, listing: int = 0) -> None:
         self.index.put_pod(pod, WEB, listing=listing)
 
-    def id_at(self, address: bytes, opened: float, closed: float) -> int:
-        asked = np.frombuffer(address, np.uint8).reshape(1, 16)
-        return int(self.index.lookup(asked, opened, closed)[0])
-
     def who(self, address: bytes, opened: float, closed: float) -> str | int:
-        found = self.id_at(address, opened, closed)
-        return self.index.endpoint(found).uid if found >= 0 else found
+        return self.owner(address, opened, closed)
 
     def who_now(self, address: bytes) -> str | int:
         return self.who(address, self.now, self.now)

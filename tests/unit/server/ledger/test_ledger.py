@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cluster import cluster, flows_between, index_of
 
 from kzn.errors import KznError
 from kzn.model.endpoint import Endpoint
@@ -13,28 +14,26 @@ from kzn.model.flows import (
     INITIATOR_SOURCE,
     INITIATOR_UNKNOWN,
     PORT_OF_SOURCE,
-    Flows,
 )
-from kzn.model.ip import pack
 from kzn.server.ledger.family import FAMILIES, FamilyName, Row
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.resolve.resolve import resolve
 from kzn.topology.index import AddressIndex
-from kzn.topology.static.file import StaticSource, parse_static
 
-CLUSTER = """
-nodes:
-  - {name: n1, zone: a, region: r, addresses: [10.0.0.1]}
-  - {name: n2, zone: b, region: r, addresses: [10.0.0.2]}
-  - {name: n3, zone: a, region: s, addresses: [10.0.0.3]}
-pods:
-  - {namespace: shop, name: web-1, node: n1, addresses: [10.1.0.1, "fd00::1"], workload: web, workload_kind: Deployment}
-  - {namespace: shop, name: web-2, node: n1, addresses: [10.1.0.2], workload: web, workload_kind: Deployment}
-  - {namespace: shop, name: db-0, node: n2, addresses: [10.2.0.1], workload: db, workload_kind: StatefulSet}
-  - {namespace: shop, name: copy-0, node: n3, addresses: [10.3.0.1], workload: copy, workload_kind: StatefulSet}
-networks:
-  - {name: store, kind: Database, cidr: 10.9.0.0/24, zone: b, region: r}
-"""  # noqa: E501 - one pod a line
+CLUSTER = cluster(
+    """
+    n1 a r
+    n2 b r
+    n3 a s
+    """,
+    """
+    shop/web-1 n1 10.1.0.1,fd00::1 Deployment/web
+    shop/web-2 n1 10.1.0.2 Deployment/web
+    shop/db-0 n2 10.2.0.1 StatefulSet/db
+    shop/copy-0 n3 10.3.0.1 StatefulSet/copy
+    """,
+    "store Database 10.9.0.0/24 b r",
+)
 WEB1, WEB1_V6, WEB2, DB, COPY, STORE, OUT = (
     "10.1.0.1", "fd00::1", "10.1.0.2", "10.2.0.1", "10.3.0.1", "10.9.0.7", "8.8.8.8",
 )  # fmt: skip
@@ -45,31 +44,13 @@ Amount = tuple[str, str, int]
 
 @pytest.fixture(scope="module")
 def index() -> AddressIndex:
-    index = AddressIndex(clock=lambda: 100.0, wall=lambda: 1e9)
-    StaticSource(index, parse_static("cluster.yaml", CLUSTER))
-    return index
-
-
-def flows_of(amounts: list[Amount]) -> Flows:
-    addresses = sorted({end for src, dst, _ in amounts for end in (src, dst)})
-    m = len(amounts)
-    return Flows(
-        addresses=np.frombuffer(b"".join(map(pack, addresses)), np.uint8).reshape(-1, 16),
-        src=np.array([addresses.index(src) for src, _, _ in amounts], np.uint32),
-        dst=np.array([addresses.index(dst) for _, dst, _ in amounts], np.uint32),
-        src_port=np.zeros(m, np.uint16),
-        dst_port=np.zeros(m, np.uint16),
-        protocol=np.full(m, 6, np.uint8),
-        flags=np.zeros(m, np.uint8),
-        packets=np.ones(m, np.uint64),
-        bytes=np.array([size for _, _, size in amounts], np.uint64),
-    )
+    return index_of(CLUSTER)
 
 
 def add(
     ledger: Ledger, index: AddressIndex, *amounts: Amount, node: str = "n1", now: float = 0.0
 ) -> None:
-    flows = flows_of([*amounts])
+    flows = flows_between(*amounts)
     ledger.add(resolve(flows, node, index, 90.0, 100.0), flows.bytes, index, now)
 
 
@@ -120,7 +101,7 @@ def test_only_cross_zone_traffic_has_pair_series(index: AddressIndex) -> None:
 
 def test_pair_series_are_split_by_the_side_that_opened_the_connection(index: AddressIndex) -> None:
     ledger = Ledger(LedgerLimits())
-    flows = flows_of([(WEB1, DB, 1), (WEB1, DB, 20), (WEB2, DB, 300), (WEB2, DB, 4000)])
+    flows = flows_between((WEB1, DB, 1), (WEB1, DB, 20), (WEB2, DB, 300), (WEB2, DB, 4000))
     opened = np.array([INITIATOR_SOURCE, INITIATOR_DESTINATION, INITIATOR_UNKNOWN, 3], np.uint8)
     flows = replace(flows, flags=opened | np.uint8(PORT_OF_SOURCE))
     ledger.add(resolve(flows, "n1", index, 90.0, 100.0), flows.bytes, index, 0.0)

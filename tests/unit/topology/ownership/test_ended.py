@@ -2,27 +2,19 @@
 
 from math import inf
 
-import numpy as np
+from cluster import IndexWorld
 
 from kzn.model.endpoint import Endpoint
 from kzn.model.ip import pack
 from kzn.topology.facts import NodeFacts, PodFacts, Workload
-from kzn.topology.index import AddressIndex
 from kzn.topology.ownership.ended import EndedOwners
 
 A = pack("10.0.0.1")
-EPOCH = 1.7e9
 
 
-class World:
-    """An index with a clock that the test sets."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.index = AddressIndex(clock=lambda: self.now, wall=lambda: EPOCH + self.now)
-
+class World(IndexWorld):
     def pod_of_three_seconds(self) -> None:
-        pod = PodFacts("p", "shop", "web-1", "n1", (A,), started=EPOCH + self.now)
+        pod = PodFacts("p", "shop", "web-1", "n1", (A,), started=self.EPOCH + self.now)
         self.index.put_pod(pod, Workload("Deployment", "web"))
         self.now += 3.0
         self.index.drop_pod("p")
@@ -30,20 +22,19 @@ class World:
     def node(self, uid: str, zone: str, version: int) -> None:
         self.index.put_node(NodeFacts(uid, "n1", zone, "r1", started=-inf, version=version))
 
-    def owner(self) -> Endpoint:
-        rows = np.frombuffer(A, np.uint8).reshape(1, 16)
-        return self.index.endpoint(int(self.index.lookup(rows, 1000.0, 1003.0)[0]))
+    def owner_then(self) -> Endpoint:
+        return self.index.endpoint(self.id_at(A, 1000.0, 1003.0))
 
 
 def test_a_pod_that_ended_before_its_node_was_known_gets_its_zone_later() -> None:
     world = World()
     world.pod_of_three_seconds()
-    assert world.owner().zone == ""
+    assert world.owner_then().zone == ""
     world.now += 5.0
     world.node("u1", "", 1)
-    assert world.owner().zone == ""
+    assert world.owner_then().zone == ""
     world.node("u1", "a", 2)
-    assert (world.owner().uid, world.owner().zone) == ("p", "a")
+    assert (world.owner_then().uid, world.owner_then().zone) == ("p", "a")
 
 
 def test_an_ended_pod_keeps_its_zone_when_its_node_is_recreated_in_another() -> None:
@@ -52,7 +43,7 @@ def test_an_ended_pod_keeps_its_zone_when_its_node_is_recreated_in_another() -> 
     world.pod_of_three_seconds()
     world.index.drop_node("u1")
     world.node("u2", "b", 2)
-    assert world.owner().zone == "a"
+    assert world.owner_then().zone == "a"
 
 
 def test_ids_of_pods_described_after_their_end_are_freed_once() -> None:

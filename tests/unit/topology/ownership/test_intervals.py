@@ -3,34 +3,26 @@
 from dataclasses import replace
 from math import inf
 
-import numpy as np
 import pytest
+from cluster import IndexWorld
 
 from kzn.model.endpoint import AMBIGUOUS, UNKNOWN, UNSETTLED
 from kzn.model.ip import pack
 from kzn.topology.facts import PodFacts, Workload
-from kzn.topology.index import HISTORY_SECONDS, AddressIndex
+from kzn.topology.index import HISTORY_SECONDS
 
 A = pack("10.0.0.1")
 EPOCH = 1.7e9
 
 
-class World:
-    """An index on a clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.index = AddressIndex(clock=lambda: self.now, wall=lambda: EPOCH + self.now)
-
+class World(IndexWorld):
     def put(self, uid: str, started: float, *, is_deleting: bool = False, listing: int = 0) -> None:
         pod = PodFacts(uid, "d", uid, "n", (A,), started=EPOCH + started)
         pod = replace(pod, is_deleting=is_deleting)
         self.index.put_pod(pod, Workload("Pod", uid), listing=listing)
 
     def who(self, opened: float, closed: float, *, final: bool = True) -> str | int:
-        asked = np.frombuffer(A, np.uint8).reshape(1, 16)
-        found = int(self.index.lookup(asked, opened, closed, final=final)[0])
-        return self.index.endpoint(found).uid if found >= 0 else found
+        return self.owner(A, opened, closed, final=final)
 
 
 @pytest.fixture
