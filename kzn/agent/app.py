@@ -84,7 +84,14 @@ async def serve(
                 await _print_until_stopped(spool, stats, stop)
             else:
                 await _ship_until_stopped(
-                    probe, config, config.server, spool, stats, watchdog, stop
+                    probe,
+                    config,
+                    config.server,
+                    spool,
+                    stats,
+                    watchdog,
+                    stop,
+                    lambda: updates.addresses,
                 )
 
 
@@ -140,6 +147,7 @@ async def _ship_until_stopped(
     stats: AgentStats,
     watchdog: CoverageWatchdog,
     stop: StopFlag,
+    addresses: Callable[[], tuple[bytes, ...] | None],
 ) -> None:
     folder = config.pin_dir / probe.name
 
@@ -152,7 +160,7 @@ async def _ship_until_stopped(
             group.create_task(_drain_retired(config, server, path, stats))
             for path in directory.retired(None, config.pin_dir)
         ]
-        async with _shipper(probe.name, config, server, spool) as shipper:
+        async with _shipper(probe.name, config, server, spool, addresses) as shipper:
             stats.delivery = shipper.stats
             loop = Loop(spool, shipper.deliver, stats, check)
             await _until_stopped(loop, stop, shipper.hurry)
@@ -162,7 +170,11 @@ async def _ship_until_stopped(
 
 @asynccontextmanager
 async def _shipper(
-    probe: str, config: AgentConfig, server: HostPort, spool: Spool
+    probe: str,
+    config: AgentConfig,
+    server: HostPort,
+    spool: Spool,
+    addresses: Callable[[], tuple[bytes, ...] | None] = lambda: None,
 ) -> AsyncIterator[Shipper]:
     identity = AgentIdentity(config.node, spool.epoch, probe, __version__)
     shipper = Shipper(
@@ -170,6 +182,7 @@ async def _shipper(
         server,
         first=spool,
         token=token_source(config.token_file),
+        addresses=addresses,
         dial=dial_tcp(server, config.tls),
     )
     try:

@@ -18,7 +18,10 @@ log = logging.getLogger(__name__)
 
 
 class DeviceUpdates:
-    """Applies device tables to one attached probe."""
+    """Applies device tables to one attached probe.
+
+    ``addresses`` are those of this node that the server is told; None while they are not known.
+    """
 
     def __init__(
         self,
@@ -28,6 +31,7 @@ class DeviceUpdates:
         meter: Meter,
         hooks: Hooks,
     ) -> None:
+        self.addresses: tuple[bytes, ...] | None = None
         self._attached = attached
         self._hooks = hooks
         self._stats = stats
@@ -40,6 +44,7 @@ class DeviceUpdates:
 
     async def apply(self, table: DeviceTable, changed_filters: frozenset[int]) -> None:
         """Write what differs; ``changed_filters`` are devices whose qdiscs or filters changed."""
+        self.addresses = table.told_addresses()
         maps = self._attached.maps
         missing = maps.set_devices({} if self._accounts_local else table.roles())
         self._warn(missing + maps.set_addresses(table.addresses()), table.unknown_names())

@@ -79,10 +79,13 @@ class EndpointColumns:
 class EndpointIndex(Protocol):
     """The topology as the resolver reads it; times are seconds of one monotonic clock."""
 
-    def lookup(self, addresses: U8, opened: float, closed: float, *, final: bool = True) -> I32:
+    def lookup(
+        self, addresses: U8, opened: float, closed: float, *, final: bool = True, node: str = ""
+    ) -> I32:
         """Owners of ``addresses`` (n, 16) as of [opened, closed]: (n,) ids, or negative codes.
 
-        UNSETTLED is returned only when not ``final``.
+        UNSETTLED is returned only when not ``final``. ``node`` reports the addresses: one that
+        several nodes have is its own.
         """
         ...
 

@@ -92,6 +92,7 @@ class Server:
             tls=self._authenticator.tls,
             sequences=self._durability.sequences,
             durable=self._durability.durable,
+            take_addresses=topology.take_addresses,
             instance=self._durability.instance,
         )
         self._sources = Sources(

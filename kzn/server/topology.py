@@ -1,15 +1,19 @@
 """The configured topology of a server: one index and the sources that feed it."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kzn.model import ip
 from kzn.server.config import ServerConfig
 from kzn.topology.index import AddressIndex
 from kzn.topology.source import TopologySource, TopologyStats
 from kzn.topology.static.file import StaticSource, StaticTopology, load_static
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,17 @@ class Topology:
         """The node of a running pod; empty if the pod is not known."""
         pod = self.index.pod(uid)
         return pod.node if pod is not None else ""
+
+    def take_addresses(self, node: str, addresses: Sequence[bytes]) -> None:
+        """The agent of ``node`` told its addresses; the log has the globally routable ones."""
+        public = self.index.put_agent_addresses(node, addresses)
+        if public:
+            _LOG.info(
+                "node %s has %d globally routable addresses by its agent, no longer external: %s",
+                node,
+                len(public),
+                ", ".join(map(ip.text, public)),
+            )
 
     async def run(self) -> None:
         """Update the index until cancelled."""

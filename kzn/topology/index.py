@@ -4,15 +4,16 @@ In: facts of pods, nodes and networks, as sources learn them. Out: endpoint ids,
 endpoints. Never: I/O, or more than one thread: the event loop's changes and reads it.
 """
 
-from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import inf
 from typing import Generic, TypeVar
 
 import numpy as np
 
-from kzn.columns.arrays import I32, U8
+from kzn.columns.arrays import I32, I64, U8
 from kzn.model.endpoint import NODE, POD, STATIC, UNKNOWN, Endpoint, EndpointColumns, OwnedInterval
+from kzn.topology.agent_addresses import AgentAddresses
 from kzn.topology.describe import node_endpoint, pod_endpoint
 from kzn.topology.facts import Network, NodeFacts, PodFacts, Workload, is_older
 from kzn.topology.networks import Networks
@@ -36,7 +37,11 @@ MAX_HISTORY = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class IndexCounts:
-    """Contents of an index, for metrics. ``addresses`` includes those of ended ownerships."""
+    """Contents of an index, for metrics. ``addresses`` includes those of ended ownerships.
+
+    ``agent_addresses`` are those that agents told, ``ignored_addresses`` those that were not taken,
+    by reason.
+    """
 
     nodes: int
     pods: int
@@ -46,6 +51,8 @@ class IndexCounts:
     endpoints: int
     ended_ownerships: int
     evicted_ownerships: int
+    agent_addresses: int = 0
+    ignored_addresses: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -88,17 +95,26 @@ class AddressIndex:
         self._deleted_nodes = 0
         self._ended: EndedOwners[_Record[PodFacts]] = EndedOwners()
         self._networks = Networks(self._table, self._claims.retire)
+        self._told = AgentAddresses(history)
         self._last_list = -inf
 
     # EndpointIndex, for readers.
 
-    def lookup(self, addresses: U8, opened: float, closed: float, *, final: bool = True) -> I32:
-        """Owners of ``addresses`` (n, 16) as of [opened, closed]: (n,) ids, or negative codes."""
+    def lookup(
+        self, addresses: U8, opened: float, closed: float, *, final: bool = True, node: str = ""
+    ) -> I32:
+        """Owners of ``addresses`` (n, 16) as of [opened, closed]: (n,) ids, or negative codes.
+
+        Pods and nodes come first, then Services and networks, then what agents told.
+        """
         rows = np.ascontiguousarray(addresses, np.uint8).reshape(-1, 16)
         ids = self._ownership.find(rows, opened, closed, self._table.times, final=final)
         unowned = np.flatnonzero(ids == UNOWNED)
         if len(unowned):
             ids[unowned] = self._networks.lookup(rows[unowned])
+        if self._told.has_any:
+            left = unowned[ids.take(unowned) < 0]
+            self._fill_in_told(ids, left, rows, opened, node)
         return ids
 
     @property
@@ -120,13 +136,21 @@ class AddressIndex:
         return self._ownership.history
 
     def intervals(self, address: bytes) -> list[OwnedInterval]:
-        """The pods and nodes that have or had ``address`` (16 bytes), the earliest first."""
+        """The pods and nodes that have or had ``address`` (16 bytes), the earliest first.
+
+        Nodes whose agents told it come last, without a begin.
+        """
+        told = [
+            OwnedInterval(self._table[owner], -inf, end, inf, -inf)
+            for number, end in self._told.intervals(address)
+            if (owner := self.node_endpoint(self._told.name(number))) >= 0
+        ]
         return [
             OwnedInterval(
                 self._table[owner.id], begin, end, owner.deleting_since, owner.exclusive_since
             )
             for owner, begin, end in self._ownership.intervals(address)
-        ]
+        ] + told
 
     def node_code(self, node: str) -> int:
         """The code of a node by name; NO_CODE when not known."""
@@ -170,6 +194,8 @@ class AddressIndex:
             endpoints=len(self._table),
             ended_ownerships=self._ownership.ended,
             evicted_ownerships=self._ownership.evicted,
+            agent_addresses=len(self._told),
+            ignored_addresses=dict(self._told.ignored),
         )
 
     def pod(self, uid: str) -> PodFacts | None:
@@ -189,6 +215,18 @@ class AddressIndex:
         self._last_list = self._clock()
         self._ownership.watch_gap_ends(self._last_list)
 
+    def put_agent_addresses(self, node: str, addresses: Sequence[bytes]) -> tuple[bytes, ...]:
+        """The agent of ``node`` told all its addresses; they replace those told before.
+
+        Returns the globally routable ones that are new. For a node that is not in the topology they
+        are kept until it is.
+        """
+        record = self._node_by_name.get(node)
+        if record is None or record.is_deleted:
+            self._told.wait(node, addresses)
+            return ()
+        return self._told.tell(node, addresses, self._networks.is_service, self._clock())
+
     # For sources. ``listing`` is the number of the list that an object came in, 0 for a watch
     # event.
 
@@ -202,9 +240,12 @@ class AddressIndex:
         elif record.is_deleted or is_older(node, record.facts):
             return
         self._networks.put_pod_cidrs(record.facts.pod_cidrs, node.pod_cidrs)
+        self._told.put_pod_cidrs(node.uid, node.name, node.pod_cidrs)
         record.facts = node
         self._update_owner(record, node_endpoint(node), listing)
         self._bind_name(record)
+        if told := self._told.take_waiting(node.name):
+            self.put_agent_addresses(node.name, told)
 
     def put_pod(self, pod: PodFacts, workload: Workload, *, listing: int = 0) -> None:
         """A pod was added or changed; finished and host-network pods own no address."""
@@ -236,6 +277,9 @@ class AddressIndex:
             return
         record.is_deleted = True
         self._networks.put_pod_cidrs(record.facts.pod_cidrs, ())
+        self._told.put_pod_cidrs(uid, record.facts.name, ())
+        if self._node_by_name.get(record.facts.name) is record:
+            self._told.end_node(record.facts.name, self._clock())
         self._deleted_nodes += 1
         if record.owner is not None:
             self._claims.end(record.owner, self._clock())
@@ -251,6 +295,14 @@ class AddressIndex:
     def put_networks(self, networks: Sequence[Network]) -> None:
         """Replace all networks."""
         self._networks.put_networks(networks)
+
+    def _fill_in_told(self, ids: I32, left: I64, rows: U8, opened: float, reporting: str) -> None:
+        """Enter the owners that agents told for the rows ``left``."""
+        numbers = self._told.find(rows.take(left, axis=0), opened, reporting)
+        for number in set(numbers[numbers >= 0].tolist()):
+            owner = self.node_endpoint(self._told.name(number))
+            if owner >= 0:
+                ids[left[numbers == number]] = owner
 
     def _bind_name(self, record: _Record[NodeFacts]) -> None:
         """Make the record the node of its name, unless a later node of that name exists."""
@@ -317,6 +369,7 @@ class AddressIndex:
 
     def _expire(self) -> None:
         self._claims.expire()
+        self._told.expire(self._clock())
         for uid in self._ended.expire(self._clock()):
             node = self._nodes.get(uid)
             if node is not None:

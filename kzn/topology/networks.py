@@ -56,6 +56,10 @@ class Networks:
         found[left] = self._prefixes.lookup(rows[left])
         return found
 
+    def is_service(self, address: bytes) -> bool:
+        """Whether a Service has ``address`` (16 bytes)."""
+        return address in self._service_of
+
     def put_networks(self, networks: Sequence[Network]) -> None:
         """Replace all networks."""
         for _, number in self._networks:

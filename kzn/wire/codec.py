@@ -13,12 +13,23 @@ from kzn.errors import WireError
 from kzn.wire import kzn_pb2
 from kzn.wire.columns import Columns
 from kzn.wire.encode_batch import EncodedBatch
-from kzn.wire.limits import Limits
-from kzn.wire.messages import MAX_TEXT, Ack, Hello, Reason, Refusal, ToAgent, ToServer, Welcome
+from kzn.wire.limits import MAX_NODE_ADDRESSES, Limits
+from kzn.wire.messages import (
+    MAX_TEXT,
+    Ack,
+    Hello,
+    NodeAddresses,
+    Reason,
+    Refusal,
+    ToAgent,
+    ToServer,
+    Welcome,
+)
 
 _Envelope = TypeVar("_Envelope", kzn_pb2.ToServer, kzn_pb2.ToAgent)
 _LENGTH_DELIMITED = 2
 _MAX_VARINT32 = 5
+_ADDRESS = 16
 
 
 def encode_to_server(message: ToServer) -> bytes:
@@ -33,6 +44,9 @@ def encode_to_server(message: ToServer) -> bytes:
             probe=message.probe,
         )
         return kzn_pb2.ToServer(hello=hello).SerializeToString()
+    if isinstance(message, NodeAddresses):
+        told = kzn_pb2.NodeAddresses(addresses=b"".join(message.addresses))
+        return kzn_pb2.ToServer(addresses=told).SerializeToString()
     batch = kzn_pb2.FlowBatch(
         sequence=message.sequence,
         opened_ms_ago=message.opened_ms_ago,
@@ -69,6 +83,8 @@ def decode_to_server(data: bytes) -> ToServer:
             columns=Columns(batch.flows, batch.ipv4, batch.ipv6, batch.planes, batch.columns),
             totals=batch.totals,
         )
+    if envelope.WhichOneof("message") == "addresses":
+        return NodeAddresses(_addresses(envelope.addresses.addresses))
     raise _unknown(data)
 
 
@@ -90,6 +106,7 @@ def encode_to_agent(message: ToAgent) -> bytes:
         max_flows=message.limits.max_flows,
         max_addresses=message.limits.max_addresses,
         instance=message.instance,
+        max_node_addresses=message.max_node_addresses,
     )
     return kzn_pb2.ToAgent(welcome=welcome).SerializeToString()
 
@@ -109,8 +126,21 @@ def decode_to_agent(data: bytes) -> ToAgent:
             limits=Limits(welcome.max_frame, welcome.max_flows, welcome.max_addresses),
             protocol=welcome.protocol,
             instance=welcome.instance,
+            max_node_addresses=welcome.max_node_addresses,
         )
     raise _unknown(data)
+
+
+def _addresses(data: bytes) -> tuple[bytes, ...]:
+    count, rest = divmod(len(data), _ADDRESS)
+    if rest:
+        raise WireError(f"addresses of {len(data)} bytes: not 16 each", reason="node_addresses")
+    if count > MAX_NODE_ADDRESSES:
+        raise WireError(
+            f"the node has {count} addresses, the limit is {MAX_NODE_ADDRESSES}",
+            reason="node_addresses_limit",
+        )
+    return tuple(data[at : at + _ADDRESS] for at in range(0, len(data), _ADDRESS))
 
 
 def _reason(number: int) -> Reason:

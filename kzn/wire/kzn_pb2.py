@@ -24,33 +24,35 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12kzn/wire/kzn.proto\x12\x08kzn.wire\"]\n\x08ToServer\x12 \n\x05hello\x18\x01 \x01(\x0b\x32\x0f.kzn.wire.HelloH\x00\x12$\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x13.kzn.wire.FlowBatchH\x00\x42\t\n\x07message\"~\n\x07ToAgent\x12$\n\x07welcome\x18\x01 \x01(\x0b\x32\x11.kzn.wire.WelcomeH\x00\x12$\n\x07refusal\x18\x02 \x01(\x0b\x32\x11.kzn.wire.RefusalH\x00\x12\x1c\n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\r.kzn.wire.AckH\x00\x42\t\n\x07message\"q\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x06\x12\r\n\x05token\x18\x04 \x01(\t\x12\x15\n\ragent_version\x18\x05 \x01(\t\x12\r\n\x05probe\x18\x06 \x01(\tJ\x04\x08\x07\x10\x10\"\x9c\x01\n\x07Welcome\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x19\n\x0clast_applied\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x11\n\tmax_frame\x18\x03 \x01(\r\x12\x11\n\tmax_flows\x18\x04 \x01(\r\x12\x15\n\rmax_addresses\x18\x05 \x01(\r\x12\x10\n\x08instance\x18\x06 \x01(\x07\x42\x0f\n\r_last_appliedJ\x04\x08\x07\x10\x10\"\xb2\x02\n\x07Refusal\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.kzn.wire.Refusal.Reason\x12\x0c\n\x04text\x18\x02 \x01(\t\"\xee\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n\x0eREASON_VERSION\x10\x01\x12\x10\n\x0cREASON_TOKEN\x10\x02\x12\x0f\n\x0bREASON_NODE\x10\x03\x12\x14\n\x10REASON_MALFORMED\x10\x04\x12\x14\n\x10REASON_TOO_LARGE\x10\x05\x12\x15\n\x11REASON_UNEXPECTED\x10\x06\x12\x0f\n\x0bREASON_BUSY\x10\x07\x12\x12\n\x0eREASON_TIMEOUT\x10\x08\x12\x18\n\x14REASON_SHUTTING_DOWN\x10\t\x12\x13\n\x0fREASON_INTERNAL\x10\n\"*\n\x03\x41\x63k\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x11\n\tduplicate\x18\x02 \x01(\x08\"\xad\x01\n\tFlowBatch\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x15\n\ropened_ms_ago\x18\x02 \x01(\x04\x12\x15\n\rclosed_ms_ago\x18\x03 \x01(\x04\x12\r\n\x05\x66lows\x18\x04 \x01(\r\x12\x0c\n\x04ipv4\x18\x05 \x01(\r\x12\x0c\n\x04ipv6\x18\x06 \x01(\r\x12\x0e\n\x06planes\x18\x07 \x01(\x07\x12\x0f\n\x07\x63olumns\x18\x08 \x01(\x0c\x12\x0e\n\x06totals\x18\t \x01(\x0cJ\x04\x08\n\x10\x10\"(\n\x06Totals\x12\x1e\n\x05total\x18\x01 \x03(\x0b\x32\x0f.kzn.wire.Total\"\xab\x01\n\x05Total\x12\"\n\x04kind\x18\x01 \x01(\x0e\x32\x14.kzn.wire.Total.Kind\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07packets\x18\x03 \x01(\x04\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\"N\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_SEEN\x10\x01\x12\x0f\n\x0bKIND_MISSED\x10\x02\x12\x10\n\x0cKIND_IGNORED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12kzn/wire/kzn.proto\x12\x08kzn.wire\"\x8b\x01\n\x08ToServer\x12 \n\x05hello\x18\x01 \x01(\x0b\x32\x0f.kzn.wire.HelloH\x00\x12$\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x13.kzn.wire.FlowBatchH\x00\x12,\n\taddresses\x18\x03 \x01(\x0b\x32\x17.kzn.wire.NodeAddressesH\x00\x42\t\n\x07message\"~\n\x07ToAgent\x12$\n\x07welcome\x18\x01 \x01(\x0b\x32\x11.kzn.wire.WelcomeH\x00\x12$\n\x07refusal\x18\x02 \x01(\x0b\x32\x11.kzn.wire.RefusalH\x00\x12\x1c\n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\r.kzn.wire.AckH\x00\x42\t\n\x07message\"q\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x06\x12\r\n\x05token\x18\x04 \x01(\t\x12\x15\n\ragent_version\x18\x05 \x01(\t\x12\r\n\x05probe\x18\x06 \x01(\tJ\x04\x08\x07\x10\x10\"\xb8\x01\n\x07Welcome\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x19\n\x0clast_applied\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x11\n\tmax_frame\x18\x03 \x01(\r\x12\x11\n\tmax_flows\x18\x04 \x01(\r\x12\x15\n\rmax_addresses\x18\x05 \x01(\r\x12\x10\n\x08instance\x18\x06 \x01(\x07\x12\x1a\n\x12max_node_addresses\x18\x07 \x01(\rB\x0f\n\r_last_appliedJ\x04\x08\x08\x10\x10\"\xb2\x02\n\x07Refusal\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.kzn.wire.Refusal.Reason\x12\x0c\n\x04text\x18\x02 \x01(\t\"\xee\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n\x0eREASON_VERSION\x10\x01\x12\x10\n\x0cREASON_TOKEN\x10\x02\x12\x0f\n\x0bREASON_NODE\x10\x03\x12\x14\n\x10REASON_MALFORMED\x10\x04\x12\x14\n\x10REASON_TOO_LARGE\x10\x05\x12\x15\n\x11REASON_UNEXPECTED\x10\x06\x12\x0f\n\x0bREASON_BUSY\x10\x07\x12\x12\n\x0eREASON_TIMEOUT\x10\x08\x12\x18\n\x14REASON_SHUTTING_DOWN\x10\t\x12\x13\n\x0fREASON_INTERNAL\x10\n\"*\n\x03\x41\x63k\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x11\n\tduplicate\x18\x02 \x01(\x08\"\"\n\rNodeAddresses\x12\x11\n\taddresses\x18\x01 \x01(\x0c\"\xad\x01\n\tFlowBatch\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x15\n\ropened_ms_ago\x18\x02 \x01(\x04\x12\x15\n\rclosed_ms_ago\x18\x03 \x01(\x04\x12\r\n\x05\x66lows\x18\x04 \x01(\r\x12\x0c\n\x04ipv4\x18\x05 \x01(\r\x12\x0c\n\x04ipv6\x18\x06 \x01(\r\x12\x0e\n\x06planes\x18\x07 \x01(\x07\x12\x0f\n\x07\x63olumns\x18\x08 \x01(\x0c\x12\x0e\n\x06totals\x18\t \x01(\x0cJ\x04\x08\n\x10\x10\"(\n\x06Totals\x12\x1e\n\x05total\x18\x01 \x03(\x0b\x32\x0f.kzn.wire.Total\"\xab\x01\n\x05Total\x12\"\n\x04kind\x18\x01 \x01(\x0e\x32\x14.kzn.wire.Total.Kind\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07packets\x18\x03 \x01(\x04\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\"N\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_SEEN\x10\x01\x12\x0f\n\x0bKIND_MISSED\x10\x02\x12\x10\n\x0cKIND_IGNORED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kzn.wire.kzn_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TOSERVER']._serialized_start=32
-  _globals['_TOSERVER']._serialized_end=125
-  _globals['_TOAGENT']._serialized_start=127
-  _globals['_TOAGENT']._serialized_end=253
-  _globals['_HELLO']._serialized_start=255
-  _globals['_HELLO']._serialized_end=368
-  _globals['_WELCOME']._serialized_start=371
-  _globals['_WELCOME']._serialized_end=527
-  _globals['_REFUSAL']._serialized_start=530
-  _globals['_REFUSAL']._serialized_end=836
-  _globals['_REFUSAL_REASON']._serialized_start=598
-  _globals['_REFUSAL_REASON']._serialized_end=836
-  _globals['_ACK']._serialized_start=838
-  _globals['_ACK']._serialized_end=880
-  _globals['_FLOWBATCH']._serialized_start=883
-  _globals['_FLOWBATCH']._serialized_end=1056
-  _globals['_TOTALS']._serialized_start=1058
-  _globals['_TOTALS']._serialized_end=1098
-  _globals['_TOTAL']._serialized_start=1101
-  _globals['_TOTAL']._serialized_end=1272
-  _globals['_TOTAL_KIND']._serialized_start=1194
-  _globals['_TOTAL_KIND']._serialized_end=1272
+  _globals['_TOSERVER']._serialized_start=33
+  _globals['_TOSERVER']._serialized_end=172
+  _globals['_TOAGENT']._serialized_start=174
+  _globals['_TOAGENT']._serialized_end=300
+  _globals['_HELLO']._serialized_start=302
+  _globals['_HELLO']._serialized_end=415
+  _globals['_WELCOME']._serialized_start=418
+  _globals['_WELCOME']._serialized_end=602
+  _globals['_REFUSAL']._serialized_start=605
+  _globals['_REFUSAL']._serialized_end=911
+  _globals['_REFUSAL_REASON']._serialized_start=673
+  _globals['_REFUSAL_REASON']._serialized_end=911
+  _globals['_ACK']._serialized_start=913
+  _globals['_ACK']._serialized_end=955
+  _globals['_NODEADDRESSES']._serialized_start=957
+  _globals['_NODEADDRESSES']._serialized_end=991
+  _globals['_FLOWBATCH']._serialized_start=994
+  _globals['_FLOWBATCH']._serialized_end=1167
+  _globals['_TOTALS']._serialized_start=1169
+  _globals['_TOTALS']._serialized_end=1209
+  _globals['_TOTAL']._serialized_start=1212
+  _globals['_TOTAL']._serialized_end=1383
+  _globals['_TOTAL_KIND']._serialized_start=1305
+  _globals['_TOTAL_KIND']._serialized_end=1383
 # @@protoc_insertion_point(module_scope)

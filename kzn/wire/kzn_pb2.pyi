@@ -7,12 +7,14 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ToServer(_message.Message):
-    __slots__ = ("hello", "batch")
+    __slots__ = ("hello", "batch", "addresses")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     batch: FlowBatch
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., batch: _Optional[_Union[FlowBatch, _Mapping]] = ...) -> None: ...
+    addresses: NodeAddresses
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., batch: _Optional[_Union[FlowBatch, _Mapping]] = ..., addresses: _Optional[_Union[NodeAddresses, _Mapping]] = ...) -> None: ...
 
 class ToAgent(_message.Message):
     __slots__ = ("welcome", "refusal", "ack")
@@ -41,20 +43,22 @@ class Hello(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., node: _Optional[str] = ..., epoch: _Optional[int] = ..., token: _Optional[str] = ..., agent_version: _Optional[str] = ..., probe: _Optional[str] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("protocol", "last_applied", "max_frame", "max_flows", "max_addresses", "instance")
+    __slots__ = ("protocol", "last_applied", "max_frame", "max_flows", "max_addresses", "instance", "max_node_addresses")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     LAST_APPLIED_FIELD_NUMBER: _ClassVar[int]
     MAX_FRAME_FIELD_NUMBER: _ClassVar[int]
     MAX_FLOWS_FIELD_NUMBER: _ClassVar[int]
     MAX_ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    MAX_NODE_ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     last_applied: int
     max_frame: int
     max_flows: int
     max_addresses: int
     instance: int
-    def __init__(self, protocol: _Optional[int] = ..., last_applied: _Optional[int] = ..., max_frame: _Optional[int] = ..., max_flows: _Optional[int] = ..., max_addresses: _Optional[int] = ..., instance: _Optional[int] = ...) -> None: ...
+    max_node_addresses: int
+    def __init__(self, protocol: _Optional[int] = ..., last_applied: _Optional[int] = ..., max_frame: _Optional[int] = ..., max_flows: _Optional[int] = ..., max_addresses: _Optional[int] = ..., instance: _Optional[int] = ..., max_node_addresses: _Optional[int] = ...) -> None: ...
 
 class Refusal(_message.Message):
     __slots__ = ("reason", "text")
@@ -95,6 +99,12 @@ class Ack(_message.Message):
     sequence: int
     duplicate: bool
     def __init__(self, sequence: _Optional[int] = ..., duplicate: bool = ...) -> None: ...
+
+class NodeAddresses(_message.Message):
+    __slots__ = ("addresses",)
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    addresses: bytes
+    def __init__(self, addresses: _Optional[bytes] = ...) -> None: ...
 
 class FlowBatch(_message.Message):
     __slots__ = ("sequence", "opened_ms_ago", "closed_ms_ago", "flows", "ipv4", "ipv6", "planes", "columns", "totals")

@@ -8,6 +8,9 @@ MAX_HELLO = 16 << 10
 MAX_TOTALS = 4 << 10
 """Bytes of the totals of a batch: a dozen rows of about 30 bytes."""
 
+MAX_NODE_ADDRESSES = 4096
+"""Addresses that an agent may send of its own node, 16 bytes each."""
+
 MAX_AGE_MS = 366 * 24 * 3600 * 1000
 """A year. A greater age means that the peer uses another unit."""
 

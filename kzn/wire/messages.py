@@ -57,6 +57,15 @@ class Welcome:
     limits: Limits
     protocol: int = PROTOCOL
     instance: int = 0
+    max_node_addresses: int = 0
+    """0: the server, an older one, takes no `NodeAddresses`."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAddresses:
+    """The addresses of the agent's node, 16 bytes each, in place of those sent before."""
+
+    addresses: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +78,14 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """Batch ``sequence`` is applied; ``duplicate`` if it was applied before."""
+    """Batch ``sequence`` is applied; ``duplicate`` if it was applied before.
+
+    Sequence 0 acknowledges `NodeAddresses`.
+    """
 
     sequence: int
     duplicate: bool = False
 
 
-ToServer = Hello | EncodedBatch
+ToServer = Hello | EncodedBatch | NodeAddresses
 ToAgent = Welcome | Refusal | Ack

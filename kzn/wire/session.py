@@ -5,17 +5,19 @@ Never: sends, receives, decodes columns, or assumes that a peer keeps to the ord
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from kzn.errors import RefusedError, WireError
 from kzn.model.batch import AgentIdentity
 from kzn.wire.encode_batch import EncodedBatch, check_limits
-from kzn.wire.limits import Limits
+from kzn.wire.limits import MAX_NODE_ADDRESSES, Limits
 from kzn.wire.messages import (
     PROTOCOL,
     Ack,
     Hello,
+    NodeAddresses,
     Reason,
     Refusal,
     ToAgent,
@@ -56,7 +58,16 @@ class Repeat:
     ack: Ack
 
 
-Step = Authenticate | Apply | Repeat | Refusal
+@dataclass(frozen=True, slots=True)
+class TakeAddresses:
+    """``addresses`` are those that the node of ``identity`` has now: take them, send ``ack``."""
+
+    identity: AgentIdentity
+    addresses: tuple[bytes, ...]
+    ack: Ack
+
+
+Step = Authenticate | Apply | Repeat | TakeAddresses | Refusal
 
 
 class ServerSession:
@@ -77,20 +88,30 @@ class ServerSession:
             self._greeted = True
             return _greet(message)
         if self.identity is None:
-            return Refusal(Reason.UNEXPECTED, "a batch before Hello")
-        if message.sequence == 0:
+            return Refusal(Reason.UNEXPECTED, "a batch or addresses before Hello")
+        if isinstance(message, NodeAddresses):
+            return TakeAddresses(self.identity, message.addresses, Ack(0))
+        return self._receive_batch(self.identity, message)
+
+    def _receive_batch(self, identity: AgentIdentity, batch: EncodedBatch) -> Step:
+        if batch.sequence == 0:
             return Refusal(Reason.MALFORMED, "batch 0: sequences begin at 1")
-        check = self._sequences.check(self._key, message.sequence)
+        check = self._sequences.check(self._key, batch.sequence)
         if check is SequenceCheck.DUPLICATE:
-            return Repeat(Ack(message.sequence, duplicate=True))
-        return Apply(self.identity, message, gap=check is SequenceCheck.GAP)
+            return Repeat(Ack(batch.sequence, duplicate=True))
+        return Apply(identity, batch, gap=check is SequenceCheck.GAP)
 
     def authenticated(self, identity: AgentIdentity) -> Welcome:
         """The agent is authenticated; `close` must be called from now on."""
         self.identity = identity
         self._sequences.opened(self._key)
         last = self._sequences.last(self._key)
-        return Welcome(last_applied=last, limits=self._limits, instance=self._instance)
+        return Welcome(
+            last_applied=last,
+            limits=self._limits,
+            instance=self._instance,
+            max_node_addresses=MAX_NODE_ADDRESSES,
+        )
 
     def applied(self, sequence: int) -> Ack:
         """Batch ``sequence`` is applied as a whole."""
@@ -156,6 +177,13 @@ class AgentSession:
             )
         self._welcome = welcome
         return welcome
+
+    def addresses(self, told: Sequence[bytes]) -> NodeAddresses | None:
+        """The message of the node's addresses, the first ones that the server takes; None: none."""
+        if self._welcome is None:
+            raise RuntimeError("no Welcome was received")
+        limit = min(self._welcome.max_node_addresses, MAX_NODE_ADDRESSES)
+        return NodeAddresses(tuple(told[:limit])) if limit else None
 
     def check(self, batch: EncodedBatch, length: int) -> None:
         """WireError if the batch or its message exceeds the server's limits."""

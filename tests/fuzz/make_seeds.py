@@ -15,8 +15,8 @@ from kzn.model.totals import Counts, Totals  # noqa: E402
 from kzn.wire.codec import encode_to_agent, encode_to_server  # noqa: E402
 from kzn.wire.encode_batch import encode_batch  # noqa: E402
 from kzn.wire.frames import frame  # noqa: E402
-from kzn.wire.limits import Limits  # noqa: E402
-from kzn.wire.messages import Ack, Hello, Reason, Refusal, Welcome  # noqa: E402
+from kzn.wire.limits import MAX_NODE_ADDRESSES, Limits  # noqa: E402
+from kzn.wire.messages import Ack, Hello, NodeAddresses, Reason, Refusal, Welcome  # noqa: E402
 
 HELLO = Hello("node-a", 7, "a.b.c", "0.1.0", "postrouting")
 
@@ -45,12 +45,14 @@ def seeds() -> dict[str, dict[str, bytes]]:
     full = encode_batch(Batch(1, 10_000, 0, flows(), totals))
     empty = encode_batch(Batch(1, 10_000, 0, Flows.empty(), Totals()))
     hello, batch, none = (encode_to_server(m) for m in (HELLO, full, empty))
+    told = encode_to_server(NodeAddresses((bytes(range(16)), bytes(16))))
     second = encode_to_server(replace(full, sequence=2))
     answers = {
         "ack": Ack(3),
         "refusal": Refusal(Reason.BUSY, "later"),
         "welcome": Welcome(2, Limits()),
         "welcome-new": Welcome(None, Limits()),
+        "welcome-addresses": Welcome(2, Limits(), max_node_addresses=MAX_NODE_ADDRESSES),
     }
     head = b"".join(n.to_bytes(2, "little") for n in (3, 2, 1, 4, 9, 3))
     return {
@@ -58,7 +60,7 @@ def seeds() -> dict[str, dict[str, bytes]]:
             "two": b"\x02\x20" + frame(b"hello") + frame(b"there"),
             "long": b"\x02\x02" + frame(b"hello"),
         },
-        "to_server": {"hello": hello, "batch": batch, "empty": none},
+        "to_server": {"hello": hello, "batch": batch, "empty": none, "addresses": told},
         "columns": {
             "few": head + (0x3FFFFFFF).to_bytes(4, "little") + bytes(range(30)),
             "zeros": head + (0x101).to_bytes(4, "little") + b"\x00",
@@ -67,6 +69,7 @@ def seeds() -> dict[str, dict[str, bytes]]:
         "handshake": {
             "twice": frame(hello) + frame(batch) + frame(batch) + frame(second),
             "no-hello": frame(batch),
+            "addresses": frame(hello) + frame(told) + frame(batch) + frame(told),
         },
     }
 

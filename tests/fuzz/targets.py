@@ -15,10 +15,10 @@ from kzn.wire.columns import PLANES, Columns
 from kzn.wire.decode_batch import decode_batch
 from kzn.wire.encode_batch import EncodedBatch, encode_batch
 from kzn.wire.frames import HEADER, FrameReader
-from kzn.wire.limits import Limits
+from kzn.wire.limits import MAX_NODE_ADDRESSES, Limits
 from kzn.wire.messages import Ack
 from kzn.wire.sequences import AppliedSequences
-from kzn.wire.session import AgentSession, Apply, Authenticate, Repeat, ServerSession
+from kzn.wire.session import AgentSession, Apply, Authenticate, Repeat, ServerSession, TakeAddresses
 
 LIMITS = Limits(max_frame=1 << 16, max_flows=512, max_addresses=512)
 _AGENT = AgentIdentity("node-a", 7, "postrouting", "0.1.0")
@@ -129,6 +129,9 @@ def _receive(session: ServerSession, message: bytes, applied: set[tuple[str, int
             session.applied(step.batch.sequence) == Ack(step.batch.sequence),
             "an ack of a different batch",
         )
+    elif isinstance(step, TakeAddresses):
+        _require(step.identity == session.identity, "addresses of another agent's node")
+        _require(len(step.addresses) <= MAX_NODE_ADDRESSES, "more addresses than are taken")
     elif isinstance(step, Repeat):
         _require(step.ack.duplicate, "a new batch was acknowledged as a duplicate")
     else:

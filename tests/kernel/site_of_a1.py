@@ -97,10 +97,10 @@ class Site:
     pin_dir: Path
     running: list[Process] = field(default_factory=list)
 
-    def server(self, *options: str) -> Served:
-        """Start a server with a static topology of the lab, and wait until it is ready."""
+    def server(self, *options: str, text: str = "") -> Served:
+        """Start a server with a static topology, by default the lab's; wait until it is ready."""
         path = Path(self.lab.directory, "topology.yaml")
-        path.write_text(topology(self.lab.plan))
+        path.write_text(text or topology(self.lab.plan))
         arguments = ["server", "--topology", str(path), "--flow-log", "json", *options]
         arguments += ["--listen-agents", f":{BATCH_PORT}", "--listen-http", f":{SERVER_PORT}"]
         daemon, errors = self._start(self.lab.fabric.namespace, arguments, SERVER_PORT)
@@ -109,13 +109,14 @@ class Site:
         wait_ready(daemon, "/readyz")
         return served
 
-    def agent(self, *options: str, ready: bool = True) -> Process:
-        """Start an agent on node a1, and wait until it is attached if ``ready``."""
-        arguments = ["agent", "--node", "a1", "--interval", "500ms"]
+    def agent(self, *options: str, ready: bool = True, node: str = "a1") -> Process:
+        """Start an agent on a node, and wait until it is attached if ``ready``."""
+        arguments = ["agent", "--node", node, "--interval", "500ms"]
         arguments += ["--server", f"{self.lab.fabric.ipv4}:{BATCH_PORT}"]
-        arguments += ["--pin-dir", str(self.pin_dir), "--listen-http", f"127.0.0.1:{AGENT_PORT}"]
+        arguments += ["--pin-dir", str(self._pin_dir(node)), "--listen-http"]
+        arguments += [f"127.0.0.1:{AGENT_PORT}"]
         daemon, errors = self._start(
-            self.lab.node("a1").namespace, [*arguments, *options], AGENT_PORT
+            self.lab.node(node).namespace, [*arguments, *options], AGENT_PORT
         )
         process = Process(daemon, errors)
         self.running.append(process)
@@ -174,6 +175,17 @@ class Site:
                 stop.set()
                 future.result()  # raises the failure of the sender, if any
 
+    def _pin_dir(self, node: str) -> Path:
+        return (
+            self.pin_dir if node == "a1" else self.pin_dir.with_name(f"{self.pin_dir.name}-{node}")
+        )
+
+    def detach(self) -> None:
+        """Remove the pins of all nodes; inside each node's namespace, where the tc filters are."""
+        for node in self.lab.nodes:
+            with namespaces.inside(node.namespace):
+                install.detach_all(self._pin_dir(node.name))
+
     def _start(self, namespace: str, arguments: list[str], port: int) -> tuple[Daemon, Path]:
         name = f"kzn {arguments[0]} {next(_number)}"
         daemon = Daemon(self.lab, name, namespace, arguments, port=port)
@@ -197,7 +209,6 @@ def made(lab: Lab, name: str) -> Iterator[Site]:
     finally:
         for process in site.running:
             process.kill()
-        with namespaces.inside(lab.node("a1").namespace):  # where the tc filters are
-            install.detach_all(site.pin_dir)
+        site.detach()
     for process in site.running:
         assert "Traceback" not in process.stderr

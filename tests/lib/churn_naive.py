@@ -43,9 +43,11 @@ class LastEventWins:
     def pod_list_begins(self) -> None:
         """Ignored."""
 
-    def lookup(self, addresses: U8, opened: float, closed: float, *, final: bool = True) -> I32:
+    def lookup(
+        self, addresses: U8, opened: float, closed: float, *, final: bool = True, node: str = ""
+    ) -> I32:
         """Owners as of the last event."""
-        del opened, closed, final
+        del opened, closed, final, node
         owners = [self._owner.get(row.tobytes(), UNKNOWN) for row in addresses]
         return np.array(owners, np.int32)
 

@@ -54,6 +54,7 @@ class ServerConnection:
     ) -> None:
         self.instance = 0
         self.last_applied = 0
+        self._told: tuple[bytes, ...] | None = None
         self._reader = reader
         self._stream = FrameStream(reader, writer, MAX_ANSWER)
         self._session = AgentSession(identity)
@@ -69,6 +70,16 @@ class ServerConnection:
         welcome = self._session.welcomed(await self._answer())
         self.instance = welcome.instance
         self.last_applied = welcome.last_applied or 0
+
+    async def tell(self, addresses: tuple[bytes, ...], stats: ShipStats) -> None:
+        """Send the node's addresses unless the server has them or takes none, receive its Ack."""
+        if addresses == self._told:
+            return
+        message = self._session.addresses(addresses)
+        if message is not None:
+            await self._send(encode_to_server(message), stats)
+            self._session.acked(await self._answer(), 0)
+        self._told = addresses
 
     async def exchange(self, batch: EncodedBatch, stats: ShipStats) -> bool:
         """Send a batch, receive its Ack; True when the server had applied the batch before."""

@@ -79,7 +79,8 @@ class Shipper:
     """Delivers one batch at a time to one server name; metrics read ``stats``.
 
     ``token`` is called at each connection, since token files are renewed; its KznError counts as a
-    failed attempt.
+    failed attempt. ``addresses`` are the node's own, told to the server before a batch when they
+    have changed; None: not known.
 
     Several servers may share a name, each with its own ledger. When an ack is lost, the first
     server may have applied the batch, so no other one is sent it for `FAILOVER_SECONDS`.
@@ -92,6 +93,7 @@ class Shipper:
         *,
         first: BatchServer,
         token: Callable[[], str] = str,
+        addresses: Callable[[], tuple[bytes, ...] | None] = lambda: None,
         timeouts: ShipTimeouts | None = None,
         dial: Dial | None = None,
         backoff: Backoff | None = None,
@@ -105,6 +107,7 @@ class Shipper:
         self._first = first
         self._other_server_since: float | None = None
         self._token = token
+        self._addresses = addresses
         self._timeouts = timeouts or ShipTimeouts()
         self._dial = dial or dial_tcp(server)
         self._backoff = backoff or Backoff(random.SystemRandom())
@@ -173,6 +176,9 @@ class Shipper:
             if self._connection is not None and self._connection.closed_by_server:
                 self._disconnect()  # before the batch counts as sent to that server
             connection = self._connection or await self._connect()
+            if (addresses := self._addresses()) is not None:
+                async with asyncio.timeout(self._timeouts.ack):
+                    await connection.tell(addresses, self.stats)
             self._require_first_server(connection, encoded.sequence)
             waited = round((self._clock() - started) * 1000)
             async with asyncio.timeout(self._timeouts.ack):

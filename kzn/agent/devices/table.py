@@ -40,6 +40,8 @@ PASSES_AGAIN = frozenset({"vrf"})
 """Masters at which netfilter sees a packet of the node itself before it sees it at a port."""
 SWITCHES = frozenset({"openvswitch"})
 """Ports inside a switch: what leaves the node leaves by a physical port of it."""
+SERVICE_DEVICES = frozenset({"kube-ipvs0"})
+"""Devices that have the addresses of all Services, on every node (kube-proxy with IPVS)."""
 LINK_LOCAL = (b"\xfe\x80", bytes(10) + b"\xff\xff\xa9\xfe")
 
 
@@ -173,6 +175,18 @@ class DeviceTable:
             for address in held
             if not address.is_link_scope and not address.address.startswith(LINK_LOCAL)
         )
+
+    def told_addresses(self) -> tuple[bytes, ...]:
+        """`addresses` but for those of Services, for the server; those of dummies come last."""
+        on_dummies: dict[bytes, bool] = {}
+        for index, held in self._addresses.items():
+            link = self._links.get(index)
+            if link is not None and link.name not in SERVICE_DEVICES:
+                for address in held:
+                    is_dummy = on_dummies.get(address.address, True) and link.kind in NO_EGRESS
+                    on_dummies[address.address] = is_dummy
+        usable = self.addresses() & on_dummies.keys()
+        return tuple(sorted(usable, key=lambda address: (on_dummies[address], address)))
 
     def _enter(self, change: InterfaceAddress) -> None:
         held = self._addresses.setdefault(change.index, set())

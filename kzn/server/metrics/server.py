@@ -227,6 +227,22 @@ def _topology(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
         "Ended ownerships of addresses evicted early to bound memory.",
         counts.evicted_ownerships,
     )
+    yield _one(
+        "agent_addresses",
+        "gauge",
+        "Addresses that agents told of their own nodes, used where the topology has no owner.",
+        counts.agent_addresses,
+    )
+    yield _by(
+        ("reason",),
+        "agent_addresses_ignored_total",
+        "counter",
+        "Addresses told by agents and not taken, by reason.",
+        [
+            ((reason,), counts.ignored_addresses.get(reason, 0))
+            for reason in ("not_unicast", "service", "public_limit", "limit")
+        ],
+    )
 
 
 def _resources(sources: Iterable[SourceState]) -> Iterator[MetricSamples]:

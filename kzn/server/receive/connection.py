@@ -19,12 +19,12 @@ from kzn.wire.codec import decode_to_server, encode_to_agent
 from kzn.wire.decode_batch import decode_batch
 from kzn.wire.limits import MAX_HELLO
 from kzn.wire.messages import Ack, Reason, Refusal, ToAgent, Welcome
-from kzn.wire.session import Apply, Authenticate, Repeat, ServerSession
+from kzn.wire.session import Apply, Authenticate, Repeat, ServerSession, Step, TakeAddresses
 from kzn.wire.stream import FrameStream, Reader, Writer
 
 log = logging.getLogger(__name__)
 
-_TOO_LARGE = ("frame_too_large", "flows_limit", "addresses_limit")
+_TOO_LARGE = ("frame_too_large", "flows_limit", "addresses_limit", "node_addresses_limit")
 _INTERNAL = Refusal(Reason.INTERNAL, "internal error of the server; see its log")
 _PERMIT_ENDED = Refusal(Reason.BUSY, "the token or certificate has expired: reconnect")
 _AUTHENTICATION_TIMEOUT = Refusal(Reason.BUSY, "authentication took too long: try again")
@@ -149,7 +149,7 @@ class AgentConnection:
             started = self._context.clock()
             try:
                 step = self._session.receive(decode_to_server(message))
-                answer = self._apply(step) if isinstance(step, Apply) else None
+                answer = self._do(step)
             finally:
                 wait = self._charge(started)
             await asyncio.sleep(0)  # see `ConnectionContext.frame_lock`
@@ -158,6 +158,8 @@ class AgentConnection:
                 return wait, await self._authenticate(step)
             case Refusal():
                 raise _RefusedPeer(step)
+            case TakeAddresses(ack=ack):
+                return wait, ack
             case Repeat(ack):
                 self._context.stats.duplicates += 1
                 answer = ack
@@ -165,6 +167,14 @@ class AgentConnection:
         await self._wait_until_durable()
         assert answer is not None  # noqa: S101 - a Refusal or Authenticate returned above
         return wait, answer
+
+    def _do(self, step: Step) -> Ack | None:
+        match step:
+            case Apply():
+                return self._apply(step)
+            case TakeAddresses():
+                self._take(step)
+        return None
 
     def _charge(self, started: float) -> float:
         now = self._context.clock()
@@ -190,8 +200,7 @@ class AgentConnection:
         return welcome
 
     def _apply(self, step: Apply) -> Ack:
-        if self._context.clock() > self._permit_ends:
-            raise _RefusedPeer(_PERMIT_ENDED, "permit_ended")
+        self._require_permit()
         batch = decode_batch(step.batch, self._context.limits.wire)
         try:
             self._context.apply(step.identity, batch)
@@ -203,6 +212,19 @@ class AgentConnection:
         self._context.stats.flows += len(batch.flows)
         self._context.stats.gaps += step.gap
         return self._session.applied(batch.sequence)
+
+    def _take(self, step: TakeAddresses) -> None:
+        self._require_permit()
+        node = step.identity.node
+        try:
+            self._context.take_addresses(node, step.addresses)
+        except Exception as error:
+            log.exception("addresses of %s not taken: internal error", node)
+            raise _RefusedPeer(_INTERNAL) from error
+
+    def _require_permit(self) -> None:
+        if self._context.clock() > self._permit_ends:
+            raise _RefusedPeer(_PERMIT_ENDED, "permit_ended")
 
     async def _wait_until_durable(self) -> None:
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from kzn.daemon.logs import RateLimited
@@ -17,6 +17,9 @@ from kzn.wire.sequences import AppliedSequences
 ApplyBatch = Callable[[AgentIdentity, Batch], None]
 """Applies a whole batch, or raises and changes nothing. Must not block for long."""
 
+TakeAddresses = Callable[[str, Sequence[bytes]], None]
+"""Takes all addresses that the agent of a node has told, in place of those before."""
+
 Durable = Callable[[], Awaitable[None]]
 """Returns once everything applied before the call would survive the end of the process."""
 
@@ -29,6 +32,7 @@ class ConnectionContext:
     sequences: AppliedSequences
     stats: ReceiveStats
     apply: ApplyBatch
+    take_addresses: TakeAddresses
     authenticate: Authenticate
     warnings: RateLimited
     frame_memory: UnfinishedFrames
@@ -40,6 +44,11 @@ class ConnectionContext:
     """Held while a frame is processed and for one more turn of the event loop: hundreds of frames
     that arrive at once must not delay other work of the loop, such as topology events."""
     clock: Callable[[], float] = time.monotonic
+
+
+def ignore_addresses(node: str, addresses: Sequence[bytes]) -> None:
+    """`TakeAddresses` of a server that does not resolve addresses."""
+    del node, addresses
 
 
 async def at_once() -> None:

@@ -16,7 +16,14 @@ from kzn.daemon.tls import ServerTls
 from kzn.daemon.tls_stream import TlsStream
 from kzn.server.auth.permit import Authenticate, accept_all
 from kzn.server.receive.connection import AgentConnection
-from kzn.server.receive.context import ApplyBatch, ConnectionContext, Durable, at_once
+from kzn.server.receive.context import (
+    ApplyBatch,
+    ConnectionContext,
+    Durable,
+    TakeAddresses,
+    at_once,
+    ignore_addresses,
+)
 from kzn.server.receive.fair_share import FairShare
 from kzn.server.receive.frame_memory import UnfinishedFrames
 from kzn.server.receive.limits import ReceiveLimits
@@ -52,6 +59,7 @@ class Receiver:
         authenticate: Authenticate = accept_all,
         sequences: AppliedSequences | None = None,
         durable: Durable = at_once,
+        take_addresses: TakeAddresses = ignore_addresses,
         instance: int = 0,
         tls: ServerTls | None = None,
     ) -> None:
@@ -65,6 +73,7 @@ class Receiver:
             sequences=sequences,
             stats=self.stats,
             apply=apply,
+            take_addresses=take_addresses,
             authenticate=authenticate,
             warnings=RateLimited(log),
             frame_memory=UnfinishedFrames(limits.unfinished_bytes),

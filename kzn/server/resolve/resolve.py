@@ -195,7 +195,7 @@ def resolve(
     src, dst = flows.src.astype(np.int64), flows.dst.astype(np.int64)
     if node_code == NO_CODE or own < 0:
         return _of_unknown_node(flows, src, dst)
-    owners = index.lookup(flows.addresses, opened, closed, final=final)
+    owners = index.lookup(flows.addresses, opened, closed, final=final, node=node)
     owners = _own_link_local(owners, flows.addresses, own)
     endpoints = np.append(owners, np.int32(own))
     locations, location = _locations(endpoints, node_code, index, absent)

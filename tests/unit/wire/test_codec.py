@@ -16,8 +16,18 @@ from kzn.wire.codec import (
 )
 from kzn.wire.columns import Columns
 from kzn.wire.encode_batch import EncodedBatch
-from kzn.wire.limits import Limits
-from kzn.wire.messages import MAX_TEXT, Ack, Hello, Reason, Refusal, ToAgent, ToServer, Welcome
+from kzn.wire.limits import MAX_NODE_ADDRESSES, Limits
+from kzn.wire.messages import (
+    MAX_TEXT,
+    Ack,
+    Hello,
+    NodeAddresses,
+    Reason,
+    Refusal,
+    ToAgent,
+    ToServer,
+    Welcome,
+)
 
 HELLO = Hello("node-a", 0x0102030405060708, "secret", "0.1.0", "postrouting")
 BATCH = EncodedBatch(7, 2**40, 5, Columns(3, 2, 1, 0x3FFFFFFF, b"zz"), b"tt")
@@ -30,7 +40,10 @@ BATCHES = st.builds(
     EncodedBatch, U64, U64, U64, st.builds(Columns, U32, U32, U32, U32, st.binary()), st.binary()
 )
 LIMITS = st.builds(Limits, U32, U32, U32)
-WELCOMES = st.builds(Welcome, st.none() | U64, LIMITS, protocol=U32)
+WELCOMES = st.builds(Welcome, st.none() | U64, LIMITS, protocol=U32, max_node_addresses=U32)
+ADDRESSES = st.builds(
+    NodeAddresses, st.lists(st.binary(min_size=16, max_size=16), max_size=20).map(tuple)
+)
 REFUSALS = st.builds(Refusal, st.sampled_from(Reason), st.text(max_size=MAX_TEXT))
 ACKS = st.builds(Ack, U64, st.booleans())
 
@@ -49,6 +62,33 @@ def test_a_batch_on_the_wire() -> None:
     )
 
 
+def test_addresses_of_a_node_on_the_wire() -> None:
+    message = NodeAddresses((b"abcdefghijklmnop", bytes(16)))
+    assert encode_to_server(message) == b"\x1a\x22\x0a\x20abcdefghijklmnop" + bytes(16)
+    assert encode_to_server(NodeAddresses(())) == b"\x1a\x00"
+
+
+@pytest.mark.parametrize(
+    ("length", "reason"),
+    [
+        (15, "node_addresses"),
+        (17, "node_addresses"),
+        (16 * MAX_NODE_ADDRESSES + 16, "node_addresses_limit"),
+    ],
+)
+def test_addresses_that_are_cut_or_too_many_are_refused(length: int, reason: str) -> None:
+    told = kzn_pb2.NodeAddresses(addresses=bytes(length))
+    data = kzn_pb2.ToServer(addresses=told).SerializeToString()
+    with pytest.raises(WireError) as caught:
+        decode_to_server(data)
+    assert caught.value.reason == reason
+
+
+def test_a_node_may_have_as_many_addresses_as_the_limit() -> None:
+    most = NodeAddresses(tuple(n.to_bytes(16, "big") for n in range(MAX_NODE_ADDRESSES)))
+    assert decode_to_server(encode_to_server(most)) == most
+
+
 def test_an_ack_on_the_wire() -> None:
     assert encode_to_agent(Ack(7)) == b"\x1a\x02\x08\x07"
 
@@ -57,7 +97,7 @@ def test_a_refusal_on_the_wire() -> None:
     assert encode_to_agent(Refusal(Reason.NODE, "no")) == b"\x12\x06\x08\x03\x12\x02no"
 
 
-@given(HELLOS | BATCHES)
+@given(HELLOS | BATCHES | ADDRESSES)
 def test_a_message_of_an_agent_survives_a_round_trip(message: ToServer) -> None:
     assert decode_to_server(encode_to_server(message)) == message
 

@@ -9,10 +9,17 @@ from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Totals
 from kzn.wire.encode_batch import EncodedBatch, encode_batch
-from kzn.wire.limits import Limits
-from kzn.wire.messages import Ack, Hello, Reason, Refusal, Welcome
+from kzn.wire.limits import MAX_NODE_ADDRESSES, Limits
+from kzn.wire.messages import Ack, Hello, NodeAddresses, Reason, Refusal, Welcome
 from kzn.wire.sequences import AppliedSequences
-from kzn.wire.session import AgentSession, Apply, Authenticate, Repeat, ServerSession
+from kzn.wire.session import (
+    AgentSession,
+    Apply,
+    Authenticate,
+    Repeat,
+    ServerSession,
+    TakeAddresses,
+)
 
 IDENTITY = AgentIdentity("node-a", 77, "postrouting", "0.1.0")
 HELLO = Hello("node-a", 77, "token", "0.1.0", "postrouting")
@@ -21,6 +28,10 @@ LIMITS = Limits(max_frame=1000, max_flows=10, max_addresses=10)
 
 def batch(sequence: int) -> EncodedBatch:
     return encode_batch(Batch(sequence, 10, 0, Flows.empty(), Totals()))
+
+
+def welcome(last: int | None) -> Welcome:
+    return Welcome(last, LIMITS, max_node_addresses=MAX_NODE_ADDRESSES)
 
 
 def welcomed(sequences: AppliedSequences) -> ServerSession:
@@ -35,10 +46,10 @@ def test_an_agent_is_welcomed_with_limits_and_last_sequence() -> None:
     sequences = AppliedSequences()
     session = ServerSession(sequences, LIMITS)
     assert session.receive(HELLO) == Authenticate(HELLO, IDENTITY)
-    assert session.authenticated(IDENTITY) == Welcome(None, LIMITS)
+    assert session.authenticated(IDENTITY) == welcome(None)
     session.applied(4)
     session.close()
-    assert ServerSession(sequences, LIMITS).authenticated(IDENTITY) == Welcome(4, LIMITS)
+    assert ServerSession(sequences, LIMITS).authenticated(IDENTITY) == welcome(4)
 
 
 def test_a_batch_is_applied_once_over_two_connections() -> None:
@@ -159,3 +170,37 @@ def test_a_batch_beyond_the_servers_limits_is_not_sent() -> None:
     with pytest.raises(WireError) as caught:
         small.check(replace(batch(1), columns=columns), 10)
     assert caught.value.reason == "flows_limit"
+
+
+TOLD = tuple(bytes([n]) * 16 for n in (1, 2, 3))
+
+
+def test_a_server_takes_the_addresses_of_the_node_that_is_authenticated() -> None:
+    session = welcomed(AppliedSequences())
+    assert session.receive(NodeAddresses(TOLD)) == TakeAddresses(IDENTITY, TOLD, Ack(0))
+
+
+def test_a_server_takes_no_addresses_before_hello() -> None:
+    step = ServerSession(AppliedSequences(), LIMITS).receive(NodeAddresses(TOLD))
+    assert isinstance(step, Refusal)
+    assert step.reason is Reason.UNEXPECTED
+
+
+@pytest.mark.parametrize(
+    ("most", "message"),
+    [(0, None), (2, NodeAddresses(TOLD[:2])), (9, NodeAddresses(TOLD))],
+)
+def test_an_agent_tells_what_the_server_takes_and_an_older_server_nothing(
+    most: int, message: NodeAddresses | None
+) -> None:
+    session = AgentSession(IDENTITY)
+    session.welcomed(Welcome(None, LIMITS, max_node_addresses=most))
+    assert session.addresses(TOLD) == message
+
+
+def test_an_agent_tells_no_more_than_the_limit_of_the_protocol() -> None:
+    session = AgentSession(IDENTITY)
+    session.welcomed(Welcome(None, LIMITS, max_node_addresses=1 << 31))
+    message = session.addresses([bytes(16)] * (MAX_NODE_ADDRESSES + 1))
+    assert message is not None
+    assert len(message.addresses) == MAX_NODE_ADDRESSES

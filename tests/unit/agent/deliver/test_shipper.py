@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -69,6 +69,7 @@ class Scene:
     receiver: Receiver
     address: HostPort
     applied: list[Batch]
+    told: list[tuple[str, Sequence[bytes]]] = field(default_factory=list)
     time: Time = field(default_factory=Time)
     shippers: list[Shipper] = field(default_factory=list)
 
@@ -78,6 +79,7 @@ class Scene:
         timeouts: ShipTimeouts = TIMEOUTS,
         token: Callable[[], str] = str,
         sleep: Callable[[float], Awaitable[None]] | None = None,
+        addresses: Callable[[], tuple[bytes, ...] | None] = lambda: None,
     ) -> Shipper:
         """A shipper; its first connections are ``dials``, all later ones reach the receiver."""
         queue = [*dials]
@@ -93,6 +95,7 @@ class Scene:
             dial=dial,
             timeouts=timeouts,
             token=token,
+            addresses=addresses,
             backoff=Backoff(random.Random(1)),
             clock=self.time,
             sleep=sleep or self.time.sleep,
@@ -114,7 +117,10 @@ def play(
         sockets = listen(HostPort("127.0.0.1", 0))
         applied: list[Batch] = []
         receiver = Receiver(
-            lambda _identity, got: applied.append(got), limits=limits, authenticate=authenticate
+            lambda _identity, got: applied.append(got),
+            limits=limits,
+            authenticate=authenticate,
+            take_addresses=lambda node, told: scene.told.append((node, told)),
         )
         await receiver.start(sockets)
         scene = Scene(receiver, HostPort("127.0.0.1", bound_port(sockets)), applied)
@@ -499,5 +505,47 @@ def test_an_agent_that_is_shutting_down_retries_at_once_and_with_short_waits() -
         assert scene.sequences == [1]
         assert len(waits) == 9
         assert max(waits[1:]) == HURRIED_WAIT_SECONDS  # doubled without it, up to 30 s
+
+    play(act)
+
+
+def test_the_addresses_of_the_node_are_told_before_a_batch_whenever_they_changed() -> None:
+    addresses: tuple[bytes, ...] | None = None
+
+    async def act(scene: Scene) -> None:
+        nonlocal addresses
+        shipper = scene.shipper(addresses=lambda: addresses)
+        await shipper.deliver(batch(1))
+        assert scene.told == []  # not known yet
+        addresses = (b"a" * 16,)
+        await shipper.deliver(batch(2))
+        await shipper.deliver(batch(3))
+        assert scene.told == [("node-a", (b"a" * 16,))]
+        addresses = (b"a" * 16, b"b" * 16)
+        await shipper.deliver(batch(4))
+        assert scene.told[1:] == [("node-a", addresses)]
+        assert scene.sequences == [1, 2, 3, 4]
+
+    play(act)
+
+
+def test_the_addresses_are_told_again_on_every_connection() -> None:
+    async def act(scene: Scene) -> None:
+        addresses = (b"a" * 16,)
+        shipper = scene.shipper(addresses=lambda: addresses)
+        await shipper.deliver(batch(1))
+        await shipper.close()
+        await shipper.deliver(batch(2))
+        assert scene.told == [("node-a", addresses)] * 2
+
+    play(act)
+
+
+def test_an_older_server_is_told_nothing_and_gets_its_batches() -> None:
+    async def act(scene: Scene) -> None:
+        older = answering(WELCOME, frame(encode_to_agent(Ack(1))))
+        shipper = scene.shipper(older, addresses=lambda: (b"a" * 16,))
+        await shipper.deliver(batch(1))
+        assert (shipper.stats.acked, scene.told) == (1, [])
 
     play(act)

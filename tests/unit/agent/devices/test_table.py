@@ -211,3 +211,21 @@ def test_a_nodes_own_addresses_are_those_of_all_its_devices_but_loopback_and_lin
     assert devices.addresses() == {pack("192.0.2.1"), pack("2001:db8::1"), pack("10.244.1.0")}
     devices.apply(LinkGone(9))
     assert pack("10.244.1.0") not in devices.addresses()
+
+
+def test_the_server_is_told_all_addresses_but_those_of_services_and_of_dummies_last() -> None:
+    devices = table(
+        Link(9, "flannel.1", kind="vxlan"),
+        Link(11, "kube-ipvs0", kind="dummy"),
+        Link(12, "nodelocaldns", kind="dummy"),
+        addresses=(
+            address(1, "10.0.0.1", 32),
+            address(2, "2600:1f16::2", 128),
+            address(2, "192.168.0.2", 24),
+            address(9, "10.244.1.0", 32),
+            address(11, "10.96.0.1", 32),
+            address(12, "10.0.0.10", 32),
+        ),
+    )
+    told = ["10.244.1.0", "192.168.0.2", "2600:1f16::2", "10.0.0.10"]
+    assert devices.told_addresses() == tuple(map(pack, told))

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -14,14 +14,14 @@ from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
 from kzn.server.auth.permit import Authenticate, PeerInfo, Permit, accept_all
-from kzn.server.receive.context import Durable, at_once
+from kzn.server.receive.context import Durable, TakeAddresses, at_once, ignore_addresses
 from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
 from kzn.wire.codec import decode_to_agent, encode_to_server
 from kzn.wire.encode_batch import encode_batch
 from kzn.wire.frames import frame
-from kzn.wire.limits import Limits
-from kzn.wire.messages import Ack, Hello, Reason, Refusal, ToAgent, ToServer, Welcome
+from kzn.wire.limits import MAX_NODE_ADDRESSES, Limits
+from kzn.wire.messages import Ack, Hello, NodeAddresses, Reason, Refusal, ToAgent, ToServer, Welcome
 from kzn.wire.stream import FrameStream
 
 HELLO = Hello("node-a", 77, "", "0.1.0", "postrouting")
@@ -99,13 +99,20 @@ def play(
     authenticate: Authenticate = accept_all,
     send_buffer: int = 0,
     durable: Durable = at_once,
+    take_addresses: TakeAddresses = ignore_addresses,
 ) -> None:
     async def run() -> None:
         sockets = listen(HostPort("127.0.0.1", 0))
         if send_buffer:
             sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         applied = Applied()
-        receiver = Receiver(applied, limits=limits, authenticate=authenticate, durable=durable)
+        receiver = Receiver(
+            applied,
+            limits=limits,
+            authenticate=authenticate,
+            durable=durable,
+            take_addresses=take_addresses,
+        )
         await receiver.start(sockets)
         scene = Scene(receiver, bound_port(sockets), applied)
         async with asyncio.timeout(20):
@@ -126,6 +133,54 @@ def batch(sequence: int) -> Batch:
 
 def message(sequence: int) -> ToServer:
     return encode_batch(batch(sequence))
+
+
+def test_addresses_are_those_of_the_authenticated_node_and_are_acked_between_batches() -> None:
+    taken: list[tuple[str, Sequence[bytes]]] = []
+
+    async def act(scene: Scene) -> None:
+        agent = await scene.agent()
+        assert await agent.say(NodeAddresses((b"a" * 16, b"b" * 16))) == Ack(0)
+        assert await agent.say(message(1)) == Ack(1)
+        assert await agent.say(NodeAddresses(())) == Ack(0)
+        assert taken == [(HELLO.node, (b"a" * 16, b"b" * 16)), (HELLO.node, ())]
+        assert scene.receiver.stats.batches == 1
+
+    play(act, take_addresses=lambda node, told: taken.append((node, told)))
+
+
+def test_addresses_before_hello_or_of_a_refused_agent_are_not_taken() -> None:
+    taken: list[str] = []
+
+    async def refuse(_hello: Hello, _peer: PeerInfo) -> Refusal:
+        return Refusal(Reason.NODE, "not the token's node")
+
+    async def act(scene: Scene) -> None:
+        client = await scene.client()
+        await client.stream.send(encode_to_server(NodeAddresses((b"a" * 16,))))
+        assert await client.refusal() is Reason.UNEXPECTED
+        client = await scene.client()
+        await client.stream.send(encode_to_server(HELLO))
+        await client.stream.send(encode_to_server(NodeAddresses((b"a" * 16,))))
+        assert await client.refusal() is Reason.NODE
+        assert not taken
+
+    play(act, authenticate=refuse, take_addresses=lambda node, _told: taken.append(node))
+
+
+def test_too_many_addresses_are_refused_as_too_large() -> None:
+    taken: list[str] = []
+
+    async def act(scene: Scene) -> None:
+        agent = await scene.agent()
+        await agent.stream.send(
+            encode_to_server(NodeAddresses((bytes(16),) * (MAX_NODE_ADDRESSES + 1)))
+        )
+        assert await agent.refusal() is Reason.TOO_LARGE
+        assert scene.receiver.stats.refusals["node_addresses_limit"] == 1
+        assert not taken
+
+    play(act, take_addresses=lambda node, _told: taken.append(node))
 
 
 def test_a_batch_is_applied_and_acked() -> None:
@@ -149,7 +204,7 @@ def test_a_replayed_batch_is_acked_but_not_applied_again_on_any_connection() -> 
         await agent.say(message(1))
         assert await agent.say(message(1)) == Ack(1, duplicate=True)
         other = await scene.client()
-        assert await other.say(HELLO) == Welcome(1, Limits())
+        assert await other.say(HELLO) == Welcome(1, Limits(), max_node_addresses=MAX_NODE_ADDRESSES)
         assert await other.say(message(1)) == Ack(1, duplicate=True)
         assert scene.applied.sequences == [1]
         assert scene.receiver.stats.duplicates == 2
