@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -58,11 +57,9 @@ class Process:
         """Its exit status."""
         return self.daemon.process.wait(seconds)
 
-    def catches(self, number: signal.Signals) -> bool:
-        """Whether it has installed a handler for a signal."""
-        lines = Path(f"/proc/{self.daemon.process.pid}/status").read_text().splitlines()
-        [caught] = [int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:")]
-        return bool(caught >> (number - 1) & 1)
+    def has_loop(self, seconds: float = WAIT) -> bool:
+        """Whether an agent has its event loop within a time: a signal then cuts a last batch."""
+        return self.logs("uplinks (devices that lead off this node)", seconds)
 
     def logs(self, text: str, seconds: float = WAIT) -> bool:
         """Whether its log contains ``text`` within a time."""

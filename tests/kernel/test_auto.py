@@ -2,7 +2,6 @@
 
 import json
 import re
-import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -61,7 +60,7 @@ def sees_all(agent: Process) -> bool:
 
 
 def stop(agent: Process) -> None:
-    assert wait_for(partial(agent.catches, signal.SIGTERM), sites.WAIT)
+    assert agent.has_loop()
     agent.stop()
 
 

@@ -1,12 +1,10 @@
 """Capabilities: those that a probe needs to start and that a running agent keeps, as documented."""
 
 import os
-import signal
 import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,6 @@ from site_of_a1 import Process, Site
 
 from kzn.errors import UnsupportedError
 from kzn.lab import daemons, namespaces
-from kzn.lab.daemons import wait_for
 from kzn.lab.lab import Lab
 from kzn.lab.witness import WireKey
 from kzn.libbpf import capabilities
@@ -197,7 +194,7 @@ def test_printing_with_the_documented_capabilities_leaves_nothing_attached(
     limit(monkeypatch, NEEDED[probe])
     printer = site.agent("--print", "--interval", "5m", "--probe", probe, ready=False)
     assert printer.logs("capabilities kept: ")
-    assert wait_for(partial(printer.catches, signal.SIGTERM), sites.WAIT)
+    assert printer.has_loop()
     sent = site.send(50)
     printer.daemon.ask_to_stop()
     assert printer.wait() == 0

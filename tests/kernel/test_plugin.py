@@ -3,10 +3,8 @@
 import json
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import example
@@ -16,7 +14,6 @@ from counting import PREFIX
 from site_of_a1 import Site
 
 from kzn.lab import traffic
-from kzn.lab.daemons import wait_for
 from kzn.lab.lab import Lab
 from kzn.lab.witness import WireKey
 from kzn.model.totals import Counts
@@ -79,7 +76,7 @@ def test_the_example_is_listed_by_kzn_probes(site: Site) -> None:
 def test_print_shows_marked_traffic_to_the_byte_and_nothing_else(site: Site) -> None:
     printer = site.agent("--print", "--probe", "marked", "--interval", "5m", ready=False)
     assert printer.logs("attached marked/ipv6 at priority 60")
-    assert wait_for(partial(printer.catches, signal.SIGTERM), sites.WAIT)
+    assert printer.has_loop()
     sent = send(site)
     printer.daemon.ask_to_stop()
     assert printer.wait() == 0

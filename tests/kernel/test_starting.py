@@ -5,25 +5,32 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
 import site_of_a1 as sites
 from site_of_a1 import Process, Site
 
+from kzn.agent.maps.structs import STATE_SIZE
 from kzn.agent.pins.notes import Notes
 from kzn.lab import daemons
 from kzn.lab.daemons import wait_for
 from kzn.lab.lab import Lab
+from kzn.libbpf.maps import Map, create_array
+from kzn.libbpf.pins import opened, pin
 
 AS_PID_1 = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-m", "kzn.cli.main"]
 """A process without handlers does not get signals as PID 1, as in a container."""
 
 
+_number = count(1)
+
+
 @pytest.fixture
 def site(lab: Lab) -> Iterator[Site]:
-    """Node a1 and a place for a server."""
-    with sites.made(lab, "starting") as site:
+    """Node a1 and a place for a server; each test has a pin directory of its own."""
+    with sites.made(lab, f"starting{next(_number)}") as site:
         yield site
 
 
@@ -113,3 +120,172 @@ def test_a_second_agent_with_other_pins_is_refused_and_nothing_is_counted_twice(
     sent = sent.plus(site.send(30))
     assert server.gets(site.key, sent)
     last.stop()
+
+
+def pin_a_map(path: Path) -> None:
+    with create_array("foreign", 4) as made:
+        pin(made.fd, path)
+
+
+def damage_state(folder: Path, offset: int, value: int) -> None:
+    with opened(folder / "spool") as fd:
+        spool = Map(fd, "spool")
+        raw = bytearray(spool.read(0, STATE_SIZE))
+        raw[offset] = value
+        spool.write(0, bytes(raw))
+
+
+def damaged_phase(folder: Path) -> None:
+    damage_state(folder, 4, 9)
+
+
+def damaged_buffer(folder: Path) -> None:
+    damage_state(folder, 8, 7)
+
+
+def no_epoch(folder: Path) -> None:
+    for offset in range(16, 24):
+        damage_state(folder, offset, 0)
+
+
+def missing_map(folder: Path) -> None:
+    (folder / "flows_1").unlink()
+
+
+def foreign_spool(folder: Path) -> None:
+    (folder / "spool").unlink()
+    pin_a_map(folder / "spool")
+
+
+def program_as_a_map(folder: Path) -> None:
+    (folder / "totals").unlink()
+    (folder / "link_ipv4").rename(folder / "totals")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [damaged_phase, damaged_buffer, no_epoch, missing_map, foreign_spool, program_as_a_map],
+)
+@pytest.mark.parametrize("probe", ["postrouting", "auto"])
+def test_a_damaged_set_is_replaced_and_its_loss_is_a_number(
+    site: Site, damage: Callable[[Path], None], probe: str
+) -> None:
+    site.agent("--probe", "postrouting").kill()
+    damage(site.pin_dir / "postrouting")
+    command = ["--pin-dir", str(site.pin_dir)]
+    assert site.kzn("inspect-map", *command).returncode == 1
+    site.kzn("doctor", *command)
+    server = site.server()
+    agent = site.agent("--probe", probe)
+    assert agent.logs("damaged or of an incompatible kzn version")
+    assert wait_for(lambda: agent.metric("kzn_agent_lost_sets_total") == 1, sites.WAIT)
+    assert server.gets(site.key, site.send(40))
+    assert wait_for(lambda: len(pins(site)) == 1, sites.WAIT)
+    agent.stop()
+    assert site.kzn("detach", *command).returncode == 0
+    assert pins(site) == []
+
+
+def test_a_set_that_is_damaged_while_its_agent_runs_ends_it_and_the_next_one_replaces_it(
+    site: Site,
+) -> None:
+    site.server()
+    agent = site.agent("--probe", "postrouting")
+    damaged_phase(site.pin_dir / "postrouting")
+    assert agent.wait() == 1
+    assert "kzn: the pinned state of this node's counters is damaged" in agent.stderr
+    assert "hint: start the agent again" in agent.stderr
+    assert wait_for(lambda: site.agent("--probe", "postrouting").logs("is damaged"), sites.WAIT)
+
+
+def test_retired_sets_of_any_name_are_shipped_once(site: Site) -> None:
+    site.agent("--probe", "postrouting").kill()
+    sent = site.send(40)
+    (site.pin_dir / "postrouting").rename(site.pin_dir / "postrouting+retired+old")
+    (site.pin_dir / "postrouting+retired+").mkdir()
+    pin_a_map(site.pin_dir / "postrouting+retired+file")
+    server = site.server()
+    agent = site.agent("--probe", "postrouting")
+    sent = sent.plus(site.send(30))
+    assert server.gets(site.key, sent), (server.has(site.key), sent)
+    assert agent.logs("removed pins")
+    kept = ["postrouting", "postrouting+retired+file"]
+    assert wait_for(lambda: pins(site) == kept, sites.WAIT), pins(site)
+    assert server.gets(site.key, sent.plus(site.send(20)))
+
+
+def file_in_its_place(pin_dir: Path) -> None:
+    pin_a_map(pin_dir / "postrouting")
+
+
+def foreign_folder(pin_dir: Path) -> None:
+    (pin_dir / "postrouting").mkdir()
+    pin_a_map(pin_dir / "postrouting" / "cilium_ipcache")
+
+
+def nested_folder(pin_dir: Path) -> None:
+    (pin_dir / "postrouting+new" / "folder").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("foreign", [file_in_its_place, foreign_folder, nested_folder])
+@pytest.mark.parametrize("probe", ["postrouting", "auto"])
+def test_what_is_not_a_set_is_put_aside_and_not_removed(
+    site: Site, foreign: Callable[[Path], None], probe: str
+) -> None:
+    site.pin_dir.mkdir(parents=True)
+    foreign(site.pin_dir)
+    server = site.server()
+    agent = site.agent("--probe", probe)
+    assert server.gets(site.key, site.send(40))
+    assert agent.logs("renamed to postrouting+foreign+1")
+    assert wait_for(lambda: pins(site) == ["postrouting", "postrouting+foreign+1"], sites.WAIT)
+    agent.kill()
+    again = site.agent("--probe", probe)
+    assert "foreign" not in again.stderr
+
+
+def test_a_pin_of_a_link_that_is_not_one_does_not_stop_a_replacement(site: Site) -> None:
+    site.agent("--probe", "postrouting").kill()
+    link = site.pin_dir / "postrouting" / "link_ipv6"
+    link.unlink()
+    pin_a_map(link)
+    server = site.server()
+    agent = site.agent("--probe", "postrouting", "--ports", "none")
+    assert agent.logs("is not a link")
+    assert server.gets(site.key, site.send(40))
+
+
+def refused(site: Site, status: int, *prefix: str) -> str:
+    arguments = ["agent", "--node", "a1", "--server", "127.0.0.1:9", "--listen-http", "127.0.0.1:0"]
+    done = site.kzn(*arguments, "--pin-dir", str(site.pin_dir), prefix=prefix)
+    assert done.returncode == status, done.stderr
+    assert "hint: " in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("has_set", [False, True])
+def test_a_read_only_bpffs_is_a_sentence_and_a_hint(site: Site, has_set: bool) -> None:
+    mount = site.pin_dir.parent
+    if has_set:
+        site.agent("--probe", "postrouting").kill()
+    else:
+        site.pin_dir.mkdir(parents=True)
+    script = f'mount --bind {mount} {mount}; mount -o remount,bind,ro {mount}\nexec "$@"'
+    text = refused(site, 3, "unshare", "-m", "sh", "-ec", script, "sh")
+    assert "the bpf file system is read-only" in text
+    assert "remount,rw" in text
+
+
+def test_a_pin_directory_that_is_a_file_is_a_sentence_and_a_hint(site: Site) -> None:
+    pin_a_map(site.pin_dir)
+    try:
+        assert f"pin directory {site.pin_dir}" in refused(site, 1)
+    finally:
+        site.pin_dir.unlink()
+
+
+def test_a_pin_directory_of_another_user_is_a_sentence_and_a_hint(site: Site) -> None:
+    site.pin_dir.mkdir(parents=True)
+    as_nobody = ("setpriv", "--reuid=65534", "--inh-caps=+bpf,+net_admin,+perfmon")
+    text = refused(site, 3, *as_nobody, "--ambient-caps=+bpf,+net_admin,+perfmon", "--")
+    assert "Permission denied" in text or "not on a bpf" in text, text

@@ -24,7 +24,7 @@ from kzn.agent.maps.structs import (
     Role,
     SpoolState,
 )
-from kzn.errors import KernelError
+from kzn.errors import KernelError, KznError
 from kzn.libbpf.maps import Map, create_array
 from kzn.probes.attach import BUFFERS, MAPS
 
@@ -38,6 +38,10 @@ def fence_map() -> Map:
     Created once and kept, since a running agent has no CAP_BPF to create another.
     """
     return create_array("kzn_fence", 4)
+
+
+class DamagedError(KznError):
+    """Pinned maps hold what no agent has written."""
 
 
 class MapSet:
@@ -96,8 +100,14 @@ class MapSet:
         return self._maps["flows_0"].info().max_entries
 
     def state(self) -> SpoolState:
-        """The agent's pinned state."""
-        return SpoolState.unpack(self._maps["spool"].read(0, STATE_SIZE))
+        """The agent's pinned state; DamagedError for one that no agent has written."""
+        try:
+            return SpoolState.unpack(self._maps["spool"].read(0, STATE_SIZE))
+        except ValueError as error:
+            raise DamagedError(
+                f"the pinned state of this node's counters is damaged ({error})",
+                hint="start the agent again: it makes a new set of maps",
+            ) from error
 
     def write_state(self, state: SpoolState) -> None:
         """Replace the agent's pinned state in one call, so that no reader sees half of it."""

@@ -12,6 +12,8 @@ from enum import IntEnum, IntFlag
 LAYOUT = 2
 """KZN_LAYOUT."""
 
+MAX_SEQUENCE = (1 << 63) - 1
+
 _CONTROL = struct.Struct("<IIQ48x")
 _STATE = struct.Struct("<IIIIQQ2Q2Q32s")
 
@@ -103,12 +105,14 @@ class SpoolState:
 
     @staticmethod
     def unpack(raw: bytes) -> "SpoolState":
-        """From the bytes of `struct spool_state`; ValueError for a phase that does not exist."""
+        """From the bytes of `struct spool_state`; ValueError for what no agent writes."""
         layout, phase, buffer, server, epoch, *rest = _STATE.unpack(raw)
         sequence, o0, o1, c0, c1, settings = rest
+        if buffer > 1 or sequence > MAX_SEQUENCE:
+            raise ValueError(f"buffer {buffer}, sequence {sequence}")
         return SpoolState(
             phase=Phase(phase),
-            buffer=buffer & 1,
+            buffer=buffer,
             epoch=epoch,
             sequence=sequence,
             opened_ns=(o0, o1),

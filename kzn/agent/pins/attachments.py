@@ -64,7 +64,7 @@ class PinnedAttachments:
 
     def names(self) -> set[str]:
         """The names of the pins."""
-        found = {path.name for path in self._folder.iterdir()}
+        found = {path.name for path in self._folder.iterdir() if not path.is_dir()}
         return {name for name in found if name.startswith(PREFIXES)}
 
     def add(self, name: str, fd: int) -> None:
@@ -79,10 +79,15 @@ class PinnedAttachments:
         path = self._folder / name
         fd = open_pin(path)
         path.unlink()
-        if name.startswith(LINK):
-            detach(fd, str(path))
-        else:
+        if not name.startswith(LINK):
             os.close(fd)
+            return
+        try:
+            detach(fd, str(path))
+        except KernelError as error:
+            if error.errno not in (errno.EINVAL, errno.EBADF):
+                raise
+            log.warning("%s is not a link: unpinned", path)
 
     def open(self, name: str) -> int:
         """A new descriptor of a pinned object."""

@@ -6,12 +6,14 @@
                                   filter_<index> and qdisc_<index>
     <pin-dir>/<probe>+new         a set that is being made or on trial: not yet shipped
     <pin-dir>/<probe>+retired+N   a set that was replaced and detached, not yet drained
+    <pin-dir>/<probe>+foreign+N   what was in the place of a set and is not one: not read
     <pin-dir>/auto+...            notes (notes.py)
 
 In: a path. Out: the lock, and paths of sets by what they are. Never: opens or changes a set.
 No name has a dot, which bpffs refuses (kernel/bpf/inode.c: bpf_lookup).
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +26,7 @@ from kzn.libbpf.pins import require_bpffs
 from kzn.probes.attach import MAPS
 from kzn.probes.declaration import Probe
 
-NEW, RETIRED, NOTE = "+new", "+retired+", "auto+"
+NEW, RETIRED, FOREIGN, NOTE = "+new", "+retired+", "+foreign+", "auto+"
 
 
 @contextmanager
@@ -36,6 +38,8 @@ def locked(pin_dir: Path) -> Iterator[None]:
     require_bpffs(pin_dir)
     with file_errors(pin_dir):
         pin_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.statvfs(pin_dir).f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(pin_dir))
         fd = os.open(pin_dir, os.O_RDONLY | os.O_DIRECTORY)
     try:
         flock(fd, LOCK_EX | LOCK_NB)
@@ -43,7 +47,7 @@ def locked(pin_dir: Path) -> Iterator[None]:
     except BlockingIOError as error:
         raise KznError(
             f"another kzn agent uses pin directory {pin_dir}",
-            hint="stop it, or give this one another --pin-dir",
+            hint="stop it; to look beside it use kzn agent --print",
         ) from error
     finally:
         os.close(fd)
@@ -61,10 +65,16 @@ def file_errors(pin_dir: Path) -> Iterator[None]:
                 hint="a bpf file system takes no name with a dot: use another --pin-dir",
             ) from error
         raise UnsupportedError(
-            f"pin directory {pin_dir}: {error.strerror}", hint="run as root"
+            f"pin directory {pin_dir}: {error.strerror}",
+            hint="run as root, outside a user namespace; a security module may forbid it too",
         ) from error
     except OSError as error:
         name = error.filename or pin_dir
+        if error.errno == errno.EROFS:
+            raise UnsupportedError(
+                f"pin directory {pin_dir}: the bpf file system is read-only",
+                hint="mount -o remount,rw /sys/fs/bpf; in a container, mount it without readOnly",
+            ) from error
         raise KznError(
             f"pin directory {pin_dir}: {name}: {error.strerror}",
             hint="use a --pin-dir that only kzn agent writes to",
@@ -76,20 +86,31 @@ def current(pin_dir: Path) -> list[Path]:
     return [
         path
         for path in pin_dir.iterdir()
-        if path.is_dir() and not is_note(path.name) and RETIRED not in path.name and is_set(path)
+        if path.is_dir()
+        and not is_note(path.name)
+        and not any(word in path.name for word in (RETIRED, FOREIGN))
+        and is_set(path)
     ]
 
 
 def retired(probe: Probe | None, pin_dir: Path) -> list[Path]:
     """Retired sets of a probe, or of all, which may still hold batches, oldest first."""
     name = probe.name if probe else "*"
-    return sorted(pin_dir.glob(f"{name}{RETIRED}*"), key=_number)
+    found = [path for path in pin_dir.glob(f"{name}{RETIRED}*") if path.is_dir()]
+    return sorted(found, key=lambda path: (_number(path), path.name))
 
 
 def next_retired(folder: Path) -> Path:
     """The path of a probe's set once it is retired."""
     number = max(map(_number, folder.parent.glob(f"{folder.name}{RETIRED}*")), default=0)
     return folder.with_name(f"{folder.name}{RETIRED}{number + 1}")
+
+
+def put_aside(folder: Path) -> Path:
+    """Rename what is in the place of a set, and is not one, so that nobody reads it any more."""
+    stem = f"{probe_of(folder)}{FOREIGN}"
+    number = max(map(_number, folder.parent.glob(f"{stem}*")), default=0)
+    return folder.rename(folder.with_name(f"{stem}{number + 1}"))
 
 
 def new(folder: Path) -> Path:
@@ -122,4 +143,6 @@ def is_set(folder: Path) -> bool:
 
 
 def _number(folder: Path) -> int:
-    return int(folder.name.rpartition("+")[2])
+    """The number at the end of a name; 0 when somebody else chose the name."""
+    text = folder.name.rpartition("+")[2]
+    return int(text) if text.isdecimal() else 0

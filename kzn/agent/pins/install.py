@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kzn.agent.devices.table import Device
-from kzn.agent.maps.mapset import MapSet
+from kzn.agent.maps.mapset import DamagedError, MapSet
 from kzn.agent.maps.structs import LAYOUT, Phase, SpoolState, boottime_ns
 from kzn.agent.pins.attachments import (
     PinnedAttachments,
@@ -32,6 +32,7 @@ from kzn.agent.pins.directory import (
     locked,
     new,
     next_retired,
+    put_aside,
 )
 from kzn.errors import KernelError, KznError
 from kzn.libbpf.objects import BpfObject
@@ -107,12 +108,16 @@ def on_trial(
 
 def _install(probe: Probe, settings: Settings, folder: Path) -> MapSet:
     remove(new(folder))
+    if folder.exists() and not folder.is_dir():
+        remove(folder)
     if folder.exists():
         maps = open_set(folder)
         if maps and maps.state().settings == settings.digest(probe.image()):
             return _adopt(probe, settings, folder, maps)
         if maps:
             maps.close()
+        else:
+            log.error("%s is damaged or of an incompatible kzn version: it is replaced", folder)
         return _replace(probe, settings, folder)
     with load(probe, settings) as loaded:
         _pin_set(probe, settings, new(folder), loaded)
@@ -127,7 +132,7 @@ def retire(folder: Path) -> Path:
 
 
 def open_set(folder: Path) -> MapSet | None:
-    """The maps pinned in a folder; None when it is not a whole set of this layout."""
+    """The maps pinned in a folder; None when it is not a whole, undamaged set of this layout."""
     fds: dict[str, int] = {}
     try:
         for name in MAPS:
@@ -135,14 +140,28 @@ def open_set(folder: Path) -> MapSet | None:
     except KernelError as error:
         for fd in fds.values():
             os.close(fd)
-        if error.errno == errno.ENOENT:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return None
         raise
     maps = MapSet(fds)
-    if maps.layout_fits() and maps.state().layout == LAYOUT:
+    if _is_readable(maps):
         return maps
     maps.close()
     return None
+
+
+def _is_readable(maps: MapSet) -> bool:
+    try:
+        if not maps.layout_fits():
+            return False
+        state = maps.state()
+    except DamagedError:
+        return False
+    except KernelError as error:
+        if error.errno in (errno.EINVAL, errno.EBADF, errno.ENOENT):  # not maps, or of other types
+            return False
+        raise
+    return state.layout == LAYOUT and state.epoch != 0
 
 
 def detach_all(pin_dir: Path) -> list[Path]:
@@ -233,10 +252,18 @@ def _initialise(maps: MapSet, digest: bytes) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Detach and unpin one set, if it exists."""
+    """Detach and unpin one set, if it exists; what is not one is put aside."""
     if not folder.exists():
         return
-    release(PinnedAttachments(folder))
+    if folder.is_dir():
+        release(PinnedAttachments(folder))
+    if not folder.is_dir() or not is_set(folder):
+        log.warning(
+            "%s is not a set of kzn's pins, or has others among them: renamed to %s",
+            folder,
+            put_aside(folder).name,
+        )
+        return
     for path in folder.iterdir():
         path.unlink()
     folder.rmdir()

@@ -70,7 +70,7 @@ class Notes:
         (self._dir / name).mkdir(mode=0o700, exist_ok=True)
         for path in old:
             if path.name != name and path.exists():
-                path.rmdir()
+                path.rmdir() if path.is_dir() else path.unlink()
 
 
 def _parse(name: str) -> LastTrial | None:

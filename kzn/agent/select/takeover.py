@@ -28,7 +28,8 @@ def remove_unfinished(pin_dir: Path) -> None:
     """Remove sets that a killed agent was making or had on trial."""
     with file_errors(pin_dir):
         for folder in pin_dir.glob(f"*{NEW}"):
-            remove(folder)
+            if folder.is_dir() and directory.is_set(folder):
+                remove(folder)
 
 
 def current_probe(pin_dir: Path) -> str:
@@ -41,6 +42,8 @@ def current_probe(pin_dir: Path) -> str:
 def retire_others(pin_dir: Path, probe: str) -> None:
     """Retire all sets but this probe's: what they counted is still to be shipped."""
     with file_errors(pin_dir):
+        for folder in directory.retired(None, pin_dir):
+            release(PinnedAttachments(folder))  # in case another process has renamed a set
         for folder in directory.current(pin_dir):
             if folder.name != probe:
                 log.info("detached probe %s; %s will be drained", folder.name, retire(folder))
@@ -49,6 +52,7 @@ def retire_others(pin_dir: Path, probe: str) -> None:
 def accept(pin_dir: Path, name: str) -> None:
     """Make the set on trial the probe's set, with what it has counted so far."""
     with file_errors(pin_dir):
+        remove(pin_dir / name)  # not a set, or it would count: it is put aside
         directory.new(pin_dir / name).rename(pin_dir / name)
 
 

@@ -88,3 +88,21 @@ def test_control_is_packed_and_unpacked_unchanged_but_for_the_time_of_the_last_d
     control = Control(active=1, skip_inbound=True)
     assert Control.unpack(control.pack()) == control
     assert control.pack()[8:16] == bytes(8)
+
+
+STATE = SpoolState(
+    Phase.CUT, 1, 7, 3, opened_ns=(1, 2), closed_ns=(3, 4), settings=bytes(32), server=9
+)
+
+
+@pytest.mark.parametrize(
+    ("offset", "damage"),
+    [(4, b"\x09"), (4, b"\xff" * 4), (8, b"\x02"), (24, b"\xff" * 8)],
+    ids=["phase 9", "phase -1", "buffer 2", "sequence without a successor"],
+)
+def test_a_state_that_no_agent_writes_is_refused(offset: int, damage: bytes) -> None:
+    raw = bytearray(STATE.pack())
+    assert SpoolState.unpack(bytes(raw)) == STATE
+    raw[offset : offset + len(damage)] = damage
+    with pytest.raises(ValueError, match=r"Phase|buffer"):
+        SpoolState.unpack(bytes(raw))

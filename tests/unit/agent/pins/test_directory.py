@@ -55,6 +55,25 @@ def test_retired_sets_are_found_by_probe_oldest_first(tmp_path: Path) -> None:
     assert {directory.probe_of(path) for path in tmp_path.iterdir()} == {"postrouting", "tcx"}
 
 
+def test_a_retired_set_may_have_any_name_and_files_are_not_sets(tmp_path: Path) -> None:
+    folder = made(tmp_path, "postrouting")
+    for end in ("old", "", "3", "-1", "1_0"):
+        made(tmp_path, f"postrouting+retired+{end}")
+    (tmp_path / "postrouting+retired+7").touch()
+    names = [path.name for path in directory.retired(None, tmp_path)]
+    assert names == [f"postrouting+retired+{end}" for end in ("", "-1", "1_0", "old", "3")]
+    assert directory.next_retired(folder).name == "postrouting+retired+8"
+
+
+def test_what_is_put_aside_is_not_a_set_any_more(tmp_path: Path) -> None:
+    names = [
+        directory.put_aside(made(tmp_path, name, *MAPS)).name
+        for name in ("tcx", "tcx+new", "tcx+retired+1")
+    ]
+    assert names == ["tcx+foreign+1", "tcx+foreign+2", "tcx+foreign+3"]
+    assert directory.current(tmp_path) == directory.retired(None, tmp_path) == []
+
+
 def test_notes_retired_sets_and_other_files_are_not_current(tmp_path: Path) -> None:
     made(tmp_path, "tcx", *MAPS)
     made(tmp_path, "tcx+retired+1", *MAPS)
@@ -70,7 +89,13 @@ def test_errors_of_the_file_system_have_a_hint() -> None:
         directory.file_errors(Path("/pins")),
     ):
         raise PermissionError(1, "denied")
-    assert raised.value.hint == "run as root"
+    assert raised.value.hint.startswith("run as root")
+    with (
+        pytest.raises(UnsupportedError, match="/pins: the bpf file system is read-only") as fixed,
+        directory.file_errors(Path("/pins")),
+    ):
+        raise OSError(30, "Read-only file system")
+    assert "remount,rw" in fixed.value.hint
     with (
         pytest.raises(KznError, match=r"/kzn\.1: denied") as dotted,
         directory.file_errors(Path("/kzn.1")),
