@@ -114,7 +114,7 @@ def _hooks(stats: AgentStats) -> Iterator[MetricSamples]:
     yield single(
         "kzn_agent_switch_uncounted_bytes_total",
         "counter",
-        f"Upper bound of the bytes not counted while this probe replaced another ({BYTE}).",
+        f"Upper bound of the bytes not counted while these programs replaced others ({BYTE}).",
         stats.uncounted_bytes,
     )
     yield MetricSamples(

@@ -26,7 +26,7 @@ class AgentStats:
     """Bytes that the hook saw leave by the uplinks, divided by what the uplinks sent; None while it
     cannot be measured."""
     uncounted_bytes: int = 0
-    """Upper bound of the bytes in no batch since this probe replaced another at the start."""
+    """Upper bound of the bytes in no batch since this set replaced another at the start."""
     batches: int = 0
     flows: int = 0
     last_flows: int = 0

@@ -82,7 +82,7 @@ def attach(probe: Probe, hook: NetfilterHook, loaded: BpfObject) -> int:
         except KernelError as error:
             if error.errno != errno.EBUSY:
                 raise
-            log.warning("%s; trying the next priority", error.message)
+            log.info("%s; trying the next priority", error.message)
             continue
         log.info("attached %s at priority %d", what, priority)
         return fd

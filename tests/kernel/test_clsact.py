@@ -20,6 +20,7 @@ from kzn.agent.pins.attachments import (
     follow,
     indices,
 )
+from kzn.agent.select.takeover import install_or_replace
 from kzn.errors import KernelError
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
@@ -184,7 +185,7 @@ def test_a_pinned_clsact_filter_counts_without_a_process_until_detach(
             with install.install(PROBE, Settings(), pin_dir, [uplink]) as maps:
                 assert Counted(Spool(maps)).drain().accounted == sent
             assert PinnedAttachments(pin_dir / "clsact").missing(PROBE) == []
-            with install.install(PROBE, Settings(ports="none"), pin_dir, [uplink]) as maps:
+            with install_or_replace(PROBE, Settings(ports="none"), pin_dir, [uplink])[0] as maps:
                 sent = send(lab, 5)
                 assert Counted(Spool(maps)).drain().accounted == sent
             shown = tc(lab, "filter", "show", "dev", node.uplink, "egress")

@@ -15,6 +15,7 @@ from kzn.agent.maps.spool import Spool
 from kzn.agent.maps.structs import Phase
 from kzn.agent.pins import directory, install
 from kzn.agent.pins.attachments import PinnedAttachments, attach_again
+from kzn.agent.select.takeover import install_or_replace
 from kzn.errors import KznError, UnsupportedError
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
@@ -36,7 +37,8 @@ def pin_dir(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Path]:
 def attach(lab: Lab, pin_dir: Path, settings: Settings | None = None) -> MapSet:
     """Install the probe in the namespace of node a1, as a starting agent does."""
     with namespaces.inside(lab.node("a1").namespace), directory.locked(pin_dir):
-        return install.install(PROBE, settings or Settings(), pin_dir)
+        maps, _ = install_or_replace(PROBE, settings or Settings(), pin_dir)
+        return maps
 
 
 def send(lab: Lab, datagrams: int) -> Counts:

@@ -12,6 +12,7 @@ from kzn.agent.devices.table import Device
 from kzn.agent.maps.spool import Spool
 from kzn.agent.pins import directory, install
 from kzn.agent.pins.attachments import LINK, PinnedAttachments, ProcessAttachments, follow, indices
+from kzn.agent.select.takeover import install_or_replace
 from kzn.errors import KernelError
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
@@ -167,7 +168,7 @@ def test_with_other_settings_the_programs_are_replaced_and_the_old_counts_kept(
         uplink = device(lab.node("a1").uplink)
         install.install(PROBE, Settings(), pin_dir, [uplink]).close()
         before = send(lab, 5)
-        with install.install(PROBE, Settings(ports="none"), pin_dir, [uplink]) as maps:
+        with install_or_replace(PROBE, Settings(ports="none"), pin_dir, [uplink])[0] as maps:
             after = send(lab, 7)
             assert Counted(Spool(maps)).drain().seen == after
         [old] = directory.retired(PROBE, pin_dir)

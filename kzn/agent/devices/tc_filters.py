@@ -11,6 +11,7 @@ import errno
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from kzn.agent.devices.netlink import TC_EGRESS as EGRESS
@@ -27,8 +28,8 @@ ETH_P_ALL = 3
 PRIORITIES = range(1, 10)
 """Tried in order: 1 runs first, since a CNI's program may end the chain, but a filter of another
 kind may have it."""
-HANDLE = 0x6B7A
-"""Distinguishes programs of one priority; kzn's is "kz"."""
+HANDLES = 0x6B7A, 0x6B7B
+"""Distinguish programs of one priority; kzn's is "kz", or the next while it replaces its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +122,13 @@ class _FilterOperations:
         return True
 
     def _add_filter(self, index: int) -> None:
-        for priority in PRIORITIES:
+        for priority, handle in product(PRIORITIES, HANDLES):
             try:
                 self._netlink.tc(
                     "add-filter",
                     "bpf",
                     index,
-                    HANDLE,
+                    handle,
                     fd=self._fd,
                     name=self._name,
                     parent=EGRESS,
@@ -137,7 +138,7 @@ class _FilterOperations:
                 )
             except self.errors() as error:
                 taken = error.code in (errno.EEXIST, errno.EINVAL, errno.ENOENT)
-                if not taken or priority == PRIORITIES[-1]:
+                if not taken or (priority, handle) == (PRIORITIES[-1], HANDLES[-1]):
                     raise
             else:
                 return

@@ -212,6 +212,13 @@ def release(store: AttachmentStore) -> None:
         store.remove(name)
 
 
+def hand_over_qdiscs(old: AttachmentStore, new: AttachmentStore) -> None:
+    """Mark qdiscs that kzn created for filters of ``old`` as created for those of ``new``."""
+    for index in indices(old, QDISC) & indices(new, FILTER) - indices(new, QDISC):
+        with _opened(old, f"{QDISC}{index}") as program:
+            new.add(f"{QDISC}{index}", os.dup(program))
+
+
 def indices(store: AttachmentStore, *prefixes: str) -> frozenset[int]:
     """The devices for which something with one of these prefixes is stored."""
     rest = {name.removeprefix(p) for name in store.names() for p in prefixes if name.startswith(p)}

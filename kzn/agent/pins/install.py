@@ -1,4 +1,4 @@
-"""Pins a probe's set of maps and attachments: adopt what fits, replace what does not.
+"""Pins a probe's set of maps and attachments, or adopts the pinned one.
 
 In: a probe, settings, a pin directory that the caller has locked, and devices.
 Out: the maps of the attached probe. Never: a batch read, or a replaced set removed undrained.
@@ -70,7 +70,7 @@ def unpinned(
 def install(
     probe: Probe, settings: Settings, pin_dir: Path, devices: Sequence[Device] = ()
 ) -> MapSet:
-    """The probe's pinned set, attached: the existing one if it fits, else a new one.
+    """The probe's pinned set, attached: the existing one, which must fit, or a first one.
 
     Hooks on devices are attached to ``devices`` and to no others.
     """
@@ -83,6 +83,19 @@ def install(
             maps.close()
             raise
         return maps
+
+
+def must_replace(probe: Probe, settings: Settings, pin_dir: Path) -> bool:
+    """Whether the probe's pinned set is of another object, layout or other settings."""
+    folder = pin_dir / probe.name
+    if not folder.is_dir():
+        return False
+    maps = open_set(folder)
+    if maps is None:
+        log.error("%s is damaged or of an incompatible kzn version: it is replaced", folder)
+        return True
+    with maps:
+        return maps.state().settings != settings.digest(probe.image())
 
 
 def on_trial(
@@ -112,13 +125,9 @@ def _install(probe: Probe, settings: Settings, folder: Path) -> MapSet:
         remove(folder)
     if folder.exists():
         maps = open_set(folder)
-        if maps and maps.state().settings == settings.digest(probe.image()):
-            return _adopt(probe, settings, folder, maps)
-        if maps:
-            maps.close()
-        else:
-            log.error("%s is damaged or of an incompatible kzn version: it is replaced", folder)
-        return _replace(probe, settings, folder)
+        if maps is None:
+            raise KznError(f"{folder} was changed while the agent started")
+        return _adopt(probe, settings, folder, maps)
     with load(probe, settings) as loaded:
         _pin_set(probe, settings, new(folder), loaded)
         new(folder).rename(folder)
@@ -181,16 +190,6 @@ def _remove_all(pin_dir: Path) -> list[Path]:
     for folder in found:
         remove(folder)
     return [folder for folder in found if not is_note(folder.name)]
-
-
-def _replace(probe: Probe, settings: Settings, folder: Path) -> MapSet:
-    """Load the new programs first, so that the time without an attached program is short."""
-    with load(probe, settings) as loaded:
-        _pin_set(probe, settings, new(folder), loaded)
-        old = retire(folder)
-        new(folder).rename(folder)
-        log.info("replaced the programs of %s; %s will be drained and removed", probe.name, old)
-        return _attach(probe, folder, loaded)
 
 
 def _adopt(probe: Probe, settings: Settings, folder: Path, maps: MapSet) -> MapSet:

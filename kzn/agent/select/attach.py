@@ -42,7 +42,7 @@ class AttachedProbe:
     alternatives: tuple[str, ...] = ()
     """With `auto`: other probes to try if this one turns out to miss traffic."""
     uncounted_bytes: int = 0
-    """Upper bound of what is in no batch because this probe has just replaced another."""
+    """Upper bound of what is in no batch because this set has just replaced another."""
     saw_traffic: bool = False
     """Whether a trial on the node's traffic selected it; test packets are none."""
 
@@ -78,6 +78,7 @@ class _Selection:
         self._stack = stack
         self._uplinks: Uplinks | None = None
         self._is_auto = config.probe == AUTO
+        self._uncounted_bytes = 0
 
     def attach(self) -> AttachedProbe:
         raise NotImplementedError
@@ -247,14 +248,16 @@ class _PinnedSelection(_Selection):
     def _take_over(self, selected: Trial) -> AttachedProbe:
         """Make the set on trial the one that counts."""
         pin_dir, name = self._config.pin_dir, selected.probe.name
-        uncounted_bytes = 0
         if self._current:
-            uncounted_bytes = takeover.replace_probe(pin_dir, self._current, name, selected.maps)
+            self.write_devices(selected.maps)
+            self._uncounted_bytes += takeover.replace_set(
+                pin_dir, self._current, name, selected.maps
+            )
         else:
             takeover.accept(pin_dir, name)
         selected.cleanup.pop_all()
         maps = self._stack.enter_context(selected.maps)
-        return self._attached(selected.probe, maps, uncounted_bytes)
+        return self._attached(selected.probe, maps)
 
     def _attach_untried(self, probe: Probe) -> AttachedProbe:
         """This probe, without a trial."""
@@ -280,10 +283,17 @@ class _PinnedSelection(_Selection):
         return Trial(probe, maps, PinnedAttachments(folder), cleanup)
 
     def _install(self, probe: Probe) -> MapSet:
-        config, devices = self._config, self._devices(probe)
-        return install.install(probe, config.settings, config.pin_dir, devices)
+        maps, uncounted_bytes = takeover.install_or_replace(
+            probe,
+            self._config.settings,
+            self._config.pin_dir,
+            self._devices(probe),
+            self.write_devices,
+        )
+        self._uncounted_bytes += uncounted_bytes
+        return maps
 
-    def _attached(self, probe: Probe, maps: MapSet, uncounted_bytes: int = 0) -> AttachedProbe:
+    def _attached(self, probe: Probe, maps: MapSet) -> AttachedProbe:
         alternatives = self._candidates.alternatives(probe) if self._is_auto else ()
         pins = PinnedAttachments(self._config.pin_dir / probe.name)
-        return AttachedProbe(probe, maps, pins, alternatives, uncounted_bytes)
+        return AttachedProbe(probe, maps, pins, alternatives, self._uncounted_bytes)
