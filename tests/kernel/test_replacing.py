@@ -18,7 +18,7 @@ from kzn.model.totals import Counts
 
 UNCOUNTED = "kzn_agent_switch_uncounted_bytes_total "
 RTMGRP_TC = 0x8
-PORTS = ("none", "service") * 3
+PORTS = ("none", "service")
 probes = pytest.mark.parametrize("probe", ["postrouting", "tcx", "clsact"])
 
 
