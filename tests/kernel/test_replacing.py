@@ -1,10 +1,8 @@
 """Programs are replaced by those with other options under traffic: nothing is lost or doubled."""
 
-import signal
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import pytest
 import site_of_a1 as sites
@@ -52,7 +50,7 @@ def removed_qdiscs(lab: Lab) -> Iterator[Callable[[], int]]:
 
 
 def stop(agent: Process) -> None:
-    assert wait_for(partial(agent.catches, signal.SIGTERM), sites.WAIT)
+    assert agent.has_loop()
     agent.stop()
 
 
