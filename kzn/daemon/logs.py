@@ -43,7 +43,7 @@ class LineFormatter(logging.Formatter):
 
 
 class RateLimited:
-    """Logs at most one warning an interval for each condition, with the number of those suppressed.
+    """Logs at most one line an interval for each condition, with the number of those suppressed.
 
     The program names its conditions. In case a name comes from outside, only the latest
     ``max_conditions`` are kept.
@@ -55,11 +55,13 @@ class RateLimited:
         interval: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
         max_conditions: int = 100,
+        level: int = logging.WARNING,
     ) -> None:
         self._logger = logger
         self._interval = interval
         self._clock = clock
         self._max_conditions = max_conditions
+        self._level = level
         self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def warn(self, condition: str, message: str, *args: object) -> None:
@@ -75,8 +77,8 @@ class RateLimited:
             self._seen.popitem(last=False)
         if suppressed:
             message = f"{message} (and {suppressed} more times since the last line)"
-        self._logger.warning(message, *args)
+        self._logger.log(self._level, message, *args)
 
     def resolved(self, condition: str) -> bool:
-        """The condition has ended; its next warning is logged at once. True if it was logged."""
+        """The condition has ended; its next line is logged at once. True if it was logged."""
         return self._seen.pop(condition, None) is not None

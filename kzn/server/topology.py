@@ -4,9 +4,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from kzn.daemon.logs import RateLimited
 from kzn.model import ip
 from kzn.server.config import ServerConfig
 from kzn.topology.index import AddressIndex
@@ -31,6 +32,8 @@ class Topology:
 
     index: AddressIndex
     sources: tuple[tuple[str, TopologySource], ...]
+    _public: RateLimited = field(default_factory=lambda: RateLimited(_LOG, level=logging.INFO))
+    """One line per node and interval: an agent may tell others with each batch."""
 
     def states(self) -> tuple[SourceState, ...]:
         """The state of each source."""
@@ -49,7 +52,8 @@ class Topology:
         """The agent of ``node`` told its addresses; the log has the globally routable ones."""
         public = self.index.put_agent_addresses(node, addresses)
         if public:
-            _LOG.info(
+            self._public.warn(
+                node,
                 "node %s has %d globally routable addresses by its agent, no longer external: %s",
                 node,
                 len(public),

@@ -97,7 +97,6 @@ ELSEWHERE = {
     "kzn/server/state/file_check.py": "tests/unit/server/state/test_sqlite_store.py",
     "kzn/server/state/schema.py": "tests/unit/server/state/test_sqlite_store.py",
     "kzn/server/stats.py": "tests/unit/server/metrics/test_render.py",
-    "kzn/server/topology.py": "tests/unit/server/test_app.py",
     "kzn/top/document.py": "tests/unit/top/test_live.py",
     "kzn/topology/describe.py": "tests/unit/topology/test_index.py",
     "kzn/topology/facts.py": VALUES,
