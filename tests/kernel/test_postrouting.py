@@ -1,5 +1,6 @@
 """The probe `postrouting` on real packets: its counts equal the bytes on the wire."""
 
+import logging
 import socket
 import threading
 import time
@@ -262,6 +263,7 @@ def test_both_ports_are_kept_with_ports_all(lab: Lab) -> None:
 def test_the_next_priority_is_tried_when_one_is_in_use(
     lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
     with counting(lab.node("a1")) as first, counting(lab.node("a1")) as second:
         [sent] = traffic.udp(a, b, 4, datagrams=5, size=100, mtu=1500)

@@ -23,10 +23,14 @@ from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
 from kzn.wire.codec import encode_to_agent
 from kzn.wire.frames import frame
-from kzn.wire.limits import Limits
+from kzn.wire.limits import MAX_NODE_ADDRESSES, Limits
 from kzn.wire.messages import Welcome
 
-WELCOME = len(frame(encode_to_agent(Welcome(None, Limits(), instance=1))))
+WELCOME = len(
+    frame(
+        encode_to_agent(Welcome(None, Limits(), instance=1, max_node_addresses=MAX_NODE_ADDRESSES))
+    )
+)
 LOST_ACK = Fault(hole=(NEVER, WELCOME))
 """The agent gets Welcome, and no ack after it."""
 
