@@ -18,8 +18,8 @@
 /* A constant of this probe, beside kzn's settings; the agent does not change it. */
 const volatile __u32 marks = MARK;
 
-/* A field that kernel_types.h does not declare. libbpf ignores ___ and what follows when it looks for
- * the type in the kernel (CO-RE).
+/* A field that kernel_types.h does not declare. libbpf ignores ___ and what follows when it looks
+ * for the type in the kernel (CO-RE).
  */
 struct sk_buff___marked {
 	__u32 mark;
