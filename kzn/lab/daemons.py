@@ -17,7 +17,7 @@ from kzn.errors import KznError
 from kzn.lab.lab import Lab
 from kzn.lab.namespaces import inside
 
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.02
 LAST_LINES = 8
