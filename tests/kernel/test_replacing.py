@@ -8,7 +8,7 @@ import pytest
 import site_of_a1 as sites
 from site_of_a1 import Process, Served, Site
 
-from kzn.agent.devices.netlink import RTM_DELQDISC
+from kzn.agent.devices.netlink_messages import RTM_DELQDISC
 from kzn.lab import namespaces
 from kzn.lab.daemons import wait_for
 from kzn.lab.lab import Lab

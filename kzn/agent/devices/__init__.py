@@ -2,6 +2,7 @@
 
 In: the network namespace of the calling thread. Out: roles, `Device`, `Sent`, filters on devices.
 Never: pyroute2 in the agent's process; a filter or qdisc that kzn did not create.
-Files: netlink (links, addresses, routes), table (decides roles), device_watch (keeps it current),
-datapath (what carries packets past netfilter), link_stats (counters), tc_filters (attach, detach).
+Files: netlink (its socket), netlink_messages (their layouts), table (decides roles), device_watch
+(keeps it current), datapath (what carries packets past netfilter), link_stats (counters),
+tc_filters (attach, detach).
 """

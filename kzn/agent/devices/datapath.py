@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from kzn.agent.devices.netlink import IngressFilters, Link, RouteSocket
+from kzn.agent.devices.netlink import RouteSocket
+from kzn.agent.devices.netlink_messages import IngressFilters, Link
 from kzn.agent.devices.table import NO_EGRESS, POD_KINDS, SWITCHES, TUNNELS, DeviceTable
 from kzn.errors import KernelError, KznError
 from kzn.libbpf.links import tcx_ingress_programs

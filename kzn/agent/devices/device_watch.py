@@ -9,7 +9,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
-from kzn.agent.devices.netlink import GROUPS, Change, OverrunError, RouteSocket, TcChange
+from kzn.agent.devices.netlink import GROUPS, OverrunError, RouteSocket
+from kzn.agent.devices.netlink_messages import Change, TcChange
 from kzn.agent.devices.table import DeviceTable
 from kzn.errors import KernelError
 

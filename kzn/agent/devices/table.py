@@ -14,13 +14,13 @@ that are containers have such uplinks.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kzn.agent.devices.netlink import (
+from kzn.agent.devices.netlink import RouteSocket
+from kzn.agent.devices.netlink_messages import (
     Change,
     GatewayRoute,
     InterfaceAddress,
     Link,
     LinkGone,
-    RouteSocket,
     TcChange,
 )
 from kzn.agent.maps.structs import Role

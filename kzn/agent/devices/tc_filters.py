@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from kzn.agent.devices.netlink import TC_EGRESS as EGRESS
+from kzn.agent.devices.netlink_messages import TC_EGRESS as EGRESS
 from kzn.child import ChildError, run_child, serve_request
 from kzn.errors import KernelError, KznError
 from kzn.libbpf.objects import program_id

@@ -11,7 +11,7 @@ import errno
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from kzn.agent.devices.table import Device
@@ -142,21 +142,21 @@ def retire(folder: Path) -> Path:
 
 def open_set(folder: Path) -> MapSet | None:
     """The maps pinned in a folder; None when it is not a whole, undamaged set of this layout."""
-    fds: dict[str, int] = {}
-    try:
+    with ExitStack() as cleanup:
+        fds: dict[str, int] = {}
         for name in MAPS:
-            fds[name] = open_pin(folder / name)
-    except KernelError as error:
-        for fd in fds.values():
-            os.close(fd)
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            try:
+                fds[name] = open_pin(folder / name)
+            except KernelError as error:
+                if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                    return None
+                raise
+            cleanup.callback(os.close, fds[name])
+        maps = MapSet(fds)
+        if not _is_readable(maps):
             return None
-        raise
-    maps = MapSet(fds)
-    if _is_readable(maps):
+        cleanup.pop_all()  # the maps own the descriptors now
         return maps
-    maps.close()
-    return None
 
 
 def _is_readable(maps: MapSet) -> bool:

@@ -17,7 +17,7 @@ from kzn.agent.devices.datapath import (
     find_switched,
     read_bridge_netfilter,
 )
-from kzn.agent.devices.netlink import IngressFilters, InterfaceAddress, Link
+from kzn.agent.devices.netlink_messages import IngressFilters, InterfaceAddress, Link
 from kzn.agent.devices.table import DeviceTable
 from kzn.model.ip import pack
 

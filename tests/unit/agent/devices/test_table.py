@@ -2,7 +2,7 @@
 
 import pytest
 
-from kzn.agent.devices.netlink import (
+from kzn.agent.devices.netlink_messages import (
     Change,
     GatewayRoute,
     InterfaceAddress,
