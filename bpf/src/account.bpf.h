@@ -91,9 +91,9 @@ struct {
 struct flow_words {
 	__u64 src[2];
 	__u64 dst[2];
-	__u64 tail; /* service_word; above it the other port, read with --ports all only */
+	__u64 tail; /* service_word, peer_port << 32, tunnel << 48 */
 };
-_Static_assert(sizeof(struct flow_words) == KZN_KEY_ALL, "flow_words covers the longest key");
+_Static_assert(sizeof(struct flow_words) == sizeof(struct flow_key), "flow_words is a flow_key");
 
 static __always_inline __u32 service_word(__u16 port, __u8 protocol, __u8 flags)
 {

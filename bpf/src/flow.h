@@ -8,7 +8,7 @@
 #define KZN_FLOW_H
 
 /* Changes with every struct below; the agent replaces pinned maps of another layout. */
-#define KZN_LAYOUT 2
+#define KZN_LAYOUT 3
 
 #define KZN_MAX_FLOWS 65536 /* per buffer; --max-flows overrides it */
 
@@ -20,20 +20,17 @@
 #define KZN_PORT_OF_SOURCE 0x04 /* `port` is the source's, otherwise the destination's */
 #define KZN_ENCRYPTED 0x08 /* WireGuard or ESP: charged to the outer addresses */
 
-/* IPv4 addresses are ::ffff:a.b.c.d. Ports are in host byte order, 0 where not kept.
- *
- * 36 bytes, since the cost of a lookup grows with the key. With --ports all, the agent makes the
- * maps with keys of KZN_KEY_ALL bytes: the port of the other side and two zero bytes follow.
- */
+/* IPv4 addresses are ::ffff:a.b.c.d. Ports are in host byte order, 0 where not kept. */
 struct flow_key {
 	__u8 src[16];
 	__u8 dst[16];
 	__u16 port; /* of the side that accepted the connection */
 	__u8 protocol;
 	__u8 flags;
+	__u16 peer_port; /* of the other side; 0 unless --ports all */
+	__u16 tunnel; /* 0: not in a tunnel of this node */
 };
-_Static_assert(sizeof(struct flow_key) == 36, "flow_key is 36 bytes without padding");
-#define KZN_KEY_ALL 40
+_Static_assert(sizeof(struct flow_key) == 40, "flow_key is 40 bytes without padding");
 
 struct flow_counts {
 	__u64 packets;

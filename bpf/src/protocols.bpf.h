@@ -50,12 +50,17 @@ static __always_inline bool is_extension(__u8 protocol)
 static __always_inline void keep_ports(struct flow_words *key, __u8 protocol, __u8 initiator,
 				       __u16 source, __u16 dest)
 {
+	__u16 peer;
+
 	if (initiator == KZN_INITIATOR_SOURCE || (!initiator && dest <= source)) {
-		key->tail = service_word(dest, protocol, initiator) | (__u64)source << 32;
+		key->tail = service_word(dest, protocol, initiator);
+		peer = source;
 	} else {
-		key->tail = service_word(source, protocol, initiator | KZN_PORT_OF_SOURCE) |
-			    (__u64)dest << 32;
+		key->tail = service_word(source, protocol, initiator | KZN_PORT_OF_SOURCE);
+		peer = dest;
 	}
+	if (settings.ports == KZN_PORTS_ALL)
+		key->tail |= (__u64)peer << 32;
 }
 
 #endif

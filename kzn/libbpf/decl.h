@@ -54,7 +54,6 @@ __u32 bpf_map__btf_value_type_id(const struct bpf_map *map);
 struct bpf_map *bpf_map__inner_map(struct bpf_map *map);
 int bpf_map__fd(const struct bpf_map *map);
 int bpf_map__reuse_fd(struct bpf_map *map, int fd);
-int bpf_map__set_key_size(struct bpf_map *map, __u32 size);
 int bpf_map__set_max_entries(struct bpf_map *map, __u32 max_entries);
 int bpf_map__set_initial_value(struct bpf_map *map, const void *data, size_t size);
 const void *bpf_map__initial_value(struct bpf_map *map, size_t *size);

@@ -59,11 +59,10 @@ class BpfObject:
             libbpf().bpf_program__set_type(program, program_type)
             libbpf().bpf_program__set_expected_attach_type(program, attach_type)
 
-    def size(self, map_name: str, key_size: int, max_entries: int) -> None:
-        """Set a map's key size in bytes and its number of entries, before loading."""
-        found, what = self._map(map_name), f"size map {map_name}"
-        check(libbpf().bpf_map__set_key_size(found, key_size), what)
-        check(libbpf().bpf_map__set_max_entries(found, max_entries), what)
+    def size(self, map_name: str, max_entries: int) -> None:
+        """Set a map's number of entries, before loading."""
+        found = self._map(map_name)
+        check(libbpf().bpf_map__set_max_entries(found, max_entries), f"size map {map_name}")
 
     def btf(self) -> Btf:
         """The types of the object; KznError when it has no BTF."""

@@ -7,15 +7,21 @@ import numpy as np
 from kzn.columns.arrays import U8, U16, U32, U64
 
 FLOW_KEY = np.dtype(
-    [("src", "u1", 16), ("dst", "u1", 16), ("port", "<u2"), ("protocol", "u1"), ("flags", "u1")]
+    [
+        ("src", "u1", 16),
+        ("dst", "u1", 16),
+        ("port", "<u2"),
+        ("protocol", "u1"),
+        ("flags", "u1"),
+        ("peer_port", "<u2"),
+        ("tunnel", "<u2"),
+    ]
 )
 """``struct flow_key`` of bpf/src/flow.h: IPv4 is ::ffff:a.b.c.d; ports in host order, 0 = not kept.
 
-``port`` is that of the side that was connected to, the source's when `PORT_OF_SOURCE` is set.
+``port`` is that of the side that was connected to, the source's when `PORT_OF_SOURCE` is set;
+``peer_port`` is that of the other side, 0 unless ``--ports all``.
 """
-
-FLOW_KEY_ALL = np.dtype([*FLOW_KEY.descr, ("peer_port", "<u2"), ("padding", "<u2")])
-"""The same with the port of the other side, as ``--ports all`` keeps it."""
 
 FLOW_COUNTS = np.dtype([("packets", "<u8"), ("bytes", "<u8")])
 """``struct flow_counts`` of bpf/src/flow.h."""

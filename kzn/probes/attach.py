@@ -46,7 +46,7 @@ def load(
         loaded.set_program_type(*PROGRAM_TYPES[probe.kind.program_type])
         loaded.set_constant(SETTINGS, settings.constants())
         for name in BUFFERS:
-            loaded.size(name, settings.key_size, settings.max_flows)
+            loaded.size(name, settings.max_flows)
         for name, fd in (reuse or {}).items():
             loaded.reuse(name, fd)
         try:

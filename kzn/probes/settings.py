@@ -30,11 +30,6 @@ class Settings:
     max_flows: int = MAX_FLOWS
     dormant_seconds: float = DORMANT_SECONDS
 
-    @property
-    def key_size(self) -> int:
-        """Bytes of a key; with ``--ports all`` it has the other side's port too (KZN_KEY_ALL)."""
-        return 40 if self.ports == "all" else 36
-
     def constants(self) -> bytes:
         """The bytes of the object's variable `settings`.
 

@@ -42,6 +42,8 @@ def buffer(
                 key.port,
                 key.protocol,
                 key.flags,
+                0,
+                0,
             )
             for key in flows
         ],

@@ -13,7 +13,7 @@ from kzn.agent.maps.columns import to_flows
 from kzn.columns.arrays import I64, U64
 from kzn.libbpf.map_batch import read
 from kzn.libbpf.maps import Map
-from kzn.model.flows import FLOW_COUNTS, FLOW_KEY, FLOW_KEY_ALL, Flows
+from kzn.model.flows import FLOW_COUNTS, FLOW_KEY, Flows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,10 +47,9 @@ class PerCpuEntries:
 
 def read_entries(source: Map) -> PerCpuEntries:
     """All entries of a flow hash; approximate while programs add to it."""
-    long = source.info().key_size == FLOW_KEY_ALL.itemsize
     keys, rows, cpus, counts = [], [], [], []
     known = present = 0
-    for key, value in read(source, FLOW_KEY_ALL if long else FLOW_KEY, FLOW_COUNTS):
+    for key, value in read(source, FLOW_KEY, FLOW_COUNTS):
         used = np.flatnonzero(value["packets"].any(axis=1))
         row, cpu = np.nonzero(value["packets"][used])
         kept = value[used[row], cpu]

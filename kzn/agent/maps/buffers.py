@@ -16,13 +16,13 @@ from kzn.agent.maps.structs import TOTALS_SIZE
 from kzn.columns.arrays import U64
 from kzn.libbpf.library import possible_cpus
 from kzn.libbpf.map_batch import delete, read, zero
-from kzn.model.flows import FLOW_COUNTS, FLOW_KEY, FLOW_KEY_ALL, Flows
+from kzn.model.flows import FLOW_COUNTS, FLOW_KEY, Flows
 from kzn.model.totals import INBOUND_IN_FLOWS, MAX_SLOTS, SLOTS, Counts, Totals
 
 
 def read_flows(maps: MapSet, buffer: int) -> Flows:
     """All flows of a buffer."""
-    return fold_flows(read(maps.flows(buffer), _key(maps, buffer), FLOW_COUNTS))
+    return fold_flows(read(maps.flows(buffer), FLOW_KEY, FLOW_COUNTS))
 
 
 def fold_flows(chunks: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> Flows:
@@ -56,7 +56,7 @@ def clear(maps: MapSet, buffer: int) -> None:
     entries when more than a quarter of the map is occupied.
     """
     flows, keys, used = maps.flows(buffer), [], []
-    for key, value in read(flows, _key(maps, buffer), FLOW_COUNTS):
+    for key, value in read(flows, FLOW_KEY, FLOW_COUNTS):
         keys.append(key.copy())
         used.append(_fold(value)[:, 0] > 0)
     present, kept = np.concatenate(keys), np.concatenate(used)
@@ -65,11 +65,6 @@ def clear(maps: MapSet, buffer: int) -> None:
     zero(flows, present[kept], FLOW_COUNTS)
     delete(flows, present[~kept])
     maps.totals.write(buffer, bytes(TOTALS_SIZE * possible_cpus()))
-
-
-def _key(maps: MapSet, buffer: int) -> np.dtype[Any]:
-    size = maps.flows(buffer).info().key_size
-    return FLOW_KEY_ALL if size == FLOW_KEY_ALL.itemsize else FLOW_KEY
 
 
 def _fold(values: npt.NDArray[Any]) -> U64:

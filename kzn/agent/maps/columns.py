@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kzn.columns.arrays import U8, U16, U32, U64
-from kzn.model.flows import ENCRYPTED, FLOW_KEY_ALL, INITIATOR_MASK, PORT_OF_SOURCE, Flows
+from kzn.columns.arrays import U8, U32, U64
+from kzn.model.flows import ENCRYPTED, INITIATOR_MASK, PORT_OF_SOURCE, Flows
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 def to_flows(keys: npt.NDArray[Any], counts: U64) -> Flows:
-    """Columns from keys (m,), short or long, and counts (m, 2) of packets and bytes."""
+    """Columns from keys (m,) and counts (m, 2) of packets and bytes."""
     if not len(keys):
         return Flows.empty()
     addresses, index = distinct(np.concatenate((keys["src"], keys["dst"])))
-    port, peer = keys["port"], _peer_ports(keys)
+    port, peer = keys["port"], keys["peer_port"]
     of_source = (keys["flags"] & PORT_OF_SOURCE) != 0
     return Flows(
         addresses=addresses,
@@ -33,12 +33,6 @@ def to_flows(keys: npt.NDArray[Any], counts: U64) -> Flows:
         packets=counts[:, 0].copy(),
         bytes=counts[:, 1].copy(),
     )
-
-
-def _peer_ports(keys: npt.NDArray[Any]) -> U16:
-    if keys.dtype == FLOW_KEY_ALL:
-        return keys["peer_port"]
-    return np.zeros(len(keys), np.uint16)
 
 
 def distinct(addresses: U8) -> tuple[U8, U32]:

@@ -17,7 +17,7 @@ from typing import Self
 from kzn.agent.maps.structs import (
     CONTROL_SIZE,
     COUNTS_SIZE,
-    KEY_SIZES,
+    KEY_SIZE,
     STATE_SIZE,
     TOTALS_SIZE,
     Control,
@@ -78,7 +78,7 @@ class MapSet:
         """Whether keys and values have the sizes that this version of kzn reads."""
         sizes = {name: owned.info() for name, owned in self._maps.items()}
         return (
-            all(sizes[name].key_size in KEY_SIZES for name in BUFFERS)
+            all(sizes[name].key_size == KEY_SIZE for name in BUFFERS)
             and all(sizes[name].value_size == COUNTS_SIZE for name in BUFFERS)
             and sizes["totals"].value_size == TOTALS_SIZE
             and sizes["control"].value_size == CONTROL_SIZE

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
-LAYOUT = 2
+LAYOUT = 3
 """KZN_LAYOUT."""
 
 MAX_SEQUENCE = (1 << 63) - 1
@@ -17,8 +17,8 @@ MAX_SEQUENCE = (1 << 63) - 1
 _CONTROL = struct.Struct("<IIQ48x")
 _STATE = struct.Struct("<IIIIQQ2Q2Q32s")
 
-KEY_SIZES = (36, 40)
-"""sizeof(struct flow_key) and KZN_KEY_ALL; kzn.model.flows has the fields."""
+KEY_SIZE = 40
+"""sizeof(struct flow_key); kzn.model.flows has the fields."""
 COUNTS_SIZE = 16
 TOTALS_SIZE = 16 * COUNTS_SIZE
 CONTROL_SIZE = _CONTROL.size

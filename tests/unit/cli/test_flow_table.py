@@ -107,7 +107,7 @@ def test_raw_entries_follow_the_decoded_ones() -> None:
         "  flows_0 (active)",
         "    src    00000000 00000000 0000ffff 0a010007",
         "    dst    00000000 00000000 0000ffff 0a020009",
-        "    rest   bb010600",
+        "    rest   bb010600 00000000",
         "    cpu 0  0100000000000000dc05000000000000  1,500 bytes, 1 packets",
         "    cpu 1  0200000000000000b80b000000000000  3,000 bytes, 2 packets",
     ]

@@ -32,6 +32,6 @@ def test_an_object_lists_its_programs_and_accepts_settings() -> None:
     with BpfObject(PROBE.image(), "postrouting") as opened:
         assert opened.programs() == ["postrouting_ipv4", "postrouting_ipv6"]
         opened.set_constant("settings", Settings().constants())
-        opened.size("flows_0", 36, 10)
+        opened.size("flows_0", 10)
         with pytest.raises(KznError, match="has no map flows_9"):
-            opened.size("flows_9", 36, 10)
+            opened.size("flows_9", 10)

@@ -49,7 +49,8 @@ def test_the_document_has_both_buffers_totals_owners_and_raw_values(raw: bool) -
     assert ("raw" in flow) == raw
     if raw:
         assert (
-            flow["raw"][0]["key"] == "0" * 20 + "ffff0a010007" + "0" * 20 + "ffff0a020009bb010600"
+            flow["raw"][0]["key"]
+            == "0" * 20 + "ffff0a010007" + "0" * 20 + "ffff0a020009bb01060000000000"
         )
         assert flow["raw"][1] == {
             "map": "flows_1",

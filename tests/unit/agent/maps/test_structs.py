@@ -31,7 +31,7 @@ def defined(header: str, name: str) -> int:
 
 def test_every_shared_struct_has_the_size_that_the_header_asserts(header: str) -> None:
     assert sizes(header) == {
-        "flow_key": structs.KEY_SIZES[0],
+        "flow_key": structs.KEY_SIZE,
         "flow_counts": structs.COUNTS_SIZE,
         "totals": structs.TOTALS_SIZE,
         "settings": len(settings.Settings().constants()),
@@ -41,9 +41,7 @@ def test_every_shared_struct_has_the_size_that_the_header_asserts(header: str) -
 
 
 def test_columns_are_as_wide_as_the_structs() -> None:
-    assert (flows.FLOW_KEY.itemsize, flows.FLOW_KEY_ALL.itemsize) == structs.KEY_SIZES
-    assert settings.Settings(ports="service").key_size == flows.FLOW_KEY.itemsize
-    assert settings.Settings(ports="all").key_size == flows.FLOW_KEY_ALL.itemsize
+    assert flows.FLOW_KEY.itemsize == structs.KEY_SIZE
     assert flows.FLOW_COUNTS.itemsize == structs.COUNTS_SIZE
     assert totals.MAX_SLOTS * flows.FLOW_COUNTS.itemsize == structs.TOTALS_SIZE
 
@@ -63,7 +61,6 @@ def test_constants_defined_in_both_are_equal(header: str) -> None:
     assert defined(header, "KZN_MAX_FLOWS") == settings.MAX_FLOWS
     for role in structs.Role:
         assert defined(header, f"KZN_DEVICE_{role.name}") == role
-    assert defined(header, "KZN_KEY_ALL") == structs.KEY_SIZES[1]
     assert defined(header, "KZN_PORT_OF_SOURCE") == flows.PORT_OF_SOURCE
     assert defined(header, "KZN_INITIATOR_SOURCE") == flows.INITIATOR_SOURCE
     assert defined(header, "KZN_INITIATOR_DESTINATION") == flows.INITIATOR_DESTINATION
