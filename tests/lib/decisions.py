@@ -82,8 +82,10 @@ CELLS = {
     (ELSEWHERE, SERVICE): "transit",
     (UNOWNED, SERVICE): "unknown_source",
     (TWO_OWNERS, SERVICE): "ambiguous",
-    (SERVICE, HERE): "service_address",
+    (SERVICE, HERE): "transit",
     (SERVICE, ELSEWHERE): "service_address",
+    (SERVICE, STATIC): "service_address",
+    (SERVICE, OUTSIDE): "service_address",
     (SERVICE, UNOWNED): "service_address",
     (SERVICE, SERVICE): "service_address",
 }

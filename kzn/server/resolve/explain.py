@@ -97,6 +97,9 @@ _UNKNOWN_ADDRESS = (
 _NOT_COUNTED = "run the agent on node {src_node}: no node counts this packet"
 _NOT_REPORTED = "node {node} has no agent, so no batch of it arrives"
 _RUN_AGENT = "run the agent on node {node}"
+_ASK_FOR_A_POD = (
+    "the node of the pod behind the Service counts it: ask for that pod's address instead of {src}"
+)
 ADVICE = {
     v.SAME_ZONE: "",
     v.CROSS_ZONE: "",
@@ -254,6 +257,7 @@ def _words(
     packet = {"node": node} | _places("src", charged[0]) | _places("dst", charged[1])
     packet["unknown"] = ip.text(query.src if sides[0] == UNKNOWN_SIDE else query.dst)
     counting = owners[0] if sides[0] == ELSEWHERE else owners[1]
+    packet["src"] = ip.text(query.src)
     packet["counting_node"] = counting.node if isinstance(counting, Endpoint) else ""
     lacking = [end for end in charged if isinstance(end, Endpoint) and not end.region]
     packet["without_region"] = " and ".join(
@@ -299,7 +303,9 @@ def _sentences(words: _Words) -> list[str]:
 
 def _advice(words: _Words) -> list[str]:
     advice = ADVICE[words.code]
-    if words.code == v.TRANSIT and not words.packet["counting_node"]:
+    if words.code == v.TRANSIT and words.sides[0] == SERVICE_SIDE:
+        advice = _ASK_FOR_A_POD
+    elif words.code == v.TRANSIT and not words.packet["counting_node"]:
         advice = _NOT_COUNTED
     advice = advice.format_map(words.packet)
     return [advice] if advice else []

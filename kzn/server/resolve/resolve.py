@@ -15,7 +15,7 @@ each pair of sides; rows are the source, columns the destination:
     outside         external    forwarded   forwarded   forwarded   unk. dest.  ambiguous   service
     unknown         unknown source, to every destination
     ambiguous       ambiguous, to every destination
-    service         service, to every destination
+    service         transit     service     service     service     service     service     service
 
 - *here*: an endpoint on the reporting node, or the node itself. *elsewhere*: on another known node.
   *static*: an entry of the static file without a node. *outside*: an EXTERNAL address.
@@ -30,7 +30,9 @@ each pair of sides; rows are the source, columns the destination:
   charged to this node and classed by this node's zone; outside to outside is external.
 - An unknown source may belong to any node, so it is unresolved even on its way elsewhere.
 - *service*: a Service's own address. The packet was seen before translation to a pod's address, or
-  after translation back, so its pod and zone are not known.
+  after translation back, so its pod and zone are not known. To an endpoint here it is an answer
+  that kube-proxy (IPVS) translated back before the hook: it came in by an uplink, so the node of
+  the pod that sent it counts it. While a node is absent, that node may be the one: service.
 - A link-local address that has no owner is the reporting node's: it is valid there alone, and
   translated on its way off the node (IPv4 of pods in IPv6 clusters).
 - When the reporting node is not in the topology, every flow is unknown_node.
@@ -99,14 +101,12 @@ TABLE = np.array(
         [_Z, _F, _F, _F, _D, _A, _S, _F],
         [v.UNKNOWN_SOURCE] * len(SIDES),
         [_A] * len(SIDES),
-        [_S] * len(SIDES),
+        [_T, *[_S] * (len(SIDES) - 1)],
         [_Z, *[_T] * (len(SIDES) - 1)],
     ],
     np.uint8,
 )
 """The rule by the sides of source and destination."""
-_LATE_TABLE = TABLE.copy()
-_LATE_TABLE[HERE, ELSEWHERE] = v.TRANSIT
 _BETWEEN_ZONES = np.array([v.REGION_UNKNOWN, v.CROSS_ZONE], np.uint8)
 """Of two different zones: by whether both regions are known or neither."""
 _INITIATORS = np.array(
@@ -199,8 +199,7 @@ def resolve(
     owners = _own_link_local(owners, flows.addresses, own)
     endpoints = np.append(owners, np.int32(own))
     locations, location = _locations(endpoints, node_code, index, absent)
-    table = _LATE_TABLE if absent.is_late else TABLE
-    rules = table[locations.side[:, None], locations.side[None, :]]
+    rules = _table(absent)[locations.side[:, None], locations.side[None, :]]
     verdicts = _verdicts(rules, locations, int(location[-1]))
     cell = (location * len(verdicts)).take(src) + location.take(dst)
     verdict = verdicts.ravel().take(cell)
@@ -221,6 +220,19 @@ def resolve(
         verdicts=verdicts,
         counted_at_destination=(locations.side == NO_AGENT)[:, None] & (verdicts < v.TRANSIT),
     )
+
+
+def _table(absent: AbsentNodes) -> U8:
+    """`TABLE`, as it is with these absent nodes."""
+    is_any_absent = bool(absent.by_code.any())
+    if not absent.is_late and not is_any_absent:
+        return TABLE
+    table = TABLE.copy()
+    if absent.is_late:
+        table[HERE, ELSEWHERE] = v.TRANSIT
+    if is_any_absent:
+        table[SERVICE_SIDE, HERE] = v.SERVICE_ADDRESS
+    return table
 
 
 def _of_unknown_node(flows: Flows, src: I64, dst: I64) -> Resolution:

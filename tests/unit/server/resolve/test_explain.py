@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 from cluster import Clock, cluster, flows_between, index_of
-from decisions import CELLS, ELSEWHERE, HERE, OUTSIDE, STATIC, TWO_OWNERS, UNOWNED, ZONES, World
+from decisions import (
+    CELLS,
+    ELSEWHERE,
+    HERE,
+    OUTSIDE,
+    SERVICE,
+    STATIC,
+    TWO_OWNERS,
+    UNOWNED,
+    ZONES,
+    World,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -170,6 +181,13 @@ def test_a_forwarded_packet_is_charged_to_its_node() -> None:
     found = in_world(OUTSIDE, ELSEWHERE, node="n1")
     assert (found.verdict, found.charged_to) == ("cross_zone", "n1")
     assert in_world(HERE, ELSEWHERE).charged_to == ""
+
+
+def test_an_answer_of_a_service_is_to_be_asked_for_by_its_pod() -> None:
+    found = in_world(SERVICE, HERE)
+    assert (found.node, found.verdict) == ("n1", "transit")
+    assert "10.96.0.10" in found.advice[0]
+    assert "--node" not in found.advice[0]
 
 
 def test_an_unknown_node_leaves_the_owners_known() -> None:

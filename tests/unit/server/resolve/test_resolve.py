@@ -1,5 +1,6 @@
 """Resolving: every cell of the table of source and destination, and every rule of zones."""
 
+import numpy as np
 import pytest
 from cluster import cluster, flows_between, index_of
 from decisions import (
@@ -7,6 +8,7 @@ from decisions import (
     ELSEWHERE,
     HERE,
     OUTSIDE,
+    SERVICE,
     STATIC,
     ZONES,
     World,
@@ -14,8 +16,11 @@ from decisions import (
 
 from kzn.model.endpoint import UNKNOWN
 from kzn.model.flows import Flows
+from kzn.model.ip import pack
+from kzn.server.resolve.reporting import AbsentNodes
 from kzn.server.resolve.resolve import resolve
-from kzn.server.resolve.verdict import NAMES
+from kzn.server.resolve.verdict import NAMES, TRANSIT
+from kzn.topology.facts import ServiceFacts
 
 
 @pytest.fixture
@@ -34,6 +39,28 @@ def test_a_forwarded_flow_is_charged_to_the_node_that_forwards_it(world: World) 
     assert world.charged(STATIC, "10.9.1.1") == world.charged(OUTSIDE, "10.9.1.1") == ("n1", "db-a")
     assert world.charged(STATIC, OUTSIDE) == world.charged(OUTSIDE, "1.1.1.1") == ("n1", "")
     assert world.verdict(OUTSIDE, "10.1.3.1") == "same_zone"
+
+
+def test_an_answer_translated_back_to_its_service_is_counted_by_the_node_that_sent_it() -> None:
+    index = index_of(cluster("client a r\nbackend b r", "d/web client 10.1.1.1"))
+    index.networks.put_service(ServiceFacts("s", "d", "api", (pack("10.96.0.10"),)))
+    flows = flows_between(("10.96.0.10", "10.1.1.1", 10_560))
+    found = resolve(flows, "client", index, 0.0, 0.0)
+    assert [int(sizes[TRANSIT]) for sizes in found.by_verdict(flows.bytes)] == [10_560]
+
+
+def test_while_a_node_has_no_agent_an_answer_of_a_service_may_be_its_own(world: World) -> None:
+    by_code = np.zeros(10, np.bool_)
+    absent = AbsentNodes(by_code)
+    flows, now = flows_between((SERVICE, HERE)), world.clock.now()
+
+    def verdict() -> str:
+        found = resolve(flows, "n1", world.index, now, now, absent=absent)
+        return NAMES[int(found.verdict[0])]
+
+    assert verdict() == "transit"
+    by_code[world.index.node_code("n3")] = True
+    assert verdict() == "service_address"
 
 
 def test_a_source_without_node_is_charged_itself_where_it_arrives(world: World) -> None:
