@@ -12,6 +12,7 @@ Rooms and files, in the order of the data:
     devices       uplinks, their counters, tc filters
     privileges    drops what only loading and attaching took
     hooks         attaches again what another program detached
+    background    starts background tasks again that have failed
     app           wires what follows, and shuts it down
     maps          one set of BPF maps; cuts batches from it
     loop          cut, deliver, clear, every interval

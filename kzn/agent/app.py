@@ -8,13 +8,14 @@ Never: a probe loaded; the process has dropped the capabilities for that.
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from socket import socket
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from kzn import __version__
+from kzn.agent.background import in_background, keep_running
 from kzn.agent.config import LAST_DRAIN_SECONDS, AgentConfig
 from kzn.agent.coverage.hook_coverage import Meter
 from kzn.agent.coverage.watchdog import CoverageWatchdog, SwitchPolicy
@@ -39,7 +40,7 @@ from kzn.daemon.listen import HostPort, bound_port
 from kzn.daemon.prometheus import MetricCollector, health_route, metrics_route, new_registry
 from kzn.daemon.signals import shutdown_on_signals
 from kzn.daemon.stop_flag import StopFlag
-from kzn.errors import KernelError, KznError
+from kzn.errors import KernelError, KznError, RefusedError
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.probes.declaration import Probe
 from kzn.probes.registry import AUTO
@@ -76,9 +77,9 @@ async def serve(
         spool = Spool(maps, around_cut=meter.paused)
         async with (
             _http(sockets, stats),
-            _in_background(DeviceWatch(config.uplinks or (), updates.apply).run()),
-            _in_background(hooks.run()),
-            _in_background(watchdog.run()),
+            in_background("devices", DeviceWatch(config.uplinks or (), updates.apply).run, stats),
+            in_background("hooks", hooks.run, stats),
+            in_background("coverage", watchdog.run, stats),
         ):
             if config.server is None:
                 await _print_until_stopped(spool, stats, stop)
@@ -99,16 +100,6 @@ def _switch_policy(config: AgentConfig, attached: AttachedProbe) -> SwitchPolicy
     if config.server is None or config.probe != AUTO:
         return SwitchPolicy()
     return SwitchPolicy(attached.alternatives, Notes(config.pin_dir), attached.saw_traffic)
-
-
-@asynccontextmanager
-async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -157,7 +148,7 @@ async def _ship_until_stopped(
 
     async with asyncio.TaskGroup() as group:
         draining = [
-            group.create_task(_drain_retired(config, server, path, stats))
+            group.create_task(_keep_draining(config, server, path, stats))
             for path in directory.retired(None, config.pin_dir)
         ]
         async with _shipper(probe.name, config, server, spool, addresses) as shipper:
@@ -189,6 +180,18 @@ async def _shipper(
         yield shipper
     finally:
         await shipper.close()
+
+
+async def _keep_draining(
+    config: AgentConfig, server: HostPort, folder: Path, stats: AgentStats
+) -> None:
+    """Drain a retired set, whatever fails meanwhile; RefusedError as the agent's own delivery."""
+    await keep_running(
+        f"draining {folder.name}",
+        lambda: _drain_retired(config, server, folder, stats),
+        stats,
+        ends_agent=(RefusedError,),
+    )
 
 
 async def _drain_retired(

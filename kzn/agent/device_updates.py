@@ -5,6 +5,7 @@ devices, the devices that coverage is measured at, `AgentStats.uplinks`.
 Never: a question to netlink.
 """
 
+import asyncio
 import logging
 
 from kzn.agent.config import AgentConfig
@@ -53,7 +54,7 @@ class DeviceUpdates:
         self._stats.uplinks = len(measured)
         if measured != self._measured:
             self._measured = measured
-            self._meter.measure(measured)
+            await asyncio.to_thread(self._meter.measure, measured)  # netlink may wait for RTNL
             names = ", ".join(device.name for device in measured)
             log.info("uplinks (devices that lead off this node): %s", names or "none")
         if self._attached.probe.kind.is_on_devices:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from kzn.agent.deliver.connection import ShipStats
-from kzn.agent.stats import AgentStats
+from kzn.agent.stats import TASKS, AgentStats
 from kzn.daemon.metrics import BYTE, Metric, MetricSamples, single
 
 _TRAFFIC = {
@@ -61,6 +61,15 @@ def _cuts(stats: AgentStats) -> Iterator[MetricSamples]:
         "counter",
         "Failed attempts to deliver what a replaced probe counted; retried each interval.",
         stats.retired_failures,
+    )
+    yield MetricSamples(
+        Metric(
+            "kzn_agent_task_failures_total",
+            "counter",
+            ("task",),
+            "Failures of background tasks, which the agent starts again, by task.",
+        ),
+        [((task,), stats.task_failures[task]) for task in TASKS],
     )
     yield single(
         "kzn_agent_lost_sets_total",

@@ -7,6 +7,9 @@ from kzn.agent.deliver.connection import ShipStats
 from kzn.model.batch import Batch
 from kzn.model.totals import Totals
 
+TASKS = ("coverage", "devices", "draining", "hooks")
+"""First words of the names of background tasks."""
+
 
 @dataclass(slots=True)
 class AgentStats:
@@ -40,6 +43,10 @@ class AgentStats:
     """Sets of maps that could not be read, so that what was in them is lost."""
     retired_failures: int = 0
     """Failed attempts to deliver what a replaced probe counted."""
+    task_failures: Counter[str] = field(default_factory=Counter)
+    """Failures of background tasks, by the first word of the task's name."""
+    failing_tasks: dict[str, str] = field(default_factory=dict)
+    """Why a background task failed that has not run steadily since, by name."""
     failing: str = ""
     """Why the last cut or clear failed; empty after a new batch was cut."""
     mismatches: int = 0
@@ -52,7 +59,14 @@ class AgentStats:
         """Why this agent is unhealthy, or empty; an absent server does not make it so."""
         if self.lost:
             return f"probe {self.probe} is no longer attached to {', '.join(self.lost)}"
+        if self.failing_tasks:
+            return "; ".join(f"task {task}: {why}" for task, why in self.failing_tasks.items())
         return f"cutting batches fails: {self.failing}" if self.failing else ""
+
+    def task_failed(self, name: str, reason: str) -> None:
+        """Count a failure of a background task."""
+        self.task_failures[name.partition(" ")[0]] += 1
+        self.failing_tasks[name] = reason
 
     def cut_failed(self, reason: str) -> None:
         """Count a failed cut."""

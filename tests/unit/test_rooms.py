@@ -15,7 +15,6 @@ ELSEWHERE = {
     "kzn/agent/app.py": "tests/kernel/test_agent.py",
     "kzn/agent/config.py": VALUES,
     "kzn/agent/deliver/connection.py": "tests/unit/agent/deliver/test_shipper.py",
-    "kzn/agent/device_updates.py": "tests/kernel/test_egress_agent.py",
     "kzn/agent/devices/device_watch.py": "tests/kernel/test_uplinks.py",
     "kzn/agent/devices/netlink.py": "tests/kernel/test_uplinks.py",
     "kzn/agent/devices/netlink_messages.py": "tests/kernel/test_uplinks.py",

@@ -61,12 +61,12 @@ class CoverageWatchdog:
         """Measure once an interval, until cancelled."""
         while True:
             await asyncio.sleep(self._stats.interval)
-            self.measure()
+            await self.measure()
 
-    def measure(self) -> None:
+    async def measure(self) -> None:
         """Add the traffic since the last call."""
         try:
-            passed = self._meter.take()
+            passed = await asyncio.to_thread(self._meter.take)  # netlink may wait for RTNL
         except KznError as error:
             self._failing.warn("failing", "hook coverage cannot be measured: %s", error)
             return

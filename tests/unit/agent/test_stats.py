@@ -34,6 +34,13 @@ def test_an_agent_is_unhealthy_while_a_hook_is_lost() -> None:
     assert stats.unhealthy_reason() == "probe tcx is no longer attached to eth0"
 
 
+def test_an_agent_is_unhealthy_while_a_background_task_fails() -> None:
+    stats = AgentStats(probe="tcx", interval=10.0)
+    stats.task_failed("draining tcx+retired+1", "EIO")
+    assert stats.unhealthy_reason() == "task draining tcx+retired+1: EIO"
+    assert stats.task_failures == {"draining": 1}
+
+
 def test_an_agent_is_unhealthy_from_a_failed_cut_to_the_next_batch() -> None:
     stats = AgentStats(probe="postrouting", interval=10.0)
     assert not stats.unhealthy_reason()

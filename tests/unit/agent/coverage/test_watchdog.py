@@ -1,6 +1,8 @@
 """The watchdog: one line when coverage falls; it ends the agent only if another probe may help."""
 
+import asyncio
 import logging
+import threading
 from pathlib import Path
 from typing import cast
 
@@ -39,8 +41,14 @@ class Watched:
 
     def pass_by(self, share: float, ratios: int) -> None:
         self.meter.share = share
-        for _ in range(ratios * INTERVALS):
-            self.watchdog.measure()
+        self.measure(ratios * INTERVALS)
+
+    def measure(self, times: int) -> None:
+        async def measure() -> None:
+            for _ in range(times):
+                await self.watchdog.measure()
+
+        asyncio.run(measure())
 
 
 def test_a_fall_and_a_recovery_of_coverage_are_logged_once_each(
@@ -141,6 +149,32 @@ def test_the_agent_does_not_end_when_it_cannot_leave_a_note(
 def test_a_failing_meter_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     watched = Watched(SwitchPolicy())
     watched.meter.fails = True
-    for _ in range(5):
-        watched.watchdog.measure()
+    watched.measure(5)
     assert caplog.text.count("coverage cannot be measured") == 1
+
+
+class WaitingMeter(FakeMeter):
+    """A meter whose netlink call waits until the event loop has made a turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.turned = threading.Event(), threading.Event()
+
+    def take(self) -> Passed:
+        self.asked.set()
+        assert self.turned.wait(10)
+        return super().take()
+
+
+def test_netlink_that_waits_does_not_stop_the_event_loop() -> None:
+    watched, meter = Watched(SwitchPolicy()), WaitingMeter()
+    watchdog = CoverageWatchdog(cast(Meter, meter), watched.stats, SwitchPolicy())
+
+    async def measure() -> None:
+        measuring = asyncio.create_task(watchdog.measure())
+        assert await asyncio.to_thread(meter.asked.wait, 10)
+        assert not measuring.done()
+        meter.turned.set()
+        await measuring
+
+    asyncio.run(measure())
