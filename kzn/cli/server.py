@@ -75,8 +75,21 @@ if TYPE_CHECKING:
 @click.option(
     "--zone-ids",
     is_flag=True,
-    help="Use zone ids (label topology.k8s.aws/zone-id), which are equal in all AWS accounts.",
+    help="Name zones by their ids (label topology.k8s.aws/zone-id), equal in all AWS accounts.",
 )
+@click.option(
+    "--zone-label",
+    default="",
+    metavar="KEY",
+    help="Label of nodes that has their zone, as rack.  [default: topology.kubernetes.io/zone]",
+)
+@click.option(
+    "--region-label",
+    default="",
+    metavar="KEY",
+    help="Label of nodes that has their region.  [default: topology.kubernetes.io/region]",
+)
+@click.option("--default-zone", default="", metavar="ZONE", help="Zone of nodes that have none.")
 @log_level_option
 def server(
     *,
@@ -94,6 +107,9 @@ def server(
     kubeconfig: str,
     context: str,
     zone_ids: bool,
+    zone_label: str,
+    region_label: str,
+    default_zone: str,
     log_level: str,
 ) -> None:
     """It receives batches from agents, resolves addresses to workloads and zones, and serves
@@ -127,6 +143,9 @@ def server(
             kubeconfig=kubeconfig,
             context=context,
             zone_ids=zone_ids,
+            zone_label=zone_label,
+            region_label=region_label,
+            default_zone=default_zone,
             tls=ServerTlsFiles(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None,
             auth=auth or ("mtls" if tls_client_ca else "none"),
             agent_accounts=agent_service_account,

@@ -11,6 +11,9 @@ NODE = "Node"
 STATIC = "Static"
 SERVICE = "Service"
 
+ZONE_UNKNOWN = "zone-unknown"
+"""``uid`` of a static endpoint whose zone is not known; without a zone it is otherwise in none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -20,7 +23,8 @@ class Endpoint:
     controller at the end of its ownerReferences (itself without one) and ``node`` is where it runs.
     For a node all names are the node's and ``workload_kind`` is "Node". For a static entry
     ``workload_kind`` is the file's ``kind`` and ``node`` may be empty. A Service has no node and no
-    zone. ``uid`` distinguishes a pod from its successor of the same name; empty without one.
+    zone. ``uid`` distinguishes a pod from its successor of the same name; empty without one, and
+    ZONE_UNKNOWN for a static entry that is in a zone which is not known.
     """
 
     kind: str
@@ -80,12 +84,20 @@ class EndpointIndex(Protocol):
     """The topology as the resolver reads it; times are seconds of one monotonic clock."""
 
     def lookup(
-        self, addresses: U8, opened: float, closed: float, *, final: bool = True, node: str = ""
+        self,
+        addresses: U8,
+        opened: float,
+        closed: float,
+        *,
+        final: bool = True,
+        held: bool = False,
+        node: str = "",
     ) -> I32:
         """Owners of ``addresses`` (n, 16) as of [opened, closed]: (n,) ids, or negative codes.
 
-        UNSETTLED is returned only when not ``final``. ``node`` reports the addresses: one that
-        several nodes have is its own.
+        UNSETTLED is returned only when not ``final``. An address that no object claims is that of
+        the node whose pod CIDR it is in only if ``held``: its pod has had time to become known.
+        ``node`` reports the addresses: one that several nodes have is its own.
         """
         ...
 
@@ -119,7 +131,7 @@ class EndpointIndex(Protocol):
         ...
 
     def lives(self, endpoint: Endpoint) -> bool:
-        """Whether the endpoint with this uid exists now; static ones always do.
+        """Whether the endpoint exists now: a pod or node by its uid, a network by its name.
 
         The ledger calls it for long idle series, to end those of deleted owners; the id of the
         endpoint may have been reused by then.

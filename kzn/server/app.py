@@ -175,6 +175,7 @@ class Server:
             if not is_frozen and not self._topology.why_not_ready():
                 is_frozen = True
                 freeze_heap()
+            self._topology.report()
             more = self._pipeline.tick()
             await asyncio.sleep(0 if more else TICK_SECONDS)
 

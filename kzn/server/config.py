@@ -15,6 +15,7 @@ AuthMode = Literal["none", "token", "mtls"]
 
 AUDIENCE = "kzn-server"
 """Audience that the tokens of agents must have."""
+_LABEL = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _ACCOUNT = re.compile(r"[a-z0-9-]{1,63}/[a-z0-9.-]{1,253}")
 
 
@@ -32,7 +33,12 @@ class ServerConfig:
     kubeconfig: str = ""
     context: str = ""
     zone_ids: bool = False
-    """Use zone ids (the same in every account of the cloud) where nodes have such a label."""
+    """Use zone ids, which are the same in every account of the cloud, instead of zone names."""
+    zone_label: str = ""
+    region_label: str = ""
+    """Labels of nodes that are read instead of topology.kubernetes.io/zone and /region."""
+    default_zone: str = ""
+    """The zone of nodes that have none."""
     ledger: LedgerLimits = field(default_factory=LedgerLimits)
     max_nodes: int = 20_000
     max_held_flows: int = 1_000_000
@@ -52,6 +58,25 @@ class ServerConfig:
                 "--tls-client-ca cannot be combined with --auth none",
                 hint="omit --auth, or set it to mtls or token",
             )
+        self._check_labels()
         for account in self.agent_accounts:
             if not _ACCOUNT.fullmatch(account):
                 raise UsageError(f"{account!r} is not a ServiceAccount", hint="use NAMESPACE/NAME")
+
+    def _check_labels(self) -> None:
+        of_kubernetes = {
+            "--zone-ids": self.zone_ids,
+            "--zone-label": self.zone_label,
+            "--region-label": self.region_label,
+        }
+        given = [option for option, value in of_kubernetes.items() if value]
+        if self.topology is not None and given:
+            raise UsageError(
+                f"{given[0]} needs nodes of Kubernetes, and --topology is a file",
+                hint="write zones and regions as they are to be compared into the file",
+            )
+        for label in (self.zone_label, self.region_label):
+            if label and not _LABEL.fullmatch(label):
+                raise UsageError(f"{label!r} is not the key of a label")
+        if self.zone_ids and self.zone_label:
+            raise UsageError("--zone-ids and --zone-label exclude each other")

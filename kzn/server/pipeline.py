@@ -113,10 +113,20 @@ class Pipeline:
 
     def _resolve(self, observed: ObservedFlows) -> Resolution:
         # A half-full queue is kept for flows that cannot be resolved: no retry of UNSETTLED owners.
-        final = not observed.retries_left or self.retry_queue.is_half_full
+        held = not observed.retries_left
+        final = held or self.retry_queue.is_half_full
         node, opened, closed = observed.node, observed.opened, observed.closed
         absent = self.reporting.absent_nodes(node, opened, self._clocks.now())
-        return resolve(observed.flows, node, self.index, opened, closed, final=final, absent=absent)
+        return resolve(
+            observed.flows,
+            node,
+            self.index,
+            opened,
+            closed,
+            final=final,
+            held=held,
+            absent=absent,
+        )
 
     def _account(
         self, observed: ObservedFlows, resolution: Resolution, totals: NodeTotals, now: float

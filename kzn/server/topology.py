@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +14,11 @@ from kzn.server.config import ServerConfig
 from kzn.topology.index import AddressIndex
 from kzn.topology.source import TopologySource, TopologyStats
 from kzn.topology.static.file import StaticSource, StaticTopology, load_static
+from kzn.topology.zones import Zones
 
+_MAX_NAMED = 20
+"""Most names of a kind in one log line."""
+_MAX_REPORTED = 1000
 _LOG = logging.getLogger(__name__)
 
 
@@ -26,6 +31,12 @@ class SourceState:
     stats: TopologyStats
 
 
+@dataclass(slots=True)
+class _Reported:
+    contents: bool = False
+    zones: set[tuple[str, str]] = field(default_factory=set)
+
+
 @dataclass(frozen=True, slots=True)
 class Topology:
     """One index and its named sources."""
@@ -34,6 +45,7 @@ class Topology:
     sources: tuple[tuple[str, TopologySource], ...]
     _public: RateLimited = field(default_factory=lambda: RateLimited(_LOG, level=logging.INFO))
     """One line per node and interval: an agent may tell others with each batch."""
+    _reported: _Reported = field(default_factory=_Reported)
 
     def states(self) -> tuple[SourceState, ...]:
         """The state of each source."""
@@ -60,6 +72,23 @@ class Topology:
                 ", ".join(map(ip.text, public)),
             )
 
+    def report(self) -> None:
+        """Log once what a complete topology has, and zone names without an id as they appear."""
+        if self.why_not_ready():
+            return
+        if not self._reported.contents:
+            self._reported.contents = True
+            _log_contents(self.index)
+        new = self.index.zones.failed - self._reported.zones
+        if new and len(self._reported.zones) < _MAX_REPORTED:
+            self._reported.zones |= new
+            _LOG.warning(
+                "zones without a known id (--zone-ids), so their traffic is unresolved: %s; label"
+                " one node of each with %s, or give ids in the static file",
+                _names(f"{name} of region {region or 'unknown'}" for region, name in new),
+                "topology.k8s.aws/zone-id",
+            )
+
     async def run(self) -> None:
         """Update the index until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -70,7 +99,8 @@ class Topology:
 def open_topology(config: ServerConfig) -> Topology:
     """The topology of ``config``; UsageError if a file or the kubeconfig cannot be used."""
     agents = frozenset(config.agent_accounts)
-    index = AddressIndex(clock=time.monotonic, wall=time.time, agents=agents)
+    zones = Zones(use_ids=config.zone_ids, default_zone=config.default_zone)
+    index = AddressIndex(clock=time.monotonic, wall=time.time, agents=agents, zones=zones)
     sources: list[tuple[str, TopologySource]] = []
     if config.topology is None:
         sources.append(("kubernetes", _kubernetes(index, config)))
@@ -86,14 +116,56 @@ def why_waiting(source: SourceState) -> str:
     return f"the {source.name} topology is waiting for {what}"
 
 
+def _log_contents(index: AddressIndex) -> None:
+    zones, regions, providers = Counter[str](), set[str](), set[str]()
+    without_zone = []
+    for node in index.nodes():
+        zones[node.zone] += bool(node.zone)
+        regions.add(node.region)
+        providers.add(node.provider)
+        if not node.zone:
+            without_zone.append(node.name)
+    counts = index.counts()
+    _LOG.info(
+        "topology complete: %d nodes, %d pods, %d networks; zones: %s; regions: %s; providers: %s",
+        counts.nodes,
+        counts.pods,
+        counts.networks,
+        _names(f"{zone} ({number} nodes)" for zone, number in (+zones).items()),
+        _names(regions),
+        _names(providers),
+    )
+    if without_zone:
+        _LOG.warning(
+            "%d of %d nodes have no zone, so their traffic is unresolved: %s; label them, name"
+            " another label (--zone-label) or a zone for them (--default-zone)",
+            len(without_zone),
+            counts.nodes,
+            _names(without_zone),
+        )
+
+
+def _names(found: Iterable[str]) -> str:
+    names = sorted(name for name in found if name)
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return (", ".join(names[:_MAX_NAMED]) or "none") + more
+
+
 def _kubernetes(index: AddressIndex, config: ServerConfig) -> TopologySource:
     # Imported here: a server with static topology needs neither the package nor its import time.
+    from kzn.topology.kube.api_objects import (  # noqa: PLC0415
+        REGION_LABELS,
+        ZONE_LABELS,
+        PlaceLabels,
+    )
     from kzn.topology.kube.credentials import load_cluster  # noqa: PLC0415
     from kzn.topology.kube.source import KubernetesSource  # noqa: PLC0415
 
-    return KubernetesSource(
-        index, load_cluster(config.kubeconfig, config.context), zone_ids=config.zone_ids
+    places = PlaceLabels(
+        (config.zone_label,) if config.zone_label else ZONE_LABELS,
+        (config.region_label,) if config.region_label else REGION_LABELS,
     )
+    return KubernetesSource(index, load_cluster(config.kubeconfig, config.context), places=places)
 
 
 def _static(index: AddressIndex, files: Sequence[Path]) -> list[tuple[str, TopologySource]]:

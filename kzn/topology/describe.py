@@ -1,6 +1,6 @@
 """Converts facts of pods, nodes and networks to endpoints, the form used outside of topology."""
 
-from kzn.model.endpoint import NODE, POD, SERVICE, STATIC, Endpoint
+from kzn.model.endpoint import NODE, POD, SERVICE, STATIC, ZONE_UNKNOWN, Endpoint
 from kzn.topology.facts import Network, NodeFacts, PodFacts, ServiceFacts, Workload
 
 
@@ -45,6 +45,7 @@ def network_endpoint(network: Network) -> Endpoint:
         node="",
         zone=network.zone,
         region=network.region,
+        uid=ZONE_UNKNOWN if network.is_zone_unknown else "",
     )
 
 

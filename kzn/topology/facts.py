@@ -58,6 +58,8 @@ class NodeFacts:
 
     ``zone_id`` is the cloud's name of the zone that is the same in all accounts (AWS), else empty.
     ``pod_cidrs`` are spec.podCIDRs, empty where the CNI plugin assigns addresses otherwise.
+    ``noted_addresses`` are those that its CNI plugin noted in annotations (of tunnels, of devices).
+    ``provider`` is the scheme of spec.providerID ("aws"), empty without one.
     """
 
     uid: str
@@ -69,6 +71,8 @@ class NodeFacts:
     version: int = 0
     zone_id: str = ""
     pod_cidrs: tuple[CidrNetwork, ...] = ()
+    noted_addresses: tuple[bytes, ...] = ()
+    provider: str = ""
 
     @property
     def own_addresses(self) -> tuple[bytes, ...]:
@@ -78,13 +82,18 @@ class NodeFacts:
 
 @dataclass(frozen=True, slots=True)
 class ServiceFacts:
-    """A Service and its cluster IPs, which are destinations until they are translated."""
+    """A Service and its cluster IPs, which are destinations until they are translated.
+
+    ``outer_addresses`` are those of its load balancers (status.loadBalancer.ingress[].ip) and
+    spec.externalIPs.
+    """
 
     uid: str
     namespace: str
     name: str
     addresses: tuple[bytes, ...] = ()
     version: int = 0
+    outer_addresses: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +108,26 @@ class OwnerFacts:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A named address range outside the pods: a database, a subnet, a load balancer."""
+    """A named address range outside the pods: a database, a subnet, a load balancer.
+
+    ``is_zone_unknown``: it has a zone, which cannot be compared with those of the nodes
+    (zones.py). Without it and without a zone it is in none.
+    """
 
     name: str
     kind: str
     cidrs: tuple[CidrNetwork, ...]
     zone: str = ""
     region: str = ""
+    is_zone_unknown: bool = False
+
+
+def address_range(cidr: CidrNetwork) -> tuple[bytes, bytes]:
+    """The first and the last address of a CIDR, 16 bytes each."""
+    mapped = 0xFFFF << 32 if cidr.version == 4 else 0
+    ends = int(cidr.network_address), int(cidr.broadcast_address)
+    first, last = ((mapped + end).to_bytes(16, "big") for end in ends)
+    return first, last
 
 
 def is_older(facts: PodFacts | NodeFacts, known: PodFacts | NodeFacts) -> bool:

@@ -4,7 +4,7 @@ In: facts of pods, nodes and networks, as sources learn them. Out: endpoint ids,
 endpoints. Never: I/O, or more than one thread: the event loop's changes and reads it.
 """
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Generic, TypeVar
@@ -13,15 +13,24 @@ import numpy as np
 
 from kzn.columns.arrays import I32, I64, U8
 from kzn.model.endpoint import NODE, POD, STATIC, UNKNOWN, Endpoint, EndpointColumns, OwnedInterval
+from kzn.model.ip import MAPPED_PREFIX
 from kzn.topology.agent_addresses import AgentAddresses
 from kzn.topology.describe import node_endpoint, pod_endpoint
-from kzn.topology.facts import Network, NodeFacts, PodFacts, Workload, is_older
-from kzn.topology.networks import Networks
+from kzn.topology.facts import (
+    Network,
+    NodeFacts,
+    PodFacts,
+    Workload,
+    address_range,
+    is_older,
+)
+from kzn.topology.networks import IN_POD_CIDR, Networks
 from kzn.topology.ownership.claims import Claims
 from kzn.topology.ownership.ended import EndedOwners
 from kzn.topology.ownership.intervals import Owner, Ownership
 from kzn.topology.tables.address_table import UNOWNED
 from kzn.topology.tables.endpoint_table import EndpointTable
+from kzn.topology.zones import Zones
 
 F = TypeVar("F", PodFacts, NodeFacts)
 
@@ -68,7 +77,7 @@ class AddressIndex:
 
     The facts behind an id never change. An owner whose facts change (its node's zone, its workload)
     gets a new id, which look-ups of its past return too. ``agents`` are the ServiceAccounts
-    (NAMESPACE/NAME) that kzn agents run under.
+    (NAMESPACE/NAME) that kzn agents run under. ``zones`` places nodes and networks.
     """
 
     def __init__(
@@ -80,8 +89,10 @@ class AddressIndex:
         recycle: float = RECYCLE_SECONDS,
         max_history: int = MAX_HISTORY,
         agents: Container[str] = (),
+        zones: Zones | None = None,
     ) -> None:
         self._clock, self._agents = clock, agents
+        self.zones = zones or Zones()
         self._recycle = max(recycle, history)
         self._ownership = Ownership(history, max_history)
         self._table = EndpointTable()
@@ -96,25 +107,37 @@ class AddressIndex:
         self._ended: EndedOwners[_Record[PodFacts]] = EndedOwners()
         self._networks = Networks(self._table, self._claims.retire)
         self._told = AgentAddresses(history)
+        self._by_agents: dict[str, tuple[bytes, ...]] = {}
         self._last_list = -inf
 
     # EndpointIndex, for readers.
 
     def lookup(
-        self, addresses: U8, opened: float, closed: float, *, final: bool = True, node: str = ""
+        self,
+        addresses: U8,
+        opened: float,
+        closed: float,
+        *,
+        final: bool = True,
+        held: bool = False,
+        node: str = "",
     ) -> I32:
         """Owners of ``addresses`` (n, 16) as of [opened, closed]: (n,) ids, or negative codes.
 
-        Pods and nodes come first, then Services and networks, then what agents told.
+        Pods and nodes come first, then Services and networks, then what agents told and nodes'
+        annotations have, last the pod CIDRs (if ``held``).
         """
         rows = np.ascontiguousarray(addresses, np.uint8).reshape(-1, 16)
         ids = self._ownership.find(rows, opened, closed, self._table.times, final=final)
         unowned = np.flatnonzero(ids == UNOWNED)
         if len(unowned):
             ids[unowned] = self._networks.lookup(rows[unowned])
-        if self._told.has_any:
-            left = unowned[ids.take(unowned) < 0]
-            self._fill_in_told(ids, left, rows, opened, node)
+            if self._told.has_any:
+                left = unowned[ids.take(unowned) < 0]
+                self._fill_in_told(ids, left, rows, opened, node)
+            in_pod_cidr = unowned[ids.take(unowned) <= IN_POD_CIDR]
+            if len(in_pod_cidr):
+                self._fill_in_pod_cidrs(ids, in_pod_cidr, opened, closed, held=held)
         return ids
 
     @property
@@ -165,15 +188,19 @@ class AddressIndex:
         """The names of all nodes that exist."""
         return [record.facts.name for record in self._nodes.values() if not record.is_deleted]
 
+    def nodes(self) -> Iterator[NodeFacts]:
+        """The nodes that exist, in the zones that count."""
+        return (record.facts for record in self._nodes.values() if not record.is_deleted)
+
     def has_agent(self, node: str) -> bool:
         """Whether the node has a pod of ``agents``' ServiceAccounts, in any phase."""
         here = self._pods_by_node.get(node, ())
         return any(self._pods[uid].facts.account in self._agents for uid in here)
 
     def lives(self, endpoint: Endpoint) -> bool:
-        """Whether the endpoint with this uid exists now; static networks always do."""
+        """Whether the endpoint exists now: a pod or node by its uid, a network by its name."""
         if endpoint.kind == STATIC:
-            return True
+            return self._networks.has_network(endpoint.workload_kind, endpoint.workload)
         records = self._pods if endpoint.kind == POD else self._nodes
         record = records.get(endpoint.uid)
         return record is not None and not record.is_deleted
@@ -225,7 +252,11 @@ class AddressIndex:
         if record is None or record.is_deleted:
             self._told.wait(node, addresses)
             return ()
-        return self._told.tell(node, addresses, self._networks.is_service, self._clock())
+        self._by_agents[node] = tuple(addresses)
+        noted = record.facts.noted_addresses
+        is_service, now = self._networks.is_service, self._clock()
+        public = self._told.tell(node, [*addresses, *noted], is_service, now)
+        return tuple(address for address in public if address not in noted)
 
     # For sources. ``listing`` is the number of the list that an object came in, 0 for a watch
     # event.
@@ -234,18 +265,14 @@ class AddressIndex:
         """A node was added or changed."""
         self._expire()
         record = self._nodes.get(node.uid)
-        if record is None:
-            record = self._nodes[node.uid] = _Record(node, Workload("Node", node.name))
-            self._networks.put_pod_cidrs((), node.pod_cidrs)
-        elif record.is_deleted or is_older(node, record.facts):
+        if record is not None and (record.is_deleted or is_older(node, record.facts)):
             return
-        self._networks.put_pod_cidrs(record.facts.pod_cidrs, node.pod_cidrs)
-        self._told.put_pod_cidrs(node.uid, node.name, node.pod_cidrs)
-        record.facts = node
-        self._update_owner(record, node_endpoint(node), listing)
-        self._bind_name(record)
-        if told := self._told.take_waiting(node.name):
-            self.put_agent_addresses(node.name, told)
+        self._put_node(self.zones.put_node(node), listing)
+        if self.zones.learn(node):
+            nodes, networks = self.zones.again()
+            for other in nodes:
+                self._put_node(other, 0)
+            self._networks.put_networks(networks)
 
     def put_pod(self, pod: PodFacts, workload: Workload, *, listing: int = 0) -> None:
         """A pod was added or changed; finished and host-network pods own no address."""
@@ -276,9 +303,11 @@ class AddressIndex:
         if record is None or record.is_deleted:
             return
         record.is_deleted = True
-        self._networks.put_pod_cidrs(record.facts.pod_cidrs, ())
+        self.zones.drop_node(uid)
+        self._networks.put_pod_cidrs(uid, record.facts.name, ())
         self._told.put_pod_cidrs(uid, record.facts.name, ())
         if self._node_by_name.get(record.facts.name) is record:
+            self._by_agents.pop(record.facts.name, None)
             self._told.end_node(record.facts.name, self._clock())
         self._deleted_nodes += 1
         if record.owner is not None:
@@ -294,7 +323,51 @@ class AddressIndex:
 
     def put_networks(self, networks: Sequence[Network]) -> None:
         """Replace all networks."""
-        self._networks.put_networks(networks)
+        self._networks.put_networks(self.zones.put_networks(networks))
+
+    def _put_node(self, node: NodeFacts, listing: int) -> None:
+        record = self._nodes.get(node.uid)
+        noted_before = record.facts.noted_addresses if record is not None else ()
+        if record is None:
+            record = self._nodes[node.uid] = _Record(node, Workload("Node", node.name))
+        self._networks.put_pod_cidrs(node.uid, node.name, node.pod_cidrs)
+        self._told.put_pod_cidrs(node.uid, node.name, node.pod_cidrs)
+        record.facts = node
+        self._update_owner(record, node_endpoint(node), listing)
+        self._bind_name(record)
+        told = self._told.take_waiting(node.name)
+        if told or noted_before != node.noted_addresses:
+            self.put_agent_addresses(node.name, told or self._by_agents.get(node.name, ()))
+
+    def _fill_in_pod_cidrs(
+        self, ids: I32, left: I64, opened: float, closed: float, *, held: bool
+    ) -> None:
+        """Give the rows ``left`` to the nodes in whose pod CIDRs they are, if that is certain.
+
+        It is not while a pod that the server has not seen may have the address, nor where the CNI
+        plugin does not assign addresses from these ranges.
+        """
+        codes = ids.take(left)
+        ids[left] = UNKNOWN
+        if not held or self._ownership.has_watch_gap(opened, closed):
+            return
+        for code in set(codes.tolist()):
+            name = self._networks.node_of_range(code)
+            owner = self.node_endpoint(name)
+            if owner >= 0 and self._uses_pod_cidrs(name):
+                ids[left[codes == code]] = owner
+
+    def _uses_pod_cidrs(self, node: str) -> bool:
+        """Whether the node's pods have their addresses within its pod CIDRs of the same family."""
+        cidrs = self._node_by_name[node].facts.pod_cidrs
+        ranges = [address_range(cidr) for cidr in cidrs]
+        families = {first.startswith(MAPPED_PREFIX) for first, _ in ranges}
+        return all(
+            any(first <= address <= last for first, last in ranges)
+            for uid in self._pods_by_node.get(node, ())
+            for address in self._pods[uid].facts.own_addresses
+            if address.startswith(MAPPED_PREFIX) in families
+        )
 
     def _fill_in_told(self, ids: I32, left: I64, rows: U8, opened: float, reporting: str) -> None:
         """Enter the owners that agents told for the rows ``left``."""

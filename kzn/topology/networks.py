@@ -1,11 +1,10 @@
 """Networks and Services: endpoints of addresses that belong to no pod and no node.
 
 In: networks of the static file, Services, and the nodes' pod CIDRs. Out: the endpoint of a Service
-or network, or whether an address is outside the cluster. Never: history; these rarely change and
-their addresses are not passed on.
+or network, the node of a pod CIDR, or whether an address is outside the cluster. Never: history;
+these rarely change and their addresses are not passed on.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,12 +17,17 @@ from kzn.topology.tables.address_table import UNOWNED, AddressTable
 from kzn.topology.tables.endpoint_table import EndpointTable
 from kzn.topology.tables.prefix_table import PrefixTable
 
+IN_POD_CIDR = -16
+"""`Networks.lookup`: this number minus that of a node: in its pod CIDR, and in no other node's."""
+
 
 class Networks:
     """Services first, then the longest prefix of networks and pod CIDRs, then IANA's registries.
 
-    An address in a node's pod CIDR is UNKNOWN and never EXTERNAL, even if it is globally routable
-    (IPv6): its pod is not known yet. ``retire`` is called with unused ids.
+    An address in a node's pod CIDR is never EXTERNAL, even if it is globally routable (IPv6): its
+    pod may not be known yet. The outer addresses of Services (load balancers) come last, before
+    UNKNOWN: globally routable ones stay EXTERNAL, since a packet that was not translated on its
+    node goes there. ``retire`` is called with unused ids.
     """
 
     def __init__(self, table: EndpointTable, retire: Callable[[int], None]) -> None:
@@ -32,7 +36,8 @@ class Networks:
         self._networks: list[tuple[Network, int]] = []
         self._services: dict[str, tuple[ServiceFacts, int]] = {}
         self._service_of = AddressTable()
-        self._pod_cidrs: Counter[CidrNetwork] = Counter()
+        self._outer_service_of = AddressTable()
+        self._pod_cidrs = PodCidrs()
         self._prefixes: PrefixTable | None = None
 
     @property
@@ -46,19 +51,30 @@ class Networks:
         return len(self._services)
 
     def lookup(self, rows: U8) -> I32:
-        """The ids of addresses (n, 16), or EXTERNAL or UNKNOWN."""
+        """The ids of addresses (n, 16), EXTERNAL, UNKNOWN, or at most IN_POD_CIDR."""
         if self._prefixes is None:
-            pod_cidrs = [(cidr, UNKNOWN) for cidr in self._pod_cidrs]
             networks = [(cidr, number) for net, number in self._networks for cidr in net.cidrs]
-            self._prefixes = PrefixTable([*pod_cidrs, *networks])
+            self._prefixes = PrefixTable([*self._pod_cidrs.ranges(), *networks])
         found = self._service_of.find(rows)
         left = np.flatnonzero(found == UNOWNED)
         found[left] = self._prefixes.lookup(rows[left])
+        if len(self._outer_service_of):
+            unknown = np.flatnonzero(found == UNKNOWN)
+            outer = self._outer_service_of.find(rows[unknown])
+            found[unknown] = np.where(outer == UNOWNED, UNKNOWN, outer)
         return found
+
+    def node_of_range(self, code: int) -> str:
+        """The name of the node that a result of `lookup`, at most IN_POD_CIDR, stands for."""
+        return self._pod_cidrs.name(IN_POD_CIDR - code)
 
     def is_service(self, address: bytes) -> bool:
         """Whether a Service has ``address`` (16 bytes)."""
-        return address in self._service_of
+        return address in self._service_of or address in self._outer_service_of
+
+    def has_network(self, kind: str, name: str) -> bool:
+        """Whether a network of this kind and name exists."""
+        return any((net.kind, net.name) == (kind, name) for net, _ in self._networks)
 
     def put_networks(self, networks: Sequence[Network]) -> None:
         """Replace all networks."""
@@ -71,13 +87,14 @@ class Networks:
         """A Service was added or changed."""
         known = self._services.get(service.uid)
         if known is not None:
-            if known[0].addresses == service.addresses:
+            if _addresses(known[0]) == _addresses(service):
                 return
             self.drop_service(service.uid)
         number = self._add(service_endpoint(service))
         self._services[service.uid] = service, number
-        for address in service.addresses:
-            self._service_of.put(address, number)
+        for table, addresses in zip(self._tables, _addresses(service), strict=True):
+            for address in addresses:
+                table.put(address, number)
 
     def drop_service(self, uid: str) -> None:
         """A Service was deleted; an address that another Service has taken stays with that one."""
@@ -85,18 +102,77 @@ class Networks:
         if service is None:
             return
         self._retire(number)
-        for address in service.addresses:
-            if self._service_of.get(address) == number:
-                self._service_of.remove(address)
+        for table, addresses in zip(self._tables, _addresses(service), strict=True):
+            for address in addresses:
+                if table.get(address) == number:
+                    table.remove(address)
 
-    def put_pod_cidrs(self, old: Sequence[CidrNetwork], new: Sequence[CidrNetwork]) -> None:
-        """A node's pod CIDRs changed from ``old`` to ``new``."""
-        if old == new:
-            return
-        self._pod_cidrs.update(new)
-        self._pod_cidrs.subtract(old)
-        self._pod_cidrs = +self._pod_cidrs
-        self._prefixes = None
+    def put_pod_cidrs(self, uid: str, node: str, cidrs: tuple[CidrNetwork, ...]) -> None:
+        """The pod CIDRs of the node with this uid; none once it is deleted."""
+        if self._pod_cidrs.put(uid, node, cidrs):
+            self._prefixes = None
+
+    @property
+    def _tables(self) -> tuple[AddressTable, AddressTable]:
+        return self._service_of, self._outer_service_of
 
     def _add(self, endpoint: Endpoint) -> int:
         return self._table.add(endpoint, 0.0)
+
+
+class PodCidrs:
+    """The pod CIDRs of nodes; one that overlaps another node's is no node's."""
+
+    def __init__(self) -> None:
+        self._of_node: dict[str, tuple[str, tuple[CidrNetwork, ...]]] = {}
+        self._names: list[str] = []
+        self._numbers: dict[str, int] = {}
+
+    def name(self, number: int) -> str:
+        """The name of a node."""
+        return self._names[number]
+
+    def put(self, uid: str, node: str, cidrs: tuple[CidrNetwork, ...]) -> bool:
+        """Set those of the node with this uid; True if they have changed."""
+        if self._of_node.get(uid, (node, ())) == (node, cidrs):
+            return False
+        if cidrs:
+            self._of_node[uid] = node, cidrs
+        else:
+            del self._of_node[uid]
+        return True
+
+    def ranges(self) -> list[tuple[CidrNetwork, int]]:
+        """Each CIDR with its code: of one node (at most IN_POD_CIDR), or UNKNOWN."""
+        nodes: dict[CidrNetwork, set[int]] = {}
+        for node, cidrs in self._of_node.values():
+            number = self._numbers.setdefault(node, len(self._names))
+            if number == len(self._names):
+                self._names.append(node)
+            for cidr in cidrs:
+                nodes.setdefault(cidr, set()).add(number)
+        _add_enclosed(nodes)
+        return [
+            (cidr, IN_POD_CIDR - next(iter(of)) if len(of) == 1 else UNKNOWN)
+            for cidr, of in nodes.items()
+        ]
+
+
+def _add_enclosed(nodes: dict[CidrNetwork, set[int]]) -> None:
+    """Add to each CIDR the nodes of those that enclose it."""
+    for version in (4, 6):
+        of_version = [cidr for cidr in nodes if cidr.version == version]
+        if len({cidr.prefixlen for cidr in of_version}) < 2:
+            continue
+        of_version.sort(key=lambda cidr: (int(cidr.network_address), cidr.prefixlen))
+        outer: list[CidrNetwork] = []
+        for cidr in of_version:
+            while outer and int(outer[-1].broadcast_address) < int(cidr.network_address):
+                outer.pop()
+            for enclosing in outer:
+                nodes[cidr] |= nodes[enclosing]
+            outer.append(cidr)
+
+
+def _addresses(service: ServiceFacts) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    return service.addresses, service.outer_addresses

@@ -44,10 +44,17 @@ class LastEventWins:
         """Ignored."""
 
     def lookup(
-        self, addresses: U8, opened: float, closed: float, *, final: bool = True, node: str = ""
+        self,
+        addresses: U8,
+        opened: float,
+        closed: float,
+        *,
+        final: bool = True,
+        held: bool = False,
+        node: str = "",
     ) -> I32:
         """Owners as of the last event."""
-        del opened, closed, final, node
+        del opened, closed, final, held, node
         owners = [self._owner.get(row.tobytes(), UNKNOWN) for row in addresses]
         return np.array(owners, np.int32)
 

@@ -27,7 +27,7 @@ def parse_addresses(texts: Sequence[str]) -> list[str]:
 def answer(index: EndpointIndex, addresses: Sequence[str], now: float) -> bytes:
     """The body: the owner of each address, in their order, at ``now`` (the index's clock)."""
     rows = np.frombuffer(b"".join(map(ip.pack, addresses)), np.uint8).reshape(-1, 16)
-    ids = index.lookup(rows, now, now)
+    ids = index.lookup(rows, now, now, held=True)
     found = [
         _owner(index, address, int(number)).to_json()
         for address, number in zip(addresses, ids, strict=True)

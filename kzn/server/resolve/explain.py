@@ -43,6 +43,7 @@ from kzn.server.resolve.resolve import (
     SIDES,
     STATIC_SIDE,
     UNKNOWN_SIDE,
+    UNPLACED,
     Resolution,
     resolve,
 )
@@ -61,6 +62,7 @@ SIDE_WORDS = {
     AMBIGUOUS_SIDE: "more than one owner may have had {address} at that time",
     SERVICE_SIDE: "{address} is the address of {owner}, not of one of its pods",
     NO_AGENT: "{address} is {owner} on node {end_node}, which has no agent",
+    UNPLACED: "{address} is {owner} of the static file, in a zone without a known id (--zone-ids)",
 }
 _NO_NODE_YET = "{address} is {owner}, of which the node is not known yet"
 """Of UNKNOWN_SIDE, when the address has an owner."""
@@ -81,8 +83,8 @@ VERDICT_WORDS = {
     v.UNKNOWN_NODE: "node {node} is not in the topology, so all that it reports is unresolved",
     v.UNKNOWN_SOURCE: "without an owner of the source, no node and no workload can be charged",
     v.UNKNOWN_DESTINATION: "without an owner of the destination, its zone is not known",
-    v.SOURCE_ZONE_UNKNOWN: "the zone of node {src_node}, the source's, is not known",
-    v.DESTINATION_ZONE_UNKNOWN: "the zone of node {dst_node}, the destination's, is not known",
+    v.SOURCE_ZONE_UNKNOWN: "the zone of {src_place}, the source's, is not known",
+    v.DESTINATION_ZONE_UNKNOWN: "the zone of {dst_place}, the destination's, is not known",
     v.REGION_UNKNOWN: "the zones differ by name, but only one end has a region: they may be one"
     " zone under two labels",
     v.AMBIGUOUS_OWNER: "kzn does not guess between two owners",
@@ -97,6 +99,7 @@ _UNKNOWN_ADDRESS = (
 _NOT_COUNTED = "run the agent on node {src_node}: no node counts this packet"
 _NOT_REPORTED = "node {node} has no agent, so no batch of it arrives"
 _RUN_AGENT = "run the agent on node {node}"
+_NAME_BY_ID = "give the zone of {name} in the static file by its id, as --zone-ids names zones"
 _ASK_FOR_A_POD = (
     "the node of the pod behind the Service counts it: ask for that pod's address instead of {src}"
 )
@@ -109,8 +112,8 @@ ADVICE = {
     v.UNKNOWN_NODE: "start the agent with --node set to the name that kubectl get nodes shows",
     v.UNKNOWN_SOURCE: _UNKNOWN_ADDRESS,
     v.UNKNOWN_DESTINATION: _UNKNOWN_ADDRESS,
-    v.SOURCE_ZONE_UNKNOWN: "label node {src_node} with topology.kubernetes.io/zone",
-    v.DESTINATION_ZONE_UNKNOWN: "label node {dst_node} with topology.kubernetes.io/zone",
+    v.SOURCE_ZONE_UNKNOWN: "{src_remedy}",
+    v.DESTINATION_ZONE_UNKNOWN: "{dst_remedy}",
     v.REGION_UNKNOWN: "give {without_region} its region: the label topology.kubernetes.io/region of"
     " a node, or `region` in the static file",
     v.AMBIGUOUS_OWNER: "nothing, if it is rare: the address changed hands within one interval, or"
@@ -157,13 +160,13 @@ def explain(
     ``timestamp`` writes a time of the index's clock.
     """
     rows = np.frombuffer(query.src + query.dst, np.uint8).reshape(2, 16)
-    owners = index.endpoints(index.lookup(rows, query.at, query.at).tolist())
+    owners = index.endpoints(index.lookup(rows, query.at, query.at, held=True).tolist())
     node, chosen_by = _node(query, owners, index, absent_nodes)
     absent = absent_nodes(node)
     flows = _one_flow(rows)
 
     def resolved(opened: float, closed: float, *, final: bool) -> Resolution:
-        return resolve(flows, node, index, opened, closed, final=final, absent=absent)
+        return resolve(flows, node, index, opened, closed, final=final, held=final, absent=absent)
 
     found = resolved(query.at, query.at, final=True)
     first_try = resolved(query.at, query.at, final=False)
@@ -274,7 +277,13 @@ def _words(
 
 def _places(end: str, owner: Endpoint | int) -> dict[str, str]:
     keys = ("node", "zone", "region")
-    return {f"{end}_{key}": str(getattr(owner, key, "")) for key in keys}
+    words = {f"{end}_{key}": str(getattr(owner, key, "")) for key in keys}
+    if isinstance(owner, Endpoint) and owner.kind == STATIC:
+        place, remedy = owner.name, _NAME_BY_ID.format(name=owner.name)
+    else:
+        place = f"node {words[f'{end}_node']}"
+        remedy = f"label {place} with topology.kubernetes.io/zone, or see --default-zone"
+    return words | {f"{end}_place": place, f"{end}_remedy": remedy}
 
 
 def _owner_words(owner: Endpoint | int) -> dict[str, str]:

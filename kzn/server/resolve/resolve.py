@@ -19,6 +19,8 @@ each pair of sides; rows are the source, columns the destination:
 
 - *here*: an endpoint on the reporting node, or the node itself. *elsewhere*: on another known node.
   *static*: an entry of the static file without a node. *outside*: an EXTERNAL address.
+  *unplaced*: a static entry whose zone is not known, as static in the table, but by zones it is
+  never in none.
 - *transit*: the source's own node counts it, even where this node cannot resolve the destination.
 - *no agent*: elsewhere, on an absent node (reporting.py). That node sends no batches, so the
   destination's node counts the flow. As a destination it is elsewhere.
@@ -55,6 +57,7 @@ from kzn.model.endpoint import (
     SERVICE,
     STATIC,
     UNKNOWN,
+    ZONE_UNKNOWN,
     EndpointIndex,
 )
 from kzn.model.flows import (
@@ -67,9 +70,17 @@ from kzn.model.flows import (
 from kzn.server.resolve import verdict as v
 from kzn.server.resolve.reporting import NONE_ABSENT, AbsentNodes
 
-HERE, ELSEWHERE, STATIC_SIDE, OUTSIDE, UNKNOWN_SIDE, AMBIGUOUS_SIDE, SERVICE_SIDE, NO_AGENT = range(
-    8
-)
+(
+    HERE,
+    ELSEWHERE,
+    STATIC_SIDE,
+    OUTSIDE,
+    UNKNOWN_SIDE,
+    AMBIGUOUS_SIDE,
+    SERVICE_SIDE,
+    NO_AGENT,
+    UNPLACED,
+) = range(9)
 """The sides. A static or outside end has no node."""
 SIDES = (
     "here",
@@ -80,6 +91,7 @@ SIDES = (
     "ambiguous",
     "service",
     "no_agent",
+    "unplaced",
 )
 
 BY_ZONES, FORWARDED = 254, 255
@@ -87,6 +99,7 @@ BY_ZONES, FORWARDED = 254, 255
 
 _SIDE_OF_CODE = np.array([UNKNOWN_SIDE, AMBIGUOUS_SIDE, UNKNOWN_SIDE, OUTSIDE])
 """By a negative endpoint code, counted from the end: UNSETTLED, AMBIGUOUS, UNKNOWN, EXTERNAL."""
+_SIDE_WITHOUT_NODE = {SERVICE: SERVICE_SIDE, STATIC: UNPLACED}
 _FEW = 1 << 14
 _LINK_LOCAL4 = np.frombuffer(bytes(10) + b"\xff\xff\xa9\xfe", np.uint8)
 """The first 14 bytes of ::ffff:169.254.0.0/112."""
@@ -95,14 +108,15 @@ _Z, _F, _T = BY_ZONES, FORWARDED, v.TRANSIT
 _D, _A, _S = v.UNKNOWN_DESTINATION, v.AMBIGUOUS_OWNER, v.SERVICE_ADDRESS
 TABLE = np.array(
     [
-        [_Z, _Z, _Z, _Z, _D, _A, _S, _Z],
+        [_Z, _Z, _Z, _Z, _D, _A, _S, _Z, _Z],
         [_T] * len(SIDES),
-        [_Z, _F, _F, _F, _D, _A, _S, _F],
-        [_Z, _F, _F, _F, _D, _A, _S, _F],
+        [_Z, _F, _F, _F, _D, _A, _S, _F, _F],
+        [_Z, _F, _F, _F, _D, _A, _S, _F, _F],
         [v.UNKNOWN_SOURCE] * len(SIDES),
         [_A] * len(SIDES),
         [_T, *[_S] * (len(SIDES) - 1)],
         [_Z, *[_T] * (len(SIDES) - 1)],
+        [_Z, _F, _F, _F, _D, _A, _S, _F, _F],
     ],
     np.uint8,
 )
@@ -183,11 +197,13 @@ def resolve(
     closed: float,
     *,
     final: bool = True,
+    held: bool = False,
     absent: AbsentNodes = NONE_ABSENT,
 ) -> Resolution:
     """Resolve the flows that ``node`` saw in [opened, closed] (seconds of the index's clock).
 
     Unless it is ``final``, an address that may turn out to be another owner's counts as unknown.
+    So does one of which only the node's range is known, unless the flows were ``held``.
     ``absent`` are the nodes without an agent.
     """
     node_code = index.node_code(node)
@@ -195,7 +211,7 @@ def resolve(
     src, dst = flows.src.astype(np.int64), flows.dst.astype(np.int64)
     if node_code == NO_CODE or own < 0:
         return _of_unknown_node(flows, src, dst)
-    owners = index.lookup(flows.addresses, opened, closed, final=final, node=node)
+    owners = index.lookup(flows.addresses, opened, closed, final=final, held=held, node=node)
     owners = _own_link_local(owners, flows.addresses, own)
     endpoints = np.append(owners, np.int32(own))
     locations, location = _locations(endpoints, node_code, index, absent)
@@ -301,9 +317,9 @@ def _correct_static(side: I64, endpoints: I32, index: EndpointIndex) -> None:
     """Of the endpoints without a node, Services have a side, and a pod's node is not known yet."""
     rows = np.flatnonzero(side == STATIC_SIDE)
     for endpoint_id in set(endpoints[rows].tolist()):
-        kind = index.endpoint(endpoint_id).kind
-        if kind != STATIC:
-            corrected = SERVICE_SIDE if kind == SERVICE else UNKNOWN_SIDE
+        found = index.endpoint(endpoint_id)
+        if found.kind != STATIC or found.uid == ZONE_UNKNOWN:
+            corrected = _SIDE_WITHOUT_NODE.get(found.kind, UNKNOWN_SIDE)
             side[rows[endpoints[rows] == endpoint_id]] = corrected
 
 

@@ -4,7 +4,8 @@ In: objects that msgspec decoded. Out: facts, with names interned. Never: other 
 skips them unparsed (a pod is about 6 kB of JSON, of which a few hundred bytes are read).
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_network
 from sys import intern
@@ -25,6 +26,8 @@ ZONE_LABELS = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io
 REGION_LABELS = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
 FINISHED_PHASES = ("Succeeded", "Failed")
 ZONE_ID_LABEL = "topology.k8s.aws/zone-id"
+AKS_LABELS = "kubernetes.azure.com/"
+MAX_PROVIDER = 32
 OWN_ADDRESS_TYPES = ("InternalIP", "ExternalIP")
 
 
@@ -53,10 +56,32 @@ class Meta(Json):
     owner_references: tuple[OwnerReference, ...] | None = None
 
 
+class NodeAnnotations(Json):
+    """The annotations in which CNI plugins note addresses that are the node's own.
+
+    Calico's have a prefix length; Flannel's and Cilium's have none.
+    """
+
+    calico4: str = msgspec.field(default="", name="projectcalico.org/IPv4Address")
+    calico6: str = msgspec.field(default="", name="projectcalico.org/IPv6Address")
+    ipip: str = msgspec.field(default="", name="projectcalico.org/IPv4IPIPTunnelAddr")
+    vxlan4: str = msgspec.field(default="", name="projectcalico.org/IPv4VXLANTunnelAddr")
+    vxlan6: str = msgspec.field(default="", name="projectcalico.org/IPv6VXLANTunnelAddr")
+    wireguard4: str = msgspec.field(default="", name="projectcalico.org/IPv4WireguardInterfaceAddr")
+    wireguard6: str = msgspec.field(default="", name="projectcalico.org/IPv6WireguardInterfaceAddr")
+    flannel4: str = msgspec.field(default="", name="flannel.alpha.coreos.com/public-ip")
+    flannel6: str = msgspec.field(default="", name="flannel.alpha.coreos.com/public-ipv6")
+    cilium4: str = msgspec.field(default="", name="network.cilium.io/ipv4-cilium-host")
+    cilium6: str = msgspec.field(default="", name="network.cilium.io/ipv6-cilium-host")
+    cilium4_old: str = msgspec.field(default="", name="io.cilium.network.ipv4-cilium-host")
+    cilium6_old: str = msgspec.field(default="", name="io.cilium.network.ipv6-cilium-host")
+
+
 class NodeMeta(Meta):
     """ObjectMeta of a node, with its labels."""
 
     labels: dict[str, str] | None = None
+    annotations: NodeAnnotations | None = None
 
 
 class PodSpec(Json):
@@ -143,6 +168,25 @@ class ServiceSpec(Json):
 
     cluster_ip: str = msgspec.field(default="", name="clusterIP")
     cluster_ips: tuple[str, ...] | None = msgspec.field(default=None, name="clusterIPs")
+    external_ips: tuple[str, ...] | None = msgspec.field(default=None, name="externalIPs")
+
+
+class LoadBalancerIngress(Json):
+    """An entry of status.loadBalancer.ingress; without an address it has a host name."""
+
+    ip: str = ""
+
+
+class LoadBalancer(Json):
+    """LoadBalancerStatus."""
+
+    ingress: tuple[LoadBalancerIngress, ...] | None = None
+
+
+class ServiceStatus(Json):
+    """ServiceStatus."""
+
+    load_balancer: LoadBalancer = msgspec.field(default_factory=LoadBalancer)
 
 
 class Service(Json):
@@ -150,6 +194,7 @@ class Service(Json):
 
     metadata: Meta
     spec: ServiceSpec = msgspec.field(default_factory=ServiceSpec)
+    status: ServiceStatus = msgspec.field(default_factory=ServiceStatus)
 
 
 class Owner(Json):
@@ -180,33 +225,54 @@ def pod_facts(pod: Pod) -> PodFacts:
     )
 
 
-def node_facts(node: Node) -> NodeFacts:
+@dataclass(frozen=True, slots=True)
+class PlaceLabels:
+    """The labels that have a node's zone and region, the first one that it has counts."""
+
+    zone: tuple[str, ...] = ZONE_LABELS
+    region: tuple[str, ...] = REGION_LABELS
+
+
+DEFAULT_LABELS = PlaceLabels()
+
+
+def node_facts(node: Node, places: PlaceLabels = DEFAULT_LABELS) -> NodeFacts:
     """Facts of a node: its addresses, zone and region."""
     meta = node.metadata
     labels = meta.labels or {}
-    own = (a.address for a in node.status.addresses or () if a.type in OWN_ADDRESS_TYPES)
+    own = dict.fromkeys(
+        a.address for a in node.status.addresses or () if a.type in OWN_ADDRESS_TYPES
+    )
+    provider = node.spec.provider_id.partition(":")[0]
+    zone = _first(labels, places.zone)
+    if places.zone == ZONE_LABELS and _is_fault_domain(zone, provider, labels):
+        zone = ""
     return NodeFacts(
         uid=meta.uid,
         name=intern(meta.name),
-        zone=intern(_zone(labels, node.spec.provider_id)),
-        region=intern(_first(labels, REGION_LABELS)),
-        addresses=_packed(dict.fromkeys(own)),
+        zone=intern(zone),
+        region=intern(_first(labels, places.region)),
+        addresses=_packed(own),
         started=_epoch(meta.creation_timestamp),
         version=version_number(meta.resource_version),
         zone_id=intern(labels.get(ZONE_ID_LABEL, "")),
         pod_cidrs=_networks(dict.fromkeys([node.spec.pod_cidr, *(node.spec.pod_cidrs or ())])),
+        noted_addresses=_noted(meta.annotations, own),
+        provider=intern(provider[:MAX_PROVIDER]),
     )
 
 
 def service_facts(service: Service) -> ServiceFacts:
     """Facts of a Service; a headless one (clusterIP "None") has no address."""
     meta, spec = service.metadata, service.spec
+    balancers = (entry.ip for entry in service.status.load_balancer.ingress or ())
     return ServiceFacts(
         uid=meta.uid,
         namespace=intern(meta.namespace),
         name=meta.name,
         addresses=_packed(dict.fromkeys([spec.cluster_ip, *(spec.cluster_ips or ())])),
         version=version_number(meta.resource_version),
+        outer_addresses=_packed(dict.fromkeys([*balancers, *(spec.external_ips or ())])),
     )
 
 
@@ -257,10 +323,22 @@ def _networks(texts: Iterable[str]) -> tuple[CidrNetwork, ...]:
     return tuple(networks)
 
 
-def _zone(labels: dict[str, str], provider_id: str) -> str:
-    zone = _first(labels, ZONE_LABELS)
-    # Azure labels nodes outside availability zones with their fault domain, a bare number.
-    return "" if zone.isdigit() and provider_id.startswith("azure:") else zone
+def _noted(annotations: NodeAnnotations | None, own: Container[str]) -> tuple[bytes, ...]:
+    if annotations is None:
+        return ()
+    texts = (text.partition("/")[0] for text in msgspec.structs.astuple(annotations) if text)
+    return _packed(dict.fromkeys(text for text in texts if text not in own))
+
+
+def _is_fault_domain(zone: str, provider: str, labels: dict[str, str]) -> bool:
+    """Whether the zone is the fault domain with which Azure labels nodes outside of zones.
+
+    That is a bare number. A new node may not have its providerID yet; elsewhere "1" can be a rack.
+    """
+    if not zone.isdigit():
+        return False
+    is_azure = provider == "azure" or any(key.startswith(AKS_LABELS) for key in labels)
+    return is_azure or (not provider and zone == "0")
 
 
 def _first(labels: dict[str, str], names: tuple[str, ...]) -> str:

@@ -6,6 +6,7 @@ decoded. Never: a page rejected because of one bad object.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 import msgspec
@@ -16,6 +17,7 @@ from kzn.topology.kube.api_objects import (
     Json,
     Node,
     Owner,
+    PlaceLabels,
     Pod,
     Service,
     node_facts,
@@ -166,5 +168,12 @@ _STATUS = msgspec.json.Decoder(_Status)
 
 PODS: Codec[Pod, PodFacts] = Codec(Pod, pod_facts)
 NODES: Codec[Node, NodeFacts] = Codec(Node, node_facts)
+
+
+def nodes_by(places: PlaceLabels) -> Codec[Node, NodeFacts]:
+    """Nodes with their zones and regions by other labels."""
+    return Codec(Node, partial(node_facts, places=places))
+
+
 SERVICES: Codec[Service, ServiceFacts] = Codec(Service, service_facts)
 OWNERS: Codec[Owner, OwnerFacts] = Codec(Owner, owner_facts)

@@ -15,8 +15,10 @@ from typing import Any
 from kzn.daemon.logs import RateLimited
 from kzn.topology.facts import NodeFacts
 from kzn.topology.index import AddressIndex
+from kzn.topology.kube.api_objects import DEFAULT_LABELS, PlaceLabels
 from kzn.topology.kube.client import KubeClient
 from kzn.topology.kube.credentials import Credentials
+from kzn.topology.kube.decode import nodes_by
 from kzn.topology.kube.list_watch import PAGE_SIZE, ListWatch, Sink
 from kzn.topology.kube.resources import (
     JOB_RESOURCE,
@@ -40,7 +42,7 @@ _LOG = logging.getLogger(__name__)
 class KubernetesSource:
     """Feeds ``index`` from the API server of ``credentials``.
 
-    With ``zone_ids`` a node's zone is its zone id (AWS), where it has one.
+    ``places`` are the labels of a node's zone and region.
     """
 
     def __init__(
@@ -53,15 +55,13 @@ class KubernetesSource:
         sleep: Sleep = asyncio.sleep,
         idle: float = IDLE_SECONDS,
         page_size: int = PAGE_SIZE,
-        zone_ids: bool = False,
+        places: PlaceLabels = DEFAULT_LABELS,
     ) -> None:
         self._index = index
-        self._zone_ids = zone_ids
         self._credentials = credentials
         self._sleep = sleep
         self._idle = idle
         self._warnings = RateLimited(_LOG, clock=clock)
-        self._was_ready = False
         join, listings = WorkloadJoin(index), count(1)
         rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, not a secret
 
@@ -79,7 +79,9 @@ class KubernetesSource:
             POD_RESOURCE, join.put_pod, join.drop_pod, index.pod_watch_lost, index.pod_list_begins
         )
         self._before_pods = (
-            list_watch(NODE_RESOURCE, self._put_node, index.drop_node),
+            list_watch(
+                replace(NODE_RESOURCE, codec=nodes_by(places)), self._put_node, index.drop_node
+            ),
             list_watch(REPLICASET_RESOURCE, join.put_owner, join.drop_owner),
             list_watch(JOB_RESOURCE, join.put_owner, join.drop_owner),
         )
@@ -123,8 +125,6 @@ class KubernetesSource:
         return (self._pods, *self._before_pods, self._services)
 
     def _put_node(self, node: NodeFacts, listing: int) -> None:
-        if self._zone_ids and node.zone_id:
-            node = replace(node, zone=node.zone_id)
         self._index.put_node(node, listing=listing)
 
     async def _wait_for_others(self) -> None:
@@ -149,7 +149,3 @@ class KubernetesSource:
     def _on_listed(self) -> None:
         if all(list_watch.is_listed for list_watch in self._before_pods):
             self._listed.set()
-        if self.ready and not self._was_ready:
-            self._was_ready = True
-            counts = self._index.counts()
-            _LOG.info("Kubernetes cluster listed: %d nodes, %d pods", counts.nodes, counts.pods)

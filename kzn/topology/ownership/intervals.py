@@ -115,6 +115,10 @@ class Ownership:
         if self._watch_gaps and self._watch_gaps[-1][1] == inf:
             self._watch_gaps[-1] = (self._watch_gaps[-1][0], end)
 
+    def has_watch_gap(self, opened: float, closed: float) -> bool:
+        """Whether ownership changes in [opened, closed] may be unseen."""
+        return any(begin < closed and end > opened for begin, end in self._watch_gaps)
+
     def deletion_announced(self, owner: Owner, now: float) -> None:
         """``owner`` has a deletionTimestamp since ``now`` at the latest."""
         if owner.deleting_since == inf:

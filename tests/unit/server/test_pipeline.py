@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import partial
+from ipaddress import ip_network
 
 import pytest
 from cluster import Clock, cluster, flows_between, index_of
@@ -298,3 +299,32 @@ def test_flows_of_a_terminating_pod_are_not_retried_when_the_queue_is_half_full(
     world.apply("n1", *[(LATE2, P2, 1, 1)] * 30)
     world.apply("n1", (LATE, P2, 1, 100))
     assert dict(world.pipeline.ledger.snapshot().rows("pod")) == {("d", "ends"): 100}
+
+
+def test_what_a_node_sends_from_its_pod_cidr_is_its_own_after_the_hold() -> None:
+    world = World()
+    cidr = (ip_network("10.244.1.0/24"),)
+    world.index.put_node(NodeFacts("n9", "n9", "a", "r", pod_cidrs=cidr))
+    world.apply("n9", ("10.244.1.0", P2, 1, 21_560))
+    world.apply("n2", (P2, "10.244.1.0", 1, 11_560), ("10.244.1.0", P2, 1, 21_560))
+    assert world.pipeline.node_totals.of("n9").held == Counts(1, 21_560)
+    world.tick(10.5)
+    world.pod("new", "n9", "10.244.1.7")
+    world.tick(10.5)
+    assert world.terms("n9") == {"seen": 21_560, "attributed": 21_560}
+    assert world.terms("n2")["attributed"] == 11_560
+    assert world.terms("n2")["transit"] == 21_560
+    rows = world.pipeline.ledger.snapshot().rows("workload")
+    of_node = {labels[3:5]: size for labels, size in rows if labels[1:3] == ("Node", "n9")}
+    assert of_node == {("egress", "cross_zone"): 21_560, ("ingress", "cross_zone"): 11_560}
+
+
+def test_a_pod_that_becomes_known_within_the_hold_beats_the_pod_cidr() -> None:
+    world = World()
+    cidr = (ip_network("10.244.1.0/24"),)
+    world.index.put_node(NodeFacts("n9", "n9", "a", "r", pod_cidrs=cidr))
+    world.apply("n9", ("10.244.1.7", P2, 1, 100))
+    world.tick(10.5)
+    world.pod("new", "n9", "10.244.1.7")
+    world.tick(10.5)
+    assert dict(world.pipeline.ledger.snapshot().rows("pod")) == {("d", "new"): 100}

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from ipaddress import ip_network
 from math import inf
 
 import numpy as np
@@ -11,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kzn.errors import KznError
-from kzn.model.endpoint import AMBIGUOUS, NO_CODE, NODE, STATIC, UNKNOWN, EndpointIndex
+from kzn.model.endpoint import AMBIGUOUS, NO_CODE, NODE, UNKNOWN, EndpointIndex
 from kzn.model.ip import pack
-from kzn.topology.facts import NodeFacts, PodFacts, Workload
+from kzn.topology.facts import Network, NodeFacts, PodFacts, Workload
 
 EPOCH = 1.7e9
 WEB = Workload("Deployment", "web")
@@ -327,7 +328,18 @@ def test_an_endpoint_ends_with_its_uid_and_not_with_its_name() -> None:
     world.index.drop_node("N1")
     world.put(replace(pod("q", A), name=at_a.name))
     assert (world.index.lives(at_a), world.index.lives(at_v6)) == (False, False)
-    assert world.index.lives(replace(at_a, kind=STATIC))
+
+
+def test_a_networks_endpoint_ends_with_its_name() -> None:
+    world = World()
+    network = Network("db", "Database", (ip_network("10.9.0.0/24"),), "a", "r")
+    world.index.put_networks([network])
+    found = world.index.endpoint(world.id_at(pack("10.9.0.1"), 1000, 1000))
+    assert world.index.lives(found)
+    world.index.put_networks([replace(network, zone="b")])
+    assert world.index.lives(found)
+    world.index.put_networks([replace(network, name="orders")])
+    assert not world.index.lives(found)
 
 
 def test_history_is_bounded_and_early_evictions_are_counted() -> None:

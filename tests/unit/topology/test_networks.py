@@ -19,9 +19,9 @@ def index_of() -> AddressIndex:
     return AddressIndex(clock=lambda: 1000.0, wall=lambda: 1.7e9)
 
 
-def what(index: AddressIndex, address: str) -> str | int:
+def what(index: AddressIndex, address: str, *, held: bool = False) -> str | int:
     row = np.frombuffer(pack(address), np.uint8).reshape(1, 16)
-    found = int(index.lookup(row, 990.0, 1000.0)[0])
+    found = int(index.lookup(row, 990.0, 1000.0, held=held)[0])
     return index.endpoint(found).name if found >= 0 else found
 
 
@@ -81,3 +81,80 @@ def test_a_pod_wins_over_a_service() -> None:
     index.networks.put_service(ServiceFacts("s1", "d", "service", (pack("10.96.0.1"),)))
     index.put_pod(PodFacts("p", "d", "pod", "n1", (pack("10.96.0.1"),)), Workload("Pod", "pod"))
     assert what(index, "10.96.0.1") == "pod"
+
+
+def test_an_address_in_the_pod_cidr_of_one_node_is_its_own_once_held() -> None:
+    index = index_of()
+    index.put_node(NODE)
+    assert (what(index, "50.0.0.0"), what(index, "50.0.0.0", held=True)) == (UNKNOWN, "n1")
+    assert what(index, "2600:1::", held=True) == "n1"
+    assert what(index, "50.0.1.0", held=True) == EXTERNAL
+    index.put_pod(PodFacts("p", "d", "web", "n1", (pack("50.0.0.9"),)), Workload("Pod", "web"))
+    assert (what(index, "50.0.0.9", held=True), what(index, "50.0.0.1", held=True)) == ("web", "n1")
+    index.drop_node("N1")
+    assert what(index, "50.0.0.0", held=True) == EXTERNAL
+
+
+def test_an_address_in_the_pod_cidrs_of_two_nodes_is_neithers() -> None:
+    index = index_of()
+    index.put_node(NODE)
+    index.put_node(replace(NODE, uid="N2", name="n2", pod_cidrs=(ip_network("50.0.0.0/24"),)))
+    assert what(index, "50.0.0.0", held=True) == UNKNOWN
+    assert what(index, "2600:1::", held=True) == "n1"
+    index.drop_node("N2")
+    assert what(index, "50.0.0.0", held=True) == "n1"
+
+
+def test_a_pod_cidr_within_another_nodes_is_neithers() -> None:
+    index = index_of()
+    index.put_node(NODE)
+    wide = (ip_network("50.0.0.0/16"), ip_network("50.2.0.0/24"))
+    index.put_node(replace(NODE, uid="N2", name="n2", pod_cidrs=wide))
+    assert what(index, "50.0.0.5", held=True) == UNKNOWN
+    assert what(index, "50.0.1.5", held=True) == what(index, "50.2.0.5", held=True) == "n2"
+
+
+def test_pod_cidrs_that_the_pods_do_not_use_say_nothing() -> None:
+    index = index_of()
+    index.put_node(NODE)
+    index.put_pod(PodFacts("p", "d", "web", "n1", (pack("10.5.0.9"),)), Workload("Pod", "web"))
+    assert what(index, "50.0.0.5", held=True) == UNKNOWN
+    assert what(index, "2600:1::", held=True) == UNKNOWN
+
+
+def test_in_a_gap_of_the_watch_a_pod_may_have_an_address_of_a_pod_cidr() -> None:
+    index = index_of()
+    index.put_node(NODE)
+    index.pod_watch_lost(995.0)
+    assert what(index, "50.0.0.5", held=True) == UNKNOWN
+
+
+def test_what_an_annotation_names_is_the_nodes_unless_another_object_has_it() -> None:
+    index = index_of()
+    noted = (pack("10.7.0.1"), pack("10.7.0.2"), pack("10.7.0.3"))
+    index.put_node(replace(NODE, noted_addresses=noted))
+    index.put_node(NodeFacts("N2", "n2", "b", "r", (pack("10.7.0.2"),)))
+    index.put_pod(PodFacts("p", "d", "web", "n2", (pack("10.7.0.3"),)), Workload("Pod", "web"))
+    assert [what(index, f"10.7.0.{n}") for n in (1, 2, 3)] == ["n1", "n2", "web"]
+    index.put_agent_addresses("n1", [pack("10.8.0.1")])
+    assert (what(index, "10.7.0.1"), what(index, "10.8.0.1")) == ("n1", "n1")
+    index.put_node(replace(NODE, noted_addresses=noted[1:]))
+    assert (what(index, "10.8.0.1"), index.put_agent_addresses("n1", [])) == ("n1", ())
+    assert what(index, "10.8.0.1", held=False) == "n1"  # until batches of before are resolved
+
+
+def test_an_address_of_a_load_balancer_is_its_services_unless_it_is_global_or_named() -> None:
+    index = index_of()
+    outer = tuple(map(pack, ("10.77.0.1", "10.77.0.2", "50.9.9.9", "10.9.0.1")))
+    service = ServiceFacts("s", "d", "lb", (pack("10.96.0.1"),), outer_addresses=outer)
+    index.networks.put_service(service)
+    index.put_networks([Network("edge", "Balancer", (ip_network("10.9.0.0/24"),))])
+    names = [what(index, a) for a in ("10.96.0.1", "10.77.0.1", "10.77.0.2", "10.9.0.1")]
+    assert names == ["lb", "lb", "lb", "edge"]
+    assert what(index, "50.9.9.9") == EXTERNAL
+    index.put_node(NodeFacts("N3", "n3", "a", "r", (pack("10.77.0.2"),)))
+    assert what(index, "10.77.0.2") == "n3"
+    index.networks.put_service(replace(service, outer_addresses=()))
+    assert what(index, "10.77.0.1") == UNKNOWN
+    index.networks.drop_service("s")
+    assert what(index, "10.96.0.1") == UNKNOWN

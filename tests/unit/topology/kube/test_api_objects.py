@@ -10,7 +10,13 @@ import pytest
 from kzn.errors import ApiError
 from kzn.model.ip import pack
 from kzn.topology.facts import NodeFacts, OwnerRef, PodFacts
-from kzn.topology.kube.api_objects import Node, Service, node_facts, service_facts
+from kzn.topology.kube.api_objects import (
+    Node,
+    PlaceLabels,
+    Service,
+    node_facts,
+    service_facts,
+)
 from kzn.topology.kube.decode import NODES, OWNERS, PODS, ApiStatus, Event
 
 JULY = 1751328000.0  # 2025-07-01T00:00:00Z
@@ -154,7 +160,55 @@ def test_a_numeric_zone_is_ignored_on_azure_only() -> None:
     azure = {"providerID": "azure:///subscriptions/x"}
     assert read_node({label: "0"}, **azure).zone == ""
     assert read_node({label: "eastus-1"}, **azure).zone == "eastus-1"
-    assert read_node({label: "0"}).zone == "0"
+    assert read_node({label: "0"}, providerID="kind://docker/kind/n1").zone == "0"
+    assert read_node({label: "3"}).zone == "3"
+
+
+def test_a_numeric_zone_of_a_new_azure_node_without_provider_id_is_ignored() -> None:
+    label = "topology.kubernetes.io/zone"
+    assert read_node({label: "0"}).zone == ""
+    assert read_node({label: "1", "kubernetes.azure.com/cluster": "x"}).zone == ""
+
+
+def test_other_labels_can_have_the_zone_and_the_region() -> None:
+    labels = {"topology.kubernetes.io/zone": "z", "rack": "0", "example.com/dc": "d"}
+    sent = {"metadata": {"uid": "u", "name": "n", "labels": labels}}
+    read = msgspec.json.decode(msgspec.json.encode(sent), type=Node)
+    facts = node_facts(read, PlaceLabels(("rack",), ("example.com/dc",)))
+    assert (facts.zone, facts.region) == ("0", "d")
+
+
+def test_a_node_has_the_addresses_that_its_cni_plugin_noted() -> None:
+    noted = {
+        "projectcalico.org/IPv4Address": "192.0.2.1/24",
+        "projectcalico.org/IPv4VXLANTunnelAddr": "10.244.1.0",
+        "projectcalico.org/IPv4IPIPTunnelAddr": "10.244.1.1",
+        "flannel.alpha.coreos.com/public-ip": "192.0.2.1",
+        "network.cilium.io/ipv6-cilium-host": "fd00::9",
+        "network.cilium.io/ipv4-cilium-host": "not an address",
+        "other": "10.1.1.1",
+    }
+    addresses = [{"type": "InternalIP", "address": "192.0.2.1"}]
+    sent = {
+        "metadata": {"uid": "u", "name": "n", "annotations": noted},
+        "spec": {"providerID": "aws:///eu-west-1a/i-0"},
+        "status": {"addresses": addresses},
+    }
+    facts = node_facts(msgspec.json.decode(msgspec.json.encode(sent), type=Node))
+    wanted = ("10.244.1.1", "10.244.1.0", "fd00::9")
+    assert facts.noted_addresses == tuple(map(pack, wanted))
+    assert facts.provider == "aws"
+
+
+def test_a_service_has_the_addresses_of_its_load_balancers_and_its_external_ones() -> None:
+    sent = {
+        "metadata": {"uid": "u", "name": "s"},
+        "spec": {"clusterIP": "10.96.0.1", "externalIPs": ["10.77.0.2", "10.77.0.1"]},
+        "status": {"loadBalancer": {"ingress": [{"ip": "10.77.0.1"}, {"hostname": "lb.example"}]}},
+    }
+    facts = service_facts(msgspec.json.decode(msgspec.json.encode(sent), type=Service))
+    assert facts.addresses == (pack("10.96.0.1"),)
+    assert facts.outer_addresses == (pack("10.77.0.1"), pack("10.77.0.2"))
 
 
 def test_an_undecodable_object_does_not_affect_the_rest_of_its_page() -> None:

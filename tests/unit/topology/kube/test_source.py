@@ -20,6 +20,7 @@ from kzn.topology.index import AddressIndex
 from kzn.topology.kube.credentials import Access, Credentials
 from kzn.topology.kube.source import KubernetesSource
 from kzn.topology.source import TopologySource
+from kzn.topology.zones import Zones
 
 REPLICASET = ("ReplicaSet", "web-5d8f", "rs1")
 
@@ -78,10 +79,13 @@ class Session:
 
 @asynccontextmanager
 async def running(
-    api: FakeApi, credentials: Credentials | None = None, **settings: Any
+    api: FakeApi,
+    credentials: Credentials | None = None,
+    zones: Zones | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Session]:
     time = Time()
-    index = AddressIndex(clock=time, wall=lambda: 1.7e9 + time.now)
+    index = AddressIndex(clock=time, wall=lambda: 1.7e9 + time.now, zones=zones)
     async with api.serve():
         source = KubernetesSource(
             index,
@@ -152,16 +156,18 @@ def test_services_are_watched_and_readiness_does_not_wait_for_them() -> None:
     run(test())
 
 
-def test_zone_ids_can_replace_zone_names() -> None:
+def test_zone_ids_of_some_nodes_name_the_zones_of_all() -> None:
     async def test() -> None:
         api = cluster_of_two()
-        api.objects["nodes"]["node-n1"]["metadata"]["labels"]["topology.k8s.aws/zone-id"] = (
-            "use1-az4"
-        )
-        async with running(api, zone_ids=True) as session:
+        api.put("nodes", node("n3", "a", "192.0.2.3"))
+        labels = api.objects["nodes"]["node-n3"]["metadata"]["labels"]
+        labels["topology.k8s.aws/zone-id"] = "use1-az4"
+        zones = Zones(use_ids=True)
+        async with running(api, zones=zones) as session:
             await ready(session)
-            zones = [session.endpoint(ip) for ip in ("10.0.0.1", "10.0.0.2")]
-            assert [one.zone for one in zones if one] == ["use1-az4", "b"]
+            found = [session.endpoint(ip) for ip in ("10.0.0.1", "192.0.2.3", "10.0.0.2")]
+            assert [one.zone for one in found if one] == ["use1-az4", "use1-az4", ""]
+            assert zones.failed == {("r1", "b")}
 
     run(test())
 
