@@ -1,5 +1,6 @@
 """The manifests of deploy/ as rendered by kubectl and helm, and queries of the result."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,9 @@ import yaml
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 PLAIN = DEPLOY / "kzn.yaml"
+KUBERNETES = ["1.31", "1.34", "1.37"]
+"""The oldest version that all overlays support, one between, and the newest known."""
+_FOREIGN = {"cert-manager.io/v1", "monitoring.coreos.com/v1", "security.openshift.io/v1"}
 OVERLAYS = sorted(path.parent.name for path in DEPLOY.glob("overlays/*/kustomization.yaml"))
 
 Object = dict[str, Any]
@@ -43,6 +47,11 @@ def kustomized(folder: str) -> list[Object]:
     return objects(output_of(tool("kubectl"), "kustomize", DEPLOY / folder))
 
 
+def has_schema(thing: Object) -> bool:
+    """Whether it is Kubernetes' own; objects of operators and of OpenShift have no schema."""
+    return thing["apiVersion"] not in _FOREIGN
+
+
 def name_of(thing: Object) -> tuple[str, str, str]:
     """Kind, namespace and name, which are unique in a cluster."""
     metadata = thing["metadata"]
@@ -66,3 +75,18 @@ def one(things: list[Object], kind: str, name: str) -> Object:
     """The only object of that kind and name."""
     (found,) = [t for t in things if t["kind"] == kind and t["metadata"]["name"] == name]
     return found
+
+
+def variables_of(things: list[Object], workload: str, namespace: str) -> dict[str, str]:
+    """The variables of a workload's first container, with $(POD_NAMESPACE) as the kubelet sets it.
+
+    KeyError for a reference to a variable that is not in the list before it.
+    """
+    environment: dict[str, str] = {}
+    for entry in dict(pods(things))[workload]["containers"][0]["env"]:
+        source = entry.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
+        value = namespace if source == "metadata.namespace" else entry.get("value", "")
+        environment[entry["name"]] = re.sub(
+            r"\$\((\w+)\)", lambda found: environment[found[1]], value
+        )
+    return environment

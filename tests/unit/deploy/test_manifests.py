@@ -1,20 +1,25 @@
 """The manifests are up to date, valid by Kubernetes' schemas, and have least privileges."""
 
+import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
+from pathlib import Path, PurePath
 
 import click
 import kubernetes_validate
 import pytest
+import yaml
 from manifests import (
     DEPLOY,
+    KUBERNETES,
     OVERLAYS,
     PLAIN,
     ROOT,
     Object,
     containers,
+    has_schema,
     kustomized,
     name_of,
     objects,
@@ -22,20 +27,22 @@ from manifests import (
     output_of,
     pods,
     tool,
+    variables_of,
 )
 
 from kzn.cli.main import SUBCOMMANDS, load
 from kzn.server.config import AUDIENCE
+from kzn.topology.static.file import parse_static
 
 pytestmark = pytest.mark.slow
 
 DETACH = DEPLOY / "detach.yaml"
-KUBERNETES = ["1.31", "1.34", "1.37"]
-"""The oldest version that all overlays support, one between, and the newest known."""
-FOREIGN = {"cert-manager.io/v1", "monitoring.coreos.com/v1"}
-"""API versions of operators, which have no schema in Kubernetes."""
 PRIVILEGED = {("kind", "mount-bpffs")}
 """Overlay and container that may be privileged: kind nodes have no bpf file system mounted."""
+UNCONFINED = {("openshift", "kzn-agent")}
+"""Overlay and workload without a seccomp profile: CRI-O's refuses bpf(2) with CAP_BPF alone."""
+POWERLESS = {"server", "done"}
+"""Containers without capabilities."""
 
 
 @cache
@@ -70,9 +77,8 @@ def test_the_plain_manifest_equals_the_base() -> None:
 @pytest.mark.parametrize("version", KUBERNETES)
 @on_all
 def test_every_object_is_valid_by_the_kubernetes_schema(name: str, version: str) -> None:
-    for thing in manifest(name):
-        if thing["apiVersion"] not in FOREIGN:
-            kubernetes_validate.validate(thing, version, strict=True)
+    for thing in filter(has_schema, manifest(name)):
+        kubernetes_validate.validate(thing, version, strict=True)
 
 
 def test_an_unknown_field_fails_validation() -> None:
@@ -96,7 +102,7 @@ def test_manifests_can_be_applied_twice(name: str) -> None:
 
 @on_all
 def test_no_container_is_privileged_and_all_root_file_systems_are_read_only(name: str) -> None:
-    for _, pod, container in containers_of(name):
+    for workload, pod, container in containers_of(name):
         if (name, container["name"]) in PRIVILEGED:
             continue
         context = container["securityContext"]
@@ -104,17 +110,18 @@ def test_no_container_is_privileged_and_all_root_file_systems_are_read_only(name
         assert context["allowPrivilegeEscalation"] is False
         assert context["readOnlyRootFilesystem"] is True
         assert context["capabilities"]["drop"] == ["ALL"]
-        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        profile = "Unconfined" if (name, workload) in UNCONFINED else "RuntimeDefault"
+        assert pod["securityContext"]["seccompProfile"] == {"type": profile}
         assert not {"hostPID", "hostIPC", "shareProcessNamespace"} & pod.keys()
 
 
 @on_all
 def test_the_agent_has_three_capabilities_and_the_server_none(name: str) -> None:
-    for workload, _, container in containers_of(name):
+    for _, _, container in containers_of(name):
         if (name, container["name"]) in PRIVILEGED:
             continue
         added = container["securityContext"]["capabilities"].get("add", [])
-        assert added == ([] if workload == "kzn-server" else ["BPF", "NET_ADMIN", "PERFMON"])
+        assert added == ([] if container["name"] in POWERLESS else ["BPF", "NET_ADMIN", "PERFMON"])
 
 
 @on_all
@@ -150,7 +157,7 @@ def test_cluster_roles_grant_only_the_needed_rights() -> None:
         for group in rule["apiGroups"]
         for resource in rule["resources"]
     }
-    look = ["get", "list", "watch"]
+    look = ["list", "watch"]  # a right that nothing uses is not asked for
     assert rights == {
         ("", "nodes"): look,
         ("", "pods"): look,
@@ -175,9 +182,7 @@ def test_the_agents_token_has_the_audience_of_the_server() -> None:
     ]
     assert token["audience"] == AUDIENCE
     account = one(things, "ServiceAccount", agent["serviceAccountName"])["metadata"]
-    (server,) = dict(pods(things))["kzn-server"]["containers"]
-    environment = {entry["name"]: entry.get("value") for entry in server["env"]}
-    taken = environment["KZN_AGENT_SERVICE_ACCOUNT"]
+    taken = variables_of(things, "kzn-server", "kzn")["KZN_AGENT_SERVICE_ACCOUNT"]
     assert taken == f"{account['namespace']}/{account['name']}"
 
 
@@ -192,7 +197,7 @@ def test_every_variable_is_an_option_of_its_command(name: str) -> None:
             for option in load(command, SUBCOMMANDS[command]).params
             if isinstance(option, click.Option)
         }
-        used = {entry["name"] for entry in container.get("env", [])}
+        used = {entry["name"] for entry in container.get("env", [])} - {"POD_NAMESPACE"}
         assert used <= options
 
 
@@ -206,8 +211,8 @@ def test_every_mounted_volume_is_defined(name: str) -> None:
 def test_the_bpf_file_system_is_mounted_where_apparmor_allows_writing() -> None:
     # containerd's and docker's profiles: deny /sys/fs/[^c]*/** wklx
     for name in ("kzn", "detach"):
-        for workload, pod, container in containers_of(name):
-            if workload == "kzn-server":
+        for _, pod, container in containers_of(name):
+            if container["name"] in POWERLESS:
                 continue
             assert {"path": "/sys/fs/bpf", "type": "Directory"} in [
                 volume.get("hostPath") for volume in pod["volumes"]
@@ -247,10 +252,9 @@ def test_agents_do_not_mount_the_servers_private_key() -> None:
     assert [secret["secretName"] for secret in secrets] == ["kzn-agent-tls"]
     assert secrets[0]["items"] == [{"key": "ca.crt", "path": "ca.crt"}]
     certificate = one(things, "Certificate", "kzn-server")["spec"]
-    address = next(
-        entry["value"] for entry in agent["containers"][0]["env"] if entry["name"] == "KZN_SERVER"
+    assert (
+        variables_of(things, "kzn-agent", "kzn")["KZN_TLS_SERVER_NAME"] in certificate["dnsNames"]
     )
-    assert address.partition(":")[0] in certificate["dnsNames"]
 
 
 def test_the_per_zone_overlay_has_a_server_in_each_zone_and_prefers_the_closest() -> None:
@@ -260,3 +264,146 @@ def test_the_per_zone_overlay_has_a_server_in_each_zone_and_prefers_the_closest(
     assert spread["topologyKey"] == "topology.kubernetes.io/zone"
     assert spread["whenUnsatisfiable"] == "DoNotSchedule"
     assert one(things, "Deployment", "kzn-server")["spec"]["replicas"] > 1
+
+
+def test_a_newer_cluster_gets_the_name_that_is_not_deprecated(tmp_path: Path) -> None:
+    things = built(tmp_path, components=["per-zone", "same-zone"])
+    assert one(things, "Service", "kzn-server")["spec"]["trafficDistribution"] == "PreferSameZone"
+
+
+def built(folder: Path, *, namespace: str = "", components: Sequence[str] = ()) -> list[Object]:
+    """The objects of a user's own kustomization of the base."""
+    here = os.path.relpath(DEPLOY, folder)
+    document = {
+        "resources": [f"{here}/base"],
+        "components": [f"{here}/components/{name}" for name in components],
+        "images": [{"name": "kzn", "newName": "registry.example.com/kzn", "newTag": "0.1.0"}],
+    } | ({"namespace": namespace} if namespace else {})
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(document))
+    return objects(output_of(tool("kubectl"), "kustomize", folder))
+
+
+@pytest.mark.parametrize(
+    "components",
+    [(), ("tls",), ("state", "static", "tls", "openshift", "prometheus-operator"), ("per-zone",)],
+)
+def test_a_kustomization_moves_kzn_into_another_namespace(
+    components: tuple[str, ...], tmp_path: Path
+) -> None:
+    things = built(tmp_path, namespace="observability", components=components)
+    wide = {"ClusterRole", "ClusterRoleBinding", "Namespace", "SecurityContextConstraints"}
+    for thing in things:
+        assert thing["kind"] in wide or thing["metadata"]["namespace"] == "observability"
+    assert one(things, "Namespace", "observability")
+    agent = variables_of(things, "kzn-agent", "observability")
+    server = variables_of(things, "kzn-server", "observability")
+    service = one(things, "Service", "kzn-server")["metadata"]
+    assert agent["KZN_SERVER"] == f"{service['name']}.{service['namespace']}.svc:7070"
+    account = dict(pods(things))["kzn-agent"]["serviceAccountName"]
+    assert server["KZN_AGENT_SERVICE_ACCOUNT"] == f"observability/{account}"
+    for thing in things:
+        for subject in thing.get("subjects", []):
+            assert subject["namespace"] == "observability"
+    if "tls" in components:
+        certificate = one(things, "Certificate", "kzn-server")["spec"]
+        assert agent["KZN_TLS_SERVER_NAME"] in certificate["dnsNames"]
+    text = str([thing for thing in things if thing["kind"] != "PrometheusRule"])
+    assert not re.findall(r"kzn\.svc|kzn/kzn-|'namespace': 'kzn'", text)
+
+
+def test_two_installations_share_no_object() -> None:
+    first, second = (
+        {name_of(thing) for thing in manifest(name)} for name in ("kzn", "other-namespace")
+    )
+    assert not first & second
+
+
+def test_the_namespace_has_a_quota_for_the_agents_priority_class() -> None:
+    things = manifest("kzn")
+    priority = dict(pods(things))["kzn-agent"]["priorityClassName"]
+    quota = one(things, "ResourceQuota", "kzn-agent")["spec"]
+    assert quota["scopeSelector"]["matchExpressions"] == [
+        {"operator": "In", "scopeName": "PriorityClass", "values": [priority]}
+    ]
+    assert quota["hard"] == {"pods": "1M"}  # more than a cluster has nodes
+
+
+def test_the_constraints_of_openshift_admit_the_pods_and_nothing_more() -> None:
+    things = manifest("openshift")
+    allowed = one(things, "SecurityContextConstraints", "kzn-agent")
+    for pod in (dict(pods(things))["kzn-agent"], dict(pods(manifest("detach")))["kzn-detach"]):
+        assert pod["hostNetwork"] == allowed["allowHostNetwork"] == allowed["allowHostPorts"]
+        kinds = {kind for volume in pod["volumes"] for kind in volume.keys() - {"name"}}
+        assert kinds <= set(allowed["volumes"])
+        assert (
+            pod["securityContext"]["seLinuxOptions"] == allowed["seLinuxContext"]["seLinuxOptions"]
+        )
+        profile = pod["securityContext"]["seccompProfile"]["type"]
+        assert {"RuntimeDefault": "runtime/default", "Unconfined": "unconfined"}[profile] in (
+            allowed["seccompProfiles"]
+        )
+        for container in containers(pod):
+            context = pod["securityContext"] | container["securityContext"]
+            users = allowed["runAsUser"]
+            assert users["uidRangeMin"] <= context["runAsUser"] <= users["uidRangeMax"]
+            assert set(context["capabilities"].get("add", [])) <= set(
+                allowed["allowedCapabilities"]
+            )
+            assert context["capabilities"]["drop"] == allowed["requiredDropCapabilities"]
+            assert context["readOnlyRootFilesystem"] is allowed["readOnlyRootFilesystem"] is True
+    assert {key: value for key, value in allowed.items() if value is True}.keys() == {
+        "allowHostNetwork",
+        "allowHostPorts",
+        "allowHostDirVolumePlugin",
+        "readOnlyRootFilesystem",
+    }
+    uses = {
+        (thing["subjects"][0]["name"], thing["roleRef"]["name"])
+        for thing in things
+        if thing["kind"] == "RoleBinding"
+    }
+    assert uses == {
+        ("kzn-agent", "kzn-agent-scc"),
+        ("kzn-server", "system:openshift:scc:nonroot-v2"),
+    }
+
+
+def test_the_server_may_connect_to_the_api_server_and_resolve_names_only() -> None:
+    policy = one(manifest("kzn"), "NetworkPolicy", "kzn-server")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    ports = {
+        (port["port"], port["protocol"]) for rule in policy["egress"] for port in rule["ports"]
+    }
+    assert ports == {
+        (443, "TCP"),
+        (6443, "TCP"),
+        (16443, "TCP"),
+        (53, "UDP"),
+        (53, "TCP"),
+    }
+
+
+def test_what_waits_after_detach_can_do_nothing() -> None:
+    (pod,) = [pod for _, pod in pods(manifest("detach"))]
+    (done,) = pod["containers"]
+    assert done["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert done["securityContext"]["runAsNonRoot"] is True
+    assert "volumeMounts" not in done
+
+
+def test_the_static_file_is_mounted_as_a_directory_so_that_it_is_updated() -> None:
+    things = manifest("static")
+    (server,) = dict(pods(things))["kzn-server"]["containers"]
+    path = PurePath(variables_of(things, "kzn-server", "kzn")["KZN_STATIC"])
+    (mount,) = [m for m in server["volumeMounts"] if m["mountPath"] == str(path.parent)]
+    assert "subPath" not in mount
+    content = one(things, "ConfigMap", "kzn-static")["data"][path.name]
+    assert [network.name for network in parse_static("static.yaml", content).networks] == [
+        "orders-db"
+    ]
+
+
+def test_manifests_takes_an_image_by_digest() -> None:
+    image = "r.example/kzn@sha256:" + "0" * 64
+    things = objects(output_of(ROOT / "scripts" / "manifests", image))
+    assert {c["image"] for _, pod in pods(things) for c in containers(pod)} == {image}
