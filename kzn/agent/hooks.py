@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 5.0
 """Between two checks: nothing notifies of a link that was detached, as netlink does of a filter."""
+PACKETS_EVERY = 12
+"""Checks from one that also sends packets to the next: a minute."""
 
 
 class Hooks:
@@ -27,6 +29,8 @@ class Hooks:
     def __init__(self, attached: AttachedProbe, stats: AgentStats) -> None:
         self._probe = attached.probe
         self._store = attached.attachments
+        self._maps = attached.maps
+        self._checks = 0
         self._stats = stats
         self._devices: tuple[Device, ...] = ()
         self._done: tuple[Device, ...] | None = None
@@ -44,12 +48,15 @@ class Hooks:
 
     async def check(self) -> None:
         """Ask the kernel which hooks are attached, and attach the others again."""
+        self._checks += 1
+        asks_packets = self._checks % PACKETS_EVERY == 0
         async with self._lock:
             if self._probe.kind.is_on_devices:
                 await self._check_devices()
             for hook in self._probe.netfilter_hooks():
                 try:
-                    if await asyncio.to_thread(attach_again, self._probe, hook, self._store):
+                    maps = self._maps if asks_packets else None
+                    if await asyncio.to_thread(attach_again, self._probe, hook, self._store, maps):
                         self._stats.reattached[hook.name] += 1
                 except KznError as error:
                     self._warn_unknown(error)

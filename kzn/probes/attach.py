@@ -29,6 +29,9 @@ PROGRAM_TYPES: dict[ProgramType, tuple[int, int]] = {
 }
 """The kernel's program type and expected attach type."""
 
+SHOWN = 10
+"""Taken priorities that a log line names."""
+
 
 @contextmanager
 def load(
@@ -69,25 +72,32 @@ def _explained(probe: Probe, error: KernelError) -> KznError:
     )
 
 
-def attach(probe: Probe, hook: NetfilterHook, loaded: BpfObject) -> int:
-    """Attach one hook at the first free one of its priorities; returns the link's descriptor.
+def attach(probe: Probe, hook: NetfilterHook, program: int) -> int:
+    """Attach a program, by its descriptor, at the first free one of the hook's priorities.
 
-    KernelError when all are taken, or for any other error of the first attempt that fails.
+    Returns the link's descriptor. KernelError when all are taken, or for any other error of the
+    first attempt that fails.
     """
     what = f"{probe.name}/{hook.name}"
-    program = loaded.program_fd(hook.program)
+    taken: list[str] = []
     for priority in hook.priorities:
         try:
             fd = attach_netfilter(program, hook.family, hook.hook, priority, what)
         except KernelError as error:
             if error.errno != errno.EBUSY:
                 raise
-            log.info("%s; trying the next priority", error.message)
+            taken.append(str(priority))
             continue
+        if taken:
+            more = f" and {len(taken) - SHOWN} more" if len(taken) > SHOWN else ""
+            log.info(
+                "other programs have priority %s%s of %s", ", ".join(taken[:SHOWN]), more, what
+            )
         log.info("attached %s at priority %d", what, priority)
         return fd
+    lowest, highest = min(hook.priorities), max(hook.priorities)
     raise KernelError(
-        f"attach {what}: priorities {hook.priorities[0]} to {hook.priorities[-1]} are all taken",
+        f"attach {what}: priorities {lowest} to {highest} are all taken",
         errno=errno.EBUSY,
         hint="bpftool link lists the programs there; kzn detach removes those that kzn has pinned",
     )

@@ -65,10 +65,12 @@ class NetfilterHook:
     program: str
     hook: int
     priorities: tuple[int, ...]
+    counts_all: bool = False
+    """Whether the program counts every packet as seen, so that packets tell whether it runs."""
 
     def __post_init__(self) -> None:
         """ValueError for a hook that could never be attached."""
-        _typed(self, family=str, program=str, hook=int, priorities=tuple)
+        _typed(self, family=str, program=str, hook=int, priorities=tuple, counts_all=bool)
         if self.family not in FAMILIES:
             raise ValueError(f"{self.family!r} is not a family of a hook: {' or '.join(FAMILIES)}")
         _identifier(self.program, "program")

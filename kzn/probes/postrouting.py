@@ -7,7 +7,8 @@ There the source is still the pod, and the destination already the backend
 from kzn.libbpf.links import NF_INET_POST_ROUTING
 from kzn.probes.declaration import API, Feature, NetfilterHook, Probe
 
-PRIORITIES = tuple(range(50, 60))
+PRIORITIES = (*range(50, 60), *range(60, 100), *range(49, 0, -1))
+"""All between filter and source NAT, in the order in which they are tried."""
 
 PROBE = Probe(
     api=API,
@@ -16,8 +17,12 @@ PROBE = Probe(
     package="kzn",
     resource="objects/postrouting.bpf.o",
     hooks=(
-        NetfilterHook("ipv4", "postrouting_ipv4", NF_INET_POST_ROUTING, PRIORITIES),
-        NetfilterHook("ipv6", "postrouting_ipv6", NF_INET_POST_ROUTING, PRIORITIES),
+        NetfilterHook(
+            "ipv4", "postrouting_ipv4", NF_INET_POST_ROUTING, PRIORITIES, counts_all=True
+        ),
+        NetfilterHook(
+            "ipv6", "postrouting_ipv6", NF_INET_POST_ROUTING, PRIORITIES, counts_all=True
+        ),
     ),
     features=(
         Feature(

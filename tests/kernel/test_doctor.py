@@ -193,7 +193,7 @@ def test_the_proof_fails_with_a_reason_when_all_priorities_are_in_use(site: Site
     found = findings(done)
     assert done.returncode == 3
     assert found["proof"].state == "fail"
-    assert "priorities 50 to 59 are all taken" in found["proof"].message
+    assert "priorities 1 to 99 are all taken" in found["proof"].message
     assert found["priorities ipv4"].state == "warn"
 
 

@@ -148,8 +148,20 @@ def taken(site: Site, priorities: tuple[int, ...]) -> Iterator[None]:
 def test_a_priority_in_use_is_logged_and_the_next_one_tried(site: Site) -> None:
     with taken(site, PRIORITIES[:2]):
         server, agent = site.server(), site.agent()
-    assert "ipv4 at priority 51: EBUSY (Device or resource busy); trying the next" in agent.stderr
+    assert "other programs have priority 50, 51 of postrouting/ipv4" in agent.stderr
     assert "attached postrouting/ipv4 at priority 52" in agent.stderr
+    assert server.gets(site.key, site.send(20))
+
+
+def test_beyond_the_usual_priorities_every_other_one_before_source_nat_is_tried(
+    site: Site,
+) -> None:
+    free = 17
+    with taken(site, tuple(set(range(1, 100)) - {free})):
+        server, agent = site.server(), site.agent()
+    assert "57, 58, 59 and 72 more of postrouting/ipv4" in agent.stderr
+    assert f"attached postrouting/ipv4 at priority {free}" in agent.stderr
+    assert "attached postrouting/ipv6 at priority 50" in agent.stderr
     assert server.gets(site.key, site.send(20))
 
 
@@ -161,7 +173,7 @@ def test_with_all_priorities_in_use_the_hint_is_the_command_that_lists_the_links
         again, _ = ship(site, site.pin_dir, "--probe", "postrouting")
     assert status == again == 1
     last = stderr.splitlines()[-2:]
-    assert last[0] == "kzn: attach postrouting/ipv4: priorities 50 to 59 are all taken"
+    assert last[0] == "kzn: attach postrouting/ipv4: priorities 1 to 99 are all taken"
     assert "bpftool link lists" in last[1]
     site.server()
     site.agent()  # completes the pins of the failed starts

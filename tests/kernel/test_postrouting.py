@@ -1,6 +1,7 @@
 """The probe `postrouting` on real packets: its counts equal the bytes on the wire."""
 
 import logging
+import os
 import socket
 import threading
 import time
@@ -13,7 +14,7 @@ from counting import Counted, attached, by_key, counting, difference, tell_devic
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.spool import Spool
 from kzn.errors import KernelError
-from kzn.lab import traffic
+from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
 from kzn.lab.traffic import Family
 from kzn.lab.witness import WireKey
@@ -269,16 +270,18 @@ def test_the_next_priority_is_tried_when_one_is_in_use(
         [sent] = traffic.udp(a, b, 4, datagrams=5, size=100, mtu=1500)
         key = WireKey(sent.src, sent.dst, sent.protocol)
         assert by_key(first.drain().rows)[key] == by_key(second.drain().rows)[key] == sent.wire
-    assert "at priority 50: EBUSY" in caplog.text
+    assert "other programs have priority 50 of postrouting/ipv4" in caplog.text
 
 
 def test_with_all_priorities_in_use_the_error_names_them(lab: Lab) -> None:
+    [ipv4, _] = PROBE.netfilter_hooks()
     with ExitStack() as stack:
+        stack.enter_context(namespaces.inside(lab.node("a1").namespace))
+        program = stack.enter_context(load(PROBE, Settings())).program_fd(ipv4.program)
         for _ in PRIORITIES:
-            stack.enter_context(attached(lab.node("a1")))
-        loaded = stack.enter_context(load(PROBE, Settings()))
-        with pytest.raises(KernelError, match="priorities 50 to 59 are all taken") as raised:
-            attach(PROBE, PROBE.hooks[0], loaded)
+            stack.callback(os.close, attach(PROBE, ipv4, program))
+        with pytest.raises(KernelError, match="priorities 1 to 99 are all taken") as raised:
+            attach(PROBE, ipv4, program)
     assert "kzn detach" in raised.value.hint
 
 

@@ -30,6 +30,7 @@ ELSEWHERE = {
     "kzn/agent/maps/buffers.py": "tests/kernel/test_postrouting.py",
     "kzn/agent/maps/mapset.py": "tests/kernel/test_uplinks.py",
     "kzn/agent/pins/attachments.py": "tests/kernel/test_clsact.py",
+    "kzn/agent/pins/liveness.py": "tests/kernel/test_lost_hooks.py",
     "kzn/agent/select/attach.py": "tests/kernel/test_auto.py",
     "kzn/agent/select/preview.py": "tests/kernel/test_auto.py",
     "kzn/agent/select/takeover.py": "tests/kernel/test_auto.py",

@@ -14,7 +14,7 @@ def priorities(probe: Probe, links: Iterable[NetfilterLinkInfo]) -> Iterator[Fin
         same = [link for link in links if (link.family, link.hook) == (hook.family, hook.hook)]
         taken = sorted({link.priority for link in same})
         name = f"priorities {hook.name}"
-        wanted = f"{hook.priorities[0]} to {hook.priorities[-1]}"
+        wanted = f"{min(hook.priorities)} to {max(hook.priorities)}"
         if not taken:
             yield Finding(
                 name, "ok", f"no BPF program is attached to this hook; priorities {wanted} are free"

@@ -19,6 +19,7 @@ from typing import Protocol, Self
 from kzn.agent.devices import tc_filters
 from kzn.agent.devices.netlink import RouteSocket
 from kzn.agent.devices.table import Device
+from kzn.agent.pins.liveness import Counting, counts_loopback
 from kzn.errors import KernelError
 from kzn.libbpf.library import errno_text
 from kzn.libbpf.links import attach_netfilter, detach, netfilter_link_info, tcx_link_info
@@ -142,7 +143,8 @@ def attach_all(probe: Probe, loaded: BpfObject, store: AttachmentStore) -> None:
             store.add(_program(hook), os.dup(loaded.program_fd(hook.program)))
     for netfilter_hook in probe.netfilter_hooks():
         if f"{LINK}{netfilter_hook.name}" not in stored:
-            store.add(f"{LINK}{netfilter_hook.name}", attach(probe, netfilter_hook, loaded))
+            program = loaded.program_fd(netfilter_hook.program)
+            store.add(f"{LINK}{netfilter_hook.name}", attach(probe, netfilter_hook, program))
 
 
 def _program(hook: Hook) -> str:
@@ -150,12 +152,16 @@ def _program(hook: Hook) -> str:
     return f"{PROGRAM}{hook.name}"
 
 
-def attach_again(probe: Probe, hook: NetfilterHook, store: AttachmentStore) -> bool:
+def attach_again(
+    probe: Probe, hook: NetfilterHook, store: AttachmentStore, maps: Counting | None = None
+) -> bool:
     """Attach a netfilter hook again if its stored link is detached; whether it was.
 
     The kernel describes a detached link like an attached one, but gives each priority to one
     program only. So to attach at the link's own priority fails with EBUSY while it is attached,
-    and no packet is seen twice. KernelError for any other failure.
+    and no packet is seen twice. EBUSY may also come from another program, which took the priority
+    after the link was detached: with the hook's ``maps``, packets tell (liveness.py), and the hook
+    is then attached at the next free priority. KernelError for any other failure.
     """
     name, what = f"{LINK}{hook.name}", f"{probe.name}/{hook.name}"
     with _opened(store, name) as link:
@@ -165,11 +171,16 @@ def attach_again(probe: Probe, hook: NetfilterHook, store: AttachmentStore) -> b
         try:
             fd = attach_netfilter(program, hook.family, hook.hook, priority, what)
         except KernelError as error:
-            if error.errno == errno.EBUSY:
+            if error.errno != errno.EBUSY:
+                raise
+            if maps is None or counts_loopback(hook, maps) is not False:
                 return False
-            raise
-    store.remove(name)
-    store.add(name, fd)
+            log.warning("another program has priority %d, which %s had", priority, what)
+            store.remove(name)
+            store.add(name, attach(probe, hook, program))
+        else:
+            store.remove(name)
+            store.add(name, fd)
     log.warning("another program had detached %s; attached it again", what)
     return True
 

@@ -199,7 +199,7 @@ def _adopt(probe: Probe, settings: Settings, folder: Path, maps: MapSet) -> MapS
             with load(probe, settings, reuse=maps.fds()) as loaded:
                 attach_all(probe, loaded, pins)
         for hook in probe.netfilter_hooks():
-            attach_again(probe, hook, pins)
+            attach_again(probe, hook, pins, maps)
     except BaseException:
         maps.close()
         raise
