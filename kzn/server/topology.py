@@ -13,7 +13,7 @@ from kzn.model import ip
 from kzn.server.config import ServerConfig
 from kzn.topology.index import AddressIndex
 from kzn.topology.source import TopologySource, TopologyStats
-from kzn.topology.static.file import StaticSource, StaticTopology, load_static
+from kzn.topology.static.source import open_static
 from kzn.topology.zones import Zones
 
 _MAX_NAMED = 20
@@ -169,13 +169,4 @@ def _kubernetes(index: AddressIndex, config: ServerConfig) -> TopologySource:
 
 
 def _static(index: AddressIndex, files: Sequence[Path]) -> list[tuple[str, TopologySource]]:
-    """All files as one source: an index accepts networks from one source only."""
-    if not files:
-        return []
-    loaded = [load_static(path) for path in files]
-    merged = StaticTopology(
-        nodes=tuple(node for one in loaded for node in one.nodes),
-        pods=tuple(pod for one in loaded for pod in one.pods),
-        networks=tuple(network for one in loaded for network in one.networks),
-    )
-    return [("static", StaticSource(index, merged))]
+    return [("static", open_static(index, files, wall=time.time))] if files else []

@@ -27,11 +27,21 @@ class ResourceStats:
 
 
 @dataclass(frozen=True, slots=True)
+class FileReads:
+    """Reads of the static files, by result. ``is_outdated``: the last one failed."""
+
+    loaded: int
+    failed: int
+    is_outdated: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TopologyStats:
-    """State of a source and its index, for metrics; a static file has no resources."""
+    """State of a source and its index: ``resources`` of the API, or ``reads`` of static files."""
 
     counts: IndexCounts
     resources: tuple[ResourceStats, ...] = ()
+    reads: FileReads | None = None
 
 
 class TopologySource(Protocol):

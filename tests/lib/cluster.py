@@ -14,7 +14,8 @@ import yaml
 from kzn.model.flows import Flows
 from kzn.model.ip import pack
 from kzn.topology.index import AddressIndex
-from kzn.topology.static.file import StaticSource, parse_static
+from kzn.topology.static.file import parse_static
+from kzn.topology.static.source import StaticSource
 
 TCP = 6
 EPOCH = 1e9

@@ -38,7 +38,8 @@ from kzn.server.state.durability import Durability
 from kzn.server.state.group_commit import CommitIntervals
 from kzn.server.state.sqlite_store import StateFile
 from kzn.topology.index import AddressIndex
-from kzn.topology.static.file import StaticSource, parse_static
+from kzn.topology.static.file import parse_static
+from kzn.topology.static.source import StaticSource
 from kzn.wire.sequences import Key
 
 CLUSTER = cluster("n0 a r\nn1 b r\nn2 a r", "d/p0 n0 10.1.0.1\nd/p1 n1 10.2.0.1\nd/p2 n2 10.3.0.1")

@@ -7,6 +7,9 @@ from kzn.server.resolve.reporting import ReportingCounts
 from kzn.server.snapshot import ServerSnapshot
 from kzn.server.state.group_commit import CommitStats
 from kzn.server.topology import SourceState
+from kzn.topology.source import FileReads
+
+NO_FILES = FileReads(loaded=0, failed=0, is_outdated=False)
 
 
 def server_metrics(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
@@ -17,6 +20,7 @@ def server_metrics(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
     yield from _security(snapshot)
     yield from _state(snapshot.state or CommitStats())
     yield from _topology(snapshot)
+    yield from _static(snapshot.sources)
     yield from _resources(snapshot.sources)
 
 
@@ -242,6 +246,23 @@ def _topology(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
             ((reason,), counts.ignored_addresses.get(reason, 0))
             for reason in ("not_unicast", "service", "public_limit", "limit")
         ],
+    )
+
+
+def _static(sources: Iterable[SourceState]) -> Iterator[MetricSamples]:
+    reads = next((s.stats.reads for s in sources if s.stats.reads is not None), NO_FILES)
+    yield _by(
+        ("result",),
+        "static_reads_total",
+        "counter",
+        "Reads of the static files, at start and after they changed, by result.",
+        [(("loaded",), reads.loaded), (("failed",), reads.failed)],
+    )
+    yield _one(
+        "static_outdated",
+        "gauge",
+        "1 while a changed static file has a mistake, so that the one before is in use.",
+        float(reads.is_outdated),
     )
 
 

@@ -1,5 +1,6 @@
 """The static topology file, alone or beside Kubernetes.
 
-In: a YAML file. Out: facts in the index, or a UsageError with FILE:LINE. Never: a second read.
-Files: yaml_reader (YAML with line numbers), file (its schema, and the source).
+In: YAML files, also changed ones. Out: facts in the index, or a UsageError with FILE:LINE. Never: a
+file with a mistake in the index.
+Files: yaml_reader (YAML with line numbers), file (its schema), source (files into the index).
 """

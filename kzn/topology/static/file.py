@@ -22,7 +22,7 @@
         region: region-1
 
 In: the file. Out: a `StaticTopology`, or UsageError "FILE:LINE: what was found, expected what".
-Never: a second read while the server runs.
+Never: an index; source.py puts it into one.
 """
 
 from dataclasses import dataclass
@@ -32,8 +32,6 @@ from pathlib import Path
 from kzn.errors import UsageError
 from kzn.model.ip import text
 from kzn.topology.facts import CidrNetwork, Network, NodeFacts, PodFacts, Workload
-from kzn.topology.index import AddressIndex
-from kzn.topology.source import TopologyStats
 from kzn.topology.static.yaml_reader import Value, each, parse
 
 MAX_FILE_BYTES = 64 << 20
@@ -172,32 +170,3 @@ _ONE_OF = "exactly one of cidr and cidrs"
 
 def _text(entry: dict[str, Value], key: str) -> str:
     return entry[key].text(f"the text of {key}") if key in entry else ""
-
-
-class StaticSource:
-    """A static topology as a source: put into the index once, never updated."""
-
-    def __init__(self, index: AddressIndex, topology: StaticTopology) -> None:
-        self._index = index
-        for node in topology.nodes:
-            index.put_node(node)
-        for pod, workload in topology.pods:
-            index.put_pod(pod, workload)
-        index.put_networks(topology.networks)
-
-    @property
-    def index(self) -> AddressIndex:
-        """The index that has the file's entries."""
-        return self._index
-
-    @property
-    def ready(self) -> bool:
-        """True: the file is complete when it is loaded."""
-        return True
-
-    async def run(self) -> None:
-        """Return at once: the file is read only when the server starts."""
-
-    def stats(self) -> TopologyStats:
-        """The counts of the index."""
-        return TopologyStats(counts=self._index.counts())

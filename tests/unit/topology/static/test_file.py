@@ -14,7 +14,8 @@ from kzn.errors import EXIT_USAGE, UsageError
 from kzn.model.endpoint import EXTERNAL, NODE, POD, STATIC, UNKNOWN
 from kzn.model.ip import pack
 from kzn.topology.index import AddressIndex
-from kzn.topology.static.file import StaticSource, load_static, parse_static
+from kzn.topology.static.file import load_static, parse_static
+from kzn.topology.static.source import StaticSource
 
 GOOD = """\
 nodes:
