@@ -130,6 +130,10 @@ class EndpointIndex(Protocol):
         """Whether the node has an agent pod, even if its agent has sent nothing."""
         ...
 
+    def agentless_nodes(self) -> Iterable[str]:
+        """The names of nodes that exist and cannot have an agent."""
+        ...
+
     def lives(self, endpoint: Endpoint) -> bool:
         """Whether the endpoint exists now: a pod or node by its uid, a network by its name.
 

@@ -3,7 +3,7 @@
 In: the pipeline and other sources, read on the event loop. Out: a `ServerSnapshot`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kzn.model.totals import Counts
@@ -44,6 +44,8 @@ class ServerSnapshot:
     state: CommitStats | None = None
     """None if the server has no state file."""
     coverage: ReportingCounts = ReportingCounts()
+    batch_ages: Sequence[tuple[str, float]] = ()
+    """Seconds since the last batch of each node of the topology that should send some."""
 
     @property
     def why_not_ready(self) -> str:
@@ -76,6 +78,7 @@ class Sources:
             pipeline=pipeline.stats.copy(),
             held_flows=pipeline.retry_queue.flows,
             coverage=pipeline.reporting.counts(now),
+            batch_ages=pipeline.reporting.ages(now),
             receiver=self.receiver(),
             sources=self.topology(),
             flow_log=self.flow_log(),

@@ -59,7 +59,8 @@ class NodeFacts:
     ``zone_id`` is the cloud's name of the zone that is the same in all accounts (AWS), else empty.
     ``pod_cidrs`` are spec.podCIDRs, empty where the CNI plugin assigns addresses otherwise.
     ``noted_addresses`` are those that its CNI plugin noted in annotations (of tunnels, of devices).
-    ``provider`` is the scheme of spec.providerID ("aws"), empty without one.
+    ``provider`` is the scheme of spec.providerID ("aws"), empty without one. ``is_agentless``: no
+    agent can run on it.
     """
 
     uid: str
@@ -73,6 +74,7 @@ class NodeFacts:
     pod_cidrs: tuple[CidrNetwork, ...] = ()
     noted_addresses: tuple[bytes, ...] = ()
     provider: str = ""
+    is_agentless: bool = False
 
     @property
     def own_addresses(self) -> tuple[bytes, ...]:

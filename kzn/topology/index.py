@@ -197,6 +197,10 @@ class AddressIndex:
         here = self._pods_by_node.get(node, ())
         return any(self._pods[uid].facts.account in self._agents for uid in here)
 
+    def agentless_nodes(self) -> list[str]:
+        """The names of nodes that exist and cannot have an agent."""
+        return [facts.name for facts in self.nodes() if facts.is_agentless]
+
     def lives(self, endpoint: Endpoint) -> bool:
         """Whether the endpoint exists now: a pod or node by its uid, a network by its name."""
         if endpoint.kind == STATIC:

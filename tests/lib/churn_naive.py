@@ -87,6 +87,10 @@ class LastEventWins:
         """Unknown."""
         return False
 
+    def agentless_nodes(self) -> list[str]:
+        """Unknown."""
+        return []
+
     def lives(self, endpoint: Endpoint) -> bool:
         """Whether the pod exists."""
         return endpoint.uid in self._pods

@@ -16,7 +16,7 @@ from kzn.daemon.prometheus import new_registry
 from kzn.server.ledger.family import FAMILIES
 from kzn.server.metrics.server import server_metrics
 from kzn.server.metrics.text import head, lines, series
-from kzn.server.metrics.traffic import FAMILY_METRICS, node_metrics
+from kzn.server.metrics.traffic import FAMILY_METRICS, age_metrics, node_metrics
 from kzn.server.snapshot import ServerSnapshot
 from kzn.server.stats import Histogram
 
@@ -55,7 +55,9 @@ def _families(snapshot: ServerSnapshot, *, openmetrics: bool) -> Iterator[bytes]
         metric = FAMILY_METRICS[family.name]
         yield head(metric, openmetrics=openmetrics)
         yield from series(snapshot.ledger, family, metric)
-    for metric, samples in chain(node_metrics(snapshot), server_metrics(snapshot)):
+    for metric, samples in chain(
+        node_metrics(snapshot), age_metrics(snapshot), server_metrics(snapshot)
+    ):
         yield head(metric, openmetrics=openmetrics)
         yield from lines(metric, samples)
 

@@ -116,6 +116,12 @@ def _reporting(counts: ReportingCounts) -> Iterator[MetricSamples]:
         counts.without_agent,
     )
     yield _one(
+        "nodes_agentless",
+        "gauge",
+        "Nodes without an agent that cannot have one: virtual nodes, and those without Linux.",
+        counts.agentless,
+    )
+    yield _one(
         "counted_at_destination_bytes_total",
         "counter",
         f"Bytes counted at their destination because their own node has no agent ({BYTE}).",

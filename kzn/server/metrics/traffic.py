@@ -38,6 +38,15 @@ def node_metrics(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
     )
 
 
+def age_metrics(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
+    """The age of each node's last batch; it ends with the node, unlike the terms above."""
+    text = "Seconds since the last batch of a node that exists and should send some."
+    yield MetricSamples(
+        Metric("kzn_node_batch_age_seconds", "gauge", ("node",), text),
+        [((node,), round(age, 3)) for node, age in snapshot.batch_ages],
+    )
+
+
 def _of_term(term: Term, snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
     labels = ("node", "reason") if term in _WITH_REASON else ("node",)
     rows = [

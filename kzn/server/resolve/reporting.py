@@ -4,7 +4,8 @@ In: each batch as it is applied, and the nodes of the topology. Out: an `AbsentN
 batch is resolved, and counts of reporting nodes. Never: bytes counted at both ends of a flow.
 
 A node is *absent* when no agent pod is scheduled on it and it has sent no batch for `SILENCE`
-seconds since the server started or the node appeared. (A node with an agent pod is not absent: its
+seconds since the server started or the node appeared, or when it cannot have an agent and has sent
+none at all. (A node with an agent pod is not absent: its
 agent may report to another server, or be disconnected and send everything later.) What an absent
 node sends is counted from the batches of the destination's node. `SILENCE` is longer than the time
 after which the kernel programs of a stopped agent go dormant: after a shorter silence the agent
@@ -24,6 +25,8 @@ from kzn.model.endpoint import NO_CODE, EndpointIndex
 
 SILENCE = 660.0
 """Seconds; the kernel programs go dormant after 600."""
+EXPECTED = 3600.0
+"""Seconds for which an absent node that has reported is expected to do so again."""
 _REFRESH_SECONDS = 5.0
 _REPORTING_INTERVALS = 3.0
 _NO_NODES: BOOL = np.zeros(0, np.bool_)
@@ -58,6 +61,7 @@ class _Node:
     last_batch: float
     """When its last batch arrived; before the first one, when the node became known."""
     reports_until: float = 0.0
+    has_reported: bool = False
     counted_at_destination_until: float = -np.inf
 
 
@@ -65,12 +69,14 @@ class _Node:
 class ReportingCounts:
     """Nodes of the topology, how many of them report, how many are absent.
 
-    ``counted_at_destination_bytes`` were sent by absent nodes.
+    ``agentless`` of the absent ones cannot have an agent. ``counted_at_destination_bytes`` were
+    sent by absent nodes.
     """
 
     known: int = 0
     reporting: int = 0
     without_agent: int = 0
+    agentless: int = 0
     counted_at_destination_bytes: int = 0
 
 
@@ -84,6 +90,8 @@ class ReportingNodes:
         self._refreshed = -np.inf
         self._counted_at_destination_bytes = 0
         self._known: set[str] = set()
+        self._absent_names: frozenset[str] = frozenset()
+        self._agentless = 0
 
     def absent_nodes(self, node: str, opened: float, now: float) -> AbsentNodes:
         """The absent nodes by which a batch of ``node`` that begins at ``opened`` is resolved."""
@@ -98,10 +106,12 @@ class ReportingNodes:
             return
         known = self._nodes[node]
         known.last_batch = now
+        known.has_reported = True
         known.reports_until = now + _REPORTING_INTERVALS * interval
         code = self._index.node_code(node)
-        if NO_CODE != code < len(self._absent):
+        if NO_CODE != code < len(self._absent) and self._absent[code]:
             self._absent[code] = False
+            self._refreshed = -np.inf
 
     def add_counted_at_destination(self, nodes: Iterable[str], size: int, closed: float) -> None:
         """``size`` bytes that these absent nodes sent until ``closed`` were counted elsewhere."""
@@ -118,9 +128,25 @@ class ReportingNodes:
         return ReportingCounts(
             known=len(self._known),
             reporting=sum(self._nodes[name].reports_until >= now for name in self._known),
-            without_agent=int(self._absent.sum()),
+            without_agent=len(self._absent_names),
+            agentless=self._agentless,
             counted_at_destination_bytes=self._counted_at_destination_bytes,
         )
+
+    def ages(self, now: float) -> list[tuple[str, float]]:
+        """Seconds since the last batch of each node that should send some.
+
+        Before its first batch they count from when the node became known. Absent nodes are left
+        out, unless they sent a batch within `EXPECTED` seconds.
+        """
+        self._refresh(now)
+        nodes = ((name, self._nodes[name]) for name in sorted(self._known))
+        return [
+            (name, max(0.0, now - node.last_batch))
+            for name, node in nodes
+            if name not in self._absent_names
+            or (node.has_reported and now - node.last_batch < EXPECTED)
+        ]
 
     def _refresh(self, now: float) -> None:
         """Every few seconds, read the topology's nodes and find the absent ones."""
@@ -132,8 +158,15 @@ class ReportingNodes:
             self._nodes[name] = _Node(now)
         for name in self._nodes.keys() - self._known:
             del self._nodes[name]
-        silent = [name for name in self._known if self._nodes[name].last_batch < now - SILENCE]
-        absent = [name for name in silent if not self._index.has_agent(name)]
+        silent = {name for name in self._known if self._nodes[name].last_batch < now - SILENCE}
+        agentless = {
+            name
+            for name in self._index.agentless_nodes()
+            if name in silent or not self._nodes[name].has_reported
+        }
+        able = {name for name in silent - agentless if not self._index.has_agent(name)}
+        absent = frozenset(agentless | able)
+        self._absent_names, self._agentless = absent, len(agentless)
         codes = [code for code in map(self._index.node_code, absent) if code != NO_CODE]
         self._absent = np.zeros(max(codes) + 1 if codes else 0, np.bool_)
         self._absent[codes] = True

@@ -4,7 +4,7 @@ In: objects that msgspec decoded. Out: facts, with names interned. Never: other 
 skips them unparsed (a pod is about 6 kB of JSON, of which a few hundred bytes are read).
 """
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_network
@@ -259,7 +259,18 @@ def node_facts(node: Node, places: PlaceLabels = DEFAULT_LABELS) -> NodeFacts:
         pod_cidrs=_networks(dict.fromkeys([node.spec.pod_cidr, *(node.spec.pod_cidrs or ())])),
         noted_addresses=_noted(meta.annotations, own),
         provider=intern(provider[:MAX_PROVIDER]),
+        is_agentless=is_agentless(labels),
     )
+
+
+def is_agentless(labels: Mapping[str, str]) -> bool:
+    """Whether no agent can run on a node with these labels: a virtual one, or not Linux.
+
+    These are the nodes that the affinity of the agent's DaemonSet leaves out (deploy/base).
+    """
+    is_virtual = labels.get("type") == "virtual-kubelet"
+    is_fargate = labels.get("eks.amazonaws.com/compute-type") == "fargate"
+    return is_virtual or is_fargate or labels.get("kubernetes.io/os", "linux") != "linux"
 
 
 def service_facts(service: Service) -> ServiceFacts:

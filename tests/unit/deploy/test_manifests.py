@@ -32,6 +32,7 @@ from manifests import (
 
 from kzn.cli.main import SUBCOMMANDS, load
 from kzn.server.config import AUDIENCE
+from kzn.topology.kube.api_objects import is_agentless
 from kzn.topology.static.file import parse_static
 
 pytestmark = pytest.mark.slow
@@ -407,3 +408,32 @@ def test_manifests_takes_an_image_by_digest() -> None:
     image = "r.example/kzn@sha256:" + "0" * 64
     things = objects(output_of(ROOT / "scripts" / "manifests", image))
     assert {c["image"] for _, pod in pods(things) for c in containers(pod)} == {image}
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {},
+        {"kubernetes.io/os": "linux"},
+        {"kubernetes.io/os": "windows"},
+        {"kubernetes.io/os": "linux", "type": "virtual-kubelet"},
+        {"kubernetes.io/os": "linux", "type": "worker"},
+        {"kubernetes.io/os": "linux", "eks.amazonaws.com/compute-type": "fargate"},
+        {"kubernetes.io/os": "linux", "eks.amazonaws.com/compute-type": "ec2"},
+    ],
+)
+def test_the_server_knows_which_nodes_the_agents_affinity_leaves_out(
+    labels: dict[str, str],
+) -> None:
+    agent = dict(pods(manifest("kzn")))["kzn-agent"]
+    affinity = agent["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    (term,) = affinity["nodeSelectorTerms"]
+    assert {expression["operator"] for expression in term["matchExpressions"]} == {"NotIn"}
+    chosen = not any(
+        labels.get(expression["key"]) in expression["values"]
+        for expression in term["matchExpressions"]
+    )
+    # The kubelet sets that label on every node; without it nothing is known against an agent.
+    labels = {"kubernetes.io/os": "linux"} | labels
+    chosen = chosen and agent["nodeSelector"].items() <= labels.items()
+    assert is_agentless(labels) is not chosen

@@ -33,6 +33,7 @@ from kzn.server.resolve.verdict import REASONS
 from kzn.server.snapshot import ServerSnapshot, Sources
 from kzn.server.state.group_commit import CommitStats
 from kzn.server.topology import SourceState
+from kzn.topology.facts import NodeFacts
 from kzn.topology.index import AddressIndex
 from kzn.topology.source import ResourceStats, TopologyStats
 
@@ -46,6 +47,7 @@ ROW = re.compile(r"^\| `([a-z_]+)` \| (counter|gauge|histogram) \|([^|]*)\|", re
 def snapshot() -> ServerSnapshot:
     """A server with at least one sample of every family."""
     index = AddressIndex(clock=lambda: 0.0, wall=lambda: 0.0)
+    index.put_node(NodeFacts("u", "n1"))
     ledger = Ledger(LedgerLimits({"pair": 1}))
     pair = ("shop", "web", "a", "shop", "db", "b", "source")
     ledger.load(

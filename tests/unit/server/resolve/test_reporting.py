@@ -4,20 +4,27 @@ import pytest
 from cluster import Clock, cluster, flows_between, index_of
 
 from kzn.model.batch import AgentIdentity, Batch
+from kzn.model.ip import pack
 from kzn.model.totals import Counts, Totals
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
-from kzn.server.resolve.reporting import NONE_ABSENT, SILENCE, ReportingCounts, ReportingNodes
+from kzn.server.resolve.reporting import (
+    EXPECTED,
+    NONE_ABSENT,
+    SILENCE,
+    ReportingCounts,
+    ReportingNodes,
+)
 from kzn.server.resolve.retry import RetryQueue
-from kzn.topology.facts import PodFacts, Workload
+from kzn.topology.facts import NodeFacts, PodFacts, Workload
 
 CLUSTER = cluster(
     nodes="n1 a r\nn2 b r\nn3 c r",
     pods="d/p1 n1 10.1.0.1\nd/p2 n2 10.2.0.1\nd/p3 n3 10.3.0.1",
 )
 AGENT = "kzn/kzn-agent"
-P1, P2, P3, OUT = "10.1.0.1", "10.2.0.1", "10.3.0.1", "8.8.8.8"
+P1, P2, P3, P9, OUT = "10.1.0.1", "10.2.0.1", "10.3.0.1", "10.9.0.1", "8.8.8.8"
 
 
 class World:
@@ -154,3 +161,66 @@ def test_a_batch_of_a_node_outside_the_topology_is_ignored() -> None:
     assert reporting.counts(29.0).reporting == 1
     assert reporting.counts(31.0).reporting == 0
     assert reporting.counts(31.0).known == 3
+
+
+def put_agentless(world: World, name: str = "n9", uid: str = "n9") -> None:
+    world.index.put_node(NodeFacts(uid, name, "c", "r", is_agentless=True))
+    pod = PodFacts("p9", "d", "p9", node=name, addresses=(pack(P9),))
+    world.index.put_pod(pod, Workload("Pod", "p9"))
+    world.clock.seconds += 10.0
+
+
+def test_a_node_that_cannot_have_an_agent_is_absent_from_the_start(world: World) -> None:
+    put_agentless(world)
+    world.apply("n1", (P9, P1, 100))
+    assert world.sent("p9") == 100
+    found = world.counts()
+    assert (found.known, found.without_agent, found.agentless) == (4, 1, 1)
+
+
+def test_a_node_that_reports_has_an_agent_whatever_its_labels_say(world: World) -> None:
+    put_agentless(world)
+    world.apply("n9", (P9, OUT, 1))
+    world.apply("n1", (P9, P1, 100))
+    assert world.sent("p9") == 0
+    found = world.counts()
+    assert (found.without_agent, found.agentless) == (0, 0)
+
+
+def ages(world: World) -> dict[str, float]:
+    return dict(world.pipeline.reporting.ages(world.clock.now()))
+
+
+def test_the_age_of_a_batch_grows_from_the_last_one_or_from_when_the_node_became_known(
+    world: World,
+) -> None:
+    world.clock.seconds += 30.0
+    world.apply("n2", (P2, OUT, 1))
+    world.clock.seconds += 60.0
+    assert ages(world) == {"n1": 90.0, "n2": 60.0, "n3": 90.0}
+
+
+def test_the_age_ends_with_the_node(world: World) -> None:
+    world.apply("n2", (P2, OUT, 1))
+    world.index.drop_node("static:n2")
+    world.clock.seconds += 10.0
+    assert ages(world).keys() == {"n1", "n3"}
+
+
+def test_a_node_without_agent_has_no_age(world: World) -> None:
+    put_agentless(world)
+    world.silence("n1")
+    assert ages(world).keys() == {"n1"}
+
+
+def test_a_node_that_has_reported_has_an_age_for_an_hour_and_with_an_agent_pod_always(
+    world: World,
+) -> None:
+    world.apply("n2", (P2, OUT, 1))
+    world.apply("n3", (P3, OUT, 1))
+    pod = PodFacts("agent", "kzn", "kzn-agent-x", node="n3", host_network=True, account=AGENT)
+    world.index.put_pod(pod, Workload("DaemonSet", "kzn-agent"))
+    world.silence("n1")
+    assert ages(world).keys() == {"n1", "n2", "n3"}
+    world.clock.seconds += EXPECTED
+    assert ages(world).keys() == {"n3"}
