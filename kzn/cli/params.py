@@ -68,7 +68,18 @@ class AddressType(_AddressType):
         return address
 
 
+class DurationOrOff(Duration):
+    """A duration, or ``off`` as 0."""
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Seconds, 0 for ``off``; click's usage error for anything else."""
+        return 0.0 if value == "off" else super().convert(value, param, ctx)
+
+
 DURATION = Duration()
+DURATION_OR_OFF = DurationOrOff()
 ADDRESS = AddressType()
 """An address to listen on."""
 REMOTE_ADDRESS = AddressType(remote=True)

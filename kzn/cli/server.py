@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from kzn.cli.params import ADDRESS, FILE, log_level_option
+from kzn.cli.params import ADDRESS, DURATION_OR_OFF, FILE, log_level_option
 
 if TYPE_CHECKING:
     from kzn.daemon.listen import HostPort
@@ -44,6 +44,22 @@ if TYPE_CHECKING:
     type=FILE,
     metavar="FILE",
     help="File (SQLite) that keeps the counters over restarts; batches are written before the ack.",
+)
+@click.option(
+    "--first-scrape-wait",
+    type=DURATION_OR_OFF,
+    default="75s",
+    show_default=True,
+    metavar="DURATION|off",
+    help="How long a new series is exposed at 0, so that rates contain its first bytes: longer than"
+    " the scrape interval.",
+)
+@click.option(
+    "--created-lines",
+    type=click.Choice(["on", "off"]),
+    default="on",
+    show_default=True,
+    help="Tell in OpenMetrics text when each series of traffic began (_created).",
 )
 @click.option(
     "--flow-log",
@@ -98,6 +114,8 @@ def server(
     topology: str,
     static: Path | None,
     state: Path | None,
+    first_scrape_wait: float,
+    created_lines: Literal["on", "off"],
     flow_log: Literal["text", "json", "off"],
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -139,6 +157,8 @@ def server(
             topology=None if topology == "kubernetes" else Path(topology),
             static=static,
             state=state,
+            first_scrape_wait=first_scrape_wait,
+            created_lines=created_lines == "on",
             flow_log=flow_log,
             kubeconfig=kubeconfig,
             context=context,

@@ -7,7 +7,7 @@ To add a metric: yield a `single(…)` or `MetricSamples(…)` beside the others
 a row to docs/metrics.md; a test compares the two.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -32,10 +32,15 @@ Sample = tuple[tuple[str, ...], float]
 
 
 class MetricSamples(NamedTuple):
-    """A metric and its samples; there may be none."""
+    """A metric and its samples; there may be none.
+
+    ``created`` is when each of the samples began, in Unix time, 0 where that is unknown; it may be
+    left out.
+    """
 
     metric: Metric
     samples: Iterable[Sample]
+    created: Sequence[float] = ()
 
 
 def single(name: str, kind: Kind, text: str, value: float) -> MetricSamples:

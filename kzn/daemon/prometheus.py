@@ -22,7 +22,7 @@ class MetricCollector(Collector):
 
     def collect(self) -> Iterator[Family]:
         """The families of prometheus_client, whose encoders write their text."""
-        for metric, samples in self._take():
+        for metric, samples, _ in self._take():
             make = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
             family = make(metric.name, metric.help, labels=metric.labels)
             for values, value in samples:

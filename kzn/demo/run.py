@@ -38,6 +38,8 @@ class DemoConfig:
     mtu: int = 1500
     interval: str = "2s"
     listen: int = 8080
+    first_scrape_wait: str = "off"
+    """Of the server. The report compares its page with what was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ class Demo:
         path.write_text(topology(self._lab.plan))
         arguments = [
             *("server", "--topology", str(path), "--flow-log", "json"),
+            *("--first-scrape-wait", self._config.first_scrape_wait),
             *("--listen-agents", f":{BATCH_PORT}", "--listen-http", f"127.0.0.1:{SERVER_PORT}"),
         ]
         namespace = self._lab.fabric.namespace

@@ -21,6 +21,7 @@ from kzn.server.config import ServerConfig
 from kzn.server.flows.queue import FlowLog, LogCounts
 from kzn.server.http import addresses, explain
 from kzn.server.http.server import HttpApi
+from kzn.server.ledger.first_scrape import FirstScrape
 from kzn.server.ledger.ledger import Ledger
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
@@ -77,13 +78,15 @@ class Server:
         self._authenticator = authenticator or Authenticator("none", topology.why_not_ready)
         self._topology = topology
         self._flow_log = flow_log
+        first_scrape, epoch = FirstScrape(config.first_scrape_wait), _epoch_of(0.0)
         self._pipeline = Pipeline(
             topology.index,
-            Ledger(config.ledger),
-            TotalsByNode(config.max_nodes),
+            Ledger(config.ledger, holds=first_scrape.holds, epoch=epoch),
+            TotalsByNode(config.max_nodes, holds=first_scrape.holds, epoch=epoch),
             RetryQueue(config.max_held_flows),
             clocks=Clocks(time.monotonic, time.perf_counter),
             flow_log=flow_log,
+            first_scrape=first_scrape,
         )
         self._durability = Durability(self._pipeline, state, now=time.monotonic())
         self._receiver = Receiver(
@@ -102,9 +105,14 @@ class Server:
             flow_log=self._log_counts,
             security=self._authenticator.state,
             state=self._durability.stats,
+            created_lines=config.created_lines,
         )
         self._http = HttpApi(
-            self._snapshot, topology.why_not_ready, owners=self._owners, explain=self._explain
+            self._snapshot,
+            topology.why_not_ready,
+            owners=self._owners,
+            explain=self._explain,
+            scraped=self._pipeline.scraped,
         )
 
     async def serve(

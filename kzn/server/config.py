@@ -15,6 +15,8 @@ AuthMode = Literal["none", "token", "mtls"]
 
 AUDIENCE = "kzn-server"
 """Audience that the tokens of agents must have."""
+FIRST_SCRAPE_WAIT = 75.0
+"""More than a minute, the longest scrape interval that is common, and some seconds of delay."""
 _LABEL = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _ACCOUNT = re.compile(r"[a-z0-9-]{1,63}/[a-z0-9.-]{1,253}")
 
@@ -29,9 +31,13 @@ class ServerConfig:
     static: Path | None = None
     state: Path | None = None
     """File that keeps counters over restarts; None: they start at zero."""
+    first_scrape_wait: float = FIRST_SCRAPE_WAIT
+    """Seconds for which a new series is exposed at 0, 0 for not at all (ledger/first_scrape.py)."""
     flow_log: FlowLogMode = "off"
     kubeconfig: str = ""
     context: str = ""
+    created_lines: bool = True
+    """Whether OpenMetrics text has the ``_created`` line of each series of traffic."""
     zone_ids: bool = False
     """Use zone ids, which are the same in every account of the cloud, instead of zone names."""
     zone_label: str = ""

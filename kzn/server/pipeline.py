@@ -20,6 +20,7 @@ from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts
 from kzn.server.ledger.family import LedgerSnapshot
+from kzn.server.ledger.first_scrape import FirstScrape
 from kzn.server.ledger.ledger import Ledger
 from kzn.server.ledger.node_totals import NodeTotalRow, NodeTotals, TotalsByNode
 from kzn.server.resolve import verdict as v
@@ -63,6 +64,7 @@ class Pipeline:
         *,
         clocks: Clocks,
         flow_log: FlowSink | None = None,
+        first_scrape: FirstScrape | None = None,
         node_retention: float = 3600.0,
     ) -> None:
         self.index = index
@@ -73,6 +75,7 @@ class Pipeline:
         self._clocks = clocks
         self._flow_log = flow_log
         self._node_retention = node_retention
+        self.first_scrape = first_scrape or FirstScrape(0.0)
         self._next_sweep = -inf
         self._warnings = RateLimited(_LOG, clock=clocks.now)
         self.reporting = ReportingNodes(index)
@@ -84,7 +87,7 @@ class Pipeline:
         observed = ObservedFlows.of(identity.node, batch, now)
         resolution = self._resolve(observed)  # first: if it raises, no state has changed
         self.reporting.add_batch(observed.node, observed.interval, now)
-        totals = self.node_totals.of(identity.node)
+        totals = self.node_totals.of(identity.node, now)
         totals.touched = now
         mismatch = totals.add_batch(batch.totals, _sum(batch.flows))
         self.stats.mismatched_batches += mismatch != Counts()
@@ -95,8 +98,11 @@ class Pipeline:
         self.stats.apply_seconds.observe(self._clocks.timer() - started)
 
     def tick(self) -> bool:
-        """Retry flows that are due, and end old series; True when more is due at once."""
+        """Retry flows that are due, expose new series, end old ones; True when more is due."""
         now = self._clocks.now()
+        begun_before = self.first_scrape.begun_before(now)
+        self.ledger.expose(begun_before)
+        self.node_totals.expose(begun_before)
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_SECONDS
             self.ledger.sweep(now, self.index.lives)
@@ -106,10 +112,23 @@ class Pipeline:
             if observed is None:
                 return False
             resolution = self._resolve(observed)
-            totals = self.node_totals.of(observed.node)
+            totals = self.node_totals.of(observed.node, now)
             totals.release(_sum(observed.flows))
             self._account(observed, resolution, totals, now)
         return True
+
+    def scraped(self, taken: float, *, is_prometheus: bool) -> None:
+        """A scrape of the snapshot of the time ``taken`` was received completely."""
+        self.first_scrape.scraped(taken, self._clocks.now(), is_prometheus=is_prometheus)
+
+    def snapshot(self) -> "AccountingSnapshot":
+        """A copy as of now; some milliseconds at hundreds of thousands of series."""
+        return AccountingSnapshot(
+            taken=self._clocks.now(),
+            ledger=self.ledger.snapshot(),
+            node_totals=self.node_totals.rows(),
+            nodes=[(node, t.held, t.touched) for node, t in self.node_totals.items()],
+        )
 
     def _resolve(self, observed: ObservedFlows) -> Resolution:
         # A half-full queue is kept for flows that cannot be resolved: no retry of UNSETTLED owners.
@@ -180,24 +199,20 @@ class Pipeline:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AccountingSnapshot:
-    """All that is counted, at one moment between two batches.
+    """All that is counted, at the time ``taken`` between two batches.
 
     ``nodes`` are the name, what is queued for retry, and the time of the last batch.
     """
 
+    taken: float
     ledger: LedgerSnapshot
     node_totals: list[NodeTotalRow]
     nodes: list[tuple[str, Counts, float]]
 
     @staticmethod
     def of(pipeline: Pipeline) -> "AccountingSnapshot":
-        """A copy as of now; some milliseconds at hundreds of thousands of series."""
-        node_totals = pipeline.node_totals
-        return AccountingSnapshot(
-            ledger=pipeline.ledger.snapshot(),
-            node_totals=node_totals.rows(),
-            nodes=[(node, totals.held, totals.touched) for node, totals in node_totals.items()],
-        )
+        """A copy as of now."""
+        return pipeline.snapshot()
 
 
 def _add(totals: NodeTotals, code: int, counts: Counts) -> None:

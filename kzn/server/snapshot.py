@@ -30,8 +30,12 @@ class NodeHeld:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ServerSnapshot:
-    """State at one moment of the event loop, so that its numbers are consistent."""
+    """State at one moment of the event loop, so that its numbers are consistent.
 
+    ``taken`` is when the ledger and the node totals were copied.
+    """
+
+    taken: float
     ledger: LedgerSnapshot
     node_totals: list[NodeTotalRow]
     nodes: list[NodeHeld]
@@ -46,6 +50,8 @@ class ServerSnapshot:
     coverage: ReportingCounts = ReportingCounts()
     batch_ages: Sequence[tuple[str, float]] = ()
     """Seconds since the last batch of each node of the topology that should send some."""
+    scrapes: int = 0
+    created_lines: bool = True
 
     @property
     def why_not_ready(self) -> str:
@@ -64,11 +70,15 @@ class Sources:
     flow_log: Callable[[], LogCounts]
     security: Callable[[], SecurityState] = SecurityState
     state: Callable[[], CommitStats | None] = lambda: None
+    created_lines: bool = True
 
     def snapshot(self, counted: AccountingSnapshot, now: float) -> ServerSnapshot:
         """A snapshot as of ``now``; ``counted`` may have been taken slightly earlier."""
         pipeline = self.pipeline
         return ServerSnapshot(
+            taken=counted.taken,
+            scrapes=pipeline.first_scrape.scrapes,
+            created_lines=self.created_lines,
             ledger=counted.ledger,
             node_totals=counted.node_totals,
             nodes=[

@@ -99,6 +99,7 @@ class Site:
         path = Path(self.lab.directory, "topology.yaml")
         path.write_text(text or topology(self.lab.plan))
         arguments = ["server", "--topology", str(path), "--flow-log", "json", *options]
+        arguments += ["--first-scrape-wait", "off"]
         arguments += ["--listen-agents", f":{BATCH_PORT}", "--listen-http", f":{SERVER_PORT}"]
         daemon, errors = self._start(self.lab.fabric.namespace, arguments, SERVER_PORT)
         served = Served(daemon, errors, FlowLogReader(daemon.stdout))

@@ -38,6 +38,7 @@ class Site:
         """Start a server with the state file."""
         arguments = [
             *("server", "--topology", str(self._topology), "--state", str(self._state)),
+            *("--first-scrape-wait", "off"),
             *("--listen-agents", f":{BATCH_PORT}", "--listen-http", f"127.0.0.1:{SERVER_PORT}"),
         ]
         fabric = self._lab.fabric.namespace

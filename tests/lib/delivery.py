@@ -166,7 +166,7 @@ class SimServer:
         snapshot = self.pipeline.ledger.snapshot()
         for family in ("zone", "pair"):
             view = snapshot.views[cast(Any, family)]
-            total = int(view.bytes.sum()) + view.other + view.retired
+            total = int(view.bytes.sum()) + view.other.bytes + view.retired
             if family == "zone" and total != attributed:
                 raise DeliveryError(f"zones hold {total} of {attributed} attributed bytes")
 
@@ -202,7 +202,7 @@ class SimServer:
             counted = await self._durability.committed_snapshot()
             if not self.up:
                 return
-            for node, term, reason, counts in counted.node_totals:
+            for node, term, reason, counts, *_ in counted.node_totals:
                 key = f"{node} {term} {reason}"
                 if counts.bytes < self._scraped.get(key, 0):
                     self._world.violations.append(f"{key} decreased to {counts.bytes}")

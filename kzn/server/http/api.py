@@ -54,7 +54,7 @@ def _nodes(snapshot: ServerSnapshot) -> list[NodeRow]:
         for found in snapshot.nodes
     }
     reasons: dict[str, dict[str, dict[str, int]]] = {node: {} for node in terms}
-    for node, term, reason, counts in snapshot.node_totals:
+    for node, term, reason, counts, *_ in snapshot.node_totals:
         terms[node][term] = terms[node][term].plus(counts)
         if reason:
             reasons[node].setdefault(term, {})[reason] = counts.bytes

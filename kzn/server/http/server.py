@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from aiohttp import web
 
@@ -33,6 +33,10 @@ numpy calls of the event loop release the GIL to the renderer and wait to get it
 during a scrape of 200,000 series are sent ten times sooner."""
 
 
+_SCRAPE_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
+"""Sent by Prometheus and by the agents that scrape as it does."""
+
+
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
     """Concurrent renders, requests that wait for one, and time limits in seconds."""
@@ -43,11 +47,31 @@ class HttpLimits:
     keepalive: float = 75.0
 
 
+class Scraped(Protocol):
+    """Called when a scrape of the snapshot of the time ``taken`` was received."""
+
+    def __call__(self, taken: float, *, is_prometheus: bool) -> None:
+        """Not called for HEAD, or when the client left before it had read the body."""
+        ...
+
+
+class _Scrape(web.Response):
+    """A response that reports that the client has read it, but for what sockets buffer."""
+
+    on_sent: Callable[[], None] | None = None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        await super().write_eof(data)  # waits until the client has read
+        if self.on_sent is not None:
+            self.on_sent()
+
+
 class HttpApi:
     """Serves the routes; `take` copies the server's state for those that render it.
 
     ``owners`` returns the body for a list of addresses, ``explain`` that for a query of
     /api/v1/explain (UsageError: answered with 400). A route without its function answers 404.
+    ``scraped`` is told of each scrape that was received.
     """
 
     def __init__(
@@ -57,11 +81,13 @@ class HttpApi:
         limits: HttpLimits | None = None,
         owners: Callable[[list[str]], bytes] | None = None,
         explain: Callable[[Mapping[str, str]], bytes] | None = None,
+        scraped: Scraped | None = None,
     ) -> None:
         self._take = take
         self._why_not_ready = why_not_ready
         self._owners = owners
         self._explain = explain
+        self._scraped = scraped
         self._limits = limits or HttpLimits()
         self._threads = ThreadPoolExecutor(self._limits.renderers, "http-render")
         self._renderers = asyncio.Semaphore(self._limits.renderers)
@@ -98,8 +124,14 @@ class HttpApi:
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
         accept = request.headers.get("Accept", "")
-        body, content_type = await self._rendered(lambda snapshot: render(snapshot, accept, _pause))
-        return web.Response(body=body, headers={"Content-Type": content_type})
+        taken, (body, content_type) = await self._rendered(
+            lambda snapshot: (snapshot.taken, render(snapshot, accept, _pause))
+        )
+        response = _Scrape(body=body, headers={"Content-Type": content_type})
+        if self._scraped is not None and request.method == "GET":
+            is_prometheus = _SCRAPE_HEADER in request.headers
+            response.on_sent = partial(self._scraped, taken, is_prometheus=is_prometheus)
+        return response
 
     async def _healthz(self, _request: web.Request) -> web.StreamResponse:
         return web.Response(text="ok\n")

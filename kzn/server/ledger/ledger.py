@@ -24,6 +24,7 @@ from kzn.server.ledger.family import (
     FamilyName,
     LedgerSnapshot,
     Row,
+    SeriesState,
     View,
 )
 from kzn.server.ledger.labels import OTHER, OWNED_KINDS, LabelCodes, LabelKind, Labels, OwnedLabels
@@ -35,41 +36,56 @@ from kzn.server.resolve.resolve import Resolution
 Lives = Callable[[Endpoint], bool]
 
 _SPARE_CODES = 1024
+_CHECK_SECONDS = 600.0
+"""Between two checks whether an idle series' endpoints exist: 100,000 idle pods cost little."""
+_EVICT_ABOVE, _EVICT_TO = 0.9, 0.8  # of a family's limit
+_EVICTED_PER_SWEEP = 5000
+_EVICTED_IDLE = 600.0
+"""Seconds after its last byte for which no limit evicts a series, so that it is scraped."""
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerLimits:
     """Limits of series that differ from the family's default, and durations in seconds.
 
-    ``retention`` is how long a series stays after its last byte, ``pair_window`` that of top_pairs.
+    ``retention`` replaces that of all families, ``pair_window`` is that of top_pairs.
     """
 
     series: Mapping[FamilyName, int] = field(default_factory=dict)
-    retention: float = 600.0
+    retention: float | None = None
     pair_window: float = 300.0
 
     def of(self, family: Family) -> int:
         """The largest number of series of a family."""
         return self.series.get(family.name, family.limit)
 
+    def retention_of(self, family: Family) -> float:
+        """How long a series of a family stays after its last byte."""
+        return family.retention if self.retention is None else self.retention
+
 
 class Ledger:
-    """Totals per series, owned by one thread (the event loop's)."""
+    """Totals per series, owned by one thread (the event loop's).
 
-    __slots__ = ("_codes", "_ended_labels", "_limits", "_tables", "_top")
+    With ``holds`` a new series is exposed at 0 until `expose`; ``epoch`` is what to add to the
+    caller's clock to get Unix time.
+    """
 
-    def __init__(self, limits: LedgerLimits) -> None:
+    __slots__ = ("_codes", "_ended_labels", "_evicted", "_limits", "_tables", "_top")
+
+    def __init__(self, limits: LedgerLimits, *, holds: bool = False, epoch: float = 0.0) -> None:
         self._limits = limits
         self._codes = LabelCodes()
+        self._tables = {
+            name: SeriesTable(limits.of(family), holds=holds, epoch=epoch)
+            for name, family in FAMILIES.items()
+        }
         self._top = {
-            name: TopPairs(limits.of(family), limits.pair_window)
+            name: TopPairs(self._tables[name], limits.pair_window)
             for name, family in FAMILIES.items()
             if family.top
         }
-        self._tables: dict[FamilyName, SeriesTable] = {
-            name: self._top[name].top if family.top else SeriesTable(limits.of(family))
-            for name, family in FAMILIES.items()
-        }
+        self._evicted = dict.fromkeys(FAMILIES, 0)
         self._ended_labels: dict[FamilyName, list[Labels]] = {name: [] for name in FAMILIES}
 
     @property
@@ -82,12 +98,24 @@ class Ledger:
         for name, keys, amounts in postings(resolution, sizes, self._codes, index, now):
             self._writer(name).add(keys, amounts, now)
 
+    def expose(self, begun_before: float) -> None:
+        """Expose the bytes of all series that began before that time (first_scrape.py)."""
+        for table in self._tables.values():
+            table.expose(begun_before)
+
     def sweep(self, now: float, lives: Lives) -> None:
-        """End the series that were idle for the retention and belong to a deleted endpoint."""
+        """End the series that were idle for the retention and belong to a deleted endpoint.
+
+        Where a family is near its limit, the longest idle of them end earlier.
+        """
         for name, family in FAMILIES.items():
             ended = self._ended(family, now, lives)
             if ended.any():
                 self._writer(name).drop(ended)
+            evicted = self._to_evict(family, now, lives)
+            if evicted.any():
+                self._evicted[name] += int(evicted.sum())
+                self._writer(name).drop_to_other(evicted, now)
         for top in self._top.values():
             top.end_window(now)
         for family in FAMILIES.values():
@@ -97,7 +125,7 @@ class Ledger:
     def snapshot(self) -> LedgerSnapshot:
         """A copy that any thread may read."""
         return LedgerSnapshot(
-            views={name: _view(table) for name, table in self._tables.items()},
+            views={name: _view(table, self._evicted[name]) for name, table in self._tables.items()},
             tables={kind: tuple(labels) for kind, labels in self._codes.tables().items()},
         )
 
@@ -112,15 +140,17 @@ class Ledger:
         """The changes of a family since the last call, or since `watch`."""
         family, table = FAMILIES[name], self._tables[name]
         self._note_ended(family)
-        keys, totals = table.changed()
-        labels = family.labels_of(keys, self._codes.tables())
-        rows = dict(zip(labels, totals.tolist(), strict=True))
+        rows = table.changed()
+        labels = family.labels_of(table.keys[rows], self._codes.tables())
+        columns = (column[rows].tolist() for column in (table.bytes, table.exposed, table.created))
+        changed = dict(zip(labels, map(SeriesState, *columns), strict=True))
         ended, self._ended_labels[name] = self._ended_labels[name], []
-        rows.pop(family.other_labels, None)
-        other = table.other
+        namesake = changed.pop(family.other_labels, None)
+        other = _other(table)
         if family.other_key is not None:
-            other += table.total(family.other_key)
-        return FamilyChanges(ended, rows, other, table.retired)
+            other = other._replace(bytes=other.bytes + table.total(family.other_key))
+        other_changed, table.other.changed = table.other.changed or namesake is not None, False
+        return FamilyChanges(ended, changed, other, table.retired, other_changed)
 
     def load(
         self,
@@ -134,21 +164,29 @@ class Ledger:
         Rows beyond the limit are added to ``other``, and have ended for `changed`.
         """
         keys: dict[FamilyName, list[int]] = {name: [] for name in FAMILIES}
-        totals: dict[FamilyName, list[int]] = {name: [] for name in FAMILIES}
-        for name, labels, total in rows:
-            family = FAMILIES.get(name)
+        loaded: dict[FamilyName, list[Row]] = {name: [] for name in FAMILIES}
+        for row in rows:
+            family = FAMILIES.get(row.family)
             if family is None:
-                raise KznError(f"{name!r} has no series {labels!r}")
-            if labels == family.other_labels:
-                self._tables[name].other += total
+                raise KznError(f"{row.family!r} has no series {row.labels!r}")
+            if row.labels == family.other_labels:
+                self._tables[row.family].load_other(
+                    row.bytes, now, exposed=row.exposed, created=row.created
+                )
             else:
-                keys[name].append(family.key(labels, self._codes))
-                totals[name].append(total)
+                keys[row.family].append(family.key(row.labels, self._codes))
+                loaded[row.family].append(row)
         for name, table in self._tables.items():
-            loaded = np.array(keys[name], np.int64)
-            limited = table.add(loaded, np.array(totals[name], np.uint64), now)
+            packed = np.array(keys[name], np.int64)
+            limited = table.load(
+                packed,
+                np.array([row.bytes for row in loaded[name]], np.uint64),
+                np.array([row.exposed for row in loaded[name]], np.bool_),
+                np.array([row.created for row in loaded[name]], np.float64),
+                now,
+            )
             if limited is not None:
-                self._add_ended_labels(FAMILIES[name], loaded[limited])
+                self._add_ended_labels(FAMILIES[name], packed[limited])
             table.retired += retired.get(name, 0)
 
     def _writer(self, name: FamilyName) -> SeriesTable | TopPairs:
@@ -164,12 +202,29 @@ class Ledger:
         """The rows of ``family`` to end: idle, and an endpoint in their labels was deleted."""
         table = self._tables[family.name]
         ended = np.zeros(len(table), np.bool_)
-        idle = np.flatnonzero(table.touched < now - self._limits.retention)
-        for kind, codes in family.owned(table.keys[idle]):
-            ended[idle] |= _dead(codes, self._codes.owned[kind], lives)
-        # Checked again after another retention only: a hundred thousand idle pods cost little.
-        table.touched[idle] = now
+        is_idle = table.touched < now - self._limits.retention_of(family)
+        idle = np.flatnonzero(is_idle & (table.check_at <= now))
+        self._mark_dead(family, idle, ended, lives)
+        table.check_at[idle] = now + min(_CHECK_SECONDS, self._limits.retention_of(family))
         return ended
+
+    def _to_evict(self, family: Family, now: float, lives: Lives) -> BOOL:
+        """The rows of ``family`` to end before the retention because it is near its limit."""
+        table, limit = self._tables[family.name], self._limits.of(family)
+        evicted = np.zeros(len(table), np.bool_)
+        if len(table) <= _EVICT_ABOVE * limit:
+            return evicted
+        idle = np.flatnonzero((table.touched < now - _EVICTED_IDLE) & (table.check_at <= now))
+        number = min(len(table) - int(_EVICT_TO * limit), _EVICTED_PER_SWEEP)
+        oldest = idle.take(np.argsort(table.touched.take(idle), kind="stable")[:number])
+        self._mark_dead(family, oldest, evicted, lives)
+        table.check_at[oldest] = now + _CHECK_SECONDS
+        return evicted
+
+    def _mark_dead(self, family: Family, rows: I64, dead: BOOL, lives: Lives) -> None:
+        """Set ``dead`` for those of ``rows`` with an endpoint in their labels that was deleted."""
+        for kind, codes in family.owned(self._tables[family.name].keys[rows]):
+            dead[rows] |= _dead(codes, self._codes.owned[kind], lives)
 
     def _free_labels(self) -> None:
         """Free unused codes once they may be more than half of all."""
@@ -196,5 +251,18 @@ def _dead(codes: I64, labels: OwnedLabels, lives: Lives) -> BOOL:
     return np.array(dead, np.bool_)[row]
 
 
-def _view(table: SeriesTable) -> View:
-    return View(table.keys.copy(), table.bytes.copy(), table.other, table.retired, table.limit)
+def _other(table: SeriesTable) -> SeriesState:
+    return SeriesState(table.other.bytes, table.other.is_exposed, table.other.created)
+
+
+def _view(table: SeriesTable, evicted: int) -> View:
+    return View(
+        table.keys.copy(),
+        table.bytes.copy(),
+        table.exposed.copy(),
+        table.created.copy(),
+        _other(table),
+        table.retired,
+        table.limit,
+        evicted,
+    )

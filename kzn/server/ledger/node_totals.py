@@ -2,6 +2,9 @@
 
 seen = attributed + transit + ignored + unresolved + missed + held, in bytes and in packets, at
 every moment. Held is in the retry queue; the other terms only grow.
+
+A new total is exposed at 0 until `TotalsByNode.expose` (first_scrape.py): until then its counts are
+pending.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,6 +15,8 @@ from kzn.model.totals import SLOTS, Counts, Totals
 
 Term = Literal["seen", "attributed", "transit", "ignored", "unresolved", "missed"]
 TERMS: tuple[Term, ...] = ("seen", "attributed", "transit", "ignored", "unresolved", "missed")
+
+TotalKey = tuple[Term, str]
 
 NOT_IN_FLOWS = "not_in_flows"
 """Missed: in the totals of the batch and in none of its flows."""
@@ -29,6 +34,10 @@ class NodeTotalRow(NamedTuple):
     term: Term
     reason: str
     counts: Counts
+    exposed: bool = True
+    """False while it is exposed at 0 (first_scrape.py)."""
+    created: float = 0.0
+    """When it began, in Unix time; 0 if that is unknown."""
 
 
 @dataclass(slots=True)
@@ -36,17 +45,47 @@ class NodeTotals:
     """The totals of one node; ``touched`` is when its last batch came, on the caller's clock."""
 
     touched: float = 0.0
+    now: float = 0.0
+    """The caller's time, at which new totals begin."""
+    holds: bool = False
+    epoch: float = 0.0
     changed: bool = True
     held: Counts = NOTHING
-    counts: dict[tuple[Term, str], Counts] = field(default_factory=dict)
+    counts: dict[TotalKey, Counts] = field(default_factory=dict)
     """By term and reason; the reason is empty where a term has none."""
+    created: dict[TotalKey, float] = field(default_factory=dict)
+    """When each total began, in Unix time."""
+    pending: dict[TotalKey, float] = field(default_factory=dict)
+    """When each total that is exposed at 0 began, on the caller's clock."""
 
     def add(self, term: Term, reason: str, counts: Counts) -> None:
         """Add to one total; a total with a reason is there from its first packet on."""
         if counts != Counts() or not reason:
             self.changed = True
             key = (term, reason)
-            self.counts[key] = self.counts.get(key, Counts()).plus(counts)
+            known = self.counts.get(key)
+            if known is None:
+                self._begin(key)
+            self.counts[key] = counts if known is None else known.plus(counts)
+
+    def _begin(self, key: TotalKey) -> None:
+        self.created[key] = self.now + self.epoch
+        if self.holds:
+            self.pending[key] = self.now
+
+    def expose(self, begun_before: float) -> None:
+        """Expose the totals that began before that time."""
+        for key in [key for key, began in self.pending.items() if began < begun_before]:
+            del self.pending[key]
+            self.changed = True
+
+    def load(self, row: NodeTotalRow) -> None:
+        """Add a saved total; if it was exposed it is so again."""
+        self.add(row.term, row.reason, row.counts)
+        key = (row.term, row.reason)
+        self.created[key] = row.created
+        if row.exposed:
+            self.pending.pop(key, None)
 
     def hold(self, counts: Counts) -> None:
         """Add to held."""
@@ -87,28 +126,43 @@ class NodeTotals:
 
 
 class TotalsByNode:
-    """The totals of at most ``limit`` nodes; further nodes share those of node ``other``."""
+    """The totals of at most ``limit`` nodes; further nodes share those of node ``other``.
 
-    __slots__ = ("_limit", "_nodes", "_removed")
+    With ``holds`` a new total is exposed at 0 until `expose`; ``epoch`` is what to add to the
+    caller's clock to get Unix time.
+    """
 
-    def __init__(self, limit: int) -> None:
+    __slots__ = ("_epoch", "_holds", "_limit", "_nodes", "_removed")
+
+    def __init__(self, limit: int, *, holds: bool = False, epoch: float = 0.0) -> None:
         self._limit = limit
+        self._holds = holds
+        self._epoch = epoch
         self._removed: list[str] | None = None
         self._nodes: dict[str, NodeTotals] = {}
 
     def __len__(self) -> int:
         return len(self._nodes)
 
-    def of(self, node: str) -> NodeTotals:
+    def of(self, node: str, now: float = 0.0) -> NodeTotals:
         """The totals of a node; new ones start with the terms without reasons at zero."""
         totals = self._nodes.get(node)
         if totals is None:
             if len(self._nodes) >= self._limit:
                 node = OTHER_NODE
-            totals = self._nodes.setdefault(node, NodeTotals())
+            new = NodeTotals(holds=self._holds, epoch=self._epoch)
+            totals = self._nodes.setdefault(node, new)
+            totals.now = now
             for term in ("seen", "attributed", "transit"):
                 totals.add(term, "", Counts())
+        totals.now = now
         return totals
+
+    def expose(self, begun_before: float) -> None:
+        """Expose the totals that began before that time."""
+        for totals in self._nodes.values():
+            if totals.pending:
+                totals.expose(begun_before)
 
     def remove_idle(self, before: float) -> None:
         """Remove nodes that were last touched before ``before`` and hold nothing."""
@@ -139,17 +193,17 @@ class TotalsByNode:
     def rows(self) -> list[NodeTotalRow]:
         """Every total of every node except held."""
         return [
-            NodeTotalRow(node, term, reason, counts)
+            NodeTotalRow(node, *key, counts, key not in totals.pending, totals.created[key])
             for node, totals in self._nodes.items()
-            for (term, reason), counts in totals.counts.items()
+            for key, counts in totals.counts.items()
         ]
 
     def load(self, rows: Iterable[NodeTotalRow], now: float) -> None:
         """Add saved rows."""
-        for node, term, reason, counts in rows:
-            totals = self.of(node)
+        for row in rows:
+            totals = self.of(row.node, now)
             totals.touched = now
-            totals.add(term, reason, counts)
+            totals.load(row)
 
 
 def _known_reason(kind: Literal["missed", "ignored"], reason: str) -> str:

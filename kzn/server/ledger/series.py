@@ -3,7 +3,11 @@
 A table has at most ``limit`` series; bytes for further keys are added to ``other``, and the bytes
 of a series that ends to ``retired``. So at every moment, to the byte:
 all that was ever added = the series + other + retired.
+
+A new series is exposed at 0 until `expose` (first_scrape.py): until then its bytes are pending.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,29 +15,63 @@ from kzn.columns.arrays import BOOL, F64, I64, U64
 from kzn.columns.hash_table import KeyTable
 
 
+@dataclass(slots=True)
+class OtherSeries:
+    """The series `other` of a table; ``began`` and ``created`` are of its first byte."""
+
+    bytes: int = 0
+    is_exposed: bool = False
+    began: float = 0.0
+    created: float = 0.0
+    changed: bool = False
+
+    def expose(self, begun_before: float) -> None:
+        """Expose its bytes if it began before that time."""
+        if self.bytes and not self.is_exposed and self.began < begun_before:
+            self.is_exposed = self.changed = True
+
+
 class SeriesTable:
-    """Series by key; rows are in order of insertion, without gaps."""
+    """Series by key; rows are in order of insertion, without gaps.
+
+    With ``holds`` new series are exposed at 0 until `expose`. ``epoch`` is what to add to the
+    caller's clock to get Unix time.
+    """
 
     __slots__ = (
+        "_began",
         "_bytes",
         "_changed",
+        "_check_at",
+        "_created",
         "_ended",
+        "_epoch",
+        "_exposed",
+        "_holds",
         "_index",
         "_keys",
+        "_pending",
         "_touched",
         "limit",
         "other",
         "retired",
     )
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, holds: bool = False, epoch: float = 0.0) -> None:
         self.limit = limit
-        self.other = 0
+        self.other = OtherSeries()
         self.retired = 0
+        self._holds = holds
+        self._epoch = epoch
         self._index = KeyTable()
+        self._pending = 0  # rows that are not exposed
         self._keys = np.zeros(0, np.int64)
         self._bytes = np.zeros(0, np.uint64)
         self._touched = np.zeros(0, np.float64)
+        self._check_at = np.zeros(0, np.float64)
+        self._began = np.zeros(0, np.float64)
+        self._created = np.zeros(0, np.float64)
+        self._exposed = np.zeros(0, np.bool_)
         self._changed = np.zeros(0, np.bool_)
         self._ended: list[I64] | None = None
 
@@ -55,6 +93,21 @@ class SeriesTable:
         """When each row was last added to; a view."""
         return self._touched[: len(self)]
 
+    @property
+    def check_at(self) -> F64:
+        """When the caller wants to look at each row again, 0 in a new one; a view to write to."""
+        return self._check_at[: len(self)]
+
+    @property
+    def exposed(self) -> BOOL:
+        """Which rows are exposed with their bytes, the others at 0; a view."""
+        return self._exposed[: len(self)]
+
+    @property
+    def created(self) -> F64:
+        """When each row began, in Unix time, 0 where that is unknown; a view."""
+        return self._created[: len(self)]
+
     def add(self, keys: I64, amounts: U64, now: float) -> I64 | None:
         """Add ``amounts`` to the series of ``keys`` (which may repeat), inserting new ones.
 
@@ -65,7 +118,7 @@ class SeriesTable:
         limited = np.flatnonzero(rows < 0)
         if limited.size and len(self) < self.limit:
             new = keys.take(limited)
-            self._insert(_distinct(new))
+            self._insert(_distinct(new), now)
             rows[limited] = self._index.find(new)
             limited = limited[rows.take(limited) < 0]
         if not limited.size:
@@ -73,8 +126,44 @@ class SeriesTable:
             return None
         counted = np.flatnonzero(rows >= 0)
         self._count(rows.take(counted), amounts.take(counted), now)
-        self.other += int(amounts.take(limited).sum())
+        self.add_to_other(int(amounts.take(limited).sum()), now)
         return limited
+
+    def add_to_other(self, amount: int, now: float) -> None:
+        """Add to the series `other`, which begins with its first byte."""
+        other = self.other
+        if amount and not other.bytes:
+            other.is_exposed = not self._holds
+            other.began, other.created = now, now + self._epoch
+        other.bytes += amount
+        other.changed |= amount > 0
+
+    def load(self, keys: I64, amounts: U64, exposed: BOOL, created: F64, now: float) -> I64 | None:
+        """`add` saved series; those of them that were exposed are so again."""
+        limited = self.add(keys, amounts, now)
+        rows = self._index.find(keys)
+        known = rows >= 0
+        self._exposed[rows[known]] = exposed[known]
+        self._created[rows[known]] = created[known]
+        self._pending = len(self) - int(self.exposed.sum())
+        return limited
+
+    def load_other(self, amount: int, now: float, *, exposed: bool, created: float) -> None:
+        """`add_to_other` what was saved."""
+        self.add_to_other(amount, now)
+        self.other.is_exposed, self.other.created = exposed, created
+
+    def expose(self, begun_before: float) -> None:
+        """Expose the bytes of the series that began before that time."""
+        self.other.expose(begun_before)
+        if not self._pending:
+            return
+        rows = np.flatnonzero(~self.exposed)
+        rows = rows[self._began.take(rows) < begun_before]
+        self._exposed[rows] = True
+        self._pending -= len(rows)
+        if self._ended is not None:
+            self._changed[rows] = True
 
     def drop(self, rows: BOOL) -> None:
         """End the series where ``rows`` (len(self),) is true, and retire their bytes."""
@@ -82,21 +171,29 @@ class SeriesTable:
         if self._ended is not None:
             self._ended.append(self.keys[rows])
         stay = ~rows
-        self._changed = self._changed[: len(self)][stay]
-        self._bytes, self._touched = self.bytes[stay], self.touched[stay]
-        self._keys = self.keys[stay]
+        for name in _COLUMNS:
+            setattr(self, name, getattr(self, name)[: len(self)][stay])
         self._index = KeyTable(self._keys)
+        self._pending = len(self) - int(self.exposed.sum())
+
+    def drop_to_other(self, rows: BOOL, now: float) -> None:
+        """`drop`; bytes that were never exposed go to `other` instead of being retired."""
+        pending = int(self.bytes[rows & ~self.exposed].sum())
+        self.drop(rows)
+        self.retired -= pending
+        self.add_to_other(pending, now)
 
     def watch(self) -> None:
         """Record changes from now on, for `changed` and `ended`."""
         self._ended = []
         self._changed[:] = False
+        self.other.changed = False
 
-    def changed(self) -> tuple[I64, U64]:
-        """Keys and totals of the series that changed since the last call."""
+    def changed(self) -> I64:
+        """Rows of the series that changed since the last call."""
         rows = np.flatnonzero(self._changed[: len(self)])
         self._changed[rows] = False
-        return self._keys[rows], self._bytes[rows]
+        return rows
 
     def ended(self) -> I64:
         """Keys of the series that ended since the last call; some may have been inserted again."""
@@ -116,17 +213,36 @@ class SeriesTable:
         if self._ended is not None:
             self._changed[rows] = True
 
-    def _insert(self, keys: I64) -> None:
+    def _insert(self, keys: I64, now: float) -> None:
         keys = keys[: self.limit - len(self)]
         first, end = len(self), len(self) + len(keys)
         if end > len(self._keys):
             room = max(64, 2 * end) - len(self._keys)
-            self._keys = np.append(self._keys, np.zeros(room, np.int64))
-            self._bytes = np.append(self._bytes, np.zeros(room, np.uint64))
-            self._touched = np.append(self._touched, np.zeros(room))
-            self._changed = np.append(self._changed, np.zeros(room, np.bool_))
+            for name in _COLUMNS:
+                column = getattr(self, name)
+                setattr(self, name, np.append(column, np.zeros(room, column.dtype)))
         self._keys[first:end] = keys
+        self._bytes[first:end] = 0
+        self._check_at[first:end] = 0.0
+        self._began[first:end] = now
+        self._created[first:end] = now + self._epoch
+        self._exposed[first:end] = not self._holds
+        self._changed[first:end] = False
+        self._pending += len(keys) if self._holds else 0
         self._index.insert(keys)
+
+
+_COLUMNS = (
+    "_keys",
+    "_bytes",
+    "_touched",
+    "_check_at",
+    "_began",
+    "_created",
+    "_exposed",
+    "_changed",
+)
+"""The arrays by row; each may have room beyond the last row."""
 
 
 def _distinct(keys: I64) -> I64:

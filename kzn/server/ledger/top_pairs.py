@@ -3,7 +3,8 @@
 A new pair gets a series while there are fewer than K. Beyond, its bytes are added to ``other`` and
 it becomes a candidate: at the end of each window, candidates that sent more than twice as much in
 it as the smallest pair with a series replace that pair. A promoted pair starts at 0 (its earlier
-bytes stay in ``other``), a demoted one ends. So every byte is in one series, and no rate is wrong.
+bytes stay in ``other``), a demoted one ends; bytes of it that were not exposed yet go to ``other``.
+So every byte is in one series, and no rate is wrong.
 
 The amounts of candidates are read at the end of a window only, so they are appended as they come
 and summed when they take too much memory.
@@ -11,7 +12,7 @@ and summed when they take too much memory.
 
 import numpy as np
 
-from kzn.columns.arrays import I64, U64
+from kzn.columns.arrays import BOOL, I64, U64
 from kzn.columns.group_sums import group_sums
 from kzn.server.ledger.series import SeriesTable
 
@@ -55,9 +56,9 @@ class TopPairs:
 
     __slots__ = ("_at_window_start", "_candidates", "_window", "_window_end", "top")
 
-    def __init__(self, limit: int, window: float) -> None:
-        self.top = SeriesTable(limit)
-        self._candidates = _Candidates(limit)
+    def __init__(self, top: SeriesTable, window: float) -> None:
+        self.top = top
+        self._candidates = _Candidates(top.limit)
         self._window = window
         self._window_end: float | None = None
         self._at_window_start = np.zeros(0, np.uint64)
@@ -79,11 +80,19 @@ class TopPairs:
         self._candidates = _Candidates(self.top.limit)
         self._at_window_start = self.top.bytes.copy()
 
-    def drop(self, rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
+    def drop(self, rows: BOOL) -> None:
         """End the series where ``rows`` (len(top),) is true."""
+        self._forget(rows)
+        self.top.drop(rows)
+
+    def drop_to_other(self, rows: BOOL, now: float) -> None:
+        """`drop`; bytes that were never exposed go to `other`."""
+        self._forget(rows)
+        self.top.drop_to_other(rows, now)
+
+    def _forget(self, rows: BOOL) -> None:
         known = min(len(rows), len(self._at_window_start))
         self._at_window_start = self._at_window_start[:known][~rows[:known]]
-        self.top.drop(rows)
 
     def _promote(self, now: float) -> None:
         keys, amounts = self._candidates.largest()
@@ -96,7 +105,7 @@ class TopPairs:
         out = np.zeros(len(sent), np.bool_)
         out[smallest[wins]] = True
         promoted = np.append(keys[:room], keys[challengers][wins])
-        self.top.drop(out)
+        self.top.drop_to_other(out, now)
         self.top.add(promoted, np.zeros(len(promoted), np.uint64), now)
 
     def _sent_in_window(self) -> U64:

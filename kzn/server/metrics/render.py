@@ -51,15 +51,16 @@ def render(
 
 
 def _families(snapshot: ServerSnapshot, *, openmetrics: bool) -> Iterator[bytes]:
+    has_created = openmetrics and snapshot.created_lines
     for family in FAMILIES.values():
         metric = FAMILY_METRICS[family.name]
         yield head(metric, openmetrics=openmetrics)
-        yield from series(snapshot.ledger, family, metric)
-    for metric, samples in chain(
+        yield from series(snapshot.ledger, family, metric, created=has_created)
+    for metric, samples, created in chain(
         node_metrics(snapshot), age_metrics(snapshot), server_metrics(snapshot)
     ):
         yield head(metric, openmetrics=openmetrics)
-        yield from lines(metric, samples)
+        yield from lines(metric, samples, created if has_created else ())
 
 
 class _ApplySeconds(Collector):

@@ -88,8 +88,30 @@ def _limits(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
         "overflow_bytes_total",
         "counter",
         f"Bytes in the series other because the family was at its limit ({BYTE}).",
-        [((family,), view.other) for family, view in views],
+        [((family,), view.other.bytes) for family, view in views],
     )
+    yield _by(
+        label,
+        "pending_bytes",
+        "gauge",
+        f"Bytes counted in series that are still exposed at 0, by family ({BYTE}).",
+        [((family,), view.pending) for family, view in views],
+    )
+    yield _by(
+        label,
+        "pending_series",
+        "gauge",
+        "Series that are still exposed at 0, by family.",
+        [((family,), int((~view.exposed).sum())) for family, view in views],
+    )
+    yield _by(
+        label,
+        "evicted_series_total",
+        "counter",
+        "Series of deleted endpoints that ended early because the family was near its limit.",
+        [((family,), view.evicted) for family, view in views],
+    )
+    yield _one("scrapes_total", "counter", "Complete scrapes of /metrics.", snapshot.scrapes)
     yield _by(
         label,
         "retired_bytes_total",

@@ -8,13 +8,13 @@ Integers are written exactly, also beyond 2^53. Labels are in the order of docs/
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, repeat
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from kzn.columns.arrays import I64, U64
+from kzn.columns.arrays import F64
 from kzn.daemon.metrics import Metric, Sample
 from kzn.server.ledger.family import Family, LedgerSnapshot
 from kzn.server.ledger.labels import Labels
@@ -33,39 +33,70 @@ def head(metric: Metric, *, openmetrics: bool) -> bytes:
     return f"# HELP {name} {metric.help}\n# TYPE {name} {metric.kind}\n".encode()
 
 
-def lines(metric: Metric, samples: Iterable[Sample]) -> Iterator[bytes]:
-    """The samples of any metric."""
-    left = iter(samples)
+def lines(
+    metric: Metric, samples: Iterable[Sample], created: Sequence[float] = ()
+) -> Iterator[bytes]:
+    """The samples of any metric, each with its ``_created`` line if ``created`` has its time."""
+    left = zip(samples, created or repeat(0.0), strict=False)
     while part := list(islice(left, CHUNK)):
-        yield "".join(
-            f"{metric.name}{_braces(metric.labels, values)} {value}\n" for values, value in part
-        ).encode()
+        yield "".join([_line(metric, *sample, since) for sample, since in part]).encode()
 
 
-def series(snapshot: LedgerSnapshot, family: Family, metric: Metric) -> Iterator[bytes]:
-    """The samples of a family of the ledger: the bytes that `lines` of its rows would give."""
+def series(
+    snapshot: LedgerSnapshot, family: Family, metric: Metric, *, created: bool = False
+) -> Iterator[bytes]:
+    """The samples of a family of the ledger as they are exposed; with ``_created`` lines or not."""
     view = snapshot.views[family.name]
-    keys, totals, other = view.keys, view.bytes, view.other
-    if family.other_key is not None:
-        namesake = keys == family.other_key
+    keys, totals, times = view.keys, view.exposed_bytes, view.created
+    other, is_there, began = view.exposed_other, bool(view.other.bytes), view.other.created
+    if family.other_key is not None and (namesake := keys == family.other_key).any():
         other += int(totals[namesake].sum())
-        keys, totals = keys[~namesake], totals[~namesake]
+        is_there, began = True, float(times[namesake][0])
+        keys, totals, times = keys[~namesake], totals[~namesake], times[~namesake]
     begin = f"{metric.name}{{".encode()
+    begin_created = f"{_created_name(metric)}{{".encode()
     tables = _tables(snapshot, family)
     for first in range(0, len(keys), CHUNK):
         part = slice(first, first + CHUNK)
-        yield _written(begin, tables, family.layout.unpack(keys[part]), totals[part])
-    if other:
-        yield from lines(metric, [(family.other_labels, other)])
+        codes = family.layout.unpack(keys[part])
+        labels = [table.take(code).tolist() for table, code in zip(tables, codes, strict=True)]
+        numbers = msgspec.json.encode(totals[part].tolist())[1:-1].split(b",")
+        columns = _columns(begin, labels, numbers)
+        if created:
+            columns += _created_columns(begin_created, labels, times[part])
+        yield _joined(columns)
+    if is_there:
+        yield from lines(metric, [(family.other_labels, other)], [began] if created else ())
 
 
-def _written(begin: bytes, tables: Sequence[Objects], codes: Sequence[I64], totals: U64) -> bytes:
-    rows = len(totals)
-    columns: list[list[bytes]] = [[begin] * rows]
-    columns += [table.take(code).tolist() for table, code in zip(tables, codes, strict=True)]
-    columns.append(msgspec.json.encode(totals.tolist())[1:-1].split(b","))
-    columns.append([b"\n"] * rows)
-    pieces: list[bytes] = [b""] * (rows * len(columns))
+def _line(metric: Metric, values: Labels, value: float, created: float) -> str:
+    labels = _braces(metric.labels, values)
+    line = f"{metric.name}{labels} {value}\n"
+    return f"{line}{_created_name(metric)}{labels} {created:.3f}\n" if created else line
+
+
+def _created_name(metric: Metric) -> str:
+    return metric.name.removesuffix("_total") + "_created"
+
+
+def _columns(begin: bytes, labels: list[list[bytes]], numbers: list[bytes]) -> list[list[bytes]]:
+    rows = len(numbers)
+    return [[begin] * rows, *labels, numbers, [b"\n"] * rows]
+
+
+def _created_columns(begin: bytes, labels: list[list[bytes]], created: F64) -> list[list[bytes]]:
+    columns = _columns(begin, labels, [b"%.3f" % time for time in created.tolist()])
+    if created.all():
+        return columns
+    known = (created > 0).tolist()
+    return [
+        [piece if is_known else b"" for piece, is_known in zip(column, known, strict=True)]
+        for column in columns
+    ]
+
+
+def _joined(columns: list[list[bytes]]) -> bytes:
+    pieces: list[bytes] = [b""] * (len(columns[0]) * len(columns))
     for number, column in enumerate(columns):
         pieces[number :: len(columns)] = column
     return b"".join(pieces)

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from kzn.daemon.metrics import BYTE, Metric, MetricSamples
+from kzn.model.totals import Counts
 from kzn.server.ledger.family import FAMILIES
-from kzn.server.ledger.node_totals import TERMS, Term
+from kzn.server.ledger.node_totals import NOTHING, TERMS, Term
 from kzn.server.snapshot import ServerSnapshot
 
 FAMILY_METRICS = {
@@ -21,13 +22,15 @@ _TERMS: dict[Term, str] = {
     "missed": "that the hook saw and that are in no flow, by reason",
 }
 _HELD = "of flows in the retry queue, which are in no other term"
+_PENDING = "of a term that are in none of its counters yet: the counter is still exposed at 0"
 _WITH_REASON: frozenset[Term] = frozenset({"ignored", "unresolved", "missed"})
 
 
 def node_metrics(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
-    """The terms of each node's identity."""
+    """The terms of each node's identity, and what of them is still exposed at 0."""
     for term in TERMS:
         yield from _of_term(term, snapshot)
+    yield from _pending(snapshot)
     yield MetricSamples(
         Metric("kzn_held_bytes", "gauge", ("node",), f"Bytes {_HELD} ({BYTE})."),
         [((row.node,), row.held.bytes) for row in snapshot.nodes],
@@ -49,16 +52,36 @@ def age_metrics(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
 
 def _of_term(term: Term, snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
     labels = ("node", "reason") if term in _WITH_REASON else ("node",)
+    found = [row for row in snapshot.node_totals if row.term == term]
     rows = [
-        ((row.node, row.reason)[: len(labels)], row.counts)
-        for row in snapshot.node_totals
-        if row.term == term
+        ((row.node, row.reason)[: len(labels)], row.counts if row.exposed else NOTHING)
+        for row in found
     ]
+    created = [row.created for row in found]
     yield MetricSamples(
         Metric(f"kzn_{term}_bytes_total", "counter", labels, f"Bytes {_TERMS[term]} ({BYTE})."),
         [(values, counts.bytes) for values, counts in rows],
+        created,
     )
     yield MetricSamples(
         Metric(f"kzn_{term}_packets_total", "counter", labels, f"Packets {_TERMS[term]}."),
         [(values, counts.packets) for values, counts in rows],
+        created,
+    )
+
+
+def _pending(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
+    sums: dict[tuple[str, Term], Counts] = {}
+    for row in snapshot.node_totals:
+        if not row.exposed and row.counts != NOTHING:
+            key = (row.node, row.term)
+            sums[key] = sums.get(key, NOTHING).plus(row.counts)
+    labels = ("node", "term")
+    yield MetricSamples(
+        Metric("kzn_pending_bytes", "gauge", labels, f"Bytes {_PENDING} ({BYTE})."),
+        [(key, counts.bytes) for key, counts in sums.items()],
+    )
+    yield MetricSamples(
+        Metric("kzn_pending_packets", "gauge", labels, f"Packets {_PENDING}."),
+        [(key, counts.packets) for key, counts in sums.items()],
     )

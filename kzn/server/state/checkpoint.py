@@ -32,6 +32,8 @@ class SavedTotal(NamedTuple):
     reason: str
     packets: int
     bytes: int
+    exposed: bool = True
+    created: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,12 @@ class Changes:
 
     @property
     def is_empty(self) -> bool:
-        """True if there is nothing to write; the sums of a family change only with its rows."""
+        """True if there is nothing to write; ``retired`` changes only with ``ended``."""
         return not (
-            any(change.ended or change.rows for change in self.families.values())
+            any(
+                change.ended or change.rows or change.other_changed
+                for change in self.families.values()
+            )
             or any(owners.freed or owners.changed for owners in self.owners.values())
             or self.removed_nodes
             or self.node_totals
@@ -119,10 +124,12 @@ def _total_rows(rows: list[SavedTotal]) -> Iterator[NodeTotalRow]:
     for row in rows:
         for term in TERMS:
             if row.term == term:
-                yield NodeTotalRow(row.node, term, row.reason, Counts(row.packets, row.bytes))
+                counts = Counts(row.packets, row.bytes)
+                yield NodeTotalRow(row.node, term, row.reason, counts, row.exposed, row.created)
 
 
 def _saved_totals(node: str, totals: NodeTotals) -> Iterator[SavedTotal]:
     yield SavedTotal(node, HELD, "", *totals.held)
-    for (term, reason), counts in totals.counts.items():
-        yield SavedTotal(node, term, reason, *counts)
+    for key, counts in totals.counts.items():
+        is_exposed = key not in totals.pending
+        yield SavedTotal(node, *key, *counts, is_exposed, totals.created[key])

@@ -39,13 +39,13 @@ def prepare(path: Path) -> None:
 
 
 def check(path: Path, application_id: int, version: int) -> None:
-    """UsageError unless both numbers are those of this version."""
+    """UsageError unless this version of kzn reads such a file; it migrates older layouts."""
     if application_id != schema.APPLICATION_ID:
         raise UsageError(
             f"{path} is an SQLite file of another program, not a state file of kzn server",
             hint=_MOVE_HINT,
         )
-    if version != schema.VERSION:
+    if not 1 <= version <= schema.VERSION:
         raise UsageError(
             f"{path} has layout {version}, and this version of kzn reads layout {schema.VERSION}",
             hint="run the version of kzn that wrote it, or " + _MOVE_HINT,

@@ -8,8 +8,8 @@ from kzn.server.ledger.labels import OWNED_KINDS, LabelKind
 
 APPLICATION_ID = 0x6B7A6E73
 """``kzns``, at byte 68 of the file, where file(1) looks too."""
-VERSION = 1
-"""At byte 60; raised when an older version of kzn would misread the file."""
+VERSION = 2
+"""At byte 60; raised when an older version of kzn would misread the file. Layout 1 is migrated."""
 
 MAX_INTEGER = 2**63 - 1
 """Largest SQLite integer. Larger values are stored as text: an absurd count sent by an agent must
@@ -19,6 +19,12 @@ _OWNER = ", ".join(field.name for field in fields(Endpoint))
 _OWNER_MARKS = ", ".join("?" * len(fields(Endpoint)))
 
 
+SERIES_COLUMNS = 3
+"""Columns of a table of series after its labels."""
+_EXPOSURE = "exposed DEFAULT 1, created DEFAULT 0"
+"""Whether a scrape shows the bytes (else 0), and when the series began, 0 for unknown."""
+
+
 def _columns(number: int) -> list[str]:
     return [f"label{i}" for i in range(number)]
 
@@ -26,9 +32,10 @@ def _columns(number: int) -> list[str]:
 def _create() -> str:
     tables = [
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
-        "CREATE TABLE family_sums (family TEXT PRIMARY KEY, other, retired) WITHOUT ROWID",
+        "CREATE TABLE family_sums"
+        f" (family TEXT PRIMARY KEY, other, retired, {_EXPOSURE}) WITHOUT ROWID",
         "CREATE TABLE zone_labels (region, zone, label, PRIMARY KEY (region, zone)) WITHOUT ROWID",
-        "CREATE TABLE books (node, term, reason, packets, bytes,"
+        f"CREATE TABLE books (node, term, reason, packets, bytes, {_EXPOSURE},"
         " PRIMARY KEY (node, term, reason)) WITHOUT ROWID",
         "CREATE TABLE sequences (node, epoch, last, changed,"
         " PRIMARY KEY (node, epoch)) WITHOUT ROWID",
@@ -37,7 +44,7 @@ def _create() -> str:
         names = ", ".join(family.labels)
         tables.append(
             f"CREATE TABLE {family.name}_series"
-            f" ({names}, bytes, PRIMARY KEY ({names})) WITHOUT ROWID"
+            f" ({names}, bytes, {_EXPOSURE}, PRIMARY KEY ({names})) WITHOUT ROWID"
         )
     for kind, number in OWNED_KINDS.items():
         names = ", ".join(_columns(number))
@@ -54,6 +61,14 @@ PRAGMA user_version = {VERSION};
 """
 
 
+MIGRATE_FROM_1 = [
+    f"ALTER TABLE {table} ADD COLUMN {column}"
+    for table in (*(f"{family}_series" for family in FAMILIES), "family_sums", "books")
+    for column in _EXPOSURE.split(", ")
+]
+"""Statements: all series of a file of layout 1 were exposed with their bytes."""
+
+
 def delete_series(family: FamilyName) -> str:
     """Statement; parameters: the labels of a series."""
     where = " AND ".join(f"{name} = ?" for name in FAMILIES[family].labels)
@@ -61,8 +76,8 @@ def delete_series(family: FamilyName) -> str:
 
 
 def upsert_series(family: FamilyName) -> str:
-    """Statement; parameters: the labels of a series, its total."""
-    marks = ", ".join("?" * (len(FAMILIES[family].labels) + 1))
+    """Statement; parameters: the labels of a series and its `SERIES_COLUMNS`."""
+    marks = ", ".join("?" * (len(FAMILIES[family].labels) + SERIES_COLUMNS))
     return f"INSERT OR REPLACE INTO {family}_series VALUES ({marks})"  # noqa: S608 - constant names
 
 

@@ -4,6 +4,7 @@ In: the changes since the last commit. Out: everything committed, at the start o
 Never: a partial commit, concurrent calls, or a file locked by another process.
 """
 
+import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,8 @@ from kzn.server.state import schema
 from kzn.server.state.checkpoint import Changes, Saved, SavedTotal
 from kzn.server.state.file_check import check, check_labels, damaged, prepare
 from kzn.wire.sequences import Key
+
+_LOG = logging.getLogger(__name__)
 
 LOCK_SECONDS = 5.0
 """Seconds that opening waits for a lock that another process holds."""
@@ -97,20 +100,29 @@ class StateFile:
         for family, change in changes.families.items():
             execute(schema.delete_series(family), change.ended)
             rows = change.rows.items()
-            execute(schema.upsert_series(family), ((*labels, _number(n)) for labels, n in rows))
+            execute(
+                schema.upsert_series(family),
+                ((*labels, _number(state.bytes), *state[1:]) for labels, state in rows),
+            )
         for kind, owners in changes.owners.items():
             execute(schema.delete_name(kind), owners.freed)
             names = ((*labels, *schema.endpoint_row(owner)) for labels, owner in owners.changed)
             execute(schema.upsert_name(kind), names)
         execute(
-            "INSERT OR REPLACE INTO family_sums VALUES (?, ?, ?)",
-            [(f, _number(c.other), _number(c.retired)) for f, c in changes.families.items()],
+            "INSERT OR REPLACE INTO family_sums VALUES (?, ?, ?, ?, ?)",
+            [
+                (family, _number(change.other.bytes), _number(change.retired), *change.other[1:])
+                for family, change in changes.families.items()
+            ],
         )
         execute("INSERT OR REPLACE INTO zone_labels VALUES (?, ?, ?)", changes.zones)
         execute("DELETE FROM books WHERE node = ?", [(node,) for node in changes.removed_nodes])
         execute(
-            "INSERT OR REPLACE INTO books VALUES (?, ?, ?, ?, ?)",
-            [(*row[:3], _number(row.packets), _number(row.bytes)) for row in changes.node_totals],
+            "INSERT OR REPLACE INTO books VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (*row[:3], _number(row.packets), _number(row.bytes), row.exposed, row.created)
+                for row in changes.node_totals
+            ],
         )
         self._write_sequences(changes.sequences)
 
@@ -128,32 +140,40 @@ class StateFile:
 
     def _read(self) -> Saved:
         (instance,) = self._rows("SELECT value FROM meta WHERE key = 'instance'")
-        sums = self._rows("SELECT family, other, retired FROM family_sums")
+        sums = self._rows("SELECT family, other, retired, exposed, created FROM family_sums")
         for family, *_ in sums:
             if family not in FAMILIES:
                 raise damaged(
                     self.path, f"it has sums of a family {family!r}, which does not exist"
                 )
         rows = [row for family in FAMILIES for row in self._series(family)]
-        rows += [Row(f, FAMILIES[f].other_labels, int(other)) for f, other, _ in sums if int(other)]
+        rows += [
+            Row(family, FAMILIES[family].other_labels, int(other), bool(exposed), float(created))
+            for family, other, _, exposed, created in sums
+            if int(other)
+        ]
         sequences = self._rows("SELECT node, epoch, last, changed FROM sequences ORDER BY changed")
         self._commits = 1 + max((changed for *_, changed in sequences), default=0)
         return Saved(
             instance=int(instance[0]),
             rows=rows,
-            retired={family: int(retired) for family, _, retired in sums},
+            retired={family: int(retired) for family, _, retired, *_ in sums},
             owners=[row for kind in OWNED_KINDS for row in self._owners(kind)],
             zones=self._rows("SELECT region, zone, label FROM zone_labels"),
             node_totals=[
-                SavedTotal(node, term, reason, int(packets), int(size))
-                for node, term, reason, packets, size in self._rows("SELECT * FROM books")
+                SavedTotal(node, term, reason, int(n), int(size), bool(exposed), float(created))
+                for node, term, reason, n, size, exposed, created in self._rows(
+                    "SELECT node, term, reason, packets, bytes, exposed, created FROM books"
+                )
             ],
             sequences=[((n, int(epoch, 16)), int(last)) for n, epoch, last, _ in sequences],
         )
 
     def _series(self, family: FamilyName) -> Iterator[Row]:
-        for *labels, total in self._rows(f"SELECT * FROM {family}_series"):  # noqa: S608
-            yield Row(family, tuple(labels), int(total))
+        names = ", ".join([*FAMILIES[family].labels, "bytes", "exposed", "created"])
+        found = self._rows(f"SELECT {names} FROM {family}_series")  # noqa: S608
+        for *labels, total, exposed, created in found:
+            yield Row(family, tuple(labels), int(total), bool(exposed), float(created))
 
     def _owners(self, kind: LabelKind) -> Iterator[tuple[LabelKind, Labels, Endpoint]]:
         width = OWNED_KINDS[kind]
@@ -198,8 +218,9 @@ def _lock_and_check(db: sqlite3.Connection, path: Path, synchronous: str) -> Non
             db.execute(f"PRAGMA {p}").fetchone()[0] for p in ("application_id", "user_version")
         ]
         check(path, *numbers)
-        problems = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        columns = {f: db.execute(f"PRAGMA table_info({f}_series)").fetchall() for f in FAMILIES}
+        _check_contents(db, path)
+        if numbers[1] < schema.VERSION:
+            _migrate(db, path)
         db.execute("COMMIT")
     except sqlite3.OperationalError as error:
         if (error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -213,10 +234,22 @@ def _lock_and_check(db: sqlite3.Connection, path: Path, synchronous: str) -> Non
         ) from error
     except sqlite3.DatabaseError as error:
         raise damaged(path, str(error)) from error
+
+
+def _check_contents(db: sqlite3.Connection, path: Path) -> None:
+    problems = db.execute("PRAGMA quick_check(1)").fetchone()[0]
     if problems != "ok":
         raise damaged(path, str(problems).splitlines()[-1])
-    for family, found in columns.items():
-        check_labels(path, family, [name for _, name, *_ in found][:-1])
+    for family in FAMILIES:
+        names = [name for _, name, *_ in db.execute(f"PRAGMA table_info({family}_series)")]
+        check_labels(path, family, names[: names.index("bytes")] if "bytes" in names else [])
+
+
+def _migrate(db: sqlite3.Connection, path: Path) -> None:
+    for statement in schema.MIGRATE_FROM_1:
+        db.execute(statement)
+    db.execute(f"PRAGMA user_version = {schema.VERSION}")
+    _LOG.info("state file %s: migrated to layout %d", path, schema.VERSION)
 
 
 def _key(key: Key) -> tuple[str, str]:

@@ -99,7 +99,7 @@ def play(
     async def run() -> None:
         agents, http = (listen(HostPort("127.0.0.1", 0)) for _ in range(2))
         scene = Scene(bound_port(agents), bound_port(http), Shutdown())
-        server = Server(ServerConfig(), topology, flow_log)
+        server = Server(ServerConfig(first_scrape_wait=0.0), topology, flow_log)
         serving = asyncio.Event()
 
         async def acting() -> None:

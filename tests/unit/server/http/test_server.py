@@ -16,7 +16,7 @@ from kzn.model.totals import Counts, Totals
 from kzn.server.flows.queue import LogCounts
 from kzn.server.http.api import parse_limit
 from kzn.server.http.server import HttpApi, HttpLimits
-from kzn.server.ledger.family import Row
+from kzn.server.ledger.family import LedgerSnapshot, Row
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import AccountingSnapshot, Clocks, Pipeline
@@ -230,3 +230,48 @@ def test_the_reason_for_not_ready_names_the_missing_lists() -> None:
     assert waiting.why_not_ready == (
         "the kubernetes topology is waiting for the first full list of pods"
     )
+
+
+class Scrapes:
+    """The scrapes that a server was told of: the time of the snapshot, and by whom."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[float, bool]] = []
+
+    def __call__(self, taken: float, *, is_prometheus: bool) -> None:
+        self.seen.append((taken, is_prometheus))
+
+
+def test_a_scrape_counts_once_its_body_was_read() -> None:
+    scrapes = Scrapes()
+    large = replace(take(), ledger=many_pods(200_000), taken=7.0)
+
+    async def taken() -> ServerSnapshot:
+        return large
+
+    async def main() -> None:
+        async with serving(HttpApi(taken, lambda: "", scraped=scrapes)) as session:
+            async with session.head("/metrics") as response:
+                assert response.status == 200
+            async with session.get("/api/v1/pairs") as response:
+                assert response.status == 200
+            async with session.get("/metrics") as response:
+                assert response.status == 200
+                await response.content.read(1000)
+                response.close()  # a scrape that gives up
+            assert scrapes.seen == []
+            headers = {"X-Prometheus-Scrape-Timeout-Seconds": "10"}
+            async with session.get("/metrics", headers=headers) as response:
+                assert len(await response.read()) > 1 << 23
+            async with session.get("/healthz") as response:  # after it on the same connection
+                assert response.status == 200
+            assert scrapes.seen == [(7.0, True)]
+
+    asyncio.run(main())
+
+
+def many_pods(number: int) -> LedgerSnapshot:
+    """A ledger whose scrape fills the buffers of sockets."""
+    ledger = Ledger(LedgerLimits())
+    ledger.load([Row("pod", ("shop", f"pod-{n}"), n) for n in range(number)], 0.0)
+    return ledger.snapshot()

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kzn.server.ledger.series import SeriesTable
 from kzn.server.ledger.top_pairs import TopPairs
 
 WINDOW = 100.0
@@ -19,7 +20,7 @@ def totals(pairs: TopPairs) -> dict[int, int]:
 
 
 def full(now: float = 0.0) -> TopPairs:
-    pairs = TopPairs(2, WINDOW)
+    pairs = TopPairs(SeriesTable(2), WINDOW)
     pairs.end_window(now)
     add(pairs, {1: 100, 2: 50}, now)
     return pairs
@@ -29,7 +30,7 @@ def test_bytes_of_pairs_beyond_the_limit_go_to_other() -> None:
     pairs = full()
     add(pairs, {1: 1, 3: 70})
     assert totals(pairs) == {1: 101, 2: 50}
-    assert pairs.top.other == 70
+    assert pairs.top.other.bytes == 70
 
 
 def test_a_pair_that_sends_more_than_twice_the_smallest_replaces_it_and_starts_at_zero() -> None:
@@ -39,7 +40,7 @@ def test_a_pair_that_sends_more_than_twice_the_smallest_replaces_it_and_starts_a
     assert totals(pairs) == {1: 100, 3: 0}
     add(pairs, {3: 5, 2: 6})
     assert totals(pairs) == {1: 100, 3: 5}
-    assert (pairs.top.other, pairs.top.retired) == (107, 50)
+    assert (pairs.top.other.bytes, pairs.top.retired) == (107, 50)
 
 
 def test_a_pair_that_sends_exactly_twice_the_smallest_does_not_replace_it() -> None:
@@ -79,7 +80,7 @@ def test_of_too_many_candidates_the_smallest_are_evicted_not_the_newest() -> Non
         add(pairs, {5: 1, 6: 2})
     pairs.end_window(WINDOW)
     assert totals(pairs) == {1: 100, 6: 0}
-    assert pairs.top.other == 190 * 4
+    assert pairs.top.other.bytes == 190 * 4
 
 
 @pytest.mark.slow
@@ -90,7 +91,7 @@ def test_of_too_many_candidates_the_smallest_are_evicted_not_the_newest() -> Non
 def test_series_other_and_retired_sum_to_all_added_bytes(
     adds: list[dict[int, int]], limit: int
 ) -> None:
-    pairs, total = TopPairs(limit, WINDOW), 0
+    pairs, total = TopPairs(SeriesTable(limit), WINDOW), 0
     for number, amounts in enumerate(adds):
         now = number * WINDOW / 2
         pairs.end_window(now)
@@ -100,4 +101,4 @@ def test_series_other_and_retired_sum_to_all_added_bytes(
         after = totals(pairs)
         assert all(after[key] >= was for key, was in before.items())
         assert len(after) <= limit
-        assert sum(after.values()) + pairs.top.other + pairs.top.retired == total
+        assert sum(after.values()) + pairs.top.other.bytes + pairs.top.retired == total

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,15 @@ from kzn.daemon.prometheus import MetricCollector, new_registry
 from kzn.model.totals import SLOTS, Counts, Totals
 from kzn.server.auth.authenticator import SecurityState
 from kzn.server.flows.queue import LogCounts
-from kzn.server.ledger.family import FAMILIES, POD, FamilyName, LedgerSnapshot, Row, View
+from kzn.server.ledger.family import (
+    FAMILIES,
+    POD,
+    FamilyName,
+    LedgerSnapshot,
+    Row,
+    SeriesState,
+    View,
+)
 from kzn.server.ledger.labels import OTHER
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
@@ -60,13 +69,15 @@ def snapshot() -> ServerSnapshot:
         ],
         0.0,
     )
-    node_totals = TotalsByNode(10)
+    node_totals = TotalsByNode(10, holds=True, epoch=EPOCH)
     totals = node_totals.of("n1")
     totals.add_batch(
         Totals(Counts(9, 90), {"map_full": Counts(1, 10)}, {"parse": Counts(1, 5)}), Counts()
     )
     totals.add("unresolved", "unknown_source", Counts(1, 7))
     totals.hold(Counts(2, 20))
+    node_totals.expose(1.0)
+    node_totals.of("n1", 1.0).add("unresolved", "ambiguous", Counts(3, 30))
     resource = ResourceStats("pods", True, 1, 2.5, 1, 1, 7, {"gone": 1})
     sources = Sources(
         pipeline=Pipeline(
@@ -84,6 +95,7 @@ def snapshot() -> ServerSnapshot:
     return sources.snapshot(AccountingSnapshot.of(sources.pipeline), 1.0)
 
 
+EPOCH = 1.7e9
 NAMES = st.text(st.sampled_from('ab"\\\n,={}é'), max_size=4)
 
 
@@ -115,7 +127,9 @@ def test_series_text_equals_the_text_of_their_rows(
 def test_a_pod_named_other_is_merged_with_the_series_other() -> None:
     keys, totals = np.array([OTHER, 2]), np.array([2, 1], np.uint64)
     pods = [("", ""), ("other", "other"), ("a", "b")]
-    taken = LedgerSnapshot({"pod": View(keys, totals, 40, 0, 2)}, {"pod": pods})
+    other, exposed = SeriesState(40, True, 0.0), np.ones(2, np.bool_)
+    view = View(keys, totals, exposed, np.zeros(2), other, 0, 2)
+    taken = LedgerSnapshot({"pod": view}, {"pod": pods})
     found = b"".join(series(taken, POD, FAMILY_METRICS["pod"])).decode().splitlines()
     assert [line.partition("{")[2] for line in found] == [
         'namespace="a",pod="b"} 1',
@@ -210,6 +224,84 @@ def test_openmetrics_is_negotiated_by_the_accept_header(snapshot: ServerSnapshot
     assert exposed(families) == exposed(
         text_string_to_metric_families(render(snapshot, "")[0].decode())
     )
+
+
+def samples(text: str, name: str) -> dict[tuple[str, ...], float]:
+    """The samples called ``name`` by label values, from OpenMetrics text."""
+    families = openmetrics.text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+    found = [sample for family in families for sample in family.samples if sample.name == name]
+    return {tuple(sample.labels.values()): sample.value for sample in found}
+
+
+def holding(limits: LedgerLimits) -> tuple[Pipeline, Sources]:
+    """A server whose new series begin at 0."""
+    index = AddressIndex(clock=lambda: 0.0, wall=lambda: 0.0)
+    pipeline = Pipeline(
+        index,
+        Ledger(limits, holds=True, epoch=EPOCH),
+        TotalsByNode(10, holds=True, epoch=EPOCH),
+        RetryQueue(10),
+        clocks=Clocks(lambda: 0.0, lambda: 0.0),
+    )
+    source = SourceState("kubernetes", True, TopologyStats(index.counts()))
+    return pipeline, Sources(
+        pipeline=pipeline,
+        receiver=ReceiveStats,
+        topology=lambda: (source,),
+        flow_log=LogCounts,
+    )
+
+
+def scraped(sources: Sources) -> str:
+    taken = sources.snapshot(AccountingSnapshot.of(sources.pipeline), 1.0)
+    return render(taken, "application/openmetrics-text; version=1.0.0")[0].decode()
+
+
+def fresh(name: str, size: int) -> Row:
+    return Row("pod", ("shop", name), size, exposed=False, created=EPOCH + 5.25)
+
+
+def test_a_new_series_is_at_zero_with_its_bytes_pending_and_its_time_of_creation() -> None:
+    pipeline, sources = holding(LedgerLimits({"pod": 2}))
+    pipeline.ledger.load([fresh("a", 5), fresh("b", 6), fresh("c", 7)], 10.0)
+    totals = pipeline.node_totals.of("n1", 10.0)
+    totals.add_batch(Totals(Counts(9, 90), {"map_full": Counts(1, 10)}), Counts(8, 80))
+    totals.add("attributed", "", Counts(8, 80))
+    pod = "pod_cross_zone_network_traffic_bytes"
+    before = scraped(sources)
+    assert samples(before, f"{pod}_total") == {("shop", "a"): 0, ("shop", "b"): 0, OTHERS: 0}
+    assert samples(before, f"{pod}_created") == {
+        ("shop", "a"): EPOCH + 5.25,
+        ("shop", "b"): EPOCH + 5.25,
+        OTHERS: EPOCH + 10,
+    }
+    assert samples(before, "kzn_server_pending_bytes")["pod",] == 18
+    assert samples(before, "kzn_server_pending_series")["pod",] == 2
+    assert samples(before, "kzn_missed_bytes_total") == {("n1", "map_full"): 0}
+    assert samples(before, "kzn_missed_bytes_created") == {("n1", "map_full"): EPOCH + 10}
+    pending = {("n1", "seen"): 90, ("n1", "missed"): 10, ("n1", "attributed"): 80}
+    assert samples(before, "kzn_pending_bytes") == pending
+    assert samples(before, "kzn_pending_packets")["n1", "seen"] == 9
+    pipeline.ledger.expose(11.0)
+    pipeline.node_totals.expose(11.0)
+    after = scraped(sources)
+    assert samples(after, f"{pod}_total") == {("shop", "a"): 5, ("shop", "b"): 6, OTHERS: 7}
+    assert samples(after, "kzn_server_pending_bytes")["pod",] == 0
+    assert samples(after, "kzn_missed_bytes_total") == {("n1", "map_full"): 10}
+    assert samples(after, "kzn_pending_bytes") == {}
+
+
+OTHERS = ("other", "other")
+
+
+def test_created_lines_are_left_out_where_the_time_is_unknown_and_where_they_are_off() -> None:
+    pipeline, sources = holding(LedgerLimits())
+    pipeline.ledger.load([fresh("a", 5), Row("pod", ("shop", "of layout 1"), 6)], 10.0)
+    name = "pod_cross_zone_network_traffic_bytes_created"
+    assert samples(scraped(sources), name) == {("shop", "a"): EPOCH + 5.25}
+    assert "_created" not in scraped(replace(sources, created_lines=False))
+    taken = sources.snapshot(AccountingSnapshot.of(sources.pipeline), 1.0)
+    assert b"_created" not in render(taken, "text/plain")[0]
 
 
 def test_a_snapshot_does_not_change_with_the_ledger() -> None:

@@ -9,7 +9,7 @@ import pytest
 from virtual import play as run
 
 from kzn.errors import StateError
-from kzn.server.ledger.family import FamilyChanges
+from kzn.server.ledger.family import FamilyChanges, SeriesState
 from kzn.server.ledger.labels import Labels
 from kzn.server.state.checkpoint import Changes
 from kzn.server.state.group_commit import CommitIntervals, Committer
@@ -29,13 +29,15 @@ class Scene:
 
     def take(self) -> Changes:
         grown, self.taken = self.counted - self.taken, self.counted
-        rows: dict[Labels, int] = {("n", "p"): self.counted} if grown else {}
-        return Changes({"pod": FamilyChanges([], rows, 0, 0)}, {}, [], [], [], {})
+        state = SeriesState(self.counted, True, 0.0)
+        rows: dict[Labels, SeriesState] = {("n", "p"): state} if grown else {}
+        changes = FamilyChanges([], rows, SeriesState(0, True, 0.0), 0)
+        return Changes({"pod": changes}, {}, [], [], [], {})
 
     def write(self, changes: Changes) -> None:
         if self.full:
             raise StateError("state file f: database or disk is full", reason="disk_full")
-        self.committed.append(changes.families["pod"].rows["n", "p"])
+        self.committed.append(changes.families["pod"].rows["n", "p"].bytes)
 
     def close(self) -> None:
         self.closed = True

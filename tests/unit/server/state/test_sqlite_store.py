@@ -16,7 +16,7 @@ import pytest
 from kzn.errors import KznError, StateError, UsageError
 from kzn.model.endpoint import POD, Endpoint
 from kzn.model.totals import Counts, Totals
-from kzn.server.ledger.family import FAMILIES, FamilyName, Row
+from kzn.server.ledger.family import FAMILIES, FamilyName, Row, SeriesState
 from kzn.server.ledger.labels import Labels
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.ledger.node_totals import NodeTotalRow, TotalsByNode
@@ -33,20 +33,30 @@ def new(limits: LedgerLimits | None = None) -> CheckpointedState:
     return CheckpointedState(Ledger(limits or LedgerLimits()), TotalsByNode(10), AppliedSequences())
 
 
+def holding(_limits: LedgerLimits | None = None) -> CheckpointedState:
+    """A state whose new series are exposed at 0, with two series of pods at most."""
+    ledger = Ledger(LedgerLimits({"pod": 2}), holds=True, epoch=1e9)
+    return CheckpointedState(ledger, TotalsByNode(10, holds=True, epoch=1e9), AppliedSequences())
+
+
+Make = Callable[[LedgerLimits | None], CheckpointedState]
+
+
 class Server:
     """Successive processes of one server on one state file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, make: Make = new) -> None:
         self._path = path
+        self._make = make
         self.file = StateFile(path)
-        self.state = new()
+        self.state = make(None)
         self.state.restore(self.file.read(), 0.0)
 
     def restart(self, limits: LedgerLimits | None = None) -> CheckpointedState:
         """Restart: restore what is in the file."""
         self.end()
         self.file = StateFile(self._path)
-        self.state = new(limits)
+        self.state = self._make(limits)
         self.state.restore(self.file.read(), 0.0)
         return self.state
 
@@ -72,6 +82,13 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def server(path: Path) -> Iterator[Server]:
     made = Server(path)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def holding_server(path: Path) -> Iterator[Server]:
+    made = Server(path, holding)
     yield made
     made.end()
 
@@ -105,7 +122,7 @@ def test_a_commit_writes_only_what_changed(server: Server) -> None:
     server.commit()
     add(server, Row("pod", WEB, 1))
     changes = server.state.take()
-    assert changes.families["pod"].rows == {WEB: 6}
+    assert changes.families["pod"].rows == {WEB: SeriesState(6, True, 0.0)}
     assert not changes.is_empty
     assert server.state.take().is_empty
 
@@ -299,7 +316,7 @@ def other_labels(path: Path) -> None:
 def unknown_family(path: Path) -> None:
     StateFile(path).close()
     with closing(sqlite3.connect(path)) as db, db:
-        db.execute("INSERT INTO family_sums VALUES ('galaxy', 5, 0)")
+        db.execute("INSERT INTO family_sums VALUES ('galaxy', 5, 0, 1, 0)")
 
 
 def torn(path: Path) -> None:
@@ -418,3 +435,96 @@ def test_the_command_ends_with_an_error_and_a_hint_when_the_file_is_refused(
     assert f"{path}" in done.stderr
     assert "hint: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def views(server: Server) -> dict[Labels, tuple[int, bool, float]]:
+    """Bytes, whether they are exposed, and the creation time of each series of pods."""
+    taken = server.state.ledger.snapshot()
+    view = taken.views["pod"]
+    labels = FAMILIES["pod"].labels_of(view.keys, taken.tables)
+    columns = (view.bytes.tolist(), view.exposed.tolist(), view.created.tolist())
+    return dict(zip(labels, zip(*columns, strict=True), strict=True))
+
+
+def pod_row(name: str, size: int) -> Row:
+    return Row("pod", ("shop", name), size, exposed=False, created=5.0)
+
+
+def test_a_series_that_was_exposed_is_so_after_a_restart_and_no_other(
+    holding_server: Server,
+) -> None:
+    server = holding_server
+    server.state.ledger.load([pod_row("old", 5)], 10.0)
+    server.state.node_totals.of("n1", 10.0).add("missed", "parse", Counts(1, 7))
+    server.commit()
+    server.state.ledger.expose(11.0)
+    server.state.node_totals.expose(11.0)
+    server.state.ledger.load([pod_row("new", 7)], 12.0)
+    server.state.node_totals.of("n1", 12.0).add("missed", "busy", Counts(1, 9))
+    changes = server.state.take()
+    assert not changes.is_empty
+    server.file.write(changes)
+    server.restart()
+    assert views(server) == {("shop", "old"): (5, True, 5.0), ("shop", "new"): (7, False, 5.0)}
+    rows = {(row.term, row.reason): row for row in server.state.node_totals.rows()}
+    assert (rows["missed", "parse"].exposed, rows["missed", "parse"].created) == (True, 1e9 + 10)
+    assert (rows["missed", "busy"].exposed, rows["missed", "busy"].created) == (False, 1e9 + 12)
+    server.state.ledger.expose(0.0)  # it was restored at 0, and waits anew
+    assert not views(server)["shop", "new"][1]
+    server.state.ledger.expose(0.1)
+    assert views(server)["shop", "new"][1]
+
+
+def test_that_the_series_other_is_exposed_is_committed_by_itself(
+    holding_server: Server,
+) -> None:
+    server = holding_server
+    server.state.ledger.load([pod_row(f"web-{n}", 1) for n in range(3)], 10.0)
+    server.state.ledger.expose(10.0)
+    server.commit()
+    server.restart()
+    assert server.state.ledger.snapshot().views["pod"].other == SeriesState(1, False, 1e9 + 10)
+    server.state.ledger.expose(5.0)
+    server.state.take()
+    server.restart()
+    assert not server.state.ledger.snapshot().views["pod"].other.exposed  # was not committed
+    server.state.ledger.expose(5.0)
+    changes = server.state.take()
+    assert not changes.is_empty
+    server.file.write(changes)
+    server.restart()
+    assert server.state.ledger.snapshot().views["pod"].other == SeriesState(1, True, 1e9 + 10)
+
+
+def in_layout_1(path: Path) -> None:
+    """Turn a state file of this version into one of layout 1."""
+    with closing(sqlite3.connect(path)) as db, db:
+        for table in (*(f"{family}_series" for family in FAMILIES), "family_sums", "books"):
+            db.execute(f"ALTER TABLE {table} DROP COLUMN exposed")
+            db.execute(f"ALTER TABLE {table} DROP COLUMN created")
+        db.execute("PRAGMA user_version = 1")
+
+
+def test_a_file_of_layout_1_is_migrated_and_its_series_stay_exposed(
+    holding_server: Server, path: Path
+) -> None:
+    server = holding_server
+    add(server, Row("pod", WEB, 5), Row("pod", FAMILIES["pod"].other_labels, 4))
+    server.state.node_totals.of("n1").add("missed", "parse", Counts(1, 7))
+    server.commit()
+    server.end()
+    in_layout_1(path)
+    server.restart()
+    assert views(server) == {WEB: (5, True, 0.0)}
+    assert server.state.ledger.snapshot().views["pod"].other == SeriesState(4, True, 0.0)
+    assert all(row.exposed and not row.created for row in server.state.node_totals.rows())
+    add(server, Row("pod", WEB, 1))
+    server.commit()
+    server.restart()
+    assert server.series("pod") == {WEB: 6, FAMILIES["pod"].other_labels: 4}
+
+
+def test_a_file_of_layout_1_with_other_labels_is_refused_and_not_changed(path: Path) -> None:
+    other_labels(path)
+    in_layout_1(path)
+    assert "namespace, container" in str(refusal(path))
