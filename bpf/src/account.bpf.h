@@ -84,6 +84,21 @@ struct {
 	__type(value, __u32);
 } addresses SEC(".maps");
 
+/* Endpoints of services by KZN_ENDPOINT_*, learnt from packets (endpoints.bpf.h) for those without
+ * a conntrack entry. The least recently used one makes room for a new one.
+ */
+struct endpoint {
+	__u64 address[2]; /* as in flow_key */
+	__u64 port; /* above its 16 bits the protocol */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, KZN_MAX_ENDPOINTS);
+	__type(key, struct endpoint);
+	__type(value, __u32);
+} endpoints SEC(".maps");
+
 /* A flow_key as programs write it, in 64-bit words: narrower stores, which the map then reads as
  * words to hash and compare, stall in the CPU's store buffer. Without CAP_PERFMON, Linux 6.1 also
  * refuses stores to a part of a stack word.
@@ -179,17 +194,6 @@ static __noinline enum total insert_flow(void *flows, const struct flow_words *k
 	return TOTAL_SEEN;
 }
 
-static __always_inline enum total add_to_flow(void *flows, const struct flow_words *key,
-					      const struct flow_counts *counts, bool inbound)
-{
-	struct flow_counts *present = bpf_map_lookup_elem(flows, key);
-
-	if (!present)
-		return insert_flow(flows, key, counts, inbound);
-	add(present, counts);
-	return TOTAL_SEEN;
-}
-
 /* Whether the last drain is longer ago than `jiffies`; 0 is never. */
 static __always_inline bool is_drained_before(struct control *ctl, __u64 jiffies)
 {
@@ -264,34 +268,72 @@ static __noinline void add_to_reason(struct totals *buffer_totals, enum total re
 	add(slot, counts);
 }
 
+static __always_inline __u32 get_active(struct control *ctl)
+{
+	return *(volatile __u32 *)&ctl->active & 1;
+}
+
+/* The flow of a key in the active buffer, NULL if there is none. */
+static __always_inline struct flow_counts *find_flow(__u32 active, const struct flow_words *key)
+{
+	struct flow_counts *present;
+
+	/* A lookup per map: the verifier inlines a lookup only if its map is constant. */
+	if (active) {
+		present = bpf_map_lookup_elem(&flows_1, key);
+		asm volatile("" : "+r"(present)::"memory");
+	} else {
+		present = bpf_map_lookup_elem(&flows_0, key);
+	}
+	return present;
+}
+
+static __always_inline enum total add_to_active(__u32 active, const struct flow_words *key,
+						const struct flow_counts *counts, bool inbound)
+{
+	struct flow_counts *present = find_flow(active, key);
+
+	if (!present)
+		return insert_flow(active ? (void *)&flows_1 : (void *)&flows_0, key, counts,
+				   inbound);
+	add(present, counts);
+	return TOTAL_SEEN;
+}
+
+/* Adds a packet to what was seen; the totals of the active buffer, NULL for none. `reason` becomes
+ * TOTAL_SEEN for a packet that is to be added to a flow.
+ */
+static __always_inline struct totals *
+add_to_seen(struct control *ctl, __u32 active, const struct flow_counts *counts, enum total *reason)
+{
+	struct totals *buffer_totals = bpf_map_lookup_elem(&totals, &active);
+
+	if (!buffer_totals)
+		return 0;
+	add(&buffer_totals->slot[TOTAL_SEEN], counts);
+	if (*reason == KZN_INBOUND_IN_FLOWS) {
+		add(&buffer_totals->slot[KZN_INBOUND_IN_FLOWS], counts);
+		*reason = TOTAL_SEEN;
+	}
+	if (!*reason && is_dormant(ctl))
+		*reason = TOTAL_MISSED_DORMANT;
+	return buffer_totals;
+}
+
 /* Adds a packet to the totals and, if `reason` is TOTAL_SEEN or KZN_INBOUND_IN_FLOWS, to its flow.
  * Any other reason says why the packet makes no flow.
  */
 static __always_inline void account(struct control *ctl, const struct flow_words *key,
 				    const struct flow_counts *counts, enum total reason)
 {
-	__u32 active = *(volatile __u32 *)&ctl->active & 1;
 	bool inbound = reason == KZN_INBOUND_IN_FLOWS;
-	struct totals *buffer_totals = bpf_map_lookup_elem(&totals, &active);
+	__u32 active = get_active(ctl);
+	struct totals *buffer_totals = add_to_seen(ctl, active, counts, &reason);
 
 	if (!buffer_totals)
 		return;
-	add(&buffer_totals->slot[TOTAL_SEEN], counts);
-	if (inbound) {
-		add(&buffer_totals->slot[KZN_INBOUND_IN_FLOWS], counts);
-		reason = TOTAL_SEEN;
-	}
-	if (!reason && is_dormant(ctl))
-		reason = TOTAL_MISSED_DORMANT;
-	if (!reason) {
-		/* A lookup per map: the verifier inlines a lookup only if its map is constant. */
-		if (active) {
-			reason = add_to_flow(&flows_1, key, counts, inbound);
-			asm volatile("" : "+r"(reason)::"memory");
-		} else {
-			reason = add_to_flow(&flows_0, key, counts, inbound);
-		}
-	}
+	if (!reason)
+		reason = add_to_active(active, key, counts, inbound);
 	if (reason)
 		add_to_reason(buffer_totals, reason, counts);
 }

@@ -92,6 +92,13 @@ _Static_assert(sizeof(struct settings) == 16, "settings is 16 bytes");
 #define KZN_MAX_DEVICES 16384
 #define KZN_MAX_ADDRESSES 4096
 
+/* What is known of an endpoint (an address, protocol and port) in the map `endpoints`. */
+#define KZN_ENDPOINT_CALLED 0x01 /* a connection to it was opened */
+#define KZN_ENDPOINT_ACCEPTED 0x02 /* it accepted a connection, or a socket listens there */
+#define KZN_ENDPOINT_CALLS 0x04 /* it opens connections from the same port as well */
+
+#define KZN_MAX_ENDPOINTS 32768
+
 /* Written by user space, read by every run of a program: one cache line. */
 struct control {
 	__u32 active; /* the buffer that packets are added to: 0 or 1 */

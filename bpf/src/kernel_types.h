@@ -33,6 +33,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_HASH = 5,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
 };
 #define BPF_F_NO_PREALLOC 1
@@ -112,6 +113,22 @@ struct __sk_buff {
 };
 _Static_assert(__builtin_offsetof(struct __sk_buff, gso_size) == 176, "as in the kernel's");
 
+/* The same for a socket, and the address and ports that one is looked up by. */
+struct bpf_sock {
+	__u32 before_src_ip4[6];
+	__u32 src_ip4;
+	__u32 src_ip6[4];
+	__u32 src_port; /* host byte order */
+	__u32 before_state[6];
+	__u32 state;
+	__s32 rx_queue_mapping;
+};
+_Static_assert(__builtin_offsetof(struct bpf_sock, state) == 72, "as in the kernel's");
+#define BPF_TCP_LISTEN 10
+#define BPF_SOCK_TUPLE4 12 /* sizes of both kinds of struct bpf_sock_tuple */
+#define BPF_SOCK_TUPLE6 36
+#define BPF_F_CURRENT_NETNS (-1L)
+
 struct bpf_dynptr {
 	__u64 opaque[2];
 } __attribute__((aligned(8)));
@@ -181,6 +198,13 @@ struct ipv6hdr { /* RFC 8200 */
 	__u64 saddr[2];
 	__u64 daddr[2];
 };
+
+#define TCP_FIN 0x01 /* flags of a TCP header */
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+#define SCTP_INIT 1 /* types of an SCTP chunk, RFC 9260 */
+#define SCTP_INIT_ACK 2
 
 struct ipv6_opt_hdr { /* also the first bytes of a fragment header and of AH */
 	__u8 nexthdr;

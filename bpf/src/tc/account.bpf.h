@@ -3,6 +3,40 @@
 #ifndef KZN_TC_ACCOUNT_BPF_H
 #define KZN_TC_ACCOUNT_BPF_H
 
+#include "../endpoints.bpf.h"
+#include "initiator.bpf.h"
+
+/* As account(). The initiator is settled only if there is no flow that is known to belong to the
+ * service with the lower port: an endpoint was known when that flow was made.
+ */
+static __always_inline void account_settled(struct __sk_buff *ctx, struct control *ctl,
+					    const struct packet *packet, struct flow_words *key,
+					    const struct flow_counts *counts, enum total reason)
+{
+	__u32 active = get_active(ctl);
+	struct totals *buffer_totals = add_to_seen(ctl, active, counts, &reason);
+	struct flow_counts *present;
+
+	if (!buffer_totals)
+		return;
+	if (!reason && awaits_initiator(key)) {
+		__u64 unknown = key->tail;
+
+		key->tail |= service_word(0, 0, presumed_initiator(key));
+		present = find_flow(active, key);
+		if (present) {
+			add(present, counts);
+			return;
+		}
+		key->tail = unknown;
+		settle_initiator(ctx, packet, key);
+	}
+	if (!reason)
+		reason = add_to_active(active, key, counts, false);
+	if (reason)
+		add_to_reason(buffer_totals, reason, counts);
+}
+
 /* Frames without an IP packet are not counted, not even as seen: they have no L3 bytes. */
 static __always_inline int account_egress(struct __sk_buff *ctx)
 {
@@ -26,7 +60,7 @@ static __always_inline int account_egress(struct __sk_buff *ctx)
 		measure(ctx, network, &packet, &counts);
 		reason = TOTAL_SEEN;
 	}
-	account(ctl, &key, &counts, reason);
+	account_settled(ctx, ctl, &packet, &key, &counts, reason);
 	return TC_ACT_UNSPEC;
 }
 

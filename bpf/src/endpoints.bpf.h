@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Which end of a connection is the service, for packets without a conntrack entry.
+ *
+ * A handshake tells: the destination of a SYN and the source of a SYN+ACK are endpoints of
+ * services. They are remembered by address, protocol and port, so that they also decide for the
+ * other packets of these connections, and of connections that are older than the program.
+ */
+#ifndef KZN_ENDPOINTS_BPF_H
+#define KZN_ENDPOINTS_BPF_H
+
+/* New endpoints that packets of one source address may add in a window of 2^36 ns (69 s), so that
+ * one sender of SYNs to random ports does not evict all others.
+ */
+#define NEW_ENDPOINTS 2048
+#define WINDOW_SHIFT 36
+#define MAX_LEARNERS 4096
+
+struct learner {
+	__u32 window;
+	__u32 added;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_LEARNERS);
+	__type(key, struct node_address);
+	__type(value, struct learner);
+} learners SEC(".maps");
+
+enum handshake {
+	HANDSHAKE_NONE,
+	HANDSHAKE_CALLS, /* the source opens a connection */
+	HANDSHAKE_ACCEPTS, /* the source accepts one */
+};
+
+struct ends {
+	struct endpoint source;
+	struct endpoint destination;
+};
+
+/* The first 16 bytes of a TCP header, or of an SCTP header with its first chunk. */
+struct handshake_head {
+	__be16 source;
+	__be16 dest;
+	__u32 before_type[2];
+	__u8 chunk; /* SCTP: its type */
+	__u8 flags; /* TCP */
+	__u16 after_type;
+};
+
+static __always_inline enum handshake read_handshake(__u8 protocol,
+						     const struct handshake_head *head)
+{
+	__u8 flags = head->flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK);
+
+	if (protocol == IPPROTO_SCTP) {
+		if (head->chunk == SCTP_INIT)
+			return HANDSHAKE_CALLS;
+		return head->chunk == SCTP_INIT_ACK ? HANDSHAKE_ACCEPTS : HANDSHAKE_NONE;
+	}
+	if (flags == TCP_SYN)
+		return HANDSHAKE_CALLS;
+	return flags == (TCP_SYN | TCP_ACK) ? HANDSHAKE_ACCEPTS : HANDSHAKE_NONE;
+}
+
+/* Whether keep_ports() took the lower port for the service's, and endpoints may say otherwise. */
+static __always_inline bool awaits_initiator(const struct flow_words *key)
+{
+	__u8 protocol = key->tail >> 16;
+
+	if (settings.ports == KZN_PORTS_NONE ||
+	    key->tail & service_word(0, 0, KZN_INITIATOR_SOURCE | KZN_INITIATOR_DESTINATION))
+		return false;
+	return (protocol == IPPROTO_TCP || protocol == IPPROTO_SCTP) && (__u16)key->tail;
+}
+
+/* The initiator, if the port of the key is the service's. */
+static __always_inline __u8 presumed_initiator(const struct flow_words *key)
+{
+	return key->tail & service_word(0, 0, KZN_PORT_OF_SOURCE) ? KZN_INITIATOR_DESTINATION
+								  : KZN_INITIATOR_SOURCE;
+}
+
+static __always_inline void read_ends(const struct flow_words *key,
+				      const struct handshake_head *head, struct ends *ends)
+{
+	__u64 protocol = key->tail & service_word(0, 0xff, 0);
+
+	ends->source.address[0] = key->src[0];
+	ends->source.address[1] = key->src[1];
+	ends->source.port = protocol | bpf_ntohs(head->source);
+	ends->destination.address[0] = key->dst[0];
+	ends->destination.address[1] = key->dst[1];
+	ends->destination.port = protocol | bpf_ntohs(head->dest);
+}
+
+/* Sets the initiator of a key that has none, and with it which port is the service's. */
+static __always_inline void set_initiator(struct flow_words *key, const struct ends *ends,
+					  __u8 initiator)
+{
+	__u64 ports = 0xffffull << 32 | service_word(0xffff, 0xff, KZN_PORT_OF_SOURCE);
+	__u64 others = key->tail & ~ports;
+
+	keep_ports(key, key->tail >> 16, initiator, ends->source.port, ends->destination.port);
+	key->tail |= others;
+}
+
+/* Whether a source address may add one more endpoint; counts it. */
+static __always_inline bool may_add(const struct endpoint *source)
+{
+	struct node_address address = {.word = {source->address[0], source->address[1]}};
+	struct learner first = {.window = bpf_ktime_get_ns() >> WINDOW_SHIFT, .added = 1};
+	struct learner *learner = bpf_map_lookup_elem(&learners, &address);
+
+	if (!learner) {
+		bpf_map_update_elem(&learners, &address, &first, BPF_NOEXIST);
+		return true;
+	}
+	if (learner->window != first.window) {
+		*learner = first;
+		return true;
+	}
+	if (learner->added >= NEW_ENDPOINTS)
+		return false;
+	learner->added++;
+	return true;
+}
+
+static __always_inline void learn(const struct endpoint *service, __u32 how,
+				  const struct endpoint *source)
+{
+	__u32 *known = bpf_map_lookup_elem(&endpoints, service);
+
+	if (known) {
+		if (!(*known & how))
+			*known |= how;
+	} else if (may_add(source)) {
+		bpf_map_update_elem(&endpoints, service, &how, BPF_NOEXIST);
+	}
+}
+
+/* Remembers what a handshake, or a socket, tells of an initiator. */
+static __noinline void learn_initiator(const struct ends *ends, __u8 initiator)
+{
+	const struct endpoint *source = &ends->source;
+	__u32 *caller;
+
+	if (initiator == KZN_INITIATOR_SOURCE) {
+		caller = bpf_map_lookup_elem(&endpoints, source);
+		learn(&ends->destination, KZN_ENDPOINT_CALLED, source);
+	} else {
+		caller = bpf_map_lookup_elem(&endpoints, &ends->destination);
+		learn(source, KZN_ENDPOINT_ACCEPTED, source);
+	}
+	if (caller && !(*caller & KZN_ENDPOINT_CALLS))
+		*caller |= KZN_ENDPOINT_CALLS;
+}
+
+static __always_inline bool is_certain(__u32 endpoint)
+{
+	return (endpoint & (KZN_ENDPOINT_ACCEPTED | KZN_ENDPOINT_CALLS)) == KZN_ENDPOINT_ACCEPTED;
+}
+
+/* The initiator by what is known of both ends: KZN_INITIATOR_*, 0 for unknown. If both are known as
+ * services, one that only accepts is the service.
+ */
+static __noinline __u8 find_by_endpoints(const struct ends *ends)
+{
+	const __u32 *source = bpf_map_lookup_elem(&endpoints, &ends->source);
+	const __u32 *destination = bpf_map_lookup_elem(&endpoints, &ends->destination);
+	bool by_source = source, by_destination = destination;
+
+	if (source && destination) {
+		by_source = is_certain(*source);
+		by_destination = is_certain(*destination);
+	}
+	if (by_source == by_destination)
+		return 0;
+	return by_source ? KZN_INITIATOR_DESTINATION : KZN_INITIATOR_SOURCE;
+}
+
+#endif
