@@ -27,12 +27,6 @@ struct {
 	__type(value, struct learner);
 } learners SEC(".maps");
 
-enum handshake {
-	HANDSHAKE_NONE,
-	HANDSHAKE_CALLS, /* the source opens a connection */
-	HANDSHAKE_ACCEPTS, /* the source accepts one */
-};
-
 struct ends {
 	struct endpoint source;
 	struct endpoint destination;
@@ -48,19 +42,17 @@ struct handshake_head {
 	__u16 after_type;
 };
 
-static __always_inline enum handshake read_handshake(__u8 protocol,
-						     const struct handshake_head *head)
+/* The initiator by a packet of a handshake, 0 for any other packet. */
+static __always_inline __u8 initiator_by_handshake(__u8 protocol, const struct handshake_head *head)
 {
 	__u8 flags = head->flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK);
+	bool sctp = protocol == IPPROTO_SCTP;
 
-	if (protocol == IPPROTO_SCTP) {
-		if (head->chunk == SCTP_INIT)
-			return HANDSHAKE_CALLS;
-		return head->chunk == SCTP_INIT_ACK ? HANDSHAKE_ACCEPTS : HANDSHAKE_NONE;
-	}
-	if (flags == TCP_SYN)
-		return HANDSHAKE_CALLS;
-	return flags == (TCP_SYN | TCP_ACK) ? HANDSHAKE_ACCEPTS : HANDSHAKE_NONE;
+	if (sctp ? head->chunk == SCTP_INIT : flags == TCP_SYN)
+		return KZN_INITIATOR_SOURCE;
+	if (sctp ? head->chunk == SCTP_INIT_ACK : flags == (TCP_SYN | TCP_ACK))
+		return KZN_INITIATOR_DESTINATION;
+	return 0;
 }
 
 /* Whether keep_ports() took the lower port for the service's, and endpoints may say otherwise. */
@@ -103,6 +95,25 @@ static __always_inline void set_initiator(struct flow_words *key, const struct e
 
 	keep_ports(key, key->tail >> 16, initiator, ends->source.port, ends->destination.port);
 	key->tail |= others;
+}
+
+/* Adds a packet to the flow of its key with the presumed initiator, if there is one: the endpoint
+ * was known when that flow was made. False, and the key as it was, if there is none.
+ */
+static __always_inline bool add_to_presumed(__u32 active, struct flow_words *key,
+					    const struct flow_counts *counts)
+{
+	__u64 unknown = key->tail;
+	struct flow_counts *present;
+
+	key->tail |= service_word(0, 0, presumed_initiator(key));
+	present = find_flow(active, key);
+	if (!present) {
+		key->tail = unknown;
+		return false;
+	}
+	add(present, counts);
+	return true;
 }
 
 /* Whether a source address may add one more endpoint; counts it. */

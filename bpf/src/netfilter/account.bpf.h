@@ -5,6 +5,31 @@
 #ifndef KZN_NETFILTER_ACCOUNT_BPF_H
 #define KZN_NETFILTER_ACCOUNT_BPF_H
 
+#include "../endpoints.bpf.h"
+#include "initiator.bpf.h"
+
+/* As account(), and settles the initiator of packets that have none from conntrack. */
+static __always_inline void account_settled(struct bpf_nf_ctx *ctx, struct control *ctl,
+					    const struct packet *packet, struct flow_words *key,
+					    const struct flow_counts *counts, enum total reason)
+{
+	bool inbound = reason == KZN_INBOUND_IN_FLOWS;
+	__u32 active = get_active(ctl);
+	struct totals *buffer_totals = add_to_seen(ctl, active, counts, &reason);
+
+	if (!buffer_totals)
+		return;
+	if (!reason && awaits_initiator(key)) {
+		if (add_to_presumed(active, key, counts))
+			return;
+		settle_initiator(ctx, packet, key, inbound);
+	}
+	if (!reason)
+		reason = add_to_active(active, key, counts, inbound);
+	if (reason)
+		add_to_reason(buffer_totals, reason, counts);
+}
+
 static __always_inline void account_ipv4(struct bpf_nf_ctx *ctx)
 {
 	struct flow_counts counts = {.packets = 1, .bytes = ctx->skb->len};
@@ -22,7 +47,7 @@ static __always_inline void account_ipv4(struct bpf_nf_ctx *ctx)
 		if (may_encapsulate(packet.protocol))
 			key_by_inner(ctx, &packet, tunnel_role(ctx->state), &key);
 	}
-	account(ctl, &key, &counts, reason);
+	account_settled(ctx, ctl, &packet, &key, &counts, reason);
 }
 
 static __always_inline void account_ipv6(struct bpf_nf_ctx *ctx)
@@ -42,7 +67,7 @@ static __always_inline void account_ipv6(struct bpf_nf_ctx *ctx)
 		if (may_encapsulate(packet.protocol))
 			key_by_inner(ctx, &packet, tunnel_role(ctx->state), &key);
 	}
-	account(ctl, &key, &counts, reason);
+	account_settled(ctx, ctl, &packet, &key, &counts, reason);
 }
 
 #endif

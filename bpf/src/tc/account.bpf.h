@@ -6,29 +6,19 @@
 #include "../endpoints.bpf.h"
 #include "initiator.bpf.h"
 
-/* As account(). The initiator is settled only if there is no flow that is known to belong to the
- * service with the lower port: an endpoint was known when that flow was made.
- */
+/* As account(), and settles the initiator of the packets of a flow that is not known. */
 static __always_inline void account_settled(struct __sk_buff *ctx, struct control *ctl,
 					    const struct packet *packet, struct flow_words *key,
 					    const struct flow_counts *counts, enum total reason)
 {
 	__u32 active = get_active(ctl);
 	struct totals *buffer_totals = add_to_seen(ctl, active, counts, &reason);
-	struct flow_counts *present;
 
 	if (!buffer_totals)
 		return;
 	if (!reason && awaits_initiator(key)) {
-		__u64 unknown = key->tail;
-
-		key->tail |= service_word(0, 0, presumed_initiator(key));
-		present = find_flow(active, key);
-		if (present) {
-			add(present, counts);
+		if (add_to_presumed(active, key, counts))
 			return;
-		}
-		key->tail = unknown;
 		settle_initiator(ctx, packet, key);
 	}
 	if (!reason)

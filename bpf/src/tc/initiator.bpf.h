@@ -64,27 +64,24 @@ static __noinline void settle_initiator(struct __sk_buff *ctx, const struct pack
 					struct flow_words *key)
 {
 	struct handshake_head head;
-	enum handshake handshake;
+	bool learns = true;
 	struct ends ends;
 	__u8 initiator;
 
 	if (bpf_skb_load_bytes(ctx, packet->transport, &head, sizeof(head)))
 		return;
 	read_ends(key, &head, &ends);
-	handshake = read_handshake(key->tail >> 16, &head);
-	if (handshake) {
-		initiator = handshake == HANDSHAKE_CALLS ? KZN_INITIATOR_SOURCE
-							 : KZN_INITIATOR_DESTINATION;
-		learn_initiator(&ends, initiator);
-	} else {
+	initiator = initiator_by_handshake(key->tail >> 16, &head);
+	if (!initiator) {
 		initiator = find_by_endpoints(&ends);
-		if (!initiator) {
-			initiator = find_by_socket(ctx, &ends);
-			if (!initiator)
-				return;
-			learn_initiator(&ends, initiator);
-		}
+		learns = !initiator;
 	}
+	if (!initiator)
+		initiator = find_by_socket(ctx, &ends);
+	if (!initiator)
+		return;
+	if (learns)
+		learn_initiator(&ends, initiator);
 	set_initiator(key, &ends, initiator);
 }
 
