@@ -8,9 +8,11 @@
 #include "flow.h"
 #include "account.bpf.h"
 #include "protocols.bpf.h"
+#include "endpoints.bpf.h"
 #include "tc/parse.bpf.h"
 #include "tc/measure.bpf.h"
 #include "tc/overlay.bpf.h"
+#include "tc/initiator.bpf.h"
 #include "tc/account.bpf.h"
 
 SEC("tc")

@@ -16,6 +16,7 @@ _TRAFFIC = {
 def agent_metrics(stats: AgentStats) -> Iterator[MetricSamples]:
     """All metrics of an agent."""
     yield from _traffic(stats)
+    yield from _lower_port(stats)
     yield from _cuts(stats)
     yield from _hooks(stats)
     yield from _delivery(stats.delivery)
@@ -36,6 +37,24 @@ def _traffic(stats: AgentStats) -> Iterator[MetricSamples]:
             Metric(f"kzn_agent_{kind}_bytes_total", "counter", labels, f"Bytes {text} ({BYTE})."),
             [(values, size) for values, _, size in rows],
         )
+
+
+def _lower_port(stats: AgentStats) -> Iterator[MetricSamples]:
+    text = "in flows whose service port is the lower one, as nothing told which end it is"
+    rows = sorted(stats.lower_port.items())
+    yield MetricSamples(
+        Metric("kzn_agent_lower_port_packets_total", "counter", ("protocol",), f"Packets {text}."),
+        [((protocol,), counts.packets) for protocol, counts in rows],
+    )
+    yield MetricSamples(
+        Metric(
+            "kzn_agent_lower_port_bytes_total",
+            "counter",
+            ("protocol",),
+            f"Bytes {text} ({BYTE}).",
+        ),
+        [((protocol,), counts.bytes) for protocol, counts in rows],
+    )
 
 
 def _cuts(stats: AgentStats) -> Iterator[MetricSamples]:

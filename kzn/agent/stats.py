@@ -4,8 +4,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from kzn.agent.deliver.connection import ShipStats
+from kzn.agent.maps.columns import by_lower_port
 from kzn.model.batch import Batch
-from kzn.model.totals import Totals
+from kzn.model.flows import Flows
+from kzn.model.totals import Counts, Totals
 
 TASKS = ("coverage", "devices", "draining", "hooks")
 """First words of the names of background tasks."""
@@ -54,6 +56,8 @@ class AgentStats:
     packets: Counter[tuple[str, str]] = field(default_factory=Counter)
     bytes: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By kind ("seen", "missed", "ignored") and reason."""
+    lower_port: dict[str, Counts] = field(default_factory=lambda: by_lower_port(Flows.empty()))
+    """What had the lower port taken for its service's, by protocol."""
 
     def unhealthy_reason(self) -> str:
         """Why this agent is unhealthy, or empty; an absent server does not make it so."""
@@ -87,6 +91,8 @@ class AgentStats:
         self.cut_seconds += seconds
         self.last_cut = wall
         self._add_totals(batch.totals)
+        for protocol, counts in by_lower_port(batch.flows).items():
+            self.lower_port[protocol] = self.lower_port[protocol].plus(counts)
 
     def _add_totals(self, totals: Totals) -> None:
         rows = [(("seen", ""), totals.seen)]

@@ -14,6 +14,7 @@ from rich.text import Text
 from kzn.agent.inspect.document import device_name, value_hex
 from kzn.agent.inspect.rows import FlowRow
 from kzn.agent.inspect.snapshot import Snapshot
+from kzn.agent.maps.columns import by_lower_port
 from kzn.client.api import AddressOwner
 
 GAP = 2
@@ -56,12 +57,18 @@ def section(snapshot: Snapshot, page: Page, width: int) -> RenderableType:
 
 
 def totals_lines(snapshot: Snapshot) -> Iterator[str]:
-    """A line for each buffer that is not empty: seen = accounted + missed + ignored."""
+    """A line for each buffer that is not empty: seen = accounted + missed + ignored.
+
+    "lower port" is what of it has the lower port taken for its service's.
+    """
     for buffer in snapshot.buffers:
         if buffer.state == "empty":
             continue
         totals = buffer.totals
-        parts = [f"seen {totals.seen.bytes:,} bytes", f"accounted {totals.accounted.bytes:,}"]
+        lower = sum(counts.bytes for counts in by_lower_port(buffer.flows).values())
+        accounted = f"accounted {totals.accounted.bytes:,}"
+        accounted += f" (lower port {lower:,})" if lower else ""
+        parts = [f"seen {totals.seen.bytes:,} bytes", accounted]
         parts += [f"missed ({why}) {c.bytes:,}" for why, c in totals.missed.items()]
         parts += [f"ignored ({why}) {c.bytes:,}" for why, c in totals.ignored.items()]
         flows = f"{len(buffer.flows)}/{snapshot.capacity} flows"

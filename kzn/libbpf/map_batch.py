@@ -1,4 +1,6 @@
-"""Reads, zeroes and deletes per-CPU hashes as numpy columns, by the kernel's batch commands."""
+"""Reads, zeroes and deletes per-CPU hashes as numpy columns, and copies plain ones, by the kernel's
+batch commands.
+"""
 
 import errno
 from collections.abc import Iterator
@@ -16,14 +18,15 @@ CHUNK_BYTES = 1 << 20
 
 
 def read(
-    source: Map, key: np.dtype[Any], value: np.dtype[Any]
+    source: Map, key: np.dtype[Any], value: np.dtype[Any], cpus: int | None = None
 ) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
     """Read a per-CPU hash in chunks of keys (n,) and values (n, CPUs), valid until the next chunk.
 
     Each entry is read once unless entries are inserted or deleted meanwhile. The size of a value
-    must be a multiple of 8.
+    must be a multiple of 8. ``cpus`` is 1 for a hash that is not per CPU.
     """
-    keys, values = _room(key, value, _rows(key, value))
+    cpus = cpus or possible_cpus()
+    keys, values = _room(key, value, _rows(key, value), cpus)
     positions, count = ffi.new("__u32[2]"), ffi.new("__u32 *")
     before = ffi.NULL
     while True:
@@ -32,7 +35,7 @@ def read(
             source.fd, before, positions, _bytes(keys), _bytes(values), count, ffi.NULL
         )
         if result == -errno.ENOSPC:  # one bucket holds more than the rows asked for
-            keys, values = _room(key, value, 4 * len(keys))
+            keys, values = _room(key, value, 4 * len(keys), cpus)
             continue
         if result < 0 and result != -errno.ENOENT:
             raise _failed("read", source, result)
@@ -40,6 +43,18 @@ def read(
         if result == -errno.ENOENT:
             return
         before = positions
+
+
+def copy(source: Map, target: Map, key: np.dtype[Any], value: np.dtype[Any]) -> None:
+    """Write all entries of a hash that is not per CPU to another one."""
+    for keys, values in read(source, key, value, cpus=1):
+        if len(keys):
+            count = ffi.new("__u32 *", len(keys))
+            result = libbpf().bpf_map_update_batch(
+                target.fd, _bytes(keys), _bytes(values), count, ffi.NULL
+            )
+            if result < 0:
+                raise _failed("copy to", target, result)
 
 
 def zero(target: Map, keys: npt.NDArray[Any], value: np.dtype[Any]) -> None:
@@ -71,9 +86,9 @@ def _rows(key: np.dtype[Any], value: np.dtype[Any]) -> int:
 
 
 def _room(
-    key: np.dtype[Any], value: np.dtype[Any], rows: int
+    key: np.dtype[Any], value: np.dtype[Any], rows: int, cpus: int
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    return np.empty(rows, key), np.empty((rows, possible_cpus()), value)
+    return np.empty(rows, key), np.empty((rows, cpus), value)
 
 
 def _bytes(array: npt.NDArray[Any]) -> Any:

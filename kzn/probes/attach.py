@@ -16,7 +16,7 @@ from kzn.libbpf.links import (
 )
 from kzn.libbpf.objects import BpfObject
 from kzn.probes.declaration import DeviceHook, NetfilterHook, Probe, ProgramType
-from kzn.probes.layout import BUFFERS, MAPS, SETTINGS, check
+from kzn.probes.layout import BUFFERS, ENDPOINTS, MAPS, SETTINGS, check
 from kzn.probes.settings import Settings
 
 __all__ = ["BUFFERS", "MAPS", "attach", "attach_device", "load"]
@@ -50,6 +50,8 @@ def load(
         loaded.set_constant(SETTINGS, settings.constants())
         for name in BUFFERS:
             loaded.size(name, settings.max_flows)
+        if settings.ports == "none":  # programs then ask for no endpoint, and add none
+            loaded.size(ENDPOINTS, 1)
         for name, fd in (reuse or {}).items():
             loaded.reuse(name, fd)
         try:

@@ -18,7 +18,8 @@ OWN = "kzn"
 """The package of kzn itself; its objects are not checked."""
 
 BUFFERS = ("flows_0", "flows_1")
-MAPS = (*BUFFERS, "totals", "control", "spool", "fence", "devices", "addresses")
+ENDPOINTS = "endpoints"
+MAPS = (*BUFFERS, "totals", "control", "spool", "fence", "devices", "addresses", ENDPOINTS)
 """The maps of bpf/src/account.bpf.h, which every probe shares."""
 SETTINGS, REASONS, LAYOUT = "settings", "total", "layout"
 """The constant of account.bpf.h, the enum of flow.h, and the field with KZN_LAYOUT in settings."""

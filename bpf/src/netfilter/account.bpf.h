@@ -5,9 +5,6 @@
 #ifndef KZN_NETFILTER_ACCOUNT_BPF_H
 #define KZN_NETFILTER_ACCOUNT_BPF_H
 
-#include "../endpoints.bpf.h"
-#include "initiator.bpf.h"
-
 /* As account(), and settles the initiator of packets that have none from conntrack. */
 static __always_inline void account_settled(struct bpf_nf_ctx *ctx, struct control *ctl,
 					    const struct packet *packet, struct flow_words *key,

@@ -3,9 +3,6 @@
 #ifndef KZN_TC_ACCOUNT_BPF_H
 #define KZN_TC_ACCOUNT_BPF_H
 
-#include "../endpoints.bpf.h"
-#include "initiator.bpf.h"
-
 /* As account(), and settles the initiator of the packets of a flow that is not known. */
 static __always_inline void account_settled(struct __sk_buff *ctx, struct control *ctl,
 					    const struct packet *packet, struct flow_words *key,

@@ -61,8 +61,8 @@ def conntrack(host: Host, *, is_tracked: bool | None) -> Iterator[Finding]:
     yield Finding(
         name,
         "warn",
-        f"not active ({why}): which end opened a connection is unknown, so kzn takes the lower port"
-        " for the service's",
+        f"not active ({why}): which end is the service is known from TCP and SCTP handshakes; for"
+        " UDP and older connections kzn takes the lower port",
         "nothing, if that is good enough; any rule with conntrack (kube-proxy, ct state) starts it",
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from kzn.agent.inspect.rows import FlowRow, Part
 from kzn.agent.inspect.snapshot import Buffer, Snapshot
+from kzn.agent.maps.columns import by_lower_port
 from kzn.client.api import AddressOwner
 
 
@@ -52,6 +53,9 @@ def _buffer(buffer: Buffer) -> dict[str, Any]:
         "entries": buffer.entries.present,
         "seen": totals.seen._asdict(),
         "accounted": totals.accounted._asdict(),
+        "lower_port": {
+            protocol: counts._asdict() for protocol, counts in by_lower_port(buffer.flows).items()
+        },
         "missed": {why: counts._asdict() for why, counts in totals.missed.items()},
         "ignored": {why: counts._asdict() for why, counts in totals.ignored.items()},
     }

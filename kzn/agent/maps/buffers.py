@@ -1,4 +1,4 @@
-"""Reads a buffer's flows and totals, summed over the CPUs, and clears them.
+"""Reads a buffer's flows and totals, summed over the CPUs, and clears them; copies endpoints.
 
 In: a `MapSet` and a buffer number. Out: `Flows`, `Totals`: exact for a quiet buffer; of the active
 one they may miss packets that are accounted meanwhile. Never: a switch of buffers.
@@ -15,9 +15,14 @@ from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.structs import TOTALS_SIZE
 from kzn.columns.arrays import U64
 from kzn.libbpf.library import possible_cpus
-from kzn.libbpf.map_batch import delete, read, zero
+from kzn.libbpf.map_batch import copy, delete, read, zero
 from kzn.model.flows import FLOW_COUNTS, FLOW_KEY, Flows
 from kzn.model.totals import INBOUND_IN_FLOWS, MAX_SLOTS, SLOTS, Counts, Totals
+
+ENDPOINT = np.dtype([("address", "<u8", 2), ("port", "<u8")])
+"""Key of the map `endpoints` (``struct endpoint`` in bpf/src/account.bpf.h)."""
+ENDPOINT_STATE = np.dtype("<u4")
+"""Its value, KZN_ENDPOINT_*."""
 
 
 def read_flows(maps: MapSet, buffer: int) -> Flows:
@@ -46,6 +51,12 @@ def read_totals(maps: MapSet, buffer: int) -> Totals:
         missed=_by_reason(rows, "missed"),
         ignored=_by_reason(rows, "ignored"),
     )
+
+
+def copy_endpoints(source: MapSet, target: MapSet) -> None:
+    """Make one set know the endpoints of services that another one knows."""
+    if target.endpoints.info().max_entries > 1:  # not with --ports none
+        copy(source.endpoints, target.endpoints, ENDPOINT, ENDPOINT_STATE)
 
 
 def clear(maps: MapSet, buffer: int) -> None:

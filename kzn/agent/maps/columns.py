@@ -4,6 +4,7 @@ In: flow keys, and counts summed over the CPUs (buffers.py). Out: `Flows`. Never
 kernel.
 """
 
+from socket import IPPROTO_TCP, IPPROTO_UDP
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from kzn.columns.arrays import U8, U32, U64
 from kzn.model.flows import ENCRYPTED, INITIATOR_MASK, PORT_OF_SOURCE, Flows
+from kzn.model.totals import Counts
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
@@ -33,6 +35,29 @@ def to_flows(keys: npt.NDArray[Any], counts: U64) -> Flows:
         packets=counts[:, 0].copy(),
         bytes=counts[:, 1].copy(),
     )
+
+
+LOWER_PORT_PROTOCOLS = {int(IPPROTO_TCP): "tcp", int(IPPROTO_UDP): "udp"}
+"""By protocol number; all others with ports are "other"."""
+
+
+def by_lower_port(flows: Flows) -> dict[str, Counts]:
+    """What has the lower port for its service's, by protocol: "tcp", "udp" and "other".
+
+    That is so for flows with ports whose initiator is unknown (`keep_ports` in
+    bpf/src/protocols.bpf.h); whatever tells the initiator also tells the service's port.
+    """
+    unknown = (flows.flags & np.uint8(INITIATOR_MASK)) == 0
+    unknown &= (flows.src_port | flows.dst_port) != 0
+    found, others = {}, unknown.copy()
+    for number, name in LOWER_PORT_PROTOCOLS.items():
+        found[name] = _sum(flows, unknown & (flows.protocol == number))
+        others &= flows.protocol != number
+    return found | {"other": _sum(flows, others)}
+
+
+def _sum(flows: Flows, which: npt.NDArray[np.bool_]) -> Counts:
+    return Counts(int(flows.packets[which].sum()), int(flows.bytes[which].sum()))
 
 
 def distinct(addresses: U8) -> tuple[U8, U32]:

@@ -17,6 +17,7 @@ from typing import Self
 from kzn.agent.maps.structs import (
     CONTROL_SIZE,
     COUNTS_SIZE,
+    ENDPOINT_SIZES,
     KEY_SIZE,
     STATE_SIZE,
     TOTALS_SIZE,
@@ -26,7 +27,7 @@ from kzn.agent.maps.structs import (
 )
 from kzn.errors import KernelError, KznError
 from kzn.libbpf.maps import Map, create_array
-from kzn.probes.attach import BUFFERS, MAPS
+from kzn.probes.layout import BUFFERS, ENDPOINTS, MAPS
 
 _INDEX = struct.Struct("<I")
 
@@ -83,6 +84,7 @@ class MapSet:
             and sizes["totals"].value_size == TOTALS_SIZE
             and sizes["control"].value_size == CONTROL_SIZE
             and (sizes["devices"].key_size, sizes["addresses"].key_size) == (4, 16)
+            and (sizes[ENDPOINTS].key_size, sizes[ENDPOINTS].value_size) == ENDPOINT_SIZES
             and sizes["spool"].value_size == STATE_SIZE
         )
 
@@ -94,6 +96,11 @@ class MapSet:
     def totals(self) -> Map:
         """The totals of both buffers."""
         return self._maps["totals"]
+
+    @property
+    def endpoints(self) -> Map:
+        """What is known of endpoints of services."""
+        return self._maps[ENDPOINTS]
 
     def capacity(self) -> int:
         """Maximum number of flows in a buffer."""

@@ -21,6 +21,8 @@ KEY_SIZE = 40
 """sizeof(struct flow_key); kzn.model.flows has the fields."""
 COUNTS_SIZE = 16
 TOTALS_SIZE = 16 * COUNTS_SIZE
+ENDPOINT_SIZES = (24, 4)
+"""Of a key and a value of the map `endpoints`."""
 CONTROL_SIZE = _CONTROL.size
 STATE_SIZE = _STATE.size
 

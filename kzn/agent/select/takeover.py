@@ -121,6 +121,8 @@ def _switch_at_one_instant(folder: Path, new: MapSet) -> int:
 
     trial = new.active()
     old = open_set(folder)
+    if old is not None:
+        buffers.copy_endpoints(old, new)
     before = leaving(new, trial)
     started = old is not None and Spool(old).start_batch()
     if not started:  # a batch is under way, so no buffer can be thrown away: detach first

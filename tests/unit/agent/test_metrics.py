@@ -5,6 +5,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from kzn.agent.metrics import agent_metrics
 from kzn.agent.stats import AgentStats
 from kzn.daemon.prometheus import MetricCollector
+from kzn.model.totals import Counts
 
 
 def scraped(stats: AgentStats) -> list[str]:
@@ -20,6 +21,7 @@ def test_a_scrape_has_what_the_agent_counted() -> None:
     stats.bytes["missed", "map_full"] = stats.packets["missed", "map_full"] = 400
     stats.bytes["ignored", "multicast"] = stats.packets["ignored", "multicast"] = 2
     stats.delivery.failures["connect"] = 3
+    stats.lower_port["udp"] = Counts(7, 700)
     stats.reattached["ipv6"] = 2
     assert {
         "kzn_agent_seen_bytes_total 2000.0",
@@ -27,6 +29,9 @@ def test_a_scrape_has_what_the_agent_counted() -> None:
         'kzn_agent_missed_bytes_total{reason="map_full"} 400.0',
         'kzn_agent_ignored_packets_total{reason="multicast"} 2.0',
         "kzn_agent_batches_total 2.0",
+        'kzn_agent_lower_port_packets_total{protocol="udp"} 7.0',
+        'kzn_agent_lower_port_bytes_total{protocol="udp"} 700.0',
+        'kzn_agent_lower_port_bytes_total{protocol="tcp"} 0.0',
         "kzn_agent_last_cut_timestamp_seconds 99.0",
         'kzn_agent_hook_attached{hook="ipv6",probe="postrouting"} 1.0',
         'kzn_agent_delivery_failures_total{reason="connect"} 3.0',

@@ -22,7 +22,10 @@ FLOORS: list[tuple[Probe, Version]] = [
 HELPERS: dict[int, Version] = {
     1: (3, 19),  # map_lookup_elem
     2: (3, 19),  # map_update_elem
+    5: (4, 1),  # ktime_get_ns
     26: (4, 5),  # skb_load_bytes
+    86: (4, 20),  # sk_release
+    99: (5, 2),  # skc_lookup_tcp
     118: (5, 6),  # jiffies64
 }
 """Numbers of include/uapi/linux/bpf.h, and the first Linux that has them."""

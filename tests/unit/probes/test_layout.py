@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from objectedit import ENUM, STRUCT, Image
 
 from kzn.agent.maps import structs
+from kzn.agent.maps.buffers import ENDPOINT
 from kzn.errors import KznError
 from kzn.libbpf.btf import Field
 from kzn.libbpf.object_layout import MAX_IMAGE
@@ -58,6 +59,9 @@ def test_the_structs_in_python_are_those_of_the_objects() -> None:
     names = [
         "_".join(filter(None, ["TOTAL", kind.upper(), reason.upper()])) for kind, reason in SLOTS
     ]
+    endpoints = found.maps["endpoints"]
+    assert endpoints.key == fields(ENDPOINT)
+    assert (endpoints.key_size, endpoints.value_size) == structs.ENDPOINT_SIZES
     assert found.enum == {name: row for row, name in enumerate(names)} | {"TOTAL_MAX": MAX_SLOTS}
     assert structs.LAYOUT == API
 

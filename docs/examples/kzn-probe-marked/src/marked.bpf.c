@@ -9,10 +9,12 @@
 #include "flow.h"
 #include "account.bpf.h"
 #include "protocols.bpf.h"
+#include "endpoints.bpf.h"
 #include "netfilter/parse.bpf.h"
 #include "netfilter/measure.bpf.h"
 #include "netfilter/uplinks.bpf.h"
 #include "netfilter/inner.bpf.h"
+#include "netfilter/initiator.bpf.h"
 #include "netfilter/account.bpf.h"
 
 /* A constant of this probe, beside kzn's settings; the agent does not change it. */

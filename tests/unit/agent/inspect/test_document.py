@@ -38,6 +38,10 @@ def test_the_document_has_both_buffers_totals_owners_and_raw_values(raw: bool) -
         ("active", 4500, 1),
         ("in flight", 40, 1),
     ]
+    assert [b["lower_port"]["tcp"] for b in found["buffers"]] == [
+        {"packets": 3, "bytes": 4500},
+        {"packets": 1, "bytes": 40},
+    ]
     [flow] = found["flows"]
     assert (flow["src"], flow["dst"], flow["dst_port"], flow["bytes"]) == (*WEB[:3], 4540)
     assert flow["buffers"] == [

@@ -5,9 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kzn.agent.maps.columns import distinct, to_flows
+from kzn.agent.maps.columns import by_lower_port, distinct, to_flows
 from kzn.model import ip
-from kzn.model.flows import ENCRYPTED, FLOW_KEY, INITIATOR_MASK, PORT_OF_SOURCE
+from kzn.model.flows import (
+    ENCRYPTED,
+    FLOW_KEY,
+    INITIATOR_DESTINATION,
+    INITIATOR_MASK,
+    INITIATOR_SOURCE,
+    PORT_OF_SOURCE,
+    Flows,
+)
+from kzn.model.totals import Counts
 
 addresses = st.integers(0, 7).map(lambda n: ip.pack(f"10.0.0.{n}")) | st.binary(
     min_size=16, max_size=16
@@ -51,6 +60,36 @@ def test_columns_hold_every_row_unchanged_and_each_address_once(data: st.DataObj
     ]
     assert out == [(expected(of), p, b) for of, p, b in rows]
     assert len({row.tobytes() for row in flows.addresses}) == len(flows.addresses)
+
+
+def test_flows_with_ports_and_without_an_initiator_have_the_lower_port() -> None:
+    rows = [  # port, protocol, flags
+        (443, 6, 0),
+        (40000, 6, PORT_OF_SOURCE),
+        (443, 6, INITIATOR_SOURCE),
+        (443, 6, PORT_OF_SOURCE | INITIATOR_DESTINATION),
+        (0, 6, 0),  # a later fragment, or --ports none
+        (53, 17, 0),
+        (53, 17, INITIATOR_SOURCE),
+        (51820, 17, ENCRYPTED),
+        (0, 1, 0),
+        (38412, 132, 0),
+        (0, 50, ENCRYPTED),
+    ]
+    keys = np.zeros(len(rows), FLOW_KEY)
+    for slot, (port, protocol, bits) in zip(keys, rows, strict=True):
+        slot["port"], slot["protocol"], slot["flags"] = port, protocol, bits
+    counts = np.array([[1, 1 << row] for row in range(len(rows))], np.uint64)
+    assert by_lower_port(to_flows(keys, counts)) == {
+        "tcp": Counts(2, 0b11),
+        "udp": Counts(2, 1 << 5 | 1 << 7),
+        "other": Counts(1, 1 << 9),
+    }
+
+
+def test_without_flows_nothing_has_the_lower_port() -> None:
+    none = dict.fromkeys(("tcp", "udp", "other"), Counts())
+    assert by_lower_port(Flows.empty()) == none
 
 
 def test_two_addresses_with_the_same_hash_stay_apart() -> None:

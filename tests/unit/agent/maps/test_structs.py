@@ -61,6 +61,7 @@ def test_constants_defined_in_both_are_equal(header: str) -> None:
     assert defined(header, "KZN_MAX_FLOWS") == settings.MAX_FLOWS
     for role in structs.Role:
         assert defined(header, f"KZN_DEVICE_{role.name}") == role
+    assert defined(header, "KZN_MAX_ENDPOINTS") == 32768  # docs/operations.md has their memory
     assert defined(header, "KZN_PORT_OF_SOURCE") == flows.PORT_OF_SOURCE
     assert defined(header, "KZN_INITIATOR_SOURCE") == flows.INITIATOR_SOURCE
     assert defined(header, "KZN_INITIATOR_DESTINATION") == flows.INITIATOR_DESTINATION
