@@ -107,8 +107,11 @@ pin_dir_option = click.option(
 )
 
 
-def url_option(default: str | None, text: str) -> Callable[[_F], _F]:
-    """``--url``, the HTTP address of a server; ``--server`` in its place is refused with a hint."""
+def url_option(default: str | None, text: str, *, multiple: bool = False) -> Callable[[_F], _F]:
+    """``--url``, the HTTP address of a server; ``--server`` in its place is refused with a hint.
+
+    ``multiple``: it may be repeated, and the value is a tuple.
+    """
 
     def add(command: _F) -> _F:
         command = click.option(
@@ -118,9 +121,14 @@ def url_option(default: str | None, text: str) -> Callable[[_F], _F]:
             callback=_refuse_server,
             allow_from_autoenv=False,
         )(command)
-        return click.option("--url", metavar="URL", default=default, show_default=True, help=text)(
-            command
-        )
+        return click.option(
+            "--url",
+            metavar="URL",
+            default=(default,) if multiple else default,
+            multiple=multiple,
+            show_default=True,
+            help=text,
+        )(command)
 
     return add
 

@@ -9,12 +9,18 @@ import click
 from kzn.cli.params import DURATION, url_option
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kzn.client.http import ApiClient
     from kzn.top.history import History, SortKey
 
 
 @click.command()
-@url_option("http://127.0.0.1:8080", "HTTP address of kzn server.")
+@url_option(
+    "http://127.0.0.1:8080",
+    "HTTP address of kzn server; if repeated, the servers are added up.",
+    multiple=True,
+)
 @click.option("--json", "as_json", is_flag=True, help="Print each reading as a line of JSON.")
 @click.option("--once", is_flag=True, help="Read once: totals without rates.")
 @click.option(
@@ -36,7 +42,7 @@ if TYPE_CHECKING:
 )
 def top(
     *,
-    url: str,
+    url: tuple[str, ...],
     as_json: bool,
     once: bool,
     sort: "SortKey",
@@ -46,37 +52,40 @@ def top(
     """Bytes from zone to zone, and the workloads and pairs that send most across zones.
 
     Totals are since the server's counters began. To reach a server in a cluster, first run
-    kubectl -n kzn port-forward svc/kzn-server 8080.
+    kubectl -n kzn port-forward svc/kzn-server 8080. With a server in each zone, forward to each
+    pod, and give --url for each.
     """
     from kzn.client.http import ApiClient
     from kzn.top.document import document
     from kzn.top.history import History
     from kzn.top.reading import take_reading
 
-    server, history = ApiClient(url), History(window)
+    servers, history = [ApiClient(each) for each in url], History(window)
     if not as_json:
-        _show(server, history, sort, None if once else interval)
+        _show(servers, history, sort, None if once else interval)
         return
-    history.add(take_reading(server))
+    history.add(take_reading(servers))
     click.echo(json.dumps(document(history, sort)))
     while not once:
         time.sleep(interval)
-        history.add(take_reading(server))
+        history.add(take_reading(servers))
         click.echo(json.dumps(document(history, sort)))
 
 
-def _show(server: "ApiClient", history: "History", sort: "SortKey", interval: float | None) -> None:
+def _show(
+    servers: "Sequence[ApiClient]", history: "History", sort: "SortKey", interval: float | None
+) -> None:
     """A live screen; one page of text without an interval or without a terminal."""
     from rich.console import Console
 
     from kzn.top.reading import take_reading
-    from kzn.top.screen import page
+    from kzn.top.screen import page, shown
 
     console = Console()
     if interval is not None and console.is_terminal:
         from kzn.top.live import watch
 
-        watch(server, history, interval, sort, console)
+        watch(servers, history, interval, sort, console)
         return
-    history.add(take_reading(server))
-    console.print(page(history, sort, None, server.url))
+    history.add(take_reading(servers))
+    console.print(page(history, sort, None, shown(servers)))

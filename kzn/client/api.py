@@ -113,7 +113,12 @@ class TopologyStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The answer of ``status``. ``refused`` is connections by reason."""
+    """The answer of ``status``. ``refused`` is connections by reason.
+
+    ``instance`` is the number of the server's ledger, empty from an older server. ``nodes`` have
+    sent it batches. Of ``nodes_known`` in the topology, ``nodes_reporting`` report to this server
+    now; with one server per zone the others report elsewhere.
+    """
 
     version: str
     ready: bool
@@ -126,6 +131,10 @@ class Status:
     refused: Mapping[str, int]
     bytes: StatusBytes
     topology: tuple[TopologyStatus, ...]
+    instance: str = ""
+    nodes_known: int = 0
+    nodes_reporting: int = 0
+    nodes_without_agent: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The object of the answer."""
@@ -144,10 +153,13 @@ class Status:
                 **{f.name: int(answer["bytes"][f.name]) for f in fields(StatusBytes)}
             ),
             topology=tuple(_topology_status(source) for source in answer["topology"]),
+            instance=str(answer.get("instance", "")),
+            **{name: int(answer.get(name, 0)) for name in _COVERAGE_COUNTS},
             **counts,
         )
 
 
+_COVERAGE_COUNTS = ("nodes_known", "nodes_reporting", "nodes_without_agent")
 _STATUS_COUNTS = ("agents", "nodes", "batches", "flows", "duplicates")
 
 

@@ -106,6 +106,7 @@ class Server:
             security=self._authenticator.state,
             state=self._durability.stats,
             created_lines=config.created_lines,
+            instance=self._durability.instance,
         )
         self._http = HttpApi(
             self._snapshot,

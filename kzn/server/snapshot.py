@@ -47,6 +47,8 @@ class ServerSnapshot:
     security: SecurityState = SecurityState()
     state: CommitStats | None = None
     """None if the server has no state file."""
+    instance: int = 0
+    """The number of this ledger, by which agents know it."""
     coverage: ReportingCounts = ReportingCounts()
     batch_ages: Sequence[tuple[str, float]] = ()
     """Seconds since the last batch of each node of the topology that should send some."""
@@ -71,6 +73,7 @@ class Sources:
     security: Callable[[], SecurityState] = SecurityState
     state: Callable[[], CommitStats | None] = lambda: None
     created_lines: bool = True
+    instance: int = 0
 
     def snapshot(self, counted: AccountingSnapshot, now: float) -> ServerSnapshot:
         """A snapshot as of ``now``; ``counted`` may have been taken slightly earlier."""
@@ -94,4 +97,5 @@ class Sources:
             flow_log=self.flow_log(),
             security=self.security(),
             state=self.state(),
+            instance=self.instance,
         )

@@ -13,6 +13,8 @@ def document(history: History, sort: SortKey) -> dict[str, Any]:
         "ready": not status.why_not_ready,
         "agents": status.agents,
         "nodes": status.nodes,
+        "nodes_known": status.nodes_known,
+        "nodes_reporting": status.nodes_reporting,
         "seen_bytes": status.bytes.seen,
         "unresolved_bytes": status.bytes.unresolved,
         "missed_bytes": status.bytes.missed,

@@ -27,7 +27,7 @@ class History:
 
     def add(self, reading: Reading) -> None:
         """Add the newest reading; those older than the window are dropped, but for the last two."""
-        if self._readings and _restarted(self._readings[-1].status, reading.status):
+        if self._readings and _any_restarted(self._readings[-1], reading):
             self._readings.clear()
         self._readings.append(reading)
         while len(self._readings) > 2 and self._readings[1].at <= reading.at - self._window:
@@ -84,6 +84,12 @@ def ordered(amounts: Mapping[_K, Amount], sort: SortKey) -> list[tuple[_K, Amoun
     if sort == "total":
         return sorted(by_name, key=lambda item: item[1].total, reverse=True)
     return sorted(by_name, key=lambda item: (item[1].rate or 0.0, item[1].total), reverse=True)
+
+
+def _any_restarted(before: Reading, now: Reading) -> bool:
+    """Whether one of the servers began anew; the growth of others may hide it in the sums."""
+    pairs = zip(before.servers, now.servers, strict=True)
+    return _restarted(before.status, now.status) or any(_restarted(*pair) for pair in pairs)
 
 
 def _restarted(before: Status, now: Status) -> bool:

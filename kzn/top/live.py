@@ -9,7 +9,7 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -19,21 +19,21 @@ from kzn.client.http import ApiClient
 from kzn.errors import KznError
 from kzn.top.history import History, SortKey
 from kzn.top.reading import take_reading
-from kzn.top.screen import page
+from kzn.top.screen import page, shown
 
 KEYS: dict[str, SortKey] = {"r": "rate", "t": "total", "n": "name"}
 QUIT = "q"
 
 
 def watch(
-    server: ApiClient, history: History, interval: float, sort: SortKey, console: Console
+    servers: Sequence[ApiClient], history: History, interval: float, sort: SortKey, console: Console
 ) -> None:
-    """Show the server until q or Ctrl-C; KznError if the first reading fails."""
-    history.add(take_reading(server))
+    """Show the servers until q or Ctrl-C; KznError if the first reading fails."""
+    history.add(take_reading(servers))
     note = ""
     with Live(console=console, auto_refresh=False, screen=True) as live, _keys() as wait:
         while True:
-            drawn = page(history, sort, console.size.height, server.url, note)
+            drawn = page(history, sort, console.size.height, shown(servers), note)
             live.update(drawn, refresh=True)
             key = wait(interval if not note else max(interval, 1.0))
             if key == QUIT:
@@ -42,7 +42,7 @@ def watch(
                 sort = KEYS.get(key, sort)
                 continue
             try:
-                history.add(take_reading(server))
+                history.add(take_reading(servers))
                 note = ""
             except KznError as error:
                 note = f"{error.message}; trying again"

@@ -1,17 +1,20 @@
-"""One reading of a server: all sums at one moment, added up to what the view shows.
+"""One reading of one or more servers: all sums at one moment, added up to what the view shows.
 
-In: an `ApiClient`. Out: a `Reading`. Raises: KznError if a request fails.
+In: an `ApiClient` for each server. Out: a `Reading`. Raises: KznError if a request fails,
+UsageError when two of them are the same server, whose bytes would be counted twice.
 """
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import NamedTuple
 
 from kzn.client import api
-from kzn.client.api import MAX_LIMIT, PairRow, Status, WorkloadRow, ZoneRow
+from kzn.client.api import MAX_LIMIT, PairRow, Status, StatusBytes, WorkloadRow, ZoneRow
 from kzn.client.http import ApiClient
+from kzn.errors import UsageError
 
 CROSS = frozenset({"cross_zone", "cross_region"})
 _QUERY = (("limit", MAX_LIMIT),)
@@ -50,7 +53,7 @@ class Reading:
 
     Columns of a workload: ``sent`` and ``received`` across zones or regions, and
     ``egress_CLASS``, ``ingress_CLASS`` of the other classes. ``cut`` is how many rows of workloads
-    the server left out.
+    the server left out. ``status`` is the sum of ``servers``.
     """
 
     at: float
@@ -59,32 +62,77 @@ class Reading:
     workloads: Mapping[Workload, Mapping[str, int]]
     pairs: Mapping[Pair, int]
     cut: int = 0
+    servers: tuple[Status, ...] = ()
 
 
-def take_reading(server: ApiClient, clock: Callable[[], float] = time.monotonic) -> Reading:
-    """Four requests, one after the other; ``clock`` is read after the last."""
-    status = server.fetch("status", Status.from_json)
-    zone_rows, _ = server.fetch("zones", partial(api.rows, "zones", ZoneRow), _QUERY)
-    workload_rows, of = server.fetch(
-        "workloads", partial(api.rows, "workloads", WorkloadRow), _QUERY
+def take_reading(
+    servers: Sequence[ApiClient], clock: Callable[[], float] = time.monotonic
+) -> Reading:
+    """Four requests to each server, one after the other; ``clock`` is read after the last."""
+    statuses = tuple(server.fetch("status", Status.from_json) for server in servers)
+    _refuse_twice(servers, statuses)
+    zones: Counter[ZonePair] = Counter()
+    workloads: dict[Workload, Counter[str]] = {}
+    pairs: Counter[Pair] = Counter()
+    cut = 0
+    for server in servers:
+        zone_rows, _ = server.fetch("zones", partial(api.rows, "zones", ZoneRow), _QUERY)
+        for zone in zone_rows:
+            zones[ZonePair(zone.src_zone, zone.dst_zone, zone.class_)] += zone.bytes
+        workload_rows, of = server.fetch(
+            "workloads", partial(api.rows, "workloads", WorkloadRow), _QUERY
+        )
+        cut += max(0, of - MAX_LIMIT)
+        for row in workload_rows:
+            owner = Workload(row.namespace, row.workload_kind, row.workload)
+            workloads.setdefault(owner, Counter())[_column(row.direction, row.class_)] += row.bytes
+        pair_rows, _ = server.fetch("pairs", partial(api.rows, "pairs", PairRow), _QUERY)
+        for found in pair_rows:  # one row for each initiator
+            pairs[Pair(*found[:6])] += found.bytes
+    return Reading(clock(), _added(statuses), zones, workloads, pairs, cut, statuses)
+
+
+def _refuse_twice(servers: Sequence[ApiClient], statuses: Sequence[Status]) -> None:
+    urls: dict[str, str] = {}
+    for server, status in zip(servers, statuses, strict=True):
+        if status.instance and status.instance in urls:
+            raise UsageError(
+                f"{urls[status.instance]} and {server.url} are the same server",
+                hint="a Service's address leads to any of its servers: forward to each pod",
+            )
+        urls[status.instance] = server.url
+
+
+def _added(statuses: Sequence[Status]) -> Status:
+    """The sum of several servers of one cluster; each knows all nodes and hears of its own."""
+    first, *rest = statuses
+    if not rest:
+        return first
+    refused: Counter[str] = Counter()
+    for status in statuses:
+        refused.update(status.refused)
+    known = max(status.nodes_known for status in statuses)
+    return replace(
+        first,
+        version=", ".join(dict.fromkeys(status.version for status in statuses)),
+        ready=all(status.ready for status in statuses),
+        why_not_ready="; ".join(s.why_not_ready for s in statuses if s.why_not_ready),
+        refused=refused,
+        bytes=StatusBytes(
+            **{f.name: sum(getattr(s.bytes, f.name) for s in statuses) for f in fields(StatusBytes)}
+        ),
+        topology=tuple(source for status in statuses for source in status.topology),
+        instance="",
+        nodes_known=known,
+        # A node that has just changed its server reports to both for three intervals.
+        nodes_reporting=min(known, sum(status.nodes_reporting for status in statuses)),
+        nodes_without_agent=min(status.nodes_without_agent for status in statuses),
+        agents=sum(status.agents for status in statuses),
+        nodes=sum(status.nodes for status in statuses),
+        batches=sum(status.batches for status in statuses),
+        flows=sum(status.flows for status in statuses),
+        duplicates=sum(status.duplicates for status in statuses),
     )
-    pair_rows, _ = server.fetch("pairs", partial(api.rows, "pairs", PairRow), _QUERY)
-
-    zones: dict[ZonePair, int] = {}
-    for zone in zone_rows:
-        key = ZonePair(zone.src_zone, zone.dst_zone, zone.class_)
-        zones[key] = zones.get(key, 0) + zone.bytes
-    workloads: dict[Workload, dict[str, int]] = {}
-    for row in workload_rows:
-        owner = Workload(row.namespace, row.workload_kind, row.workload)
-        sums = workloads.setdefault(owner, {})
-        column = _column(row.direction, row.class_)
-        sums[column] = sums.get(column, 0) + row.bytes
-    pairs: dict[Pair, int] = {}
-    for found in pair_rows:  # one row for each initiator
-        pair = Pair(*found[:6])
-        pairs[pair] = pairs.get(pair, 0) + found.bytes
-    return Reading(clock(), status, zones, workloads, pairs, max(0, of - MAX_LIMIT))
 
 
 def _column(direction: str, traffic_class: str) -> str:

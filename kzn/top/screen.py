@@ -1,6 +1,6 @@
 """The view as text: a line about the server, the zones, the top workloads and the top pairs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kzn.client.api import Status
+from kzn.client.http import ApiClient
 from kzn.top.history import Amount, History, SortKey, ordered
 from kzn.top.reading import Pair, Workload
 
@@ -46,6 +47,11 @@ def page(history: History, sort: SortKey, height: int | None, url: str, note: st
     return Group(*parts)
 
 
+def shown(servers: Sequence[ApiClient]) -> str:
+    """The servers of a page, in a few words."""
+    return servers[0].url if len(servers) == 1 else f"{len(servers)} servers"
+
+
 def human(count: float) -> str:
     """``12.3 MB``: three figures and a decimal unit."""
     for unit in _UNITS:
@@ -65,9 +71,15 @@ def _head(history: History, url: str) -> Text:
     status = history.last.status
     ready = "" if not status.why_not_ready else f", not ready: {status.why_not_ready}"
     text = Text(f"kzn {status.version} at {url}", style="bold", no_wrap=True, overflow="ellipsis")
-    text.append(f"  {status.agents} agents, {status.nodes} nodes{ready}", style="not bold")
+    text.append(f"  {status.agents} agents, {_nodes(status)}{ready}", style="not bold")
     text.append(f"  {_share(status)}", style="not bold")
     return text
+
+
+def _nodes(status: Status) -> str:
+    if status.nodes_reporting >= status.nodes_known:
+        return f"{status.nodes} nodes"
+    return f"{status.nodes_reporting} of {status.nodes_known} nodes report"
 
 
 def _share(status: Status) -> str:

@@ -83,6 +83,10 @@ def _status(snapshot: ServerSnapshot) -> Status:
             held=sum(row.held.bytes for row in snapshot.nodes),
         ),
         topology=tuple(_source(snapshot, number) for number in range(len(snapshot.sources))),
+        instance=f"{snapshot.instance:08x}",
+        nodes_known=snapshot.coverage.known,
+        nodes_reporting=snapshot.coverage.reporting,
+        nodes_without_agent=snapshot.coverage.without_agent,
     )
 
 

@@ -97,6 +97,8 @@ def test_the_document_has_it_all_in_numbers() -> None:
         "ready": True,
         "agents": 2,
         "nodes": 2,
+        "nodes_known": 0,
+        "nodes_reporting": 0,
         "seen_bytes": 1000,
         "unresolved_bytes": 10,
         "missed_bytes": 0,
@@ -132,3 +134,16 @@ def test_the_document_has_it_all_in_numbers() -> None:
             }
         ],
     }
+
+
+def test_a_server_that_begins_anew_clears_the_history_though_another_grows() -> None:
+    def both(at: float, first: int, second: int) -> Reading:
+        servers = tuple(status(agents=1, batches=n, seen=n) for n in (first, second))
+        total = first + second
+        added = status(agents=2, batches=total, seen=total)
+        return Reading(at, added, {A_TO_B: total}, {}, {}, 0, servers)
+
+    found = History(60)
+    found.add(both(0, 100, 100))
+    found.add(both(10, 5, 900))
+    assert found.zones() == {A_TO_B: Amount(905, None)}
