@@ -129,7 +129,7 @@ class Bench:
         """A snapshot, as the server takes it."""
         return self.sources.snapshot(AccountingSnapshot.of(self.pipeline), time.monotonic())
 
-    async def taken(self) -> ServerSnapshot:
+    async def taken(self, _families: frozenset[FamilyName]) -> ServerSnapshot:
         """A snapshot, for `HttpApi`."""
         return self.snapshot()
 

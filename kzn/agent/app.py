@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from socket import socket
+from socket import gethostname, socket
 from typing import TypeVar
 
 from kzn import __version__
@@ -35,7 +35,10 @@ from kzn.agent.pins.notes import Notes
 from kzn.agent.select.attach import AttachedProbe
 from kzn.agent.stats import AgentStats
 from kzn.daemon.connect import dial_tcp
-from kzn.daemon.http import HttpServer
+from kzn.daemon.http.hosts import AllowedHosts
+from kzn.daemon.http.messages import Route
+from kzn.daemon.http.places import HttpLimits
+from kzn.daemon.http.server import HttpServer
 from kzn.daemon.listen import HostPort, bound_port
 from kzn.daemon.prometheus import MetricCollector, health_route, metrics_route, new_registry
 from kzn.daemon.signals import shutdown_on_signals
@@ -46,6 +49,8 @@ from kzn.probes.declaration import Probe
 from kzn.probes.registry import AUTO
 
 log = logging.getLogger(__name__)
+
+HTTP_LIMITS = HttpLimits(connections=32, keep_alive=0.0, unsent_bytes=4 << 20)
 
 T = TypeVar("T")
 
@@ -76,7 +81,7 @@ async def serve(
         # A cut switches the active buffer, which the meter must not see in the middle.
         spool = Spool(maps, around_cut=meter.paused)
         async with (
-            _http(sockets, stats),
+            _http(config, sockets, stats),
             in_background("devices", DeviceWatch(config.uplinks or (), updates.apply).run, stats),
             in_background("hooks", hooks.run, stats),
             in_background("coverage", watchdog.run, stats),
@@ -103,17 +108,22 @@ def _switch_policy(config: AgentConfig, attached: AttachedProbe) -> SwitchPolicy
 
 
 @asynccontextmanager
-async def _http(sockets: list[socket], stats: AgentStats) -> AsyncIterator[None]:
+async def _http(
+    config: AgentConfig, sockets: list[socket], stats: AgentStats
+) -> AsyncIterator[None]:
     if not sockets:
         yield
         return
     registry = new_registry("agent")
     registry.register(MetricCollector(lambda: agent_metrics(stats)))
     routes = {
-        "/metrics": metrics_route(registry),
-        "/healthz": health_route(stats.unhealthy_reason),
+        "/metrics": Route(metrics_route(registry)),
+        "/healthz": Route(health_route(stats.unhealthy_reason), is_open=True),
     }
-    server = HttpServer(routes)
+    # A scrape may name the node as Kubernetes does, or as the machine calls itself.
+    hosts = AllowedHosts((*config.http_hosts, config.node, gethostname()))
+    server = HttpServer(routes, HTTP_LIMITS, hosts=hosts)
+    stats.http = server.stats
     await server.start(sockets)
     log.info("serving /metrics and /healthz on port %d", bound_port(sockets))
     try:

@@ -28,6 +28,8 @@ class AgentConfig:
     interval: float = INTERVAL_SECONDS
     pin_dir: Path = PIN_DIR
     listen_http: HostPort | None = None
+    http_hosts: tuple[str, ...] = ()
+    """Names by which HTTP clients may call this agent, besides its addresses and its own name."""
     uplinks: tuple[str, ...] | None = ()
     """Interface names; empty: detect them; None: off, count traffic that stays on the node too."""
     skip_inbound: bool = False

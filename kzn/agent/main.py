@@ -21,6 +21,7 @@ from kzn.agent import privileges
 from kzn.agent.config import AgentConfig
 from kzn.agent.deliver import credentials
 from kzn.agent.select.attach import attach_probe
+from kzn.daemon import descriptors
 from kzn.daemon.listen import listen
 from kzn.daemon.stop_flag import StopFlag, StopRequested
 from kzn.probes import registry
@@ -41,6 +42,7 @@ def run(config: AgentConfig, stop: StopFlag) -> None:
 
 
 def _run(config: AgentConfig, stop: StopFlag) -> None:
+    descriptors.raise_limit()
     credentials.check(config)
     candidates = registry.candidates(config.probe, registry.installed())
     stop.check()

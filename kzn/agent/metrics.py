@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from kzn.agent.deliver.connection import ShipStats
 from kzn.agent.stats import TASKS, AgentStats
+from kzn.daemon.http.stats import http_metrics
 from kzn.daemon.metrics import BYTE, Metric, MetricSamples, single
 
 _TRAFFIC = {
@@ -20,6 +21,7 @@ def agent_metrics(stats: AgentStats) -> Iterator[MetricSamples]:
     yield from _cuts(stats)
     yield from _hooks(stats)
     yield from _delivery(stats.delivery)
+    yield from http_metrics("agent", stats.http)
 
 
 def _traffic(stats: AgentStats) -> Iterator[MetricSamples]:

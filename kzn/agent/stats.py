@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from kzn.agent.deliver.connection import ShipStats
 from kzn.agent.maps.columns import by_lower_port
+from kzn.daemon.http.stats import HttpStats
 from kzn.model.batch import Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
@@ -53,6 +54,7 @@ class AgentStats:
     """Why the last cut or clear failed; empty after a new batch was cut."""
     mismatches: int = 0
     delivery: ShipStats = field(default_factory=ShipStats)
+    http: HttpStats = field(default_factory=HttpStats)
     packets: Counter[tuple[str, str]] = field(default_factory=Counter)
     bytes: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By kind ("seen", "missed", "ignored") and reason."""

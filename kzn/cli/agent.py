@@ -10,6 +10,7 @@ from kzn.cli.params import (
     DURATION,
     FILE,
     REMOTE_ADDRESS,
+    http_host_option,
     log_level_option,
     pin_dir_option,
 )
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Address that serves /metrics and /healthz.",
 )
+@http_host_option
 @click.option(
     "--tls-ca", type=FILE, help="CA certificates; the agent uses TLS and verifies the server."
 )
@@ -100,6 +102,7 @@ def agent(
     ports: "PortsMode",
     pin_dir: Path,
     listen_http: "HostPort",
+    http_hosts: tuple[str, ...],
     uplinks: str,
     inbound: str,
     tls_ca: Path | None,
@@ -140,6 +143,7 @@ def agent(
             interval=interval,
             pin_dir=pin_dir,
             listen_http=None if print_only else listen_http,
+            http_hosts=http_hosts,
             uplinks=_uplinks(uplinks),
             skip_inbound=inbound == "skip",
             tls=ClientTls(tls_ca, tls_cert, tls_key, tls_server_name) if tls_ca else None,

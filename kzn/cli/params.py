@@ -95,6 +95,14 @@ log_level_option = click.option(
     show_default=True,
     help="Least severity of the log lines on stderr.",
 )
+http_host_option = click.option(
+    "--http-host",
+    "http_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Name by which HTTP clients call this daemon, besides IP addresses, localhost, *.svc and"
+    " names without a dot; *.NAME for all below it, * for any. May be repeated.",
+)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON on stdout instead of a table."
 )

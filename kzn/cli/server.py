@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from kzn.cli.params import ADDRESS, DURATION_OR_OFF, FILE, log_level_option
+from kzn.cli.params import ADDRESS, DURATION_OR_OFF, FILE, http_host_option, log_level_option
 
 if TYPE_CHECKING:
     from kzn.daemon.listen import HostPort
@@ -25,6 +25,21 @@ if TYPE_CHECKING:
     default=":8080",
     show_default=True,
     help="Address that serves /metrics, /healthz, /readyz and /api/v1.",
+)
+@http_host_option
+@click.option(
+    "--http-max-connections",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Open HTTP connections; one that waits for a request gives way to a new one.",
+)
+@click.option(
+    "--http-max-connections-per-address",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="The same from one address.",
 )
 @click.option(
     "--topology",
@@ -67,6 +82,27 @@ if TYPE_CHECKING:
     default="off",
     show_default=True,
     help="Print a line on stdout for each flow of each interval.",
+)
+@click.option(
+    "--max-agents",
+    type=click.IntRange(min=1),
+    default=10_000,
+    show_default=True,
+    help="Connections of agents; fewer if the process may not have as many descriptors.",
+)
+@click.option(
+    "--max-agents-per-address",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Connections of agents from one address, such as one that a load balancer shows.",
+)
+@click.option(
+    "--address-share",
+    type=click.FloatRange(min=0.01, max=1.0),
+    default=0.25,
+    show_default=True,
+    help="Share of the server's time that agents of one address can take.",
 )
 @click.option("--tls-cert", type=FILE, help="Certificate; agents must use TLS.")
 @click.option("--tls-key", type=FILE, help="Key of --tls-cert.")
@@ -111,12 +147,18 @@ def server(
     *,
     listen_agents: "HostPort",
     listen_http: "HostPort",
+    http_hosts: tuple[str, ...],
+    http_max_connections: int,
+    http_max_connections_per_address: int,
     topology: str,
     static: Path | None,
     state: Path | None,
     first_scrape_wait: float,
     created_lines: Literal["on", "off"],
     flow_log: Literal["text", "json", "off"],
+    max_agents: int,
+    max_agents_per_address: int,
+    address_share: float,
     tls_cert: Path | None,
     tls_key: Path | None,
     tls_client_ca: Path | None,
@@ -146,6 +188,7 @@ def server(
         import asyncio
 
         from kzn.daemon import logs
+        from kzn.daemon.http.places import HttpLimits
         from kzn.daemon.tls import ServerTlsFiles
         from kzn.server.app import run
         from kzn.server.config import ServerConfig
@@ -154,12 +197,20 @@ def server(
         config = ServerConfig(
             listen_agents=listen_agents,
             listen_http=listen_http,
+            http_limits=HttpLimits(
+                connections=http_max_connections,
+                connections_per_address=http_max_connections_per_address,
+            ),
+            http_hosts=http_hosts,
             topology=None if topology == "kubernetes" else Path(topology),
             static=static,
             state=state,
             first_scrape_wait=first_scrape_wait,
             created_lines=created_lines == "on",
             flow_log=flow_log,
+            max_agents=max_agents,
+            max_agents_per_address=max_agents_per_address,
+            address_share=address_share,
             kubeconfig=kubeconfig,
             context=context,
             zone_ids=zone_ids,

@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from kzn import __version__
-from kzn.daemon.http import Request, Response, Route
+from kzn.daemon.http.messages import Answer, Request, Response
 from kzn.daemon.metrics import Metric, MetricSamples
 
 
@@ -47,7 +47,7 @@ def new_registry(component: str) -> CollectorRegistry:
     return registry
 
 
-def metrics_route(registry: CollectorRegistry) -> Route:
+def metrics_route(registry: CollectorRegistry) -> Answer:
     """The registry in the text format that the client asks for."""
 
     def metrics(request: Request) -> Response:
@@ -57,7 +57,7 @@ def metrics_route(registry: CollectorRegistry) -> Route:
     return metrics
 
 
-def health_route(unhealthy_reason: Callable[[], str]) -> Route:
+def health_route(unhealthy_reason: Callable[[], str]) -> Answer:
     """200 while ``unhealthy_reason`` returns an empty string, else 503 with the reason."""
 
     def health(_request: Request) -> Response:

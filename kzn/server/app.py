@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from socket import socket
 
+from kzn.daemon import descriptors
+from kzn.daemon.http.hosts import AllowedHosts
 from kzn.daemon.listen import bound_port, listen
 from kzn.daemon.signals import Shutdown, shutdown_on_signals
 from kzn.daemon.stop_flag import StopFlag
@@ -21,10 +23,12 @@ from kzn.server.config import ServerConfig
 from kzn.server.flows.queue import FlowLog, LogCounts
 from kzn.server.http import addresses, explain
 from kzn.server.http.server import HttpApi
+from kzn.server.ledger.family import FamilyName
 from kzn.server.ledger.first_scrape import FirstScrape
 from kzn.server.ledger.ledger import Ledger
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
+from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
 from kzn.server.resolve.retry import RetryQueue
 from kzn.server.snapshot import ServerSnapshot, Sources
@@ -35,6 +39,8 @@ from kzn.server.topology import Topology, open_topology
 _LOG = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
+OTHER_DESCRIPTORS = 36
+"""For files, the API server and listening sockets; with those for HTTP 100."""
 SWITCH_SECONDS = 0.001
 """Seconds that a rendering thread can hold the GIL while the event loop waits for it."""
 
@@ -50,6 +56,7 @@ async def run(
     A second signal, or the end of ``shutdown_seconds``, stops waiting for a clean shutdown.
     ``stop`` has caught signals until now.
     """
+    descriptors.raise_limit()
     topology = open_topology(config)
     authenticator = open_authenticator(config, topology)
     agents, http = listen(config.listen_agents), listen(config.listen_http)
@@ -91,12 +98,22 @@ class Server:
         self._durability = Durability(self._pipeline, state, now=time.monotonic())
         self._receiver = Receiver(
             self._pipeline.apply,
+            limits=_receive_limits(config),
             authenticate=self._authenticator.authenticate,
             tls=self._authenticator.tls,
             sequences=self._durability.sequences,
             durable=self._durability.durable,
             take_addresses=topology.take_addresses,
             instance=self._durability.instance,
+        )
+        self._http = HttpApi(
+            self._snapshot,
+            topology.why_not_ready,
+            config.http_limits,
+            owners=self._owners,
+            explain=self._explain,
+            scraped=self._pipeline.scraped,
+            hosts=AllowedHosts(config.http_hosts),
         )
         self._sources = Sources(
             pipeline=self._pipeline,
@@ -107,13 +124,7 @@ class Server:
             state=self._durability.stats,
             created_lines=config.created_lines,
             instance=self._durability.instance,
-        )
-        self._http = HttpApi(
-            self._snapshot,
-            topology.why_not_ready,
-            owners=self._owners,
-            explain=self._explain,
-            scraped=self._pipeline.scraped,
+            http=self._http.stats.copy,
         )
 
     async def serve(
@@ -168,8 +179,9 @@ class Server:
             _LOG.warning("flow log: the last lines could not be written in time")
         await self._http.close()
 
-    async def _snapshot(self) -> ServerSnapshot:
-        return self._sources.snapshot(await self._durability.committed_snapshot(), time.monotonic())
+    async def _snapshot(self, families: frozenset[FamilyName]) -> ServerSnapshot:
+        counted = await self._durability.committed_snapshot(families)
+        return self._sources.snapshot(counted, time.monotonic())
 
     def _owners(self, asked: list[str]) -> bytes:
         return addresses.answer(self._topology.index, asked, time.monotonic())
@@ -190,6 +202,27 @@ class Server:
 
     def _log_counts(self) -> LogCounts:
         return self._flow_log.counts if self._flow_log is not None else LogCounts()
+
+
+def _receive_limits(config: ServerConfig) -> ReceiveLimits:
+    """The limits for agents, with no more connections than this process can have descriptors."""
+    most = descriptors.limit()
+    others = config.http_limits.connections + OTHER_DESCRIPTORS
+    agents = max(1, min(config.max_agents, most - others))
+    if agents < config.max_agents:
+        _LOG.warning(
+            "this process may have %d descriptors (RLIMIT_NOFILE): at most %d agents can connect,"
+            " not %d (--max-agents)",
+            most,
+            agents,
+            config.max_agents,
+        )
+    return ReceiveLimits(
+        connections=agents,
+        connections_per_address=config.max_agents_per_address,
+        share=config.address_share,
+        reserved_descriptors=others // 2,
+    )
 
 
 def freeze_heap() -> None:

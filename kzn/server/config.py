@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from kzn.daemon.http.places import HttpLimits
 from kzn.daemon.listen import HostPort
 from kzn.daemon.tls import ServerTlsFiles
 from kzn.errors import UsageError
@@ -27,6 +28,9 @@ class ServerConfig:
 
     listen_agents: HostPort = field(default_factory=lambda: HostPort("", 7070))
     listen_http: HostPort = field(default_factory=lambda: HostPort("", 8080))
+    http_limits: HttpLimits = field(default_factory=HttpLimits)
+    http_hosts: tuple[str, ...] = ()
+    """Names by which HTTP clients may call this server, besides its addresses and Services."""
     topology: Path | None = None
     static: Path | None = None
     state: Path | None = None
@@ -46,6 +50,10 @@ class ServerConfig:
     default_zone: str = ""
     """The zone of nodes that have none."""
     ledger: LedgerLimits = field(default_factory=LedgerLimits)
+    max_agents: int = 10_000
+    max_agents_per_address: int = 100
+    address_share: float = 0.25
+    """Share of the event loop that one address, or one authenticated agent, can take."""
     max_nodes: int = 20_000
     max_held_flows: int = 1_000_000
     shutdown_seconds: float = 10.0

@@ -6,7 +6,7 @@ Never: awaits, I/O, a byte that is missing from its node's totals.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
@@ -19,10 +19,10 @@ from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts
-from kzn.server.ledger.family import LedgerSnapshot
+from kzn.server.ledger.family import FAMILIES, FamilyName, LedgerSnapshot
 from kzn.server.ledger.first_scrape import FirstScrape
 from kzn.server.ledger.ledger import Ledger
-from kzn.server.ledger.node_totals import NodeTotalRow, NodeTotals, TotalsByNode
+from kzn.server.ledger.node_totals import NodeTotals, NodeTotalsSnapshot, TotalsByNode
 from kzn.server.resolve import verdict as v
 from kzn.server.resolve.reporting import ReportingNodes
 from kzn.server.resolve.resolve import Resolution, resolve
@@ -121,13 +121,15 @@ class Pipeline:
         """A scrape of the snapshot of the time ``taken`` was received completely."""
         self.first_scrape.scraped(taken, self._clocks.now(), is_prometheus=is_prometheus)
 
-    def snapshot(self) -> "AccountingSnapshot":
-        """A copy as of now; some milliseconds at hundreds of thousands of series."""
+    def snapshot(self, families: Collection[FamilyName] = tuple(FAMILIES)) -> "AccountingSnapshot":
+        """A copy as of now, with the series of ``families`` alone.
+
+        Some milliseconds at hundreds of thousands of series and thousands of nodes.
+        """
         return AccountingSnapshot(
             taken=self._clocks.now(),
-            ledger=self.ledger.snapshot(),
-            node_totals=self.node_totals.rows(),
-            nodes=[(node, t.held, t.touched) for node, t in self.node_totals.items()],
+            ledger=self.ledger.snapshot(families),
+            totals=self.node_totals.snapshot(),
         )
 
     def _resolve(self, observed: ObservedFlows) -> Resolution:
@@ -199,20 +201,18 @@ class Pipeline:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AccountingSnapshot:
-    """All that is counted, at the time ``taken`` between two batches.
-
-    ``nodes`` are the name, what is queued for retry, and the time of the last batch.
-    """
+    """All that is counted, at the time ``taken`` between two batches."""
 
     taken: float
     ledger: LedgerSnapshot
-    node_totals: list[NodeTotalRow]
-    nodes: list[tuple[str, Counts, float]]
+    totals: tuple[NodeTotalsSnapshot, ...]
 
     @staticmethod
-    def of(pipeline: Pipeline) -> "AccountingSnapshot":
-        """A copy as of now."""
-        return pipeline.snapshot()
+    def of(
+        pipeline: Pipeline, families: Collection[FamilyName] = tuple(FAMILIES)
+    ) -> "AccountingSnapshot":
+        """A copy as of now, with the series of ``families`` alone."""
+        return pipeline.snapshot(families)
 
 
 def _add(totals: NodeTotals, code: int, counts: Counts) -> None:

@@ -3,14 +3,15 @@
 In: the pipeline and other sources, read on the event loop. Out: a `ServerSnapshot`.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
+from kzn.daemon.http.stats import HttpStats
 from kzn.model.totals import Counts
 from kzn.server.auth.authenticator import SecurityState
 from kzn.server.flows.queue import LogCounts
 from kzn.server.ledger.family import LedgerSnapshot
-from kzn.server.ledger.node_totals import NodeTotalRow
+from kzn.server.ledger.node_totals import NodeTotalRow, NodeTotalsSnapshot
 from kzn.server.pipeline import AccountingSnapshot, Pipeline
 from kzn.server.receive.stats import ReceiveStats
 from kzn.server.resolve.reporting import ReportingCounts
@@ -37,8 +38,9 @@ class ServerSnapshot:
 
     taken: float
     ledger: LedgerSnapshot
-    node_totals: list[NodeTotalRow]
-    nodes: list[NodeHeld]
+    totals: tuple[NodeTotalsSnapshot, ...]
+    now: float
+    """On the clock of the pipeline, as `NodeTotalsSnapshot.touched`."""
     pipeline: PipelineStats
     held_flows: int
     receiver: ReceiveStats
@@ -54,6 +56,20 @@ class ServerSnapshot:
     """Seconds since the last batch of each node of the topology that should send some."""
     scrapes: int = 0
     created_lines: bool = True
+    http: HttpStats = field(default_factory=HttpStats)
+
+    @property
+    def node_totals(self) -> Iterator[NodeTotalRow]:
+        """Every total of every node except held."""
+        for totals in self.totals:
+            yield from totals.rows()
+
+    @property
+    def nodes(self) -> list[NodeHeld]:
+        """What each node holds, and the age of its last batch."""
+        return [
+            NodeHeld(one.node, one.held, max(0.0, self.now - one.touched)) for one in self.totals
+        ]
 
     @property
     def why_not_ready(self) -> str:
@@ -74,6 +90,7 @@ class Sources:
     state: Callable[[], CommitStats | None] = lambda: None
     created_lines: bool = True
     instance: int = 0
+    http: Callable[[], HttpStats] = HttpStats
 
     def snapshot(self, counted: AccountingSnapshot, now: float) -> ServerSnapshot:
         """A snapshot as of ``now``; ``counted`` may have been taken slightly earlier."""
@@ -83,11 +100,8 @@ class Sources:
             scrapes=pipeline.first_scrape.scrapes,
             created_lines=self.created_lines,
             ledger=counted.ledger,
-            node_totals=counted.node_totals,
-            nodes=[
-                NodeHeld(node, held, max(0.0, now - touched))
-                for node, held, touched in counted.nodes
-            ],
+            totals=counted.totals,
+            now=now,
             pipeline=pipeline.stats.copy(),
             held_flows=pipeline.retry_queue.flows,
             coverage=pipeline.reporting.counts(now),
@@ -98,4 +112,5 @@ class Sources:
             security=self.security(),
             state=self.state(),
             instance=self.instance,
+            http=self.http(),
         )

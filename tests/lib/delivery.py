@@ -202,7 +202,8 @@ class SimServer:
             counted = await self._durability.committed_snapshot()
             if not self.up:
                 return
-            for node, term, reason, counts, *_ in counted.node_totals:
+            rows = [row for totals in counted.totals for row in totals.rows()]
+            for node, term, reason, counts, *_ in rows:
                 key = f"{node} {term} {reason}"
                 if counts.bytes < self._scraped.get(key, 0):
                     self._world.violations.append(f"{key} decreased to {counts.bytes}")

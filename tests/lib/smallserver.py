@@ -13,10 +13,10 @@ from kzn.server.http.api import answer, parse_limit
 from kzn.server.ledger.family import Row
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
-from kzn.server.pipeline import Clocks, Pipeline
+from kzn.server.pipeline import AccountingSnapshot, Clocks, Pipeline
 from kzn.server.receive.stats import ReceiveStats
 from kzn.server.resolve.retry import RetryQueue
-from kzn.server.snapshot import AccountingSnapshot, ServerSnapshot, Sources
+from kzn.server.snapshot import ServerSnapshot, Sources
 from kzn.server.topology import SourceState
 from kzn.topology.index import AddressIndex
 from kzn.topology.source import TopologyStats
@@ -59,7 +59,7 @@ def snapshot() -> ServerSnapshot:
 
 def real(topic: str, limit: str | None) -> tuple[int, bytes]:
     """The answer of kzn server."""
-    return 200, answer(topic, snapshot(), parse_limit(limit))
+    return 200, b"".join(answer(topic, snapshot(), parse_limit(limit)))
 
 
 def status(*, agents: int, batches: int, seen: int, unresolved: int = 0) -> Status:

@@ -1,8 +1,8 @@
 """The JSON of /api/v1/addresses: the current owner of each address. Pure; reads the index."""
 
-import json
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
 from kzn.client.api import MAX_ADDRESSES, AddressOwner
@@ -32,7 +32,7 @@ def answer(index: EndpointIndex, addresses: Sequence[str], now: float) -> bytes:
         _owner(index, address, int(number)).to_json()
         for address, number in zip(addresses, ids, strict=True)
     ]
-    return json.dumps({"addresses": found}).encode() + b"\n"
+    return msgspec.json.encode({"addresses": found}) + b"\n"
 
 
 def _owner(index: EndpointIndex, address: str, number: int) -> AddressOwner:

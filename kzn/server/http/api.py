@@ -5,15 +5,18 @@ Keys and rows are those of kzn.client.api. Lists are sorted by bytes, largest fi
 """
 
 import heapq
-import json
-from operator import attrgetter
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
+
+import msgspec
+import numpy as np
 
 from kzn import __version__
 from kzn.client import api
 from kzn.client.api import MAX_LIMIT, NodeRow, Status, StatusBytes, TopologyStatus
 from kzn.errors import UsageError
 from kzn.model.totals import Counts
-from kzn.server.ledger.family import FAMILIES
+from kzn.server.ledger.family import FAMILIES, Family, FamilyName, LedgerSnapshot
 from kzn.server.ledger.node_totals import TERMS
 from kzn.server.snapshot import ServerSnapshot
 
@@ -21,37 +24,92 @@ DEFAULT_LIMIT = 1000
 
 _LISTS = {family.api_list: family for family in FAMILIES.values() if family.api_list}
 TOPICS = ("status", *_LISTS, "nodes")
+FAMILIES_OF: dict[str, frozenset[FamilyName]] = {
+    topic: frozenset({_LISTS[topic].name} if topic in _LISTS else ()) for topic in TOPICS
+}
+"""The families whose series a topic shows."""
+
+ROWS_A_PIECE = 1024
+"""Rows encoded at once: about a millisecond."""
 
 
-def answer(topic: str, snapshot: ServerSnapshot, limit: int) -> bytes:
-    """The body for one of TOPICS."""
+def answer(
+    topic: str, snapshot: ServerSnapshot, limit: int, pause: Callable[[], object] = lambda: None
+) -> Iterator[bytes]:
+    """The body for one of TOPICS in pieces, to be made in a thread.
+
+    ``pause`` is called after each piece of many rows, so that other threads get the interpreter
+    lock.
+    """
     if topic == "status":
-        body = _status(snapshot).to_json()
-    elif topic == "nodes":
+        yield msgspec.json.encode(_status(snapshot).to_json()) + b"\n"
+        return
+    if topic == "nodes":
         nodes = _nodes(snapshot)
         shown = heapq.nlargest(limit, nodes, key=lambda node: node.terms["seen"].bytes)
-        body = api.listed(topic, [node.to_json() for node in shown], len(nodes))
+        objects, of = (node.to_json() for node in shown), len(nodes)
     else:
-        family, row = _LISTS[topic], api.ROWS[topic]
-        rows = [row._make((*labels, total)) for labels, total in snapshot.ledger.rows(family.name)]
-        largest = heapq.nlargest(limit, rows, key=attrgetter("bytes"))
-        body = api.listed(topic, api.to_objects(row, largest), len(rows))
-    return json.dumps(body).encode() + b"\n"
+        family = _LISTS[topic]
+        rows, of = largest_rows(snapshot.ledger, family, limit)
+        objects = (dict(zip(_keys(topic), values, strict=True)) for values in rows)
+    yield b'{"%s":[' % topic.encode()
+    between = b""
+    while part := list(islice(objects, ROWS_A_PIECE)):
+        yield between + msgspec.json.encode(part)[1:-1]
+        between = b","
+        pause()
+    yield b'],"of":%d}\n' % of
+
+
+def largest_rows(
+    ledger: LedgerSnapshot, family: Family, limit: int
+) -> tuple[Iterator[tuple[str | int, ...]], int]:
+    """The ``limit`` largest series, each its labels and bytes, and how many there are.
+
+    Equal ones stay in the order of the ledger. The series `other` is one of them unless it is 0.
+    """
+    view = ledger.views[family.name]
+    keys, totals, other = view.keys, view.bytes, view.other.bytes
+    if family.other_key is not None:
+        namesake = keys == family.other_key
+        other += int(totals[namesake].sum())
+        keys, totals = keys[~namesake], totals[~namesake]
+    of = len(keys) + (other > 0)
+    # Descending and stable: the largest uint64 minus the total ascends.
+    order = np.argsort(~totals, kind="stable")[:limit]
+    labels = family.labels_of(keys[order], ledger.tables)
+    sizes = totals[order].tolist()
+    rows = ((*found, size) for found, size in zip(labels, sizes, strict=True))
+    if not other:
+        return rows, of
+    above = sum(size >= other for size in sizes)
+    if above >= limit:
+        return rows, of
+    return chain(
+        islice(rows, above), [(*family.other_labels, other)], islice(rows, limit - above - 1)
+    ), of
 
 
 def parse_limit(text: str | None) -> int:
-    """The query's limit, at most MAX_LIMIT; UsageError if it is not a number."""
+    """The query's limit; UsageError if it is not a number from 0 to MAX_LIMIT.
+
+    0 asks for no row, only for the number of all.
+    """
     if text is None:
         return DEFAULT_LIMIT
     if not (text.isascii() and text.isdigit()) or not 0 < len(text) < 10:
-        raise UsageError(f"limit {text[:20]!r} is not a number", hint=f"1 to {MAX_LIMIT}")
-    return max(1, min(int(text), MAX_LIMIT))
+        raise UsageError(f"limit {text[:20]!r} is not a number", hint=f"0 to {MAX_LIMIT}")
+    return min(int(text), MAX_LIMIT)
+
+
+def _keys(topic: str) -> tuple[str, ...]:
+    return api.keys(api.ROWS[topic])
 
 
 def _nodes(snapshot: ServerSnapshot) -> list[NodeRow]:
+    held = snapshot.nodes
     terms = {
-        found.node: {term: Counts() for term in TERMS} | {"held": found.held}
-        for found in snapshot.nodes
+        found.node: {term: Counts() for term in TERMS} | {"held": found.held} for found in held
     }
     reasons: dict[str, dict[str, dict[str, int]]] = {node: {} for node in terms}
     for node, term, reason, counts, *_ in snapshot.node_totals:
@@ -60,7 +118,7 @@ def _nodes(snapshot: ServerSnapshot) -> list[NodeRow]:
             reasons[node].setdefault(term, {})[reason] = counts.bytes
     return [
         NodeRow(found.node, round(found.age, 3), terms[found.node], reasons[found.node])
-        for found in snapshot.nodes
+        for found in held
     ]
 
 
@@ -73,14 +131,14 @@ def _status(snapshot: ServerSnapshot) -> Status:
         ready=not snapshot.why_not_ready,
         why_not_ready=snapshot.why_not_ready,
         agents=snapshot.receiver.connections,
-        nodes=len(snapshot.nodes),
+        nodes=len(snapshot.totals),
         batches=snapshot.pipeline.batches,
         flows=snapshot.pipeline.flows,
         duplicates=snapshot.receiver.duplicates,
         refused=dict(snapshot.receiver.refusals),
         bytes=StatusBytes(
             **{term: counts.bytes for term, counts in sums.items()},
-            held=sum(row.held.bytes for row in snapshot.nodes),
+            held=sum(one.held.bytes for one in snapshot.totals),
         ),
         topology=tuple(_source(snapshot, number) for number in range(len(snapshot.sources))),
         instance=f"{snapshot.instance:08x}",

@@ -1,9 +1,10 @@
 """The JSON of /api/v1/explain: the verdict on one packet, and why. Pure; reads the index."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from kzn.client.explain import parse_address, parse_time, timestamp
 from kzn.errors import UsageError
@@ -53,7 +54,7 @@ def answer(
         lambda name: reporting.absent_nodes(name, at, now.clock),
         lambda moment: timestamp(now.wall - (now.clock - moment)),
     )
-    return json.dumps(found.to_json()).encode() + b"\n"
+    return msgspec.json.encode(found.to_json()) + b"\n"
 
 
 def _address(query: Mapping[str, str], key: str) -> bytes:

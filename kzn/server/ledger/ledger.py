@@ -8,7 +8,7 @@ The state is one table per family, and the labels behind the codes in its keys. 
 rows that `changed` returned, so the state file needs nothing else of it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -122,11 +122,13 @@ class Ledger:
             self._note_ended(family)  # before their codes are reused
         self._free_labels()
 
-    def snapshot(self) -> LedgerSnapshot:
-        """A copy that any thread may read."""
+    def snapshot(self, families: Collection[FamilyName] = tuple(FAMILIES)) -> LedgerSnapshot:
+        """A copy of ``families`` that any thread may read."""
+        kinds = {column.kind for name in families for column in FAMILIES[name].columns}
+        tables = self._codes.tables()
         return LedgerSnapshot(
-            views={name: _view(table, self._evicted[name]) for name, table in self._tables.items()},
-            tables={kind: tuple(labels) for kind, labels in self._codes.tables().items()},
+            views={name: _view(self._tables[name], self._evicted[name]) for name in families},
+            tables={kind: tuple(labels) for kind, labels in tables.items() if kind in kinds},
         )
 
     def watch(self) -> None:

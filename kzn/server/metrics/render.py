@@ -5,6 +5,7 @@ state that the event loop may be changing.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import accumulate, chain
 
 from prometheus_client.exposition import choose_encoder
@@ -30,24 +31,50 @@ _LONG = 1 << 16
 """A pause follows each piece of more bytes; the pieces of small families have fewer."""
 
 
+@dataclass(frozen=True, slots=True)
+class TextFormat:
+    """One of the two formats that every version of Prometheus reads."""
+
+    openmetrics: bool
+    content_type: str
+
+
+TEXT = TextFormat(openmetrics=False, content_type="text/plain; version=0.0.4; charset=utf-8")
+OPENMETRICS = TextFormat(
+    openmetrics=True, content_type="application/openmetrics-text; version=1.0.0; charset=utf-8"
+)
+
+
+def format_of(accept: str) -> TextFormat:
+    """The format for a header Accept."""
+    _, content_type = choose_encoder(accept)
+    return OPENMETRICS if content_type.startswith("application/openmetrics-text") else TEXT
+
+
 def render(
     snapshot: ServerSnapshot, accept: str, pause: Callable[[], object] = lambda: None
 ) -> tuple[bytes, str]:
-    """The text of a scrape and its content type, by header Accept; to be called in a thread.
+    """The text of a scrape and its content type, by header Accept; to be called in a thread."""
+    wanted = format_of(accept)
+    return b"".join(pieces(snapshot, wanted, pause)), wanted.content_type
+
+
+def pieces(
+    snapshot: ServerSnapshot, wanted: TextFormat, pause: Callable[[], object] = lambda: None
+) -> Iterator[bytes]:
+    """The text of a scrape in pieces; to be called in a thread.
 
     ``pause`` is called after each long piece, so that other threads get the interpreter lock.
     """
     registry = new_registry("server")
     registry.register(_ApplySeconds(snapshot.pipeline.apply_seconds))
-    encode, content_type = choose_encoder(accept)
-    openmetrics = content_type.startswith("application/openmetrics-text")
-    pieces = []
-    for piece in _families(snapshot, openmetrics=openmetrics):
-        pieces.append(piece)
+    for piece in _families(snapshot, openmetrics=wanted.openmetrics):
+        yield piece
         if len(piece) > _LONG:
             pause()
     # The registry's text comes last: OpenMetrics ends with a line of its own.
-    return b"".join([*pieces, encode(registry)]), content_type
+    encode, _ = choose_encoder(wanted.content_type)
+    yield encode(registry)
 
 
 def _families(snapshot: ServerSnapshot, *, openmetrics: bool) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from kzn.daemon.http.stats import http_metrics
 from kzn.daemon.metrics import BYTE, Kind, Metric, MetricSamples, Sample, single
 from kzn.server.resolve.reporting import ReportingCounts
 from kzn.server.snapshot import ServerSnapshot
@@ -22,6 +23,7 @@ def server_metrics(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
     yield from _topology(snapshot)
     yield from _static(snapshot.sources)
     yield from _resources(snapshot.sources)
+    yield from http_metrics("server", snapshot.http)
 
 
 def _one(name: str, kind: Kind, text: str, value: float) -> MetricSamples:
@@ -119,7 +121,7 @@ def _limits(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
         f"Bytes in series that ended ({BYTE}).",
         [((family,), view.retired) for family, view in views],
     )
-    yield _one("nodes", "gauge", "Nodes that have sent batches.", len(snapshot.nodes))
+    yield _one("nodes", "gauge", "Nodes that have sent batches.", len(snapshot.totals))
     yield from _reporting(snapshot.coverage)
 
 

@@ -1,11 +1,11 @@
 """The metrics of traffic: the families of the ledger, and the terms of each node's identity."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kzn.daemon.metrics import BYTE, Metric, MetricSamples
 from kzn.model.totals import Counts
 from kzn.server.ledger.family import FAMILIES
-from kzn.server.ledger.node_totals import NOTHING, TERMS, Term
+from kzn.server.ledger.node_totals import NOTHING, TERMS, NodeTotalRow, Term
 from kzn.server.snapshot import ServerSnapshot
 
 FAMILY_METRICS = {
@@ -28,16 +28,17 @@ _WITH_REASON: frozenset[Term] = frozenset({"ignored", "unresolved", "missed"})
 
 def node_metrics(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
     """The terms of each node's identity, and what of them is still exposed at 0."""
+    rows = list(snapshot.node_totals)
     for term in TERMS:
-        yield from _of_term(term, snapshot)
-    yield from _pending(snapshot)
+        yield from _of_term(term, rows)
+    yield from _pending(rows)
     yield MetricSamples(
         Metric("kzn_held_bytes", "gauge", ("node",), f"Bytes {_HELD} ({BYTE})."),
-        [((row.node,), row.held.bytes) for row in snapshot.nodes],
+        [((one.node,), one.held.bytes) for one in snapshot.totals],
     )
     yield MetricSamples(
         Metric("kzn_held_packets", "gauge", ("node",), f"Packets {_HELD}."),
-        [((row.node,), row.held.packets) for row in snapshot.nodes],
+        [((one.node,), one.held.packets) for one in snapshot.totals],
     )
 
 
@@ -50,9 +51,9 @@ def age_metrics(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
     )
 
 
-def _of_term(term: Term, snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
+def _of_term(term: Term, totals: Sequence[NodeTotalRow]) -> Iterator[MetricSamples]:
     labels = ("node", "reason") if term in _WITH_REASON else ("node",)
-    found = [row for row in snapshot.node_totals if row.term == term]
+    found = [row for row in totals if row.term == term]
     rows = [
         ((row.node, row.reason)[: len(labels)], row.counts if row.exposed else NOTHING)
         for row in found
@@ -70,9 +71,9 @@ def _of_term(term: Term, snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
     )
 
 
-def _pending(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
+def _pending(totals: Sequence[NodeTotalRow]) -> Iterator[MetricSamples]:
     sums: dict[tuple[str, Term], Counts] = {}
-    for row in snapshot.node_totals:
+    for row in totals:
         if not row.exposed and row.counts != NOTHING:
             key = (row.node, row.term)
             sums[key] = sums.get(key, NOTHING).plus(row.counts)

@@ -12,6 +12,8 @@ class ReceiveLimits:
     wire: Limits = field(default_factory=Limits)
     connections: int = 10_000
     connections_per_address: int = 100
+    reserved_descriptors: int = 0
+    """Descriptors that agents leave for HTTP, files and the API server."""
     unauthenticated: int = 1_000
     """Connections without a Welcome; one more closes the oldest of them."""
     unfinished_bytes: int = 128 << 20

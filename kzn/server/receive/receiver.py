@@ -10,6 +10,7 @@ import logging
 import socket
 from collections import Counter
 
+from kzn.daemon.accept import Acceptor, peer_address
 from kzn.daemon.connect import enable_keepalive
 from kzn.daemon.logs import RateLimited
 from kzn.daemon.tls import ServerTls
@@ -36,7 +37,6 @@ from kzn.wire.stream import Reader, Writer
 
 log = logging.getLogger(__name__)
 
-_MAPPED_PREFIX = "::ffff:"
 _BUFFER_BYTES = 32 << 10
 """Receive buffer of a connection, in the kernel and again in asyncio, which reads all there is at
 once. When it is full, TCP flow control stops the peer."""
@@ -81,7 +81,13 @@ class Receiver:
             durable=durable,
             instance=instance,
         )
-        self._servers: list[asyncio.Server] = []
+        self._acceptor = Acceptor(
+            "agents",
+            self.accept,
+            reserve=limits.reserved_descriptors,
+            read_buffer=_BUFFER_BYTES // 2,
+            on_refused=self._count_no_descriptor,
+        )
         self._connections: dict[asyncio.Task[None], AgentConnection] = {}
         self._unauthenticated: dict[asyncio.Task[None], AgentConnection] = {}
         self._by_address: Counter[str] = Counter()
@@ -91,9 +97,7 @@ class Receiver:
         """Accept on ``sockets``; the receiver closes them."""
         for sock in sockets:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
-            self._servers.append(
-                await asyncio.start_server(self.accept, sock=sock, limit=_BUFFER_BYTES // 2)
-            )
+        self._acceptor.start(sockets)
 
     async def close(self, deadline: float) -> None:
         """Stop accepting, finish frames being processed, and close all connections.
@@ -102,8 +106,7 @@ class Receiver:
         resend what was not acked.
         """
         self._closing = True
-        for server in self._servers:
-            server.close()
+        self._acceptor.close()
         for task, connection in self._connections.items():
             if connection.stop():
                 task.cancel()
@@ -116,7 +119,7 @@ class Receiver:
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a new connection, or refuse it."""
-        address = _address_of(writer)
+        address = peer_address(writer)
         self.stats.accepted += 1
         refusal = self._refusal_for(address)
         if refusal is not None:
@@ -135,6 +138,9 @@ class Receiver:
         self._count()
         task.add_done_callback(lambda done: self._ended(done, address))
         self._limit_unauthenticated()
+
+    def _count_no_descriptor(self) -> None:
+        self.stats.refusals["descriptors"] += 1
 
     def _limit_unauthenticated(self) -> None:
         """Close the oldest beyond the limit; an agent authenticates in milliseconds."""
@@ -185,9 +191,3 @@ class Receiver:
         if self._tls is None:  # with TLS a refusal would need a handshake first
             writer.write(frame(encode_to_agent(refusal)))
         writer.close()
-
-
-def _address_of(writer: asyncio.StreamWriter) -> str:
-    """The peer's address without port; dual-stack sockets show IPv4 as ::ffff:a.b.c.d."""
-    name = writer.get_extra_info("peername")
-    return str(name[0]).removeprefix(_MAPPED_PREFIX) if name else "unknown"

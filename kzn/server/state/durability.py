@@ -7,10 +7,11 @@ Never: an ack or a snapshot ahead of the file.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from functools import partial
 
+from kzn.server.ledger.family import FAMILIES, FamilyName
 from kzn.server.pipeline import AccountingSnapshot, Pipeline
 from kzn.server.state.checkpoint import CheckpointedState
 from kzn.server.state.group_commit import CommitIntervals, CommitStats, Committer
@@ -46,10 +47,12 @@ class Durability:
         if self._committer is not None:
             await self._committer.durable()
 
-    async def committed_snapshot(self) -> AccountingSnapshot:
-        """The latest snapshot that is committed; the current one without a file."""
+    async def committed_snapshot(
+        self, families: Collection[FamilyName] = tuple(FAMILIES)
+    ) -> AccountingSnapshot:
+        """The latest snapshot that is committed; without a file the current one of ``families``."""
         if self._committer is None:
-            return self._snapshot()
+            return self._snapshot(families)
         return await self._committer.committed_snapshot()
 
     def stats(self) -> CommitStats | None:

@@ -33,7 +33,7 @@ to do        nothing, if it is rare: the address changed hands within one interv
 
 
 async def _explain(*arguments: str) -> int:
-    async def take() -> ServerSnapshot:
+    async def take(_families: frozenset[str]) -> ServerSnapshot:
         raise AssertionError("explaining does not need a snapshot")
 
     world = World()

@@ -7,7 +7,7 @@
 import logging
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
@@ -19,6 +19,7 @@ from kzn.agent.deliver.connection import ServerConnection
 from kzn.agent.deliver.shipper import Shipper
 from kzn.agent.maps.spool import Spool
 from kzn.model.batch import Batch
+from kzn.server.ledger.family import FAMILIES, FamilyName
 from kzn.server.pipeline import AccountingSnapshot
 from kzn.server.state.durability import Durability
 from kzn.wire.sequences import AppliedSequences, Key, SequenceCheck
@@ -129,8 +130,10 @@ class AcksBeforeTheCommit(Durability):
 
 @broken
 class ShowsBeforeTheCommit(Durability):
-    async def committed_snapshot(self) -> AccountingSnapshot:
-        return self._snapshot()
+    async def committed_snapshot(
+        self, families: Collection[FamilyName] = tuple(FAMILIES)
+    ) -> AccountingSnapshot:
+        return self._snapshot(families)
 
 
 @broken

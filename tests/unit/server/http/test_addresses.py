@@ -69,7 +69,7 @@ def test_a_query_without_valid_addresses_is_a_usage_error(texts: list[str]) -> N
 
 
 async def ask(query: str, *, known: bool = True) -> tuple[int, str]:
-    async def take() -> ServerSnapshot:
+    async def take(_families: frozenset[str]) -> ServerSnapshot:
         raise AssertionError("addresses do not need a snapshot")
 
     api = HttpApi(take, lambda: "", owners=owners if known else None)

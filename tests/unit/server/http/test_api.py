@@ -1,11 +1,28 @@
 """kzn/server/http/api.py: the keys of rows, and the limit of a query."""
 
+import json
+
 import pytest
 
 from kzn.client.api import MAX_LIMIT, ROWS, keys
 from kzn.errors import UsageError
-from kzn.server.http.api import DEFAULT_LIMIT, parse_limit
-from kzn.server.ledger.family import FAMILIES
+from kzn.server.flows.queue import LogCounts
+from kzn.server.http.api import (
+    DEFAULT_LIMIT,
+    FAMILIES_OF,
+    ROWS_A_PIECE,
+    answer,
+    largest_rows,
+    parse_limit,
+)
+from kzn.server.ledger.family import FAMILIES, PAIR, Row
+from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.node_totals import TotalsByNode
+from kzn.server.pipeline import AccountingSnapshot, Clocks, Pipeline
+from kzn.server.receive.stats import ReceiveStats
+from kzn.server.resolve.retry import RetryQueue
+from kzn.server.snapshot import ServerSnapshot, Sources
+from kzn.topology.index import AddressIndex
 
 
 def test_an_api_row_has_the_labels_of_its_series_and_the_bytes() -> None:
@@ -15,9 +32,9 @@ def test_an_api_row_has_the_labels_of_its_series_and_the_bytes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "limit"), [(None, DEFAULT_LIMIT), ("5", 5), ("0", 1), ("999999999", MAX_LIMIT)]
+    ("text", "limit"), [(None, DEFAULT_LIMIT), ("5", 5), ("0", 0), ("999999999", MAX_LIMIT)]
 )
-def test_a_limit_is_clamped_between_one_and_the_maximum(text: str | None, limit: int) -> None:
+def test_a_limit_is_clamped_at_the_maximum(text: str | None, limit: int) -> None:
     assert parse_limit(text) == limit
 
 
@@ -25,3 +42,68 @@ def test_a_limit_is_clamped_between_one_and_the_maximum(text: str | None, limit:
 def test_a_limit_that_is_not_a_number_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError, match="is not a number"):
         parse_limit(text)
+
+
+LABELS = ("shop", "web", "a", "shop", "db", "b", "source")
+
+
+def ledger_of(totals: dict[str, int], limit: int = 10) -> Ledger:
+    """A ledger with a pair of each name, at most ``limit`` of them."""
+    ledger = Ledger(LedgerLimits({"pair": limit}))
+    ledger.load(
+        [Row("pair", (*LABELS[:4], name, *LABELS[5:]), total) for name, total in totals.items()],
+        0.0,
+    )
+    return ledger
+
+
+def largest(ledger: Ledger, limit: int) -> tuple[list[tuple[str | int, ...]], int]:
+    rows, of = largest_rows(ledger.snapshot(["pair"]), PAIR, limit)
+    return [(row[4], row[-1]) for row in rows], of
+
+
+def test_the_largest_rows_come_first_and_equal_ones_in_the_order_of_the_ledger() -> None:
+    ledger = ledger_of({"a": 1, "b": 2**60, "c": 7, "d": 7, "e": 2**60 + 1})
+    found = [("e", 2**60 + 1), ("b", 2**60), ("c", 7), ("d", 7), ("a", 1)]
+    for limit in range(7):
+        assert largest(ledger, limit) == (found[:limit], 5)
+
+
+def test_the_series_other_is_one_of_the_rows() -> None:
+    ledger = ledger_of({"a": 1, "b": 9, "c": 3, "d": 2}, limit=2)
+    assert largest(ledger, 9) == ([("b", 9), ("other", 5), ("a", 1)], 3)
+    assert largest(ledger, 2) == ([("b", 9), ("other", 5)], 3)
+    assert largest(ledger, 1) == ([("b", 9)], 3)
+    assert largest(ledger, 0) == ([], 3)
+
+
+def test_a_list_of_many_pieces_is_one_json_object() -> None:
+    totals = {f"w{number}": number + 1 for number in range(2 * ROWS_A_PIECE + 3)}
+    pauses = []
+    snapshot = snapshot_of(ledger_of(totals, limit=10_000))
+    pieces = list(answer("pairs", snapshot, MAX_LIMIT, lambda: pauses.append(1)))
+    found = json.loads(b"".join(pieces))
+    assert [row["bytes"] for row in found["pairs"]] == sorted(totals.values(), reverse=True)
+    assert found["of"] == len(totals)
+    assert len(pauses) == 3
+
+
+def test_a_topic_needs_only_its_own_families() -> None:
+    assert {
+        "status": frozenset(),
+        "workloads": {"workload"},
+        "pairs": {"pair"},
+        "zones": {"zone"},
+        "nodes": frozenset(),
+    } == FAMILIES_OF
+    ledger = ledger_of({"a": 1})
+    assert list(ledger.snapshot(FAMILIES_OF["pairs"]).views) == ["pair"]
+    assert list(ledger.snapshot(FAMILIES_OF["pairs"]).tables) == ["owner", "zone"]
+
+
+def snapshot_of(ledger: Ledger) -> ServerSnapshot:
+    index = AddressIndex(clock=lambda: 0.0, wall=lambda: 0.0)
+    parts = ledger, TotalsByNode(10), RetryQueue(10)
+    pipeline = Pipeline(index, *parts, clocks=Clocks(lambda: 0.0, lambda: 0.0))
+    sources = Sources(pipeline, ReceiveStats, lambda: (), LogCounts)
+    return sources.snapshot(AccountingSnapshot.of(pipeline), 0.0)

@@ -73,7 +73,7 @@ def test_a_wrong_query_is_a_usage_error(query: Mapping[str, str], reason: str) -
 
 
 async def ask(query: Mapping[str, str], *, known: bool = True) -> tuple[int, str]:
-    async def take() -> ServerSnapshot:
+    async def take(_families: frozenset[str]) -> ServerSnapshot:
         raise AssertionError("explaining does not need a snapshot")
 
     api = HttpApi(take, lambda: "", explain=explained if known else None)
@@ -95,7 +95,10 @@ def test_the_route_answers_json() -> None:
 
 def test_an_invalid_query_is_answered_with_400_and_a_sentence() -> None:
     status, text = asyncio.run(ask({"src": HERE}))
-    assert (status, text) == (400, "dst is missing: ?src=ADDRESS&dst=ADDRESS\n")
+    assert (status, text) == (
+        400,
+        '{"error": "dst is missing", "hint": "?src=ADDRESS&dst=ADDRESS"}\n',
+    )
 
 
 def test_a_route_without_its_function_answers_404() -> None:

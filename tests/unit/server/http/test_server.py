@@ -11,11 +11,12 @@ import aiohttp
 import pytest
 
 from kzn.client.api import MAX_LIMIT
+from kzn.daemon.http.places import HttpLimits
 from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.model.totals import Counts, Totals
 from kzn.server.flows.queue import LogCounts
 from kzn.server.http.api import parse_limit
-from kzn.server.http.server import HttpApi, HttpLimits
+from kzn.server.http.server import HttpApi, RenderLimits
 from kzn.server.ledger.family import LedgerSnapshot, Row
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
@@ -77,12 +78,14 @@ def ask(
     take: Callable[[], ServerSnapshot] = take,
     why_not_ready: str = "",
     limits: HttpLimits | None = None,
+    rendering: RenderLimits | None = None,
 ) -> None:
-    async def taken() -> ServerSnapshot:
+    async def taken(_families: frozenset[str]) -> ServerSnapshot:
         return take()
 
     async def main() -> None:
-        async with serving(HttpApi(taken, lambda: why_not_ready, limits)) as session:
+        api = HttpApi(taken, lambda: why_not_ready, limits, rendering=rendering)
+        async with serving(api) as session:
             await asking(session)
 
     asyncio.run(main())
@@ -169,6 +172,12 @@ def test_zones_workloads_nodes_and_status() -> None:
         ("GET", "/api/v1/secrets", 404),
         ("GET", "/api/v1/pairs?limit=many", 400),
         ("GET", "/api/v1/pairs?limit=-1", 400),
+        ("GET", "/api/v1/pairs?limt=5", 400),
+        ("GET", "/api/v1/pairs?limit=5&limit=6", 400),
+        ("GET", "/api/v1/status?limit=5", 400),
+        ("GET", "/metrics?collect[]=pods", 400),
+        ("GET", "/healthz?verbose", 200),
+        ("GET", "/readyz?verbose", 200),
         ("HEAD", "/metrics", 200),
     ],
 )
@@ -188,7 +197,10 @@ def test_an_exception_in_a_route_is_answered_with_500_and_no_traceback() -> None
 
     async def asking(session: Session) -> None:
         async with session.get("/metrics") as response:
-            assert (response.status, await response.text()) == (500, "internal error\n")
+            assert (response.status, await response.text()) == (
+                500,
+                '{"error": "internal error"}\n',
+            )
         async with session.get("/healthz") as response:
             assert response.status == 200
 
@@ -202,21 +214,98 @@ def test_requests_beyond_the_limit_are_answered_with_503() -> None:
         async with session.get("/healthz") as response:
             assert response.status == 200
 
-    ask(asking, limits=HttpLimits(waiting=0))
+    ask(asking, rendering=RenderLimits(waiting=0))
 
 
 def test_a_request_that_takes_too_long_is_answered_with_503() -> None:
     async def asking(session: Session) -> None:
         async with session.get("/metrics") as response:
-            assert (response.status, await response.text()) == (503, "took too long\n")
+            assert (response.status, await response.text()) == (
+                503,
+                '{"error": "the answer took too long"}\n',
+            )
 
-    ask(asking, limits=HttpLimits(seconds=0.0))
+    ask(asking, limits=HttpLimits(answer=0.0))
 
 
-@pytest.mark.parametrize(("text", "limit"), [(None, 1000), ("5", 5), ("0", 1)])
+@pytest.mark.parametrize(("text", "limit"), [(None, 1000), ("5", 5), ("0", 0)])
 def test_the_limit_of_rows_has_a_default_and_bounds(text: str | None, limit: int) -> None:
     assert parse_limit(text) == limit
     assert parse_limit("999999999") == MAX_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        (
+            "/api/v1/pairs?limt=5",
+            {"error": "unknown parameter 'limt'", "hint": "known here: limit"},
+        ),
+        (
+            "/api/v1/status?limit=5",
+            {"error": "unknown parameter 'limit'", "hint": "known here: none"},
+        ),
+        ("/api/v1/pairs?limit=x", {"error": "limit 'x' is not a number", "hint": "0 to 100000"}),
+        (
+            "/api/v1/zones?limit=1&limit=2",
+            {"error": "parameter limit is given 2 times", "hint": "give it once"},
+        ),
+        ("/api/v1/secrets", {"error": "there is no such page"}),
+    ],
+)
+def test_an_error_is_json_with_the_reason(path: str, error: dict[str, str]) -> None:
+    async def asking(session: Session) -> None:
+        async with session.get(path) as response:
+            assert response.status in {400, 404}
+            assert response.headers["Content-Type"] == "application/json"
+            assert await response.json() == error
+
+    ask(asking)
+
+
+def test_limit_0_asks_for_the_number_of_rows_alone() -> None:
+    async def asking(session: Session) -> None:
+        assert await body(session, "/api/v1/pairs?limit=0") == {"pairs": [], "of": 2}
+
+    ask(asking)
+
+
+def test_clients_that_ask_within_a_second_share_a_snapshot_and_a_rendering() -> None:
+    taken: list[int] = []
+
+    def counted() -> ServerSnapshot:
+        taken.append(1)
+        return take()
+
+    async def asking(session: Session) -> None:
+        texts = await asyncio.gather(*(text_of(session, "/metrics") for _ in range(5)))
+        assert len(set(texts)) == 1  # the CPU seconds of the process differ in two renderings
+        assert len(taken) == 1
+        for topic in ("zones", "pairs", "workloads", "nodes", "status"):
+            await body(session, f"/api/v1/{topic}")
+        assert len(taken) == 1  # a snapshot with all families serves them, too
+
+    ask(asking, take=counted)
+
+
+def test_answers_that_have_not_changed_are_not_sent_again() -> None:
+    async def asking(session: Session) -> None:
+        async with session.get("/api/v1/pairs") as response:
+            tag = response.headers["ETag"]
+        async with session.get("/api/v1/pairs", headers={"If-None-Match": tag}) as response:
+            assert (response.status, await response.read()) == (304, b"")
+        async with session.get("/api/v1/zones", headers={"If-None-Match": tag}) as response:
+            assert response.status == 200
+        async with session.get("/metrics") as response:
+            assert "ETag" not in response.headers
+
+    ask(asking)
+
+
+async def text_of(session: Session, path: str) -> str:
+    async with session.get(path) as response:
+        assert response.status == 200
+        return await response.text()
 
 
 def test_the_reason_for_not_ready_names_the_missing_lists() -> None:
@@ -246,7 +335,7 @@ def test_a_scrape_counts_once_its_body_was_read() -> None:
     scrapes = Scrapes()
     large = replace(take(), ledger=many_pods(200_000), taken=7.0)
 
-    async def taken() -> ServerSnapshot:
+    async def taken(_families: frozenset[str]) -> ServerSnapshot:
         return large
 
     async def main() -> None:

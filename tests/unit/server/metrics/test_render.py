@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from kzn.agent.metrics import agent_metrics
 from kzn.agent.stats import AgentStats
+from kzn.daemon.http.stats import HttpStats
 from kzn.daemon.prometheus import MetricCollector, new_registry
 from kzn.model.totals import SLOTS, Counts, Totals
 from kzn.server.auth.authenticator import SecurityState
@@ -90,6 +91,7 @@ def snapshot() -> ServerSnapshot:
         flow_log=lambda: LogCounts(3, 4),
         security=lambda: SecurityState("token", {"accepted": 1}, 1, 0),
         state=lambda: CommitStats(failures=Counter(disk_full=1)),
+        http=lambda: HttpStats(1, Counter(evicted=2)),
     )
     sources.pipeline.stats.apply_seconds.observe(0.003)
     return sources.snapshot(AccountingSnapshot.of(sources.pipeline), 1.0)
@@ -167,6 +169,7 @@ def test_the_docs_list_every_agent_metric_with_type_and_labels() -> None:
     for kind in ("seen", "missed", "ignored"):
         stats.packets[kind, "why"] = stats.bytes[kind, "why"] = 1
     stats.delivery.failures["connect"] = 1
+    stats.http.refused["host"] = 1
     _, _, agent = DOCS.read_text().partition(AGENT)
     assert documented(agent) == exposed(MetricCollector(lambda: agent_metrics(stats)).collect())
 

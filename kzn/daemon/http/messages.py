@@ -1,0 +1,147 @@
+"""Requests and responses as values, and their bytes (RFC 9112). Pure."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from urllib.parse import parse_qsl, urlsplit
+
+from kzn.daemon.http.body import Body
+from kzn.errors import KznError, UsageError
+
+TEXT = "text/plain; charset=utf-8"
+JSON = "application/json"
+MAX_PARAMETERS = 200
+
+
+class BusyError(KznError):
+    """A route cannot answer now; the client may try again (503)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request head. ``parameters`` are those of the query, decoded, in order of first use.
+
+    Header names are in lower case, the last of equal ones counts. ``address`` is the peer's.
+    """
+
+    method: str
+    path: str
+    parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    address: str = ""
+    keeps_alive: bool = False
+    has_body: bool = False
+
+    def one(self, name: str) -> str | None:
+        """The value of a parameter, None without it; UsageError if it is given twice."""
+        values = self.parameters.get(name, ())
+        if len(values) > 1:
+            raise UsageError(f"parameter {name} is given {len(values)} times", hint="give it once")
+        return values[0] if values else None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The answer of a route. ``headers`` are added to those that every answer has.
+
+    ``received`` is called when the client has read a body, but for what sockets buffer.
+    """
+
+    body: bytes | Body
+    status: HTTPStatus = HTTPStatus.OK
+    content_type: str = TEXT
+    headers: tuple[tuple[str, str], ...] = ()
+    received: Callable[[], None] | None = None
+
+
+Answer = Callable[[Request], Response | Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A page: its function, and the parameters that it knows; others are refused.
+
+    An ``is_open`` page needs no authorization and no known Host, and ignores parameters: probes of
+    a cluster or a load balancer ask it.
+    """
+
+    answer: Answer
+    parameters: frozenset[str] = frozenset()
+    is_open: bool = False
+
+
+def parse(head: bytes, address: str = "") -> Request | None:
+    """The request of a head that ends with an empty line; None if it is malformed."""
+    first, *lines = head.decode("latin-1").split("\r\n")
+    match first.split(" "):
+        case [method, target, version] if version.startswith("HTTP/1.") and target[:1] == "/":
+            pass
+        case _:
+            return None
+    pairs = [line.partition(":") for line in lines if line]
+    names = [name.strip().lower() for name, _, _ in pairs]
+    headers = {name: value.strip() for name, (_, _, value) in zip(names, pairs, strict=True)}
+    if names.count("host") > 1:
+        return None
+    try:
+        parts = urlsplit(target)
+        found = parse_qsl(
+            parts.query, keep_blank_values=True, max_num_fields=MAX_PARAMETERS, errors="replace"
+        )
+    except ValueError:
+        return None
+    parameters: dict[str, tuple[str, ...]] = {}
+    for name, value in found:
+        parameters[name] = (*parameters.get(name, ()), value)
+    connection = headers.get("connection", "").lower()
+    return Request(
+        method,
+        parts.path,
+        parameters,
+        headers,
+        address,
+        keeps_alive="close" not in connection
+        and (version != "HTTP/1.0" or "keep-alive" in connection),
+        has_body="transfer-encoding" in headers or headers.get("content-length", "0") != "0",
+    )
+
+
+def problem(status: HTTPStatus, error: str = "", hint: str = "") -> Response:
+    """An error as JSON: ``{"error": …, "hint": …}``, without a hint if there is none."""
+    found = {"error": error or status.phrase.lower()} | ({"hint": hint} if hint else {})
+    headers: tuple[tuple[str, str], ...] = ()
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = (("Allow", "GET, HEAD"),)
+    return Response(json.dumps(found).encode() + b"\n", status, JSON, headers)
+
+
+def head_of(
+    response: Response, length: int, *, encoding: str = "", keep_alive: bool = False
+) -> bytes:
+    """The bytes before the body; ``encoding`` of the body, empty for none."""
+    lines = [
+        f"HTTP/1.1 {response.status.value} {response.status.phrase}",
+        f"Content-Type: {response.content_type}",
+        f"Content-Length: {length}",
+        *([f"Content-Encoding: {encoding}"] if encoding else []),
+        "Vary: Accept, Accept-Encoding",
+        "Cache-Control: no-store",
+        "X-Content-Type-Options: nosniff",
+        *(f"{name}: {value}" for name, value in response.headers),
+        f"Connection: {'keep-alive' if keep_alive else 'close'}",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
+
+
+def accepts(header: str, coding: str) -> bool:
+    """Whether an Accept-Encoding header allows ``coding`` (RFC 9110, 12.5.3)."""
+    quality = {}
+    for part in header.lower().split(","):
+        name, _, rest = part.strip().partition(";")
+        weight = rest.strip().removeprefix("q=").strip()
+        try:
+            quality[name.strip()] = float(weight) if weight else 1.0
+        except ValueError:
+            quality[name.strip()] = 0.0
+    return quality.get(coding, quality.get("*", 0.0)) > 0.0

@@ -1,0 +1,111 @@
+"""kzn/daemon/http/messages.py: heads of requests and responses."""
+
+from http import HTTPStatus
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kzn.daemon.http.messages import MAX_PARAMETERS, Response, accepts, head_of, parse, problem
+from kzn.errors import UsageError
+
+
+def test_the_parts_of_a_request() -> None:
+    found = parse(
+        b"GET /api/v1/pairs?limit=5&q=a%20b&q=&q HTTP/1.1\r\n"
+        b"Host: x:80\r\nACCEPT:  text/plain \r\n\r\n",
+        "10.0.0.1",
+    )
+    assert found is not None
+    assert (found.method, found.path, found.address) == ("GET", "/api/v1/pairs", "10.0.0.1")
+    assert found.parameters == {"limit": ("5",), "q": ("a b", "", "")}
+    assert found.headers == {"host": "x:80", "accept": "text/plain"}
+    assert (found.keeps_alive, found.has_body) == (True, False)
+    assert found.one("limit") == "5"
+    assert found.one("none") is None
+    with pytest.raises(UsageError, match="3 times"):
+        found.one("q")
+
+
+@pytest.mark.parametrize(
+    ("head", "keeps_alive"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", True),
+        (b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n", False),
+        (b"GET / HTTP/1.1\r\nConnection: Close, Upgrade\r\n\r\n", False),
+        (b"GET / HTTP/1.0\r\n\r\n", False),
+        (b"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", True),
+    ],
+)
+def test_whether_a_client_keeps_the_connection(head: bytes, *, keeps_alive: bool) -> None:
+    found = parse(head)
+    assert found is not None
+    assert found.keeps_alive is keeps_alive
+
+
+@pytest.mark.parametrize(
+    "header", [b"Content-Length: 1", b"Content-Length: x", b"Transfer-Encoding: chunked"]
+)
+def test_a_request_with_a_body_says_so(header: bytes) -> None:
+    found = parse(b"GET / HTTP/1.1\r\n" + header + b"\r\n\r\n")
+    assert found is not None
+    assert found.has_body
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\r\n\r\n",
+        b"GET /\r\n\r\n",
+        b"GET / HTTP/2\r\n\r\n",
+        b"GET  / HTTP/1.1\r\n\r\n",
+        b"GET x HTTP/1.1\r\n\r\n",
+        b"GET //[ HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET /?" + b"&".join([b"a=1"] * (MAX_PARAMETERS + 1)) + b" HTTP/1.1\r\n\r\n",
+    ],
+)
+def test_a_malformed_head_is_no_request(head: bytes) -> None:
+    assert parse(head) is None
+
+
+@given(st.binary(max_size=300))
+@settings(deadline=None, max_examples=200)
+def test_any_bytes_are_a_request_or_none(head: bytes) -> None:
+    parse(head)
+    found = parse(b"GET /" + head + b" HTTP/1.1\r\n" + head + b"\r\n\r\n")
+    assert found is None or found.path.startswith(("/", ""))
+
+
+@pytest.mark.parametrize(
+    ("header", "gzip"),
+    [
+        ("", False),
+        ("gzip", True),
+        ("GZIP", True),
+        ("deflate, gzip;q=0.5", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.0, *", False),
+        ("*", True),
+        ("identity, *;q=0", False),
+        ("br;q=1.0, gzip;q=x", False),
+        ("zstd", False),
+    ],
+)
+def test_whether_a_client_takes_gzip(header: str, *, gzip: bool) -> None:
+    assert accepts(header, "gzip") is gzip
+
+
+def test_every_answer_forbids_sniffing_and_storing_and_names_no_software() -> None:
+    assert head_of(Response(b"", content_type="text/plain"), 5, encoding="gzip") == (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n"
+        b"Content-Encoding: gzip\r\nVary: Accept, Accept-Encoding\r\nCache-Control: no-store\r\n"
+        b"X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
+    )
+
+
+def test_an_error_is_json() -> None:
+    found = problem(HTTPStatus.METHOD_NOT_ALLOWED)
+    assert found.body == b'{"error": "method not allowed"}\n'
+    assert found.headers == (("Allow", "GET, HEAD"),)
+    assert problem(HTTPStatus.BAD_REQUEST, "no", "yes").body == b'{"error": "no", "hint": "yes"}\n'
