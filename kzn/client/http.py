@@ -52,10 +52,10 @@ class ApiClient:
             with urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - http(s), parse_url
                 body = bytes(answer.read(MAX_BYTES + 1))
         except HTTPError as error:
-            text = error.read(200).decode(errors="replace").strip()
+            text, hint = _problem(error)
             if error.code == BAD_REQUEST:
-                raise UsageError(f"{self.url}: {text}") from error
-            hint = "the server is busy; try again" if error.code == 503 else _HINT
+                raise UsageError(f"{self.url}: {text}", hint=hint) from error
+            hint = hint or ("the server is busy; try again" if error.code == 503 else _HINT)
             raise KznError(f"{page}: HTTP status {error.code}: {text}", hint=hint) from error
         except URLError as error:
             raise KznError(f"{self.url}: {_reason(error)}", hint=_HINT) from error
@@ -80,6 +80,16 @@ def parse_url(text: str) -> str:
     if parts.query or parts.fragment:
         raise UsageError(f"{shown}: a base URL cannot have a query or a fragment", hint=hint)
     return text.rstrip("/")
+
+
+def _problem(error: HTTPError) -> tuple[str, str]:
+    """Message and hint of an answer that is an error; the text itself if it is not kzn's JSON."""
+    body = error.read(2000)
+    try:
+        found = json.loads(body)
+        return str(found["error"]), str(found.get("hint", ""))
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return body[:200].decode(errors="replace").strip(), ""
 
 
 def _reason(error: URLError) -> str:

@@ -45,6 +45,8 @@ ELSEWHERE = {
     "kzn/cli/top.py": "tests/unit/top/test_live.py",
     "kzn/columns/arrays.py": VALUES,
     "kzn/columns/key_layout.py": "tests/unit/server/ledger/test_ledger.py",
+    "kzn/daemon/descriptors.py": "tests/unit/daemon/test_accept.py",
+    "kzn/daemon/http/stats.py": "tests/unit/server/metrics/test_render.py",
     "kzn/daemon/metrics.py": "tests/unit/server/metrics/test_render.py",
     "kzn/daemon/stop_flag.py": "tests/unit/daemon/test_signals.py",
     "kzn/daemon/prometheus.py": "tests/unit/agent/test_metrics.py",

@@ -35,6 +35,8 @@ def test_an_answer_is_read_and_the_query_is_sent() -> None:
     [
         (404, b"404: Not Found", "/api/v1/status: HTTP status 404: 404: Not Found"),
         (503, b"too many requests at once\n", "HTTP status 503: too many requests at once"),
+        (503, b'{"error": "too many"}', "HTTP status 503: too many"),
+        (503, b'["error"]', """HTTP status 503: ["error"]"""),
         (200, b"<html>", "/api/v1/status: unexpected answer: "),
         (200, b"[]", "/api/v1/status: unexpected answer: "),
         (200, b"[" * 100_000, "/api/v1/status: unexpected answer: RecursionError"),
@@ -52,6 +54,16 @@ def test_an_unexpected_answer_is_one_sentence_with_the_url(
     assert caught.value.message.startswith(url)
     assert sentence in caught.value.message
     assert caught.value.hint
+
+
+def test_an_error_of_the_server_has_its_own_message_and_hint() -> None:
+    refused = b'{"error": "limit x is not a number", "hint": "0 to 100000"}'
+    for status, kind in ((400, UsageError), (421, KznError)):
+        with serving(lambda *_, code=status: (code, refused)) as url, pytest.raises(kind) as caught:
+            ApiClient(url).fetch("zones", identity)
+        assert "limit x is not a number" in caught.value.message
+        assert "{" not in caught.value.message
+        assert caught.value.hint == "0 to 100000"
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_rows_of_a_pair_are_added_up_over_initiators() -> None:
 def test_a_value_of_another_type_is_an_error_of_the_server() -> None:
     def answers(topic: str, limit: str | None) -> tuple[int, bytes]:
         status, body = real(topic, limit)
-        return status, body.replace(b'"bytes": 33', b'"bytes": "many"')
+        return status, body.replace(b'"bytes":33', b'"bytes":"many"')
 
     with serving(answers) as url, pytest.raises(KznError, match="zones: unexpected answer"):
         take_reading([ApiClient(url)])
