@@ -99,6 +99,18 @@ struct {
 	__type(value, __u32);
 } endpoints SEC(".maps");
 
+/* Far ends of this node's tunnels, by the id that flow_key.tunnel has. Programs insert an entry
+ * with the first packet to a far end; entries never change, so that an id means the same in all
+ * batches.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, KZN_MAX_TUNNELS);
+	__type(key, __u32);
+	__type(value, struct node_address);
+} tunnels SEC(".maps");
+
 /* A flow_key as programs write it, in 64-bit words: narrower stores, which the map then reads as
  * words to hash and compare, stall in the CPU's store buffer. Without CAP_PERFMON, Linux 6.1 also
  * refuses stores to a part of a stack word.
@@ -115,9 +127,9 @@ static __always_inline __u32 service_word(__u16 port, __u8 protocol, __u8 flags)
 	return port | (__u32)protocol << 16 | (__u32)flags << 24;
 }
 
-static __always_inline void mark_encrypted(struct flow_words *key)
+static __always_inline void mark(struct flow_words *key, __u8 flags)
 {
-	key->tail |= service_word(0, 0, KZN_ENCRYPTED);
+	key->tail |= service_word(0, 0, flags);
 }
 
 /* Atomic although slots are per CPU: a program in softirq can interrupt one in process context. */
@@ -227,6 +239,63 @@ static __always_inline __u32 device_role(__u32 index)
 	const __u32 *role = bpf_map_lookup_elem(&devices, &index);
 
 	return role ? *role : 0;
+}
+
+/* Whether the source is an address of this node. */
+static __always_inline bool is_from_node(const struct flow_words *key)
+{
+	struct node_address source = {.word = {key->src[0], key->src[1]}};
+
+	return bpf_map_lookup_elem(&addresses, &source);
+}
+
+/* False for a device that is certainly not a tunnel device; costs no lookup. */
+static __always_inline bool may_be_tunnel(const struct control *ctl, __u32 index)
+{
+	return ctl->tunnel_devices >> (index & 63) & 1;
+}
+
+#define KZN_TUNNEL_PLACES 8
+#define KZN_TUNNEL_HASH 0x9e3779b97f4a7c15ull
+
+/* The id of a tunnel by its far end, the outer destination: one of a few that the address
+ * hashes to, so that CPUs agree without a shared counter.
+ */
+__noinline __u32 tunnel_id(__u64 dst0, __u64 dst1)
+{
+	struct node_address far = {.word = {dst0, dst1}};
+	__u64 hash = (far.word[0] ^ far.word[0] >> 29) * KZN_TUNNEL_HASH;
+	__u32 id;
+	int i;
+
+	hash = (hash ^ far.word[1]) * KZN_TUNNEL_HASH;
+	id = 1 + ((hash >> 32) * (KZN_TUNNEL_WITHOUT_ID - KZN_TUNNEL_PLACES) >> 32);
+#pragma clang loop unroll(full)
+	for (i = 0; i < KZN_TUNNEL_PLACES; i++, id++) {
+		const struct node_address *held = bpf_map_lookup_elem(&tunnels, &id);
+
+		if (!held) {
+			if (!bpf_map_update_elem(&tunnels, &id, &far, BPF_NOEXIST))
+				return id;
+			held = bpf_map_lookup_elem(&tunnels, &id); /* of the CPU that was first */
+			if (!held)
+				break;
+		}
+		if (held->word[0] == far.word[0] && held->word[1] == far.word[1])
+			return id;
+	}
+	return KZN_TUNNEL_WITHOUT_ID;
+}
+
+/* Replaces the key of a packet that a tunnel of this node encapsulated by that of the inner packet,
+ * with the id of the tunnel.
+ */
+static __always_inline void use_inner(struct flow_words *key, const struct flow_words *inner)
+{
+	__u64 tail = inner->tail | (__u64)tunnel_id(key->dst[0], key->dst[1]) << 48;
+
+	*key = *inner;
+	key->tail = tail;
 }
 
 static __always_inline struct control *get_control(void)

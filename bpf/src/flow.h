@@ -19,6 +19,8 @@
 #define KZN_INITIATOR_DESTINATION 0x02
 #define KZN_PORT_OF_SOURCE 0x04 /* `port` is the source's, otherwise the destination's */
 #define KZN_ENCRYPTED 0x08 /* WireGuard or ESP: charged to the outer addresses */
+#define KZN_RELAYED 0x10 /* came in by a tunnel device of this node and leaves the node again */
+#define KZN_DELIVERED 0x20 /* came in by a tunnel device of this node, for a local device */
 
 /* IPv4 addresses are ::ffff:a.b.c.d. Ports are in host byte order, 0 where not kept. */
 struct flow_key {
@@ -28,7 +30,7 @@ struct flow_key {
 	__u8 protocol;
 	__u8 flags;
 	__u16 peer_port; /* of the other side; 0 unless --ports all */
-	__u16 tunnel; /* 0: not in a tunnel of this node */
+	__u16 tunnel; /* of this node, by its far end: id in the map `tunnels`; 0: none */
 };
 _Static_assert(sizeof(struct flow_key) == 40, "flow_key is 40 bytes without padding");
 
@@ -91,6 +93,8 @@ _Static_assert(sizeof(struct settings) == 16, "settings is 16 bytes");
 
 #define KZN_MAX_DEVICES 16384
 #define KZN_MAX_ADDRESSES 4096
+#define KZN_MAX_TUNNELS 16384
+#define KZN_TUNNEL_WITHOUT_ID 0xffff /* flow_key.tunnel: no room for the far end */
 
 /* What is known of an endpoint (an address, protocol and port) in the map `endpoints`. */
 #define KZN_ENDPOINT_CALLED 0x01 /* a connection to it was opened */
@@ -104,7 +108,8 @@ struct control {
 	__u32 active; /* the buffer that packets are added to: 0 or 1 */
 	__u32 skip_inbound; /* packets from a device that leads off to a local one make no flow */
 	__u64 drained; /* jiffies of the first packet after a drain; user space writes 0 */
-	__u64 unused[6];
+	__u64 tunnel_devices; /* bit (index % 64) of each device that encapsulates */
+	__u64 unused[5];
 };
 _Static_assert(sizeof(struct control) == 64, "control is 64 bytes");
 

@@ -44,6 +44,7 @@ enum bpf_map_type {
 struct net_device {
 	int ifindex;
 	unsigned int mtu;
+	unsigned short type; /* ARPHRD_* */
 };
 
 struct nf_hook_state {
@@ -70,6 +71,7 @@ struct sk_buff {
 	__u16 inner_transport_header; /* offsets from head */
 	__u16 inner_network_header; /* 0 unless encapsulated */
 	__u16 network_header;
+	__u16 mac_header;
 	unsigned long _nfct; /* struct nf_conn * | enum ip_conntrack_info */
 	unsigned long _skb_refdst; /* struct dst_entry * | SKB_DST_NOREF */
 };
@@ -100,7 +102,9 @@ struct __sk_buff {
 	__u32 mark;
 	__u32 queue_mapping;
 	__u32 protocol; /* EtherType, big-endian */
-	__u32 before_data[14];
+	__u32 before_ingress[4];
+	__u32 ingress_ifindex; /* of the device that the packet came in by; 0 if it was made here */
+	__u32 before_data[9];
 	__u32 data;
 	__u32 data_end;
 	__u32 before_flow_keys[15];
@@ -108,9 +112,13 @@ struct __sk_buff {
 	__u64 tstamp;
 	__u32 wire_len;
 	__u32 gso_segs;
-	__u64 sk;
+	union {
+		struct bpf_sock *sk;
+		__u64 padding; /* pointers of this target and of the kernel's have 8 bytes */
+	};
 	__u32 gso_size;
 };
+_Static_assert(__builtin_offsetof(struct __sk_buff, ingress_ifindex) == 36, "as in the kernel's");
 _Static_assert(__builtin_offsetof(struct __sk_buff, gso_size) == 176, "as in the kernel's");
 
 /* The same for a socket, and the address and ports that one is looked up by. */
@@ -158,6 +166,11 @@ struct bpf_dynptr {
 #define ETH_P_TEB 0x6558 /* payload is an Ethernet frame */
 #define ETH_P_8021Q 0x8100
 #define ETH_P_8021AD 0x88a8
+#define ETH_P_MPLS_UC 0x8847
+#define ETH_P_MPLS_MC 0x8848
+#define ETH_P_PPP_SES 0x8864
+
+#define ARPHRD_ETHER 1
 
 #define IPPROTO_HOPOPTS 0
 #define IPPROTO_IPIP 4

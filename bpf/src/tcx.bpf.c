@@ -18,7 +18,14 @@
 SEC("tc")
 int tcx_egress(struct __sk_buff *ctx)
 {
-	return account_egress(ctx);
+	return account_egress(ctx, ETHERNET_HEADER);
+}
+
+/* For devices without a header of their own: tun, PPP, WireGuard, IP tunnels. */
+SEC("tc")
+int tcx_headerless(struct __sk_buff *ctx)
+{
+	return account_egress(ctx, 0);
 }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -125,6 +125,13 @@ def _hooks(stats: AgentStats) -> Iterator[MetricSamples]:
         "Network devices by which packets leave this node (uplinks) that are up.",
         stats.uplinks,
     )
+    yield single(
+        "kzn_agent_tunnels_without_room_bytes_total",
+        "counter",
+        "Bytes that this node encapsulated, counted by their inner addresses alone: the kernel had"
+        " no room for the far end of the tunnel.",
+        stats.tunnels_without_room_bytes,
+    )
     yield MetricSamples(
         Metric("kzn_agent_hook_attached", "gauge", ("probe", "hook"), "1 for each attached hook."),
         [((stats.probe, hook), 1) for hook in stats.attached],

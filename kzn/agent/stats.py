@@ -7,7 +7,7 @@ from kzn.agent.deliver.connection import ShipStats
 from kzn.agent.maps.columns import by_lower_port
 from kzn.daemon.http.stats import HttpStats
 from kzn.model.batch import Batch
-from kzn.model.flows import Flows
+from kzn.model.flows import FAR_END_UNKNOWN, Flows
 from kzn.model.totals import Counts, Totals
 
 TASKS = ("coverage", "devices", "draining", "hooks")
@@ -33,6 +33,8 @@ class AgentStats:
     cannot be measured."""
     uncounted_bytes: int = 0
     """Upper bound of the bytes in no batch since this set replaced another at the start."""
+    tunnels_without_room_bytes: int = 0
+    """Bytes in tunnels whose far end the kernel had no room for."""
     batches: int = 0
     flows: int = 0
     last_flows: int = 0
@@ -90,6 +92,9 @@ class AgentStats:
         self.batches += 1
         self.flows += len(batch.flows)
         self.last_flows = len(batch.flows)
+        without_room = (batch.flows.flags & FAR_END_UNKNOWN) != 0
+        if without_room.any():
+            self.tunnels_without_room_bytes += int(batch.flows.bytes[without_room].sum())
         self.cut_seconds += seconds
         self.last_cut = wall
         self._add_totals(batch.totals)

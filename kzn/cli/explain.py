@@ -33,10 +33,23 @@ _INDENT = 13
     allow_from_autoenv=False,
     help="When: how long ago (10m, 1h30m) or RFC 3339.  [default: now]",
 )
+@click.option(
+    "--via",
+    metavar="ADDRESS",
+    allow_from_autoenv=False,
+    help="Outer destination, if the node sent the packet in a tunnel (`via` in the flow log).",
+)
 @url_option("http://127.0.0.1:8080", "HTTP address of kzn server.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout instead of text.")
 def explain(
-    *, src: str, dst: str, node: str | None, at: str | None, url: str, as_json: bool
+    *,
+    src: str,
+    dst: str,
+    node: str | None,
+    at: str | None,
+    via: str | None,
+    url: str,
+    as_json: bool,
 ) -> None:
     """SRC and DST are IP addresses. Shows their owners and since when, the verdict and why.
 
@@ -49,7 +62,7 @@ def explain(
 
     if at:
         parse_time(at, time.time())  # the server's clock decides; this finds typing errors
-    found = ask(ApiClient(url), src, dst, node or "", at or "")
+    found = ask(ApiClient(url), src, dst, node or "", at or "", via or "")
     click.echo(json.dumps(found.to_json()) if as_json else text_of(found))
 
 
@@ -62,6 +75,7 @@ def text_of(found: "Explanation") -> str:
         f"verdict      {found.verdict}: {_outcome(found)}",
         *_end_lines("source", found.src),
         *_end_lines("destination", found.dst),
+        *(_end_lines("via", found.via) if found.via else []),
         *_list("why", found.why),
         *_list("to do", found.advice),
     ]

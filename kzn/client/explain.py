@@ -74,7 +74,8 @@ class Explanation:
 
     ``node_chosen_by`` is query, source, destination, or any. ``class_`` (JSON key ``class``) is
     empty unless the packet is attributed, ``reason`` unless it is unresolved. ``charged_to`` is the
-    name of the reporting node when the packet is charged to it in place of the source. ``retried``
+    name of the reporting node when the packet is charged to it in place of the source. ``via`` is
+    the outer destination of a packet that the node sent in a tunnel. ``retried``
     says whether a batch with such a packet would be retried before this verdict. ``why`` and
     ``advice`` are sentences.
     """
@@ -91,11 +92,13 @@ class Explanation:
     retried: bool
     why: tuple[str, ...]
     advice: tuple[str, ...]
+    via: ExplainedEnd | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The object of the answer."""
         found = asdict(self)
         found["src"], found["dst"] = self.src.to_json(), self.dst.to_json()
+        found["via"] = self.via.to_json() if self.via else None
         return {key.removesuffix("_"): value for key, value in found.items()}
 
     @classmethod
@@ -114,13 +117,17 @@ class Explanation:
             retried=bool(answer["retried"]),
             why=tuple(map(str, answer["why"])),
             advice=tuple(map(str, answer["advice"])),
+            via=ExplainedEnd.from_json(via) if (via := answer.get("via")) else None,
         )
 
 
-def explain(api: "ApiClient", src: str, dst: str, node: str = "", at: str = "") -> Explanation:
-    """The server's explanation; ``node`` and ``at`` as in `/api/v1/explain`, empty for neither."""
+def explain(
+    api: "ApiClient", src: str, dst: str, node: str = "", at: str = "", via: str = ""
+) -> Explanation:
+    """The server's explanation; ``node``, ``at`` and ``via`` as in `/api/v1/explain`, or empty."""
     query = [("src", parse_address(src)), ("dst", parse_address(dst))]
     query += [(key, value) for key, value in (("node", node), ("at", at)) if value]
+    query += [("via", parse_address(via))] if via else []
     return api.fetch("explain", Explanation.from_json, query)
 
 

@@ -20,7 +20,8 @@ FLOW_KEY = np.dtype(
 """``struct flow_key`` of bpf/src/flow.h: IPv4 is ::ffff:a.b.c.d; ports in host order, 0 = not kept.
 
 ``port`` is that of the side that was connected to, the source's when `PORT_OF_SOURCE` is set;
-``peer_port`` is that of the other side, 0 unless ``--ports all``.
+``peer_port`` is that of the other side, 0 unless ``--ports all``. ``tunnel`` is the id of the far
+end if the node encapsulated the packet, else 0.
 """
 
 FLOW_COUNTS = np.dtype([("packets", "<u8"), ("bytes", "<u8")])
@@ -34,15 +35,29 @@ PORT_OF_SOURCE = 0x04
 """``flags``: the end that opened the connection (by conntrack); in a key also the port's end."""
 ENCRYPTED = 0x08
 """``flags``: WireGuard or ESP; what is inside is charged to the ends of the tunnel."""
+RELAYED = 0x10
+"""``flags``: came in by a tunnel device of the reporting node and left the node again."""
+DELIVERED = 0x20
+"""``flags``: came in by a tunnel device of the reporting node, for a local device."""
+FAR_END_UNKNOWN = 0x40
+"""``flags``: the reporting node encapsulated it, and there was no room for the tunnel's far end."""
+FLAGS = INITIATOR_MASK | ENCRYPTED | RELAYED | DELIVERED | FAR_END_UNKNOWN
+"""The ``flags`` of `Flows`."""
+
+TUNNEL_WITHOUT_ID = 0xFFFF
+"""``tunnel`` of a key: KZN_TUNNEL_WITHOUT_ID."""
+NO_VIA = 0xFFFFFFFF
+"""``via`` of a flow that the reporting node did not encapsulate."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Flows:
     """m flows over n distinct addresses; every per-flow column has shape (m,).
 
-    ``addresses`` is (n, 16) uint8; ``src`` and ``dst`` are row numbers in it. Of ``flags`` the
-    initiator and `ENCRYPTED` are kept. With ``--ports service`` the port that is not 0 is that of
-    the service.
+    ``addresses`` is (n, 16) uint8; ``src`` and ``dst`` are row numbers in it. Of ``flags``, `FLAGS`
+    are kept. With ``--ports service`` the port that is not 0 is that of the service. ``via`` is
+    the row of the outer destination of flows that the reporting node encapsulated, `NO_VIA` for the
+    others; None when there are only others.
     """
 
     addresses: U8
@@ -54,6 +69,7 @@ class Flows:
     flags: U8
     packets: U64
     bytes: U64
+    via: U32 | None = None
 
     def __len__(self) -> int:
         return len(self.src)

@@ -19,7 +19,17 @@ OWN = "kzn"
 
 BUFFERS = ("flows_0", "flows_1")
 ENDPOINTS = "endpoints"
-MAPS = (*BUFFERS, "totals", "control", "spool", "fence", "devices", "addresses", ENDPOINTS)
+MAPS = (
+    *BUFFERS,
+    "totals",
+    "control",
+    "spool",
+    "fence",
+    "devices",
+    "addresses",
+    ENDPOINTS,
+    "tunnels",
+)
 """The maps of bpf/src/account.bpf.h, which every probe shares."""
 SETTINGS, REASONS, LAYOUT = "settings", "total", "layout"
 """The constant of account.bpf.h, the enum of flow.h, and the field with KZN_LAYOUT in settings."""

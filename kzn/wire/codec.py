@@ -57,6 +57,8 @@ def encode_to_server(message: ToServer) -> bytes:
         planes=message.columns.planes,
         columns=message.columns.data,
         totals=message.totals,
+        via_planes=message.columns.via_planes,
+        via=message.columns.via,
     )
     return kzn_pb2.ToServer(batch=batch).SerializeToString()
 
@@ -80,7 +82,15 @@ def decode_to_server(data: bytes) -> ToServer:
             sequence=batch.sequence,
             opened_ms_ago=batch.opened_ms_ago,
             closed_ms_ago=batch.closed_ms_ago,
-            columns=Columns(batch.flows, batch.ipv4, batch.ipv6, batch.planes, batch.columns),
+            columns=Columns(
+                batch.flows,
+                batch.ipv4,
+                batch.ipv6,
+                batch.planes,
+                batch.columns,
+                batch.via_planes,
+                batch.via,
+            ),
             totals=batch.totals,
         )
     if envelope.WhichOneof("message") == "addresses":

@@ -6,12 +6,15 @@ zeros is not sent at all.
 """
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from kzn.columns.arrays import U8, U32
-from kzn.model.flows import Flows
+from kzn.columns.arrays import I64, U8, U32
+from kzn.model.flows import NO_VIA, Flows
 from kzn.model.ip import MAPPED_PREFIX
 
 WIDTHS = (
@@ -25,6 +28,8 @@ WIDTHS = (
     ("bytes", np.uint64),
 )
 PLANES = sum(np.dtype(kind).itemsize for _, kind in WIDTHS)
+VIA_PLANES = 4
+"""Byte planes of each of the two columns of FlowBatch.via."""
 LEVEL = 1
 
 _SORT = ("dst", "src", "src_port", "dst_port", "flags", "protocol")
@@ -35,51 +40,76 @@ PREFIX = np.frombuffer(MAPPED_PREFIX, np.uint8)
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The fields of FlowBatch that describe its columns; ``data`` is the zlib stream."""
+    """The fields of FlowBatch that describe its columns; ``data`` and ``via`` are zlib streams."""
 
     flows: int
     ipv4: int
     ipv6: int
     planes: int
     data: bytes
+    via_planes: int = 0
+    via: bytes = b""
 
     @property
     def inflated(self) -> int:
         """The length of ``data`` after decompression."""
         return 4 * self.ipv4 + 16 * self.ipv6 + self.flows * self.planes.bit_count()
 
+    @property
+    def via_inflated(self) -> tuple[int, int]:
+        """The lengths of the two columns in ``via`` after decompression."""
+        by_address = (self.via_planes & 0xF).bit_count() * (self.ipv4 + self.ipv6)
+        return by_address, (self.via_planes >> VIA_PLANES).bit_count() * self.flows
+
 
 def pack(flows: Flows) -> Columns:
     """Columns of ``flows``; rows and addresses are sorted for compression."""
     mapped = (flows.addresses[:, :12] == PREFIX).all(axis=1)
     words = np.ascontiguousarray(flows.addresses).view(">u8")
-    order = np.lexsort((words[:, 1], words[:, 0], ~mapped))
-    rank = np.empty(len(order), np.uint32)
-    rank[order] = np.arange(len(order), dtype=np.uint32)
+    by_address = np.lexsort((words[:, 1], words[:, 0], ~mapped))
+    rank = np.empty(len(by_address), np.uint32)
+    rank[by_address] = np.arange(len(by_address), dtype=np.uint32)
     ipv4 = int(mapped.sum())
-    deflate = zlib.compressobj(LEVEL)
-    pieces = [deflate.compress(_planes_of(flows.addresses[order[:ipv4], 12:]))]
-    pieces.append(deflate.compress(_planes_of(flows.addresses[order[ipv4:]])))
-    mask = 0
-    for i, plane in enumerate(_flow_planes(flows, rank)):
-        if plane.any():
-            mask |= 1 << i
-            pieces.append(deflate.compress(plane.tobytes()))
-    pieces.append(deflate.flush())
-    return Columns(len(flows), ipv4, len(order) - ipv4, mask, b"".join(pieces))
+    columns = {name: getattr(flows, name) for name, _ in WIDTHS}
+    columns["src"], columns["dst"] = rank[flows.src], rank[flows.dst]
+    order = np.lexsort([columns[name] for name in _SORT])
+    planes, data = _deflate(
+        [columns[name][order].astype(kind) for name, kind in WIDTHS],
+        _planes_of(flows.addresses[by_address[:ipv4], 12:]),
+        _planes_of(flows.addresses[by_address[ipv4:]]),
+    )
+    via_planes, via = 0, b""
+    if flows.via is not None:
+        via_planes, via = _deflate(_via_columns(flows, flows.via, rank, order))
+    return Columns(len(flows), ipv4, len(by_address) - ipv4, planes, data, via_planes, via)
+
+
+def _via_columns(flows: Flows, via: U32, rank: U32, order: I64) -> list[U32]:
+    """Where flows to each address go, and the flows that go elsewhere (kzn.proto)."""
+    goes = np.zeros(len(via), np.uint32)
+    tunnelled = via != NO_VIA
+    goes[tunnelled] = rank[via[tunnelled]] + np.uint32(1)
+    dst = rank[flows.dst]
+    by_address = np.zeros(len(rank), np.uint32)
+    by_address[dst[tunnelled]] = goes[tunnelled]
+    by_flow = np.where(by_address[dst] == goes, np.uint32(0), goes + np.uint32(1))
+    return [by_address, by_flow[order]]
 
 
 def _planes_of(rows: U8) -> bytes:
     return np.ascontiguousarray(rows.T).tobytes()
 
 
-def _flow_planes(flows: Flows, rank: U32) -> list[U8]:
-    columns = {name: getattr(flows, name) for name, _ in WIDTHS}
-    columns["src"], columns["dst"] = rank[flows.src], rank[flows.dst]
-    order = np.lexsort([columns[name] for name in _SORT])
-    planes: list[U8] = []
-    for name, kind in WIDTHS:
-        little = np.dtype(kind).newbyteorder("<")
-        column = columns[name][order].astype(little)
-        planes.extend(column.view(np.uint8).reshape(len(order), little.itemsize).T)
-    return planes
+def _deflate(columns: Sequence[npt.NDArray[Any]], *before: bytes) -> tuple[int, bytes]:
+    """The planes that are not zero, as bits, and ``before`` and these planes in a zlib stream."""
+    deflate = zlib.compressobj(LEVEL)
+    pieces = [deflate.compress(piece) for piece in before]
+    mask = position = 0
+    for column in columns:
+        little = column.astype(column.dtype.newbyteorder("<"), copy=False)
+        for plane in little.view(np.uint8).reshape(len(column), little.itemsize).T:
+            if plane.any():
+                mask |= 1 << position
+                pieces.append(deflate.compress(plane.tobytes()))
+            position += 1
+    return mask, b"".join([*pieces, deflate.flush()])

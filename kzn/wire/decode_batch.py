@@ -7,20 +7,19 @@ decompressing it, and agents, which decompress nothing, do not need zlib-ng.
 """
 
 import re
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from google.protobuf.message import DecodeError
 from zlib_ng import zlib_ng
 
-from kzn.columns.arrays import U8
+from kzn.columns.arrays import U8, U32
 from kzn.errors import WireError
 from kzn.model.batch import Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import SLOTS, Counts, Totals
 from kzn.wire import kzn_pb2
-from kzn.wire.columns import PLANES, PREFIX, WIDTHS, Columns
+from kzn.wire.columns import PLANES, PREFIX, VIA_PLANES, WIDTHS, Columns
 from kzn.wire.encode_batch import EncodedBatch, check_limits
 from kzn.wire.limits import MAX_AGE_MS, MAX_SUM, MAX_TOTALS, Limits
 
@@ -109,15 +108,47 @@ def unpack(columns: Columns) -> Flows:
         raw[: ends[0]].reshape(4, columns.ipv4),
         raw[ends[0] : ends[1]].reshape(16, columns.ipv6),
     )
-    found = _columns_of(columns, raw[ends[1] :].reshape(columns.planes.bit_count(), columns.flows))
-    flows = Flows(addresses, **found)
+    widths = [np.dtype(kind).itemsize for _, kind in WIDTHS]
+    rows = raw[ends[1] :].reshape(columns.planes.bit_count(), columns.flows)
+    found = {
+        name: column.view(np.dtype(kind).newbyteorder("<")).reshape(-1).astype(kind, copy=False)
+        for (name, kind), column in zip(
+            WIDTHS, _from_planes(columns.planes, widths, rows, columns.flows), strict=True
+        )
+    }
     for name in ("src", "dst"):
         if columns.flows and int(found[name].max()) >= len(addresses):
             raise WireError(
                 f"{name} index {found[name].max()}, but only {len(addresses)} addresses",
                 reason="index_range",
             )
-    return flows
+    return Flows(addresses, **found, via=_via(columns, found["dst"]))
+
+
+def _via(columns: Columns, dst: U32) -> U32 | None:
+    """The row of each flow's outer destination; None if no flow has one."""
+    if columns.via_planes >> 2 * VIA_PLANES:
+        raise WireError(f"via_planes {columns.via_planes:#x}: there are only 8", reason="planes")
+    if not columns.via_planes:
+        return None
+    lengths = columns.via_inflated
+    raw = np.frombuffer(_inflate(columns.via, sum(lengths)), np.uint8)
+    of_addresses, of_flows = raw[: lengths[0]], raw[lengths[0] :]
+    addresses = columns.ipv4 + columns.ipv6
+    by_address = _numbers(columns.via_planes & 0xF, of_addresses, addresses)
+    by_flow = _numbers(columns.via_planes >> VIA_PLANES, of_flows, columns.flows)
+    goes = np.where(by_flow == 0, by_address.take(dst), by_flow - np.uint32(1))
+    if len(goes) and int(goes.max()) > addresses:
+        raise WireError(
+            f"via index {int(goes.max()) - 1}, but only {addresses} addresses", reason="index_range"
+        )
+    return goes - np.uint32(1)  # 0, nowhere, becomes NO_VIA
+
+
+def _numbers(planes: int, raw: U8, count: int) -> U32:
+    rows = raw.reshape(planes.bit_count(), count)
+    [column] = _from_planes(planes, [VIA_PLANES], rows, count)
+    return column.view("<u4").reshape(-1).astype(np.uint32, copy=False)
 
 
 def _inflate(data: bytes, length: int) -> bytes:
@@ -146,17 +177,14 @@ def _addresses(ipv4: U8, ipv6: U8) -> U8:
     return addresses
 
 
-def _columns_of(columns: Columns, planes: U8) -> dict[str, npt.NDArray[Any]]:
-    found = {}
-    rows = iter(planes)
+def _from_planes(planes: int, widths: Sequence[int], rows: U8, count: int) -> Iterator[U8]:
+    """Columns of ``count`` numbers, (count, width) bytes each, from the planes that were sent."""
+    sent = iter(rows)
     position = 0
-    for name, kind in WIDTHS:
-        width = np.dtype(kind).itemsize
-        column = np.zeros((columns.flows, width), np.uint8)
+    for width in widths:
+        column = np.zeros((count, width), np.uint8)
         for byte in range(width):
-            if columns.planes >> (position + byte) & 1:
-                column[:, byte] = next(rows)
+            if planes >> (position + byte) & 1:
+                column[:, byte] = next(sent)
         position += width
-        little = column.view(np.dtype(kind).newbyteorder("<")).reshape(-1)
-        found[name] = little.astype(kind, copy=False)
-    return found
+        yield column

@@ -107,7 +107,7 @@ class NodeAddresses(_message.Message):
     def __init__(self, addresses: _Optional[bytes] = ...) -> None: ...
 
 class FlowBatch(_message.Message):
-    __slots__ = ("sequence", "opened_ms_ago", "closed_ms_ago", "flows", "ipv4", "ipv6", "planes", "columns", "totals")
+    __slots__ = ("sequence", "opened_ms_ago", "closed_ms_ago", "flows", "ipv4", "ipv6", "planes", "columns", "totals", "via_planes", "via")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     OPENED_MS_AGO_FIELD_NUMBER: _ClassVar[int]
     CLOSED_MS_AGO_FIELD_NUMBER: _ClassVar[int]
@@ -117,6 +117,8 @@ class FlowBatch(_message.Message):
     PLANES_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     TOTALS_FIELD_NUMBER: _ClassVar[int]
+    VIA_PLANES_FIELD_NUMBER: _ClassVar[int]
+    VIA_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     opened_ms_ago: int
     closed_ms_ago: int
@@ -126,7 +128,9 @@ class FlowBatch(_message.Message):
     planes: int
     columns: bytes
     totals: bytes
-    def __init__(self, sequence: _Optional[int] = ..., opened_ms_ago: _Optional[int] = ..., closed_ms_ago: _Optional[int] = ..., flows: _Optional[int] = ..., ipv4: _Optional[int] = ..., ipv6: _Optional[int] = ..., planes: _Optional[int] = ..., columns: _Optional[bytes] = ..., totals: _Optional[bytes] = ...) -> None: ...
+    via_planes: int
+    via: bytes
+    def __init__(self, sequence: _Optional[int] = ..., opened_ms_ago: _Optional[int] = ..., closed_ms_ago: _Optional[int] = ..., flows: _Optional[int] = ..., ipv4: _Optional[int] = ..., ipv6: _Optional[int] = ..., planes: _Optional[int] = ..., columns: _Optional[bytes] = ..., totals: _Optional[bytes] = ..., via_planes: _Optional[int] = ..., via: _Optional[bytes] = ...) -> None: ...
 
 class Totals(_message.Message):
     __slots__ = ("total",)

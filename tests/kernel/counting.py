@@ -19,6 +19,7 @@ from kzn.lab.witness import WireKey
 from kzn.libbpf.testrun import run_netfilter
 from kzn.model import ip
 from kzn.model.batch import Batch
+from kzn.model.flows import NO_VIA
 from kzn.model.totals import Counts
 from kzn.probes import support
 from kzn.probes.attach import MAPS, load
@@ -42,6 +43,8 @@ class Row:
     dst_port: int
     flags: int
     counts: Counts
+    via: str = ""
+    """The outer destination, if a tunnel of the node carries the flow."""
 
     @property
     def key(self) -> WireKey:
@@ -93,6 +96,7 @@ def rows(batch: Batch) -> list[Row]:
     """The flows of a batch."""
     flows = batch.flows
     names = [ip.text(address.tobytes()) for address in flows.addresses]
+    vias = [NO_VIA] * len(flows) if flows.via is None else flows.via.tolist()
     return [
         Row(
             names[flows.src[i]],
@@ -102,6 +106,7 @@ def rows(batch: Batch) -> list[Row]:
             int(flows.dst_port[i]),
             int(flows.flags[i]),
             Counts(int(flows.packets[i]), int(flows.bytes[i])),
+            "" if vias[i] == NO_VIA else names[vias[i]],
         )
         for i in range(len(flows))
     ]

@@ -5,13 +5,13 @@ In: one line of text for each node, pod and network. Out: YAML, indices, `Flows`
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import yaml
 
-from kzn.model.flows import Flows
+from kzn.model.flows import NO_VIA, Flows
 from kzn.model.ip import pack
 from kzn.topology.index import AddressIndex
 from kzn.topology.static.file import parse_static
@@ -105,6 +105,21 @@ def flows_between(*rows: tuple[Any, ...]) -> Flows:
         flags=np.zeros(m, np.uint8),
         packets=np.array([packets for *_, packets in full], np.uint64),
         bytes=np.array([size for _, _, size, _ in full], np.uint64),
+    )
+
+
+def tunnelled(flows: Flows, *vias: str, flags: int = 0) -> Flows:
+    """``flows`` with the outer destination of each in text, empty for none, and these flags."""
+    known = [row.tobytes() for row in flows.addresses]
+    outer = sorted({pack(via) for via in vias if via} - set(known))
+    rows = [*known, *outer]
+    return replace(
+        flows,
+        addresses=np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 16),
+        flags=flows.flags | np.uint8(flags),
+        via=np.array([rows.index(pack(via)) if via else NO_VIA for via in vias], np.uint32)
+        if any(vias)
+        else None,
     )
 
 

@@ -83,9 +83,9 @@ CELLS = {
     (UNOWNED, SERVICE): "unknown_source",
     (TWO_OWNERS, SERVICE): "ambiguous",
     (SERVICE, HERE): "transit",
-    (SERVICE, ELSEWHERE): "service_address",
-    (SERVICE, STATIC): "service_address",
-    (SERVICE, OUTSIDE): "service_address",
+    (SERVICE, ELSEWHERE): "cross_zone",
+    (SERVICE, STATIC): "cross_zone",
+    (SERVICE, OUTSIDE): "external",
     (SERVICE, UNOWNED): "service_address",
     (SERVICE, SERVICE): "service_address",
 }

@@ -41,8 +41,8 @@ static __always_inline void account_ipv4(struct bpf_nf_ctx *ctx)
 		measure(ctx, &packet, 0,
 			kernel_cast(struct inet_skb_parm, ctx->skb->cb)->frag_max_size, &counts);
 		reason = classify_direction(ctl, ctx->skb, ctx->state);
-		if (may_encapsulate(packet.protocol))
-			key_by_inner(ctx, &packet, tunnel_role(ctx->state), &key);
+		if (may_encapsulate(packet.protocol) || is_in_by_tunnel(ctl, ctx->state))
+			key_by_tunnel(ctx, &packet, reason, &key);
 	}
 	account_settled(ctx, ctl, &packet, &key, &counts, reason);
 }
@@ -61,8 +61,8 @@ static __always_inline void account_ipv6(struct bpf_nf_ctx *ctx)
 		measure(ctx, &packet, IPV6_FRAGMENT_HEADER,
 			kernel_cast(struct inet6_skb_parm, ctx->skb->cb)->frag_max_size, &counts);
 		reason = classify_direction(ctl, ctx->skb, ctx->state);
-		if (may_encapsulate(packet.protocol))
-			key_by_inner(ctx, &packet, tunnel_role(ctx->state), &key);
+		if (may_encapsulate(packet.protocol) || is_in_by_tunnel(ctl, ctx->state))
+			key_by_tunnel(ctx, &packet, reason, &key);
 	}
 	account_settled(ctx, ctl, &packet, &key, &counts, reason);
 }

@@ -5,10 +5,15 @@
 #ifndef KZN_NETFILTER_INNER_BPF_H
 #define KZN_NETFILTER_INNER_BPF_H
 
+static __always_inline bool is_ip_in_ip(__u8 protocol)
+{
+	return protocol == IPPROTO_IPIP || protocol == IPPROTO_IPV6;
+}
+
 static __always_inline bool may_encapsulate(__u8 protocol)
 {
-	return protocol == IPPROTO_UDP || protocol == IPPROTO_IPIP || protocol == IPPROTO_IPV6 ||
-	       protocol == IPPROTO_GRE || protocol == IPPROTO_ESP;
+	return protocol == IPPROTO_UDP || protocol == IPPROTO_GRE || protocol == IPPROTO_ESP ||
+	       is_ip_in_ip(protocol);
 }
 
 /* Whether the length claimed by an inner IP header is plausible, which tells it from encrypted
@@ -60,33 +65,48 @@ static __always_inline bool parse_inner_ipv6(struct bpf_nf_ctx *ctx, __u32 offse
 	return !is_extension(inner->protocol) || parse_extensions(ctx, inner);
 }
 
-/* Replaces the outer packet's key by the inner packet's, if there is one. The initiator is unknown:
- * conntrack's entry is of the outer packet.
+/* Replaces the outer packet's key by that of the inner packet at an offset; false if there is none.
+ * The initiator is unknown: conntrack's entry is of the outer packet.
  */
-static __always_inline void use_inner_key(struct bpf_nf_ctx *ctx, const struct packet *outer,
-					  struct flow_words *key)
+__noinline bool use_inner_at(struct bpf_nf_ctx *ctx, const struct packet *outer, __u32 offset,
+			     struct flow_words *key)
 {
 	struct sk_buff *skb = ctx->skb;
-	__u32 offset = skb->inner_network_header - (__u32)(skb->data - skb->head);
-	struct packet inner = {.linear = outer->linear};
 	struct flow_words inner_key;
+	struct packet inner = {};
 	__u8 version;
 
-	if (!skb->inner_network_header || offset < outer->transport ||
-	    offset + sizeof(struct iphdr) > outer->linear)
-		return;
+	if (!outer || !key)
+		return false;
+	inner.linear = outer->linear;
+	if (offset < outer->transport || offset + sizeof(struct iphdr) > outer->linear)
+		return false;
 	version = kernel_cast(struct iphdr, skb->data + offset)->version_ihl >> 4;
 	if (version == 4) {
 		if (!parse_inner_ipv4(skb, offset, &inner, &inner_key))
-			return;
+			return false;
 	} else if (version == 6) {
 		if (!parse_inner_ipv6(ctx, offset, &inner, &inner_key))
-			return;
+			return false;
 	} else {
-		return;
+		return false;
 	}
-	if (parse_ports(ctx, &inner, &inner_key, 0))
-		*key = inner_key;
+	if (!parse_ports(ctx, &inner, &inner_key, 0))
+		return false;
+	use_inner(key, &inner_key);
+	return true;
+}
+
+/* The offset of the IP packet that the tunnel device was given, outside the linear part for none.
+ * Each device that sends sets mac_header to what it is given, and encapsulation only prepends. Not
+ * so inner_network_header: of a tunnel in a tunnel that of the innermost packet is kept.
+ */
+static __always_inline __u32 given_offset(const struct sk_buff *skb,
+					  const struct net_device *tunnel)
+{
+	__u32 offset = skb->mac_header - (__u32)(skb->data - skb->head);
+
+	return tunnel->type == ARPHRD_ETHER ? offset + ETHERNET_HEADER : offset;
 }
 
 static __always_inline bool is_encrypted(struct sk_buff *skb, const struct packet *packet)
@@ -102,18 +122,30 @@ static __always_inline bool is_encrypted(struct sk_buff *skb, const struct packe
 	return is_encrypted_datagram(head->source, head->dest, head->ack_seq);
 }
 
-/* Charges a packet of a tunnel to its inner addresses, or marks its key as encrypted. `tunnel` is
- * what tunnel_role() returned.
+/* Charges a packet that this node encapsulated to its inner addresses, or marks its key: as
+ * encrypted, or as come in by a tunnel. `reason` is what classify_direction() returned.
+ *
+ * Without a device the node encapsulates by routes (SRv6, or IPv6 and IPv4 in IPv6): the packet is
+ * from an address of the node, which only the node itself has before source NAT.
  */
-__noinline int key_by_inner(struct bpf_nf_ctx *ctx, const struct packet *packet, __u32 tunnel,
-			    struct flow_words *key)
+__noinline int key_by_tunnel(struct bpf_nf_ctx *ctx, const struct packet *packet, enum total reason,
+			     struct flow_words *key)
 {
+	struct sk_buff *skb = ctx->skb;
+	__u32 role;
+
 	if (!packet || !key)
 		return 0;
-	if (tunnel & KZN_DEVICE_ENCRYPTS || is_encrypted(ctx->skb, packet))
-		mark_encrypted(key);
-	else if (tunnel)
-		use_inner_key(ctx, packet, key);
+	role = input_role(ctx->state);
+	if (is_encrypted(skb, packet) || (role & KZN_DEVICE_ENCRYPTS && is_from_node(key))) {
+		mark(key, KZN_ENCRYPTED);
+	} else if (!(role & KZN_DEVICE_TUNNEL)) {
+		if (role & KZN_DEVICE_STAYS && is_ip_in_ip(packet->protocol) && is_from_node(key))
+			use_inner_at(ctx, packet, packet->transport, key);
+	} else if (!use_inner_at(ctx, packet, given_offset(skb, ctx->state->in), key) &&
+		   !is_from_node(key)) {
+		mark(key, reason == TOTAL_SEEN ? KZN_RELAYED : KZN_DELIVERED);
+	}
 	return 0;
 }
 

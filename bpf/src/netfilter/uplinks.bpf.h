@@ -40,14 +40,20 @@ static __always_inline enum total classify_direction(struct control *ctl, const 
 							  : KZN_INBOUND_IN_FLOWS;
 }
 
-/* The role of the tunnel device that encapsulated the packet, 0 for none. ip_output sets that
- * device as the input device. The packet before encapsulation was ignored.
- */
-static __always_inline __u32 tunnel_role(const struct nf_hook_state *state)
+/* False for a packet that certainly did not pass a tunnel device before; costs no lookup. */
+static __always_inline bool is_in_by_tunnel(const struct control *ctl,
+					    const struct nf_hook_state *state)
 {
-	if (!state->in)
-		return 0;
-	return device_role(state->in->ifindex) & (KZN_DEVICE_TUNNEL | KZN_DEVICE_ENCRYPTS);
+	return state->in && may_be_tunnel(ctl, state->in->ifindex);
+}
+
+/* The role of the input device; what this host sends comes in by none, and from the node. A tunnel
+ * device is the input device of what it encapsulated (by ip_output) and of what it decapsulated.
+ * The packet before encapsulation was ignored.
+ */
+static __always_inline __u32 input_role(const struct nf_hook_state *state)
+{
+	return state->in ? device_role(state->in->ifindex) : KZN_DEVICE_STAYS;
 }
 
 #endif

@@ -24,28 +24,35 @@ static __always_inline void account_settled(struct __sk_buff *ctx, struct contro
 		add_to_reason(buffer_totals, reason, counts);
 }
 
-/* Frames without an IP packet are not counted, not even as seen: they have no L3 bytes. */
-static __always_inline int account_egress(struct __sk_buff *ctx)
+/* `network` is the offset of the network header. Frames without an IP packet are not counted, not
+ * even as seen: they have no L3 bytes. What MPLS carries cannot always be told from IP: it is
+ * missed where it is not.
+ */
+static __always_inline int account_egress(struct __sk_buff *ctx, __u32 network)
 {
 	enum total reason = TOTAL_MISSED_PARSE;
 	struct flow_counts counts = {.packets = 1};
 	struct control *ctl = get_control();
-	__u32 network = ETHERNET_HEADER;
 	struct packet packet = {};
 	struct flow_words key = {}; /* initialised for the verifier of Linux 6.1 */
 	__u16 protocol = bpf_ntohs(ctx->protocol);
 
-	if (protocol == ETH_P_8021Q || protocol == ETH_P_8021AD)
-		protocol = skip_vlan_tags(ctx, &network);
-	if (!ctl || (protocol != ETH_P_IP && protocol != ETH_P_IPV6) || ctx->len < network)
+	if (protocol != ETH_P_IP && protocol != ETH_P_IPV6)
+		protocol = skip_to_ip(ctx, &network);
+	if (!ctl || ctx->len < network)
 		return TC_ACT_UNSPEC;
 	packet.network = network;
 	counts.bytes = ctx->len - network;
-	if (parse(ctx, protocol, &packet, &key)) {
-		if (may_encapsulate(&packet))
-			key_by_inner(ctx, &packet, &key);
-		measure(ctx, network, &packet, &counts);
-		reason = TOTAL_SEEN;
+	if (protocol == ETH_P_IP || protocol == ETH_P_IPV6) {
+		if (parse(ctx, protocol, &packet, &key)) {
+			if ((!may_encapsulate(&packet) || !key_by_inner(ctx, &packet, &key)) &&
+			    may_be_tunnel(ctl, ctx->ingress_ifindex))
+				mark_relayed(ctx, &key);
+			measure(ctx, network, &packet, &counts);
+			reason = TOTAL_SEEN;
+		}
+	} else if (protocol != ETH_P_MPLS_UC && protocol != ETH_P_MPLS_MC) {
+		return TC_ACT_UNSPEC;
 	}
 	account_settled(ctx, ctl, &packet, &key, &counts, reason);
 	return TC_ACT_UNSPEC;

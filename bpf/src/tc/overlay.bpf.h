@@ -69,7 +69,7 @@ static __always_inline __u16 inner_of_udp(struct __sk_buff *ctx, __u32 *offset,
 	}
 	if (port != PORT_VXLAN && port != PORT_VXLAN_LINUX) {
 		if (is_encrypted_datagram(head.ports.source, head.ports.dest, head.word))
-			mark_encrypted(key);
+			mark(key, KZN_ENCRYPTED);
 		return 0;
 	}
 	if (!(head.tunnel.flags & VXLAN_HAS_ID))
@@ -118,19 +118,28 @@ static __always_inline bool length_fits(struct __sk_buff *ctx, __u16 protocol, _
 	       (claimed_len < actual_len && actual_len <= MIN_ETHERNET_PAYLOAD);
 }
 
-/* Whether the source is an address of this node, and so the tunnel one of its own: a pod may send
- * any datagram to the port of a tunnel.
+/* Whether this node encapsulated the packet: the source is an address of the node, no socket sent
+ * it, and it did not come in by a device. By source NAT a pod's datagram may have such a source
+ * too. Encapsulation clears the input device in IPv4 (skb_scrub_packet), not in IPv6.
  */
-static __always_inline bool is_from_node(const struct flow_words *key)
+static __always_inline bool is_own_tunnel(struct __sk_buff *ctx, const struct packet *outer,
+					  const struct flow_words *key)
 {
-	struct node_address source = {.word = {key->src[0], key->src[1]}};
+	struct bpf_sock *sk;
+	__be16 source;
 
-	return bpf_map_lookup_elem(&addresses, &source);
+	if ((!key->src[0] && ctx->ingress_ifindex) || !is_from_node(key))
+		return false;
+	if (outer->protocol != IPPROTO_UDP)
+		return true;
+	sk = ctx->sk;
+	return !sk || bpf_skb_load_bytes(ctx, outer->transport, &source, sizeof(source)) ||
+	       sk->src_port != bpf_ntohs(source);
 }
 
 /* Replaces `packet` by the inner one, which tells the headers of segments, and `key` by its key if
- * the tunnel is this node's. Without an inner packet both are kept, and the key of an encrypted
- * packet is marked. Of nested tunnels only the outermost is removed.
+ * the tunnel is this node's: then it returns true. Without an inner packet both are kept, and the
+ * key of an encrypted packet is marked. Of nested tunnels only the outermost is removed.
  */
 static __noinline bool key_by_inner(struct __sk_buff *ctx, struct packet *packet,
 				    struct flow_words *key)
@@ -139,11 +148,12 @@ static __noinline bool key_by_inner(struct __sk_buff *ctx, struct packet *packet
 	struct flow_words inner_key;
 	struct packet inner = {};
 	__u16 protocol = 0;
+	bool is_own;
 
 	if (packet->protocol == IPPROTO_UDP)
 		protocol = inner_of_udp(ctx, &network, key);
 	else if (packet->protocol == IPPROTO_ESP)
-		mark_encrypted(key);
+		mark(key, KZN_ENCRYPTED);
 	else if (packet->protocol == IPPROTO_IPIP)
 		protocol = ETH_P_IP;
 	else if (packet->protocol == IPPROTO_IPV6)
@@ -155,10 +165,18 @@ static __noinline bool key_by_inner(struct __sk_buff *ctx, struct packet *packet
 	inner.network = network;
 	if (!length_fits(ctx, protocol, network) || !parse(ctx, protocol, &inner, &inner_key))
 		return false;
+	is_own = is_own_tunnel(ctx, packet, key);
+	if (is_own)
+		use_inner(key, &inner_key);
 	*packet = inner;
-	if (is_from_node(key))
-		*key = inner_key;
-	return true;
+	return is_own;
+}
+
+/* Marks a packet that came in by a tunnel device of this node, and leaves as it is. */
+static __noinline void mark_relayed(struct __sk_buff *ctx, struct flow_words *key)
+{
+	if (device_role(ctx->ingress_ifindex) & KZN_DEVICE_TUNNEL)
+		mark(key, KZN_RELAYED);
 }
 
 /* Whether a packet may carry another one; for UDP known from the first fragment only. */

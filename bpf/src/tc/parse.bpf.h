@@ -7,9 +7,14 @@
 #ifndef KZN_TC_PARSE_BPF_H
 #define KZN_TC_PARSE_BPF_H
 
-#define ETHERNET_HEADER 14
 #define VLAN_TAG 4
 #define MAX_VLAN_TAGS 2
+#define PPPOE_HEADER 6 /* RFC 2516; a PPP protocol follows */
+#define PPP_IP 0x0021
+#define PPP_IPV6 0x0057
+#define MPLS_LABEL 4 /* RFC 3032 */
+#define MPLS_BOTTOM 0x01 /* of its third byte: the last label */
+#define MAX_MPLS_LABELS 8
 
 /* In 64-bit words for Linux 6.1, as flow_words (account.bpf.h). */
 struct packet {
@@ -38,22 +43,47 @@ struct head6 {
 	__u32 rest;
 };
 
-/* Skips VLAN tags that are in the packet data; returns the EtherType that follows, 0 on error. */
-static __noinline __u16 skip_vlan_tags(struct __sk_buff *ctx, __u32 *network)
+/* Advances `network` over VLAN tags that are in the packet data, MPLS labels and a PPPoE header to
+ * the IP packet. Returns its EtherType, or what else follows; 0 on error.
+ */
+static __noinline __u16 skip_to_ip(struct __sk_buff *ctx, __u32 *network)
 {
 	__u16 protocol = bpf_ntohs(ctx->protocol);
+	__be16 next;
 	int i;
 
 #pragma clang loop unroll(full)
 	for (i = 0; i < MAX_VLAN_TAGS; i++) {
-		__be16 next;
-
 		if (protocol != ETH_P_8021Q && protocol != ETH_P_8021AD)
 			break;
 		if (bpf_skb_load_bytes(ctx, *network + 2, &next, sizeof(next)))
 			return 0;
 		protocol = bpf_ntohs(next);
 		*network += VLAN_TAG;
+	}
+	if (protocol == ETH_P_PPP_SES) {
+		if (bpf_skb_load_bytes(ctx, *network + PPPOE_HEADER, &next, sizeof(next)))
+			return 0;
+		*network += PPPOE_HEADER + sizeof(next);
+		if (next == bpf_htons(PPP_IP))
+			return ETH_P_IP;
+		return next == bpf_htons(PPP_IPV6) ? ETH_P_IPV6 : 0;
+	}
+	if (protocol != ETH_P_MPLS_UC && protocol != ETH_P_MPLS_MC)
+		return protocol;
+#pragma clang loop unroll(full)
+	for (i = 0; i < MAX_MPLS_LABELS; i++) {
+		__u8 third, version;
+
+		if (bpf_skb_load_bytes(ctx, *network + 2, &third, sizeof(third)) ||
+		    bpf_skb_load_bytes(ctx, *network + MPLS_LABEL, &version, sizeof(version)))
+			return 0;
+		*network += MPLS_LABEL;
+		if (!(third & MPLS_BOTTOM))
+			continue;
+		if (version >> 4 == 4)
+			return ETH_P_IP;
+		return version >> 4 == 6 ? ETH_P_IPV6 : protocol;
 	}
 	return protocol;
 }

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kzn.agent.maps.columns import to_flows
+from kzn.agent.maps.columns import FarEnd, to_flows
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.structs import TOTALS_SIZE
 from kzn.columns.arrays import U64
@@ -27,10 +27,12 @@ ENDPOINT_STATE = np.dtype("<u4")
 
 def read_flows(maps: MapSet, buffer: int) -> Flows:
     """All flows of a buffer."""
-    return fold_flows(read(maps.flows(buffer), FLOW_KEY, FLOW_COUNTS))
+    return fold_flows(read(maps.flows(buffer), FLOW_KEY, FLOW_COUNTS), maps.far_end)
 
 
-def fold_flows(chunks: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> Flows:
+def fold_flows(
+    chunks: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]], far_end: FarEnd = lambda _: None
+) -> Flows:
     """Sum chunks of keys (n,) and values (n, CPUs) over the CPUs; omits flows without packets."""
     keys, counts = [], []
     for key, value in chunks:
@@ -38,7 +40,7 @@ def fold_flows(chunks: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> F
         used = folded[:, 0] > 0
         keys.append(key[used])
         counts.append(folded[used])
-    return to_flows(np.concatenate(keys), np.concatenate(counts))
+    return to_flows(np.concatenate(keys), np.concatenate(counts), far_end)
 
 
 def read_totals(maps: MapSet, buffer: int) -> Totals:

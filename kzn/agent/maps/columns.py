@@ -1,39 +1,54 @@
 """Converts the rows of a buffer to columns: distinct addresses once, flows refer to them by row.
 
-In: flow keys, and counts summed over the CPUs (buffers.py). Out: `Flows`. Never: a call to the
-kernel.
+In: flow keys, counts summed over the CPUs (buffers.py), and the far ends of tunnels. Out: `Flows`.
+Never: a call to the kernel, except by the ``far_end`` that is given.
 """
 
+from collections.abc import Callable
 from socket import IPPROTO_TCP, IPPROTO_UDP
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kzn.columns.arrays import U8, U32, U64
-from kzn.model.flows import ENCRYPTED, INITIATOR_MASK, PORT_OF_SOURCE, Flows
+from kzn.columns.arrays import U8, U16, U32, U64
+from kzn.model.flows import (
+    FAR_END_UNKNOWN,
+    FLAGS,
+    INITIATOR_MASK,
+    NO_VIA,
+    PORT_OF_SOURCE,
+    TUNNEL_WITHOUT_ID,
+    Flows,
+)
 from kzn.model.totals import Counts
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
-def to_flows(keys: npt.NDArray[Any], counts: U64) -> Flows:
+FarEnd = Callable[[int], bytes | None]
+"""The address (16 bytes) of a tunnel's far end by its id; None if it is not known."""
+
+
+def to_flows(keys: npt.NDArray[Any], counts: U64, far_end: FarEnd = lambda _: None) -> Flows:
     """Columns from keys (m,) and counts (m, 2) of packets and bytes."""
     if not len(keys):
         return Flows.empty()
-    addresses, index = distinct(np.concatenate((keys["src"], keys["dst"])))
+    ids, ends = _far_ends(keys["tunnel"], far_end)
+    addresses, index = distinct(np.concatenate((keys["src"], keys["dst"], ends)))
     port, peer = keys["port"], keys["peer_port"]
     of_source = (keys["flags"] & PORT_OF_SOURCE) != 0
     return Flows(
         addresses=addresses,
         src=index[: len(keys)],
-        dst=index[len(keys) :],
+        dst=index[len(keys) : 2 * len(keys)],
         src_port=np.where(of_source, port, peer),
         dst_port=np.where(of_source, peer, port),
         protocol=keys["protocol"].copy(),
-        flags=keys["flags"] & np.uint8(INITIATOR_MASK | ENCRYPTED),
+        flags=_flags(keys),
         packets=counts[:, 0].copy(),
         bytes=counts[:, 1].copy(),
+        via=_via(keys["tunnel"], ids, index[2 * len(keys) :]),
     )
 
 
@@ -58,6 +73,34 @@ def by_lower_port(flows: Flows) -> dict[str, Counts]:
 
 def _sum(flows: Flows, which: npt.NDArray[np.bool_]) -> Counts:
     return Counts(int(flows.packets[which].sum()), int(flows.bytes[which].sum()))
+
+
+def _flags(keys: npt.NDArray[Any]) -> U8:
+    flags = keys["flags"] & np.uint8(FLAGS & ~FAR_END_UNKNOWN)
+    flags[keys["tunnel"] == TUNNEL_WITHOUT_ID] |= np.uint8(FAR_END_UNKNOWN)
+    return flags
+
+
+def _far_ends(tunnels: U16, far_end: FarEnd) -> tuple[list[int], U8]:
+    """The ids among ``tunnels`` whose far end is known, and the far ends, 16 bytes each."""
+    if not tunnels.any():
+        return [], np.zeros((0, 16), np.uint8)
+    present = np.zeros(TUNNEL_WITHOUT_ID + 1, np.bool_)
+    present[tunnels] = True
+    found = {
+        number: end
+        for number in np.flatnonzero(present[:TUNNEL_WITHOUT_ID]).tolist()
+        if number and (end := far_end(number)) is not None
+    }
+    return list(found), np.frombuffer(b"".join(found.values()), np.uint8).reshape(-1, 16)
+
+
+def _via(tunnels: U16, ids: list[int], rows: U32) -> U32 | None:
+    if not ids:
+        return None
+    row_of = np.full(TUNNEL_WITHOUT_ID + 1, NO_VIA, np.uint32)
+    row_of[ids] = rows
+    return row_of.take(tunnels)
 
 
 def distinct(addresses: U8) -> tuple[U8, U32]:

@@ -53,6 +53,7 @@ class MapSet:
         self._control_lock = Lock()  # the event loop writes while a worker thread switches
         self._devices: dict[bytes, bytes] | None = None
         self._addresses: dict[bytes, bytes] | None = None
+        self._far_ends: dict[int, bytes] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -85,6 +86,7 @@ class MapSet:
             and sizes["control"].value_size == CONTROL_SIZE
             and (sizes["devices"].key_size, sizes["addresses"].key_size) == (4, 16)
             and (sizes[ENDPOINTS].key_size, sizes[ENDPOINTS].value_size) == ENDPOINT_SIZES
+            and (sizes["tunnels"].key_size, sizes["tunnels"].value_size) == (4, 16)
             and sizes["spool"].value_size == STATE_SIZE
         )
 
@@ -147,6 +149,11 @@ class MapSet:
         """
         wanted = {_INDEX.pack(index): _INDEX.pack(role) for index, role in roles.items()}
         self._devices, missing = _update(self._maps["devices"], self._devices, wanted)
+        tunnels = sum({1 << index % 64 for index, role in roles.items() if role & Role.TUNNEL})
+        with self._control_lock:
+            control = self._control()
+            if control.tunnel_devices != tunnels:
+                self._write(replace(control, tunnel_devices=tunnels))
         return missing
 
     def devices(self) -> dict[int, Role]:
@@ -160,6 +167,20 @@ class MapSet:
         wanted = dict.fromkeys(addresses, _INDEX.pack(1))
         self._addresses, missing = _update(self._maps["addresses"], self._addresses, wanted)
         return missing
+
+    def far_end(self, tunnel: int) -> bytes | None:
+        """The address of a tunnel's far end, 16 bytes, by the id in the keys of flows.
+
+        None if the kernel has none, which it never has for an id that a program wrote.
+        """
+        if tunnel not in self._far_ends:
+            try:
+                self._far_ends[tunnel] = self._maps["tunnels"].get(_INDEX.pack(tunnel), 16)
+            except KernelError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+                return None
+        return self._far_ends[tunnel]
 
     def _control(self) -> Control:
         return Control.unpack(self._maps["control"].read(0, CONTROL_SIZE))

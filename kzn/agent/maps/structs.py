@@ -14,7 +14,7 @@ LAYOUT = 3
 
 MAX_SEQUENCE = (1 << 63) - 1
 
-_CONTROL = struct.Struct("<IIQ48x")
+_CONTROL = struct.Struct("<IIQQ40x")
 _STATE = struct.Struct("<IIIIQQ2Q2Q32s")
 
 KEY_SIZE = 40
@@ -55,20 +55,24 @@ class Phase(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """`struct control`: the active buffer, and whether inbound traffic makes flows."""
+    """`struct control`: the active buffer, whether inbound traffic makes flows, tunnel devices.
+
+    ``tunnel_devices`` has bit (index % 64) set for each device that encapsulates.
+    """
 
     active: int = 0
     skip_inbound: bool = False
+    tunnel_devices: int = 0
 
     def pack(self) -> bytes:
         """The bytes of `struct control`; 0 for the last drain restarts the dormancy timer."""
-        return _CONTROL.pack(self.active, self.skip_inbound, 0)
+        return _CONTROL.pack(self.active, self.skip_inbound, 0, self.tunnel_devices)
 
     @staticmethod
     def unpack(raw: bytes) -> "Control":
         """From the bytes of `struct control`."""
-        active, skip, _ = _CONTROL.unpack(raw)
-        return Control(active & 1, bool(skip))
+        active, skip, _, tunnel_devices = _CONTROL.unpack(raw)
+        return Control(active & 1, bool(skip), tunnel_devices)
 
 
 def boottime_ns() -> int:

@@ -4,10 +4,12 @@ A text line is ``key=value`` separated by blanks, without the keys that have no 
 is an object with all keys. Both have the same keys in the same order:
 
 time, node, then for src and dst each the address and, of the endpoint that is charged (the node for
-a forwarded flow), _kind, _namespace, _name, _workload_kind, _workload, _zone, then protocol,
+a forwarded flow, the owner of via where that is not empty), _kind, _namespace, _name,
+_workload_kind, _workload, _zone, then via (the outer destination, if a tunnel of the node carries
+the flow to another place than dst), protocol,
 src_port, dst_port (0: not kept), initiator (source, destination, unknown), encrypted ("yes" for
-WireGuard and ESP, where the inner packet is not visible), packets, bytes, class (or "unresolved"),
-reason (why it is unresolved).
+WireGuard and ESP, where the inner packet is not visible), packets, bytes, class (or
+"unresolved"), reason (why it is unresolved).
 
 A line is joined from cached texts: one for each address and its owner, reused while the address has
 this owner, and one for each combination of ports, protocol and flags.
@@ -122,9 +124,11 @@ class LineWriter:
         texts = self._texts_of(records)
         sources = _column([text.src for text in texts], flows.src)
         self._charge_node(records, texts, sources)
+        destinations = _column([text.dst for text in texts], flows.dst)
+        self._reroute(records, destinations)
         columns = (
             sources,
-            _column([text.dst for text in texts], flows.dst),
+            destinations,
             map(self._protocol_texts.__getitem__, _packed(flows)),
             self._counts(flows),
             # All lines have the same head, so each line ends with the head of the next.
@@ -155,6 +159,22 @@ class LineWriter:
         node = self._style.fields(_owner("src", records.owners[-1]))
         for number in records.forwarded.tolist():
             sources[number] = texts[records.flows.src[number]].address + node
+
+    def _reroute(self, records: FlowRecords, destinations: list[bytes]) -> None:
+        """A rerouted flow has its own destination address, with the owner of its via."""
+        flows, numbers = records.flows, records.rerouted.tolist()
+        if flows.via is None or not numbers:
+            return
+        texts = [ip.text(address.tobytes()) for address in flows.addresses]
+        for number in numbers:
+            via = int(flows.via[number])
+            destinations[number] = self._style.fields(
+                [
+                    ("dst", texts[flows.dst[number]]),
+                    *_owner("dst", records.owners[via]),
+                    ("via", texts[via]),
+                ]
+            )
 
     def _texts_of(self, records: FlowRecords) -> list["_EndpointText"]:
         """The text of each address."""
@@ -195,7 +215,7 @@ class _EndpointText:
             owner=owner,
             address=src,
             src=src + style.fields(_owner("src", owner)),
-            dst=style.fields([("dst", ip_text), *_owner("dst", owner)]),
+            dst=style.fields([("dst", ip_text), *_owner("dst", owner), ("via", "")]),
         )
 
 

@@ -21,8 +21,8 @@ class FlowRecords:
 
     ``owners`` has an endpoint, or a negative code of kzn.model.endpoint, for each address of
     ``flows``, and as its last entry the node, which is charged for the flows ``forwarded`` (numbers
-    of flows). ``verdict`` is by flow. ``closed`` is the end of the interval, in seconds of the
-    epoch.
+    of flows). The flows ``rerouted`` (numbers too) go to their ``via``, whose owner is their far
+    end. ``verdict`` is by flow. ``closed`` is the end of the interval, in seconds of the epoch.
     """
 
     closed: float
@@ -30,6 +30,7 @@ class FlowRecords:
     flows: Flows
     owners: Sequence[Endpoint | int]
     forwarded: I64
+    rerouted: I64
     verdict: U8
 
     @staticmethod
@@ -49,8 +50,15 @@ class FlowRecords:
             flows=flows,
             owners=index.endpoints(resolution.endpoints.take(np.append(used, node)).tolist()),
             forwarded=np.flatnonzero(resolution.src.take(chosen) == node),
+            rerouted=_rerouted(observed, resolution, chosen),
             verdict=resolution.verdict.take(chosen),
         )
 
     def __len__(self) -> int:
         return len(self.flows)
+
+
+def _rerouted(observed: ObservedFlows, resolution: Resolution, chosen: I64) -> I64:
+    if observed.flows.via is None:
+        return np.zeros(0, np.int64)
+    return np.flatnonzero(resolution.dst.take(chosen) != observed.flows.dst.take(chosen))

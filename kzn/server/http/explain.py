@@ -38,6 +38,7 @@ def answer(
 ) -> bytes:
     """The body; UsageError for a query that is wrong or too far back."""
     src, dst, node = _address(query, "src"), _address(query, "dst"), query.get("node", "")
+    via = ip.pack(parse_address(query["via"])) if "via" in query else b""
     if len(node) > MAX_NODE:
         raise UsageError("the name of the node is too long", hint=f"at most {MAX_NODE} characters")
     at = now.clock
@@ -49,7 +50,7 @@ def answer(
             hint=f"they are kept for {index.history / 60:.0f} minutes",
         )
     found = explain(
-        ExplainQuery(src, dst, at, node),
+        ExplainQuery(src, dst, at, node, via),
         index,
         lambda name: reporting.absent_nodes(name, at, now.clock),
         lambda moment: timestamp(now.wall - (now.clock - moment)),

@@ -91,7 +91,7 @@ def _groups(
     sender, dst = np.divmod(pair, len(ends))
     zone = np.zeros(resolution.locations, np.int64)
     zone[ends.location] = ends.zone
-    classes = resolution.verdicts.ravel().astype(np.int64)
+    classes = resolution.classes.ravel().astype(np.int64)
     return _Groups(ends, senders.take(sender), dst, initiator, found, zone, classes)
 
 

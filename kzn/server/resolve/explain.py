@@ -1,6 +1,7 @@
 """Why a packet has its verdict, in words: the packet is resolved by the same call as batches.
 
-In: two addresses, a node and a time, the index, and the absent nodes. Out: an `Explanation`.
+In: two or three addresses, a node and a time, the index, and the absent nodes. Out: an
+`Explanation`.
 Never: a decision that `resolve` does not make, I/O, a clock.
 
 The words are three tables, by side, rule and verdict. The verdict is that of a packet at one
@@ -69,10 +70,19 @@ _NO_NODE_YET = "{address} is {owner}, of which the node is not known yet"
 
 RULE_WORDS = {
     BY_ZONES: "node {node} counts it, and the zones and regions of both ends decide the class",
-    FORWARDED: "the source has no node and the destination is not on {node}, so {node} forwards it:"
-    " it is charged to node {node}, and classed by that node's zone",
+    FORWARDED: "the source is not on {node} and the packet leaves {node}, so {node} forwards it: it"
+    " is charged to node {node}, and classed by that node's zone",
 }
 """By rule; a rule that is a verdict has the words of the verdict."""
+
+_GOES_TO_VIA = (
+    "node {node} sends it in a tunnel to {address}: that is where it goes and what is billed, so"
+    " {address} takes the place of the destination"
+)
+_GOES_TO_DESTINATION = (
+    "node {node} sends it in a tunnel to {address}, which is not known to be at another place than"
+    " the destination"
+)
 
 VERDICT_WORDS = {
     v.SAME_ZONE: "both ends are in zone {src_zone}",
@@ -123,8 +133,8 @@ ADVICE = {
 }
 """Advice by verdict; empty if nothing is missing."""
 
-_SRC_ROW, _DST_ROW, _NODE_ROW = range(3)
-"""Rows of the resolution of one flow."""
+_SRC_ROW, _DST_ROW, _VIA_ROW = range(3)
+"""Rows of the resolution of one flow; the last row is the node."""
 _UNNAMED = {EXTERNAL: "external", UNKNOWN: "unknown", AMBIGUOUS: "ambiguous"}
 
 
@@ -140,13 +150,15 @@ class IndexWithHistory(EndpointIndex, Protocol):
 class ExplainQuery:
     """A packet from ``src`` to ``dst`` (16 bytes each), at a time of the index's clock.
 
-    ``node`` saw it; if empty, the node that would count it is chosen.
+    ``node`` saw it; if empty, the node that would count it is chosen. ``via`` is the outer
+    destination if the node sent it in a tunnel, else empty.
     """
 
     src: bytes
     dst: bytes
     at: float
     node: str = ""
+    via: bytes = b""
 
 
 def explain(
@@ -159,7 +171,7 @@ def explain(
 
     ``timestamp`` writes a time of the index's clock.
     """
-    rows = np.frombuffer(query.src + query.dst, np.uint8).reshape(2, 16)
+    rows = np.frombuffer(query.src + query.dst + query.via, np.uint8).reshape(-1, 16)
     owners = index.endpoints(index.lookup(rows, query.at, query.at, held=True).tolist())
     node, chosen_by = _node(query, owners, index, absent_nodes)
     absent = absent_nodes(node)
@@ -173,7 +185,7 @@ def explain(
     in_a_batch = resolved(query.at - INTERVAL, query.at, final=True)
     code = int(found.verdict[0])
     if code != v.UNKNOWN_NODE:  # a link-local address is the node's that sees it
-        owners = index.endpoints(found.endpoints.take([_SRC_ROW, _DST_ROW]).tolist())
+        owners = index.endpoints(found.endpoints[: len(rows)].tolist())
     words = _words(query, owners, found, index, node)
     why, advice = _sentences(words), _advice(words)
     if node and _is_absent(node, index, absent):
@@ -187,11 +199,12 @@ def explain(
         node=node,
         node_chosen_by=chosen_by,
         src=_end(query.src, owners[0], words.sides[0], index, timestamp),
-        dst=_end(query.dst, owners[1], words.sides[1], index, timestamp),
+        dst=_end(query.dst, owners[1], words.own_sides[1], index, timestamp),
+        via=_end(query.via, owners[2], words.own_sides[2], index, timestamp) if query.via else None,
         verdict=v.NAMES[code],
         class_=v.NAMES[code] if code < v.TRANSIT else "",
         reason=v.NAMES[code] if code > v.TRANSIT else "",
-        charged_to=node if found.src[0] == _NODE_ROW and code < v.TRANSIT else "",
+        charged_to=node if found.src[0] == len(rows) and code < v.TRANSIT else "",
         retried=bool(v.MAY_RESOLVE_LATER[first_try.verdict[0]]),
         why=tuple(why),
         advice=tuple(advice),
@@ -207,7 +220,7 @@ def _node(
     """The node to explain for, and what it was chosen by."""
     if query.node:
         return query.node, "query"
-    src, dst = (found.node if isinstance(found, Endpoint) else "" for found in owners)
+    src, dst = (found.node if isinstance(found, Endpoint) else "" for found in owners[:2])
     if src and dst and _is_absent(src, index, absent_nodes(src)):
         return dst, "destination"
     if src or dst:
@@ -220,7 +233,7 @@ def _is_absent(node: str, index: EndpointIndex, absent: AbsentNodes) -> bool:
 
 
 def _one_flow(rows: U8) -> Flows:
-    """A flow from the first of two addresses to the second; they may be equal."""
+    """A flow from the first address to the second, which may be equal, by the third if any."""
     return Flows(
         addresses=rows,
         src=np.array([_SRC_ROW], np.uint32),
@@ -231,18 +244,25 @@ def _one_flow(rows: U8) -> Flows:
         flags=np.zeros(1, np.uint8),
         packets=np.ones(1, np.uint64),
         bytes=np.ones(1, np.uint64),
+        via=np.array([_VIA_ROW], np.uint32) if len(rows) > _VIA_ROW else None,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """Values for the placeholders of the sentences: of the packet and of each end."""
+    """Values for the placeholders of the sentences: of the packet and of each end.
+
+    ``dst`` is the far end: the via's if `goes_to_via`. ``own_sides`` are by address.
+    """
 
     packet: dict[str, str]
     src: dict[str, str]
     dst: dict[str, str]
+    via: dict[str, str]
+    goes_to_via: bool
     has_owner: tuple[bool, bool]
     sides: tuple[int, int]
+    own_sides: list[int]
     rule: int
     code: int
 
@@ -255,11 +275,12 @@ def _words(
     node: str,
 ) -> _Words:
     charged = index.endpoints(found.endpoints.take([found.src[0], found.dst[0]]).tolist())
-    src_at, dst_at = found.location.take([_SRC_ROW, _DST_ROW]).tolist()
-    sides = int(found.side[src_at]), int(found.side[dst_at])
+    addresses, far = [query.src, query.dst, query.via], int(found.dst[0])
+    own_sides = found.side.take(found.location).tolist()
+    sides = own_sides[_SRC_ROW], own_sides[far]
     packet = {"node": node} | _places("src", charged[0]) | _places("dst", charged[1])
-    packet["unknown"] = ip.text(query.src if sides[0] == UNKNOWN_SIDE else query.dst)
-    counting = owners[0] if sides[0] == ELSEWHERE else owners[1]
+    packet["unknown"] = ip.text(query.src if sides[0] == UNKNOWN_SIDE else addresses[far])
+    counting = owners[0] if sides[0] == ELSEWHERE else owners[far]
     packet["src"] = ip.text(query.src)
     packet["counting_node"] = counting.node if isinstance(counting, Endpoint) else ""
     lacking = [end for end in charged if isinstance(end, Endpoint) and not end.region]
@@ -268,11 +289,12 @@ def _words(
     )
     src, dst = (
         {"address": ip.text(address), "node": node} | _owner_words(owner)
-        for address, owner in zip((query.src, query.dst), owners, strict=True)
+        for address, owner in ((query.src, owners[0]), (addresses[far], owners[far]))
     )
-    has_owner = isinstance(owners[0], Endpoint), isinstance(owners[1], Endpoint)
-    rule, code = int(found.rules[src_at, dst_at]), int(found.verdict[0])
-    return _Words(packet, src, dst, has_owner, sides, rule, code)
+    via = {"address": ip.text(query.via), "node": node} if query.via else {}
+    has_owner = isinstance(owners[0], Endpoint), isinstance(owners[far], Endpoint)
+    rule, code = int(found.rules.ravel()[found.cell[0]]), int(found.verdict[0])
+    return _Words(packet, src, dst, via, far == _VIA_ROW, has_owner, sides, own_sides, rule, code)
 
 
 def _places(end: str, owner: Endpoint | int) -> dict[str, str]:
@@ -300,6 +322,9 @@ def _sentences(words: _Words) -> list[str]:
     """The side of each end, the rule, and the verdict; for an unknown node, only the verdict."""
     sentences = []
     if words.code != v.UNKNOWN_NODE:
+        if words.via:
+            form = _GOES_TO_VIA if words.goes_to_via else _GOES_TO_DESTINATION
+            sentences.append(form.format_map(words.via))
         for side, known, end in zip(
             words.sides, words.has_owner, (words.src, words.dst), strict=True
         ):

@@ -15,7 +15,7 @@ each pair of sides; rows are the source, columns the destination:
     outside         external    forwarded   forwarded   forwarded   unk. dest.  ambiguous   service
     unknown         unknown source, to every destination
     ambiguous       ambiguous, to every destination
-    service         transit     service     service     service     service     service     service
+    service         transit     forwarded   forwarded   forwarded   service     service     service
 
 - *here*: an endpoint on the reporting node, or the node itself. *elsewhere*: on another known node.
   *static*: an entry of the static file without a node. *outside*: an EXTERNAL address.
@@ -32,12 +32,23 @@ each pair of sides; rows are the source, columns the destination:
   charged to this node and classed by this node's zone; outside to outside is external.
 - An unknown source may belong to any node, so it is unresolved even on its way elsewhere.
 - *service*: a Service's own address. The packet was seen before translation to a pod's address, or
-  after translation back, so its pod and zone are not known. To an endpoint here it is an answer
+  after translation back, so its pod and zone are not known. To an end that is not here this node
+  sends it: for a pod that answers as the Service (direct return), or after translation back. To an
+  endpoint here it is an answer
   that kube-proxy (IPVS) translated back before the hook: it came in by an uplink, so the node of
   the pod that sent it counts it. While a node is absent, that node may be the one: service.
 - A link-local address that has no owner is the reporting node's: it is valid there alone, and
   translated on its way off the node (IPv4 of pods in IPv6 clusters).
 - When the reporting node is not in the topology, every flow is unknown_node.
+
+Tunnels. What the reporting node encapsulated has a ``via``: the outer destination, where the packet
+goes and what is billed; the inner addresses say whose it is. If the owner of ``via`` is known and
+on another node than the destination's, it takes the destination's place (egress gateways, direct
+return, mirrors); while the destination may still turn out to be a new pod's, the flow waits. What
+the node encapsulated, or what came in by a tunnel and left again (RELAYED), this node sends: a
+source elsewhere or without an agent is then as static, so it is forwarded. What came in by a tunnel
+for a local device (DELIVERED) is transit, since the node that encapsulated it counted it, whatever
+its source; only from a source without an agent it is as without a tunnel.
 
 *By zones*, first match wins: both regions known and different → cross_region; either end outside,
 or static without a zone → external; source's zone unknown → source_zone_unknown; destination's →
@@ -50,7 +61,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kzn.columns.arrays import BOOL, I32, I64, U8, U64
+from kzn.columns.arrays import BOOL, I32, I64, U8, U32, U64
 from kzn.columns.group_sums import sums
 from kzn.model.endpoint import (
     NO_CODE,
@@ -61,10 +72,14 @@ from kzn.model.endpoint import (
     EndpointIndex,
 )
 from kzn.model.flows import (
+    DELIVERED,
+    FAR_END_UNKNOWN,
     INITIATOR_DESTINATION,
     INITIATOR_MASK,
     INITIATOR_SOURCE,
     INITIATOR_UNKNOWN,
+    NO_VIA,
+    RELAYED,
     Flows,
 )
 from kzn.server.resolve import verdict as v
@@ -114,13 +129,25 @@ TABLE = np.array(
         [_Z, _F, _F, _F, _D, _A, _S, _F, _F],
         [v.UNKNOWN_SOURCE] * len(SIDES),
         [_A] * len(SIDES),
-        [_T, *[_S] * (len(SIDES) - 1)],
+        [_T, _F, _F, _F, _S, _S, _S, _F],
         [_Z, *[_T] * (len(SIDES) - 1)],
         [_Z, _F, _F, _F, _D, _A, _S, _F, _F],
     ],
     np.uint8,
 )
 """The rule by the sides of source and destination."""
+
+PLAIN, SENT_HERE, DELIVERED_HERE = range(3)
+"""How tunnels of the reporting node bear on a flow: not at all, it is a sender, or a receiver."""
+_SENT_TABLE = TABLE.copy()
+_SENT_TABLE[[[ELSEWHERE], [NO_AGENT]], 1:] = TABLE[STATIC_SIDE, 1:]
+_DELIVERED_TABLE = np.full_like(TABLE, v.TRANSIT)
+_DELIVERED_TABLE[NO_AGENT] = TABLE[NO_AGENT]
+TABLES = np.stack((TABLE, _SENT_TABLE, _DELIVERED_TABLE))
+"""The rule by PLAIN, SENT_HERE, DELIVERED_HERE, and the sides of source and destination."""
+_IS_PLACE = np.isin(np.arange(len(SIDES)), [HERE, ELSEWHERE, STATIC_SIDE, OUTSIDE, NO_AGENT])
+"""By side: whether it is known where an address is."""
+_BY_TUNNEL = np.uint8(RELAYED | DELIVERED | FAR_END_UNKNOWN)
 _BETWEEN_ZONES = np.array([v.REGION_UNKNOWN, v.CROSS_ZONE], np.uint8)
 """Of two different zones: by whether both regions are known or neither."""
 _INITIATORS = np.array(
@@ -135,12 +162,16 @@ class Resolution:
 
     ``endpoints`` (n + 1,) has the endpoint id or negative code of each address; its last row is the
     reporting node. ``src`` and ``dst`` (m,) are the rows charged: of a forwarded flow ``src`` is
-    the node's row. Rows of the same side, zone and region have one location: ``location`` (n + 1,)
-    is its number, ``side`` (p,) its side. ``rules`` and ``verdicts`` (p, p) are by the locations of
-    source and destination. ``cell`` (m,) is the cell of these that each flow has its ``verdict``
-    (m,) from, counted row by row; of a forwarded flow by its real source. ``attributed`` are the
-    numbers of the flows with a class as verdict. ``flags`` (m,) are the flows' own.
-    ``counted_at_destination`` (p, p) marks the cells of attributed flows from absent nodes.
+    the node's row; of a flow that a tunnel carries elsewhere ``dst`` is the row of its ``via``.
+    Rows of the same side, zone and region have one location: ``location`` (n + 1,) is its number,
+    ``side`` (p,) its side. ``rules`` and ``verdicts`` (k * p, p) are by the locations of source
+    and destination; k is 1, or 3 if tunnels of the reporting node bear on a flow, and row
+    SENT_HERE * p + i is that of location i for what this node sends. ``cell`` (m,) is the cell of
+    these that each flow has its ``verdict`` (m,) from, counted row by row; of a forwarded flow by
+    its real source. ``classes`` (p, p) are the classes by the locations that are charged.
+    ``attributed`` are the numbers of the flows with a class as verdict. ``flags`` (m,) are the
+    flows' own. ``counted_at_destination`` (k * p, p) marks the cells of attributed flows from
+    absent nodes.
     """
 
     endpoints: I32
@@ -154,12 +185,13 @@ class Resolution:
     side: I64
     rules: U8
     verdicts: U8
+    classes: U8
     counted_at_destination: BOOL
 
     @property
     def locations(self) -> int:
         """Number of distinct locations."""
-        return len(self.verdicts)
+        return len(self.side)
 
     def initiators(self, chosen: I64) -> U8:
         """Which end opened the connection (kzn.model.flows), of the flows ``chosen``."""
@@ -214,14 +246,23 @@ def resolve(
     owners = index.lookup(flows.addresses, opened, closed, final=final, held=held, node=node)
     owners = _own_link_local(owners, flows.addresses, own)
     endpoints = np.append(owners, np.int32(own))
-    locations, location = _locations(endpoints, node_code, index, absent)
-    rules = _table(absent)[locations.side[:, None], locations.side[None, :]]
-    verdicts = _verdicts(rules, locations, int(location[-1]))
-    cell = (location * len(verdicts)).take(src) + location.take(dst)
+    locations, location, nodes = _locations(endpoints, node_code, index, absent)
+    if flows.via is not None:
+        side = locations.side.take(location)
+        dst = _far_ends(dst, flows.via, endpoints, nodes, side, final=final)
+    kind = _kind(flows)
+    p, tables = len(locations.side), _tables(absent)[: 1 if kind is None else len(TABLES)]
+    rules = tables[:, locations.side[:, None], locations.side[None, :]].reshape(-1, p)
+    classes = _by_zones(locations)
+    verdicts = _verdicts(rules, classes, int(location[-1]))
+    cell = (location * p).take(src) + location.take(dst)
+    if kind is not None:
+        cell += kind * np.int64(p * p)
     verdict = verdicts.ravel().take(cell)
     forwarded = (rules == FORWARDED).ravel()
     if forwarded.any():
         src[forwarded.take(cell)] = len(endpoints) - 1
+    is_absent = np.tile(locations.side == NO_AGENT, len(tables))
     return Resolution(
         endpoints=endpoints,
         src=src,
@@ -234,21 +275,47 @@ def resolve(
         side=locations.side,
         rules=rules,
         verdicts=verdicts,
-        counted_at_destination=(locations.side == NO_AGENT)[:, None] & (verdicts < v.TRANSIT),
+        classes=classes,
+        counted_at_destination=is_absent[:, None] & (rules == BY_ZONES) & (verdicts < v.TRANSIT),
     )
 
 
-def _table(absent: AbsentNodes) -> U8:
-    """`TABLE`, as it is with these absent nodes."""
+def _kind(flows: Flows) -> U8 | None:
+    """PLAIN, SENT_HERE or DELIVERED_HERE of each flow; None if all are plain."""
+    flags = flows.flags & _BY_TUNNEL
+    if flows.via is None and not flags.any():
+        return None
+    sent = (flags & (RELAYED | FAR_END_UNKNOWN)) != 0
+    if flows.via is not None:
+        sent |= flows.via != NO_VIA
+    delivered = np.uint8(DELIVERED_HERE) * ((flags & DELIVERED) != 0)
+    return np.where(sent, np.uint8(SENT_HERE), delivered)
+
+
+def _far_ends(dst: I64, via: U32, endpoints: I32, nodes: I32, side: I64, *, final: bool) -> I64:
+    """``dst`` with the row of ``via`` where that is known to be another place."""
+    chosen = np.flatnonzero(via != NO_VIA)
+    outer, inner = via.take(chosen).astype(np.int64), dst.take(chosen)
+    elsewhere = _IS_PLACE.take(side.take(outer)) & (endpoints.take(outer) != endpoints.take(inner))
+    at_node = nodes.take(outer)
+    elsewhere &= (at_node == NO_CODE) | (at_node != nodes.take(inner))
+    if not final:
+        elsewhere &= side.take(inner) != UNKNOWN_SIDE
+    dst[chosen[elsewhere]] = outer[elsewhere]
+    return dst
+
+
+def _tables(absent: AbsentNodes) -> U8:
+    """`TABLES`, as they are with these absent nodes."""
     is_any_absent = bool(absent.by_code.any())
     if not absent.is_late and not is_any_absent:
-        return TABLE
-    table = TABLE.copy()
+        return TABLES
+    tables = TABLES.copy()
     if absent.is_late:
-        table[HERE, ELSEWHERE] = v.TRANSIT
+        tables[:, HERE, ELSEWHERE] = v.TRANSIT
     if is_any_absent:
-        table[SERVICE_SIDE, HERE] = v.SERVICE_ADDRESS
-    return table
+        tables[PLAIN, SERVICE_SIDE, HERE] = v.SERVICE_ADDRESS
+    return tables
 
 
 def _of_unknown_node(flows: Flows, src: I64, dst: I64) -> Resolution:
@@ -265,6 +332,7 @@ def _of_unknown_node(flows: Flows, src: I64, dst: I64) -> Resolution:
         side=np.full(1, UNKNOWN_SIDE, np.int64),
         rules=np.full((1, 1), v.UNKNOWN_NODE, np.uint8),
         verdicts=np.full((1, 1), v.UNKNOWN_NODE, np.uint8),
+        classes=np.full((1, 1), v.UNKNOWN_NODE, np.uint8),
         counted_at_destination=np.zeros((1, 1), np.bool_),
     )
 
@@ -282,8 +350,8 @@ def _own_link_local(owners: I32, addresses: U8, own: int) -> I32:
 
 def _locations(
     endpoints: I32, node_code: int, index: EndpointIndex, absent: AbsentNodes
-) -> tuple[_Locations, I64]:
-    """The distinct locations of the rows of ``endpoints``, and the number of each row's."""
+) -> tuple[_Locations, I64, I32]:
+    """The distinct locations of the rows of ``endpoints``; each row's number of it, and node."""
     columns = index.columns
     without_id = np.flatnonzero(endpoints < 0)
     ids = np.maximum(endpoints, 0)
@@ -299,7 +367,7 @@ def _locations(
     zones, regions = int(zone.max()) + 2, int(region.max()) + 2
     key = (side * zones + zone + 1) * regions + region + 1
     first, location = _distinct(key, len(SIDES) * zones * regions)
-    return _Locations(side[first], zone[first], region[first]), location
+    return _Locations(side[first], zone[first], region[first]), location, nodes
 
 
 def _distinct(keys: I64, size: int) -> tuple[I64, I64]:
@@ -323,11 +391,11 @@ def _correct_static(side: I64, endpoints: I32, index: EndpointIndex) -> None:
             side[rows[endpoints[rows] == endpoint_id]] = corrected
 
 
-def _verdicts(rules: U8, locations: _Locations, own: int) -> U8:
-    """The verdict of each pair of locations, (p, p); ``own`` is the reporting node's location."""
-    by_zones = _by_zones(locations)
+def _verdicts(rules: U8, classes: U8, own: int) -> U8:
+    """The verdict of each cell of ``rules``; ``own`` is the reporting node's location."""
+    by_zones = np.tile(classes, (len(rules) // len(classes), 1))
     found = np.where(rules == BY_ZONES, by_zones, rules)
-    return np.where(rules == FORWARDED, by_zones[own], found)
+    return np.where(rules == FORWARDED, classes[own], found)
 
 
 def _by_zones(locations: _Locations) -> U8:

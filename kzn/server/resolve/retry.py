@@ -12,7 +12,7 @@ import numpy as np
 
 from kzn.columns.arrays import I64
 from kzn.model.batch import Batch
-from kzn.model.flows import Flows
+from kzn.model.flows import NO_VIA, Flows
 
 RETRIES = 2
 """Number of retries of queued flows, one interval apart."""
@@ -62,6 +62,9 @@ def select(flows: Flows, chosen: I64) -> tuple[I64, Flows]:
     src, dst = flows.src.take(chosen), flows.dst.take(chosen)
     is_used = np.zeros(len(flows.addresses), np.bool_)
     is_used[src] = is_used[dst] = True
+    via = None if flows.via is None else flows.via.take(chosen)
+    if via is not None:
+        is_used[via[via != NO_VIA]] = True
     used, rank = np.flatnonzero(is_used), (np.cumsum(is_used) - 1).astype(np.uint32)
     return used, Flows(
         addresses=flows.addresses.take(used, axis=0),
@@ -73,6 +76,7 @@ def select(flows: Flows, chosen: I64) -> tuple[I64, Flows]:
         flags=flows.flags.take(chosen),
         packets=flows.packets.take(chosen),
         bytes=flows.bytes.take(chosen),
+        via=None if via is None else np.append(rank, np.uint32(NO_VIA)).take(via, mode="clip"),
     )
 
 

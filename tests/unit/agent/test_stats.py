@@ -1,8 +1,13 @@
 """The agent's counters about itself: totals of batches, and why it is unhealthy."""
 
+from dataclasses import replace
+
+import numpy as np
+from cluster import flows_between
+
 from kzn.agent.stats import AgentStats
 from kzn.model.batch import Batch
-from kzn.model.flows import Flows
+from kzn.model.flows import FAR_END_UNKNOWN, Flows
 from kzn.model.totals import Counts, Totals
 
 TOTALS = Totals(
@@ -27,6 +32,18 @@ def test_totals_add_up_over_batches_by_kind_and_reason() -> None:
         ("ignored", "multicast"): 100,
     }
     assert stats.packets["ignored", "multicast"] == 2
+
+
+def test_bytes_in_tunnels_without_room_for_their_far_end_are_counted() -> None:
+    stats = AgentStats(probe="postrouting", interval=10.0)
+    flows = replace(
+        flows_between(("10.0.0.1", "10.0.0.2", 7), ("10.0.0.1", "10.0.0.3", 9)),
+        flags=np.array([FAR_END_UNKNOWN | 1, 1], np.uint8),
+    )
+    for sequence in (1, 2):
+        found = Batch(sequence, 10, 0, flows, Totals())
+        stats.add(found, seconds=0.5, wall=99.0)
+    assert stats.tunnels_without_room_bytes == 14
 
 
 def test_an_agent_is_unhealthy_while_a_hook_is_lost() -> None:

@@ -1,6 +1,7 @@
 """kzn/wire/codec.py: golden bytes, round trips, and what is refused."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -37,7 +38,12 @@ HELLOS = st.builds(
     Hello, st.text(), U64, st.text(), st.text(), st.text(), protocol=st.integers(0, 9)
 )
 BATCHES = st.builds(
-    EncodedBatch, U64, U64, U64, st.builds(Columns, U32, U32, U32, U32, st.binary()), st.binary()
+    EncodedBatch,
+    U64,
+    U64,
+    U64,
+    st.builds(Columns, U32, U32, U32, U32, st.binary(), U32, st.binary()),
+    st.binary(),
 )
 LIMITS = st.builds(Limits, U32, U32, U32)
 WELCOMES = st.builds(Welcome, st.none() | U64, LIMITS, protocol=U32, max_node_addresses=U32)
@@ -60,6 +66,13 @@ def test_a_batch_on_the_wire() -> None:
         b"\x12\x1e\x08\x07\x10\x80\x80\x80\x80\x80\x20\x18\x05\x20\x03\x28\x02\x30\x01"
         b"\x3d\xff\xff\xff\x3f\x42\x02zz\x4a\x02tt"
     )
+
+
+def test_outer_destinations_follow_a_batch_that_is_otherwise_the_same() -> None:
+    found = replace(BATCH, columns=replace(BATCH.columns, via_planes=0x13, via=b"vv"))
+    plain = encode_to_server(BATCH)
+    assert encode_to_server(found) == b"\x12\x24" + plain[2:] + b"\x50\x13\x5a\x02vv"
+    assert decode_to_server(encode_to_server(found)) == found
 
 
 def test_addresses_of_a_node_on_the_wire() -> None:

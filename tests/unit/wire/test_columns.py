@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from kzn.errors import WireError
-from kzn.model.flows import Flows
+from kzn.model.flows import NO_VIA, Flows
 from kzn.model.ip import MAPPED_PREFIX
 from kzn.model.ip import pack as pack_address
 from kzn.wire.columns import PLANES, Columns, pack
@@ -65,6 +65,8 @@ def rows(flows: Flows) -> Counter[tuple[object, ...]]:
     """The flows as a multiset of rows, since the order of flows and addresses has no meaning."""
     address = [row.tobytes() for row in flows.addresses]
     columns = [getattr(flows, name).tolist() for name in NAMES]
+    via = np.full(len(flows), NO_VIA) if flows.via is None else flows.via
+    columns.append([b"" if row == NO_VIA else address[row] for row in via.tolist()])
     ends = zip(flows.src.tolist(), flows.dst.tolist(), strict=True)
     return Counter(
         (address[s], address[d], *rest) for (s, d), *rest in zip(ends, *columns, strict=True)
@@ -80,7 +82,8 @@ def any_flows(draw: st.DrawFn) -> Flows:
     ends = st.integers(0, n - 1)
     column = {name: draw(hnp.arrays(KINDS.get(name, np.uint64), m)) for name in NAMES}
     src, dst = (draw(hnp.arrays(np.uint32, m, elements=ends)) for _ in range(2))
-    return Flows(addresses=addresses, src=src, dst=dst, **column)
+    via = draw(st.none() | hnp.arrays(np.uint32, m, elements=ends | st.just(NO_VIA)))
+    return Flows(addresses=addresses, src=src, dst=dst, **column, via=via)
 
 
 @pytest.mark.slow
@@ -102,6 +105,41 @@ def test_no_flows_survive_a_round_trip() -> None:
 def test_a_typical_node_takes_at_most_8_bytes_a_flow() -> None:
     packed = pack(typical(addresses=500, flows=5000))
     assert len(packed.data) <= 8 * 5000
+
+
+def over_nodes(flows: Flows, nodes: int = 30) -> Flows:
+    """``flows`` as an overlay carries them: each destination is behind one of the nodes."""
+    table = np.concatenate((flows.addresses, flows.addresses[:nodes]))
+    table[-nodes:, 12] = 172
+    node = (flows.addresses[:, 14].astype(np.uint32) % nodes + len(flows.addresses)).take(flows.dst)
+    return replace(flows, addresses=table, via=np.where(flows.dst % 7 == 0, NO_VIA, node))
+
+
+def test_what_an_overlay_carries_takes_a_tenth_of_a_byte_more_a_flow() -> None:
+    flows = typical(addresses=500, flows=5000)
+    plain, overlay = pack(flows), pack(over_nodes(flows))
+    assert (plain.via_planes, plain.via) == (0, b"")
+    assert rows(unpack(overlay)) == rows(over_nodes(flows))
+    assert len(overlay.data) + len(overlay.via) - len(plain.data) < 5000 * 0.2
+
+
+@pytest.mark.parametrize(
+    ("planes", "via", "reason"),
+    [
+        (1 << 8, b"", "planes"),
+        (1, b"", "inflated_length"),
+        (1, zlib.compress(bytes(9)), "inflated_length"),
+        (0x10, zlib.compress(b"\xff" * 3), "index_range"),
+        (0x10, zlib.compress(bytes(3)) + b"x", "trailing"),
+    ],
+)
+def test_outer_destinations_that_are_not_there_are_refused(
+    planes: int, via: bytes, reason: str
+) -> None:
+    packed = Columns(3, 2, 0, 0, zlib.compress(bytes(8)), planes, via)
+    with pytest.raises(WireError) as raised:
+        unpack(packed)
+    assert raised.value.reason == reason
 
 
 def test_unpacking_makes_no_call_for_each_flow() -> None:

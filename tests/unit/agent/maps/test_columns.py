@@ -9,11 +9,14 @@ from kzn.agent.maps.columns import by_lower_port, distinct, to_flows
 from kzn.model import ip
 from kzn.model.flows import (
     ENCRYPTED,
+    FAR_END_UNKNOWN,
+    FLAGS,
     FLOW_KEY,
     INITIATOR_DESTINATION,
-    INITIATOR_MASK,
     INITIATOR_SOURCE,
+    NO_VIA,
     PORT_OF_SOURCE,
+    TUNNEL_WITHOUT_ID,
     Flows,
 )
 from kzn.model.totals import Counts
@@ -21,7 +24,7 @@ from kzn.model.totals import Counts
 addresses = st.integers(0, 7).map(lambda n: ip.pack(f"10.0.0.{n}")) | st.binary(
     min_size=16, max_size=16
 )
-flags = st.integers(0, 31)
+flags = st.integers(0, 63)
 key = st.tuples(addresses, addresses, st.integers(0, 65535), st.integers(0, 65535), flags)
 Key = tuple[bytes, bytes, int, int, int]
 
@@ -30,7 +33,7 @@ def expected(of: Key) -> Key:
     """Source, destination, their ports, the initiator and whether it is encrypted."""
     src, dst, port, peer, bits = of
     ports = (port, peer) if bits & PORT_OF_SOURCE else (peer, port)
-    return (src, dst, *ports, bits & (INITIATOR_MASK | ENCRYPTED))
+    return (src, dst, *ports, bits & FLAGS)
 
 
 @pytest.mark.slow
@@ -90,6 +93,20 @@ def test_flows_with_ports_and_without_an_initiator_have_the_lower_port() -> None
 def test_without_flows_nothing_has_the_lower_port() -> None:
     none = dict.fromkeys(("tcp", "udp", "other"), Counts())
     assert by_lower_port(Flows.empty()) == none
+
+
+def test_a_flow_in_a_tunnel_has_the_far_end_of_the_tunnel() -> None:
+    far = {7: ip.pack("10.0.2.2"), 9: ip.pack("fd00::2")}
+    keys = np.zeros(5, FLOW_KEY)
+    keys["src"], keys["dst"] = (np.frombuffer(ip.pack(f"10.1.0.{n}"), np.uint8) for n in (1, 2))
+    keys["tunnel"] = [7, 0, 9, TUNNEL_WITHOUT_ID, 8]
+    flows = to_flows(keys, np.ones((5, 2), np.uint64), far.get)
+    assert flows.via is not None
+    assert flows.addresses[flows.via[[0, 2]]].tobytes() == far[7] + far[9]
+    assert flows.via[[1, 3, 4]].tolist() == [NO_VIA] * 3
+    assert flows.flags.tolist() == [0, 0, 0, FAR_END_UNKNOWN, 0]
+    keys["tunnel"] = 0
+    assert to_flows(keys, np.ones((5, 2), np.uint64), far.get).via is None
 
 
 def test_two_addresses_with_the_same_hash_stay_apart() -> None:

@@ -63,6 +63,9 @@ def test_constants_defined_in_both_are_equal(header: str) -> None:
         assert defined(header, f"KZN_DEVICE_{role.name}") == role
     assert defined(header, "KZN_MAX_ENDPOINTS") == 32768  # docs/operations.md has their memory
     assert defined(header, "KZN_PORT_OF_SOURCE") == flows.PORT_OF_SOURCE
+    assert defined(header, "KZN_RELAYED") == flows.RELAYED
+    assert defined(header, "KZN_DELIVERED") == flows.DELIVERED
+    assert defined(header, "KZN_TUNNEL_WITHOUT_ID") == flows.TUNNEL_WITHOUT_ID
     assert defined(header, "KZN_INITIATOR_SOURCE") == flows.INITIATOR_SOURCE
     assert defined(header, "KZN_INITIATOR_DESTINATION") == flows.INITIATOR_DESTINATION
     modes = {mode: defined(header, f"KZN_PORTS_{mode.upper()}") for mode in settings.PORTS}
@@ -83,7 +86,7 @@ def test_spool_state_is_packed_and_unpacked_unchanged() -> None:
 
 
 def test_control_is_packed_and_unpacked_unchanged_but_for_the_time_of_the_last_drain() -> None:
-    control = Control(active=1, skip_inbound=True)
+    control = Control(active=1, skip_inbound=True, tunnel_devices=2**63 + 5)
     assert Control.unpack(control.pack()) == control
     assert control.pack()[8:16] == bytes(8)
 

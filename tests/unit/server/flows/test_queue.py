@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cluster import cluster, index_of
+from cluster import cluster, flows_between, index_of, tunnelled
 
 from kzn.model.endpoint import UNKNOWN
 from kzn.model.flows import ENCRYPTED, INITIATOR_SOURCE, Flows
@@ -108,6 +108,7 @@ def test_json_lines_always_have_all_keys(index: AddressIndex) -> None:
         "dst_workload_kind": "Database",
         "dst_workload": "orders = db",
         "dst_zone": "b",
+        "via": "",
         "protocol": "tcp",
         "src_port": 0,
         "dst_port": 5432,
@@ -121,6 +122,23 @@ def test_json_lines_always_have_all_keys(index: AddressIndex) -> None:
     assert [*second] == [*outside] == [*first]
     assert (outside["src_kind"], outside["class"]) == ("External", "external")
     assert (second["class"], second["reason"]) == ("unresolved", "unknown_destination")
+
+
+def test_a_flow_that_a_tunnel_carries_elsewhere_has_the_owner_of_the_outer_destination(
+    index: AddressIndex,
+) -> None:
+    flows = tunnelled(flows_between((WEB, OUT), (WEB, OUT)), "10.0.0.2", "")
+    observed = ObservedFlows("n1", flows, 90.0, 100.0, 10.0, 0)
+    stream = io.BytesIO()
+    log = log_of(stream, "json")
+    found = resolve(flows, "n1", index, 90.0, 100.0)
+    log.offer(observed, found, np.arange(2), index)
+    assert log.close(DEADLINE)
+    tunnel, plain = map(json.loads, stream.getvalue().decode().splitlines())
+    assert [*tunnel] == [*plain]
+    assert (tunnel["dst"], tunnel["dst_kind"], tunnel["dst_name"]) == (OUT, "Node", "n2")
+    assert (tunnel["dst_zone"], tunnel["via"], tunnel["class"]) == ("b", "10.0.0.2", "cross_zone")
+    assert (plain["dst_kind"], plain["via"], plain["class"]) == ("External", "", "external")
 
 
 def test_encrypted_flows_are_marked(index: AddressIndex) -> None:
@@ -200,6 +218,7 @@ def test_texts_that_were_evicted_or_have_a_new_owner_are_made_again(index: Addre
         flows=select(observed.flows, np.array([1, 2]))[1],
         owners=owners,
         forwarded=np.zeros(0, np.int64),
+        rerouted=np.zeros(0, np.int64),
         verdict=resolution.verdict[1:],
     )
     small, fresh = LineWriter("text", cached_addresses=1), LineWriter("text")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cluster import Clock, cluster, flows_between, index_of
+from cluster import Clock, cluster, flows_between, index_of, tunnelled
 from decisions import (
     CELLS,
     ELSEWHERE,
@@ -44,8 +44,9 @@ def explained(
     node: str = "",
     at: float,
     absent: AbsentNodes = NONE_ABSENT,
+    via: str = "",
 ) -> Explanation:
-    query = ExplainQuery(pack(src), pack(dst), at, node)
+    query = ExplainQuery(pack(src), pack(dst), at, node, pack(via) if via else b"")
     return explain(query, index, lambda _: absent, lambda seconds: f"{seconds:.0f}")
 
 
@@ -119,14 +120,23 @@ def topologies(draw: st.DrawFn) -> AddressIndex:
     st.sampled_from([*NODES, "gone"]),
     st.sets(st.sampled_from(NODES)),
     st.booleans(),
+    st.just("") | ADDRESS,
 )
 def test_in_any_small_world_the_verdict_is_that_of_resolving(
-    index: AddressIndex, src: str, dst: str, node: str, without_agent: set[str], is_late: bool
+    index: AddressIndex,
+    src: str,
+    dst: str,
+    node: str,
+    without_agent: set[str],
+    is_late: bool,
+    via: str,
 ) -> None:
     absent = absent_of(index, *without_agent, is_late=is_late)
-    found = explained(index, src, dst, node=node, at=100.0, absent=absent)
-    resolution = resolve(flows_between((src, dst)), node, index, 100.0, 100.0, absent=absent)
+    found = explained(index, src, dst, node=node, at=100.0, absent=absent, via=via)
+    flows = tunnelled(flows_between((src, dst)), via)
+    resolution = resolve(flows, node, index, 100.0, 100.0, absent=absent)
     assert found.verdict == v.NAMES[resolution.verdict[0]]
+    assert (found.via is not None) == bool(via)
     assert found.why
     assert all([*found.why, *found.advice])
     text = " ".join([*found.why, *found.advice])
@@ -175,6 +185,24 @@ def test_a_packet_that_no_node_reports_is_called_so() -> None:
     elsewhere = explained(index, ELSEWHERE, OUTSIDE, node="n1", at=1200.0, absent=absent)
     assert elsewhere.verdict == "transit"
     assert "run the agent on node n2" in elsewhere.advice[0]
+
+
+def test_a_tunnel_to_another_place_is_where_the_packet_goes() -> None:
+    world = World()
+    at = world.clock.now()
+    found = explained(world.index, HERE, OUTSIDE, at=at, via="10.0.0.2")
+    assert (found.verdict, found.node, found.charged_to) == ("cross_zone", "n1", "")
+    assert found.via is not None
+    assert (found.via.owner.name, found.via.side) == ("n2", "elsewhere")
+    assert (found.dst.owner.address, found.dst.side) == (OUTSIDE, "outside")
+    assert "10.0.0.2" in found.why[0]
+    assert "n2" in " ".join(found.why)
+    overlay = explained(world.index, HERE, ELSEWHERE, at=at, via="10.0.0.2")
+    assert overlay.verdict == "cross_zone"
+    assert "not known to be at another place" in overlay.why[0]
+    mirror = explained(world.index, ELSEWHERE, HERE, node="n1", at=at, via="10.0.0.3")
+    assert (mirror.verdict, mirror.charged_to) == ("same_zone", "n1")
+    assert Explanation.from_json(found.to_json()) == found
 
 
 def test_a_forwarded_packet_is_charged_to_its_node() -> None:

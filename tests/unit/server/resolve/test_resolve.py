@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cluster import cluster, flows_between, index_of
+from cluster import cluster, flows_between, index_of, tunnelled
 from decisions import (
     CELLS,
     ELSEWHERE,
@@ -10,14 +10,16 @@ from decisions import (
     OUTSIDE,
     SERVICE,
     STATIC,
+    TWO_OWNERS,
+    UNOWNED,
     ZONES,
     World,
 )
 
 from kzn.model.endpoint import UNKNOWN
-from kzn.model.flows import Flows
+from kzn.model.flows import DELIVERED, FAR_END_UNKNOWN, RELAYED, Flows
 from kzn.model.ip import pack
-from kzn.server.resolve.reporting import AbsentNodes
+from kzn.server.resolve.reporting import NONE_ABSENT, AbsentNodes
 from kzn.server.resolve.resolve import resolve
 from kzn.server.resolve.verdict import NAMES, TRANSIT
 from kzn.topology.facts import ServiceFacts
@@ -126,5 +128,135 @@ def test_each_flow_is_resolved_by_its_own_ends(world: World) -> None:
 
 def test_the_verdict_by_locations_is_that_of_every_attributed_flow(world: World) -> None:
     found = world.resolve(*(ends for ends, name in CELLS.items() if name in NAMES[:4]))
-    by_location = found.verdicts[found.location[found.src], found.location[found.dst]]
+    by_location = found.classes[found.location[found.src], found.location[found.dst]]
     assert by_location.tolist() == found.verdict.tolist()
+
+
+NODE_1, NODE_2, NODE_3 = "10.0.0.1", "10.0.0.2", "10.0.0.3"
+
+
+def carried(
+    world: World,
+    src: str,
+    dst: str,
+    via: str = "",
+    *,
+    node: str = "n1",
+    flags: int = 0,
+    final: bool = True,
+    absent: AbsentNodes = NONE_ABSENT,
+) -> tuple[str, str, str]:
+    """The verdict on a flow that a tunnel of ``node`` carries, and who is charged at both ends."""
+    flows = tunnelled(flows_between((src, dst)), via, flags=flags)
+    now = world.clock.now()
+    found = resolve(flows, node, world.index, now - 50, now + 50, final=final, absent=absent)
+    ids = found.endpoints[[found.src[0], found.dst[0]]].tolist()
+    names = (world.index.endpoint(i).name if i >= 0 else "" for i in ids)
+    src_name, dst_name = names
+    return NAMES[int(found.verdict[0])], src_name, dst_name
+
+
+def test_an_overlay_changes_nothing(world: World) -> None:
+    assert carried(world, HERE, ELSEWHERE, NODE_2) == ("cross_zone", "p1", "p2")
+    assert carried(world, HERE, ELSEWHERE, flags=DELIVERED, node="n2")[0] == "transit"
+
+
+def test_an_egress_gateway_is_the_far_end_of_its_clients_and_a_sender_of_its_own(
+    world: World,
+) -> None:
+    assert carried(world, HERE, OUTSIDE, NODE_2) == ("cross_zone", "p1", "n2")
+    assert carried(world, HERE, OUTSIDE, flags=RELAYED, node="n2") == ("external", "n2", "")
+    assert carried(world, OUTSIDE, HERE, NODE_1, node="n2") == ("cross_zone", "n2", "p1")
+    assert carried(world, OUTSIDE, HERE, flags=DELIVERED)[0] == "transit"
+
+
+def test_direct_return_goes_to_the_node_of_the_server(world: World) -> None:
+    vip = "34.1.2.3"
+    assert carried(world, OUTSIDE, vip, NODE_2) == ("cross_zone", "n1", "n2")
+    assert carried(world, OUTSIDE, vip, flags=DELIVERED, node="n2")[0] == "transit"
+    assert carried(world, vip, OUTSIDE, node="n2") == ("external", "n2", "")
+    assert carried(world, SERVICE, OUTSIDE, node="n2") == ("external", "n2", "")
+
+
+@pytest.mark.parametrize("src", [HERE, ELSEWHERE, STATIC])
+@pytest.mark.parametrize("dst", [HERE, ELSEWHERE, STATIC, OUTSIDE, UNOWNED, TWO_OWNERS, SERVICE])
+def test_a_mirror_goes_to_its_collector_whatever_is_inside(
+    world: World, src: str, dst: str
+) -> None:
+    sender = "p1" if src == HERE else "n1"
+    assert carried(world, src, dst, NODE_3) == ("same_zone", sender, "n3")
+    assert carried(world, src, dst, "10.1.3.1") == ("same_zone", sender, "p3")
+    assert carried(world, src, dst, "10.9.2.9") == ("cross_zone", sender, "db-b")
+    if dst != OUTSIDE:
+        assert carried(world, src, dst, "8.8.4.4") == ("external", sender, "")
+
+
+@pytest.mark.parametrize("via", [UNOWNED, TWO_OWNERS, SERVICE])
+def test_where_the_outer_destination_is_not_known_the_inner_one_says_where_it_goes(
+    world: World, via: str
+) -> None:
+    assert carried(world, HERE, ELSEWHERE, via) == ("cross_zone", "p1", "p2")
+    assert carried(world, HERE, OUTSIDE, via) == ("external", "p1", "")
+
+
+def test_a_flow_to_an_unknown_address_in_a_tunnel_waits_for_a_new_pod(world: World) -> None:
+    assert carried(world, HERE, UNOWNED, NODE_2, final=False)[0] == "unknown_destination"
+    assert carried(world, HERE, UNOWNED, NODE_2) == ("cross_zone", "p1", "n2")
+    assert carried(world, HERE, OUTSIDE, NODE_2, final=False) == ("cross_zone", "p1", "n2")
+
+
+@pytest.mark.parametrize("flags", [RELAYED, FAR_END_UNKNOWN])
+def test_what_came_in_by_a_tunnel_and_leaves_again_is_the_nodes(world: World, flags: int) -> None:
+    assert carried(world, "10.1.3.1", ELSEWHERE, flags=flags) == ("cross_zone", "n1", "p2")
+    assert carried(world, "10.1.3.1", OUTSIDE, flags=flags) == ("external", "n1", "")
+    assert carried(world, HERE, ELSEWHERE, flags=flags) == ("cross_zone", "p1", "p2")
+    assert carried(world, UNOWNED, ELSEWHERE, flags=flags)[0] == "unknown_source"
+    assert carried(world, ELSEWHERE, HERE, flags=flags)[0] == "transit"
+
+
+def test_a_hub_counts_its_second_leg(world: World) -> None:
+    assert carried(world, HERE, ELSEWHERE, NODE_3) == ("same_zone", "p1", "n3")
+    assert carried(world, HERE, ELSEWHERE, NODE_2, node="n3") == ("cross_zone", "n3", "p2")
+
+
+@pytest.mark.parametrize("src", [UNOWNED, TWO_OWNERS, SERVICE, STATIC, OUTSIDE, ELSEWHERE, HERE])
+def test_what_a_tunnel_delivers_was_counted_by_the_node_that_sent_it(
+    world: World, src: str
+) -> None:
+    assert carried(world, src, HERE, flags=DELIVERED)[0] == "transit"
+
+
+def test_what_a_tunnel_delivers_from_a_node_without_an_agent_is_counted_here(world: World) -> None:
+    by_code = np.zeros(10, np.bool_)
+    by_code[world.index.node_code("n2")] = True
+    absent = AbsentNodes(by_code)
+    found = carried(world, ELSEWHERE, HERE, flags=DELIVERED, absent=absent)
+    assert found == ("cross_zone", "p2", "p1")
+    found = carried(world, ELSEWHERE, OUTSIDE, flags=RELAYED, absent=absent)
+    assert found == ("external", "n1", "")
+
+
+def test_what_a_late_node_forwards_has_the_class_of_its_zones(world: World) -> None:
+    found = resolve(
+        flows_between((OUTSIDE, ELSEWHERE)),
+        "n1",
+        world.index,
+        0.0,
+        world.clock.now(),
+        absent=AbsentNodes(is_late=True),
+    )
+    assert NAMES[found.verdict[0]] == "cross_zone"
+    assert NAMES[found.classes[found.location[found.src[0]], found.location[found.dst[0]]]] == (
+        "cross_zone"
+    )
+
+
+def test_flows_with_and_without_tunnels_are_resolved_each_by_its_own(world: World) -> None:
+    ends = [(HERE, OUTSIDE), (HERE, OUTSIDE), (ELSEWHERE, OUTSIDE), (ELSEWHERE, OUTSIDE)]
+    flows = tunnelled(flows_between(*ends), NODE_2, "", NODE_3, "")
+    now = world.clock.now()
+    found = resolve(flows, "n1", world.index, now, now)
+    names = [NAMES[code] for code in found.verdict]
+    assert names == ["cross_zone", "external", "same_zone", "transit"]
+    assert found.verdicts.ravel()[found.cell].tolist() == found.verdict.tolist()
+    assert int(found.by_verdict(flows.bytes)[0].sum()) == int(flows.bytes.sum())

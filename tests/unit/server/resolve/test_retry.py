@@ -1,9 +1,11 @@
 """The retry queue: when flows are due, how many fit, and what a part of a batch contains."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from kzn.model.batch import Batch
-from kzn.model.flows import Flows
+from kzn.model.flows import NO_VIA, Flows
 from kzn.model.totals import Totals
 from kzn.server.resolve.retry import MAX_INTERVAL, MIN_INTERVAL, ObservedFlows, RetryQueue, select
 
@@ -65,6 +67,15 @@ def test_flows_beyond_the_limit_are_rejected() -> None:
     assert queue.flows == 2
     queue.take(200.0)
     assert queue.put(observed((0, 1)), 100.0)
+
+
+def test_a_part_keeps_the_outer_destinations_of_its_flows() -> None:
+    whole = replace(flows((0, 1), (0, 1), (1, 0)), via=np.array([3, NO_VIA, 4], np.uint32))
+    used, part = select(whole, np.array([0, 1]))
+    assert used.tolist() == [0, 1, 3]
+    assert part.via is not None
+    assert part.via.tolist() == [2, NO_VIA]
+    assert select(flows((0, 1)), np.array([0]))[1].via is None
 
 
 def test_a_part_keeps_its_flows_and_only_their_addresses() -> None:
