@@ -34,9 +34,9 @@ each pair of sides; rows are the source, columns the destination:
 - *service*: a Service's own address. The packet was seen before translation to a pod's address, or
   after translation back, so its pod and zone are not known. To an end that is not here this node
   sends it: for a pod that answers as the Service (direct return), or after translation back. To an
-  endpoint here it is an answer
-  that kube-proxy (IPVS) translated back before the hook: it came in by an uplink, so the node of
-  the pod that sent it counts it. While a node is absent, that node may be the one: service.
+  endpoint here it is an answer that kube-proxy (IPVS) translated back before the hook: it came in
+  by an uplink, so the node of the pod that sent it counts it. While a node is absent, that node may
+  be the one: service.
 - A link-local address that has no owner is the reporting node's: it is valid there alone, and
   translated on its way off the node (IPv4 of pods in IPv6 clusters).
 - When the reporting node is not in the topology, every flow is unknown_node.
@@ -129,7 +129,7 @@ TABLE = np.array(
         [_Z, _F, _F, _F, _D, _A, _S, _F, _F],
         [v.UNKNOWN_SOURCE] * len(SIDES),
         [_A] * len(SIDES),
-        [_T, _F, _F, _F, _S, _S, _S, _F],
+        [_T, _F, _F, _F, _S, _S, _S, _F, _F],
         [_Z, *[_T] * (len(SIDES) - 1)],
         [_Z, _F, _F, _F, _D, _A, _S, _F, _F],
     ],
@@ -145,7 +145,7 @@ _DELIVERED_TABLE = np.full_like(TABLE, v.TRANSIT)
 _DELIVERED_TABLE[NO_AGENT] = TABLE[NO_AGENT]
 TABLES = np.stack((TABLE, _SENT_TABLE, _DELIVERED_TABLE))
 """The rule by PLAIN, SENT_HERE, DELIVERED_HERE, and the sides of source and destination."""
-_IS_PLACE = np.isin(np.arange(len(SIDES)), [HERE, ELSEWHERE, STATIC_SIDE, OUTSIDE, NO_AGENT])
+_IS_PLACE = ~np.isin(np.arange(len(SIDES)), [UNKNOWN_SIDE, AMBIGUOUS_SIDE, SERVICE_SIDE])
 """By side: whether it is known where an address is."""
 _BY_TUNNEL = np.uint8(RELAYED | DELIVERED | FAR_END_UNKNOWN)
 _BETWEEN_ZONES = np.array([v.REGION_UNKNOWN, v.CROSS_ZONE], np.uint8)
