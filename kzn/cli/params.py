@@ -78,7 +78,25 @@ class DurationOrOff(Duration):
         return 0.0 if value == "off" else super().convert(value, param, ctx)
 
 
+class SeriesLimit(click.ParamType):
+    """``FAMILY=N``, as a tuple of both."""
+
+    name = "limit"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        """Family and number; click's usage error for anything else."""
+        if isinstance(value, tuple):
+            return value
+        family, _, number = str(value).partition("=")
+        if not family or not (number.isascii() and number.isdigit()) or len(number) > 9:
+            self.fail(f"{str(value)!r} is not a limit; write FAMILY=N, as pod=50000", param, ctx)
+        return family, int(number)
+
+
 DURATION = Duration()
+SERIES_LIMITS = SeriesLimit()
 DURATION_OR_OFF = DurationOrOff()
 ADDRESS = AddressType()
 """An address to listen on."""

@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from kzn.cli.params import ADDRESS, DURATION_OR_OFF, FILE, http_host_option, log_level_option
+from kzn.cli.params import (
+    ADDRESS,
+    DURATION_OR_OFF,
+    FILE,
+    SERIES_LIMITS,
+    http_host_option,
+    log_level_option,
+)
 
 if TYPE_CHECKING:
     from kzn.daemon.listen import HostPort
@@ -142,6 +149,20 @@ if TYPE_CHECKING:
     help="Label of nodes that has their region.  [default: topology.kubernetes.io/region]",
 )
 @click.option("--default-zone", default="", metavar="ZONE", help="Zone of nodes that have none.")
+@click.option(
+    "--max-series",
+    type=SERIES_LIMITS,
+    multiple=True,
+    metavar="FAMILY=N",
+    help="Most series of a family: pod, workload, pair or zone. May be repeated.",
+)
+@click.option(
+    "--families",
+    default="pod,workload,pair,zone",
+    show_default=True,
+    metavar="FAMILY,FAMILY",
+    help="Families of series that are counted and exposed.",
+)
 @log_level_option
 def server(
     *,
@@ -170,6 +191,8 @@ def server(
     zone_label: str,
     region_label: str,
     default_zone: str,
+    max_series: tuple[tuple[str, int], ...],
+    families: str,
     log_level: str,
 ) -> None:
     """It receives batches from agents, resolves addresses to workloads and zones, and serves
@@ -191,7 +214,7 @@ def server(
         from kzn.daemon.http.places import HttpLimits
         from kzn.daemon.tls import ServerTlsFiles
         from kzn.server.app import run
-        from kzn.server.config import ServerConfig
+        from kzn.server.config import ServerConfig, ledger_limits
 
         logs.set_up(log_level)
         config = ServerConfig(
@@ -220,5 +243,6 @@ def server(
             tls=ServerTlsFiles(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None,
             auth=auth or ("mtls" if tls_client_ca else "none"),
             agent_accounts=agent_service_account,
+            ledger=ledger_limits(dict(max_series), families.split(",")),
         )
         asyncio.run(run(config, stop=stop))

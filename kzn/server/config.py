@@ -1,6 +1,7 @@
 """Options of `kzn server` in one frozen value."""
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ from kzn.daemon.http.places import HttpLimits
 from kzn.daemon.listen import HostPort
 from kzn.daemon.tls import ServerTlsFiles
 from kzn.errors import UsageError
+from kzn.server.ledger.family import FAMILIES
 from kzn.server.ledger.ledger import LedgerLimits
 
 FlowLogMode = Literal["text", "json", "off"]
@@ -94,3 +96,11 @@ class ServerConfig:
                 raise UsageError(f"{label!r} is not the key of a label")
         if self.zone_ids and self.zone_label:
             raise UsageError("--zone-ids and --zone-label exclude each other")
+
+
+def ledger_limits(series: Mapping[str, int], families: Sequence[str]) -> LedgerLimits:
+    """Limits of the ledger with these families only; UsageError for one that does not exist."""
+    for name in families:
+        if name not in FAMILIES:
+            raise UsageError(f"{name!r} is not a family of series", hint=", ".join(FAMILIES))
+    return LedgerLimits(series, off=frozenset(FAMILIES) - set(families))

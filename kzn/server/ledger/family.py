@@ -280,11 +280,14 @@ class LedgerSnapshot:
     """A copy of the ledger: cheap to take, may be read by any thread."""
 
     views: dict[FamilyName, View]
+    """By family; none for a family that is off."""
     tables: LabelTables
     """The label values of each code, by kind of name."""
 
     def rows(self, name: FamilyName) -> Iterator[tuple[Labels, int]]:
         """Label values and all bytes of each series, then ``other`` unless it is 0."""
+        if name not in self.views:
+            return
         family, view = FAMILIES[name], self.views[name]
         other, other_labels = view.other.bytes, family.other_labels
         labels_of_keys = family.labels_of(view.keys, self.tables)

@@ -15,7 +15,7 @@ from types import MappingProxyType
 import numpy as np
 
 from kzn.columns.arrays import BOOL, I64, U64
-from kzn.errors import KznError
+from kzn.errors import KznError, UsageError
 from kzn.model.endpoint import Endpoint, EndpointIndex
 from kzn.server.ledger.family import (
     FAMILIES,
@@ -27,7 +27,15 @@ from kzn.server.ledger.family import (
     SeriesState,
     View,
 )
-from kzn.server.ledger.labels import OTHER, OWNED_KINDS, LabelCodes, LabelKind, Labels, OwnedLabels
+from kzn.server.ledger.labels import (
+    LABEL_BITS,
+    OTHER,
+    OWNED_KINDS,
+    LabelCodes,
+    LabelKind,
+    Labels,
+    OwnedLabels,
+)
 from kzn.server.ledger.postings import postings
 from kzn.server.ledger.series import SeriesTable
 from kzn.server.ledger.top_pairs import TopPairs
@@ -35,6 +43,8 @@ from kzn.server.resolve.resolve import Resolution
 
 Lives = Callable[[Endpoint], bool]
 
+MAX_SERIES = 1 << LABEL_BITS
+"""Most series that a family can be given: its labels have that many codes."""
 _SPARE_CODES = 1024
 _CHECK_SECONDS = 600.0
 """Between two checks whether an idle series' endpoints exist: 100,000 idle pods cost little."""
@@ -48,12 +58,26 @@ _EVICTED_IDLE = 600.0
 class LedgerLimits:
     """Limits of series that differ from the family's default, and durations in seconds.
 
-    ``retention`` replaces that of all families, ``pair_window`` is that of top_pairs.
+    Families that are ``off`` get no bytes and are not in snapshots. ``retention`` replaces that of
+    all families, ``pair_window`` is that of top_pairs.
     """
 
     series: Mapping[FamilyName, int] = field(default_factory=dict)
     retention: float | None = None
     pair_window: float = 300.0
+    off: frozenset[FamilyName] = frozenset()
+
+    def __post_init__(self) -> None:
+        """UsageError for a family that does not exist, and for a limit out of range."""
+        for name in (*self.series, *self.off):
+            if name not in FAMILIES:
+                raise UsageError(f"{name!r} is not a family of series", hint=", ".join(FAMILIES))
+        for name, number in self.series.items():
+            if not 1 <= number <= MAX_SERIES:
+                raise UsageError(
+                    f"{number} series of family {name} is out of range",
+                    hint=f"1 to {MAX_SERIES}; to have none, leave {name} out of --families",
+                )
 
     def of(self, family: Family) -> int:
         """The largest number of series of a family."""
@@ -96,7 +120,8 @@ class Ledger:
     def add(self, resolution: Resolution, sizes: U64, index: EndpointIndex, now: float) -> None:
         """Add the attributed flows of a resolution; ``sizes`` are the bytes of all its flows."""
         for name, keys, amounts in postings(resolution, sizes, self._codes, index, now):
-            self._writer(name).add(keys, amounts, now)
+            if name not in self._limits.off:
+                self._writer(name).add(keys, amounts, now)
 
     def expose(self, begun_before: float) -> None:
         """Expose the bytes of all series that began before that time (first_scrape.py)."""
@@ -123,11 +148,15 @@ class Ledger:
         self._free_labels()
 
     def snapshot(self, families: Collection[FamilyName] = tuple(FAMILIES)) -> LedgerSnapshot:
-        """A copy of ``families`` that any thread may read."""
+        """A copy of ``families``, less those that are off, that any thread may read."""
         kinds = {column.kind for name in families for column in FAMILIES[name].columns}
         tables = self._codes.tables()
         return LedgerSnapshot(
-            views={name: _view(self._tables[name], self._evicted[name]) for name in families},
+            views={
+                name: _view(self._tables[name], self._evicted[name])
+                for name in families
+                if name not in self._limits.off
+            },
             tables={kind: tuple(labels) for kind, labels in tables.items() if kind in kinds},
         )
 
@@ -162,7 +191,8 @@ class Ledger:
     ) -> None:
         """Add saved rows and retired bytes; KznError for a row of an unknown family or label.
 
-        Series that no flow adds to again end after the retention, unless their endpoint exists.
+        Series that no flow adds to again end after the retention, unless their endpoint exists;
+        those of a family that is off too.
         Rows beyond the limit are added to ``other``, and have ended for `changed`.
         """
         keys: dict[FamilyName, list[int]] = {name: [] for name in FAMILIES}

@@ -79,7 +79,7 @@ def pieces(
 
 def _families(snapshot: ServerSnapshot, *, openmetrics: bool) -> Iterator[bytes]:
     has_created = openmetrics and snapshot.created_lines
-    for family in FAMILIES.values():
+    for family in (FAMILIES[name] for name in snapshot.ledger.views):
         metric = FAMILY_METRICS[family.name]
         yield head(metric, openmetrics=openmetrics)
         yield from series(snapshot.ledger, family, metric, created=has_created)

@@ -114,6 +114,30 @@ def test_without_authentication_the_server_warns(tmp_path: Path) -> None:
         assert 'kzn_server_authentication{mode="none"} 1' in metrics(http)
 
 
+@pytest.mark.parametrize(
+    ("options", "environment"),
+    [
+        (["--max-series", "pod=5", "--max-series", "zone=7", "--families", "pod,zone"], {}),
+        ([], {"KZN_MAX_SERIES": "pod=5 zone=7", "KZN_FAMILIES": "pod,zone"}),
+    ],
+    ids=["options", "variables"],
+)
+def test_families_are_limited_and_turned_off(
+    tmp_path: Path, options: list[str], environment: dict[str, str]
+) -> None:
+    with serving(tmp_path, *options, **environment) as (_, http, _log):
+        text = metrics(http)
+        limits = set(
+            re.findall(r'^kzn_server_series_limit\{family="(\w+)"\} (\d+)', text, re.MULTILINE)
+        )
+        assert limits == {("pod", "5"), ("zone", "7")}
+        assert "kzn_zone_traffic_bytes_total" in text
+        assert "kzn_workload" not in text
+        url = f"http://127.0.0.1:{http}/api/v1/pairs"
+        with urllib.request.urlopen(url, timeout=DEADLINE) as answer:
+            assert json.load(answer) == {"pairs": [], "of": 0}
+
+
 def test_client_certificates(tmp_path: Path, authority: Authority, tls: list[str]) -> None:
     ours = ClientTls(authority.ca, *authority.issue("agent", "DNS:node-a"))
     options = [*tls, "--tls-client-ca", str(authority.ca)]
