@@ -21,8 +21,9 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 if TYPE_CHECKING:
     _FloatType = click.ParamType[float]
     _AddressType = click.ParamType[HostPort]
+    _LimitType = click.ParamType[tuple[str, int]]
 else:  # not generic in click 8.1
-    _FloatType = _AddressType = click.ParamType
+    _FloatType = _AddressType = _LimitType = click.ParamType
 
 
 class Duration(_FloatType):
@@ -78,7 +79,7 @@ class DurationOrOff(Duration):
         return 0.0 if value == "off" else super().convert(value, param, ctx)
 
 
-class SeriesLimit(click.ParamType):
+class SeriesLimit(_LimitType):
     """``FAMILY=N``, as a tuple of both."""
 
     name = "limit"

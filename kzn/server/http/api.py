@@ -68,7 +68,9 @@ def largest_rows(
 
     Equal ones stay in the order of the ledger. The series `other` is one of them unless it is 0.
     """
-    view = ledger.views[family.name]
+    view = ledger.views.get(family.name)
+    if view is None:  # the family is off
+        return iter(()), 0
     keys, totals, other = view.keys, view.bytes, view.other.bytes
     if family.other_key is not None:
         namesake = keys == family.other_key
