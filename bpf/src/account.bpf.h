@@ -339,7 +339,7 @@ static __noinline void add_to_reason(struct totals *buffer_totals, enum total re
 
 static __always_inline __u32 get_active(struct control *ctl)
 {
-	return *(volatile __u32 *)&ctl->active & 1;
+	return *(volatile __u32 *)&ctl->active;
 }
 
 /* The flow of a key in the active buffer, NULL if there is none. */
@@ -399,7 +399,7 @@ static __always_inline void account(struct control *ctl, const struct flow_words
 	__u32 active = get_active(ctl);
 	struct totals *buffer_totals = add_to_seen(ctl, active, counts, &reason);
 
-	if (!buffer_totals)
+	if (!buffer_totals) /* KZN_STOPPED is beyond the two buffers */
 		return;
 	if (!reason)
 		reason = add_to_active(active, key, counts, inbound);

@@ -103,9 +103,12 @@ _Static_assert(sizeof(struct settings) == 16, "settings is 16 bytes");
 
 #define KZN_MAX_ENDPOINTS 32768
 
+/* Set in control.active once another set of programs counts in place of this one. */
+#define KZN_STOPPED 2
+
 /* Written by user space, read by every run of a program: one cache line. */
 struct control {
-	__u32 active; /* the buffer that packets are added to: 0 or 1 */
+	__u32 active; /* the buffer that packets are added to; with KZN_STOPPED, none are counted */
 	__u32 skip_inbound; /* packets from a device that leads off to a local one make no flow */
 	__u64 drained; /* jiffies of the first packet after a drain; user space writes 0 */
 	__u64 tunnel_devices; /* bit (index % 64) of each device that encapsulates */

@@ -72,6 +72,8 @@ async def serve(
         capacity=maps.capacity(),
         attached=tuple(hook.name for hook in probe.netfilter_hooks()),
         uncounted_bytes=attached.uncounted_bytes,
+        lost_sets=attached.lost.sets,
+        lost_bytes=attached.lost.bytes,
     )
     with LinkStats() as counters:
         meter = Meter(maps, counters)
@@ -225,11 +227,14 @@ async def _drain_retired(
 
     maps = await retried(lambda: asyncio.to_thread(install.open_set, folder))
     if maps is None:
+        held = await asyncio.to_thread(install.held_bytes, folder)
         stats.lost_sets += 1
+        stats.lost_bytes += held
         log.error(
             "pins %s are damaged or of an incompatible kzn version: what they counted since the"
-            " last delivered batch is lost",
+            " last delivered batch is lost, %s",
             folder,
+            f"{held} bytes at most" if held else "of unknown size",
         )
     else:
         with maps:

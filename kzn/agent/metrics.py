@@ -95,9 +95,15 @@ def _cuts(stats: AgentStats) -> Iterator[MetricSamples]:
     yield single(
         "kzn_agent_lost_sets_total",
         "counter",
-        "Pinned sets of maps that were damaged or of an incompatible version; their counts since"
-        " the last delivered batch are lost.",
+        "Pinned sets of maps that were damaged, of an incompatible version, or too many to be kept;"
+        " their counts since the last delivered batch are lost.",
         stats.lost_sets,
+    )
+    yield single(
+        "kzn_agent_lost_bytes_total",
+        "counter",
+        f"Upper bound of the bytes in these sets, as far as their totals can be read ({BYTE}).",
+        stats.lost_bytes,
     )
     yield single(
         "kzn_agent_mismatches_total",

@@ -45,7 +45,9 @@ class AgentStats:
     clear_failures: int = 0
     """Acknowledged batches that could not be cleared at once."""
     lost_sets: int = 0
-    """Sets of maps that could not be read, so that what was in them is lost."""
+    """Sets of maps that could not be read, or were too many, so that what was in them is lost."""
+    lost_bytes: int = 0
+    """Upper bound of the bytes in them, as far as their totals could be read."""
     retired_failures: int = 0
     """Failed attempts to deliver what a replaced probe counted."""
     task_failures: Counter[str] = field(default_factory=Counter)

@@ -79,6 +79,12 @@ class Counted:
         return _sum(batch.totals.seen for batch in self.batches)
 
     @property
+    def seen_off_loopback(self) -> Counts:
+        """As `seen`, without packets over loopback: an adopting agent sends itself some."""
+        seen, loopback = self.seen, self.ignored("loopback")
+        return Counts(seen.packets - loopback.packets, seen.bytes - loopback.bytes)
+
+    @property
     def accounted(self) -> Counts:
         """The sum of the flows of all batches."""
         return _sum(row.counts for row in self.rows)

@@ -58,7 +58,7 @@ def test_pinned_programs_count_without_a_process_and_a_restart_adopts_them(
     with attach(lab, pin_dir) as maps:
         counted = Counted(Spool(maps)).drain()
         assert maps.state().epoch == epoch
-    assert counted.seen == counted.accounted == sent
+    assert counted.seen_off_loopback == counted.accounted == sent
 
 
 def test_a_batch_cut_by_a_killed_agent_is_cut_again_unchanged(lab: Lab, pin_dir: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_batch_cut_by_a_killed_agent_is_cut_again_unchanged(lab: Lab, pin_dir:
     with attach(lab, pin_dir) as maps:
         again, rest = Counted(Spool(maps)).drain(), Counted(Spool(maps)).drain()
     assert again.batches[0].sequence == first.sequence
-    assert (again.seen, rest.seen) == (before, after)
+    assert (again.seen, rest.seen_off_loopback) == (before, after)
 
 
 @pytest.mark.parametrize("flipped", [False, True])
@@ -86,7 +86,7 @@ def test_an_agent_killed_between_state_write_and_switch_loses_nothing(
         spool = Spool(maps)
         counted = Counted(spool).drain().drain()
     assert [batch.sequence for batch in counted.batches] == [1, 2]
-    assert counted.seen == counted.accounted == before.plus(after)
+    assert counted.seen_off_loopback == counted.accounted == before.plus(after)
 
 
 def test_an_agent_killed_while_clearing_does_not_send_the_batch_again(
@@ -99,7 +99,7 @@ def test_an_agent_killed_while_clearing_does_not_send_the_batch_again(
     after = send(lab, 7)
     with attach(lab, pin_dir) as maps:
         counted = Counted(Spool(maps)).drain()
-    assert counted.seen == after
+    assert counted.seen_off_loopback == after
     assert counted.batches[0].sequence == 2
 
 
@@ -130,7 +130,7 @@ def test_a_missing_link_is_attached_again_to_the_same_maps(lab: Lab, pin_dir: Pa
     with attach(lab, pin_dir) as maps:
         after = send(lab, 7)
         counted = Counted(Spool(maps)).drain()
-    assert counted.seen == before.plus(after)
+    assert counted.seen_off_loopback == before.plus(after)
 
 
 def test_a_detached_link_is_replaced_at_its_priority_and_a_living_one_is_kept(

@@ -33,7 +33,7 @@ ELSEWHERE = {
     "kzn/agent/pins/liveness.py": "tests/kernel/test_lost_hooks.py",
     "kzn/agent/select/attach.py": "tests/kernel/test_auto.py",
     "kzn/agent/select/preview.py": "tests/kernel/test_auto.py",
-    "kzn/agent/select/takeover.py": "tests/kernel/test_auto.py",
+    "kzn/agent/select/takeover.py": "tests/kernel/test_takeover.py",
     "kzn/agent/select/trial.py": "tests/kernel/test_auto.py",
     "kzn/cli/agent.py": "tests/unit/cli/test_commands.py",
     "kzn/cli/demo.py": "tests/kernel/test_demo.py",

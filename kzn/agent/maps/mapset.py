@@ -26,10 +26,14 @@ from kzn.agent.maps.structs import (
     SpoolState,
 )
 from kzn.errors import KernelError, KznError
+from kzn.libbpf.library import possible_cpus
 from kzn.libbpf.maps import Map, create_array
+from kzn.model.totals import SLOTS, Counts, Slot
 from kzn.probes.layout import BUFFERS, ENDPOINTS, MAPS
 
 _INDEX = struct.Struct("<I")
+_WORDS = TOTALS_SIZE // 8  # of one CPU: packets and bytes alternate
+_SEEN = 2 * SLOTS.index(Slot("seen", ""))
 
 
 @cache
@@ -131,6 +135,25 @@ class MapSet:
         with self._control_lock:
             self._write(replace(self._control(), active=buffer))
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether another set counts in place of this one."""
+        return self._control().is_stopped
+
+    def stop(self) -> None:
+        """Count no more packets, in one write; running programs may still add theirs."""
+        with self._control_lock:
+            self._write(replace(self._control(), is_stopped=True))
+
+    def resume(self) -> None:
+        """Count again after `stop`."""
+        with self._control_lock:
+            self._write(replace(self._control(), is_stopped=False))
+
+    def seen(self, buffer: int) -> Counts:
+        """What programs saw while a buffer was active; without numpy, unlike buffers.py."""
+        return _seen(self.totals, buffer)
+
     def mark_drained(self) -> None:
         """Restart the programs' dormancy timer, as a drain does."""
         with self._control_lock:
@@ -189,13 +212,33 @@ class MapSet:
         self._maps["control"].write(0, control.pack())
 
     def switch_and_wait(self, buffer: int) -> None:
-        """Account packets in ``buffer``; return when no running program adds to the other one.
+        """Account packets in ``buffer``; return when no running program adds to the other one."""
+        self.set_active(buffer)
+        self.wait()
+
+    def wait(self) -> None:
+        """Return when no program runs any more that has read `control` before the call.
 
         Replacing an inner map of `fence`, a map of maps, from user space waits for running
         programs (kernel/bpf/syscall.c: maybe_wait_bpf_programs).
         """
-        self.set_active(buffer)
         self._maps["fence"].write_fd(0, fence_map().fd)
+
+
+def seen_bytes(totals: Map) -> int:
+    """The bytes that programs saw in both buffers, of totals without the rest of their set.
+
+    KernelError when the map is not one of totals.
+    """
+    info = totals.info()
+    if (info.key_size, info.value_size, info.max_entries) != (4, TOTALS_SIZE, 2):
+        raise KernelError(f"map {totals.name} has other sizes than totals", errno=errno.EINVAL)
+    return sum(_seen(totals, buffer).bytes for buffer in (0, 1))
+
+
+def _seen(totals: Map, buffer: int) -> Counts:
+    raw = memoryview(totals.read(buffer, TOTALS_SIZE * possible_cpus())).cast("Q")
+    return Counts(sum(raw[_SEEN::_WORDS]), sum(raw[_SEEN + 1 :: _WORDS]))
 
 
 def _update(

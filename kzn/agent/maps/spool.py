@@ -103,16 +103,9 @@ class Spool:
                 self._quiet = state.sequence
             return self._batch(state)
 
-    def start_batch(self) -> bool:
-        """Switch buffers now, without waiting for running programs; `cut` returns the batch later.
-
-        False until the last batch is acknowledged, because there are only two buffers.
-        """
-        state = self._finish_clearing(self._maps.state())
-        if state.phase is not Phase.IDLE:
-            return False
-        self._maps.set_active(1 - self._begin(state).buffer)
-        return True
+    def finish_clearing(self) -> None:
+        """Clear the buffer of an acknowledged batch now, if an earlier agent did not."""
+        self._finish_clearing(self._maps.state())
 
     def acknowledge(self, sequence: int) -> None:
         """Clear the buffer of the batch with this number, which the server has applied.

@@ -15,6 +15,8 @@ LAYOUT = 3
 MAX_SEQUENCE = (1 << 63) - 1
 
 _CONTROL = struct.Struct("<IIQQ40x")
+_STOPPED = 2
+"""KZN_STOPPED."""
 _STATE = struct.Struct("<IIIIQQ2Q2Q32s")
 
 KEY_SIZE = 40
@@ -58,21 +60,24 @@ class Control:
     """`struct control`: the active buffer, whether inbound traffic makes flows, tunnel devices.
 
     ``tunnel_devices`` has bit (index % 64) set for each device that encapsulates.
+    ``is_stopped``: another set counts in place of this one.
     """
 
     active: int = 0
     skip_inbound: bool = False
     tunnel_devices: int = 0
+    is_stopped: bool = False
 
     def pack(self) -> bytes:
         """The bytes of `struct control`; 0 for the last drain restarts the dormancy timer."""
-        return _CONTROL.pack(self.active, self.skip_inbound, 0, self.tunnel_devices)
+        active = self.active | _STOPPED * self.is_stopped
+        return _CONTROL.pack(active, self.skip_inbound, 0, self.tunnel_devices)
 
     @staticmethod
     def unpack(raw: bytes) -> "Control":
         """From the bytes of `struct control`."""
         active, skip, _, tunnel_devices = _CONTROL.unpack(raw)
-        return Control(active & 1, bool(skip), tunnel_devices)
+        return Control(active & 1, bool(skip), tunnel_devices, bool(active & _STOPPED))
 
 
 def boottime_ns() -> int:

@@ -130,9 +130,49 @@ class ProcessAttachments:
         """Close it, which detaches a link."""
         os.close(self._fds.pop(name))
 
+    def take(self, name: str) -> int:
+        """Hand a descriptor over to the caller."""
+        return self._fds.pop(name)
+
     def open(self, name: str) -> int:
         """A duplicate of a descriptor."""
         return os.dup(self._fds[name])
+
+
+class TrialAttachments:
+    """Of a set on trial in a folder: links are held by this process, and so end with it.
+
+    Programs are pinned, and so is what marks filters and qdiscs, which have no descriptor that
+    removes them: the next start and `kzn detach` do.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._pins = PinnedAttachments(folder)
+        self._held = ProcessAttachments()
+
+    def names(self) -> set[str]:
+        """The names of what is pinned and of what is held."""
+        return self._pins.names() | self._held.names()
+
+    def add(self, name: str, fd: int) -> None:
+        """Hold a link, pin all else."""
+        self._of(name).add(name, fd)
+
+    def remove(self, name: str) -> None:
+        """Close or unpin it."""
+        self._of(name).remove(name)
+
+    def open(self, name: str) -> int:
+        """A new descriptor."""
+        return self._of(name).open(name)
+
+    def keep(self) -> None:
+        """The trial is over: pin the links too."""
+        for name in sorted(self._held.names()):
+            self._pins.add(name, self._held.take(name))
+
+    def _of(self, name: str) -> AttachmentStore:
+        return self._held if name.startswith(LINK) else self._pins
 
 
 def attach_all(probe: Probe, loaded: BpfObject, store: AttachmentStore) -> None:

@@ -4,7 +4,8 @@
                                   attached: link_ipv4 link_ipv6 and their program_ipv4
                                   program_ipv6, or on devices program_egress and link_<index>, or
                                   filter_<index> and qdisc_<index>
-    <pin-dir>/<probe>+new         a set that is being made or on trial: not yet shipped
+    <pin-dir>/<probe>+new         a set that is being made or on trial: not yet shipped; until it
+                                  replaces another, its links are held by the agent, not pinned
     <pin-dir>/<probe>+retired+N   a set that was replaced and detached, not yet drained
     <pin-dir>/<probe>+foreign+N   what was in the place of a set and is not one: not read
     <pin-dir>/auto+...            notes (notes.py)

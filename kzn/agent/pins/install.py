@@ -12,14 +12,17 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from kzn.agent.devices.table import Device
-from kzn.agent.maps.mapset import DamagedError, MapSet
+from kzn.agent.maps.mapset import DamagedError, MapSet, seen_bytes
 from kzn.agent.maps.structs import LAYOUT, Phase, SpoolState, boottime_ns
 from kzn.agent.pins.attachments import (
+    AttachmentStore,
     PinnedAttachments,
     ProcessAttachments,
+    TrialAttachments,
     attach_again,
     attach_all,
     follow,
@@ -35,8 +38,9 @@ from kzn.agent.pins.directory import (
     put_aside,
 )
 from kzn.errors import KernelError, KznError
+from kzn.libbpf.maps import Map
 from kzn.libbpf.objects import BpfObject
-from kzn.libbpf.pins import open_pin, pin
+from kzn.libbpf.pins import open_pin, opened, pin
 from kzn.probes.attach import MAPS, load
 from kzn.probes.declaration import Probe
 from kzn.probes.settings import Settings
@@ -98,25 +102,42 @@ def must_replace(probe: Probe, settings: Settings, pin_dir: Path) -> bool:
         return maps.state().settings != settings.digest(probe.image())
 
 
+@dataclass(frozen=True, slots=True)
+class TrialSet:
+    """A set at `directory.new`, attached beside the set that counts; its links are not pinned."""
+
+    folder: Path
+    maps: MapSet
+    attachments: TrialAttachments
+
+    def end(self) -> None:
+        """Detach and remove it."""
+        self.maps.close()
+        _end_trial(self.folder, self.attachments)
+
+
 def on_trial(
     probe: Probe, settings: Settings, pin_dir: Path, devices: Sequence[Device] = ()
-) -> MapSet:
-    """A new set at `directory.new`, attached beside the set that counts.
-
-    A rename to ``<probe>`` makes it the set that counts; `remove` ends the trial.
-    """
-    with file_errors(pin_dir):
+) -> TrialSet:
+    """A new set beside the one that counts, until `TrialSet.end` or `takeover` makes it that."""
+    with file_errors(pin_dir), ExitStack() as cleanup:
         folder = new(pin_dir / probe.name)
         remove(folder)
-        try:
-            with load(probe, settings) as loaded:
-                _pin_set(probe, settings, folder, loaded)
-                maps = _attach(probe, folder, loaded)
-            follow(probe, PinnedAttachments(folder), devices)
-        except BaseException:
-            remove(folder)
-            raise
-        return maps
+        store = TrialAttachments(folder)
+        cleanup.callback(_end_trial, folder, store)
+        with load(probe, settings) as loaded:
+            _pin_set(probe, settings, folder, loaded)
+            maps = _attach(probe, folder, loaded, store)
+        cleanup.callback(maps.close)
+        follow(probe, store, devices)
+        cleanup.pop_all()
+        return TrialSet(folder, maps, store)
+
+
+def _end_trial(folder: Path, store: TrialAttachments) -> None:
+    if folder.is_dir():
+        release(store)
+    remove(folder)
 
 
 def _install(probe: Probe, settings: Settings, folder: Path) -> MapSet:
@@ -131,7 +152,7 @@ def _install(probe: Probe, settings: Settings, folder: Path) -> MapSet:
     with load(probe, settings) as loaded:
         _pin_set(probe, settings, new(folder), loaded)
         new(folder).rename(folder)
-        return _attach(probe, folder, loaded)
+        return _attach(probe, folder, loaded, PinnedAttachments(folder))
 
 
 def retire(folder: Path) -> Path:
@@ -157,6 +178,21 @@ def open_set(folder: Path) -> MapSet | None:
             return None
         cleanup.pop_all()  # the maps own the descriptors now
         return maps
+
+
+def held_bytes(folder: Path) -> int:
+    """Upper bound of the bytes in a set that no batch has delivered; 0 if it cannot be read."""
+    maps = open_set(folder)
+    if maps is not None:
+        with maps:
+            state = maps.state()
+            applied = state.buffer if state.phase is Phase.ACKNOWLEDGED else None
+            return sum(maps.seen(buffer).bytes for buffer in (0, 1) if buffer != applied)
+    try:
+        with opened(folder / "totals") as fd:
+            return seen_bytes(Map(fd, "totals"))
+    except KernelError:
+        return 0
 
 
 def _is_readable(maps: MapSet) -> bool:
@@ -207,8 +243,8 @@ def _adopt(probe: Probe, settings: Settings, folder: Path, maps: MapSet) -> MapS
     return maps
 
 
-def _attach(probe: Probe, folder: Path, loaded: BpfObject) -> MapSet:
-    attach_all(probe, loaded, PinnedAttachments(folder))
+def _attach(probe: Probe, folder: Path, loaded: BpfObject, store: AttachmentStore) -> MapSet:
+    attach_all(probe, loaded, store)
     maps = open_set(folder)
     if maps is None:
         raise KznError(f"{folder} was removed while the agent started")

@@ -13,10 +13,7 @@ seen, whatever becomes of it.
 import socket
 from typing import Protocol
 
-from kzn.agent.maps.structs import TOTALS_SIZE
-from kzn.libbpf.library import possible_cpus
-from kzn.libbpf.maps import Map
-from kzn.model.totals import SLOTS, Slot
+from kzn.model.totals import Counts
 from kzn.probes.declaration import Family, NetfilterHook
 
 DATAGRAMS = 16
@@ -29,16 +26,13 @@ _LOOPBACK: dict[Family, tuple[socket.AddressFamily, str]] = {
     "ipv4": (socket.AF_INET, "127.0.0.1"),
     "ipv6": (socket.AF_INET6, "::1"),
 }
-_WORDS = TOTALS_SIZE // 8
-_SEEN = 2 * SLOTS.index(Slot("seen", ""))
 
 
 class Counting(Protocol):
     """The methods of `kzn.agent.maps.mapset.MapSet` that are asked."""
 
-    @property
-    def totals(self) -> Map: ...
     def active(self) -> int: ...
+    def seen(self, buffer: int) -> Counts: ...
 
 
 def counts_loopback(hook: NetfilterHook, maps: Counting) -> bool | None:
@@ -61,9 +55,7 @@ def counts_loopback(hook: NetfilterHook, maps: Counting) -> bool | None:
 
 def _seen(maps: Counting) -> list[int]:
     """Packets seen, by buffer."""
-    size = TOTALS_SIZE * possible_cpus()
-    words = (memoryview(maps.totals.read(buffer, size)).cast("Q") for buffer in (0, 1))
-    return [sum(raw[_SEEN::_WORDS]) for raw in words]
+    return [maps.seen(buffer).packets for buffer in (0, 1)]
 
 
 def _send(family: Family) -> bool:

@@ -43,6 +43,8 @@ class AttachedProbe:
     """With `auto`: other probes to try if this one turns out to miss traffic."""
     uncounted_bytes: int = 0
     """Upper bound of what is in no batch because this set has just replaced another."""
+    lost: takeover.Lost = takeover.Lost()
+    """Retired sets that were removed undrained, because there were too many."""
     saw_traffic: bool = False
     """Whether a trial on the node's traffic selected it; test packets are none."""
 
@@ -182,15 +184,25 @@ class _UnpinnedSelection(_Selection):
 class _PinnedSelection(_Selection):
     """Attached by pins, in place of whatever is pinned."""
 
+    def __init__(
+        self, config: AgentConfig, probes: Sequence[Probe], stack: ExitStack, stop: StopFlag
+    ) -> None:
+        super().__init__(config, probes, stack, stop)
+        self._trial_sets: dict[str, install.TrialSet] = {}
+
     def attach(self) -> AttachedProbe:
         """The pinned set if it serves, else a new one in its place."""
         pin_dir = self._config.pin_dir
         self._stack.enter_context(directory.locked(pin_dir))
         self._stack.enter_context(only_agent())
-        takeover.remove_unfinished(pin_dir)
+        self._uncounted_bytes += takeover.finish_or_remove(pin_dir)
         self._current = takeover.current_probe(pin_dir)
         takeover.retire_others(pin_dir, self._current)
         self._notes = Notes(pin_dir)
+        attached = self._select()
+        return replace(attached, lost=takeover.drop_excess(pin_dir))
+
+    def _select(self) -> AttachedProbe:
         if not self._is_auto:
             return self._attach_untried(self._candidates.probes[0])
         return self._keep_current() or self._select_by_trial()
@@ -248,13 +260,12 @@ class _PinnedSelection(_Selection):
     def _take_over(self, selected: Trial) -> AttachedProbe:
         """Make the set on trial the one that counts."""
         pin_dir, name = self._config.pin_dir, selected.probe.name
+        trial = self._trial_sets[name]
         if self._current:
             self.write_devices(selected.maps)
-            self._uncounted_bytes += takeover.replace_set(
-                pin_dir, self._current, name, selected.maps
-            )
+            self._uncounted_bytes += takeover.replace_set(pin_dir, self._current, name, trial)
         else:
-            takeover.accept(pin_dir, name)
+            takeover.accept(pin_dir, name, trial)
         selected.cleanup.pop_all()
         maps = self._stack.enter_context(selected.maps)
         return self._attached(selected.probe, maps)
@@ -274,13 +285,12 @@ class _PinnedSelection(_Selection):
             maps = cleanup.enter_context(self._install(probe))
             pins = PinnedAttachments(self._config.pin_dir / probe.name)
             return Trial(probe, maps, pins, cleanup, is_new=False)
-        folder = directory.new(self._config.pin_dir / probe.name)
-        cleanup.callback(install.remove, folder)
-        maps = install.on_trial(
+        trial = install.on_trial(
             probe, self._config.settings, self._config.pin_dir, self._devices(probe)
         )
-        cleanup.enter_context(maps)
-        return Trial(probe, maps, PinnedAttachments(folder), cleanup)
+        cleanup.callback(trial.end)
+        self._trial_sets[probe.name] = trial
+        return Trial(probe, trial.maps, trial.attachments, cleanup)
 
     def _install(self, probe: Probe) -> MapSet:
         maps, uncounted_bytes = takeover.install_or_replace(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import pytest
 from fakekernel import FakeKernel, FakeMaps, Killed
@@ -101,15 +102,17 @@ def test_a_batch_whose_clear_fails_at_any_step_is_cleared_by_the_next_cut(fails_
     assert content(its.cut()) == (2, Counts(1, 50))
 
 
-def test_a_batch_can_be_started_without_waiting_for_running_programs() -> None:
+def test_what_an_earlier_agent_left_to_clear_is_in_no_batch() -> None:
     kernel = FakeKernel(7)
     its = spool(kernel)
-    kernel.account(PAIR, Counts(1, 100), late=True)
-    assert its.start_batch()
-    assert kernel.late
-    assert not its.start_batch()
     kernel.account(PAIR, Counts(1, 100))
-    assert content(its.cut()) == (1, Counts(1, 100))
+    its.finish_clearing()  # there is nothing to clear
+    kernel.state = replace(kernel.state, phase=Phase.ACKNOWLEDGED, buffer=0)
+    kernel.active = 1
+    kernel.account(PAIR, Counts(2, 200))
+    its.finish_clearing()
+    assert kernel.state.phase is Phase.IDLE
+    assert content(its.cut()) == (1, Counts(2, 200))
 
 
 def test_the_first_server_of_a_batch_is_stored_until_the_next_batch() -> None:

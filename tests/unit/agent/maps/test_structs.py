@@ -1,6 +1,7 @@
 """Structs and constants shared by C and Python have the same sizes, order and values in both."""
 
 import re
+import struct
 from pathlib import Path
 
 import pytest
@@ -86,8 +87,13 @@ def test_spool_state_is_packed_and_unpacked_unchanged() -> None:
 
 
 def test_control_is_packed_and_unpacked_unchanged_but_for_the_time_of_the_last_drain() -> None:
-    control = Control(active=1, skip_inbound=True, tunnel_devices=2**63 + 5)
-    assert Control.unpack(control.pack()) == control
+    for control in (
+        Control(1, skip_inbound=True, tunnel_devices=2**63 + 5),
+        Control(0, is_stopped=True),
+    ):
+        assert Control.unpack(control.pack()) == control
+    # A program looks this number up among the totals of two buffers, and finds none.
+    assert struct.unpack_from("<I", Control(1, is_stopped=True).pack()) == (3,)
     assert control.pack()[8:16] == bytes(8)
 
 
