@@ -78,11 +78,22 @@ class Prometheus:
                 raise URLError("not ready") from error
             raise AssertionError(f"{path}: {error.read().decode()}") from error
 
-    def query(self, expression: str) -> list[dict[str, Any]]:
-        """The result of an instant query."""
-        data = self.get(f"/api/v1/query?query={quote(expression)}")
+    def query(self, expression: str, at: float | None = None) -> list[dict[str, Any]]:
+        """The result of an instant query, as of the Unix time ``at`` or now."""
+        time = "" if at is None else f"&time={at:.3f}"
+        data = self.get(f"/api/v1/query?query={quote(expression)}{time}")
         rows = data["result"]
         return rows if data["resultType"] == "vector" else [{"metric": {}, "value": rows}]
+
+    def sum(self, expression: str, at: float | None = None) -> float:
+        """The sum of the values of an instant query."""
+        return sum(float(row["value"][1]) for row in self.query(expression, at))
+
+    def integral(self, expression: str, begin: float, end: float, step: float) -> float:
+        """The sum of the values of all series from ``begin`` to ``end``, times the step."""
+        where = f"start={begin:.3f}&end={end:.3f}&step={step}"
+        rows = self.get(f"/api/v1/query_range?query={quote(expression)}&{where}")["result"]
+        return step * sum(float(value) for row in rows for _, value in row["values"])
 
     def answers(self, expression: str) -> bool:
         """Whether a query has a result; False while Prometheus starts."""
