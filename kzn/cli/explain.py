@@ -11,6 +11,8 @@ import click
 from kzn.cli.params import url_option
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from kzn.client.api import AddressOwner
     from kzn.client.explain import ExplainedEnd, Explanation, OwnerInterval
 
@@ -49,6 +51,8 @@ def explain(
     at: str | None,
     via: str | None,
     url: str,
+    token_file: "Path | None",
+    tls_ca: "Path | None",
     as_json: bool,
 ) -> None:
     """SRC and DST are IP addresses. Shows their owners and since when, the verdict and why.
@@ -62,7 +66,8 @@ def explain(
 
     if at:
         parse_time(at, time.time())  # the server's clock decides; this finds typing errors
-    found = ask(ApiClient(url), src, dst, node or "", at or "", via or "")
+    api = ApiClient(url, token_file=token_file, ca=tls_ca)
+    found = ask(api, src, dst, node or "", at or "", via or "")
     click.echo(json.dumps(found.to_json()) if as_json else text_of(found))
 
 

@@ -76,6 +76,8 @@ def inspect_map(
     sort: Sort,
     filters: tuple[str, ...],
     url: str | None,
+    token_file: Path | None,
+    tls_ca: Path | None,
     raw: bool,
 ) -> None:
     """The table has what this node has counted and no server has acknowledged yet.
@@ -90,7 +92,7 @@ def inspect_map(
           --filter dst=443 --filter !udp  both must hold
           --filter proto=47               a protocol by its number
     """  # noqa: D301 - \\b stops click from wrapping the lines that follow
-    lookup = OwnerLookup(ApiClient(url)) if url else None
+    lookup = OwnerLookup(ApiClient(url, token_file=token_file, ca=tls_ca)) if url else None
     query = InspectQuery(pin_dir, top, sort, parse_filters(filters), lookup, raw)
     if as_json:
         for snapshots in _readings(query, watch=watch):

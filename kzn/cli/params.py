@@ -134,10 +134,25 @@ pin_dir_option = click.option(
 )
 
 
-def url_option(default: str | None, text: str, *, multiple: bool = False) -> Callable[[_F], _F]:
-    """``--url``, the HTTP address of a server; ``--server`` in its place is refused with a hint.
+_URL_TOKEN = click.option(
+    "--token-file",
+    type=FILE,
+    envvar="KZN_HTTP_TOKEN_FILE",  # KZN_TOKEN_FILE is the token of an agent, for another audience
+    help="Token of Kubernetes to send, for a server with --http-auth kubernetes.",
+)
+_URL_CA = click.option(
+    "--tls-ca",
+    type=FILE,
+    envvar="KZN_HTTP_TLS_CA",
+    help="CA certificates to verify an https URL by.  [default: those of the system]",
+)
 
-    ``multiple``: it may be repeated, and the value is a tuple.
+
+def url_option(default: str | None, text: str, *, multiple: bool = False) -> Callable[[_F], _F]:
+    """``--url``, the HTTP address of a server, with ``--token-file`` and ``--tls-ca`` for it.
+
+    ``multiple``: it may be repeated, and the value is a tuple. ``--server`` in its place is refused
+    with a hint.
     """
 
     def add(command: _F) -> _F:
@@ -148,6 +163,8 @@ def url_option(default: str | None, text: str, *, multiple: bool = False) -> Cal
             callback=_refuse_server,
             allow_from_autoenv=False,
         )(command)
+        for option in (_URL_CA, _URL_TOKEN):
+            command = option(command)
         return click.option(
             "--url",
             metavar="URL",

@@ -34,6 +34,15 @@ if TYPE_CHECKING:
     help="Address that serves /metrics, /healthz, /readyz and /api/v1.",
 )
 @http_host_option
+@click.option("--http-tls-cert", type=FILE, help="Certificate; HTTP clients must use TLS.")
+@click.option("--http-tls-key", type=FILE, help="Key of --http-tls-cert.")
+@click.option(
+    "--http-auth",
+    type=click.Choice(["none", "kubernetes"]),
+    default="none",
+    show_default=True,
+    help="Who may read /metrics and /api: anyone, or whose token the API server lets get the path.",
+)
 @click.option(
     "--http-max-connections",
     type=click.IntRange(min=1),
@@ -129,6 +138,13 @@ if TYPE_CHECKING:
     metavar="NAMESPACE/NAME",
     help="ServiceAccount of the agents, for --auth token. May be repeated.",
 )
+@click.option(
+    "--max-refused-tokens",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Refused tokens in a minute, of one pod or address, before one a second is reviewed.",
+)
 @click.option("--kubeconfig", default="", metavar="FILE", help="Kubeconfig, as for kubectl.")
 @click.option("--context", default="", metavar="NAME", help="Context of the kubeconfig.")
 @click.option(
@@ -169,6 +185,9 @@ def server(
     listen_agents: "HostPort",
     listen_http: "HostPort",
     http_hosts: tuple[str, ...],
+    http_tls_cert: Path | None,
+    http_tls_key: Path | None,
+    http_auth: Literal["none", "kubernetes"],
     http_max_connections: int,
     http_max_connections_per_address: int,
     topology: str,
@@ -185,6 +204,7 @@ def server(
     tls_client_ca: Path | None,
     auth: Literal["none", "token", "mtls"] | None,
     agent_service_account: tuple[str, ...],
+    max_refused_tokens: int,
     kubeconfig: str,
     context: str,
     zone_ids: bool,
@@ -202,6 +222,8 @@ def server(
     """
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together")
+    if (http_tls_cert is None) != (http_tls_key is None):
+        raise click.UsageError("--http-tls-cert and --http-tls-key go together")
     if tls_client_ca and not tls_cert:
         raise click.UsageError("--tls-client-ca needs --tls-cert and --tls-key")
     from kzn.daemon.stop_flag import StopFlag
@@ -225,6 +247,11 @@ def server(
                 connections_per_address=http_max_connections_per_address,
             ),
             http_hosts=http_hosts,
+            http_tls=ServerTlsFiles(http_tls_cert, http_tls_key)
+            if http_tls_cert and http_tls_key
+            else None,
+            http_auth=http_auth,
+            max_refused_tokens=max_refused_tokens,
             topology=None if topology == "kubernetes" else Path(topology),
             static=static,
             state=state,

@@ -10,6 +10,7 @@ from kzn.cli.params import DURATION, url_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from kzn.client.http import ApiClient
     from kzn.top.history import History, SortKey
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 def top(
     *,
     url: tuple[str, ...],
+    token_file: "Path | None",
+    tls_ca: "Path | None",
     as_json: bool,
     once: bool,
     sort: "SortKey",
@@ -60,7 +63,10 @@ def top(
     from kzn.top.history import History
     from kzn.top.reading import take_reading
 
-    servers, history = [ApiClient(each) for each in url], History(window)
+    servers, history = (
+        [ApiClient(each, token_file=token_file, ca=tls_ca) for each in url],
+        History(window),
+    )
     if not as_json:
         _show(servers, history, sort, None if once else interval)
         return

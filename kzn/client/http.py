@@ -9,11 +9,13 @@ Never: more than MAX_BYTES of an answer, or a socket that is silent for TIMEOUT_
 import json
 from collections.abc import Callable, Sequence
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urlsplit
-from urllib.request import urlopen
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
+from kzn.daemon.tls import ClientTls
 from kzn.errors import KznError, UsageError
 
 TIMEOUT_SECONDS = 10.0
@@ -24,14 +26,31 @@ _HINT = (
     "the URL must be the HTTP address of kzn server, such as http://kzn-server:8080; "
     "outside the cluster run kubectl -n kzn port-forward svc/kzn-server 8080 first"
 )
+_FILE_HINT = "write a token to it, such as that of kubectl create token"
 _T = TypeVar("_T")
 
 
-class ApiClient:
-    """One server; ``url`` is its base URL without a slash at the end."""
+class _NoRedirects(HTTPRedirectHandler):
+    """The server sends none; following one would send the token to another host."""
 
-    def __init__(self, url: str) -> None:
+    def redirect_request(self, *_: Any) -> None:
+        """Answer a redirect as an error."""
+
+
+class ApiClient:
+    """One server; ``url`` is its base URL without a slash at the end.
+
+    ``token_file`` is read for each request (Kubernetes renews the tokens of pods), a pipe once.
+    ``ca`` verifies an https URL in place of the system's certificates. UsageError for a file that
+    cannot be used.
+    """
+
+    def __init__(self, url: str, *, token_file: Path | None = None, ca: Path | None = None) -> None:
         self.url = parse_url(url)
+        self._token_file = token_file
+        self._token = ""
+        https = [HTTPSHandler(context=ClientTls(ca).context())] if ca is not None else []
+        self._open = build_opener(_NoRedirects, *https).open
 
     def fetch(
         self, topic: str, read: Callable[[Any], _T], query: Sequence[tuple[str, str | int]] = ()
@@ -48,8 +67,9 @@ class ApiClient:
             raise KznError(f"{page}: unexpected answer: {error!r}", hint=_HINT) from error
 
     def _get(self, page: str, url: str) -> bytes:
+        request = Request(url, headers=self._headers())  # noqa: S310 - http(s), parse_url
         try:
-            with urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - http(s), parse_url
+            with self._open(request, timeout=TIMEOUT_SECONDS) as answer:
                 body = bytes(answer.read(MAX_BYTES + 1))
         except HTTPError as error:
             text, hint = _problem(error)
@@ -64,6 +84,19 @@ class ApiClient:
         if len(body) > MAX_BYTES:
             raise KznError(f"{page}: the answer is larger than {MAX_BYTES >> 20} MiB", hint=_HINT)
         return body
+
+    def _headers(self) -> dict[str, str]:
+        path = self._token_file
+        if path is None:
+            return {}
+        if not self._token or path.is_file():
+            try:
+                self._token = path.read_text("ascii").strip()
+            except (OSError, ValueError) as error:
+                raise UsageError(f"token file {path}: {error}", hint=_FILE_HINT) from error
+        if not self._token.isprintable() or not self._token:
+            raise UsageError(f"token file {path} has no token", hint=_FILE_HINT)
+        return {"Authorization": f"Bearer {self._token}"}
 
 
 def parse_url(text: str) -> str:

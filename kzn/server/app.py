@@ -18,7 +18,8 @@ from kzn.daemon.http.hosts import AllowedHosts
 from kzn.daemon.listen import bound_port, listen
 from kzn.daemon.signals import Shutdown, shutdown_on_signals
 from kzn.daemon.stop_flag import StopFlag
-from kzn.server.auth.authenticator import Authenticator, open_authenticator
+from kzn.server.auth.authenticator import Authenticator, SecurityState
+from kzn.server.auth.open import HttpSecurity, open_authenticator, open_http_security
 from kzn.server.config import ServerConfig
 from kzn.server.flows.queue import FlowLog, LogCounts
 from kzn.server.http import addresses, explain
@@ -59,12 +60,13 @@ async def run(
     descriptors.raise_limit()
     topology = open_topology(config)
     authenticator = open_authenticator(config, topology)
+    http_security = open_http_security(config)
     agents, http = listen(config.listen_agents), listen(config.listen_http)
     flow_log = None
     if config.flow_log != "off":
         flow_log = FlowLog(sys.stdout.buffer, config.flow_log, epoch_of=_epoch_of)
     state = StateFile(config.state) if config.state is not None else None
-    server = Server(config, topology, flow_log, authenticator, state)
+    server = Server(config, topology, flow_log, authenticator, state, http_security)
     sys.setswitchinterval(SWITCH_SECONDS)
     with shutdown_on_signals(stop) as shutdown:
         await server.serve(agents, http, shutdown, announce)
@@ -80,9 +82,11 @@ class Server:
         flow_log: FlowLog | None,
         authenticator: Authenticator | None = None,
         state: StateFile | None = None,
+        http_security: HttpSecurity | None = None,
     ) -> None:
         self._config = config
         self._authenticator = authenticator or Authenticator("none", topology.why_not_ready)
+        self._http_security = http_security or HttpSecurity()
         self._topology = topology
         self._flow_log = flow_log
         first_scrape, epoch = FirstScrape(config.first_scrape_wait), _epoch_of(0.0)
@@ -114,13 +118,15 @@ class Server:
             explain=self._explain,
             scraped=self._pipeline.scraped,
             hosts=AllowedHosts(config.http_hosts),
+            tls=self._http_security.tls,
+            authorize=self._http_security.authorize,
         )
         self._sources = Sources(
             pipeline=self._pipeline,
             receiver=self._receiver.stats.copy,
             topology=topology.states,
             flow_log=self._log_counts,
-            security=self._authenticator.state,
+            security=self._security,
             state=self._durability.stats,
             created_lines=config.created_lines,
             instance=self._durability.instance,
@@ -142,6 +148,7 @@ class Server:
             asyncio.TaskGroup() as tasks,
         ):
             await stack.enter_async_context(self._authenticator.api_client)
+            await stack.enter_async_context(self._http_security.api_client)
             stack.push_async_callback(self._stop, shutdown)
             background = [
                 tasks.create_task(self._topology.run(), name="topology"),
@@ -199,6 +206,9 @@ class Server:
             self._topology.report()
             more = self._pipeline.tick()
             await asyncio.sleep(0 if more else TICK_SECONDS)
+
+    def _security(self) -> SecurityState:
+        return self._http_security.added_to(self._authenticator.state())
 
     def _log_counts(self) -> LogCounts:
         return self._flow_log.counts if self._flow_log is not None else LogCounts()

@@ -15,6 +15,7 @@ from kzn.server.ledger.ledger import LedgerLimits
 
 FlowLogMode = Literal["text", "json", "off"]
 AuthMode = Literal["none", "token", "mtls"]
+HttpAuthMode = Literal["none", "kubernetes"]
 
 AUDIENCE = "kzn-server"
 """Audience that the tokens of agents must have."""
@@ -31,6 +32,10 @@ class ServerConfig:
     listen_agents: HostPort = field(default_factory=lambda: HostPort("", 7070))
     listen_http: HostPort = field(default_factory=lambda: HostPort("", 8080))
     http_limits: HttpLimits = field(default_factory=HttpLimits)
+    http_tls: ServerTlsFiles | None = None
+    http_auth: HttpAuthMode = "none"
+    max_refused_tokens: int = 5
+    """Refused tokens in a minute of one pod, node or address, beyond which few are reviewed."""
     http_hosts: tuple[str, ...] = ()
     """Names by which HTTP clients may call this server, besides its addresses and Services."""
     topology: Path | None = None

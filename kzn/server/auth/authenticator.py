@@ -5,21 +5,15 @@ Out: a permit or a refusal.
 Never: a permit for a node other than the agent's own, unless authentication is off.
 """
 
-import logging
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 
 from kzn.daemon.tls import ServerTls
 from kzn.server.auth.permit import PeerInfo, Permit
 from kzn.server.auth.tokens import TokenAuthenticator
-from kzn.server.config import AUDIENCE, AuthMode, ServerConfig
-from kzn.server.topology import Topology
+from kzn.server.config import AuthMode
 from kzn.wire.messages import Hello, Reason, Refusal
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +24,9 @@ class SecurityState:
     reviews: Mapping[str, int] = field(default_factory=dict)
     tls_loaded: int = 0
     tls_failed: int = 0
+    http_mode: str = "none"
+    http_decisions: Mapping[str, int] = field(default_factory=dict)
+    """Requests by what the server decided about their token."""
 
 
 class Authenticator:
@@ -79,40 +76,4 @@ class Authenticator:
             reviews=dict(self._tokens.counts) if self._tokens else {},
             tls_loaded=self.tls.loaded if self.tls else 0,
             tls_failed=self.tls.failed if self.tls else 0,
-        )
-
-
-def open_authenticator(config: ServerConfig, topology: Topology) -> Authenticator:
-    """The authenticator of ``config``; UsageError if files or the kubeconfig cannot be used."""
-    tls = ServerTls(config.tls) if config.tls is not None else None
-    _warn(config)
-    if config.auth != "token":
-        return Authenticator(config.auth, topology.why_not_ready, tls=tls)
-    # Imported here: a server without tokens and Kubernetes topology runs without these packages.
-    from kzn.topology.kube.client import KubeClient  # noqa: PLC0415
-    from kzn.topology.kube.credentials import load_cluster  # noqa: PLC0415
-    from kzn.topology.kube.token_review import review_token  # noqa: PLC0415
-
-    client = KubeClient(load_cluster(config.kubeconfig, config.context), idle=1.0)
-    tokens = TokenAuthenticator(
-        partial(review_token, client, AUDIENCE),
-        audience=AUDIENCE,
-        accounts=frozenset(config.agent_accounts),
-        node_of_pod=topology.node_of_pod,
-        clock=time.monotonic,
-        wall=time.time,
-    )
-    return Authenticator("token", topology.why_not_ready, tls=tls, tokens=tokens, api_client=client)
-
-
-def _warn(config: ServerConfig) -> None:
-    if config.auth == "none":
-        _LOG.warning(
-            "agents are not authenticated: any host that reaches %s can report traffic of any"
-            " node; set --auth",
-            config.listen_agents,
-        )
-    elif config.tls is None:
-        _LOG.warning(
-            "agents send tokens without TLS, where they can be intercepted; set --tls-cert"
         )

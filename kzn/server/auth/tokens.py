@@ -15,11 +15,12 @@ import logging
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kzn.daemon.logs import RateLimited
 from kzn.errors import KznError
 from kzn.server.auth.permit import Permit
+from kzn.server.auth.throttle import MAX_REFUSED, RefusalThrottle
 from kzn.wire.messages import Reason, Refusal
 
 if TYPE_CHECKING:
@@ -34,11 +35,8 @@ MARGIN_SECONDS = 30.0
 """Cached reviews end this long before their token expires."""
 REFUSED_SECONDS = 10.0
 """Seconds for which a refused token is refused again without a review."""
-THROTTLE_SECONDS = 60.0
-MAX_REFUSED = 5
-"""Refused tokens from one address in THROTTLE_SECONDS that stop reviews of further ones."""
 MAX_ENTRIES = 20_000
-"""Of each table: cached reviews by token, and refusals by address."""
+"""Of each table: cached reviews by token, and addresses of accepted agents."""
 MAX_REVIEWS = 8
 """Concurrent requests to the API server; further ones queue."""
 
@@ -69,6 +67,7 @@ class TokenAuthenticator:
         node_of_pod: Callable[[str], str],
         clock: Callable[[], float],
         wall: Callable[[], float],
+        max_refused: int = MAX_REFUSED,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._review = review
@@ -78,7 +77,8 @@ class TokenAuthenticator:
         self._clock = clock
         self._wall = wall
         self._cache: OrderedDict[bytes, _CachedReview] = OrderedDict()
-        self._refused_from: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._throttle = RefusalThrottle(clock, max_refused)
+        self._accepted_from: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._review_slots = asyncio.Semaphore(MAX_REVIEWS)
         self._warnings = RateLimited(_LOG, clock=clock)
 
@@ -91,16 +91,40 @@ class TokenAuthenticator:
         if cached is not None and self._clock() < cached.fresh_until:
             self.counts["cached"] += 1
             return self._decide(cached, node)
-        answer = await self._request_review(token, address)
+        presented_by = self._key(token, node, address)
+        answer = await self._request_review(token, presented_by)
         if isinstance(answer, Refusal):
             if cached is None or self._clock() >= cached.valid_until:
                 return answer
             self.counts["stale"] += 1
             return self._decide(cached, node)
-        return self._decide(self._store(key, token, answer, address), node)
+        permit = self._decide(self._store(key, token, answer, presented_by), node)
+        if isinstance(permit, Permit):
+            self._remember(address, node)
+        return permit
 
-    async def _request_review(self, token: str, address: str) -> "Review | Refusal":
-        if self._is_throttled(address):
+    def _key(self, token: str, node: str, address: str) -> tuple[str, str]:
+        """Whose refused tokens count together.
+
+        The claims are not verified: they only choose among the keys of the address. A pod that
+        runs on the node has one, and a node that had an agent at this address; all others share
+        one, so that inventing names makes no new key.
+        """
+        uid = pod_uid_of(token)
+        if uid and self._node_of_pod(uid) == node:
+            return address, f"pod {uid}"
+        return address, f"node {node}" if (address, node) in self._accepted_from else ""
+
+    def _remember(self, address: str, node: str) -> None:
+        self._accepted_from[address, node] = None
+        self._accepted_from.move_to_end((address, node))
+        if len(self._accepted_from) > MAX_ENTRIES:
+            self._accepted_from.popitem(last=False)
+
+    async def _request_review(
+        self, token: str, presented_by: tuple[str, str]
+    ) -> "Review | Refusal":
+        if not self._throttle.may_ask(presented_by):
             self.counts["throttled"] += 1
             return Refusal(Reason.BUSY, "too many refused tokens from this address")
         async with self._review_slots:
@@ -114,17 +138,19 @@ class TokenAuthenticator:
                     Reason.BUSY, "the token could not be reviewed; see the log of the server"
                 )
 
-    def _store(self, key: bytes, token: str, review: "Review", address: str) -> _CachedReview:
+    def _store(
+        self, key: bytes, token: str, review: "Review", presented_by: tuple[str, str]
+    ) -> _CachedReview:
         now = self._clock()
         if review.authenticated:
             self.counts["accepted"] += 1
-            self._refused_from.pop(address, None)
+            self._throttle.accepted(presented_by)
             left = expiry_of(token) - self._wall() - MARGIN_SECONDS
             until = now + max(1.0, left if left < float("inf") else FRESH_SECONDS)
             cached = _CachedReview(review, min(until, now + FRESH_SECONDS), until)
         else:
             self.counts["refused"] += 1
-            self._count_refusal(address, now)
+            self._throttle.refused(presented_by)
             cached = _CachedReview(review, now + REFUSED_SECONDS, now + REFUSED_SECONDS)
         self._cache[key] = cached
         self._cache.move_to_end(key)
@@ -156,18 +182,6 @@ class TokenAuthenticator:
             return f"{review.user} is not a ServiceAccount of agents (--agent-service-account)"
         return ""
 
-    def _is_throttled(self, address: str) -> bool:
-        count, since = self._refused_from.get(address, (0, 0.0))
-        return count >= MAX_REFUSED and self._clock() - since < THROTTLE_SECONDS
-
-    def _count_refusal(self, address: str, now: float) -> None:
-        count, since = self._refused_from.pop(address, (0, now))
-        if now - since >= THROTTLE_SECONDS:
-            count, since = 0, now
-        self._refused_from[address] = (count + 1, since)
-        if len(self._refused_from) > MAX_ENTRIES:
-            self._refused_from.popitem(last=False)
-
 
 def expiry_of(token: str) -> float:
     """Claim ``exp`` of a JWT (RFC 7519, section 4.1.4) as Unix time; infinite without one.
@@ -175,11 +189,26 @@ def expiry_of(token: str) -> float:
     Call it with reviewed tokens only: the API server checked the signature, and its TokenReview
     does not return the expiry.
     """
+    try:
+        return float(_claims(token)["exp"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def pod_uid_of(token: str) -> str:
+    """The pod that a ServiceAccount token claims to be bound to, empty without one; unverified."""
+    try:
+        return str(_claims(token)["kubernetes.io"]["pod"]["uid"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _claims(token: str) -> Any:
+    """The claims of a JWT; ValueError for other text."""
     parts = token.split(".")
     if len(parts) != 3:
-        return float("inf")
+        raise ValueError("not a JWT")
     try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-        return float(claims["exp"])
-    except (binascii.Error, ValueError, KeyError, TypeError, RecursionError):
-        return float("inf")
+        return json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (binascii.Error, RecursionError) as error:
+        raise ValueError("not a JWT") from error

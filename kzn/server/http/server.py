@@ -34,7 +34,7 @@ numpy calls of the event loop release the GIL to the renderer and wait to get it
 during a scrape of 200,000 series are sent ten times sooner."""
 _ALL = frozenset(FAMILIES)
 _LISTS = frozenset({"limit"})
-_EXPLAIN = frozenset({"src", "dst", "node", "at"})
+_EXPLAIN = frozenset({"src", "dst", "node", "at", "via"})
 
 
 _SCRAPE_HEADER = "x-prometheus-scrape-timeout-seconds"

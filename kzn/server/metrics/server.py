@@ -205,6 +205,20 @@ def _security(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
         [((result,), number) for result, number in sorted(security.reviews.items())],
     )
     yield _by(
+        ("mode",),
+        "http_authentication",
+        "gauge",
+        "1 for how HTTP clients are authorized: none or kubernetes.",
+        [((security.http_mode,), 1)],
+    )
+    yield _by(
+        ("result",),
+        "http_authorizations_total",
+        "counter",
+        "HTTP requests with or without a token, by what was decided.",
+        [((result,), number) for result, number in sorted(security.http_decisions.items())],
+    )
+    yield _by(
         ("result",),
         "tls_reads_total",
         "counter",

@@ -136,8 +136,8 @@ _HINTS = {
     429: "the API server throttles requests",
 }
 _WRITE_HINT = (
-    "the server's ServiceAccount needs the verb create on tokenreviews"
-    " (ClusterRole system:auth-delegator)"
+    "the server's ServiceAccount needs the verb create on tokenreviews, and for --http-auth on"
+    " subjectaccessreviews (ClusterRole system:auth-delegator)"
 )
 
 

@@ -1,13 +1,15 @@
 """Verification of ServiceAccount tokens by the API server (TokenReview).
 
-In: a token. Out: its user, and the pod and node that it is bound to. Never: the token in an error
+In: a token. Out: its user, for SubjectAccessReviews too, and the pod and node that it is bound to.
+Never: the token in an error
 or log line.
 
 ``status.user.extra`` has the claims under ``authentication.kubernetes.io/``: ``pod-name`` and
 ``pod-uid`` of tokens bound to a pod, and from Kubernetes 1.30 on ``node-name`` (KEP-4193).
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -30,10 +32,15 @@ class Review:
     audiences: frozenset[str] = frozenset()
     node: str = ""
     pod_uid: str = ""
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class _User(Json):
     username: str = ""
+    uid: str = ""
+    groups: list[str] | None = None
     extra: dict[str, list[str]] | None = None
 
 
@@ -51,12 +58,14 @@ _DECODER = msgspec.json.Decoder(_TokenReview)
 
 
 async def review_token(client: KubeClient, audience: str, token: str) -> Review:
-    """Ask the API server to verify ``token``; KubeError when the request fails."""
-    body = {
-        "apiVersion": "authentication.k8s.io/v1",
-        "kind": "TokenReview",
-        "spec": {"token": token, "audiences": [audience]},
-    }
+    """Ask the API server to verify ``token``; KubeError when the request fails.
+
+    An empty ``audience``: that of the API server itself, as tokens of pods and of people have.
+    """
+    spec: dict[str, object] = {"token": token}
+    if audience:
+        spec["audiences"] = [audience]
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
     return decode(await client.post(PATH, msgspec.json.encode(body), seconds=SECONDS))
 
 
@@ -75,6 +84,9 @@ def decode(body: bytes) -> Review:
         audiences=frozenset(status.audiences or ()),
         node=_first(extra, "node-name"),
         pod_uid=_first(extra, "pod-uid"),
+        uid=status.user.uid,
+        groups=tuple(status.user.groups or ()),
+        extra={key: tuple(values) for key, values in extra.items()},
     )
 
 

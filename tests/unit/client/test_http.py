@@ -1,14 +1,22 @@
 """kzn/client/http.py over loopback: every failure is one sentence with a hint."""
 
-from collections.abc import Callable
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pki import Authority
 from smallserver import serving
 
 from kzn.cli import main
 from kzn.client import http
 from kzn.client.http import ApiClient
+from kzn.daemon.tls import ServerTlsFiles
 from kzn.errors import KznError, UsageError
 
 
@@ -112,3 +120,84 @@ def test_text_that_is_not_an_http_url_is_a_usage_error(url: str) -> None:
     with pytest.raises(UsageError, match="URL") as caught:
         ApiClient(url)
     assert caught.value.hint == "write http://HOST:PORT"
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Answers with the headers of the request, or with a redirect."""
+
+    location = ""
+
+    def do_GET(self) -> None:
+        """Answer a request."""
+        self.send_response(302 if self.location else 200)
+        if self.location:
+            self.send_header("Location", self.location)
+        self.end_headers()
+        self.wfile.write(json.dumps(dict(self.headers)).encode())
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+@contextmanager
+def echoing(location: str = "", tls: ServerTlsFiles | None = None) -> Iterator[str]:
+    handler = type("Handler", (Echo,), {"location": location})
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        if tls is not None:
+            server.socket = tls.context().wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def authorization(client: ApiClient) -> str | None:
+    found: str | None = client.fetch("status", lambda answer: answer.get("Authorization"))
+    return found
+
+
+def test_the_token_of_a_file_is_sent_and_read_again(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    with echoing() as url:
+        client = ApiClient(url, token_file=token)
+        with pytest.raises(UsageError, match="No such file"):
+            authorization(client)
+        for text in ("first", "second\n"):
+            token.write_text(text)
+            assert authorization(client) == f"Bearer {text.strip()}"
+        for bad in ("", " \n", "a\nb", "\x00"):
+            token.write_text(bad)
+            with pytest.raises(UsageError, match="has no token"):
+                authorization(client)
+        assert authorization(ApiClient(url)) is None
+
+
+def test_a_token_can_come_by_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_text, args=("secret",), daemon=True).start()
+    with echoing() as url:
+        client = ApiClient(url, token_file=pipe)
+        assert [authorization(client) for _ in range(2)] == ["Bearer secret"] * 2
+
+
+def test_a_redirect_is_an_error_so_that_the_token_goes_nowhere_else(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret")
+    with (
+        echoing() as other,
+        echoing(location=f"{other}/x") as url,
+        pytest.raises(KznError, match="HTTP status 302"),
+    ):
+        authorization(ApiClient(url, token_file=token))
+
+
+def test_https_is_verified_by_the_given_authority(tmp_path: Path) -> None:
+    authority, other = Authority(tmp_path / "a"), Authority(tmp_path / "b")
+    files = ServerTlsFiles(*authority.issue("server", "IP:127.0.0.1"))
+    with echoing(tls=files) as url:
+        assert authorization(ApiClient(url, ca=authority.ca)) is None
+        for client in (ApiClient(url, ca=other.ca), ApiClient(url)):
+            with pytest.raises(KznError, match="certificate"):
+                authorization(client)
+    with pytest.raises(UsageError, match="cannot be used"):
+        ApiClient("https://127.0.0.1", ca=tmp_path / "none.pem")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from kzn.errors import ApiError
-from kzn.server.auth import tokens
+from kzn.server.auth import throttle, tokens
 from kzn.server.auth.authenticator import Authenticator
 from kzn.server.auth.permit import PeerInfo, Permit
 from kzn.server.auth.tokens import ReviewToken, TokenAuthenticator, expiry_of
@@ -160,12 +160,61 @@ def test_an_address_with_many_refused_tokens_is_throttled(api: Api) -> None:
     api.check()
     for i in range(20):
         api.reason(f"bad-{i}")
-    assert len(api.reviewed) == 1 + tokens.MAX_REFUSED
+    assert len(api.reviewed) == 1 + throttle.MAX_REFUSED
     assert api.reason("bad-x") is Reason.BUSY
     assert api.reason("bad-x", address="10.0.0.2") is Reason.TOKEN
     assert isinstance(api.check(), Permit), "a cached token needs no review"
-    api.now += tokens.THROTTLE_SECONDS
+    api.now += throttle.SECONDS
     assert api.reason("bad-y") is Reason.TOKEN
+
+
+RENEWED = jwt(exp=WALL + 7200, **{"kubernetes.io": {"pod": {"uid": "uid-1"}}})
+
+
+@pytest.mark.parametrize("was_here", [True, False])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        lambda i: f"bad-{i}",
+        lambda i: jwt(exp=WALL, i=i),
+        lambda i: jwt(i=i, **{"kubernetes.io": {"pod": {"uid": f"invented-{i}"}}}),
+        lambda i: jwt(i=i, **{"kubernetes.io": {"pod": {"uid": "uid-2"}}}),  # on another node
+        lambda i: jwt(i=i, **{"kubernetes.io": ["pod"]}),
+    ],
+)
+def test_refused_tokens_do_not_lock_out_the_agent_behind_the_same_address(
+    api: Api, bad: Callable[[int], str], *, was_here: bool
+) -> None:
+    api.pods["uid-2"] = "node-b"
+    api.answers[RENEWED] = GOOD
+    if was_here:
+        api.check()
+    for i in range(100):
+        api.check(bad(i))
+        api.check(bad(i), node=f"node-{i}")
+    assert isinstance(api.check(RENEWED), Permit)
+    assert len(api.reviewed) <= 2 + 2 * throttle.MAX_REFUSED
+
+
+def test_an_agent_whose_token_names_no_pod_is_known_by_its_node_and_address(api: Api) -> None:
+    for token in ("opaque-1", "opaque-2"):
+        api.answers[token] = GOOD
+    assert isinstance(api.check("opaque-1"), Permit)
+    for i in range(100):
+        api.check(f"bad-{i}", node=f"node-{i}")
+    assert isinstance(api.check("opaque-2"), Permit)
+
+
+def test_a_key_beyond_its_limit_is_reviewed_once_a_second(api: Api) -> None:
+    """Even one who copies the claims of an agent cannot lock it out."""
+    copied = {"kubernetes.io": {"pod": {"uid": "uid-1"}}}
+    for i in range(50):
+        api.check(jwt(i=i, **copied))
+    assert api.reason(jwt(i="x", **copied)) is Reason.BUSY
+    api.answers[RENEWED] = GOOD
+    api.now += throttle.EXTRA_SECONDS
+    assert isinstance(api.check(RENEWED), Permit)
+    assert api.reason(jwt(i="y", **copied)) is Reason.TOKEN, "an accepted token ends the throttle"
 
 
 def test_the_oldest_cached_review_is_evicted(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,15 +225,6 @@ def test_the_oldest_cached_review_is_evicted(api: Api, monkeypatch: pytest.Monke
     for i in (3, 2, 1, 0):
         api.reason(f"bad-{i}", address="10.0.1.1")
     assert api.reviewed == ["bad-0"]
-
-
-def test_the_oldest_throttled_address_is_evicted(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "MAX_ENTRIES", 3)
-    for i in range(4):
-        for number in range(tokens.MAX_REFUSED):
-            api.reason(f"bad-{i}-{number}", address=f"10.0.0.{i}")
-    refusals = [api.reason(f"new-{i}", address=f"10.0.0.{i}") for i in (3, 2, 1, 0)]
-    assert refusals == [Reason.BUSY, Reason.BUSY, Reason.BUSY, Reason.TOKEN]
 
 
 def test_concurrent_reviews_are_limited() -> None:

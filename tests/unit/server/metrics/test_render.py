@@ -89,7 +89,9 @@ def snapshot() -> ServerSnapshot:
             SourceState("kubernetes", False, TopologyStats(index.counts(), (resource,))),
         ),
         flow_log=lambda: LogCounts(3, 4),
-        security=lambda: SecurityState("token", {"accepted": 1}, 1, 0),
+        security=lambda: SecurityState(
+            "token", {"accepted": 1}, 1, 0, "kubernetes", {"allowed": 1}
+        ),
         state=lambda: CommitStats(failures=Counter(disk_full=1)),
         http=lambda: HttpStats(1, Counter(evicted=2)),
     )

@@ -70,7 +70,18 @@ def test_a_token_review_is_posted_and_its_claims_are_read() -> None:
         return web.json_response({"kind": "TokenReview", "status": STATUS}, status=201)
 
     user = "system:serviceaccount:kzn:kzn-agent"
-    assert ask(answer) == Review(True, user, frozenset({"kzn-server"}), "node-a", "uid-1")
+    found = ask(answer)
+    assert found == Review(
+        True,
+        user,
+        frozenset({"kzn-server"}),
+        "node-a",
+        "uid-1",
+        "x",
+        ("system:serviceaccounts",),
+        found.extra,
+    )
+    assert found.extra[CLAIM + "pod-name"] == ("kzn-agent-1",)
     assert asked == [
         {
             "apiVersion": "authentication.k8s.io/v1",
@@ -99,7 +110,7 @@ def test_missing_claims_are_empty() -> None:
     bare = {"status": {"authenticated": True, "user": {"username": "x", "extra": None}}}
     assert decode(json.dumps(bare).encode()) == Review(True, "x")
     lone = {"status": {"authenticated": True, "user": {"extra": {CLAIM + "node-name": []}}}}
-    assert decode(json.dumps(lone).encode()) == Review(True)
+    assert decode(json.dumps(lone).encode()) == Review(True, extra={CLAIM + "node-name": ()})
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"status":{"authenticated":"yes"}}'])
