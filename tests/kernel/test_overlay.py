@@ -2,10 +2,14 @@
 
 import socket
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from counting import Counted, Row, attached, counting, loaded, tell_devices
 from overlay import INNER_MTU, vxlan
+from test_cluster_networks import forged, pour
 from test_wire_bytes import ip_frame
 
 from kzn.agent.maps.spool import Spool
@@ -15,7 +19,7 @@ from kzn.lab.traffic import Family
 from kzn.lab.witness import WireKey
 from kzn.model.flows import ENCRYPTED
 from kzn.model.totals import Counts
-from kzn.probes import clsact, tcx
+from kzn.probes import clsact, postrouting, tcx
 from kzn.probes.declaration import Probe
 from kzn.probes.settings import Settings
 
@@ -233,3 +237,175 @@ def test_postrouting_counts_inner_and_outer_packet_while_the_uplinks_are_unknown
         WireKey(here, there, 17): Counts(40, inside),
         WireKey(node.ipv4, other.ipv4, 17): Counts(40, inside + 40 * VXLAN),
     }
+
+
+@probes
+@families
+def test_segments_in_a_vxlan_on_a_port_of_its_own_have_all_their_headers(
+    lab: Lab, probe: Probe, family: Family
+) -> None:
+    node, other, a, b = lab.node("a1"), lab.node("b1"), lab.pod("a1-p1"), lab.pod("b1-p1")
+    with vxlan(lab, 6784), counting(node, probe=probe) as counted:
+        before = lab.uplink_counters(node)
+        traffic.tcp_bulk(a, b, family, size=8_000_000)
+        sent = lab.uplink_counters(node).since(before).tx_wire
+        counted.drain()
+    assert counted.by_key() == {WireKey(node.ipv4, other.ipv4, 17): sent}
+    assert sent.bytes > 8_000_000 * (1 + VXLAN / INNER_MTU)
+
+
+@contextmanager
+def tunnel_of_pods(lab: Lab, port: int) -> Iterator[None]:
+    """A VXLAN between two pods, which they made themselves."""
+    ends = (lab.pod("a1-p1"), lab.pod("b1-p1"))
+    for number, (here, there) in enumerate((ends, ends[::-1]), 1):
+        lab.configure(
+            here.namespace,
+            [
+                f"link add own0 mtu {INNER_MTU - VXLAN} type vxlan id 9 local {here.ipv4}"
+                f" remote {there.ipv4} dstport {port}",
+                "link set own0 up",
+                f"addr add 192.0.2.{number}/24 dev own0",
+            ],
+        )
+    try:
+        yield
+    finally:
+        for pod in ends:
+            lab.ip(["-n", pod.namespace, "link", "del", "own0"])
+
+
+ALL_PROBES = pytest.mark.parametrize(
+    "probe", [postrouting.PROBE, tcx.PROBE, clsact.PROBE], ids=lambda probe: probe.name
+)
+
+
+@ALL_PROBES
+@pytest.mark.parametrize("ports", [(8472, 4789), (8472, 7000), (6784, 4789), (6784, 7000)])
+def test_a_tunnel_of_a_pod_in_one_of_the_nodes_is_the_pods_with_all_headers_of_segments(
+    lab: Lab, probe: Probe, ports: tuple[int, int]
+) -> None:
+    node, other, a, b = lab.node("a1"), lab.node("b1"), lab.pod("a1-p1"), lab.pod("b1-p1")
+    with (
+        vxlan(lab, ports[0]),
+        tunnel_of_pods(lab, ports[1]),
+        attached(node, probe=probe) as maps,
+    ):
+        tell_devices(maps, node, skip_inbound=True)
+        counted, before = Counted(Spool(maps)), lab.uplink_counters(node)
+        pour(a.namespace, b.namespace, ("192.0.2.2", 5402), 4_000_000)
+        sent = lab.uplink_counters(node).since(before).tx_wire
+        counted.drain()
+    is_known = ports[0] == 8472 or not probe.device_hooks()
+    ends = (a.ipv4, b.ipv4) if is_known else (node.ipv4, other.ipv4)
+    assert counted.by_key() == {WireKey(*ends, 17): sent}
+    assert {row.via for row in counted.rows} == {other.ipv4 if is_known else ""}
+    assert sent.bytes > 4_000_000
+
+
+@probes
+def test_a_datagram_of_a_process_of_the_node_is_not_a_tunnel_of_the_node(
+    lab: Lab, probe: Probe
+) -> None:
+    node, other, victim, b = lab.node("a1"), lab.node("b1"), lab.pod("a1-p2"), lab.pod("b1-p1")
+    payload = forged(4789, victim.ipv4, b.ipv4)
+    with counting(node, probe=probe) as counted:
+        give_away(node.namespace, (other.ipv4, 4789), payload)
+        counted.drain()
+    assert counted.by_key() == {WireKey(node.ipv4, other.ipv4, 17): Counts(1, 28 + len(payload))}
+
+
+@probes
+def test_source_nat_does_not_make_a_datagram_of_a_pod_a_tunnel_of_the_node(
+    lab: Lab, probe: Probe
+) -> None:
+    node, other, a, victim = lab.node("a1"), lab.node("b1"), lab.pod("a1-p1"), lab.pod("a1-p2")
+    payload = forged(8472, victim.ipv4, lab.pod("b1-p1").ipv4)
+    rules = Path(lab.directory, "masquerade.nft")
+    rules.write_text(
+        "table ip overlaytest {\nchain post {\ntype nat hook postrouting priority srcnat;\n"
+        f"ip saddr {a.ipv4} oifname {node.uplink} snat to {node.ipv4}\n}}\n}}\n"
+    )
+    assert lab.run(node.namespace, ["nft", "-f", str(rules)]).returncode == 0
+    try:
+        with counting(node, probe=probe) as counted:
+            give_away(a.namespace, (other.ipv4, 8472), payload)
+            counted.drain()
+    finally:
+        lab.run(node.namespace, ["nft", "delete", "table", "ip", "overlaytest"])
+    [row] = counted.rows
+    assert victim.ipv4 not in (row.src, row.dst)
+    assert (row.dst, row.counts) == (other.ipv4, Counts(1, 28 + len(payload)))
+
+
+def give_away(namespace: str, to: tuple[str, int], payload: bytes) -> None:
+    with namespaces.inside(namespace):
+        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with sender:
+        sender.sendto(payload, to)
+
+
+def label(number: int, *, bottom: bool) -> bytes:
+    """An entry of an MPLS label stack."""
+    return struct.pack("!I", number << 12 | bottom << 8 | 64)
+
+
+PPPOE = b"\x11\x00\x00\x07" + struct.pack("!H", 2 + 20 + 8 + 100)
+FRAMED = {
+    "mpls": (0x8847, label(17, bottom=True)),
+    "mpls, three labels": (
+        0x8847,
+        label(17, bottom=False) + label(18, bottom=False) + label(19, bottom=True),
+    ),
+    "pppoe": (0x8864, PPPOE + b"\x00\x21"),
+    "pppoe in a vlan": (0x8100, b"\x00\x07\x88\x64" + PPPOE + b"\x00\x21"),
+}
+
+
+@probes
+@pytest.mark.parametrize("kind", FRAMED)
+def test_an_ip_packet_in_mpls_or_pppoe_is_accounted_with_its_own_length(
+    lab: Lab, probe: Probe, kind: str
+) -> None:
+    protocol, header = FRAMED[kind]
+    counted = frame(lab, probe, protocol, header + inner())
+    [row] = counted.rows
+    assert (row.src, row.dst, row.dst_port, row.counts) == (
+        "10.1.0.5",
+        "10.2.0.6",
+        5300,
+        Counts(1, INNER),
+    )
+    assert counted.seen == Counts(1, INNER)
+
+
+@probes
+def test_ipv6_in_mpls_and_pppoe_too(lab: Lab, probe: Probe) -> None:
+    payload = struct.pack("!HHHH", 40_000, 5300, 108, 0) + bytes(100)
+    packet = ip_frame(6, bytes(6), "fd00::5", "fd00::6", 17, payload)[14:]
+    for protocol, header in ((0x8847, label(17, bottom=True)), (0x8864, PPPOE + b"\x00\x57")):
+        [row] = frame(lab, probe, protocol, header + packet).rows
+        assert (row.src, row.dst, row.counts) == ("fd00::5", "fd00::6", Counts(1, 148))
+
+
+@probes
+def test_what_mpls_carries_besides_ip_is_missed_and_of_pppoe_not_counted(
+    lab: Lab, probe: Probe
+) -> None:
+    counted = frame(lab, probe, 0x8847, label(17, bottom=True) + bytes(96))
+    assert counted.rows == []
+    assert counted.missed("parse") == counted.seen == Counts(1, 96)
+    endless = frame(lab, probe, 0x8847, label(17, bottom=False) * 25)
+    assert endless.missed("parse") == endless.seen == Counts(1, 100 - 8 * 4)
+    assert frame(lab, probe, 0x8864, PPPOE + b"\xc0\x21" + bytes(100)).seen == Counts()
+
+
+def frame(lab: Lab, probe: Probe, protocol: int, payload: bytes) -> Counted:
+    """What a probe counts of one frame of the node."""
+    node = lab.node("a1")
+    with namespaces.inside(node.namespace):
+        raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        raw.bind((node.uplink, 0))
+    with raw, counting(node, probe=probe) as counted:
+        raw.send(bytes(12) + struct.pack("!H", protocol) + payload)
+        return counted.drain()
