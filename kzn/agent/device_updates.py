@@ -7,6 +7,7 @@ Never: a question to netlink.
 
 import asyncio
 import logging
+from collections.abc import Set as AbstractSet
 
 from kzn.agent.config import AgentConfig
 from kzn.agent.coverage.hook_coverage import Meter
@@ -41,6 +42,7 @@ class DeviceUpdates:
         self._measured: tuple[Device, ...] | None = None
         self._unknown: tuple[str, ...] = ()
         self._missing = 0
+        self._headerless = ""
         attached.maps.set_skip_inbound(skip=config.skip_inbound)
 
     async def apply(self, table: DeviceTable, changed_filters: frozenset[int]) -> None:
@@ -58,8 +60,21 @@ class DeviceUpdates:
             names = ", ".join(device.name for device in measured)
             log.info("uplinks (devices that lead off this node): %s", names or "none")
         if self._attached.probe.kind.is_on_devices:
-            devices = tuple(device for device in outermost if device.is_ethernet)
+            probe = self._attached.probe
+            devices = tuple(d for d in outermost if probe.takes(is_ethernet=d.is_ethernet))
+            self._warn_of_headerless(set(outermost) - set(devices))
             await self._hooks.follow(devices, changed_filters)
+
+    def _warn_of_headerless(self, devices: AbstractSet[Device]) -> None:
+        names = ", ".join(sorted(device.name for device in devices if device.is_up))
+        if names and names != self._headerless:
+            log.warning(
+                "probe %s counts nothing at %s: it has no program for devices without an Ethernet"
+                " header (kzn's own probes have)",
+                self._attached.probe.name,
+                names,
+            )
+        self._headerless = names
 
     def _warn(self, missing: int, unknown: tuple[str, ...]) -> None:
         if missing and missing != self._missing:

@@ -45,7 +45,7 @@ def load(
     image = probe.image()
     check(probe, image)
     with BpfObject(image, probe.name) as loaded:
-        loaded.require_programs(hook.program for hook in probe.hooks)
+        loaded.require_programs(name for hook in probe.hooks for name in hook.programs)
         loaded.set_program_type(*PROGRAM_TYPES[probe.kind.program_type])
         loaded.set_constant(SETTINGS, settings.constants())
         for name in BUFFERS:

@@ -11,7 +11,7 @@ PROBE = Probe(
     summary="tc clsact egress of the uplinks; as tcx, for kernels that have no tcx",
     package="kzn",
     resource="objects/clsact.bpf.o",
-    hooks=(ClsactHook("clsact_egress"),),
+    hooks=(ClsactHook("clsact_egress", headerless="clsact_headerless"),),
     features=(
         Feature(
             btf_type="__sk_buff",

@@ -92,6 +92,11 @@ class NetfilterHook:
         """The families of the packets that the program sees."""
         return (self.family,)
 
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The names of its programs in the object."""
+        return (self.program,)
+
 
 @dataclass(frozen=True, slots=True)
 class TcxHook:
@@ -100,13 +105,20 @@ class TcxHook:
     # Who has a loaded program's descriptor may attach it to a device that appears later.
     kind: ClassVar[HookKind] = HookKind("tcx link", "sched_cls", is_on_devices=True)
     program: str
+    headerless: str = ""
+    """The program for devices whose packets begin with the IP header, such as tun, PPP, WireGuard;
+    empty: the probe is not attached to these."""
     name: ClassVar[str] = "egress"
     families: ClassVar[tuple[Family, ...]] = FAMILIES
 
     def __post_init__(self) -> None:
         """ValueError for what is not a name of a program."""
-        _typed(self, program=str)
-        _identifier(self.program, "program")
+        _check_programs(self)
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The names of its programs in the object."""
+        return (self.program, self.headerless) if self.headerless else (self.program,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +130,20 @@ class ClsactHook:
         "tc filter", "sched_cls", is_on_devices=True, kept_capabilities=("CAP_NET_ADMIN",)
     )
     program: str
+    headerless: str = ""
+    """The program for devices whose packets begin with the IP header, such as tun, PPP, WireGuard;
+    empty: the probe is not attached to these."""
     name: ClassVar[str] = "egress"
     families: ClassVar[tuple[Family, ...]] = FAMILIES
 
     def __post_init__(self) -> None:
         """ValueError for what is not a name of a program."""
-        _typed(self, program=str)
-        _identifier(self.program, "program")
+        _check_programs(self)
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The names of its programs in the object."""
+        return (self.program, self.headerless) if self.headerless else (self.program,)
 
 
 DeviceHook = TcxHook | ClsactHook
@@ -204,6 +223,10 @@ class Probe:
         """Its hooks on devices; empty for a probe on netfilter hooks."""
         return tuple(hook for hook in self.hooks if isinstance(hook, DeviceHook))
 
+    def takes(self, *, is_ethernet: bool) -> bool:
+        """Whether its hooks on devices have a program for a device with or without a header."""
+        return is_ethernet or all(hook.headerless for hook in self.device_hooks())
+
     def image(self) -> bytes:
         """The bytes of the BPF object; KznError when the package does not have it."""
         try:
@@ -213,6 +236,12 @@ class Probe:
                 f"probe {self.name}: object {self.package}/{self.resource}: {error}",
                 hint="the installation is incomplete; reinstall the package of the probe",
             ) from error
+
+
+def _check_programs(hook: "TcxHook | ClsactHook") -> None:
+    _typed(hook, program=str, headerless=str)
+    for name in hook.programs:
+        _identifier(name, "program")
 
 
 def _typed(value: object, **kinds: type) -> None:

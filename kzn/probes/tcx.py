@@ -12,7 +12,7 @@ PROBE = Probe(
     summary="tcx egress of the uplinks; eBPF host routing (Cilium) passes here too",
     package="kzn",
     resource="objects/tcx.bpf.o",
-    hooks=(TcxHook("tcx_egress"),),
+    hooks=(TcxHook("tcx_egress", headerless="tcx_headerless"),),
     features=(
         Feature(
             btf_type="tcx_link",

@@ -40,6 +40,8 @@ PASSES_AGAIN = frozenset({"vrf"})
 """Masters at which netfilter sees a packet of the node itself before it sees it at a port."""
 SWITCHES = frozenset({"openvswitch"})
 """Ports inside a switch: what leaves the node leaves by a physical port of it."""
+THROUGH_OTHERS = frozenset({"ppp"})
+"""What these send leaves by another device, with its IP header in sight there (PPPoE)."""
 SERVICE_DEVICES = frozenset({"kube-ipvs0"})
 """Devices that have the addresses of all Services, on every node (kube-proxy with IPVS)."""
 LINK_LOCAL = (b"\xfe\x80", bytes(10) + b"\xff\xff\xa9\xfe")
@@ -141,7 +143,7 @@ class DeviceTable:
                 if roles[link.index] == Role.LEADS_OFF
                 and link.index not in ports
                 and not link.lower
-                and link.kind not in TUNNELS | SWITCHES
+                and link.kind not in TUNNELS | SWITCHES | THROUGH_OTHERS
                 and (link.kind not in POD_KINDS or link.peer_in_other_netns)
             ]
         return tuple(

@@ -35,6 +35,8 @@ PROGRAM = "program_"
 FILTER = "filter_"
 QDISC = "qdisc_"
 """Marks a device whose clsact qdisc kzn created for its filter."""
+HEADERLESS = "_headerless"
+"""Ends the name of the program for devices without a link-layer header."""
 PREFIXES = (LINK, PROGRAM, FILTER, QDISC)
 
 
@@ -97,7 +99,8 @@ class PinnedAttachments:
     def missing(self, probe: Probe) -> list[Path]:
         """Pins that an attached probe always has, and that do not exist."""
         links = [f"{LINK}{hook.name}" for hook in probe.netfilter_hooks()]
-        paths = [self._folder / name for name in [*links, *map(_program, probe.hooks)]]
+        programs = [name for hook in probe.hooks for name in _programs(hook)]
+        paths = [self._folder / name for name in [*links, *programs]]
         return [path for path in paths if not path.exists()]
 
 
@@ -179,8 +182,9 @@ def attach_all(probe: Probe, loaded: BpfObject, store: AttachmentStore) -> None:
     """Store the programs of all hooks and attach netfilter hooks, unless already stored."""
     stored = store.names()
     for hook in probe.hooks:
-        if _program(hook) not in stored:
-            store.add(_program(hook), os.dup(loaded.program_fd(hook.program)))
+        for name, function in zip(_programs(hook), hook.programs, strict=True):
+            if name not in stored:
+                store.add(name, os.dup(loaded.program_fd(function)))
     for netfilter_hook in probe.netfilter_hooks():
         if f"{LINK}{netfilter_hook.name}" not in stored:
             program = loaded.program_fd(netfilter_hook.program)
@@ -190,6 +194,15 @@ def attach_all(probe: Probe, loaded: BpfObject, store: AttachmentStore) -> None:
 def _program(hook: Hook) -> str:
     """The name of a hook's program, which attaches the hook again, or to a new device."""
     return f"{PROGRAM}{hook.name}"
+
+
+def _programs(hook: Hook) -> list[str]:
+    """The names of all programs of a hook, in the order of `Hook.programs`."""
+    return [f"{_program(hook)}{suffix}" for suffix in ("", HEADERLESS)[: len(hook.programs)]]
+
+
+def _program_for(hook: DeviceHook, device: Device) -> str:
+    return _program(hook) if device.is_ethernet else f"{_program(hook)}{HEADERLESS}"
 
 
 def attach_again(
@@ -303,8 +316,8 @@ def _follow_by_links(
     for index in sorted(indices(store, LINK) - set(wanted) | lost):
         store.remove(f"{LINK}{index}")
     failed: list[KernelError] = []
-    with _opened(store, _program(hook)) as program:
-        for index in sorted(set(wanted) - indices(store, LINK)):
+    for index in sorted(set(wanted) - indices(store, LINK)):
+        with _opened(store, _program_for(hook, wanted[index])) as program:
             try:
                 fd = attach_device(probe, hook, program, index, wanted[index].name)
             except KernelError as error:
@@ -325,11 +338,19 @@ def _follow_by_filters(
     _remove_filters(store, indices(store, FILTER) - set(wanted))
     for index in lost:
         store.remove(f"{FILTER}{index}")
-    new = set(wanted) - indices(store, FILTER)
-    if not new:
-        return
-    what = f"{probe.name}/{hook.name}"
-    with _opened(store, _program(hook)) as program:
+    by_program: dict[str, set[int]] = {}
+    for index in set(wanted) - indices(store, FILTER):
+        by_program.setdefault(_program_for(hook, wanted[index]), set()).add(index)
+    for name, new in sorted(by_program.items()):
+        _add_filters(f"{probe.name}/{hook.name}", name, store, {i: wanted[i] for i in new})
+
+
+def _add_filters(
+    what: str, name: str, store: AttachmentStore, wanted: Mapping[int, Device]
+) -> None:
+    """Add filters that run the stored program ``name`` to devices that have none."""
+    new = set(wanted)
+    with _opened(store, name) as program:
         for index in new:
             store.add(f"{FILTER}{index}", os.dup(program))
         outcome = tc_filters.place(program, what, new)
@@ -346,8 +367,13 @@ def _remove_filters(store: AttachmentStore, devices: frozenset[int]) -> None:
     if not devices:
         return
     qdiscs = indices(store, QDISC) & devices
-    with _opened(store, f"{FILTER}{min(devices)}") as program:
-        tc_filters.remove(program, devices, qdiscs)
+    by_program: dict[int, set[int]] = {}
+    for index in devices:
+        with _opened(store, f"{FILTER}{index}") as program:
+            by_program.setdefault(program_id(program), set()).add(index)
+    for same in by_program.values():
+        with _opened(store, f"{FILTER}{min(same)}") as program:
+            tc_filters.remove(program, same, qdiscs & same)
     for name in [f"{FILTER}{index}" for index in devices] + [f"{QDISC}{i}" for i in qdiscs]:
         store.remove(name)
 

@@ -97,7 +97,11 @@ class _Selection:
         """The devices that the probe is attached to."""
         if not probe.kind.is_on_devices:
             return ()
-        return tuple(device for device in self._find_uplinks().outermost if device.is_ethernet)
+        return tuple(
+            device
+            for device in self._find_uplinks().outermost
+            if probe.takes(is_ethernet=device.is_ethernet)
+        )
 
     def _find_uplinks(self) -> Uplinks:
         """By netlink, once."""

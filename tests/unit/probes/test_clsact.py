@@ -5,7 +5,7 @@ from kzn.probes.declaration import ClsactHook
 
 
 def test_one_program_is_attached_to_every_uplink() -> None:
-    assert PROBE.hooks == (ClsactHook("clsact_egress"),)
+    assert PROBE.hooks == (ClsactHook("clsact_egress", headerless="clsact_headerless"),)
     assert PROBE.kind.is_on_devices
 
 

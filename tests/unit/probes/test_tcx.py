@@ -5,7 +5,7 @@ from kzn.probes.tcx import PROBE
 
 
 def test_one_program_is_attached_to_every_uplink() -> None:
-    assert PROBE.hooks == (TcxHook("tcx_egress"),)
+    assert PROBE.hooks == (TcxHook("tcx_egress", headerless="tcx_headerless"),)
     assert PROBE.kind.is_on_devices
 
 

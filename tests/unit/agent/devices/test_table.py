@@ -110,6 +110,7 @@ def test_a_bridge_stays_only_while_all_its_ports_are_pods() -> None:
         ),
         (tuple(Link(20 + n, f"ifb{n}", kind="ifb", is_up=False) for n in range(20)), ["eth0"]),
         ((Link(9, "veth0", kind="veth"),), ["eth0"]),
+        ((Link(9, "ppp0", kind="ppp", is_ethernet=False),), ["eth0"]),
     ],
 )
 def test_a_packet_leaves_by_one_device_last(links: tuple[Link, ...], names: list[str]) -> None:
