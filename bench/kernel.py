@@ -15,9 +15,9 @@ import sys
 import threading
 from collections.abc import Callable
 
-from lib.programs import Subject, images, subjects
+from lib.programs import HIGH, Subject, images, subjects
 from lib.report import finish
-from lib.testrun import tcp_packet, vxlan_packet
+from lib.testrun import ACK, SYN, tcp_packet, vxlan_packet
 
 INSTANCES = 9
 TURNS = 3
@@ -30,33 +30,51 @@ Measure = Callable[[Subject], float]
 Rows = dict[str, float]
 
 
-def packets(kind: str, count: int) -> list[bytes]:
-    """``count`` packets, each of another flow; ``kind`` is ipv4, ipv6, or either in vxlan."""
-    inner = kind.removesuffix(" in vxlan")
+def packets(kind: str, count: int, flags: int = ACK) -> list[bytes]:
+    """``count`` packets, each of another flow; ``kind`` is ipv4, ipv6, or either in vxlan.
+
+    The service's port is the lower one, except with HIGH.
+    """
+    inner = kind.removesuffix(" in vxlan").removesuffix(HIGH)
+    service = 50051 if HIGH in kind else 443
     family, net = (4, "10.{}.{}.{}") if inner == "ipv4" else (6, "fd00::{}:{}:{}")
     made = [
         tcp_packet(
-            family, net.format(1, n >> 8 & 255, n & 255), net.format(2, n >> 16, 7), 40000, 443
+            family,
+            net.format(1, n >> 8 & 255, n & 255),
+            net.format(2, n >> 16, 7),
+            40000,
+            service,
+            flags=flags,
         )
         for n in range(count)
     ]
-    return made if inner == kind else [vxlan_packet(packet) for packet in made]
+    return [vxlan_packet(packet) for packet in made] if "vxlan" in kind else made
+
+
+def open_connection(subject: Subject) -> None:
+    """Show the program a handshake with the service of all packets, as it sees on a node."""
+    [packet] = packets(subject.kind, 1, SYN)
+    subject.run(packet, 1)
 
 
 def one_flow(subject: Subject) -> float:
     """The same flow repeatedly: all memory is in the L1 cache."""
+    open_connection(subject)
     [packet] = packets(subject.kind, 1)
     return float(subject.run(packet, REPEAT))
 
 
 def many_flows(subject: Subject) -> float:
     """Many flows in turn, each a few times: caches are cold."""
+    open_connection(subject)
     spent = sum(subject.run(packet, MANY_REPEAT) for packet in packets(subject.kind, MANY_FLOWS))
     return spent / MANY_FLOWS
 
 
 def first_packets(subject: Subject) -> float:
     """The first packet of each of many flows, where the map allocates on demand."""
+    open_connection(subject)
     return (
         sum(subject.run(packet, 1) for packet in packets(subject.kind, FIRST_FLOWS)) / FIRST_FLOWS
     )
@@ -66,6 +84,7 @@ def both_cores(subject: Subject) -> float:
     """The same flow on two cores at once; the time of the slower one."""
     results: list[float] = []
     together = threading.Barrier(2)
+    open_connection(subject)
     [packet] = packets(subject.kind, 1)
 
     def on(cpu: int) -> None:

@@ -25,6 +25,8 @@ OWN = {
 """Type and attach type of the bench's own programs; file and program have the same name."""
 MODES: tuple[PortsMode, ...] = ("none", "service", "all")
 PLAIN = ("ipv4", "ipv6")
+HIGH = " to 50051"
+"""Suffix of a kind: the service's port is above the client's."""
 WRAPPED = ("ipv4 in vxlan", "ipv6 in vxlan")
 AT_TC = (
     ("tcx", tcx.PROBE, PLAIN, ()),
@@ -34,6 +36,7 @@ AT_TC = (
         WRAPPED,
         (),
     ),  # its own maps, because the flows equal those of the previous row
+    ("tcx", tcx.PROBE, (f"ipv4{HIGH}",), ()),
     ("clsact", clsact.PROBE, PLAIN, ()),
     ("tcx unprivileged", tcx.PROBE, PLAIN, tcx.PROBE.capabilities),
 )

@@ -13,6 +13,7 @@ BPF = Path(__file__).parents[2] / "bpf"
 ETHERNET = {4: bytes(12) + b"\x08\x00", 6: bytes(12) + b"\x86\xdd"}
 NF_ACCEPT = 1
 TC_ACT_UNSPEC = 0xFFFFFFFF
+SYN, ACK = 0x02, 0x10
 PORT_VXLAN = 4789
 
 
@@ -27,10 +28,16 @@ def compile_object(source: Path) -> bytes:
 
 
 def tcp_packet(
-    family: int, src: str, dst: str, source: int, dest: int, payload: int = 1000
+    family: int,
+    src: str,
+    dst: str,
+    source: int,
+    dest: int,
+    payload: int = 1000,
+    flags: int = ACK,
 ) -> bytes:
     """An Ethernet frame with a TCP segment."""
-    tcp = struct.pack("!HHIIBBHHH", source, dest, 1, 1, 5 << 4, 0x10, 500, 0, 0) + bytes(payload)
+    tcp = struct.pack("!HHIIBBHHH", source, dest, 1, 1, 5 << 4, flags, 500, 0, 0) + bytes(payload)
     here, there = ip.pack(src), ip.pack(dst)
     if family == 4:
         head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 1, 0x4000, 64, 6, 0)

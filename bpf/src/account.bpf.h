@@ -337,6 +337,14 @@ static __noinline void add_to_reason(struct totals *buffer_totals, enum total re
 	add(slot, counts);
 }
 
+#define KZN_PEER_PORT (0xffffull << 32) /* in flow_words.tail */
+
+/* The tail as flows have it. */
+static __always_inline __u64 kept_tail(__u64 tail)
+{
+	return settings.ports == KZN_PORTS_ALL ? tail : tail & ~KZN_PEER_PORT;
+}
+
 static __always_inline __u32 get_active(struct control *ctl)
 {
 	return *(volatile __u32 *)&ctl->active;
@@ -390,9 +398,10 @@ add_to_seen(struct control *ctl, __u32 active, const struct flow_counts *counts,
 }
 
 /* Adds a packet to the totals and, if `reason` is TOTAL_SEEN or KZN_INBOUND_IN_FLOWS, to its flow.
- * Any other reason says why the packet makes no flow.
+ * Any other reason says why the packet makes no flow. The port that --ports does not keep is
+ * removed from the key.
  */
-static __always_inline void account(struct control *ctl, const struct flow_words *key,
+static __always_inline void account(struct control *ctl, struct flow_words *key,
 				    const struct flow_counts *counts, enum total reason)
 {
 	bool inbound = reason == KZN_INBOUND_IN_FLOWS;
@@ -401,6 +410,7 @@ static __always_inline void account(struct control *ctl, const struct flow_words
 
 	if (!buffer_totals) /* KZN_STOPPED is beyond the two buffers */
 		return;
+	key->tail = kept_tail(key->tail);
 	if (!reason)
 		reason = add_to_active(active, key, counts, inbound);
 	if (reason)

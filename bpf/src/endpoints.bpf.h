@@ -15,6 +15,8 @@
 #define WINDOW_SHIFT 36
 #define MAX_LEARNERS 4096
 
+#define KZN_INITIATORS (KZN_INITIATOR_SOURCE | KZN_INITIATOR_DESTINATION)
+
 struct learner {
 	__u32 window;
 	__u32 added;
@@ -32,25 +34,22 @@ struct ends {
 	struct endpoint destination;
 };
 
-/* The first 16 bytes of a TCP header, or of an SCTP header with its first chunk. */
-struct handshake_head {
-	__be16 source;
-	__be16 dest;
-	__u32 before_type[2];
+/* Bytes 12 and 13 of a TCP header, or of an SCTP header with its first chunk. */
+struct handshake_bytes {
 	__u8 chunk; /* SCTP: its type */
 	__u8 flags; /* TCP */
-	__u16 after_type;
 };
 
 /* The initiator by a packet of a handshake, 0 for any other packet. */
-static __always_inline __u8 initiator_by_handshake(__u8 protocol, const struct handshake_head *head)
+static __always_inline __u8 initiator_by_handshake(__u8 protocol,
+						   const struct handshake_bytes *bytes)
 {
-	__u8 flags = head->flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK);
+	__u8 flags = bytes->flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK);
 	bool sctp = protocol == IPPROTO_SCTP;
 
-	if (sctp ? head->chunk == SCTP_INIT : flags == TCP_SYN)
+	if (sctp ? bytes->chunk == SCTP_INIT : flags == TCP_SYN)
 		return KZN_INITIATOR_SOURCE;
-	if (sctp ? head->chunk == SCTP_INIT_ACK : flags == (TCP_SYN | TCP_ACK))
+	if (sctp ? bytes->chunk == SCTP_INIT_ACK : flags == (TCP_SYN | TCP_ACK))
 		return KZN_INITIATOR_DESTINATION;
 	return 0;
 }
@@ -60,58 +59,62 @@ static __always_inline bool awaits_initiator(const struct flow_words *key)
 {
 	__u8 protocol = key->tail >> 16;
 
-	if (settings.ports == KZN_PORTS_NONE ||
-	    key->tail & service_word(0, 0, KZN_INITIATOR_SOURCE | KZN_INITIATOR_DESTINATION))
+	if (settings.ports == KZN_PORTS_NONE || key->tail & service_word(0, 0, KZN_INITIATORS))
 		return false;
-	return (protocol == IPPROTO_TCP || protocol == IPPROTO_SCTP) && (__u16)key->tail;
+	return (protocol == IPPROTO_TCP || protocol == IPPROTO_SCTP) && key->tail & KZN_PEER_PORT;
 }
 
-/* The initiator, if the port of the key is the service's. */
-static __always_inline __u8 presumed_initiator(const struct flow_words *key)
+/* The tail of a key without an initiator, with the initiator and the port of the service. */
+static __always_inline __u64 tail_with(__u64 tail, __u8 initiator)
 {
-	return key->tail & service_word(0, 0, KZN_PORT_OF_SOURCE) ? KZN_INITIATOR_DESTINATION
-								  : KZN_INITIATOR_SOURCE;
+	const __u64 of_source = service_word(0, 0, KZN_PORT_OF_SOURCE);
+
+	if (!(tail & of_source) != (initiator == KZN_INITIATOR_SOURCE)) {
+		__u64 service = tail & 0xffff, peer = tail >> 32 & 0xffff;
+
+		tail = (tail & ~(KZN_PEER_PORT | 0xffff)) | peer | service << 32;
+		tail ^= of_source;
+	}
+	return tail | service_word(0, 0, initiator);
 }
 
-static __always_inline void read_ends(const struct flow_words *key,
-				      const struct handshake_head *head, struct ends *ends)
+static __always_inline void read_ends(const struct flow_words *key, struct ends *ends)
 {
 	__u64 protocol = key->tail & service_word(0, 0xff, 0);
+	__u64 service = protocol | (key->tail & 0xffff),
+	      peer = protocol | (key->tail >> 32 & 0xffff);
+	bool of_source = key->tail & service_word(0, 0, KZN_PORT_OF_SOURCE);
 
 	ends->source.address[0] = key->src[0];
 	ends->source.address[1] = key->src[1];
-	ends->source.port = protocol | bpf_ntohs(head->source);
+	ends->source.port = of_source ? service : peer;
 	ends->destination.address[0] = key->dst[0];
 	ends->destination.address[1] = key->dst[1];
-	ends->destination.port = protocol | bpf_ntohs(head->dest);
+	ends->destination.port = of_source ? peer : service;
 }
 
-/* Sets the initiator of a key that has none, and with it which port is the service's. */
-static __always_inline void set_initiator(struct flow_words *key, const struct ends *ends,
-					  __u8 initiator)
-{
-	__u64 ports = 0xffffull << 32 | service_word(0xffff, 0xff, KZN_PORT_OF_SOURCE);
-	__u64 others = key->tail & ~ports;
-
-	keep_ports(key, key->tail >> 16, initiator, ends->source.port, ends->destination.port);
-	key->tail |= others;
-}
-
-/* Adds a packet to the flow of its key with the presumed initiator, if there is one: the endpoint
- * was known when that flow was made. False, and the key as it was, if there is none.
+/* Adds a packet to the flow that it belongs to if one end or the other is known as a service; that
+ * with the lower port first. Such a flow was made when the endpoint was known. False, and the key
+ * as it was, if there is neither.
  */
-static __always_inline bool add_to_presumed(__u32 active, struct flow_words *key,
-					    const struct flow_counts *counts)
+static __always_inline bool add_to_known(__u32 active, struct flow_words *key,
+					 const struct flow_counts *counts)
 {
 	__u64 unknown = key->tail;
+	__u8 lower = KZN_INITIATOR_SOURCE;
 	struct flow_counts *present;
 
-	key->tail |= service_word(0, 0, presumed_initiator(key));
+	if (unknown & service_word(0, 0, KZN_PORT_OF_SOURCE))
+		lower = KZN_INITIATOR_DESTINATION;
+	key->tail = kept_tail(tail_with(unknown, lower));
 	present = find_flow(active, key);
 	if (!present) {
-		key->tail = unknown;
-		return false;
+		key->tail = kept_tail(tail_with(unknown, lower ^ KZN_INITIATORS));
+		present = find_flow(active, key);
 	}
+	key->tail = unknown;
+	if (!present)
+		return false;
 	add(present, counts);
 	return true;
 }
@@ -167,27 +170,25 @@ static __noinline void learn_initiator(const struct ends *ends, __u8 initiator)
 		*caller |= KZN_ENDPOINT_CALLS;
 }
 
-static __always_inline bool is_certain(__u32 endpoint)
+/* Of two endpoints of services, the one of the higher rank is the service of a connection. */
+static __always_inline __u32 rank(__u32 endpoint)
 {
-	return (endpoint & (KZN_ENDPOINT_ACCEPTED | KZN_ENDPOINT_CALLS)) == KZN_ENDPOINT_ACCEPTED;
+	if (endpoint & KZN_ENDPOINT_CALLS)
+		return 1;
+	return endpoint & KZN_ENDPOINT_ACCEPTED ? 3 : 2;
 }
 
-/* The initiator by what is known of both ends: KZN_INITIATOR_*, 0 for unknown. If both are known as
- * services, one that only accepts is the service.
- */
+/* The initiator by what is known of both ends: KZN_INITIATOR_*, 0 for unknown. */
 static __noinline __u8 find_by_endpoints(const struct ends *ends)
 {
 	const __u32 *source = bpf_map_lookup_elem(&endpoints, &ends->source);
 	const __u32 *destination = bpf_map_lookup_elem(&endpoints, &ends->destination);
-	bool by_source = source, by_destination = destination;
+	__u32 by_source = source ? rank(*source) : 0;
+	__u32 by_destination = destination ? rank(*destination) : 0;
 
-	if (source && destination) {
-		by_source = is_certain(*source);
-		by_destination = is_certain(*destination);
-	}
 	if (by_source == by_destination)
 		return 0;
-	return by_source ? KZN_INITIATOR_DESTINATION : KZN_INITIATOR_SOURCE;
+	return by_source > by_destination ? KZN_INITIATOR_DESTINATION : KZN_INITIATOR_SOURCE;
 }
 
 #endif

@@ -44,9 +44,9 @@ static __always_inline bool is_extension(__u8 protocol)
 	       protocol == IPPROTO_DSTOPTS;
 }
 
-/* Fills in key->tail with the ports that --ports keeps; `initiator` is KZN_INITIATOR_* or 0.
- * If the initiator is unknown (no conntrack), the lower port is taken for the service's: clients
- * connect from the ephemeral range, which lies above the ports that servers listen on.
+/* Fills in key->tail; `initiator` is KZN_INITIATOR_* or 0. If the initiator is unknown, the lower
+ * port is taken for the service's: clients connect from the ephemeral range, which lies above the
+ * ports that servers listen on. account() drops the other port unless --ports keeps it.
  */
 static __always_inline void keep_ports(struct flow_words *key, __u8 protocol, __u8 initiator,
 				       __u16 source, __u16 dest)
@@ -60,8 +60,7 @@ static __always_inline void keep_ports(struct flow_words *key, __u8 protocol, __
 		key->tail = service_word(source, protocol, initiator | KZN_PORT_OF_SOURCE);
 		peer = dest;
 	}
-	if (settings.ports == KZN_PORTS_ALL)
-		key->tail |= (__u64)peer << 32;
+	key->tail |= (__u64)peer << 32;
 }
 
 #endif

@@ -1,13 +1,16 @@
 """Which end opened a connection, without conntrack: by handshakes, known endpoints, sockets."""
 
+import os
 import socket
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 from counting import Counted, attached, counting, device, difference, tell_devices
+from test_wire_bytes import ip_frame
 
 from kzn.agent.maps import structs
 from kzn.agent.maps.columns import by_lower_port
@@ -15,19 +18,32 @@ from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.spool import Spool
 from kzn.agent.pins import directory, install
 from kzn.agent.select.takeover import install_or_replace
+from kzn.errors import UnsupportedError
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
 from kzn.lab.plan import Node, Pod
 from kzn.lab.traffic import Family
 from kzn.lab.witness import WireKey
+from kzn.libbpf.testrun import run_netfilter, run_tc
 from kzn.model.flows import INITIATOR_DESTINATION, INITIATOR_SOURCE
 from kzn.model.totals import Counts
-from kzn.probes import clsact, postrouting, tcx
+from kzn.probes import clsact, postrouting, support, tcx
+from kzn.probes.attach import MAPS, load
 from kzn.probes.declaration import Probe
 from kzn.probes.settings import Settings
 
-PROBES = [tcx.PROBE, postrouting.PROBE]
-"""clsact has the program of tcx."""
+
+def at_uplinks() -> Probe:
+    """The faster to attach of the two probes that have the same program, if this kernel has it."""
+    try:
+        support.require(tcx.PROBE)
+    except UnsupportedError:
+        return clsact.PROBE
+    return tcx.PROBE
+
+
+UPLINKS = at_uplinks()
+PROBES = [UPLINKS, postrouting.PROBE]
 probes = pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
 families = pytest.mark.parametrize("family", [4, 6])
 AF = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -125,6 +141,7 @@ def known(maps: MapSet) -> int:
     return len(maps.endpoints.keys(SIZE))
 
 
+HERE, THERE = "10.1.0.1", "10.2.0.1"
 HIGH, LOW = 50051, 8080
 CALLS = [(HIGH, 40000), (HIGH, 60000), (HIGH, 700), (LOW, 2000), (LOW, 40000)]
 """Port of the service, and of a client that the lower port gets wrong or right."""
@@ -209,7 +226,7 @@ def test_an_older_connection_of_the_host_is_known_by_its_sockets(lab: Lab, famil
         remote = stack.enter_context(listening(pod, family, 50052))
         as_server = stack.enter_context(connected(pod, served, family, 40000))
         as_client = stack.enter_context(connected(node, remote, family, 700))
-        counted = stack.enter_context(counting(node, probe=tcx.PROBE))
+        counted = stack.enter_context(counting(node, probe=UPLINKS))
         as_server.talk()
         as_client.talk()
         counted.drain()
@@ -231,7 +248,7 @@ def test_datagrams_have_the_lower_port_for_the_services(lab: Lab, probe: Probe) 
 
 
 @probes
-def test_an_endpoint_that_listens_and_connects_from_one_port_decides_nothing(
+def test_a_port_that_is_listened_on_and_connected_from_is_told_apart(
     lab: Lab, probe: Probe
 ) -> None:
     node, a, b, c = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1"), lab.pod("b1-p2")
@@ -245,17 +262,34 @@ def test_an_endpoint_that_listens_and_connects_from_one_port_decides_nothing(
         before = lab.carried()
         connection = stack.enter_context(connected(a, other, 4, 7000))
         connection.talk()
+        counted.drain()
+        connection.talk()  # without the flow of the SYN
         carried = difference(before, lab.carried())[WireKey(a.ipv4, c.ipv4, 6)]
         counted.drain()
     found = flows_of(counted, a.ipv4)
     assert set(found) == {
         (b.ipv4, 7000, 0, INITIATOR_DESTINATION),
-        (c.ipv4, 0, 8000, INITIATOR_SOURCE),  # the SYN
-        (c.ipv4, 7000, 0, 0),
+        (c.ipv4, 0, 8000, INITIATOR_SOURCE),
     }
-    syn, later = found[c.ipv4, 0, 8000, INITIATOR_SOURCE], found[c.ipv4, 7000, 0, 0]
-    assert syn.packets == 1
-    assert syn.plus(later) == carried
+    assert found[c.ipv4, 0, 8000, INITIATOR_SOURCE] == carried
+
+
+@probes
+def test_of_two_ports_that_both_connect_and_listen_the_lower_one_is_kept(probe: Probe) -> None:
+    with program(probe) as (run, maps):
+        counted = Counted(Spool(maps))
+        for source, dest, kind in ((7000, 9000, SYN_ACK), (7000, 8000, SYN), (7000, 8000, SYN_ACK)):
+            run(tcp(source, dest, kind))
+        counted.drain().rows.clear()
+        run(tcp(7000, 8000, ACK))
+        counted.drain()
+    assert set(flows_of(counted, HERE)) == {(THERE, 7000, 0, 0)}
+
+
+def tcp(source: int, dest: int, flags: int) -> bytes:
+    """A frame with a TCP segment."""
+    packet = segment(socket.IPPROTO_TCP, source, dest, flags)
+    return ip_frame(4, bytes(6), HERE, THERE, socket.IPPROTO_TCP, packet)
 
 
 def segment(protocol: int, source: int, dest: int, kind: int) -> bytes:
@@ -263,6 +297,16 @@ def segment(protocol: int, source: int, dest: int, kind: int) -> bytes:
     if protocol == socket.IPPROTO_TCP:
         return struct.pack("!HHIIBBHHH", source, dest, 1, 1, 5 << 4, kind, 500, 0, 0)
     return struct.pack("!HHIIBBH", source, dest, 0, 0, kind, 0, 4)
+
+
+@contextmanager
+def program(probe: Probe) -> Iterator[tuple[Callable[[bytes], object], MapSet]]:
+    """A probe's program that is not attached, to run on frames, and its maps."""
+    with load(probe, Settings()) as found:
+        run = run_netfilter if probe is postrouting.PROBE else run_tc
+        first = found.program_fd(probe.hooks[0].program)
+        with MapSet({name: os.dup(found.map_fd(name)) for name in MAPS}) as maps:
+            yield partial(run, first), maps
 
 
 @contextmanager
@@ -281,22 +325,22 @@ def raw(pod: Pod, protocol: int) -> Iterator[socket.socket]:
     ids=["tcp", "sctp"],
 )
 def test_what_a_handshake_tells_holds_for_later_packets(
-    lab: Lab, probe: Probe, protocol: int, calls: int, accepts: int, data: int
+    probe: Probe, protocol: int, calls: int, accepts: int, data: int
 ) -> None:
-    a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
-    with counting(lab.node("a1"), probe=probe) as counted, raw(a, protocol) as sender:
+    with program(probe) as (run, maps):
         for source, dest, kinds in (
             (40000, 50000, (calls, calls, data)),
             (50001, 40001, (accepts, data, data, data)),
             (40002, 50002, (data,)),
         ):
             for kind in kinds:
-                sender.sendto(segment(protocol, source, dest, kind), (b.ipv4, 0))
-        counted.drain()
-    assert {key: n.packets for key, n in flows_of(counted, a.ipv4).items()} == {
-        (b.ipv4, 0, 50000, INITIATOR_SOURCE): 3,
-        (b.ipv4, 50001, 0, INITIATOR_DESTINATION): 4,
-        (b.ipv4, 40002, 0, 0): 1,
+                packet = segment(protocol, source, dest, kind)
+                run(ip_frame(4, bytes(6), HERE, THERE, protocol, packet))
+        counted = Counted(Spool(maps)).drain()
+    assert {key: n.packets for key, n in flows_of(counted, HERE).items()} == {
+        (THERE, 0, 50000, INITIATOR_SOURCE): 3,
+        (THERE, 50001, 0, INITIATOR_DESTINATION): 4,
+        (THERE, 40002, 0, 0): 1,
     }
 
 
@@ -319,6 +363,17 @@ def test_a_flood_of_handshakes_adds_a_bounded_number_of_endpoints(lab: Lab, prob
         assert set(flows_of(counted, a.ipv4)) == {(b.ipv4, 0, 50051, INITIATOR_SOURCE)}
         sent = sum(n.packets for n in flows_of(counted, c.ipv4).values())
         assert sent == flood
+
+
+@probes
+def test_packets_that_arrive_add_no_endpoints(lab: Lab, probe: Probe) -> None:
+    node, a, b = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1")
+    with attached(node, probe=probe) as maps, raw(b, socket.IPPROTO_TCP) as sender:
+        tell_devices(maps, node, skip_inbound=False)
+        for port in range(1000, 1020):
+            for kind in (SYN, SYN_ACK):
+                sender.sendto(segment(socket.IPPROTO_TCP, port, port + 100, kind), (a.ipv4, 0))
+        assert known(maps) == 0
 
 
 @probes
@@ -347,10 +402,10 @@ def test_programs_that_replace_others_know_what_these_knew(
         stack.enter_context(namespaces.inside(node.namespace))
         stack.enter_context(directory.locked(pin_dir))
         uplinks = [device(node.uplink)]
-        install.install(tcx.PROBE, Settings(), pin_dir, uplinks).close()
+        install.install(UPLINKS, Settings(), pin_dir, uplinks).close()
         connection = stack.enter_context(connected(a, listener, 4, 40000))
         maps = stack.enter_context(
-            install_or_replace(tcx.PROBE, Settings(max_flows=1000), pin_dir, uplinks)[0]
+            install_or_replace(UPLINKS, Settings(max_flows=1000), pin_dir, uplinks)[0]
         )
         connection.talk()
         counted = Counted(Spool(maps)).drain()

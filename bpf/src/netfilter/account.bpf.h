@@ -17,10 +17,11 @@ static __always_inline void account_settled(struct bpf_nf_ctx *ctx, struct contr
 	if (!buffer_totals)
 		return;
 	if (!reason && awaits_initiator(key)) {
-		if (add_to_presumed(active, key, counts))
+		if (add_to_known(active, key, counts))
 			return;
 		settle_initiator(ctx, packet, key, inbound);
 	}
+	key->tail = kept_tail(key->tail);
 	if (!reason)
 		reason = add_to_active(active, key, counts, inbound);
 	if (reason)

@@ -16,47 +16,46 @@ static __always_inline __u32 keyed_transport(const struct sk_buff *skb, const st
 	return skb->inner_transport_header - (__u32)(skb->data - skb->head);
 }
 
-/* False outside of the linear part, and if the port of the key is not there: of nested tunnels the
- * stack keeps the offsets of the innermost packet.
+/* The initiator by a packet of a handshake, 0 for any other packet, and outside of the linear part.
+ * The ports must be those of the key: of nested tunnels the stack keeps the offsets of the
+ * innermost packet.
  */
-static __always_inline bool read_head(const struct sk_buff *skb, const struct packet *packet,
-				      const struct flow_words *key, struct handshake_head *head)
+static __always_inline __u8 read_handshake(const struct sk_buff *skb, const struct packet *packet,
+					   const struct flow_words *key, const struct ends *ends)
 {
 	__u32 offset = keyed_transport(skb, packet, key);
+	struct handshake_bytes bytes;
 	const struct tcphdr *header;
-	__u16 port = key->tail;
 
-	if (offset + sizeof(*head) < offset || offset + sizeof(*head) > packet->linear)
-		return false;
+	if (offset > packet->linear || packet->linear - offset < TCP_DOFF_OFFSET + sizeof(bytes))
+		return 0;
 	header = kernel_cast(struct tcphdr, skb->data + offset);
-	head->source = header->source;
-	head->dest = header->dest;
-	head->chunk = header->doff_res;
-	head->flags = header->flags;
-	return port == bpf_ntohs(head->source) || port == bpf_ntohs(head->dest);
+	if (bpf_ntohs(header->source) != (__u16)ends->source.port ||
+	    bpf_ntohs(header->dest) != (__u16)ends->destination.port)
+		return 0;
+	bytes.chunk = header->doff_res;
+	bytes.flags = header->flags;
+	return initiator_by_handshake(key->tail >> 16, &bytes);
 }
 
 /* Sets the initiator of a key that has none, if it can be known. Endpoints are learnt from packets
- * that leave the node alone: both ends of a connection of this node are in these, and nothing that
- * arrives can fill the map.
+ * that leave the node alone: each service at either end of a connection of this node is in one of
+ * these, and nothing that arrives can fill the map.
  */
 static __noinline void settle_initiator(struct bpf_nf_ctx *ctx, const struct packet *packet,
 					struct flow_words *key, bool inbound)
 {
-	struct handshake_head head;
 	struct ends ends;
 	__u8 initiator;
 
-	if (!read_head(ctx->skb, packet, key, &head))
-		return;
-	read_ends(key, &head, &ends);
-	initiator = initiator_by_handshake(key->tail >> 16, &head);
+	read_ends(key, &ends);
+	initiator = read_handshake(ctx->skb, packet, key, &ends);
 	if (!initiator)
 		initiator = find_by_endpoints(&ends);
 	else if (!inbound)
 		learn_initiator(&ends, initiator);
 	if (initiator)
-		set_initiator(key, &ends, initiator);
+		key->tail = tail_with(key->tail, initiator);
 }
 
 #endif

@@ -63,15 +63,14 @@ static __noinline __u8 find_by_socket(struct __sk_buff *ctx, const struct ends *
 static __noinline void settle_initiator(struct __sk_buff *ctx, const struct packet *packet,
 					struct flow_words *key)
 {
-	struct handshake_head head;
+	struct handshake_bytes bytes = {};
 	bool learns = true;
 	struct ends ends;
 	__u8 initiator;
 
-	if (bpf_skb_load_bytes(ctx, packet->transport, &head, sizeof(head)))
-		return;
-	read_ends(key, &head, &ends);
-	initiator = initiator_by_handshake(key->tail >> 16, &head);
+	read_ends(key, &ends);
+	bpf_skb_load_bytes(ctx, packet->transport + TCP_DOFF_OFFSET, &bytes, sizeof(bytes));
+	initiator = initiator_by_handshake(key->tail >> 16, &bytes);
 	if (!initiator) {
 		initiator = find_by_endpoints(&ends);
 		learns = !initiator;
@@ -82,7 +81,7 @@ static __noinline void settle_initiator(struct __sk_buff *ctx, const struct pack
 		return;
 	if (learns)
 		learn_initiator(&ends, initiator);
-	set_initiator(key, &ends, initiator);
+	key->tail = tail_with(key->tail, initiator);
 }
 
 #endif
