@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from counting import Counted, attached, counting, device, difference, tell_devices
+from overlay import vxlan
 from test_wire_bytes import ip_frame
 
 from kzn.agent.maps import structs
@@ -25,6 +26,7 @@ from kzn.lab.plan import Node, Pod
 from kzn.lab.traffic import Family
 from kzn.lab.witness import WireKey
 from kzn.libbpf.testrun import run_netfilter, run_tc
+from kzn.model import ip
 from kzn.model.flows import INITIATOR_DESTINATION, INITIATOR_SOURCE
 from kzn.model.totals import Counts
 from kzn.probes import clsact, postrouting, support, tcx
@@ -274,22 +276,58 @@ def test_a_port_that_is_listened_on_and_connected_from_is_told_apart(
     assert found[c.ipv4, 0, 8000, INITIATOR_SOURCE] == carried
 
 
+CALLED, ACCEPTED, CALLING = 1, 2, 4  # KZN_ENDPOINT_*
+
+
 @probes
-def test_of_two_ports_that_both_connect_and_listen_the_lower_one_is_kept(probe: Probe) -> None:
+@pytest.mark.parametrize(
+    ("source", "dest", "initiator"),
+    [
+        (0, 0, 0),
+        (CALLED, 0, INITIATOR_DESTINATION),
+        (ACCEPTED | CALLING, 0, INITIATOR_DESTINATION),
+        (0, CALLED | CALLING, INITIATOR_SOURCE),
+        (CALLED, CALLED, 0),
+        (ACCEPTED, CALLED, INITIATOR_DESTINATION),
+        (CALLED, ACCEPTED, INITIATOR_SOURCE),
+        (CALLED, CALLED | ACCEPTED | CALLING, INITIATOR_DESTINATION),
+        (ACCEPTED | CALLING, CALLED, INITIATOR_SOURCE),
+        (ACCEPTED | CALLING, CALLED | CALLING, 0),
+    ],
+)
+def test_what_is_known_of_both_ends_decides(
+    probe: Probe, source: int, dest: int, initiator: int
+) -> None:
     with program(probe) as (run, maps):
-        counted = Counted(Spool(maps))
-        for source, dest, kind in ((7000, 9000, SYN_ACK), (7000, 8000, SYN), (7000, 8000, SYN_ACK)):
-            run(tcp(source, dest, kind))
-        counted.drain().rows.clear()
-        run(tcp(7000, 8000, ACK))
-        counted.drain()
-    assert set(flows_of(counted, HERE)) == {(THERE, 7000, 0, 0)}
+        for address, port, state in ((HERE, 7000, source), (THERE, 8000, dest)):
+            if state:
+                key = ip.pack(address) + struct.pack("<HBxI", port, socket.IPPROTO_TCP, 0)
+                maps.endpoints.put(key, struct.pack("<I", state))
+        packet = segment(socket.IPPROTO_TCP, 7000, 8000, ACK)
+        run(ip_frame(4, bytes(6), HERE, THERE, socket.IPPROTO_TCP, packet))
+        counted = Counted(Spool(maps)).drain()
+    ports = (0, 8000) if initiator == INITIATOR_SOURCE else (7000, 0)
+    assert set(flows_of(counted, HERE)) == {(THERE, *ports, initiator)}
 
 
-def tcp(source: int, dest: int, flags: int) -> bytes:
-    """A frame with a TCP segment."""
-    packet = segment(socket.IPPROTO_TCP, source, dest, flags)
-    return ip_frame(4, bytes(6), HERE, THERE, socket.IPPROTO_TCP, packet)
+@families
+@probes
+def test_inside_a_tunnel_the_service_is_known(lab: Lab, probe: Probe, family: Family) -> None:
+    a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
+    here, there = traffic.addresses(a, b, family)
+    with ExitStack() as stack:
+        stack.enter_context(vxlan(lab))
+        counters = {}
+        for node in (lab.node("a1"), lab.node("b1")):
+            maps = stack.enter_context(attached(node, probe=probe))
+            tell_devices(maps, node, skip_inbound=True)
+            counters[node.name] = Counted(Spool(maps))
+        listener = stack.enter_context(listening(b, family, HIGH))
+        stack.enter_context(connected(a, listener, family, 40000)).talk()
+        near, far = (counted.drain() for counted in counters.values())
+    assert set(flows_of(near, here)) == {(there, 0, HIGH, INITIATOR_SOURCE)}
+    assert set(flows_of(far, there)) == {(here, HIGH, 0, INITIATOR_DESTINATION)}
+    assert "tcp" not in {*lower_port(near), *lower_port(far)}
 
 
 def segment(protocol: int, source: int, dest: int, kind: int) -> bytes:
