@@ -45,7 +45,7 @@ def dial_tcp(address: HostPort, tls: ClientTls | None = None) -> Dial:
     return dial
 
 
-def enable_keepalive(writer: asyncio.StreamWriter) -> None:
+def enable_keepalive(writer: asyncio.StreamWriter | asyncio.BaseTransport) -> None:
     """Let the kernel probe an idle peer; does nothing for sockets other than TCP."""
     sock = writer.get_extra_info("socket")
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):

@@ -82,3 +82,7 @@ class RateLimited:
     def resolved(self, condition: str) -> bool:
         """The condition has ended; its next line is logged at once. True if it was logged."""
         return self._seen.pop(condition, None) is not None
+
+    def resolved_all(self) -> None:
+        """All conditions have ended."""
+        self._seen.clear()

@@ -4,8 +4,13 @@ from kzn.model.endpoint import NODE, POD, SERVICE, STATIC, ZONE_UNKNOWN, Endpoin
 from kzn.topology.facts import Network, NodeFacts, PodFacts, ServiceFacts, Workload
 
 
-def pod_endpoint(pod: PodFacts, workload: Workload, node: NodeFacts | None) -> Endpoint:
-    """A pod, in the zone of its node; without a zone while the node is not known."""
+def pod_endpoint(pod: PodFacts, workload: Workload | None, node: NodeFacts | None) -> Endpoint:
+    """A pod, in the zone of its node; without a zone while the node is not known.
+
+    Without a workload it is on no node, so that no byte can be charged to it yet.
+    """
+    if workload is None:
+        return Endpoint(POD, pod.namespace, pod.name, "", "", "", "", "", pod.uid)
     return Endpoint(
         kind=POD,
         namespace=pod.namespace,

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import NamedTuple
 
+CLOCK_MARGIN = 2.0
+"""Seconds that node and server clocks may differ without losing a pod's first bytes."""
+
 CidrNetwork = IPv4Network | IPv6Network
 
 
@@ -15,7 +18,11 @@ class Workload(NamedTuple):
 
 
 class OwnerRef(NamedTuple):
-    """The entry of metadata.ownerReferences with controller=true."""
+    """The entry of metadata.ownerReferences with controller=true.
+
+    ``kind`` of Kubernetes' own workloads and of nodes is that alone; others have version and group:
+    "Rollout.v1alpha1.argoproj.io", "ReplicationController.v1.".
+    """
 
     kind: str
     name: str
@@ -28,7 +35,8 @@ class PodFacts:
 
     ``addresses`` are 16 bytes each. ``started`` (status.startTime, else creationTimestamp) and
     ``finished`` (the end of the last container of a finished pod) are seconds since the epoch by
-    the cluster's clocks, None when unknown. ``version`` is metadata.resourceVersion as a number, 0
+    the cluster's clocks, None when unknown. It has its addresses since CLOCK_MARGIN before
+    ``started`` at the earliest. ``version`` is metadata.resourceVersion as a number, 0
     when it is not a number. ``account`` is its ServiceAccount, NAMESPACE/NAME.
     """
 
@@ -100,7 +108,7 @@ class ServiceFacts:
 
 @dataclass(frozen=True, slots=True)
 class OwnerFacts:
-    """A ReplicaSet or Job, reduced to its own controller."""
+    """A controller (a ReplicaSet, a Job, ...), reduced to its own controller."""
 
     uid: str
     name: str

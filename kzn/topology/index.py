@@ -67,7 +67,7 @@ class IndexCounts:
 @dataclass(slots=True, eq=False)
 class _Record(Generic[F]):
     facts: F
-    workload: Workload
+    workload: Workload | None
     owner: Owner | None = None
     is_deleted: bool = False
 
@@ -109,6 +109,7 @@ class AddressIndex:
         self._told = AgentAddresses(history)
         self._by_agents: dict[str, tuple[bytes, ...]] = {}
         self._last_list = -inf
+        self._ended_unsettled: dict[str, _Record[PodFacts]] = {}
 
     # EndpointIndex, for readers.
 
@@ -278,8 +279,12 @@ class AddressIndex:
                 self._put_node(other, 0)
             self._networks.put_networks(networks)
 
-    def put_pod(self, pod: PodFacts, workload: Workload, *, listing: int = 0) -> None:
-        """A pod was added or changed; finished and host-network pods own no address."""
+    def put_pod(self, pod: PodFacts, workload: Workload | None, *, listing: int = 0) -> None:
+        """A pod was added or changed; finished and host-network pods own no address.
+
+        Without a workload its addresses are taken and nothing can be charged to it until
+        `settle_workload`.
+        """
         self._expire()
         if pod.uid in self._ended:
             return
@@ -299,6 +304,29 @@ class AddressIndex:
             self._finish_pod(record)
         else:
             self._update_owner(record, self._pod_endpoint(record), listing)
+
+    def has_workload(self, uid: str) -> bool:
+        """Whether a pod that exists has a workload."""
+        record = self._pods.get(uid)
+        return record is not None and record.workload is not None
+
+    def settle_workload(self, uid: str, workload: Workload) -> None:
+        """The workload of a pod that was put without one; the pod may have ended."""
+        record = self._pods.get(uid)
+        if record is not None:
+            record.workload = workload
+            if record.owner is not None:
+                self._claims.describe(record.owner, self._pod_endpoint(record))
+            return
+        record = self._ended_unsettled.pop(uid, None)
+        if record is None or record.owner is None:
+            return
+        record.workload = workload
+        if self._pod_endpoint(record).zone:
+            self._claims.describe_past(record.owner, self._pod_endpoint(record))
+        else:
+            until = self._clock() + self._recycle
+            self._ended.remember_without_zone(uid, record, record.facts.node, until)
 
     def drop_node(self, uid: str) -> None:
         """A node was deleted; `node_endpoint` returns it for a while, unless its name is reused."""
@@ -429,7 +457,10 @@ class AddressIndex:
 
     def _end_pod(self, record: _Record[PodFacts], end: float) -> None:
         uid, node, until = record.facts.uid, record.facts.node, self._clock() + self._recycle
-        if record.owner is not None and not self._pod_endpoint(record).zone:
+        if record.workload is None:
+            self._ended_unsettled[uid] = record
+            self._ended.remember_pod(uid, until)
+        elif record.owner is not None and not self._pod_endpoint(record).zone:
             self._ended.remember_without_zone(uid, record, node, until)
         else:
             self._ended.remember_pod(uid, until)

@@ -10,11 +10,14 @@ be late, come twice, come in another order across pods, or not come at all until
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from email.utils import formatdate
 from math import inf
 from random import Random
 
 from kzn.model.ip import pack
-from kzn.topology.facts import NodeFacts, PodFacts, Workload
+from kzn.topology.facts import CLOCK_MARGIN, NodeFacts, PodFacts, Workload
+from kzn.topology.kube.api_clock import ApiClock
 
 EPOCH = 1.7e9
 BEGIN, END = 0.0, 120.0
@@ -76,8 +79,11 @@ class Outage:
 class Cluster:
     """All that happens under one seed."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, has_api_clock: bool = False) -> None:
         self.rng = Random(seed)
+        self._api_rng = Random(seed)
+        self._api_ahead = self._api_rng.uniform(-3.0, 3.0)
+        self._api_clock = self._measured_api_clock() if has_api_clock else ApiClock()
         self.max_delay = self.rng.choice((0.0, 1.0, 8.0))
         self.outages = self._outages()
         self._uids = 0
@@ -140,7 +146,7 @@ class Cluster:
         uid, node = f"p{self._uids}", rng.choice(NODES)
         life = Life(uid, name or f"pod-{uid}", node, addresses, free)
         started = free - rng.uniform(0.1, 4.0)
-        start = self._kubelet_time(started, node)
+        start = self._not_before_creation(started, self._kubelet_time(started, node))
         if rng.random() < 0.5:
             self._change(life, started - rng.uniform(0.0, 2.0), addresses=(), node="")
         self._change(life, free + rng.uniform(0.0, 1.5), start=start)
@@ -202,6 +208,23 @@ class Cluster:
         )
         arrival = max(self._arrival(at), before)
         life.changes.append(Change(at, facts, is_deleted, arrival))
+
+    def _measured_api_clock(self) -> ApiClock:
+        """What the Date headers of some answers tell of the API server's clock."""
+        clock, at = ApiClock(), EPOCH + BEGIN - 60.0
+        for _ in range(self._api_rng.choice((1, 5, 40))):
+            at += self._api_rng.uniform(0.0, 2.0)
+            trip = self._api_rng.uniform(0.001, 0.1)
+            stamp = at + self._api_rng.uniform(0.0, trip) + self._api_ahead
+            clock.observe(formatdate(int(stamp), usegmt=True), at, at + trip)
+        return clock
+
+    def _not_before_creation(self, started: float, start: float) -> float:
+        """``start``, or what the API server's time of the creation says, as pod_facts has it."""
+        created = started - self._api_rng.choice((0.0, self._api_rng.uniform(0.0, 2.0)))
+        stamp = datetime.fromtimestamp(int(EPOCH + created + self._api_ahead), UTC)
+        earliest = self._api_clock.earliest(stamp)
+        return start if earliest is None else max(start, earliest + CLOCK_MARGIN)
 
     def _kubelet_time(self, moment: float, node: str) -> float:
         """A moment by the kubelet's clock, in whole seconds."""

@@ -45,6 +45,24 @@ class FakeApi:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     host: str = ""
     token: str = ""
+    is_ready: bool = True
+    probes: int = 0
+    paths: dict[str, str] = field(default_factory=lambda: dict(PATHS))
+    discovery: dict[str, list[Object]] = field(default_factory=dict)
+    forbidden: set[str] = field(default_factory=set)
+
+    def serve_kind(self, api_version: str, kind: str, resource: str) -> None:
+        """Serve a further kind of objects, and discovery of it."""
+        base = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+        self.paths[f"{base}/{resource}"] = resource
+        self.discovery.setdefault(base, []).extend(
+            [
+                {"name": resource, "kind": kind, "verbs": ["get", "list", "watch"]},
+                {"name": f"{resource}/status", "kind": kind, "verbs": ["get"]},
+            ]
+        )
+        self.objects[resource] = {}
+        self.faults[resource] = deque()
 
     def put(self, resource: str, obj: Object) -> None:
         """Create or replace an object and send watchers an event."""
@@ -82,12 +100,14 @@ class FakeApi:
 
     def queries_of(self, resource: str) -> list[dict[str, str]]:
         """The query parameters of all requests for a resource."""
-        return [parameters for path, parameters, _ in self.requests if PATHS[path] == resource]
+        asked = ((self.paths.get(path), parameters) for path, parameters, _ in self.requests)
+        return [parameters for name, parameters in asked if name == resource]
 
     @asynccontextmanager
     async def serve(self, tls: ssl.SSLContext | None = None) -> AsyncIterator["FakeApi"]:
         """Listen on a free port of 127.0.0.1."""
         app = web.Application()
+        app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/{path:.*}", self._answer)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
@@ -108,9 +128,20 @@ class FakeApi:
         self.changed.set()
         self.changed = asyncio.Event()
 
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        self.probes += 1
+        return web.Response(text="ok") if self.is_ready else status(500, "InternalError")
+
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.requests.append((request.path, dict(request.query), dict(request.headers)))
-        resource = PATHS[request.path]
+        if request.path in self.discovery:
+            resources = self.discovery[request.path]
+            return web.json_response({"kind": "APIResourceList", "resources": resources})
+        if request.path not in self.paths:
+            return status(404, "NotFound")
+        resource = self.paths[request.path]
+        if resource in self.forbidden:
+            return status(403, "Forbidden", f"cannot list resource {resource}")
         fault = self.faults[resource].popleft() if self.faults[resource] else None
         if isinstance(fault, web.Response):
             return fault
@@ -179,10 +210,8 @@ def node(name: str, zone: str, address: str) -> Object:
     }
 
 
-def pod(
-    uid: str, address: str, node_name: str, owner: tuple[str, str, str] | None = None
-) -> Object:
-    """A running Pod; ``owner`` is kind, name and uid of its controller."""
+def pod(uid: str, address: str, node_name: str, owner: tuple[str, ...] | None = None) -> Object:
+    """A running Pod; ``owner`` is kind, name, uid and maybe apiVersion of its controller."""
     meta: Object = {"name": f"pod-{uid}", "namespace": "shop", "uid": uid}
     if owner:
         meta["ownerReferences"] = [controller(*owner)]
@@ -193,11 +222,11 @@ def pod(
     }
 
 
-def owned(uid: str, name: str, owner: tuple[str, str, str]) -> Object:
-    """The metadata of a ReplicaSet or Job."""
+def owned(uid: str, name: str, owner: tuple[str, ...]) -> Object:
+    """The metadata of a controller that another one controls."""
     return {"metadata": {"name": name, "uid": uid, "ownerReferences": [controller(*owner)]}}
 
 
-def controller(kind: str, name: str, uid: str) -> Object:
+def controller(kind: str, name: str, uid: str, api_version: str = "x/v1") -> Object:
     """The ownerReference of a controller."""
-    return {"apiVersion": "x/v1", "kind": kind, "name": name, "uid": uid, "controller": True}
+    return {"apiVersion": api_version, "kind": kind, "name": name, "uid": uid, "controller": True}

@@ -65,7 +65,7 @@ SIDE_WORDS = {
     NO_AGENT: "{address} is {owner} on node {end_node}, which has no agent",
     UNPLACED: "{address} is {owner} of the static file, in a zone without a known id (--zone-ids)",
 }
-_NO_NODE_YET = "{address} is {owner}, of which the node is not known yet"
+_NO_NODE_YET = "{address} is {owner}, of which the node or the workload is not known yet"
 """Of UNKNOWN_SIDE, when the address has an owner."""
 
 RULE_WORDS = {

@@ -4,7 +4,7 @@ In: objects that msgspec decoded. Out: facts, with names interned. Never: other 
 skips them unparsed (a pod is about 6 kB of JSON, of which a few hundred bytes are read).
 """
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_network
@@ -14,6 +14,7 @@ import msgspec
 
 from kzn.model.ip import pack
 from kzn.topology.facts import (
+    CLOCK_MARGIN,
     CidrNetwork,
     NodeFacts,
     OwnerFacts,
@@ -28,6 +29,11 @@ FINISHED_PHASES = ("Succeeded", "Failed")
 ZONE_ID_LABEL = "topology.k8s.aws/zone-id"
 AKS_LABELS = "kubernetes.azure.com/"
 MAX_PROVIDER = 32
+PLAIN_KINDS = frozenset(
+    {"ReplicaSet", "Job", "Deployment", "StatefulSet", "DaemonSet", "CronJob", "Node"}
+)
+"""Kinds of `OwnerRef` without version and group: where a chain of owners ends, or that are always
+followed."""
 OWN_ADDRESS_TYPES = ("InternalIP", "ExternalIP")
 
 
@@ -42,6 +48,7 @@ class OwnerReference(Json):
     name: str
     uid: str
     controller: bool | None = None
+    api_version: str = ""
 
 
 class Meta(Json):
@@ -198,12 +205,16 @@ class Service(Json):
 
 
 class Owner(Json):
-    """A ReplicaSet or Job, whole or as meta.k8s.io/v1 PartialObjectMetadata."""
+    """A controller (a ReplicaSet, a Job, ...), whole or as meta.k8s.io/v1 PartialObjectMetadata."""
 
     metadata: Meta
 
 
-def pod_facts(pod: Pod) -> PodFacts:
+Earliest = Callable[[datetime], float | None]
+"""When, by this machine's clock, what the API server stamped can have happened at the earliest."""
+
+
+def pod_facts(pod: Pod, earliest: Earliest = lambda _stamp: None) -> PodFacts:
     """Facts of a pod; invalid addresses are left out."""
     meta, status = pod.metadata, pod.status
     is_finished = status.phase in FINISHED_PHASES
@@ -217,7 +228,7 @@ def pod_facts(pod: Pod) -> PodFacts:
         host_network=pod.spec.host_network,
         is_finished=is_finished,
         is_deleting=meta.deletion_timestamp is not None,
-        started=_epoch(status.start_time or meta.creation_timestamp),
+        started=_started(pod, earliest),
         finished=_last_end(status.container_statuses or ()) if is_finished else None,
         controller=_controller(meta),
         version=version_number(meta.resource_version),
@@ -288,7 +299,7 @@ def service_facts(service: Service) -> ServiceFacts:
 
 
 def owner_facts(owner: Owner) -> OwnerFacts:
-    """Facts of a ReplicaSet or Job."""
+    """Facts of a controller."""
     meta = owner.metadata
     return OwnerFacts(
         uid=intern(meta.uid),
@@ -303,6 +314,19 @@ def version_number(version: str) -> int:
     return int(version) if version.isascii() and version.isdigit() else 0
 
 
+def _started(pod: Pod, earliest: Earliest) -> float | None:
+    """When the pod started by its kubelet's clock, unless it was created later than that by the
+    API server's: a pod has no address before it exists. A static pod does, before its mirror.
+    """
+    started = _epoch(pod.status.start_time or pod.metadata.creation_timestamp)
+    created = pod.metadata.creation_timestamp
+    owner = _controller(pod.metadata)
+    if created is None or started is None or (owner is not None and owner.kind == "Node"):
+        return started
+    known = earliest(created)
+    return started if known is None else max(started, known + CLOCK_MARGIN)
+
+
 def _account(namespace: str, name: str) -> str:
     return intern(f"{namespace}/{name}") if name else ""
 
@@ -310,8 +334,16 @@ def _account(namespace: str, name: str) -> str:
 def _controller(meta: Meta) -> OwnerRef | None:
     for reference in meta.owner_references or ():
         if reference.controller:
-            return OwnerRef(intern(reference.kind), intern(reference.name), intern(reference.uid))
+            kind = _qualified(reference.kind, reference.api_version)
+            return OwnerRef(intern(kind), intern(reference.name), intern(reference.uid))
     return None
+
+
+def _qualified(kind: str, api_version: str) -> str:
+    if kind in PLAIN_KINDS or not api_version:
+        return kind
+    group, _, version = api_version.rpartition("/")
+    return f"{kind}.{version}.{group}"
 
 
 def _packed(texts: Iterable[str]) -> tuple[bytes, ...]:

@@ -5,6 +5,7 @@ In: a path and parameters. Out: a body, or chunks of a stream. Never: a retry (l
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -13,25 +14,35 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from kzn.daemon.connect import enable_keepalive
+from kzn.errors import KznError
+from kzn.topology.kube.api_clock import ApiClock
 from kzn.topology.kube.credentials import Access, Credentials
 from kzn.topology.kube.decode import status
 from kzn.topology.kube.errors import KubeError, reason_of
 
-CONNECT_SECONDS = 10.0
+CONNECT_SECONDS = 5.0
 LIST_SECONDS = 120.0
 """Timeout of one list page."""
+PROBE_SECONDS = 2.0
 MAX_ERROR_BYTES = 65536
 MAX_ANSWER_BYTES = 1 << 20
-"""Of the response to a POST; a longer one is truncated, and fails to decode."""
+"""Of the response to a POST."""
+MAX_PAGE_BYTES = 4 << 30
+"""Of a list page: 500,000 pods, when the list has to be one page."""
 JSON = "application/json"
+PROBE_PATH = "/readyz"
 
 
 class KubeClient:
     """An HTTP session with the API server, shared by all watches; an async context manager."""
 
-    def __init__(self, credentials: Credentials, *, idle: float) -> None:
+    def __init__(
+        self, credentials: Credentials, *, idle: float, api_clock: ApiClock | None = None
+    ) -> None:
         self._credentials = credentials
         self._idle = idle
+        self._api_clock = api_clock
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -56,13 +67,24 @@ class KubeClient:
         """The body of a GET; KubeError when it is not complete within LIST_SECONDS."""
         timeout = aiohttp.ClientTimeout(total=LIST_SECONDS, sock_connect=CONNECT_SECONDS)
         async with self._request(path, parameters, accept, timeout) as response:
-            return await response.read()
+            return await _whole(response, MAX_PAGE_BYTES)
 
     async def post(self, path: str, body: bytes, *, seconds: float) -> bytes:
         """The response to a POST of JSON; KubeError when it is not complete within ``seconds``."""
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
         async with self._request(path, {}, JSON, timeout, method="POST", body=body) as response:
-            return await response.content.read(MAX_ANSWER_BYTES)
+            return await _whole(response, MAX_ANSWER_BYTES)
+
+    async def answers(self) -> bool:
+        """Whether the API server is there and ready; it may refuse to say so (401, 403, 404)."""
+        timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS)
+        try:
+            async with self._request(PROBE_PATH, {}, "*/*", timeout):
+                return True
+        except KubeError as error:
+            return 400 <= error.status < 429
+        except KznError:  # credentials
+            return False
 
     @asynccontextmanager
     async def stream(
@@ -73,6 +95,8 @@ class KubeClient:
             total=None, sock_connect=CONNECT_SECONDS, sock_read=self._idle
         )
         async with self._request(path, parameters, accept, timeout) as response:
+            if response.connection is not None and response.connection.transport is not None:
+                enable_keepalive(response.connection.transport)
             yield response.content.iter_any()
 
     @asynccontextmanager
@@ -89,6 +113,7 @@ class KubeClient:
         access = await asyncio.to_thread(self._credentials.access)
         if self._session is None:
             raise RuntimeError("KubeClient is used outside its context")
+        asked = time.time()
         try:
             async with self._session.request(
                 method,
@@ -102,6 +127,9 @@ class KubeClient:
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:
+                if self._api_clock is not None:
+                    date = response.headers.get("Date", "")
+                    self._api_clock.observe(date, asked, time.time())
                 if response.status not in (200, 201):
                     await self._raise_status(response, method, path)
                 yield response
@@ -111,7 +139,7 @@ class KubeClient:
             raise _translate(error, access) from error
 
     async def _raise_status(self, response: aiohttp.ClientResponse, method: str, path: str) -> None:
-        body = await response.content.read(MAX_ERROR_BYTES)
+        body = await _start(response, MAX_ERROR_BYTES)
         if response.status == 401:
             self._credentials.reload()
         cause = status(body).message or response.reason or "no reason given"
@@ -125,6 +153,27 @@ class KubeClient:
             retry_after=float(after) if after.isascii() and after.isdigit() else 0.0,
             hint=_WRITE_HINT if (method, response.status) == ("POST", 403) else hint,
         )
+
+
+async def _whole(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The body, in however many pieces it comes; KubeError when it is longer than ``limit``."""
+    pieces, size = [], 0
+    async for piece in response.content.iter_any():
+        size += len(piece)
+        if size > limit:
+            raise KubeError(f"a response of more than {limit} bytes", reason="bad_page")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def _start(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The first ``limit`` bytes of the body."""
+    body = bytearray()
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) >= limit:
+            break
+    return bytes(body[:limit])
 
 
 _HINTS = {

@@ -14,6 +14,7 @@ import msgspec
 from kzn.errors import ApiError
 from kzn.topology.facts import NodeFacts, OwnerFacts, PodFacts, ServiceFacts
 from kzn.topology.kube.api_objects import (
+    Earliest,
     Json,
     Node,
     Owner,
@@ -168,6 +169,11 @@ _STATUS = msgspec.json.Decoder(_Status)
 
 PODS: Codec[Pod, PodFacts] = Codec(Pod, pod_facts)
 NODES: Codec[Node, NodeFacts] = Codec(Node, node_facts)
+
+
+def pods_by(earliest: Earliest) -> Codec[Pod, PodFacts]:
+    """Pods of which the time of creation counts, too."""
+    return Codec(Pod, partial(pod_facts, earliest=earliest))
 
 
 def nodes_by(places: PlaceLabels) -> Codec[Node, NodeFacts]:

@@ -22,6 +22,15 @@ class KubeError(ApiError):
         self.reason = reason
         self.retry_after = retry_after
 
+    @property
+    def is_absence(self) -> bool:
+        """Whether the API server did not answer, or was not able to and did not say for how long.
+
+        An overloaded one says so: 429, or Retry-After.
+        """
+        is_unable = self.status >= 500 and not self.retry_after
+        return self.reason in {"connection", "timeout"} or is_unable
+
 
 REASONS = (
     "connection",  # refused, reset, unknown host, TLS
@@ -37,6 +46,7 @@ REASONS = (
     "bad_line",
     "undecodable",  # one object; the others of the page or stream count
     "unknown_event",
+    "too_many",  # objects of a kind of owners
 )
 
 

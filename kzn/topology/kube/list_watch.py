@@ -29,6 +29,10 @@ SETTLED_SECONDS = 30.0
 """A watch that lasted this long succeeded, even without events: the backoff is reset."""
 LONGEST_RETRY_AFTER = 300.0
 LONGEST_BACKOFF = 30.0
+WARM_UP_SECONDS = 30.0
+"""How long an API server that has come back may refuse what it allowed before."""
+WARM_UP_WAIT = (0.3, 1.0)
+"""Seconds between two tries meanwhile, random in this range."""
 RELIST_AFTER_ERRORS = 2
 """Number of unreadable lines or server errors in a row that cause a new list."""
 
@@ -66,6 +70,14 @@ class Request:
     is_watch: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Following:
+    """Whether a resource is followed: since ``since``, or not since ``lost``; the other is inf."""
+
+    since: float
+    lost: float
+
+
 class ListWatch(Generic[S, F]):
     """State of one resource's list and watch. ``listings`` numbers the lists of all resources."""
 
@@ -78,7 +90,9 @@ class ListWatch(Generic[S, F]):
         rng: Random,
         listings: Iterator[int],
         page_size: int = PAGE_SIZE,
+        max_objects: float = inf,
     ) -> None:
+        self._max_objects = max_objects
         self.resource = resource
         self.is_listed = False
         self._sink = sink
@@ -87,6 +101,9 @@ class ListWatch(Generic[S, F]):
         self._listings = listings
         self._limit = page_size
         self._backoff = Backoff(rng, longest=LONGEST_BACKOFF)
+        self._absence = Backoff(rng, longest=LONGEST_BACKOFF)
+        self._refused_since = self._back = -inf
+        self.following = Following(since=inf, lost=clock())
         self._known: set[str] = set()
         self._seen: set[str] = set()
         self._listing = self._announced = 0
@@ -110,6 +127,22 @@ class ListWatch(Generic[S, F]):
             events=self._events,
             failures=dict(self._failures),
         )
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether there are more objects than ``max_objects``."""
+        return len(self._known) > self._max_objects
+
+    @property
+    def is_warming_up(self) -> bool:
+        """Whether the API server refuses what it allowed before, and only since a moment ago."""
+        return self._clock() - self._refused_since < WARM_UP_SECONDS
+
+    def server_is_back(self) -> None:
+        """The API server answers again: what comes next is a first try."""
+        self._back = self._clock()
+        self._absence.reset()
+        self._backoff.reset()
 
     def wait(self) -> float:
         """Seconds to wait before the next request; reading them resets them."""
@@ -141,6 +174,7 @@ class ListWatch(Generic[S, F]):
             self._seen.add(item.uid)
             self._known.add(item.uid)
             self._sink.put(item, self._listing)
+        self._check_size()
         # An object that cannot be decoded still exists.
         self._seen.update(page.unreadable)
         self._failures["undecodable"] += len(page.unreadable)
@@ -154,6 +188,10 @@ class ListWatch(Generic[S, F]):
         """The API server accepted the watch."""
         self._watches += 1
         self._opened = self._clock()
+        self._absence.reset()
+        self._refused_since = -inf
+        if self.following.lost < inf:
+            self.following = Following(since=self._opened, lost=inf)
 
     def line(self, line: bytes) -> None:
         """A line of the watch arrived; KubeError when the watch must end because of it."""
@@ -172,6 +210,7 @@ class ListWatch(Generic[S, F]):
         self._last_contact = self._clock()
         self._errors_in_a_row = 0
         self._backoff.reset()
+        self._absence.reset()
 
     def ended(self) -> None:
         """The API server ended the watch normally, by its timeout."""
@@ -193,9 +232,24 @@ class ListWatch(Generic[S, F]):
             self._version = self._continue = ""
             self._errors_in_a_row = 0
             self._report_watch_lost()
-        retry_after = error.retry_after if isinstance(error, KubeError) else 0.0
-        self._wait = self._backoff.next() + min(retry_after, LONGEST_RETRY_AFTER)
+        if self.following.lost == inf:
+            self.following = Following(since=inf, lost=self._clock())
+        self._wait = self._wait_after(error, reason)
         return reason
+
+    def _wait_after(self, error: KznError, reason: str) -> float:
+        """Absence, overload and the rest have waits of their own; a refusal at first has none."""
+        if not isinstance(error, KubeError):
+            return self._backoff.next()
+        if error.is_absence:
+            return self._absence.next()
+        if reason in {"forbidden", "unauthorized"}:
+            was_allowed = self.is_listed or self._clock() - self._back < WARM_UP_SECONDS
+            if was_allowed and self._refused_since == -inf:
+                self._refused_since = self._clock()
+            if self.is_warming_up:
+                return self._rng.uniform(*WARM_UP_WAIT)
+        return self._backoff.next() + min(error.retry_after, LONGEST_RETRY_AFTER)
 
     def _report_watch_lost(self) -> None:
         self._sink.watch_lost(self._last_contact if self._lists else -inf)
@@ -234,3 +288,8 @@ class ListWatch(Generic[S, F]):
         else:
             self._known.add(event.uid)
             self._sink.put(event.item, 0)
+            self._check_size()
+
+    def _check_size(self) -> None:
+        if self.is_too_large:
+            raise KubeError(f"more than {self._max_objects:.0f} objects", reason="too_many")

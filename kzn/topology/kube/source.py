@@ -1,4 +1,4 @@
-"""The Kubernetes API as a topology source: lists and watches five resources into one index.
+"""The Kubernetes API as a topology source: lists and watches resources into one index.
 
 In: credentials. Out: the index, readiness, statistics. Never: a write to the API.
 """
@@ -10,16 +10,21 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
+from math import inf
 from typing import Any
 
 from kzn.daemon.logs import RateLimited
 from kzn.topology.facts import NodeFacts
 from kzn.topology.index import AddressIndex
+from kzn.topology.kube.api_clock import ApiClock
 from kzn.topology.kube.api_objects import DEFAULT_LABELS, PlaceLabels
+from kzn.topology.kube.availability import Availability, Sleep
 from kzn.topology.kube.client import KubeClient
+from kzn.topology.kube.controllers import FOLLOWED_KINDS
 from kzn.topology.kube.credentials import Credentials
-from kzn.topology.kube.decode import nodes_by
-from kzn.topology.kube.list_watch import PAGE_SIZE, ListWatch, Sink
+from kzn.topology.kube.decode import nodes_by, pods_by
+from kzn.topology.kube.list_watch import PAGE_SIZE, Following, ListWatch, Sink
+from kzn.topology.kube.owner_kinds import MAX_OWNERS, GivesUp, OwnerKinds
 from kzn.topology.kube.resources import (
     JOB_RESOURCE,
     NODE_RESOURCE,
@@ -27,7 +32,7 @@ from kzn.topology.kube.resources import (
     REPLICASET_RESOURCE,
     SERVICE_RESOURCE,
 )
-from kzn.topology.kube.watch import Sleep, follow
+from kzn.topology.kube.watch import Reports, follow
 from kzn.topology.kube.workload_join import WorkloadJoin
 from kzn.topology.source import TopologyStats
 
@@ -35,6 +40,8 @@ IDLE_SECONDS = 150.0
 """A watch without data for so long is broken: bookmarks arrive about once a minute."""
 PODS_WAIT_SECONDS = 30.0
 """Seconds that listing pods waits for nodes and controllers, to describe each pod once."""
+
+SETTLE_SECONDS = 0.5
 
 _LOG = logging.getLogger(__name__)
 
@@ -62,21 +69,24 @@ class KubernetesSource:
         self._sleep = sleep
         self._idle = idle
         self._warnings = RateLimited(_LOG, clock=clock)
-        join, listings = WorkloadJoin(index), count(1)
-        rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, not a secret
-
-        def list_watch(resource: Any, *callbacks: Any) -> ListWatch[Any, Any]:
-            return ListWatch(
-                resource,
-                Sink(*callbacks),
-                clock=clock,
-                rng=rng,
-                listings=listings,
-                page_size=page_size,
-            )
-
+        self._clock, self._listings, self._page_size = clock, count(1), page_size
+        self._kinds = OwnerKinds(clock=clock, sleep=sleep)
+        self._has_waiting = asyncio.Event()
+        self._join = join = WorkloadJoin(
+            index,
+            clock=clock,
+            following=self._following,
+            on_waiting=self._has_waiting.set,
+            met=self._kinds.met,
+        )
+        self._api_clock = ApiClock()
+        self._rng = rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
+        self._behind: set[str] = set()
+        self._lost: dict[str, float] = {}
+        list_watch = self._list_watch
+        pods = replace(POD_RESOURCE, codec=pods_by(self._api_clock.earliest))
         self._pods = list_watch(
-            POD_RESOURCE, join.put_pod, join.drop_pod, index.pod_watch_lost, index.pod_list_begins
+            pods, join.put_pod, join.drop_pod, index.pod_watch_lost, index.pod_list_begins
         )
         self._before_pods = (
             list_watch(
@@ -92,6 +102,7 @@ class KubernetesSource:
             lambda service, _: index.networks.put_service(service),
             index.networks.drop_service,
         )
+        self._owners = dict(zip(FOLLOWED_KINDS, self._before_pods[1:], strict=True))
         self._listed = asyncio.Event()
 
     @property
@@ -112,17 +123,48 @@ class KubernetesSource:
     async def run(self) -> None:
         """Follow all resources until cancelled; failed requests are retried."""
         async with (
-            KubeClient(self._credentials, idle=self._idle) as client,
+            KubeClient(self._credentials, idle=self._idle, api_clock=self._api_clock) as client,
             asyncio.TaskGroup() as tasks,
         ):
+            availability = Availability(client.answers, sleep=self._sleep, rng=self._rng)
+            tasks.create_task(availability.run(), name="probe of the API server")
             for list_watch in (*self._before_pods, self._services):
-                tasks.create_task(self._follow(list_watch, client), name=list_watch.resource.name)
+                tasks.create_task(
+                    self._follow(list_watch, client, availability), name=list_watch.resource.name
+                )
+            tasks.create_task(self._settle_forever(), name="pods without owners")
+            tasks.create_task(self._follow_kinds(client, availability), name="kinds of owners")
             await self._wait_for_others()
-            tasks.create_task(self._follow(self._pods, client), name="pods")
+            tasks.create_task(self._follow(self._pods, client, availability), name="pods")
 
     @property
     def _list_watches(self) -> Sequence[ListWatch[Any, Any]]:
-        return (self._pods, *self._before_pods, self._services)
+        return (self._pods, *self._before_pods, self._services, *self._kinds.list_watches)
+
+    def _list_watch(
+        self, resource: Any, *callbacks: Any, max_objects: float = inf
+    ) -> ListWatch[Any, Any]:
+        return ListWatch(
+            resource,
+            Sink(*callbacks),
+            clock=self._clock,
+            rng=self._rng,
+            listings=self._listings,
+            page_size=self._page_size,
+            max_objects=max_objects,
+        )
+
+    def _following(self, kind: str) -> Following:
+        list_watch = self._owners.get(kind)
+        return list_watch.following if list_watch else self._kinds.following(kind)
+
+    async def _settle_forever(self) -> None:
+        """Look again and again for the owners of pods that wait for them."""
+        while True:
+            await self._has_waiting.wait()
+            while self._join.settle():
+                await self._sleep(SETTLE_SECONDS)
+            self._has_waiting.clear()
 
     def _put_node(self, node: NodeFacts, listing: int) -> None:
         self._index.put_node(node, listing=listing)
@@ -137,14 +179,47 @@ class KubernetesSource:
                 PODS_WAIT_SECONDS,
             )
 
-    async def _follow(self, list_watch: ListWatch[Any, Any], client: KubeClient) -> None:
+    async def _follow_kinds(self, client: KubeClient, availability: Availability) -> None:
+        def list_watch(resource: Any) -> ListWatch[Any, Any]:
+            callbacks = self._join.put_owner, self._join.drop_owner
+            return self._list_watch(resource, *callbacks, max_objects=MAX_OWNERS)
+
+        async def follow_kind(one: ListWatch[Any, Any], gives_up: GivesUp) -> None:
+            await self._follow(one, client, availability, gives_up)
+            self._behind.discard(one.resource.name)
+
+        await self._kinds.run(self._join, client, list_watch, follow_kind)
+
+    async def _follow(
+        self,
+        list_watch: ListWatch[Any, Any],
+        client: KubeClient,
+        availability: Availability,
+        gives_up: GivesUp = lambda _list_watch, _reason: False,
+    ) -> None:
         await follow(
             list_watch,
             client,
-            sleep=self._sleep,
+            availability=availability,
             warnings=self._warnings,
-            on_listed=self._on_listed,
+            reports=Reports(self._on_listed, self._on_failed, self._on_followed, gives_up),
         )
+
+    def _on_failed(self, list_watch: ListWatch[Any, Any]) -> None:
+        if list_watch.is_listed:
+            self._behind.add(list_watch.resource.name)
+            self._lost.setdefault(list_watch.resource.name, self._clock())
+
+    def _on_followed(self, list_watch: ListWatch[Any, Any]) -> None:
+        """Log one line when the last of the resources that failed is followed again."""
+        self._behind.discard(list_watch.resource.name)
+        if self._behind or not self._lost:
+            return
+        seconds = self._clock() - min(self._lost.values())
+        names = ", ".join(sorted(self._lost))
+        self._lost.clear()
+        self._warnings.resolved_all()
+        _LOG.info("the Kubernetes cluster is followed again after %.0f s: %s", seconds, names)
 
     def _on_listed(self) -> None:
         if all(list_watch.is_listed for list_watch in self._before_pods):

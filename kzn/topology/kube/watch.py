@@ -1,60 +1,88 @@
 """The I/O around a `ListWatch`: makes its requests, sleeps its waits, reports how each ended.
 
 In: a list-watch, a client. Out: calls on the list-watch, and at most one warning a minute for each
-kind of failure. Never: a decision; those are in list_watch.py.
+resource and kind of failure. Never: a decision; those are in list_watch.py.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from kzn.daemon.logs import RateLimited
 from kzn.errors import KznError
+from kzn.topology.kube.availability import Availability
 from kzn.topology.kube.client import KubeClient
 from kzn.topology.kube.errors import KubeError
 from kzn.topology.kube.lines import LineSplitter
 from kzn.topology.kube.list_watch import F, ListWatch, Request, S
 
-Sleep = Callable[[float], Awaitable[None]]
-
 ROUTINE = frozenset({"expired"})
 """Failures that any long watch has: counted, not logged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """What `follow` tells its caller: each complete list, each failure, each watch that begins.
+
+    ``gives_up`` is asked after each failure with its reason.
+    """
+
+    listed: Callable[[], None] = lambda: None
+    failed: Callable[[ListWatch[Any, Any]], None] = lambda _list_watch: None
+    followed: Callable[[ListWatch[Any, Any]], None] = lambda _list_watch: None
+    gives_up: Callable[[ListWatch[Any, Any], str], bool] = lambda _list_watch, _reason: False
 
 
 async def follow(
     list_watch: ListWatch[S, F],
     client: KubeClient,
     *,
-    sleep: Sleep,
+    availability: Availability,
     warnings: RateLimited,
-    on_listed: Callable[[], None],
+    reports: Reports,
 ) -> None:
-    """Follow a resource until cancelled; ``on_listed`` is called after each complete list."""
+    """Follow a resource until cancelled, or until ``reports`` gives it up."""
     while True:
         wait = list_watch.wait()
-        if wait > 0:
-            await sleep(wait)
+        if wait > 0 and await availability.pause(wait):
+            list_watch.server_is_back()
         request = list_watch.request()
         try:
             if request.is_watch:
-                await _watch(list_watch, client, request)
+                await _watch(list_watch, client, request, reports)
             else:
                 body = await client.page(request.path, request.parameters, request.accept)
                 list_watch.page(body)
                 if list_watch.is_listed:
-                    on_listed()
+                    reports.listed()
         except KznError as error:
             reason = list_watch.failed(error)
+            is_absence = isinstance(error, KubeError) and error.is_absence
+            if is_absence:
+                availability.missed()
+            if reports.gives_up(list_watch, reason):
+                return
             if reason not in ROUTINE:
+                reports.failed(list_watch)
                 verb = "watch" if request.is_watch else "list"
-                hint = f" ({error.hint})" if error.hint else ""
+                hint = _WARM_UP_HINT if list_watch.is_warming_up else error.hint
+                # An absent server is one condition, whatever it is asked for.
+                condition = reason if is_absence else f"{list_watch.resource.name} {reason}"
                 warnings.warn(
-                    reason,
+                    condition,
                     "cannot %s %s of the Kubernetes cluster, retrying: %s%s; %s",
                     verb,
                     list_watch.resource.name,
                     error,
-                    hint,
+                    f" ({hint})" if hint else "",
                     _what_is_known(list_watch),
                 )
+
+
+_WARM_UP_HINT = (
+    "it allowed this before: an API server that has just come back refuses until it has read its"
+    " RBAC rules"
+)
 
 
 def _what_is_known(list_watch: ListWatch[S, F]) -> str:
@@ -64,10 +92,13 @@ def _what_is_known(list_watch: ListWatch[S, F]) -> str:
     return f"using the {stats.resource} known {stats.staleness:.0f} s ago"
 
 
-async def _watch(list_watch: ListWatch[S, F], client: KubeClient, request: Request) -> None:
+async def _watch(
+    list_watch: ListWatch[S, F], client: KubeClient, request: Request, reports: Reports
+) -> None:
     lines = LineSplitter()
     async with client.stream(request.path, request.parameters, request.accept) as chunks:
         list_watch.opened()
+        reports.followed(list_watch)
         async for chunk in chunks:
             for line in lines.feed(chunk):
                 list_watch.line(line)

@@ -9,12 +9,10 @@ from collections.abc import Callable
 from math import inf
 
 from kzn.model.endpoint import Endpoint
-from kzn.topology.facts import NodeFacts, PodFacts
+from kzn.topology.facts import CLOCK_MARGIN, NodeFacts, PodFacts
 from kzn.topology.ownership.intervals import Owner, Ownership
 from kzn.topology.tables.endpoint_table import EndpointTable
 
-CLOCK_MARGIN = 2.0
-"""Seconds that node and server clocks may differ without losing a pod's first bytes."""
 CHANGE_MARGIN = 30.0
 """An owner may get a further address up to this many seconds before the server sees it."""
 
@@ -132,8 +130,9 @@ class Claims:
 
     def _valid_from(self, facts: PodFacts | NodeFacts) -> float:
         now = self._clock()
-        started = now if facts.started is None else min(now, self._monotonic(facts.started))
-        return started - CLOCK_MARGIN
+        started = now if facts.started is None else self._monotonic(facts.started)
+        # Up to the margin ahead of our clock a start is plausible; beyond that it says nothing.
+        return (started if started <= now + CLOCK_MARGIN else now) - CLOCK_MARGIN
 
     def _monotonic(self, epoch: float) -> float:
         return self._clock() - (self._wall() - epoch)

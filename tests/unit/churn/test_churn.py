@@ -27,14 +27,16 @@ def real(replay: Replay) -> AddressIndex:
     return AddressIndex(clock=lambda: replay.now, wall=replay.wall)
 
 
-def played(seed: int, make: Callable[[Replay], ChangingIndex] = real) -> Replay:
-    replay = Replay(Cluster(seed), make)
+def played(
+    seed: int, make: Callable[[Replay], ChangingIndex] = real, *, has_api_clock: bool = False
+) -> Replay:
+    replay = Replay(Cluster(seed, has_api_clock=has_api_clock), make)
     replay.run()
     return replay
 
 
 def evaluated(seed: int) -> tuple[int, Outcome, bool]:
-    replay = played(seed)
+    replay = played(seed, has_api_clock=bool(seed % 2))
     return seed, evaluate(replay), attributed(replay) == in_ledger(replay)
 
 
@@ -65,6 +67,17 @@ def test_every_byte_is_in_a_flow_and_every_attributed_byte_in_the_ledger(
 def test_most_bytes_are_attributed(outcomes: Outcomes) -> None:
     sent = sum(found.sent for _, found, _ in outcomes)
     assert sum(found.unresolved for _, found, _ in outcomes) < 0.45 * sent
+
+
+def test_the_api_servers_own_clock_leaves_less_unresolved_and_nothing_wrong() -> None:
+    pairs = [
+        (evaluate(played(seed)), evaluate(played(seed, has_api_clock=True))) for seed in range(FEW)
+    ]
+    assert [one.examples for _, one in pairs if one.wrong] == []
+    without, by_clock = (
+        sum(side.unresolved for side in sides) for sides in zip(*pairs, strict=True)
+    )
+    assert by_clock < without
 
 
 def test_a_seed_replays_the_same_each_time() -> None:

@@ -73,3 +73,49 @@ def test_a_cycle_of_controllers_ends() -> None:
     owners.put(OwnerFacts("b", "b", a))
     assert owners.workload(pod(a)).kind == "ReplicaSet"
     owners.forget_pod(pod(a))
+
+
+RUNNER = OwnerRef("EphemeralRunner.v1alpha1.actions.github.com", "runner-x", "er")
+RUNNER_SET = OwnerRef("EphemeralRunnerSet.v1alpha1.actions.github.com", "set-abc", "ers")
+SCALE_SET = OwnerRef("AutoscalingRunnerSet.v1alpha1.actions.github.com", "ci", "ars")
+
+
+def test_a_chain_of_any_kinds_is_followed_to_its_end() -> None:
+    met: list[str] = []
+
+    def is_new(kind: str) -> bool:
+        met.append(kind)
+        return True
+
+    owners = Controllers(is_new)
+    assert owners.workload(pod(RUNNER)) == Workload("EphemeralRunner", "runner-x")
+    assert owners.missing(pod(RUNNER)) == RUNNER.kind
+    assert owners.put(OwnerFacts("er", "runner-x", RUNNER_SET)) == {"p1"}
+    assert owners.workload(pod(RUNNER)) == Workload("EphemeralRunnerSet", "set-abc")
+    owners.put(OwnerFacts("ers", "set-abc", SCALE_SET))
+    owners.put(OwnerFacts("ars", "ci", None))
+    assert owners.workload(pod(RUNNER)) == Workload("AutoscalingRunnerSet", "ci")
+    assert owners.missing(pod(RUNNER)) == ""
+    assert met == [RUNNER.kind, RUNNER_SET.kind, SCALE_SET.kind]
+    owners.drop("er")
+    owners.forget_pod(pod(RUNNER))
+    assert len(owners) == 2
+
+
+def test_a_kind_that_is_not_followed_ends_the_chain_and_nothing_is_missing() -> None:
+    owners = Controllers()
+    assert owners.workload(pod(RUNNER)) == Workload("EphemeralRunner", "runner-x")
+    assert owners.missing(pod(RUNNER)) == ""
+
+
+def test_owners_of_a_kind_that_is_followed_no_more_stay_known() -> None:
+    owners = Controllers(lambda _kind: True)
+    owners.workload(pod(RUNNER))
+    owners.put(OwnerFacts("er", "runner-x", RUNNER_SET))
+    owners.followed.discard(RUNNER.kind)
+    assert owners.workload(pod(RUNNER)) == Workload("EphemeralRunnerSet", "set-abc")
+
+
+def test_a_static_pod_is_its_own_workload() -> None:
+    owner = OwnerRef("Node", "n1", "u")
+    assert Controllers().workload(pod(owner)) == Workload("Pod", "web-5d8f-x")

@@ -2,114 +2,18 @@
 
 import asyncio
 import logging
-import random
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
 from typing import Any
 
-import numpy as np
 import pytest
 from aiohttp import web
-from fake_api import FakeApi, line, node, owned, pod, status
+from fake_api import FakeApi, line, node, pod, status
+from source_session import cluster_of_two, ready, run, running
 
 from kzn.errors import UsageError
-from kzn.model.endpoint import Endpoint
-from kzn.model.ip import pack
-from kzn.topology.index import AddressIndex
-from kzn.topology.kube.credentials import Access, Credentials
-from kzn.topology.kube.source import KubernetesSource
+from kzn.topology.kube.credentials import Access
 from kzn.topology.source import TopologySource
 from kzn.topology.zones import Zones
-
-REPLICASET = ("ReplicaSet", "web-5d8f", "rs1")
-
-
-def cluster_of_two() -> FakeApi:
-    api = FakeApi()
-    api.put("nodes", node("n1", "a", "192.0.2.1"))
-    api.put("nodes", node("n2", "b", "192.0.2.2"))
-    api.put("replicasets", owned("rs1", "web-5d8f", ("Deployment", "web", "d1")))
-    api.put("jobs", owned("j1", "backup-28", ("CronJob", "backup", "c1")))
-    api.put("pods", pod("p1", "10.0.0.1", "n1", REPLICASET))
-    api.put("pods", pod("p2", "10.0.0.2", "n2", ("Job", "backup-28", "j1")))
-    api.put("pods", pod("p3", "10.0.0.3", "n2"))
-    return api
-
-
-class Time:
-    """A clock that only `sleep` advances; a sleep yields once and returns."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.slept: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
-        await asyncio.sleep(0)
-
-
-class Session:
-    """A running source, with accessors."""
-
-    def __init__(self, api: FakeApi, source: KubernetesSource, time: Time) -> None:
-        self.api = api
-        self.source = source
-        self.time = time
-
-    def endpoint(self, address: str) -> Endpoint | None:
-        asked = np.frombuffer(pack(address), np.uint8).reshape(1, 16)
-        now = self.time.now
-        found = int(self.source.index.lookup(asked, now, now)[0])
-        return self.source.index.endpoint(found) if found >= 0 else None
-
-    def failures(self, resource: str) -> dict[str, int]:
-        stats = {r.resource: r for r in self.source.stats().resources}
-        return {reason: n for reason, n in stats[resource].failures.items() if n}
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(10):
-            while not condition():  # noqa: ASYNC110 - polls another task, with a deadline
-                await asyncio.sleep(0.001)
-
-
-@asynccontextmanager
-async def running(
-    api: FakeApi,
-    credentials: Credentials | None = None,
-    zones: Zones | None = None,
-    **settings: Any,
-) -> AsyncIterator[Session]:
-    time = Time()
-    index = AddressIndex(clock=time, wall=lambda: 1.7e9 + time.now, zones=zones)
-    async with api.serve():
-        source = KubernetesSource(
-            index,
-            credentials or api,
-            clock=time,
-            rng=random.Random(1),
-            sleep=time.sleep,
-            **settings,
-        )
-        task = asyncio.create_task(source.run())
-        try:
-            yield Session(api, source, time)
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-
-async def ready(session: Session) -> Session:
-    await session.until(lambda: session.source.ready)
-    return session
-
-
-def run(test: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(test)
 
 
 def test_a_cluster_is_listed_and_every_pod_has_its_workload_and_zone() -> None:
@@ -351,5 +255,39 @@ def test_cancelling_ends_all_watches() -> None:
             await ready(session)
         names = {task.get_name() for task in asyncio.all_tasks()}
         assert not names & {"pods", "nodes", "replicasets", "jobs"}
+
+    run(test())
+
+
+def test_a_cluster_that_is_followed_again_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        api = cluster_of_two()
+        async with running(api) as session:
+            await ready(session)
+            await session.until(lambda: all(r.watches for r in session.source.stats().resources))
+            for name in ("pods", "nodes", "replicasets"):
+                api.faults[name].extend(status(503, "ServiceUnavailable") for _ in range(2))
+            api.is_ready = False
+            api.expire_watches()
+            await session.until(lambda: api.probes > 3)
+            api.is_ready = True
+            await session.until(lambda: "followed again" in caplog.text)
+            lines = [r.getMessage() for r in caplog.records if "followed again" in r.getMessage()]
+            assert len(lines) == 1
+            assert lines[0].endswith("nodes, pods, replicasets")
+
+    with caplog.at_level(logging.INFO):
+        run(test())
+
+
+def test_the_creation_of_a_pod_bounds_when_it_has_its_address() -> None:
+    async def test() -> None:
+        api = cluster_of_two()
+        async with running(api) as session:
+            await ready(session)
+            source = session.source
+            ahead = source._api_clock.ahead_at_most()
+            assert ahead is not None
+            assert -0.1 < ahead < 1.2
 
     run(test())

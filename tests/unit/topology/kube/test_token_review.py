@@ -1,6 +1,7 @@
 """Token reviews against an API server on loopback."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 
@@ -12,7 +13,7 @@ from kzn.topology.kube.credentials import Access
 from kzn.topology.kube.errors import KubeError
 from kzn.topology.kube.token_review import PATH, Review, decode, review_token
 
-Answer = Callable[[web.Request], Awaitable[web.Response]]
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 CLAIM = "authentication.kubernetes.io/"
 STATUS = {
     "authenticated": True,
@@ -89,6 +90,49 @@ def test_a_token_review_is_posted_and_its_claims_are_read() -> None:
             "spec": {"token": "secret", "audiences": ["kzn-server"]},
         }
     ]
+
+
+@pytest.mark.parametrize("size", [1, 100, 5000])
+def test_an_answer_is_read_whole_in_whatever_pieces_it_comes(size: int) -> None:
+    extra = {**STATUS, "padding": "x" * 20_000}  # several reads of a socket
+    body = json.dumps({"kind": "TokenReview", "status": extra}).encode()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=201)
+        response.content_length = len(body)
+        await response.prepare(request)
+        for start in range(0, len(body), max(size, len(body) // 50)):
+            await response.write(body[start : start + max(size, len(body) // 50)])
+            await asyncio.sleep(0)
+        return response
+
+    assert ask(answer).node == "node-a"
+
+
+def test_an_error_is_read_whole_in_whatever_pieces_it_comes() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=403)
+        await response.prepare(request)
+        for piece in (b'{"kind": "Status", ', b'"message": "not ', b'allowed"}'):
+            await response.write(piece)
+            await asyncio.sleep(0.01)
+        return response
+
+    with pytest.raises(KubeError, match="not allowed"):
+        ask(answer)
+
+
+def test_an_answer_that_never_ends_is_refused() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=201)
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1000):
+                await response.write(bytes(65536))
+        return response
+
+    with pytest.raises(KubeError, match="more than"):
+        ask(answer)
 
 
 def test_a_missing_permission_is_named_in_the_hint() -> None:

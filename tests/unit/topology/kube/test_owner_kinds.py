@@ -1,0 +1,175 @@
+"""kzn/topology/kube/owner_kinds.py: owners of kinds that only their references name."""
+
+import asyncio
+import json
+import logging
+
+import pytest
+from fake_api import FakeApi, owned, pod
+from source_session import Session, cluster_of_two, ready, run, running
+
+from kzn.topology.kube import owner_kinds
+from kzn.topology.kube.errors import KubeError
+from kzn.topology.kube.owner_kinds import MAX_KINDS, OwnerKinds, find
+
+GITHUB = "actions.github.com/v1alpha1"
+
+
+def runners() -> FakeApi:
+    """A pod of a runner of a set of runners, and two of revisions of a DeploymentConfig."""
+    api = cluster_of_two()
+    api.serve_kind(GITHUB, "EphemeralRunner", "ephemeralrunners")
+    api.serve_kind(GITHUB, "EphemeralRunnerSet", "ephemeralrunnersets")
+    api.serve_kind(GITHUB, "AutoscalingRunnerSet", "autoscalingrunnersets")
+    api.serve_kind("v1", "ReplicationController", "replicationcontrollers")
+    api.serve_kind("apps.openshift.io/v1", "DeploymentConfig", "deploymentconfigs")
+    api.put("autoscalingrunnersets", {"metadata": {"name": "ci", "uid": "ars"}})
+    owner = ("AutoscalingRunnerSet", "ci", "ars", GITHUB)
+    api.put("ephemeralrunnersets", owned("ers", "ci-abc", owner))
+    owner = ("EphemeralRunnerSet", "ci-abc", "ers", GITHUB)
+    api.put("ephemeralrunners", owned("er1", "ci-abc-runner-1", owner))
+    api.put(
+        "pods", pod("r1", "10.0.1.1", "n1", ("EphemeralRunner", "ci-abc-runner-1", "er1", GITHUB))
+    )
+    for revision in (3, 4):
+        config = ("DeploymentConfig", "app", "dc", "apps.openshift.io/v1")
+        api.put("replicationcontrollers", owned(f"rc{revision}", f"app-{revision}", config))
+        owner = ("ReplicationController", f"app-{revision}", f"rc{revision}", "v1")
+        api.put("pods", pod(f"a{revision}", f"10.0.2.{revision}", "n2", owner))
+    api.put("deploymentconfigs", {"metadata": {"name": "app", "uid": "dc"}})
+    return api
+
+
+def workload(session: Session, address: str) -> tuple[str, str]:
+    found = session.endpoint(address)
+    return (found.workload_kind, found.workload) if found else ("", "")
+
+
+def test_owners_of_any_kind_are_followed_to_the_end() -> None:
+    async def test() -> None:
+        async with running(runners()) as session:
+            await ready(session)
+            wanted = {
+                "10.0.1.1": ("AutoscalingRunnerSet", "ci"),
+                "10.0.2.3": ("DeploymentConfig", "app"),
+                "10.0.2.4": ("DeploymentConfig", "app"),
+                "10.0.0.1": ("Deployment", "web"),
+                "10.0.0.2": ("CronJob", "backup"),
+            }
+            await session.until(
+                lambda: wanted == {address: workload(session, address) for address in wanted}
+            )
+            accepts = {path: h["Accept"] for path, _, h in session.api.requests}
+            path = f"/apis/{GITHUB}/ephemeralrunners"
+            assert accepts[path].startswith("application/json;as=PartialObjectMetadata")
+            owner = ("EphemeralRunnerSet", "ci-abc", "ers", GITHUB)
+            session.api.put("ephemeralrunners", owned("er2", "ci-abc-runner-2", owner))
+            owner = ("EphemeralRunner", "ci-abc-runner-2", "er2", GITHUB)
+            session.api.put("pods", pod("r2", "10.0.1.2", "n2", owner))
+            await session.until(
+                lambda: workload(session, "10.0.1.2") == ("AutoscalingRunnerSet", "ci")
+            )
+
+    run(test())
+
+
+def test_without_the_right_each_owner_stays_the_last_known_and_the_log_says_so_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        api = runners()
+        api.forbidden |= {"ephemeralrunnersets", "replicationcontrollers"}
+        async with running(api) as session:
+            await ready(session)
+            wanted = {
+                "10.0.1.1": ("EphemeralRunnerSet", "ci-abc"),
+                "10.0.2.3": ("ReplicationController", "app-3"),
+            }
+            await session.until(
+                lambda: wanted == {address: workload(session, address) for address in wanted}
+            )
+            await session.until(
+                lambda: len(api.queries_of("ephemeralrunnersets")) > 3
+            )  # tried again from time to time
+            names = {r.resource for r in session.source.stats().resources}
+            assert "ephemeralrunners.actions.github.com" in names
+
+    with caplog.at_level(logging.INFO):
+        run(test())
+    lines = [r.getMessage() for r in caplog.records if "owners of kind" in r.getMessage()]
+    assert sorted(line.split()[3].split(".")[0] for line in lines) == [
+        "EphemeralRunnerSet",
+        "ReplicationController",
+    ]
+    assert all("optional" in line and "forbidden" in line for line in lines)
+    assert not any("cannot list" in r.getMessage() for r in caplog.records)
+
+
+def test_a_right_that_is_granted_later_changes_the_workload_of_pods_that_exist() -> None:
+    async def test() -> None:
+        api = runners()
+        api.forbidden.add("replicationcontrollers")
+        async with running(api) as session:
+            await ready(session)
+            wanted = ("ReplicationController", "app-3")
+            await session.until(lambda: workload(session, "10.0.2.3") == wanted)
+            api.forbidden.clear()
+            wanted = ("DeploymentConfig", "app")
+            await session.until(lambda: workload(session, "10.0.2.3") == wanted)
+
+    run(test())
+
+
+def test_a_kind_that_is_not_served_is_a_workload_itself() -> None:
+    async def test() -> None:
+        api = cluster_of_two()
+        api.put("pods", pod("s1", "10.0.3.1", "n1", ("Sandbox", "one", "sb", "example.com/v1")))
+        async with running(api) as session:
+            await ready(session)
+            await session.until(lambda: workload(session, "10.0.3.1") == ("Sandbox", "one"))
+
+    run(test())
+
+
+def test_a_kind_with_too_many_objects_is_not_followed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("kzn.topology.kube.source.MAX_OWNERS", 3)
+
+    async def test() -> None:
+        api = runners()
+        for number in range(5):
+            api.put("ephemeralrunners", {"metadata": {"name": f"x{number}", "uid": f"x{number}"}})
+        async with running(api) as session:
+            await ready(session)
+            await session.until(lambda: "more than" in caplog.text)
+            names = {r.resource for r in session.source.stats().resources}
+            assert "ephemeralrunners.actions.github.com" not in names
+
+    with caplog.at_level(logging.INFO):
+        run(test())
+
+
+def test_kinds_are_bounded() -> None:
+    kinds = OwnerKinds(clock=lambda: 0.0, sleep=asyncio.sleep)
+    new = [kinds.met(f"Kind{number % 30}.v1.example.com") for number in range(90)]
+    assert sum(new) == MAX_KINDS
+    assert not kinds.met("StatefulSet")
+
+
+def test_a_resource_is_found_by_its_kind() -> None:
+    resources = [
+        {"name": "rollouts/status", "kind": "Rollout", "verbs": ["list", "watch"]},
+        {"name": "others", "kind": "Other", "verbs": ["list", "watch"]},
+        {"name": "rollouts", "kind": "Rollout", "verbs": ["get", "list", "watch"]},
+        {"name": "reviews", "kind": "Review", "verbs": ["create"]},
+    ]
+    body = json.dumps({"resources": resources}).encode()
+    base = "/apis/argoproj.io/v1alpha1"
+    found = find(body, "Rollout", base, "argoproj.io")
+    assert found is not None
+    assert (found.name, found.path) == ("rollouts.argoproj.io", f"{base}/rollouts")
+    assert find(body, "Review", base, "argoproj.io") is None
+    with pytest.raises(KubeError):
+        find(b"<html>", "Rollout", base, "argoproj.io")
+    assert owner_kinds.RETRY_SECONDS >= 60
