@@ -17,7 +17,7 @@ from random import Random
 
 from kzn.model.ip import pack
 from kzn.topology.facts import CLOCK_MARGIN, NodeFacts, PodFacts, Workload
-from kzn.topology.kube.api_clock import ApiClock
+from kzn.topology.kube.api_server.api_clock import ApiClock
 
 EPOCH = 1.7e9
 BEGIN, END = 0.0, 120.0

@@ -1,8 +1,9 @@
-"""Kubernetes as a topology source: list and watch of five resources, and TokenReviews.
+"""Kubernetes as a topology source: list and watch of resources, and TokenReviews.
 
 In: kubeconfig or a ServiceAccount. Out: facts in the index, statistics. Never: a decision about
 traffic.
-Files: source, then credentials and client (requests), resources, watch (the I/O loop), lines,
-list_watch (its state machine), decode and api_objects (JSON to facts), controllers and
-workload_join (pods to workloads), token_review, errors.
+Files: source, then credentials and client (requests), api_server/ (whether it answers), resources,
+watch (the I/O loop), lines, list_watch (its state machine), decode and api_objects (JSON to facts),
+controllers, workload_join (pods to workloads) and owner_kinds (further kinds), token_review,
+errors.
 """

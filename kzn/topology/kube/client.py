@@ -16,7 +16,7 @@ import aiohttp
 
 from kzn.daemon.connect import enable_keepalive
 from kzn.errors import KznError
-from kzn.topology.kube.api_clock import ApiClock
+from kzn.topology.kube.api_server.api_clock import ApiClock
 from kzn.topology.kube.credentials import Access, Credentials
 from kzn.topology.kube.decode import status
 from kzn.topology.kube.errors import KubeError, reason_of

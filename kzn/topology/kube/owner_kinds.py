@@ -15,7 +15,7 @@ import msgspec
 from kzn.errors import KznError
 from kzn.topology.facts import OwnerFacts
 from kzn.topology.kube.api_objects import Json, Owner
-from kzn.topology.kube.availability import Sleep
+from kzn.topology.kube.api_server.availability import Sleep
 from kzn.topology.kube.client import KubeClient
 from kzn.topology.kube.decode import OWNERS
 from kzn.topology.kube.errors import KubeError

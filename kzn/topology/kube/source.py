@@ -16,9 +16,9 @@ from typing import Any
 from kzn.daemon.logs import RateLimited
 from kzn.topology.facts import NodeFacts
 from kzn.topology.index import AddressIndex
-from kzn.topology.kube.api_clock import ApiClock
 from kzn.topology.kube.api_objects import DEFAULT_LABELS, PlaceLabels
-from kzn.topology.kube.availability import Availability, Sleep
+from kzn.topology.kube.api_server.api_clock import ApiClock
+from kzn.topology.kube.api_server.availability import Availability, Sleep
 from kzn.topology.kube.client import KubeClient
 from kzn.topology.kube.controllers import FOLLOWED_KINDS
 from kzn.topology.kube.credentials import Credentials

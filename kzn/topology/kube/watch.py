@@ -10,7 +10,7 @@ from typing import Any
 
 from kzn.daemon.logs import RateLimited
 from kzn.errors import KznError
-from kzn.topology.kube.availability import Availability
+from kzn.topology.kube.api_server.availability import Availability
 from kzn.topology.kube.client import KubeClient
 from kzn.topology.kube.errors import KubeError
 from kzn.topology.kube.lines import LineSplitter

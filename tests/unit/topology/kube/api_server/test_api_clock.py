@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kzn.topology.kube.api_clock import MARGIN, MEMORY_SECONDS, ApiClock
+from kzn.topology.kube.api_server.api_clock import MARGIN, MEMORY_SECONDS, ApiClock
 
 NOW = 1.7e9
 

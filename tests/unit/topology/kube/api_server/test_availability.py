@@ -14,7 +14,7 @@ import pytest
 from virtual import play
 
 from kzn.daemon.logs import RateLimited
-from kzn.topology.kube.availability import Availability
+from kzn.topology.kube.api_server.availability import Availability
 from kzn.topology.kube.client import KubeClient
 from kzn.topology.kube.errors import KubeError, reason_of
 from kzn.topology.kube.list_watch import ListWatch, Sink
