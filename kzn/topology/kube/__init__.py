@@ -4,6 +4,6 @@ In: kubeconfig or a ServiceAccount. Out: facts in the index, statistics. Never: 
 traffic.
 Files: source, then credentials and client (requests), api_server/ (whether it answers), resources,
 watch (the I/O loop), lines, list_watch (its state machine), decode and api_objects (JSON to facts),
-controllers, workload_join (pods to workloads) and owner_kinds (further kinds), token_review,
+controllers, workload_join (pods to workloads) and owner_kinds/ (further kinds), token_review,
 errors.
 """

@@ -24,7 +24,7 @@ from kzn.topology.kube.controllers import FOLLOWED_KINDS
 from kzn.topology.kube.credentials import Credentials
 from kzn.topology.kube.decode import nodes_by, pods_by
 from kzn.topology.kube.list_watch import PAGE_SIZE, Following, ListWatch, Sink
-from kzn.topology.kube.owner_kinds import MAX_OWNERS, GivesUp, OwnerKinds
+from kzn.topology.kube.owner_kinds.following import MAX_OWNERS, GivesUp, OwnerKinds
 from kzn.topology.kube.resources import (
     JOB_RESOURCE,
     NODE_RESOURCE,

@@ -1,16 +1,13 @@
-"""kzn/topology/kube/owner_kinds.py: owners of kinds that only their references name."""
+"""kzn/topology/kube/owner_kinds: owners of kinds that only their references name."""
 
 import asyncio
-import json
 import logging
 
 import pytest
 from fake_api import FakeApi, owned, pod
 from source_session import Session, cluster_of_two, ready, run, running
 
-from kzn.topology.kube import owner_kinds
-from kzn.topology.kube.errors import KubeError
-from kzn.topology.kube.owner_kinds import MAX_KINDS, OwnerKinds, find
+from kzn.topology.kube.owner_kinds.following import MAX_KINDS, OwnerKinds
 
 GITHUB = "actions.github.com/v1alpha1"
 
@@ -155,21 +152,3 @@ def test_kinds_are_bounded() -> None:
     new = [kinds.met(f"Kind{number % 30}.v1.example.com") for number in range(90)]
     assert sum(new) == MAX_KINDS
     assert not kinds.met("StatefulSet")
-
-
-def test_a_resource_is_found_by_its_kind() -> None:
-    resources = [
-        {"name": "rollouts/status", "kind": "Rollout", "verbs": ["list", "watch"]},
-        {"name": "others", "kind": "Other", "verbs": ["list", "watch"]},
-        {"name": "rollouts", "kind": "Rollout", "verbs": ["get", "list", "watch"]},
-        {"name": "reviews", "kind": "Review", "verbs": ["create"]},
-    ]
-    body = json.dumps({"resources": resources}).encode()
-    base = "/apis/argoproj.io/v1alpha1"
-    found = find(body, "Rollout", base, "argoproj.io")
-    assert found is not None
-    assert (found.name, found.path) == ("rollouts.argoproj.io", f"{base}/rollouts")
-    assert find(body, "Review", base, "argoproj.io") is None
-    with pytest.raises(KubeError):
-        find(b"<html>", "Rollout", base, "argoproj.io")
-    assert owner_kinds.RETRY_SECONDS >= 60
