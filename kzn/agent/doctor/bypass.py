@@ -7,6 +7,10 @@ from kzn.agent.devices.datapath import NODE_CONFIG, Facts
 from kzn.agent.doctor.devices import Interface
 from kzn.agent.doctor.finding import Finding, Host, text_of
 
+AT_UPLINKS = (
+    "count at the uplinks (--probe tcx), which see them but for what stays on the node;"
+    " postrouting sees ipvlan in modes L3 and L3S alone"
+)
 USE_TCX = "count at the uplinks (--probe auto or tcx), or set bpf.hostLegacyRouting=true in helm"
 
 
@@ -94,7 +98,9 @@ def _ovs(host: Host, devices: Sequence[Interface]) -> Finding:
     kinds = [device.name for device in devices if device.kind == "openvswitch"]
     if kinds:
         message = f"its datapath runs here ({', '.join(kinds)}): what it forwards skips netfilter"
-        hint = "count at the uplinks (--probe auto or tcx), of which it should use one; not tried"
+        hint = (
+            "count at the uplinks (--probe auto or tcx): a port of it that leads off, or a tunnel's"
+        )
         return Finding("Open vSwitch", "warn", message, hint)
     if host.has_module("openvswitch"):
         message = "its module is loaded, but it has no device in this network namespace"
@@ -107,21 +113,13 @@ def _children(host: Host, devices: Sequence[Interface]) -> Finding:
     kinds = ("ipvlan", "ipvtap", "macvlan", "macvtap")
     found = [f"{device.name} ({device.kind})" for device in devices if device.kind in kinds]
     if found:
-        message = f"{', '.join(found)}: what pods send through such devices is not counted"
-        return Finding(
-            name,
-            "warn",
-            message,
-            "give pods veth devices, or keep in mind that their traffic is missing",
-        )
+        message = f"{', '.join(found)}: what pods send through such devices passes netfilter by"
+        return Finding(name, "warn", message, AT_UPLINKS)
     loaded = [kind for kind in kinds if host.has_module(kind)]
     if loaded:
         message = f"{', '.join(loaded)} is loaded; devices inside pods are not visible from here"
         return Finding(
-            name,
-            "unknown",
-            message,
-            "check whether the CNI gives pods such devices: what they send is not counted",
+            name, "unknown", message, f"if the CNI gives pods such devices: {AT_UPLINKS}"
         )
     return Finding(name, "ok", "none in this network namespace")
 
@@ -134,5 +132,6 @@ def _virtual_functions(host: Host, devices: Sequence[Interface]) -> Finding:
             found.append(f"{device.name} ({number})")
     if found:
         message = f"virtual functions of {', '.join(found)}: pods that own one are not counted"
-        return Finding("SR-IOV", "warn", message, "keep in mind that their traffic is missing")
+        hint = "keep in mind that their traffic is missing: no probe sees it"
+        return Finding("SR-IOV", "warn", message, hint)
     return Finding("SR-IOV", "ok", "no network card has virtual functions")

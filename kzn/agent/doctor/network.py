@@ -12,6 +12,7 @@ from kzn.errors import KznError
 GSO_LEGACY = 65536
 """GSO_LEGACY_MAX_SIZE; a larger limit is BIG TCP."""
 NFT_SECONDS = 10.0
+OFFLOAD = " (offload)"
 
 
 def uplinks(devices: Sequence[Interface], indices: Collection[int]) -> Iterator[Finding]:
@@ -83,11 +84,15 @@ def flowtables(host: Host) -> Iterator[Finding]:
     if not tables:
         yield Finding(name, "ok", "there are none")
         return
+    hint = "remove the rule `flow add`, or count at the uplinks (--probe tcx); not tried"
+    if any(OFFLOAD in table for table in tables):
+        hint = "remove `flags offload`: what a network card forwards by itself no probe sees"
     yield Finding(
         name,
         "warn",
-        f"what {', '.join(tables)} forward after the first packets of a connection is not counted",
-        "remove the rule `flow add`, or keep in mind that these connections are missing",
+        f"what {', '.join(tables)} forward after the first packets of a connection passes"
+        " netfilter by",
+        hint,
     )
 
 
@@ -106,7 +111,10 @@ def _ask_nft(nft: str) -> str:
 
 
 def listed_flowtables(text: str) -> list[str]:
-    """``family table name on devices`` of each; KznError when it is not nft's JSON."""
+    """``family table name on devices`` of each, and whether the card forwards by itself.
+
+    KznError when it is not nft's JSON.
+    """
     found = []
     try:
         for entry in json.loads(text)["nftables"]:
@@ -114,7 +122,10 @@ def listed_flowtables(text: str) -> list[str]:
                 on = table.get("dev", [])
                 names = [on] if isinstance(on, str) else on
                 words = f"{table['family']} {table['table']} {table['name']}"
-                found.append(f"{words} on {' '.join(names) or 'no device'}")
+                flags = table.get("flags", [])
+                is_offloaded = "offload" in ([flags] if isinstance(flags, str) else flags)
+                where = f"on {' '.join(names) or 'no device'}"
+                found.append(f"{words} {where}{OFFLOAD if is_offloaded else ''}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise KznError(f"nft did not print a list of flowtables: {text[:60]!r}") from error
     return found

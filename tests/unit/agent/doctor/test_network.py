@@ -98,6 +98,24 @@ def test_output_that_is_not_a_list_of_flowtables_is_an_error(text: str) -> None:
         network.listed_flowtables(text)
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"), [("", "--probe tcx"), (', "flags": "offload"', "no probe sees")]
+)
+def test_a_flowtable_that_a_card_works_by_itself_is_seen_by_no_probe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: Host, flags: str, words: str
+) -> None:
+    table = '{"family": "inet", "name": "f", "table": "t", "handle": 3, "dev": "eth0"' + flags
+    nft = tmp_path / "nft"
+    nft.write_text(f'#!/bin/sh\necho \'{{"nftables": [{{"flowtable": {table}}}}}]}}\'\n')
+    nft.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    [finding] = network.flowtables(host)
+    assert finding.state == "warn"
+    assert "inet t f on eth0" in finding.message
+    assert ("(offload)" in finding.message) == bool(flags)
+    assert words in finding.hint
+
+
 @pytest.mark.parametrize(("loaded", "state"), [(False, "unknown"), (True, "warn")])
 def test_without_nft_a_loaded_module_is_a_warning(
     host: Host, monkeypatch: pytest.MonkeyPatch, loaded: bool, state: State
@@ -156,6 +174,8 @@ def test_other_datapaths_are_found_by_devices_and_modules(host: Host) -> None:
     assert states(host, [ETH, POD]) == dict.fromkeys(names, "ok")
     assert states(host, [dev("ovs-system", "openvswitch")])["Open vSwitch"] == "warn"
     assert states(host, [dev("mv0", "macvlan")])["ipvlan, macvlan"] == "warn"
+    [finding] = [f for f in bypass.other_datapaths(host, [dev("mv0", "macvlan")]) if f.hint]
+    assert "--probe tcx" in finding.hint
     put(host.sys / "module/ipvlan/refcnt")
     assert states(host, [ETH])["ipvlan, macvlan"] == "unknown"
     put(host.sys / "class/net/eth0/device/sriov_numvfs", "8\n")
