@@ -17,7 +17,6 @@ from kzn.errors import KznError, UnsupportedError
 from kzn.model.totals import Counts
 
 ETHERNET_HEADER = 14
-PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "ipv6-icmp": 58, "icmpv6": 58, "sctp": 132}
 
 # Before defragmentation (-400), since each fragment is a packet on the wire.
 RULES = "\n".join(
@@ -108,8 +107,7 @@ def carried(namespace: str) -> dict[WireKey, Counts]:
     found = {}
     for value, counts in _elements(namespace, "carried"):
         src, dst, protocol = value["concat"]
-        number = PROTOCOLS[protocol] if protocol in PROTOCOLS else int(protocol)
-        found[WireKey(src, dst, number)] = counts
+        found[WireKey(src, dst, int(protocol))] = counts
     return found
 
 
@@ -124,7 +122,8 @@ def carried_by(namespace: str, device: str) -> Counts:
 
 def _elements(namespace: str, name: str) -> Iterator[tuple[Any, Counts]]:
     for family in ("ip", "ip6"):
-        command = ["ip", "netns", "exec", namespace, "nft", "-j", "list", "set", family, "wire"]
+        command = ["ip", "netns", "exec", namespace, "nft", "-j", "--numeric-protocol"]
+        command += ["list", "set", family, "wire"]
         answer = _json([*command, name])
         [listed] = [part["set"] for part in answer["nftables"] if "set" in part]
         for row in listed.get("elem", []):

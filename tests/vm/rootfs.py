@@ -15,11 +15,13 @@ PACKAGES = (
     "bash",
     "coreutils",
     "iproute2",
+    "ipvsadm",
     "kmod",
     "libbpf1",
     "libstdc++6",  # for numpy
     "mount",
     "nftables",
+    "openvswitch-switch",
     "python3",
     "util-linux",
 )

@@ -7,8 +7,8 @@ what it sends.
 
 A device keeps what it is given only where that is certain: the loopback device, dummies, a veth or
 netkit whose peer is in another network namespace, or a bridge of nothing but those. A route through
-it to a gateway, or an address of a subnet on a veth, makes it one that leads off the node: nodes
-that are containers have such uplinks.
+it to a gateway, an address of a subnet on a veth, or a VLAN or bond above it makes it one that
+leads off the node: nodes that are containers have such uplinks.
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,6 +36,7 @@ ENCRYPTING = frozenset({"vti", "vti6", "wireguard", "xfrm"})
 KEEPS_INNER_HEADERS = TUNNELS - ENCRYPTING - {"amt", "gtp", "l2tp", "tun"}
 """Kinds of devices that keep the offsets of inner headers (iptunnel_handle_offloads)."""
 NO_EGRESS = frozenset({"dummy", "ifb", "nlmon", "vcan"})
+BONDS = frozenset({"bond", "team"})
 PASSES_AGAIN = frozenset({"vrf"})
 """Masters at which netfilter sees a packet of the node itself before it sees it at a port."""
 SWITCHES = frozenset({"openvswitch"})
@@ -77,6 +78,7 @@ class DeviceTable:
         self._links: dict[int, Link] = {}
         self._addresses: dict[int, set[InterfaceAddress]] = {}
         self._gateways: set[int] = set()
+        self._carriers: frozenset[int] | None = None
 
     def load(
         self,
@@ -85,6 +87,7 @@ class DeviceTable:
         gateways: Iterable[int],
     ) -> None:
         """Replace everything by what three dumps gave."""
+        self._carriers = None
         self._links = {link.index: link for link in links}
         self._addresses = {}
         for address in addresses:
@@ -95,8 +98,10 @@ class DeviceTable:
         """Apply a change; returns devices for which gateways must be read again."""
         match change:
             case Link():
+                self._carriers = None
                 self._links[change.index] = change
             case LinkGone():
+                self._carriers = None
                 self._links.pop(change.index, None)
                 self._addresses.pop(change.index, None)
                 self._gateways.discard(change.index)
@@ -234,8 +239,18 @@ class DeviceTable:
             link.kind in POD_KINDS
             and link.peer_in_other_netns
             and link.index not in self._gateways
+            and link.index not in self._carriers_of_others()
             and not any(address.is_subnet for address in self._addresses.get(link.index, ()))
         )
+
+    def _carriers_of_others(self) -> frozenset[int]:
+        """Devices below a VLAN, macvlan or tunnel of this namespace, and ports of bonds."""
+        if self._carriers is None:
+            links = self._links.values()
+            bonds = {link.index for link in links if link.kind in BONDS}
+            below = {link.lower for link in links if link.kind not in POD_KINDS}
+            self._carriers = frozenset(below | {x.index for x in links if x.master in bonds})
+        return self._carriers
 
     def _above_wanted(self, ports: dict[int, list[Link]]) -> frozenset[int]:
         """The wanted devices, and the devices above that send through them."""

@@ -1,5 +1,7 @@
 """Which devices keep a packet on the node, wrap it, or send it off."""
 
+from dataclasses import replace
+
 import pytest
 
 from kzn.agent.devices.netlink_messages import (
@@ -79,6 +81,34 @@ def test_a_veth_with_an_address_of_a_subnet_leads_off_and_one_with_a_host_addres
 def test_a_link_local_address_of_a_veth_is_not_a_subnet() -> None:
     link_local = InterfaceAddress(10, pack("fe80::1"), is_ipv4=False, prefix=64, is_link_scope=True)
     assert table(POD, addresses=(link_local,)).roles()[10] == Role.STAYS
+
+
+@pytest.mark.parametrize(
+    "above",
+    [
+        (Link(11, "veth1.100", kind="vlan", lower=10),),
+        (Link(11, "macvlan0", kind="macvlan", lower=10),),
+        (Link(11, "bond0", kind="bond"), replace(POD, master=11)),
+        (Link(11, "team0", kind="team"), replace(POD, master=11)),
+    ],
+)
+def test_a_veth_below_a_vlan_or_in_a_bond_leads_off_until_that_is_gone(
+    above: tuple[Link, ...],
+) -> None:
+    found = table(POD, *above)
+    assert found.roles()[10] == Role.LEADS_OFF
+    assert outermost(found) == ["eth0", "veth1"]
+    assert found.pods() == ()
+    found.apply(LinkGone(11))
+    assert found.roles()[10] == Role.STAYS
+    found.apply(above[0])
+    assert found.roles()[10] == Role.LEADS_OFF
+
+
+def test_a_veth_beside_the_end_of_another_one_stays() -> None:
+    """IFLA_LINK of a veth is its peer, which it does not send by."""
+    found = table(POD, Link(11, "veth9", kind="veth", lower=10))
+    assert found.roles()[10] == Role.STAYS
 
 
 def test_a_bridge_stays_only_while_all_its_ports_are_pods() -> None:
