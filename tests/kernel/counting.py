@@ -14,6 +14,7 @@ from kzn.agent.maps.spool import Spool
 from kzn.agent.pins.install import unpinned
 from kzn.errors import UnsupportedError
 from kzn.lab import namespaces
+from kzn.lab.lab import Lab
 from kzn.lab.plan import Node
 from kzn.lab.witness import WireKey
 from kzn.libbpf.testrun import run_netfilter
@@ -162,6 +163,15 @@ def attached(
     ):
         maps.set_addresses(read_devices().addresses())
         yield maps
+
+
+@contextmanager
+def watched(lab: Lab, probe: Probe) -> Iterator[Counted]:
+    """A probe on node a1 that counts its egress, with the uplinks set."""
+    node = lab.node("a1")
+    with attached(node, probe=probe) as maps:
+        tell_devices(maps, node, skip_inbound=True)
+        yield Counted(Spool(maps))
 
 
 def tell_devices(maps: MapSet, node: Node, *, skip_inbound: bool) -> None:

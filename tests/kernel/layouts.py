@@ -57,7 +57,8 @@ class Layout:
     vrf: str = ""
     flows: tuple[tuple[str, str], ...] = ()
     ports: tuple[str, ...] = ()
-    tc: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+    """Commands of tc and bridge on the node."""
     calls_netfilter: bool | None = None
     """Whether bridges give their frames to netfilter (br_netfilter); None: not a bridge."""
     is_seen: bool = True
@@ -145,6 +146,7 @@ LAYOUTS = {
         vlan("f0", "f0.100"),
         "n-br.100",
         "f0.100",
+        more=("bridge vlan add dev n0 vid 100", "bridge vlan add dev n-br vid 100 self"),
         calls_netfilter=True,
     ),
     "bridge on a VLAN on a bond": Layout(
@@ -162,7 +164,7 @@ LAYOUTS = {
     ),
     "VRF": Layout((*VRF, "link set n0 master n-vrf"), vrf="n-vrf"),
     "VRF with a queue": Layout(
-        (*VRF, "link set n0 master n-vrf"), vrf="n-vrf", tc=("qdisc add dev n-vrf root pfifo",)
+        (*VRF, "link set n0 master n-vrf"), vrf="n-vrf", more=("tc qdisc add dev n-vrf root pfifo",)
     ),
     "VLAN on a bond in a VRF": Layout(
         (
@@ -259,8 +261,8 @@ def laid_out(lab: Lab, name: str) -> Iterator[Layout]:
         configure(lab, name, node.namespace, layout.node)
         configure(lab, name, fabric, list(_fabric_lines(lab, layout)))
         lab.configure(node.namespace, list(_node_lines(lab, layout)))
-        for line in layout.tc:
-            done = lab.run(node.namespace, ["tc", *line.split()])
+        for line in layout.more:
+            done = lab.run(node.namespace, line.split())
             assert done.returncode == 0, (line, done.stderr)
         if layout.pod:
             _attach_pod(lab, name, layout)

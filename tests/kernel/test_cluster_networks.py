@@ -330,10 +330,16 @@ def test_a_tunnel_of_a_pod_is_the_pods_with_the_bytes_of_its_segments(
     assert sent.bytes > 4_000_000
 
 
-def pour(sender: str, receiver: str, to: tuple[str, int], size: int) -> None:
-    """One TCP stream of ``size`` bytes."""
+def pour(
+    sender: str,
+    receiver: str,
+    to: tuple[str, int],
+    size: int,
+    at: tuple[str, int] | None = None,
+) -> None:
+    """One TCP stream of ``size`` bytes; ``at`` is where the receiver listens, if not at ``to``."""
     with namespaces.inside(receiver):
-        listener = socket.create_server(to)
+        listener = socket.create_server(at or to)
     with namespaces.inside(sender):
         client = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     client.settimeout(WAIT)

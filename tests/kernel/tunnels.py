@@ -8,32 +8,99 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import pytest
+from layouts import configure
 from overlay import DEVICE, INNER_MTU
 
-from kzn.errors import KznError
 from kzn.lab.lab import Lab
 from kzn.lab.plan import Node
+from kzn.lab.traffic import Family
 
 PORT_WIREGUARD = 51820
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """``options`` of a device, with {here} and {there}; ``added``: bytes added to a packet."""
+    """``options`` of a device, with {here}, {there}, {here6}, {there6} for the nodes' addresses.
+
+    ``added``: bytes added to a packet. ``encap``: the route says where the tunnel ends (external,
+    collect_md). ``receiver``: of the port of FoU or GUE. ``is_at_port``: a program at an uplink
+    does not know its port, so that the nodes are charged there.
+    """
 
     options: str
     added: int
-    families: tuple[int, ...] = (4, 6)
+    families: tuple[Family, ...] = (4, 6)
     has_frames: bool = False
+    kind: str = ""
+    encap: str = ""
+    receiver: str = ""
+    fdb: bool = False
+    over: Family = 4
+    is_at_port: bool = False
 
 
+_FOU = "encap-sport auto encap-dport 5555 encap"
 KINDS = {
     "geneve": Kind("id 7 remote {there}", 20 + 8 + 8 + 14, has_frames=True),
     "gretap": Kind("local {here} remote {there} key 7", 20 + 8 + 14, has_frames=True),
     "gre": Kind("local {here} remote {there}", 20 + 4),
     "ipip": Kind("local {here} remote {there}", 20, (4,)),
     "sit": Kind("local {here} remote {there}", 20, (6,)),
+    "vxlan, fdb": Kind(
+        "id 7 local {here} dstport 4789 nolearning", 50, has_frames=True, kind="vxlan", fdb=True
+    ),
+    "vxlan, external": Kind(
+        "external dstport 4789", 50, has_frames=True, kind="vxlan", encap="id 7 dst {there}"
+    ),
+    "vxlan over IPv6": Kind(
+        "id 7 local {here6} remote {there6} dstport 4789", 70, has_frames=True, kind="vxlan", over=6
+    ),
+    "geneve, external": Kind(
+        "external", 50, has_frames=True, kind="geneve", encap="id 7 dst {there} ttl 64"
+    ),
+    "gre, external": Kind("external", 20 + 4, kind="gre", encap="src {here} dst {there}"),
+    # Without `encaplimit none` a destination option of 8 bytes.
+    "ip6tnl": Kind(
+        "local {here6} remote {there6} mode any encaplimit none", 40, kind="ip6tnl", over=6
+    ),
+    "ip6tnl with a limit": Kind(
+        "local {here6} remote {there6} mode any", 48, kind="ip6tnl", over=6
+    ),
+    "ip6gre": Kind("local {here6} remote {there6}", 40 + 8 + 4, over=6),
+    "ip6gretap": Kind(
+        "local {here6} remote {there6} encaplimit none", 40 + 4 + 14, has_frames=True, over=6
+    ),
+    "ipip in FoU": Kind(
+        f"local {{here}} remote {{there}} {_FOU} fou",
+        20 + 8,
+        (4,),
+        kind="ipip",
+        receiver="ipproto 4",
+        is_at_port=True,
+    ),
+    "sit in FoU": Kind(
+        f"local {{here}} remote {{there}} {_FOU} fou",
+        20 + 8,
+        (6,),
+        kind="sit",
+        receiver="ipproto 41",
+        is_at_port=True,
+    ),
+    "gre in FoU": Kind(
+        f"local {{here}} remote {{there}} {_FOU} fou",
+        20 + 8 + 4,
+        kind="gre",
+        receiver="ipproto 47",
+        is_at_port=True,
+    ),
+    "ipip in GUE": Kind(
+        f"local {{here}} remote {{there}} {_FOU} gue",
+        20 + 8 + 4,
+        (4,),
+        kind="ipip",
+        receiver="gue",
+        is_at_port=True,
+    ),
 }
 
 # Two key pairs for tests, not secret.
@@ -54,15 +121,24 @@ peer |= {"allowed_ips": inside}
 with WireGuard() as netlink:
     netlink.set("%s", private_key=private, listen_port=int(port), peer=peer)
 """
-_LACKING = ("Unknown device type", "not found", "not supported", "No such file")
 
 
 @contextmanager
 def tunnel(lab: Lab, name: str) -> Iterator[None]:
     """Connect the pods of a1 and b1 through tunnel devices."""
     kind = KINDS[name]
-    with _between(lab, name, lambda here, there: list(_device(lab, name, kind, here, there))):
-        yield
+    nodes = (lab.node("a1"), lab.node("b1"))
+    if kind.receiver:  # the kernel does not load it by itself
+        lab.run(nodes[0].namespace, ["modprobe", "-q", "fou"])
+    try:
+        with _between(lab, name, lambda here, there: list(_device(lab, name, kind, here, there))):
+            for here, there in (nodes, nodes[::-1]) if kind.fdb else ():
+                words = ["fdb", "append", _mac(there), "dev", DEVICE, "dst", there.ipv4]
+                assert lab.run(here.namespace, ["bridge", *words]).returncode == 0
+            yield
+    finally:
+        for node in nodes if kind.receiver else ():
+            lab.run(node.namespace, ["ip", "fou", "del", "port", "5555"])
 
 
 @contextmanager
@@ -90,7 +166,7 @@ def esp(lab: Lab) -> Iterator[None]:
     a, b = lab.node("a1"), lab.node("b1")
     try:
         for here in (a, b):
-            _configure(lab, "esp", here, list(_policies(lab, here, b if here is a else a)))
+            configure(lab, "esp", here.namespace, list(_policies(lab, here, b if here is a else a)))
         yield
     finally:
         for node in (a, b):
@@ -116,14 +192,18 @@ def _policies(lab: Lab, here: Node, there: Node) -> Iterator[str]:
 
 
 def _device(lab: Lab, name: str, kind: Kind, here: Node, there: Node) -> Iterator[str]:
-    options = kind.options.format(here=here.ipv4, there=there.ipv4)
+    ends = {"here": here.ipv4, "there": there.ipv4, "here6": here.ipv6, "there6": there.ipv6}
     address = f"address {_mac(here)}" if kind.has_frames else ""
-    yield f"link add {DEVICE} {address} mtu {INNER_MTU} type {name} {options}"
+    if kind.receiver:
+        yield f"fou add port 5555 {kind.receiver}"
+    options = kind.options.format(**ends)
+    yield f"link add {DEVICE} {address} mtu {INNER_MTU} type {kind.kind or name} {options}"
     yield f"link set {DEVICE} up"
+    encap = f"encap ip {kind.encap.format(**ends)}" if kind.encap else ""
     for ip in _pods(lab, there):
         if (6 if ":" in ip else 4) not in kind.families:
             continue
-        yield f"route add {ip} dev {DEVICE} mtu {INNER_MTU}"
+        yield f"route add {ip} {encap} dev {DEVICE} mtu {INNER_MTU}"
         if kind.has_frames:
             yield f"neigh add {ip} lladdr {_mac(there)} dev {DEVICE} nud permanent"
 
@@ -143,18 +223,8 @@ def _between(lab: Lab, name: str, lines: Callable[[Node, Node], list[str]]) -> I
     try:
         for here, there in (nodes, nodes[::-1]):
             made.append(here)
-            _configure(lab, name, here, lines(here, there))
+            configure(lab, name, here.namespace, lines(here, there))
         yield
     finally:
         for node in made:
             lab.run(node.namespace, ["ip", "link", "del", DEVICE])
-
-
-def _configure(lab: Lab, name: str, node: Node, lines: list[str]) -> None:
-    try:
-        lab.configure(node.namespace, lines)
-    except KznError as error:
-        message = f"{error} {error.hint}"
-        if any(words in message for words in _LACKING):
-            pytest.xfail(f"this kernel has no {name}: {message.strip()}")
-        raise

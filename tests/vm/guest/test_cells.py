@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from cells import FAMILIES, PROBES, TRAFFIC
+from counting import watched
 from matrix import REFUSED
 from overlay import INNER_MTU, vxlan
-from test_tunnels import watched
 from test_wire_bytes import super_packets
 
 from kzn.lab import traffic
