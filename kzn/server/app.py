@@ -160,6 +160,7 @@ class Server:
             if announce is not None:
                 announce(*ports)
             await shutdown.asked.wait()
+            self._http.stop_scrapes()
             for task in background:
                 task.cancel()
 

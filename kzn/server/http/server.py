@@ -87,6 +87,7 @@ class HttpApi:
         self._threads = ThreadPoolExecutor(self._limits.renderers, "http-render")
         self._renderers = asyncio.Semaphore(self._limits.renderers)
         self._waiting = 0
+        self._is_stopping = False
         self._snapshots = SharedSnapshots(take)
         self._bodies: SharedAnswers[tuple[float, Body]] = SharedAnswers()
         self._server = HttpServer(self._routes(), limits, hosts=hosts, tls=tls, authorize=authorize)
@@ -99,6 +100,13 @@ class HttpApi:
     async def start(self, sockets: Iterable[socket.socket]) -> None:
         """Accept requests on listening sockets; the server owns and closes them from now on."""
         await self._server.start(sockets)
+
+    def stop_scrapes(self) -> None:
+        """Answer /metrics with 503: a successor may be scraped under the same name from now on.
+
+        Prometheus would take counters of both for one counter that is reset again and again.
+        """
+        self._is_stopping = True
 
     async def close(self) -> None:
         """Stop accepting; responses in progress have one second to finish."""
@@ -121,6 +129,8 @@ class HttpApi:
         return routes
 
     async def _metrics(self, request: Request) -> Response:
+        if self._is_stopping:
+            raise BusyError("the server is stopping")
         wanted = format_of(request.headers.get("accept", ""))
         taken, body = await self._rendered(
             wanted, _ALL, lambda snapshot: pieces(snapshot, wanted, _pause), tagged=False

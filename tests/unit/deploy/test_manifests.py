@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path, PurePath
+from typing import Any
 
 import click
 import kubernetes_validate
@@ -438,3 +439,92 @@ def test_the_server_knows_which_nodes_the_agents_affinity_leaves_out(
     labels = {"kubernetes.io/os": "linux"} | labels
     chosen = chosen and agent["nodeSelector"].items() <= labels.items()
     assert is_agentless(labels) is not chosen
+
+
+def monitor(things: list[Object]) -> Object:
+    return dict(one(things, "ServiceMonitor", "kzn-server")["spec"])
+
+
+def relabelled(rules: list[dict[str, Any]], labels: dict[str, str]) -> dict[str, str]:
+    """What Prometheus makes of the labels of a target, for the kinds of rules that are used."""
+    labels = dict(labels)
+    for rule in rules:
+        value = rule.get("separator", ";").join(
+            labels.get(name, "") for name in rule.get("sourceLabels", [])
+        )
+        match = re.fullmatch(rule.get("regex", "(.*)"), value)
+        action = rule.get("action", "replace")
+        if action == "labeldrop":
+            labels = {k: v for k, v in labels.items() if not re.fullmatch(rule["regex"], k)}
+        elif action == "drop" and match:
+            return {}
+        elif action == "replace" and match:
+            to = rule.get("replacement", "$1").replace("$1", r"\1")
+            labels[rule["targetLabel"]] = match.expand(to)
+    return labels
+
+
+def target(number: int, zone: str) -> dict[str, str]:
+    """The labels of a pod of the server, as the operator gives them."""
+    return {
+        "__meta_kubernetes_namespace": "kzn",
+        "__meta_kubernetes_service_name": "kzn-server",
+        "__meta_kubernetes_node_label_topology_kubernetes_io_zone": zone,
+        "namespace": "kzn",
+        "service": "kzn-server",
+        "pod": f"kzn-server-{number}",
+        "container": "server",
+        "endpoint": "http",
+        "instance": f"10.0.0.{number}:8080",
+    }
+
+
+def shown(labels: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in labels.items() if not name.startswith("__")}
+
+
+def test_a_servers_successor_has_the_labels_of_the_former_one(tmp_path: Path) -> None:
+    spec = monitor(built(tmp_path, components=["prometheus-operator"]))
+    rules = spec["endpoints"][0]["relabelings"]
+    first, second = (shown(relabelled(rules, target(n, zone))) for n, zone in ((1, "a"), (2, "b")))
+    assert first == second
+    assert first == {"namespace": "kzn", "service": "kzn-server", "instance": "kzn/kzn-server"}
+    deployment = one(manifest("kzn"), "Deployment", "kzn-server")["spec"]
+    assert deployment["strategy"] == {"type": "Recreate"}  # never two of them at once
+
+
+def test_servers_of_two_zones_have_labels_of_their_own(tmp_path: Path) -> None:
+    spec = monitor(built(tmp_path, components=["prometheus-operator", "per-zone"]))
+    assert spec["attachMetadata"] == {"node": True}
+    rules = spec["endpoints"][0]["relabelings"]
+    found = [shown(relabelled(rules, target(n, zone))) for n, zone in enumerate("aab")]
+    assert found[0] == found[1]
+    assert [labels["instance"] for labels in found] == ["kzn/a", "kzn/a", "kzn/b"]
+    alone = monitor(built(tmp_path, components=["prometheus-operator"]))["endpoints"][0]
+    assert {**spec["endpoints"][0], "relabelings": 0} == {**alone, "relabelings": 0}
+
+
+def test_times_of_creation_are_not_stored_as_series(tmp_path: Path) -> None:
+    endpoint = monitor(built(tmp_path, components=["prometheus-operator"]))["endpoints"][0]
+    (rule,) = endpoint["metricRelabelings"]
+    for name, stays in (
+        ("kzn_zone_traffic_bytes_created", False),
+        ("pod_cross_zone_network_traffic_bytes_created", False),
+        ("kzn_zone_traffic_bytes_total", True),
+    ):
+        assert bool(relabelled([rule], {"__name__": name})) == stays
+
+
+def test_the_scrape_configuration_names_targets_as_the_operator_does(tmp_path: Path) -> None:
+    path = DEPLOY / "prometheus" / "scrape.yaml"
+    config = yaml.safe_load(path.read_text())
+    jobs = config["scrape_configs"]
+    bare = [{k: v for k, v in job.items() if k != "kubernetes_sd_configs"} for job in jobs]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump({"scrape_configs": bare}))
+    output_of(tool("promtool"), "check", "config", "--syntax-only", tmp_path / "prometheus.yml")
+    server = config["scrape_configs"][0]
+    last = server["relabel_configs"][-1]
+    assert (last["target_label"], last["replacement"]) == ("instance", "$1/kzn-server")
+    (drop,) = server["metric_relabel_configs"]
+    endpoint = monitor(built(tmp_path, components=["prometheus-operator"]))["endpoints"][0]
+    assert drop["regex"] == endpoint["metricRelabelings"][0]["regex"]

@@ -364,3 +364,19 @@ def many_pods(number: int) -> LedgerSnapshot:
     ledger = Ledger(LedgerLimits())
     ledger.load([Row("pod", ("shop", f"pod-{n}"), n) for n in range(number)], 0.0)
     return ledger.snapshot()
+
+
+def test_a_server_that_stops_is_not_scraped_any_more_and_still_answers_the_rest() -> None:
+    async def taken(_families: frozenset[str]) -> ServerSnapshot:
+        return take()
+
+    async def main() -> None:
+        api = HttpApi(taken, lambda: "")
+        async with serving(api) as session:
+            api.stop_scrapes()
+            async with session.get("/metrics") as response:
+                assert response.status == 503
+            async with session.get("/api/v1/pairs") as response:
+                assert response.status == 200
+
+    asyncio.run(main())
