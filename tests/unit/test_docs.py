@@ -41,7 +41,7 @@ TEST = re.compile(r"`(test_\w+)`")
 COMMAND = re.compile(r"^(?:\S*/)?kzn ([a-z][a-z-]*)((?: [^#|]*)?)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 VARIABLE = re.compile(r"\bKZN_[A-Z_]+\b")
-METRIC = re.compile(r"(?<![\w/])(?:kzn_(?:[a-z]+_)*[a-z]+|pod_cross_zone\w+)\b")
+METRIC = re.compile(r"(?<![\w/:])(?:kzn_(?:[a-z]+_)*[a-z]+|pod_cross_zone\w+)\b")
 TARGET = re.compile(r"^make ([a-z][a-z-]*)", re.MULTILINE)
 
 on_every_page = pytest.mark.parametrize(
