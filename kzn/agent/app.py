@@ -7,9 +7,11 @@ Never: a probe loaded; the process has dropped the capabilities for that.
 
 import asyncio
 import logging
+import secrets
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from socket import gethostname, socket
 from typing import TypeVar
@@ -66,6 +68,7 @@ async def serve(
     the pins, or when they miss traffic and another probe might not.
     """
     probe, maps = attached.probe, attached.maps
+    config = replace(config, process=secrets.randbits(64) or 1)
     stats = AgentStats(
         probe=probe.name,
         interval=config.interval,
@@ -179,7 +182,7 @@ async def _shipper(
     spool: Spool,
     addresses: Callable[[], tuple[bytes, ...] | None] = lambda: None,
 ) -> AsyncIterator[Shipper]:
-    identity = AgentIdentity(config.node, spool.epoch, probe, __version__)
+    identity = AgentIdentity(config.node, spool.epoch, probe, __version__, config.process)
     shipper = Shipper(
         identity,
         server,

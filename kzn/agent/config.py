@@ -35,6 +35,8 @@ class AgentConfig:
     skip_inbound: bool = False
     tls: ClientTls | None = None
     token_file: Path | None = None
+    process: int = 0
+    """Tells this process from another agent of the same node name; the daemon sets it."""
 
     def __post_init__(self) -> None:
         """UsageError for an interval that is too short or too long."""

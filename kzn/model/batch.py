@@ -24,9 +24,13 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class AgentIdentity:
-    """The agent of a connection: node, map epoch (random, new with new maps), probe, version."""
+    """The agent of a connection: node, map epoch (random, new with new maps), probe, version.
+
+    ``process`` is random, one for each agent process; 0 of an older agent, which does not tell it.
+    """
 
     node: str
     epoch: int
     probe: str
     version: str
+    process: int = 0

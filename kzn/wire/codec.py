@@ -42,6 +42,7 @@ def encode_to_server(message: ToServer) -> bytes:
             token=message.token,
             agent_version=message.agent_version,
             probe=message.probe,
+            process=message.process,
         )
         return kzn_pb2.ToServer(hello=hello).SerializeToString()
     if isinstance(message, NodeAddresses):
@@ -75,6 +76,7 @@ def decode_to_server(data: bytes) -> ToServer:
             agent_version=hello.agent_version,
             probe=hello.probe,
             protocol=hello.protocol,
+            process=hello.process,
         )
     if envelope.WhichOneof("message") == "batch":
         batch = envelope.batch

@@ -27,20 +27,22 @@ class ToAgent(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("protocol", "node", "epoch", "token", "agent_version", "probe")
+    __slots__ = ("protocol", "node", "epoch", "token", "agent_version", "probe", "process")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     AGENT_VERSION_FIELD_NUMBER: _ClassVar[int]
     PROBE_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     node: str
     epoch: int
     token: str
     agent_version: str
     probe: str
-    def __init__(self, protocol: _Optional[int] = ..., node: _Optional[str] = ..., epoch: _Optional[int] = ..., token: _Optional[str] = ..., agent_version: _Optional[str] = ..., probe: _Optional[str] = ...) -> None: ...
+    process: int
+    def __init__(self, protocol: _Optional[int] = ..., node: _Optional[str] = ..., epoch: _Optional[int] = ..., token: _Optional[str] = ..., agent_version: _Optional[str] = ..., probe: _Optional[str] = ..., process: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("protocol", "last_applied", "max_frame", "max_flows", "max_addresses", "instance", "max_node_addresses")
@@ -75,6 +77,7 @@ class Refusal(_message.Message):
         REASON_TIMEOUT: _ClassVar[Refusal.Reason]
         REASON_SHUTTING_DOWN: _ClassVar[Refusal.Reason]
         REASON_INTERNAL: _ClassVar[Refusal.Reason]
+        REASON_SECOND_AGENT: _ClassVar[Refusal.Reason]
     REASON_UNSPECIFIED: Refusal.Reason
     REASON_VERSION: Refusal.Reason
     REASON_TOKEN: Refusal.Reason
@@ -86,6 +89,7 @@ class Refusal(_message.Message):
     REASON_TIMEOUT: Refusal.Reason
     REASON_SHUTTING_DOWN: Refusal.Reason
     REASON_INTERNAL: Refusal.Reason
+    REASON_SECOND_AGENT: Refusal.Reason
     REASON_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     reason: Refusal.Reason

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     TIMEOUT = "timeout"
     SHUTTING_DOWN = "shutting_down"
     INTERNAL = "internal"
+    SECOND_AGENT = "second_agent"
     UNSPECIFIED = "unspecified"
 
     @property
@@ -36,7 +37,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The first message of an agent."""
+    """The first message of an agent; ``process`` is random, 0 of an older agent."""
 
     node: str
     epoch: int
@@ -44,6 +45,7 @@ class Hello:
     agent_version: str
     probe: str
     protocol: int = PROTOCOL
+    process: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,9 @@ def _greet(hello: Hello) -> Step:
         )
     if hello.epoch == 0:
         return Refusal(Reason.MALFORMED, "epoch 0 is not valid")
-    identity = AgentIdentity(hello.node, hello.epoch, hello.probe, hello.agent_version)
+    identity = AgentIdentity(
+        hello.node, hello.epoch, hello.probe, hello.agent_version, hello.process
+    )
     return Authenticate(hello, identity)
 
 
@@ -164,6 +166,7 @@ class AgentSession:
             token=token,
             agent_version=self._identity.version,
             probe=self._identity.probe,
+            process=self._identity.process,
         )
 
     def welcomed(self, message: ToAgent) -> Welcome:

@@ -229,6 +229,7 @@ class SimAgent:
         self._ends: list[End] = []
         self._process: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
+        self._starts = 0
         self.failover_bytes = 0
 
     async def run(self) -> None:
@@ -257,11 +258,12 @@ class SimAgent:
 
     async def _run_process(self) -> None:
         world, rng = self._world, self._world.rng
+        self._starts += 1
         steps = rng.randrange(1, 200) if world.faulty and rng.random() < 0.5 else NEVER
         maps = FakeMaps(self.kernel, steps)
         spool = world.parts.spool(maps, self._boottime, maps)
         shipper = world.parts.shipper(
-            AgentIdentity(self.node, self.kernel.epoch, "postrouting", "0.1.0"),
+            AgentIdentity(self.node, self.kernel.epoch, "postrouting", "0.1.0", self._starts),
             HostPort("kzn", 7070),
             first=spool,
             dial=self._dial,

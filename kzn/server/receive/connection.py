@@ -13,8 +13,10 @@ from contextlib import suppress
 
 from kzn.daemon.tls_stream import TlsStream
 from kzn.errors import WireError
+from kzn.model.batch import AgentIdentity
 from kzn.server.auth.permit import PeerInfo, peer_info
 from kzn.server.receive.context import ConnectionContext
+from kzn.server.receive.live_agents import LiveAgent
 from kzn.wire.codec import decode_to_server, encode_to_agent
 from kzn.wire.decode_batch import decode_batch
 from kzn.wire.limits import MAX_HELLO
@@ -59,6 +61,7 @@ class AgentConnection:
         self._cut = False
         self._permit_ends = math.inf
         self._counted = (0, 0)
+        self._agent: LiveAgent | None = None
 
     @property
     def is_authenticated(self) -> bool:
@@ -82,6 +85,10 @@ class AgentConnection:
             text = "closed connection of %s from %s: %s"
             self._context.warnings.warn(label, text, self._peer_name, self._address, why)
             self.abort()
+
+    def supersede(self) -> None:
+        """A newer process of this agent is connected, so this connection is half-open."""
+        self.cut("superseded", "a newer process of this agent is connected")
 
     def evict(self) -> None:
         """Free the memory of an unfinished frame."""
@@ -111,6 +118,8 @@ class AgentConnection:
             await self._refuse(Refusal(Reason.SHUTTING_DOWN, "shutting down"), "shutting_down")
         finally:
             self._session.close()
+            if self._agent is not None:
+                self._context.agents.left(self._agent)
             self._frame_grew(0)
             self._count_bytes()
 
@@ -141,6 +150,8 @@ class AgentConnection:
         async with asyncio.timeout(min(silence, limits.frame)):
             message = await self._stream.receive()
         self._context.stats.frames += message is not None
+        if self._agent is not None:
+            self._context.agents.heard(self._agent)
         return message
 
     async def _answer(self, message: bytes) -> tuple[float, ToAgent]:
@@ -194,10 +205,27 @@ class AgentConnection:
             raise _RefusedPeer(_INTERNAL) from error
         if isinstance(permit, Refusal):
             raise _RefusedPeer(permit)
+        self._admit(step.identity)
         self._permit_ends = self._context.clock() + permit.seconds
         welcome = self._session.authenticated(step.identity)
         self._stream.set_max_frame(self._context.limits.wire.max_frame)
         return welcome
+
+    def _admit(self, identity: AgentIdentity) -> None:
+        """Refuse a second agent of a node; a restarted one supersedes the connections before it."""
+        agent = LiveAgent(
+            self,
+            self._address,
+            identity.node,
+            identity.process,
+            identity.epoch,
+            self._context.clock(),
+        )
+        rival = self._context.agents.admit(agent)
+        if rival is not None:
+            text = f"another agent of node {identity.node} is connected from {rival.address}"
+            raise _RefusedPeer(Refusal(Reason.SECOND_AGENT, text))
+        self._agent = agent
 
     def _apply(self, step: Apply) -> Ack:
         self._require_permit()

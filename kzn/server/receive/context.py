@@ -11,6 +11,7 @@ from kzn.server.auth.permit import Authenticate
 from kzn.server.receive.fair_share import FairShare
 from kzn.server.receive.frame_memory import UnfinishedFrames
 from kzn.server.receive.limits import ReceiveLimits
+from kzn.server.receive.live_agents import LiveAgents
 from kzn.server.receive.stats import ReceiveStats
 from kzn.wire.sequences import AppliedSequences
 
@@ -38,6 +39,7 @@ class ConnectionContext:
     frame_memory: UnfinishedFrames
     fair_share: FairShare
     durable: Durable
+    agents: LiveAgents
     instance: int
     """Identifies the ledger that batches go to; agents tell servers apart by it."""
     frame_lock: asyncio.Lock = field(default_factory=asyncio.Lock)

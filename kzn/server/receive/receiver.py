@@ -28,6 +28,7 @@ from kzn.server.receive.context import (
 from kzn.server.receive.fair_share import FairShare
 from kzn.server.receive.frame_memory import UnfinishedFrames
 from kzn.server.receive.limits import ReceiveLimits
+from kzn.server.receive.live_agents import LiveAgents
 from kzn.server.receive.stats import ReceiveStats
 from kzn.wire.codec import encode_to_agent
 from kzn.wire.frames import frame
@@ -79,6 +80,7 @@ class Receiver:
             frame_memory=UnfinishedFrames(limits.unfinished_bytes),
             fair_share=FairShare(limits.share, limits.burst),
             durable=durable,
+            agents=LiveAgents(),
             instance=instance,
         )
         self._acceptor = Acceptor(

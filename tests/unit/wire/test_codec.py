@@ -35,7 +35,7 @@ BATCH = EncodedBatch(7, 2**40, 5, Columns(3, 2, 1, 0x3FFFFFFF, b"zz"), b"tt")
 
 U32, U64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 HELLOS = st.builds(
-    Hello, st.text(), U64, st.text(), st.text(), st.text(), protocol=st.integers(0, 9)
+    Hello, st.text(), U64, st.text(), st.text(), st.text(), protocol=st.integers(0, 9), process=U64
 )
 BATCHES = st.builds(
     EncodedBatch,
@@ -59,6 +59,12 @@ def test_hello_on_the_wire() -> None:
         b"\x0a\x2f\x08\x01\x12\x06node-a\x19\x08\x07\x06\x05\x04\x03\x02\x01"
         b"\x22\x06secret\x2a\x050.1.0\x32\x0bpostrouting"
     )
+
+
+def test_the_process_of_an_agent_follows_a_hello_that_is_otherwise_the_same() -> None:
+    plain, found = encode_to_server(HELLO), encode_to_server(replace(HELLO, process=0x0A0B))
+    assert found == b"\x0a\x38" + plain[2:] + b"\x39\x0b\x0a\x00\x00\x00\x00\x00\x00"
+    assert decode_to_server(plain) == HELLO
 
 
 def test_a_batch_on_the_wire() -> None:

@@ -52,6 +52,14 @@ def test_an_agent_is_welcomed_with_limits_and_last_sequence() -> None:
     assert ServerSession(sequences, LIMITS).authenticated(IDENTITY) == welcome(4)
 
 
+def test_the_process_of_an_agent_is_part_of_its_identity() -> None:
+    identity = replace(IDENTITY, process=9)
+    hello = AgentSession(identity).hello("token")
+    assert hello == replace(HELLO, process=9)
+    step = ServerSession(AppliedSequences(), LIMITS).receive(hello)
+    assert step == Authenticate(hello, identity)
+
+
 def test_a_batch_is_applied_once_over_two_connections() -> None:
     sequences = AppliedSequences()
     first = welcomed(sequences)

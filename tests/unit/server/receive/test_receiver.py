@@ -564,3 +564,73 @@ def test_a_batch_that_does_not_become_durable_is_refused_as_busy() -> None:
         assert scene.applied.sequences == [1]
 
     play(act, ReceiveLimits(durable=0.05), durable=never)
+
+
+def test_a_second_agent_of_a_node_is_refused_with_a_reason_and_may_try_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING)
+
+    async def act(scene: Scene) -> None:
+        first = await scene.agent(replace(HELLO, process=1))
+        for _ in range(2):
+            second = await scene.client()
+            answer = await second.say(replace(HELLO, process=2, epoch=78))
+            assert isinstance(answer, Refusal)
+            assert answer.reason is Reason.SECOND_AGENT
+            assert not answer.reason.permanent
+            assert "another agent of node node-a is connected from 127.0.0.1" in answer.text
+            assert await second.next_answer() is None
+        assert await first.say(message(1)) == Ack(1)
+        assert scene.receiver.stats.refusals == {"second_agent": 2}
+        first.stream.abort()
+        await scene.until(lambda: scene.receiver.stats.connections == 0)
+        await scene.agent(replace(HELLO, process=2, epoch=78))
+
+    play(act)
+    [line] = [r.getMessage() for r in caplog.records if "another agent" in r.getMessage()]
+    assert line.startswith("refused agent of node-a from 127.0.0.1")
+
+
+def test_a_restarted_agent_gets_in_while_its_earlier_connection_is_half_open() -> None:
+    async def act(scene: Scene) -> None:
+        first = await scene.agent(replace(HELLO, process=1))
+        assert await first.say(message(1)) == Ack(1)
+        again = await scene.client()
+        welcome = await again.say(replace(HELLO, process=2))
+        assert isinstance(welcome, Welcome)
+        assert welcome.last_applied == 1
+        with suppress(OSError):
+            assert await first.next_answer() is None
+        assert await again.say(message(2)) == Ack(2)
+        assert scene.applied.sequences == [1, 2]
+        assert scene.receiver.stats.refusals == {"superseded": 1}
+        await scene.until(lambda: scene.receiver.stats.connections == 1)
+
+    play(act)
+
+
+def test_a_peer_that_is_not_authenticated_supersedes_no_agent() -> None:
+    async def authenticate(hello: Hello, _peer: PeerInfo) -> Permit | Refusal:
+        return Permit() if hello.process == 1 else Refusal(Reason.TOKEN, "no")
+
+    async def act(scene: Scene) -> None:
+        first = await scene.agent(replace(HELLO, process=1))
+        other = await scene.client()
+        answer = await other.say(replace(HELLO, process=2))
+        assert isinstance(answer, Refusal)
+        assert await first.say(message(1)) == Ack(1)
+        assert scene.receiver.stats.refusals == {"token": 1}
+
+    play(act, authenticate=authenticate)
+
+
+def test_all_sets_of_one_agent_and_agents_of_older_versions_are_accepted() -> None:
+    async def act(scene: Scene) -> None:
+        hellos = [replace(HELLO, process=1), replace(HELLO, process=1, epoch=78), HELLO]
+        agents = [await scene.agent(hello) for hello in hellos]
+        for number, agent in zip((1, 1, 2), agents, strict=True):
+            assert await agent.say(message(number)) == Ack(number)
+        assert scene.receiver.stats.refusals == {}
+
+    play(act)
