@@ -179,6 +179,11 @@ if TYPE_CHECKING:
     metavar="FAMILY,FAMILY",
     help="Families of series that are counted and exposed.",
 )
+@click.option(
+    "--nodes-as-pods",
+    is_flag=True,
+    help="Series of family pod for what nodes send, too: namespace _node_, as in kubezonnet.",
+)
 @log_level_option
 def server(
     *,
@@ -213,6 +218,7 @@ def server(
     default_zone: str,
     max_series: tuple[tuple[str, int], ...],
     families: str,
+    nodes_as_pods: bool,
     log_level: str,
 ) -> None:
     """It receives batches from agents, resolves addresses to workloads and zones, and serves
@@ -270,6 +276,8 @@ def server(
             tls=ServerTlsFiles(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None,
             auth=auth or ("mtls" if tls_client_ca else "none"),
             agent_accounts=agent_service_account,
-            ledger=ledger_limits(dict(max_series), families.split(",")),
+            ledger=ledger_limits(
+                dict(max_series), families.split(","), nodes_as_pods=nodes_as_pods
+            ),
         )
         asyncio.run(run(config, stop=stop))

@@ -103,9 +103,12 @@ class ServerConfig:
             raise UsageError("--zone-ids and --zone-label exclude each other")
 
 
-def ledger_limits(series: Mapping[str, int], families: Sequence[str]) -> LedgerLimits:
+def ledger_limits(
+    series: Mapping[str, int], families: Sequence[str], *, nodes_as_pods: bool = False
+) -> LedgerLimits:
     """Limits of the ledger with these families only; UsageError for one that does not exist."""
     for name in families:
         if name not in FAMILIES:
             raise UsageError(f"{name!r} is not a family of series", hint=", ".join(FAMILIES))
-    return LedgerLimits(series, off=frozenset(FAMILIES) - set(families))
+    off = frozenset(FAMILIES) - set(families)
+    return LedgerLimits(series, off=off, nodes_as_pods=nodes_as_pods)

@@ -59,6 +59,23 @@ class PodFacts:
         """Its addresses; none on the host network, where they are the node's."""
         return () if self.host_network else self.addresses
 
+    @property
+    def noted_addresses(self) -> tuple[bytes, ...]:
+        """Addresses that only an annotation has, of further interfaces."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class PodWithNetworks(PodFacts):
+    """A pod with further interfaces; ``noted`` are their addresses by its network-status."""
+
+    noted: tuple[bytes, ...] = ()
+
+    @property
+    def noted_addresses(self) -> tuple[bytes, ...]:
+        """Addresses that only an annotation has, of further interfaces."""
+        return () if self.host_network else self.noted
+
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:

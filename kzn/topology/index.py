@@ -25,6 +25,7 @@ from kzn.topology.facts import (
     is_older,
 )
 from kzn.topology.networks import IN_POD_CIDR, Networks
+from kzn.topology.noted_addresses import NotedAddresses
 from kzn.topology.ownership.claims import Claims
 from kzn.topology.ownership.ended import EndedOwners
 from kzn.topology.ownership.intervals import Owner, Ownership
@@ -110,6 +111,7 @@ class AddressIndex:
         self._by_agents: dict[str, tuple[bytes, ...]] = {}
         self._last_list = -inf
         self._ended_unsettled: dict[str, _Record[PodFacts]] = {}
+        self._noted = NotedAddresses(history)
 
     # EndpointIndex, for readers.
 
@@ -125,8 +127,8 @@ class AddressIndex:
     ) -> I32:
         """Owners of ``addresses`` (n, 16) as of [opened, closed]: (n,) ids, or negative codes.
 
-        Pods and nodes come first, then Services and networks, then what agents told and nodes'
-        annotations have, last the pod CIDRs (if ``held``).
+        Pods and nodes come first, then Services and networks, then what agents told and annotations
+        of nodes and of pods have, last the pod CIDRs (if ``held``).
         """
         rows = np.ascontiguousarray(addresses, np.uint8).reshape(-1, 16)
         ids = self._ownership.find(rows, opened, closed, self._table.times, final=final)
@@ -136,6 +138,9 @@ class AddressIndex:
             if self._told.has_any:
                 left = unowned[ids.take(unowned) < 0]
                 self._fill_in_told(ids, left, rows, opened, node)
+            if self._noted.has_any:
+                left = unowned[ids.take(unowned) < 0]
+                self._noted.fill_in(ids, left, rows, opened, closed)
             in_pod_cidr = unowned[ids.take(unowned) <= IN_POD_CIDR]
             if len(in_pod_cidr):
                 self._fill_in_pod_cidrs(ids, in_pod_cidr, opened, closed, held=held)
@@ -304,6 +309,8 @@ class AddressIndex:
             self._finish_pod(record)
         else:
             self._update_owner(record, self._pod_endpoint(record), listing)
+            if record.owner is not None:
+                self._noted.put(record.owner, pod.noted_addresses, self._clock())
 
     def has_workload(self, uid: str) -> bool:
         """Whether a pod that exists has a workload."""
@@ -315,8 +322,7 @@ class AddressIndex:
         record = self._pods.get(uid)
         if record is not None:
             record.workload = workload
-            if record.owner is not None:
-                self._claims.describe(record.owner, self._pod_endpoint(record))
+            self._describe_pod(record)
             return
         record = self._ended_unsettled.pop(uid, None)
         if record is None or record.owner is None:
@@ -424,9 +430,11 @@ class AddressIndex:
             if past.owner is not None:
                 self._claims.describe_past(past.owner, self._pod_endpoint(past))
         for uid in self._pods_by_node.get(name, ()):
-            pod = self._pods[uid]
-            if pod.owner is not None:
-                self._claims.describe(pod.owner, self._pod_endpoint(pod))
+            self._describe_pod(self._pods[uid])
+
+    def _describe_pod(self, record: _Record[PodFacts]) -> None:
+        if record.owner is not None:
+            self._claims.describe(record.owner, self._pod_endpoint(record))
 
     def _update_owner(self, record: _Record[F], endpoint: Endpoint, listing: int) -> None:
         wanted = record.facts.own_addresses
@@ -465,6 +473,7 @@ class AddressIndex:
         else:
             self._ended.remember_pod(uid, until)
         if record.owner is not None:
+            self._noted.put(record.owner, (), end)
             self._claims.end(record.owner, end)
         self._remove_from_node(record.facts)
         del self._pods[uid]
@@ -478,6 +487,7 @@ class AddressIndex:
     def _expire(self) -> None:
         self._claims.expire()
         self._told.expire(self._clock())
+        self._noted.expire(self._clock())
         for uid in self._ended.expire(self._clock()):
             node = self._nodes.get(uid)
             if node is not None:

@@ -13,13 +13,15 @@ import numpy as np
 
 from kzn.columns.arrays import I32, I64
 from kzn.columns.interner import Interner
-from kzn.model.endpoint import POD, Endpoint, EndpointIndex
+from kzn.model.endpoint import NODE, POD, Endpoint, EndpointIndex
 
 NONE = 0
 """The code of an address outside the cluster, and of an unknown zone."""
 OTHER = 1
 """The code of all labels beyond the limit of codes."""
 OTHER_LABEL = "other"
+NODES_NAMESPACE = "_node_"
+"""As in kubezonnet; no namespace of Kubernetes can have this name."""
 
 LABEL_BITS = 20
 ZONE_BITS = 10
@@ -161,12 +163,23 @@ class EndpointCodes:
 class LabelCodes:
     """The codes of all labels of the ledger, and a cache of the codes of endpoints.
 
-    Row 0 of the cache is for all negative endpoint ids, row n + 1 for id n.
+    Row 0 of the cache is for all negative endpoint ids, row n + 1 for id n. With ``nodes_as_pods``
+    nodes have codes of pods, in the namespace NODES_NAMESPACE.
     """
 
-    __slots__ = ("_cache", "_pods", "owned", "owners", "pods", "workloads", "zones")
+    __slots__ = (
+        "_cache",
+        "_nodes_as_pods",
+        "_pods",
+        "owned",
+        "owners",
+        "pods",
+        "workloads",
+        "zones",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, *, nodes_as_pods: bool = False) -> None:
+        self._nodes_as_pods = nodes_as_pods
         self.owned = {kind: OwnedLabels(width, LABEL_BITS) for kind, width in OWNED_KINDS.items()}
         self.pods = self.owned["pod"]
         self.workloads = self.owned["workload"]
@@ -198,7 +211,7 @@ class LabelCodes:
         return EndpointCodes(*rows.T[:_VALID_UNTIL].astype(np.int64))
 
     def of_pods(self, endpoints: I32, index: EndpointIndex) -> I64:
-        """The codes of pods; `NONE` for other endpoints.
+        """The codes of pods, and maybe nodes; `NONE` for other endpoints.
 
         The caller has just called `of_endpoints` with these ids. A pod gets a code at its first
         call only, since most pods never send to another zone.
@@ -210,6 +223,8 @@ class LabelCodes:
         return found
 
     def _pod(self, endpoint: Endpoint) -> int:
+        if endpoint.kind == NODE and self._nodes_as_pods:
+            return self.pods.code((NODES_NAMESPACE, endpoint.name), endpoint)
         if endpoint.kind != POD:
             return NONE
         return self.pods.code((endpoint.namespace, endpoint.name), endpoint)

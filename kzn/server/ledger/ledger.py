@@ -66,6 +66,8 @@ class LedgerLimits:
     retention: float | None = None
     pair_window: float = 300.0
     off: frozenset[FamilyName] = frozenset()
+    nodes_as_pods: bool = False
+    """Whether the family pod has what nodes send, as kubezonnet: namespace _node_, pod NODE."""
 
     def __post_init__(self) -> None:
         """UsageError for a family that does not exist, and for a limit out of range."""
@@ -99,7 +101,7 @@ class Ledger:
 
     def __init__(self, limits: LedgerLimits, *, holds: bool = False, epoch: float = 0.0) -> None:
         self._limits = limits
-        self._codes = LabelCodes()
+        self._codes = LabelCodes(nodes_as_pods=limits.nodes_as_pods)
         self._tables = {
             name: SeriesTable(limits.of(family), holds=holds, epoch=epoch)
             for name, family in FAMILIES.items()

@@ -5,14 +5,15 @@ skips them unparsed (a pod is about 6 kB of JSON, of which a few hundred bytes a
 """
 
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from sys import intern
 
 import msgspec
 
 from kzn.model.ip import pack
+from kzn.model.ip import text as text_of
 from kzn.topology.facts import (
     CLOCK_MARGIN,
     CidrNetwork,
@@ -20,6 +21,7 @@ from kzn.topology.facts import (
     OwnerFacts,
     OwnerRef,
     PodFacts,
+    PodWithNetworks,
     ServiceFacts,
 )
 
@@ -29,6 +31,10 @@ FINISHED_PHASES = ("Succeeded", "Failed")
 ZONE_ID_LABEL = "topology.k8s.aws/zone-id"
 AKS_LABELS = "kubernetes.azure.com/"
 MAX_PROVIDER = 32
+MAX_STATUS = 65536
+"""Longest network-status that is read."""
+MAX_NOTED = 32
+"""Most addresses of a pod that are read from it."""
 PLAIN_KINDS = frozenset(
     {"ReplicaSet", "Job", "Deployment", "StatefulSet", "DaemonSet", "CronJob", "Node"}
 )
@@ -91,6 +97,25 @@ class NodeMeta(Meta):
     annotations: NodeAnnotations | None = None
 
 
+class PodAnnotations(Json):
+    """The annotations in which Multus tells of all networks of a pod; the second is the old one."""
+
+    status: str = msgspec.field(default="", name="k8s.v1.cni.cncf.io/network-status")
+    old_status: str = msgspec.field(default="", name="k8s.v1.cni.cncf.io/networks-status")
+
+
+class PodMeta(Meta):
+    """ObjectMeta of a pod."""
+
+    annotations: PodAnnotations | None = None
+
+
+class NetworkStatus(Json):
+    """An entry of network-status."""
+
+    ips: tuple[str, ...] | None = None
+
+
 class PodSpec(Json):
     """PodSpec."""
 
@@ -136,7 +161,7 @@ class PodStatus(Json):
 class Pod(Json):
     """v1 Pod."""
 
-    metadata: Meta
+    metadata: PodMeta
     spec: PodSpec = msgspec.field(default_factory=PodSpec)
     status: PodStatus = msgspec.field(default_factory=PodStatus)
 
@@ -219,7 +244,7 @@ def pod_facts(pod: Pod, earliest: Earliest = lambda _stamp: None) -> PodFacts:
     meta, status = pod.metadata, pod.status
     is_finished = status.phase in FINISHED_PHASES
     texts = dict.fromkeys([status.pod_ip, *(entry.ip for entry in status.pod_ips or ())])
-    return PodFacts(
+    facts = PodFacts(
         uid=meta.uid,
         namespace=intern(meta.namespace),
         name=meta.name,
@@ -233,6 +258,35 @@ def pod_facts(pod: Pod, earliest: Earliest = lambda _stamp: None) -> PodFacts:
         controller=_controller(meta),
         version=version_number(meta.resource_version),
         account=_account(meta.namespace, pod.spec.service_account_name),
+    )
+    noted = _of_networks(meta.annotations, facts.addresses)
+    if not noted:
+        return facts
+    values = {field.name: getattr(facts, field.name) for field in fields(PodFacts)}
+    return PodWithNetworks(**values, noted=noted)
+
+
+def _of_networks(annotations: PodAnnotations | None, own: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """The addresses in network-status beside the pod's own, as far as a pod can have them.
+
+    Whoever may change a pod can write it: so no globally routable address, and few in all.
+    """
+    text = (annotations.status or annotations.old_status) if annotations is not None else ""
+    if not text or len(text) > MAX_STATUS:
+        return ()
+    try:
+        networks = _NETWORKS.decode(text)
+    except (msgspec.MsgspecError, UnicodeEncodeError):
+        return ()
+    texts = dict.fromkeys(ip for network in networks for ip in network.ips or ())
+    found = [one for one in _packed(list(texts)[:MAX_NOTED]) if one not in own]
+    return tuple(one for one in found if _is_private(one))
+
+
+def _is_private(address: bytes) -> bool:
+    found = ip_address(text_of(address))
+    return found.is_private and not (
+        found.is_loopback or found.is_link_local or found.is_unspecified or found.is_multicast
     )
 
 
@@ -325,6 +379,9 @@ def _started(pod: Pod, earliest: Earliest) -> float | None:
         return started
     known = earliest(created)
     return started if known is None else max(started, known + CLOCK_MARGIN)
+
+
+_NETWORKS = msgspec.json.Decoder(tuple[NetworkStatus, ...])
 
 
 def _account(namespace: str, name: str) -> str:

@@ -69,6 +69,16 @@ def test_a_pod_series_counts_bytes_sent_to_another_zone_or_region(index: Address
     assert series(ledger, "pod") == {("shop", "web-1"): 10_011}
 
 
+def test_nodes_can_be_in_the_pods_family_as_in_kubezonnet(index: AddressIndex) -> None:
+    sent = ("10.0.0.1", DB, 3), (WEB1, DB, 1), (OUT, DB, 5)  # the last one is forwarded by n1
+    ledger = Ledger(LedgerLimits(nodes_as_pods=True))
+    add(ledger, index, *sent)
+    assert series(ledger, "pod") == {("shop", "web-1"): 1, ("_node_", "n1"): 8}
+    ledger = Ledger(LedgerLimits())
+    add(ledger, index, *sent)
+    assert series(ledger, "pod") == {("shop", "web-1"): 1}
+
+
 def test_a_workload_has_a_series_for_each_direction_class_and_pair_of_zones(
     index: AddressIndex,
 ) -> None:

@@ -109,6 +109,58 @@ def test_a_finished_pod_ends_with_its_last_container() -> None:
     assert read_pod(pod_object(phase="Failed", containerStatuses=ended)).finished is None
 
 
+def with_networks(status: object, name: str = "network-status") -> PodFacts:
+    obj = pod_object()
+    text = status if isinstance(status, str) else json.dumps(status)
+    obj["metadata"]["annotations"] = {f"k8s.v1.cni.cncf.io/{name}": text}
+    return read_pod(obj)
+
+
+@pytest.mark.parametrize("name", ["network-status", "networks-status"])
+def test_a_pod_has_the_addresses_of_its_further_networks(name: str) -> None:
+    networks = [
+        {"name": "cbr0", "interface": "eth0", "ips": ["10.0.0.1"], "default": True, "dns": {}},
+        {"name": "d/lan", "interface": "net1", "ips": ["172.20.0.5", "fd00::5"], "mac": "x"},
+        {"name": "d/none", "interface": "net2"},
+    ]
+    facts = with_networks(networks, name)
+    assert facts.noted_addresses == (pack("172.20.0.5"), pack("fd00::5"))
+    assert facts.addresses == (pack("10.0.0.1"),)
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        "not json",
+        {"ips": ["172.20.0.5"]},
+        [{"ips": "172.20.0.5"}],
+        [
+            {
+                "ips": [
+                    "8.8.8.8",
+                    "2600::1",
+                    "127.0.0.1",
+                    "169.254.0.1",
+                    "fe80::1",
+                    "::",
+                    "x",
+                    "224.0.0.1",
+                ]
+            }
+        ],
+        [{"ips": ["172.20.0.5"], "padding": "x" * 70_000}],
+    ],
+)
+def test_a_network_status_that_cannot_be_is_not_believed(status: object) -> None:
+    facts = with_networks(status)
+    assert facts == read_pod(pod_object())
+
+
+def test_addresses_of_further_networks_are_bounded() -> None:
+    many = [{"ips": [f"172.20.{n // 250}.{n % 250 + 1}" for n in range(1000)]}]
+    assert len(with_networks(many).noted_addresses) == 32
+
+
 def test_host_network_and_deletion_timestamp_are_decoded() -> None:
     obj = pod_object()
     obj["spec"]["hostNetwork"] = True
