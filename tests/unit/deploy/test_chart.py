@@ -2,8 +2,10 @@
 
 import json
 from functools import cache
+from pathlib import PurePath
 from typing import Any
 
+import click
 import kubernetes_validate
 import pytest
 from manifests import (
@@ -21,6 +23,7 @@ from manifests import (
     variables_of,
 )
 
+from kzn.cli.main import SUBCOMMANDS, load
 from kzn.topology.static.file import parse_static
 
 helm = pytest.importorskip("helm_python", reason="Helm's engine has no package for this machine")
@@ -84,6 +87,14 @@ SETS: dict[str, Values] = SWITCHES | {
         }
         for role in ("server", "agent")
     },
+    "http": {
+        "http": {"auth": "kubernetes", "tlsSecret": "kzn-http"},
+        "prometheusOperator": {
+            "enabled": True,
+            "endpoint": {"authorization": {"credentials": {"name": "t", "key": "t"}}},
+        },
+    },
+    "owners": {"ownerRules": [{"apiGroups": [""], "resources": ["replicationcontrollers"]}]},
     "all": {
         "tls": {"enabled": True},
         "state": {"enabled": True, "storageClassName": "fast"},
@@ -104,6 +115,14 @@ WRONG: dict[str, tuple[Values, str]] = {
     "short digest": ({"image": {"digest": "sha256:12"}}, "/image/digest"),
     "address as range": ({"networkPolicy": {"agentRanges": ["10.0.0.1"]}}, "agentRanges/0"),
     "text as number": ({"perZone": {"replicas": "3"}}, "/perZone/replicas"),
+    "verbs of owners": (
+        {"ownerRules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]},
+        "verbs",
+    ),
+    "field of the endpoint that the chart sets": (
+        {"prometheusOperator": {"endpoint": {"honorLabels": False}}},
+        "/prometheusOperator/endpoint",
+    ),
     "network without a range": (
         {"static": {"networks": [{"name": "a", "kind": "b"}]}},
         "/static/networks/0",
@@ -217,7 +236,7 @@ def test_what_the_chart_refers_to_exists(name: str) -> None:
                 secrets = {
                     t["spec"].get("secretName") for t in things if t["kind"] == "Certificate"
                 }
-                assert volume["secret"]["secretName"] in secrets
+                assert volume["secret"]["secretName"] in secrets | {"kzn-http"}
         for container in containers(pod):
             assert {mount["name"] for mount in container.get("volumeMounts", [])} <= there
     for binding in (thing for thing in things if thing["kind"].endswith("Binding")):
@@ -240,8 +259,47 @@ def test_agents_reach_the_server_of_their_release() -> None:
         assert agent["KZN_TLS_SERVER_NAME"] in certificate["dnsNames"]
 
 
+def test_with_tls_for_http_every_request_of_the_cluster_is_https() -> None:
+    things = rendered(SETS["http"])
+    (server,) = dict(pods(things))["kzn-server"]["containers"]
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert server[probe]["httpGet"]["scheme"] == "HTTPS"
+    variables = variables_of(things, "kzn-server", "kzn")
+    assert variables["KZN_HTTP_AUTH"] == "kubernetes"
+    mounts = {mount["name"]: mount["mountPath"] for mount in server["volumeMounts"]}
+    assert PurePath(variables["KZN_HTTP_TLS_CERT"]).parent == PurePath(mounts["http-tls"])
+    assert PurePath(variables["KZN_HTTP_TLS_KEY"]).parent == PurePath(mounts["http-tls"])
+    (endpoint,) = one(things, "ServiceMonitor", "kzn-server")["spec"]["endpoints"]
+    assert endpoint["scheme"] == "https"
+    assert endpoint["authorization"]["credentials"] == {"name": "t", "key": "t"}
+    assert endpoint["honorLabels"] is True
+    (agent,) = dict(pods(things))["kzn-agent"]["containers"]
+    assert "scheme" not in agent["livenessProbe"]["httpGet"]
+
+
+def test_further_owners_are_a_role_of_their_own_that_may_list_and_watch() -> None:
+    role = one(rendered(SETS["owners"]), "ClusterRole", "kzn-server-owners")
+    assert role["rules"] == [
+        {"apiGroups": [""], "resources": ["replicationcontrollers"], "verbs": ["list", "watch"]}
+    ]
+
+
+def test_every_variable_of_the_chart_is_an_option_of_its_command() -> None:
+    for values in SETS.values():
+        for _, pod in pods(rendered(values)):
+            for container in containers(pod):
+                (command,) = container["args"]
+                options = {
+                    option.envvar
+                    for option in load(command, SUBCOMMANDS[command]).params
+                    if isinstance(option, click.Option)
+                }
+                used = {entry["name"] for entry in container["env"]} - {"POD_NAMESPACE"}
+                assert used <= options
+
+
 def test_two_releases_share_no_object_and_no_pod() -> None:
-    everything: Values = {"openshift": {"enabled": True}, "tls": {"enabled": True}}
+    everything = SETS["owners"] | {"openshift": {"enabled": True}, "tls": {"enabled": True}}
     releases = [("kzn", "kzn"), ("kzn", "net"), ("b", "net"), ("net", "net"), ("kzn", "b")]
     seen: set[tuple[str, str, str]] = set()
     selectors = set()
@@ -352,7 +410,7 @@ def test_the_schema_knows_every_default_and_no_more() -> None:
         defaults, schema = chart.values, chart.schema
     known = set(schema["properties"]) - {"global"}
     assert known == set(defaults)
-    for part in known - {"static"}:
+    for part in known - {"static", "ownerRules"}:
         assert set(schema["properties"][part]["properties"]) == set(defaults[part]), part
 
 
