@@ -19,8 +19,6 @@ _LOG = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 0.5
 """How long a listener waits after the kernel had no descriptor or memory for a connection."""
-_AT_ONCE = 32
-"""Connections accepted before the event loop does other work."""
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _MAPPED_PREFIX = "::ffff:"
 
@@ -32,7 +30,9 @@ class Acceptor:
 
     ``name`` is what the log calls the port. ``reserve`` is how many descriptors stay free: the
     kernel gives the lowest free number, so the number of a new socket says how many are in use.
-    ``read_buffer`` is half of what the reader buffers. ``refused`` counts connections closed at
+    ``read_buffer`` is half of what the reader buffers. ``at_once`` connections are accepted before
+    the event loop does other work; until one that is refused is closed, it takes some turns, and
+    four times as many descriptors are in use. ``refused`` counts connections closed at
     once for lack of descriptors; ``on_refused`` is called for each.
     """
 
@@ -43,6 +43,7 @@ class Acceptor:
         *,
         reserve: int,
         read_buffer: int = 1 << 16,
+        at_once: int = 32,
         on_refused: Callable[[], None] = lambda: None,
     ) -> None:
         self.refused = 0
@@ -50,6 +51,7 @@ class Acceptor:
         self._connected = connected
         self._reserve = reserve
         self._read_buffer = read_buffer
+        self._at_once = at_once
         self._on_refused = on_refused
         self._sockets: list[socket.socket] = []
         self._starting: set[asyncio.Task[None]] = set()
@@ -72,7 +74,7 @@ class Acceptor:
         self._sockets.clear()
 
     def _ready(self, sock: socket.socket) -> None:
-        for _ in range(_AT_ONCE):
+        for _ in range(self._at_once):
             try:
                 connection, _ = sock.accept()
             except (BlockingIOError, InterruptedError):

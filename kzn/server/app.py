@@ -42,6 +42,8 @@ _LOG = logging.getLogger(__name__)
 TICK_SECONDS = 0.5
 OTHER_DESCRIPTORS = 36
 """For files, the API server and listening sockets; with those for HTTP 100."""
+RESERVED_DESCRIPTORS = 8
+"""The last ones: agents are limited by their number, so that HTTP has its own."""
 SWITCH_SECONDS = 0.001
 """Seconds that a rendering thread can hold the GIL while the event loop waits for it."""
 
@@ -232,7 +234,7 @@ def _receive_limits(config: ServerConfig) -> ReceiveLimits:
         connections=agents,
         connections_per_address=config.max_agents_per_address,
         share=config.address_share,
-        reserved_descriptors=others // 2,
+        reserved_descriptors=RESERVED_DESCRIPTORS,
     )
 
 

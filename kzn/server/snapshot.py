@@ -3,30 +3,20 @@
 In: the pipeline and other sources, read on the event loop. Out: a `ServerSnapshot`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from kzn.daemon.http.stats import HttpStats
-from kzn.model.totals import Counts
 from kzn.server.auth.authenticator import SecurityState
 from kzn.server.flows.queue import LogCounts
 from kzn.server.ledger.family import LedgerSnapshot
-from kzn.server.ledger.node_totals import NodeTotalRow, NodeTotalsSnapshot
+from kzn.server.ledger.node_totals import NodeTotalsSnapshot
 from kzn.server.pipeline import AccountingSnapshot, Pipeline
 from kzn.server.receive.stats import ReceiveStats
 from kzn.server.resolve.reporting import ReportingCounts
 from kzn.server.state.group_commit import CommitStats
 from kzn.server.stats import PipelineStats
 from kzn.server.topology import SourceState, why_waiting
-
-
-@dataclass(frozen=True, slots=True)
-class NodeHeld:
-    """Counts of a node in the retry queue, and the age of its last batch in seconds."""
-
-    node: str
-    held: Counts
-    age: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,19 +47,6 @@ class ServerSnapshot:
     scrapes: int = 0
     created_lines: bool = True
     http: HttpStats = field(default_factory=HttpStats)
-
-    @property
-    def node_totals(self) -> Iterator[NodeTotalRow]:
-        """Every total of every node except held."""
-        for totals in self.totals:
-            yield from totals.rows()
-
-    @property
-    def nodes(self) -> list[NodeHeld]:
-        """What each node holds, and the age of its last batch."""
-        return [
-            NodeHeld(one.node, one.held, max(0.0, self.now - one.touched)) for one in self.totals
-        ]
 
     @property
     def why_not_ready(self) -> str:

@@ -20,9 +20,8 @@ from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.metrics.text import series
 from kzn.server.metrics.traffic import FAMILY_METRICS
-from kzn.server.pipeline import Clocks, Pipeline
+from kzn.server.pipeline import AccountingSnapshot, Clocks, Pipeline
 from kzn.server.resolve.retry import RetryQueue
-from kzn.server.snapshot import AccountingSnapshot
 from kzn.server.state.checkpoint import CheckpointedState
 from kzn.server.state.sqlite_store import StateFile
 from kzn.topology.facts import PodFacts, Workload

@@ -90,6 +90,7 @@ class HttpServer:
             self._accept,
             reserve=_RESERVE,
             read_buffer=self.limits.head_bytes,
+            at_once=4,
             on_refused=lambda: self.count("descriptors"),
         )
         self._faults = RateLimited(_LOG)

@@ -68,7 +68,7 @@ def pieces(
     """
     registry = new_registry("server")
     registry.register(_ApplySeconds(snapshot.pipeline.apply_seconds))
-    for piece in _families(snapshot, openmetrics=wanted.openmetrics):
+    for piece in _families(snapshot, pause, openmetrics=wanted.openmetrics):
         yield piece
         if len(piece) > _LONG:
             pause()
@@ -77,14 +77,16 @@ def pieces(
     yield encode(registry)
 
 
-def _families(snapshot: ServerSnapshot, *, openmetrics: bool) -> Iterator[bytes]:
+def _families(
+    snapshot: ServerSnapshot, pause: Callable[[], object], *, openmetrics: bool
+) -> Iterator[bytes]:
     has_created = openmetrics and snapshot.created_lines
     for family in (FAMILIES[name] for name in snapshot.ledger.views):
         metric = FAMILY_METRICS[family.name]
         yield head(metric, openmetrics=openmetrics)
-        yield from series(snapshot.ledger, family, metric, created=has_created)
+        yield from series(snapshot.ledger, family, metric, pause, created=has_created)
     for metric, samples, created in chain(
-        node_metrics(snapshot), age_metrics(snapshot), server_metrics(snapshot)
+        node_metrics(snapshot, pause), age_metrics(snapshot), server_metrics(snapshot)
     ):
         yield head(metric, openmetrics=openmetrics)
         yield from lines(metric, samples, created if has_created else ())

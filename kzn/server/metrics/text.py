@@ -7,7 +7,7 @@ the renderer, delays acks during the scrape of a large cluster.
 Integers are written exactly, also beyond 2^53. Labels are in the order of docs/metrics.md.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, repeat
 
 import msgspec
@@ -43,9 +43,17 @@ def lines(
 
 
 def series(
-    snapshot: LedgerSnapshot, family: Family, metric: Metric, *, created: bool = False
+    snapshot: LedgerSnapshot,
+    family: Family,
+    metric: Metric,
+    pause: Callable[[], object] = lambda: None,
+    *,
+    created: bool = False,
 ) -> Iterator[bytes]:
-    """The samples of a family of the ledger as they are exposed; with ``_created`` lines or not."""
+    """The samples of a family of the ledger as they are exposed; with ``_created`` lines or not.
+
+    ``pause`` is called every few milliseconds while the text of labels is made.
+    """
     view = snapshot.views[family.name]
     keys, totals, times = view.keys, view.exposed_bytes, view.created
     other, is_there, began = view.exposed_other, bool(view.other.bytes), view.other.created
@@ -55,7 +63,7 @@ def series(
         keys, totals, times = keys[~namesake], totals[~namesake], times[~namesake]
     begin = f"{metric.name}{{".encode()
     begin_created = f"{_created_name(metric)}{{".encode()
-    tables = _tables(snapshot, family)
+    tables = _tables(snapshot, family, pause)
     for first in range(0, len(keys), CHUNK):
         part = slice(first, first + CHUNK)
         codes = family.layout.unpack(keys[part])
@@ -102,20 +110,22 @@ def _joined(columns: list[list[bytes]]) -> bytes:
     return b"".join(pieces)
 
 
-def _tables(snapshot: LedgerSnapshot, family: Family) -> list[Objects]:
+def _tables(snapshot: LedgerSnapshot, family: Family, pause: Callable[[], object]) -> list[Objects]:
     """The text of each code, by column; that of the last column ends the labels."""
     ends = [","] * (len(family.columns) - 1) + ["} "]
     return [
-        _table(column.rows(snapshot.tables), column.labels, end)
+        _table(column.rows(snapshot.tables), column.labels, end, pause)
         for column, end in zip(family.columns, ends, strict=True)
     ]
 
 
-def _table(rows: Sequence[Labels], names: Labels, end: str) -> Objects:
+def _table(rows: Sequence[Labels], names: Labels, end: str, pause: Callable[[], object]) -> Objects:
     table = np.empty(len(rows), object)
     for first in range(0, len(rows), CHUNK):
         part = rows[first : first + CHUNK]
         table[first : first + CHUNK] = [f"{_pairs(names, row)}{end}".encode() for row in part]
+        if len(part) == CHUNK:
+            pause()
     return table
 
 

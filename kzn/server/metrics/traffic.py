@@ -1,6 +1,7 @@
 """The metrics of traffic: the families of the ledger, and the terms of each node's identity."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 
 from kzn.daemon.metrics import BYTE, Metric, MetricSamples
 from kzn.model.totals import Counts
@@ -21,17 +22,29 @@ _TERMS: dict[Term, str] = {
     "unresolved": "of flows without a known endpoint or zone, by reason",
     "missed": "that the hook saw and that are in no flow, by reason",
 }
+_NODES_A_PAUSE = 256
 _HELD = "of flows in the retry queue, which are in no other term"
 _PENDING = "of a term that are in none of its counters yet: the counter is still exposed at 0"
 _WITH_REASON: frozenset[Term] = frozenset({"ignored", "unresolved", "missed"})
 
 
-def node_metrics(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
-    """The terms of each node's identity, and what of them is still exposed at 0."""
-    rows = list(snapshot.node_totals)
+def node_metrics(
+    snapshot: ServerSnapshot, pause: Callable[[], object] = lambda: None
+) -> Iterator[MetricSamples]:
+    """The terms of each node's identity, and what of them is still exposed at 0.
+
+    ``pause`` is called every few milliseconds while rows are gathered.
+    """
+    rows: dict[Term, list[NodeTotalRow]] = {term: [] for term in TERMS}
+    for number, totals in enumerate(snapshot.totals, 1):
+        for row in totals.rows():
+            rows[row.term].append(row)
+        if number % _NODES_A_PAUSE == 0:
+            pause()
     for term in TERMS:
-        yield from _of_term(term, rows)
-    yield from _pending(rows)
+        yield from _of_term(term, rows[term])
+        pause()
+    yield from _pending(chain.from_iterable(rows.values()))
     yield MetricSamples(
         Metric("kzn_held_bytes", "gauge", ("node",), f"Bytes {_HELD} ({BYTE})."),
         [((one.node,), one.held.bytes) for one in snapshot.totals],
@@ -51,9 +64,8 @@ def age_metrics(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
     )
 
 
-def _of_term(term: Term, totals: Sequence[NodeTotalRow]) -> Iterator[MetricSamples]:
+def _of_term(term: Term, found: Sequence[NodeTotalRow]) -> Iterator[MetricSamples]:
     labels = ("node", "reason") if term in _WITH_REASON else ("node",)
-    found = [row for row in totals if row.term == term]
     rows = [
         ((row.node, row.reason)[: len(labels)], row.counts if row.exposed else NOTHING)
         for row in found
@@ -71,7 +83,7 @@ def _of_term(term: Term, totals: Sequence[NodeTotalRow]) -> Iterator[MetricSampl
     )
 
 
-def _pending(totals: Sequence[NodeTotalRow]) -> Iterator[MetricSamples]:
+def _pending(totals: Iterable[NodeTotalRow]) -> Iterator[MetricSamples]:
     sums: dict[tuple[str, Term], Counts] = {}
     for row in totals:
         if not row.exposed and row.counts != NOTHING:
