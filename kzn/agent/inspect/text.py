@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kzn.agent.maps.columns import by_lower_port
 from kzn.model import ip
 from kzn.model.batch import Batch
 from kzn.model.flows import (
@@ -76,12 +75,6 @@ def lines(batch: Batch) -> Iterator[str]:
             f"  {src} > {dst} {kind} "
             f"{int(flows.bytes[row])} bytes {int(flows.packets[row])} packets"
         )
-    for protocol, counts in by_lower_port(flows).items():
-        if counts.packets:
-            yield (
-                f"  service by lower port ({protocol}) "
-                f"{counts.bytes} bytes {counts.packets} packets"
-            )
     for kind, rows in (("missed", totals.missed), ("ignored", totals.ignored)):
         for reason, counts in rows.items():
             yield f"  {kind} ({reason}) {counts.bytes} bytes {counts.packets} packets"
