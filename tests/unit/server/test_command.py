@@ -23,6 +23,7 @@ from kzn.daemon.connect import dial_tcp
 from kzn.daemon.listen import HostPort
 from kzn.daemon.tls import ClientTls
 from kzn.errors import RefusedError
+from kzn.lab.daemons import wait_for
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
@@ -136,6 +137,29 @@ def test_families_are_limited_and_turned_off(
         url = f"http://127.0.0.1:{http}/api/v1/pairs"
         with urllib.request.urlopen(url, timeout=DEADLINE) as answer:
             assert json.load(answer) == {"pairs": [], "of": 0}
+
+
+def test_a_static_file_that_changes_is_used_without_a_restart(tmp_path: Path) -> None:
+    networks = "networks: [{name: %s, kind: Database, cidr: 10.9.0.0/24}]\n"
+    static = tmp_path / "static.yaml"
+    static.write_text(networks % "before")
+    with serving(tmp_path, "--static", str(static)) as (_, http, _log):
+        url = f"http://127.0.0.1:{http}/api/v1/addresses?address=10.9.0.7"
+
+        def owner() -> str:
+            with urllib.request.urlopen(url, timeout=DEADLINE) as answer:
+                return str(json.load(answer)["addresses"][0].get("name"))
+
+        assert owner() == "before"
+        static.write_text("networks: [")
+        assert wait_for(lambda: "\nkzn_server_static_outdated 1" in metrics(http), DEADLINE)
+        assert owner() == "before"
+        static.write_text(networks % "after")
+        assert wait_for(lambda: owner() == "after", DEADLINE)
+        text = metrics(http)
+        assert 'kzn_server_static_reads_total{result="loaded"} 2' in text
+        assert 'kzn_server_static_reads_total{result="failed"} 1' in text
+        assert "\nkzn_server_static_outdated 0" in text
 
 
 def test_client_certificates(tmp_path: Path, authority: Authority, tls: list[str]) -> None:
