@@ -48,6 +48,7 @@ class DeviceUpdates:
     async def apply(self, table: DeviceTable, changed_filters: frozenset[int]) -> None:
         """Write what differs; ``changed_filters`` are devices whose qdiscs or filters changed."""
         self.addresses = table.told_addresses()
+        self._stats.told_addresses = len(self.addresses)
         maps = self._attached.maps
         missing = maps.set_devices({} if self._accounts_local else table.roles())
         self._warn(missing + maps.set_addresses(table.addresses()), table.unknown_names())

@@ -132,6 +132,12 @@ def _hooks(stats: AgentStats) -> Iterator[MetricSamples]:
         stats.uplinks,
     )
     yield single(
+        "kzn_agent_told_addresses",
+        "gauge",
+        "Addresses of this node that the agent tells servers.",
+        stats.told_addresses,
+    )
+    yield single(
         "kzn_agent_tunnels_without_room_bytes_total",
         "counter",
         "Bytes that this node encapsulated, counted by their inner addresses alone: the kernel had"

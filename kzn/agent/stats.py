@@ -28,6 +28,8 @@ class AgentStats:
     reattached: Counter[str] = field(default_factory=Counter)
     """How often a hook was attached again after another program had detached it."""
     uplinks: int = 0
+    told_addresses: int = 0
+    """Addresses of this node that servers are told."""
     coverage: float | None = None
     """Bytes that the hook saw leave by the uplinks, divided by what the uplinks sent; None while it
     cannot be measured."""

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -122,6 +123,8 @@ def _described(owner: "AddressOwner") -> str:
         words.append(f"({owner.workload_kind} {owner.workload})")
     places = (("node", owner.node), ("zone", owner.zone), ("region", owner.region))
     where = [f"{key} {value}" for key, value in places if value and value != owner.label]
+    if owner.known_by == "agent":
+        where.append("an address that the node's agent told")
     return " ".join(words) + (", " + ", ".join(where) if where else "")
 
 
@@ -131,7 +134,7 @@ def _interval(found: "OwnerInterval", current: "AddressOwner") -> str:
         times = f"from {found.since or 'an unknown time'} until {found.until}"
     if found.deleting_since:
         times += f", being deleted since {found.deleting_since}"
-    if found.owner == current:
+    if found.owner == replace(current, known_by=""):
         return times
     return f"{found.owner.owner} {found.owner.label} {times}"
 

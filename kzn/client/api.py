@@ -167,7 +167,8 @@ _STATUS_COUNTS = ("agents", "nodes", "batches", "flows", "duplicates")
 class AddressOwner:
     """A row of ``addresses``: who has an address now. ``owner`` is its kind.
 
-    pod, node, static, or one of UNNAMED, which have no other fields in JSON.
+    pod, node, static, or one of UNNAMED, which have no other fields in JSON. ``known_by`` is agent
+    if the address is a node's only because the node's agent told it.
     """
 
     address: str
@@ -179,6 +180,7 @@ class AddressOwner:
     node: str = ""
     zone: str = ""
     region: str = ""
+    known_by: str = ""
 
     @property
     def label(self) -> str:

@@ -181,6 +181,11 @@ class AddressIndex:
             for owner, begin, end in self._ownership.intervals(address)
         ] + told
 
+    def told_by_agent(self, address: bytes, node: str, at: float) -> bool:
+        """Whether ``address`` (16 bytes) is a node's only because the node's agent told it."""
+        owned = (end > at for _, _, end in self._ownership.intervals(address))
+        return address in self._by_agents.get(node, ()) and not any(owned)
+
     def node_code(self, node: str) -> int:
         """The code of a node by name; NO_CODE when not known."""
         return self._table.node_code(node)

@@ -158,6 +158,18 @@ def test_on_a_quiet_node_whose_pods_bypass_netfilter_nothing_is_missed(
     assert pins(site) == ["tcx"]
 
 
+def test_a_pinned_probe_is_kept_only_while_no_fact_speaks_against_it(site: Site, lab: Lab) -> None:
+    server = site.server()
+    site.agent("--probe", "postrouting").kill()
+    with host_routing(lab, lab.node("a1")):
+        agent = site.agent()
+        assert "pinned probe postrouting is tried anew beside the others" in agent.stderr
+        assert choice(agent).startswith("tcx: it saw the test packets")
+        sent = site.send(50)
+        assert server.gets(site.key, sent), server.has(site.key)
+    assert pins(site) == ["tcx"]
+
+
 def test_a_filter_that_redirects_is_a_reason_for_tcx_and_one_that_shapes_is_none(
     site: Site, lab: Lab
 ) -> None:

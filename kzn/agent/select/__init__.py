@@ -10,7 +10,7 @@ selftest (packets of kzn's own), decide (pure), takeover (one pinned set replace
       │ auto                                                                           │
     candidates ── none ──► exit 3                                                      │
       │                                                                                │
-    is one pinned, and not suspected? ── yes, and it attaches ───────────► keep it ────┤
+    is one pinned, and not doubted? ── yes, and it attaches ─────────────► keep it ────┤
       │ no                                                                             │
     trial: all attached side by side, their counts compared with the uplinks' counters │
       │    for 1 s, or 10 s after a suspicion; by test packets where little is sent    │
@@ -25,5 +25,7 @@ selftest (packets of kzn's own), decide (pure), takeover (one pinned set replace
                                                         another probe to try, and no trial in
                                                         the last hour)
 
-The notes (pins/notes.py) outlive the agent; each trial clears the suspicion.
+A pinned probe is doubted if an agent saw it miss traffic, or if facts say that pods' packets pass
+it by and another probe could see them. The notes (pins/notes.py) outlive the agent; each trial
+clears the suspicion.
 """

@@ -130,13 +130,17 @@ class _Selection:
         self, trials: Sequence[Trial], results: dict[str, TrialResult]
     ) -> dict[str, TrialResult]:
         """The results, with what is known to carry pods' packets past netfilter."""
-        facts = read_facts(self._find_uplinks().table, self._config.pin_dir)
-        doubts = [bypass.sentence() for bypass in facts.bypasses()]
+        doubt = self._doubt()
         return results | {
-            one.probe.name: replace(results[one.probe.name], doubt=doubts[0])
+            one.probe.name: replace(results[one.probe.name], doubt=doubt)
             for one in trials
-            if doubts and not one.probe.kind.is_on_devices
+            if doubt and not one.probe.kind.is_on_devices
         }
+
+    def _doubt(self) -> str:
+        """What carries pods' packets past netfilter on this node; empty for nothing known."""
+        facts = read_facts(self._find_uplinks().table, self._config.pin_dir)
+        return next((bypass.sentence() for bypass in facts.bypasses()), "")
 
     def _start_trials(self) -> list[Trial]:
         """One for each hook point: probes of one point see the same packets."""
@@ -212,11 +216,11 @@ class _PinnedSelection(_Selection):
         return self._keep_current() or self._select_by_trial()
 
     def _keep_current(self) -> AttachedProbe | None:
-        """The pinned probe; None when there is none, it is suspected, or it cannot be attached."""
+        """The pinned probe; None when there is none, it is doubted, or it cannot be attached."""
         if self._notes.suspected_blind:
             return None
         probe = next((p for p in self._candidates.probes if p.name == self._current), None)
-        if probe is None:
+        if probe is None or self._is_doubted(probe):
             return None
         try:
             attached = self._attach_untried(probe)
@@ -231,6 +235,14 @@ class _PinnedSelection(_Selection):
             return None
         log.info("selected probe %s: already attached and healthy", probe.name)
         return attached
+
+    def _is_doubted(self, pinned: Probe) -> bool:
+        """Whether another probe could see what is known to pass the pinned one by."""
+        others = (probe.kind.is_on_devices for probe in self._candidates.probes)
+        if pinned.kind.is_on_devices or not any(others) or not (doubt := self._doubt()):
+            return False
+        log.info("pinned probe %s is tried anew beside the others: %s", pinned.name, doubt)
+        return True
 
     def _with_doubts(
         self, trials: Sequence[Trial], results: dict[str, TrialResult]

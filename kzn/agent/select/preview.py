@@ -25,20 +25,27 @@ def preview_auto(probes: Sequence[Probe], pin_dir: Path) -> tuple[Probe | None, 
     pinned = next((probe for probe in candidates if probe.name == name), None)
     if pinned and Notes(pin_dir).suspected_blind:
         return pinned, "already attached, but seen to miss traffic: the next agent tries all probes"
+    bypasses = _bypasses(pin_dir)
+    if pinned and not pinned.kind.is_on_devices and _on_devices(candidates) and bypasses:
+        sentence = bypasses[0].sentence()
+        return pinned, f"already attached, but {sentence}: the next agent tries all probes"
     if pinned:
         return pinned, "already attached and healthy"
     if len(candidates) == 1:
         return candidates[0], "the only one that can run here"
-    return _untried(candidates, pin_dir)
+    return _untried(candidates, bypasses)
 
 
-def _untried(candidates: Sequence[Probe], pin_dir: Path) -> tuple[Probe, str]:
+def _on_devices(candidates: Sequence[Probe]) -> list[Probe]:
+    return [probe for probe in candidates if probe.kind.is_on_devices]
+
+
+def _untried(candidates: Sequence[Probe], bypasses: Sequence[Bypass]) -> tuple[Probe, str]:
     """The first candidate that no fact speaks against, as `decide` prefers it."""
     tries = "the agent tries whether it sees the traffic"
-    bypasses = _bypasses(pin_dir)
     first = candidates[0]
     if bypasses:
-        first = next((probe for probe in candidates if probe.kind.is_on_devices), first)
+        first = next(iter(_on_devices(candidates)), first)
     if first is candidates[0]:
         return first, f"the first that can run here; {tries}"
     return first, f"{bypasses[0].sentence()}; {tries}"

@@ -9,7 +9,7 @@ instant; where a batch that covers the time is resolved differently, the explana
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isfinite
 from typing import Protocol
 
@@ -145,6 +145,10 @@ class IndexWithHistory(EndpointIndex, Protocol):
         """The pods and nodes that have or had ``address`` (16 bytes), the earliest first."""
         ...
 
+    def told_by_agent(self, address: bytes, node: str, at: float) -> bool:
+        """Whether ``address`` is a node's only because the node's agent told it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ExplainQuery:
@@ -198,9 +202,11 @@ def explain(
         time=timestamp(query.at),
         node=node,
         node_chosen_by=chosen_by,
-        src=_end(query.src, owners[0], words.sides[0], index, timestamp),
-        dst=_end(query.dst, owners[1], words.own_sides[1], index, timestamp),
-        via=_end(query.via, owners[2], words.own_sides[2], index, timestamp) if query.via else None,
+        src=_end(query.src, owners[0], words.sides[0], index, query.at, timestamp),
+        dst=_end(query.dst, owners[1], words.own_sides[1], index, query.at, timestamp),
+        via=_end(query.via, owners[2], words.own_sides[2], index, query.at, timestamp)
+        if query.via
+        else None,
         verdict=v.NAMES[code],
         class_=v.NAMES[code] if code < v.TRANSIT else "",
         reason=v.NAMES[code] if code > v.TRANSIT else "",
@@ -350,11 +356,17 @@ def _end(
     owner: Endpoint | int,
     side: int,
     index: IndexWithHistory,
+    at: float,
     timestamp: Callable[[float], str],
 ) -> ExplainedEnd:
     intervals = index.intervals(address)[-MAX_HISTORY:]
+    is_told = (
+        not isinstance(owner, int)
+        and owner.kind == NODE
+        and index.told_by_agent(address, owner.name, at)
+    )
     return ExplainedEnd(
-        owner=_address_owner(address, owner),
+        owner=replace(_address_owner(address, owner), known_by="agent" if is_told else ""),
         side=SIDES[side],
         history=tuple(_interval(address, one, timestamp) for one in intervals),
     )

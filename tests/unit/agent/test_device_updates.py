@@ -89,6 +89,7 @@ def test_a_change_reaches_the_kernel_the_meter_and_the_metrics() -> None:
     assert maps.roles == table().roles()
     assert maps.own == {ADDRESS}
     assert (its.addresses, meter.devices, stats.uplinks) == ((ADDRESS,), ["eth0"], 1)
+    assert stats.told_addresses == 1
     asyncio.run(its.apply(table(is_up=False), frozenset()))
     assert (meter.devices, stats.uplinks) == ([], 0)
 

@@ -51,7 +51,20 @@ def test_owners_are_in_the_order_of_the_query() -> None:
         "node": "n1",
         "zone": "z",
         "region": "r",
+        "known_by": "",
     }
+
+
+def test_an_address_that_only_its_nodes_agent_told_says_so() -> None:
+    told = index()
+    told.put_agent_addresses("n1", [ip.pack("10.0.0.2"), ip.pack("10.5.0.1"), ip.pack("10.1.0.7")])
+    asked = ["10.0.0.2", "10.5.0.1", "10.1.0.7"]
+    found = json.loads(answer(told, asked, 100.0))["addresses"]
+    assert [(row["owner"], row["name"], row["known_by"]) for row in found] == [
+        ("node", "n1", ""),  # its Node object has it as well
+        ("node", "n1", "agent"),
+        ("pod", "web-1", ""),
+    ]
 
 
 def test_addresses_are_normalized_to_their_shortest_form() -> None:

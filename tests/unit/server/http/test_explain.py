@@ -10,8 +10,11 @@ import aiohttp
 import pytest
 from decisions import ELSEWHERE, HERE, TWO_OWNERS, World
 
+from kzn.cli.explain import text_of
+from kzn.client.explain import Explanation
 from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.errors import UsageError
+from kzn.model.ip import pack
 from kzn.server.http.explain import Moment, answer
 from kzn.server.http.server import HttpApi
 from kzn.server.resolve.reporting import ReportingNodes
@@ -20,8 +23,8 @@ from kzn.server.snapshot import ServerSnapshot
 FLOW = {"src": HERE, "dst": ELSEWHERE}
 
 
-def explained(query: Mapping[str, str]) -> bytes:
-    world = World()
+def explained(query: Mapping[str, str], world: World | None = None) -> bytes:
+    world = world or World()
     now = Moment(world.clock.now(), world.clock.wall())
     return answer(query, world.index, ReportingNodes(world.index), now)
 
@@ -37,6 +40,22 @@ def test_the_answer_has_the_verdict_and_the_owners() -> None:
     assert (body["src"]["name"], body["src"]["zone"], body["src"]["side"]) == ("p1", "a", "here")
     assert (body["dst"]["name"], body["dst"]["zone"]) == ("p2", "b")
     assert body["time"] == "2001-09-09T02:06:40Z"
+
+
+def test_an_address_that_only_its_nodes_agent_told_says_so() -> None:
+    world = World()
+    world.index.put_agent_addresses("n1", [pack("10.77.0.1"), pack(HERE)])
+    body = json.loads(explained({"src": "10.77.0.1", "dst": ELSEWHERE}, world))
+    assert (body["src"]["owner"], body["src"]["name"]) == ("node", "n1")
+    assert (body["src"]["known_by"], body["dst"]["known_by"]) == ("agent", "")
+    assert body["src"]["history"][0]["known_by"] == ""
+    lines = text_of(Explanation.from_json(body)).splitlines()
+    [source] = [at for at, line in enumerate(lines) if line.startswith("source")]
+    assert lines[source].endswith(
+        "node n1, zone a, region r, an address that the node's agent told"
+    )
+    assert lines[source + 1].strip() == "since an unknown time"
+    assert json.loads(explained(FLOW, world))["src"]["known_by"] == ""
 
 
 @pytest.mark.parametrize(
