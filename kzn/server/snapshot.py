@@ -3,7 +3,7 @@
 In: the pipeline and other sources, read on the event loop. Out: a `ServerSnapshot`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kzn.daemon.http.stats import HttpStats
@@ -13,7 +13,7 @@ from kzn.server.ledger.family import LedgerSnapshot
 from kzn.server.ledger.node_totals import NodeTotalsSnapshot
 from kzn.server.pipeline import AccountingSnapshot, Pipeline
 from kzn.server.receive.stats import ReceiveStats
-from kzn.server.resolve.reporting import ReportingCounts
+from kzn.server.resolve.reporting import BatchAges, ReportingCounts
 from kzn.server.state.group_commit import CommitStats
 from kzn.server.stats import PipelineStats
 from kzn.server.topology import SourceState, why_waiting
@@ -42,7 +42,7 @@ class ServerSnapshot:
     instance: int = 0
     """The number of this ledger, by which agents know it."""
     coverage: ReportingCounts = ReportingCounts()
-    batch_ages: Sequence[tuple[str, float]] = ()
+    batch_ages: BatchAges = BatchAges()
     """Seconds since the last batch of each node of the topology that should send some."""
     scrapes: int = 0
     created_lines: bool = True

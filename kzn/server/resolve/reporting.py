@@ -15,7 +15,7 @@ destination ended. In such a *late* batch, flows to nodes with an agent are tran
 nodes counted them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -80,6 +80,20 @@ class ReportingCounts:
     counted_at_destination_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class BatchAges:
+    """When the last batch of each node arrived, as of ``now``; cheap to take, to be read later."""
+
+    names: Sequence[str] = ()
+    arrived: Sequence[float] = ()
+    now: float = 0.0
+
+    def __iter__(self) -> Iterator[tuple[str, float]]:
+        """Name and age in seconds of each."""
+        for name, arrived in zip(self.names, self.arrived, strict=True):
+            yield name, max(0.0, self.now - arrived)
+
+
 class ReportingNodes:
     """Which nodes of a topology send batches."""
 
@@ -92,6 +106,7 @@ class ReportingNodes:
         self._known: set[str] = set()
         self._absent_names: frozenset[str] = frozenset()
         self._agentless = 0
+        self._expected: tuple[list[str], list[_Node]] = ([], [])
 
     def absent_nodes(self, node: str, opened: float, now: float) -> AbsentNodes:
         """The absent nodes by which a batch of ``node`` that begins at ``opened`` is resolved."""
@@ -133,20 +148,15 @@ class ReportingNodes:
             counted_at_destination_bytes=self._counted_at_destination_bytes,
         )
 
-    def ages(self, now: float) -> list[tuple[str, float]]:
-        """Seconds since the last batch of each node that should send some.
+    def ages(self, now: float) -> BatchAges:
+        """The age of the last batch of each node that should send some.
 
-        Before its first batch they count from when the node became known. Absent nodes are left
+        Before its first batch it counts from when the node became known. Absent nodes are left
         out, unless they sent a batch within `EXPECTED` seconds.
         """
         self._refresh(now)
-        nodes = ((name, self._nodes[name]) for name in sorted(self._known))
-        return [
-            (name, max(0.0, now - node.last_batch))
-            for name, node in nodes
-            if name not in self._absent_names
-            or (node.has_reported and now - node.last_batch < EXPECTED)
-        ]
+        names, nodes = self._expected
+        return BatchAges(names, [node.last_batch for node in nodes], now)
 
     def _refresh(self, now: float) -> None:
         """Every few seconds, read the topology's nodes and find the absent ones."""
@@ -167,6 +177,13 @@ class ReportingNodes:
         able = {name for name in silent - agentless if not self._index.has_agent(name)}
         absent = frozenset(agentless | able)
         self._absent_names, self._agentless = absent, len(agentless)
+        lately = now - EXPECTED
+        names = [
+            name
+            for name, node in self._nodes.items()
+            if name not in absent or (node.has_reported and node.last_batch > lately)
+        ]
+        self._expected = names, [self._nodes[name] for name in names]
         codes = [code for code in map(self._index.node_code, absent) if code != NO_CODE]
         self._absent = np.zeros(max(codes) + 1 if codes else 0, np.bool_)
         self._absent[codes] = True
