@@ -53,6 +53,7 @@ def test_a_tunnel_is_accounted_to_the_pods_with_the_bytes_of_the_uplink(
         is_unknown = kind.is_at_port and probe != "postrouting"
         assert counted.by_key() == (total if is_unknown else wire), probe
         assert not any(one.flags & ENCRYPTED for one in counted.rows)
+        assert {one.via for one in counted.rows} == {"" if is_unknown else other.ipv4}
         row[probe] = "exact, of the nodes" if is_unknown else "exact"
     assert longest > 2 * INNER_MTU, "no packet was to be segmented: nothing was proved"
 
