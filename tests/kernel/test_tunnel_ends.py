@@ -5,6 +5,7 @@ is, and classed by where the packet went.
 """
 
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from cluster import index_of
 from counting import Counted, attached, tell_devices
 from overlay import DEVICE, vxlan
+from test_wire_bytes import ip_frame
 
 from kzn.agent.maps.spool import Spool
 from kzn.lab import namespaces
@@ -192,3 +194,79 @@ def test_with_direct_return_a_load_balancer_sends_to_the_node_of_the_server(
         ("cross_zone", "a1", "zone-a", "zone-b"): 20 * (128 + VXLAN),
         ("external", "b1", "zone-b", ""): 20 * 1028,
     }
+
+
+@every_probe
+@pytest.mark.parametrize("inside", ["egress", "ingress"])
+def test_a_mirror_goes_to_its_collector_and_is_the_pods_or_the_nodes(
+    lab: Lab, probe: Probe, inside: str
+) -> None:
+    """A mirror gives a copy of each packet to a tunnel device; here a socket does."""
+    pod, far, a1, b1 = lab.pod("a1-p1"), lab.pod("b1-p1"), lab.node("a1"), lab.node("b1")
+    # A pod's egress is its own; what another node's pod sent to it is copied by this node.
+    src, dst = (pod, lab.pod("a1-p2")) if inside == "egress" else (far, pod)
+    payload = struct.pack("!HHHH", 40_000, 5300, 1008, 0) + bytes(1000)
+    copied = ip_frame(4, bytes(6), src.ipv4, dst.ipv4, socket.IPPROTO_UDP, payload)
+    tunnel = f"type vxlan id 5 local {a1.ipv4} remote {b1.ipv4} dstport 4789"
+    with (
+        configured(
+            lab,
+            (a1.namespace, f"ip link add mirror0 {tunnel}; ip link set mirror0 up"),
+            (a1.namespace, "ip link del mirror0"),
+        ),
+        both(lab, probe) as counted,
+    ):
+        with namespaces.inside(a1.namespace):
+            raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+            raw.bind(("mirror0", 0))
+        with raw:
+            for _ in range(20):
+                raw.send(copied)
+        for one in counted.values():
+            one.drain()
+    name = "a1-p1" if inside == "egress" else "a1"
+    found = charged(lab, counted)
+    assert found == {("cross_zone", name, "zone-a", "zone-b"): 20 * (1028 + VXLAN)}
+
+
+SID = "fd88:1::b1"
+SRV6 = 40 + 24
+"""Bytes that a segment routing header with one segment, and its IPv6 header, add."""
+
+
+@every_probe
+def test_segment_routing_is_charged_to_the_pods_inside_with_the_bytes_outside(
+    lab: Lab, probe: Probe
+) -> None:
+    pod, far, a1, b1 = lab.pod("a1-p1"), lab.pod("b1-p1"), lab.node("a1"), lab.node("b1")
+    enable = "sysctl -qw net.ipv6.conf.all.seg6_enabled=1 net.ipv6.conf.%s.seg6_enabled=1"
+    encap = f"{far.ipv6}/128 encap seg6 mode encap segs {SID} dev {a1.uplink}"
+    local = f"{SID}/128 encap seg6local action End.DT6 table 254 dev {b1.uplink}"
+    with (
+        configured(
+            lab,
+            (lab.fabric.namespace, f"ip -6 route add {SID}/128 via {b1.ipv6}"),
+            (b1.namespace, f"{enable % b1.uplink}; ip -6 route add {local}"),
+            (a1.namespace, f"ip -6 route add {encap}"),
+            (lab.fabric.namespace, f"ip -6 route del {SID}/128"),
+            (b1.namespace, f"ip -6 route del {SID}/128"),
+            (a1.namespace, f"ip -6 route del {encap}"),
+        ),
+        both(lab, probe) as counted,
+    ):
+        with namespaces.inside(far.namespace):
+            server = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        with namespaces.inside(pod.namespace):
+            client = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        with client, server:
+            server.settimeout(WAIT)
+            server.bind((far.ipv6, 5300))
+            for _ in range(20):
+                client.sendto(bytes(1000), (far.ipv6, 5300))
+                server.recv(65536)
+        for one in counted.values():
+            one.drain()
+    assert charged(lab, counted) == {
+        ("cross_zone", "a1-p1", "zone-a", "zone-b"): 20 * (1048 + SRV6)
+    }
+    assert {row.via for row in counted["a1"].rows if row.protocol == 17} == {SID}
