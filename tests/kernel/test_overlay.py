@@ -17,7 +17,8 @@ from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
 from kzn.lab.traffic import Family
 from kzn.lab.witness import WireKey
-from kzn.model.flows import ENCRYPTED
+from kzn.libbpf.maps import Map
+from kzn.model.flows import ENCRYPTED, FAR_END_UNKNOWN
 from kzn.model.totals import Counts
 from kzn.probes import clsact, postrouting, tcx
 from kzn.probes.declaration import Probe
@@ -278,6 +279,35 @@ def tunnel_of_pods(lab: Lab, port: int) -> Iterator[None]:
 ALL_PROBES = pytest.mark.parametrize(
     "probe", [postrouting.PROBE, tcx.PROBE, clsact.PROBE], ids=lambda probe: probe.name
 )
+
+
+def test_far_ends_have_the_same_number_in_all_batches_and_further_ones_none(lab: Lab) -> None:
+    node, other = lab.node("a1"), lab.node("b1")
+    with namespaces.inside(node.namespace):
+        raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        raw.bind((node.uplink, 0))
+    with raw, attached(node, probe=tcx.PROBE) as maps:
+        counted, tunnels = Counted(Spool(maps)), Map(maps.fds()["tunnels"], "tunnels")
+
+        def give(dst: str) -> Row:
+            raw.send(ip_frame(4, bytes(6), node.ipv4, dst, 4, inner()))
+            counted.rows.clear()
+            [row] = counted.drain().rows
+            assert (row.src, row.dst, row.counts) == ("10.1.0.5", "10.2.0.6", Counts(1, 20 + INNER))
+            return row
+
+        assert [give(dst).via for dst in (other.ipv4, "10.9.9.9", other.ipv4)] == [
+            other.ipv4,
+            "10.9.9.9",
+            other.ipv4,
+        ]
+        assert len(tunnels.keys(4)) == 2
+        for number in range(0x10000, 0x10000 + tunnels.info().max_entries - 2):
+            tunnels.put(struct.pack("<I", number), bytes(16))
+        late = give("10.9.9.10")
+        assert (late.via, late.flags & FAR_END_UNKNOWN) == ("", FAR_END_UNKNOWN)
+        known = give(other.ipv4)
+        assert (known.via, known.flags & FAR_END_UNKNOWN) == (other.ipv4, 0)
 
 
 @ALL_PROBES
