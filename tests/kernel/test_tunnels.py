@@ -29,6 +29,7 @@ def test_a_tunnel_is_accounted_to_the_pods_with_the_bytes_of_the_uplink(
 ) -> None:
     """At a port that no program at an uplink knows (FoU) to the nodes, with the same bytes."""
     kind, node, other = KINDS[name], lab.node("a1"), lab.node("b1")
+    outer = other.ipv6 if kind.over == 6 else other.ipv4
     row: dict[str, object] = {"device": name}
     record_property("cell", row)
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
@@ -53,7 +54,7 @@ def test_a_tunnel_is_accounted_to_the_pods_with_the_bytes_of_the_uplink(
         is_unknown = kind.is_at_port and probe != "postrouting"
         assert counted.by_key() == (total if is_unknown else wire), probe
         assert not any(one.flags & ENCRYPTED for one in counted.rows)
-        assert {one.via for one in counted.rows} == {"" if is_unknown else other.ipv4}
+        assert {one.via for one in counted.rows} == {"" if is_unknown else outer}
         row[probe] = "exact, of the nodes" if is_unknown else "exact"
     assert longest > 2 * INNER_MTU, "no packet was to be segmented: nothing was proved"
 
