@@ -77,6 +77,13 @@ if TYPE_CHECKING:
     help="File (SQLite) that keeps the counters over restarts; batches are written before the ack.",
 )
 @click.option(
+    "--state-on-mismatch",
+    type=click.Choice(["fail", "begin-anew"]),
+    default="fail",
+    show_default=True,
+    help="For a --state file that is damaged or of another layout: end, or move it aside.",
+)
+@click.option(
     "--first-scrape-wait",
     type=DURATION_OR_OFF,
     default="75s",
@@ -198,6 +205,7 @@ def server(
     topology: str,
     static: Path | None,
     state: Path | None,
+    state_on_mismatch: Literal["fail", "begin-anew"],
     first_scrape_wait: float,
     created_lines: Literal["on", "off"],
     flow_log: Literal["text", "json", "off"],
@@ -261,6 +269,7 @@ def server(
             topology=None if topology == "kubernetes" else Path(topology),
             static=static,
             state=state,
+            state_on_mismatch=state_on_mismatch,
             first_scrape_wait=first_scrape_wait,
             created_lines=created_lines == "on",
             flow_log=flow_log,

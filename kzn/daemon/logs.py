@@ -86,3 +86,44 @@ class RateLimited:
     def resolved_all(self) -> None:
         """All conditions have ended."""
         self._seen.clear()
+
+
+class RateLimitedNames:
+    """Logs one condition that many things have: at most one line an interval for all of them.
+
+    ``message`` gets the number of those since the last line, and the names of the first three.
+    Beyond ``max_names`` distinct names are counted as they come.
+    """
+
+    def __init__(
+        self,
+        logger: logging.Logger,
+        message: str,
+        interval: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+        max_names: int = 20_000,
+    ) -> None:
+        self._logger = logger
+        self._message = message
+        self._interval = interval
+        self._clock = clock
+        self._max_names = max_names
+        self._names: dict[str, None] = {}
+        self._more = 0
+        self._logged = -float("inf")
+
+    def warn(self, name: str) -> None:
+        """``name`` has the condition."""
+        if len(self._names) < self._max_names:
+            self._names[name] = None
+        elif name not in self._names:
+            self._more += 1
+        now = self._clock()
+        if now - self._logged < self._interval:
+            return
+        self._logged = now
+        names = list(self._names)
+        shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        self._logger.warning(self._message, len(names) + self._more, shown)
+        self._names.clear()
+        self._more = 0

@@ -33,6 +33,7 @@ from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
 from kzn.server.resolve.retry import RetryQueue
 from kzn.server.snapshot import ServerSnapshot, Sources
+from kzn.server.state.aside import open_state
 from kzn.server.state.durability import Durability
 from kzn.server.state.sqlite_store import StateFile
 from kzn.server.topology import Topology, open_topology
@@ -67,7 +68,9 @@ async def run(
     flow_log = None
     if config.flow_log != "off":
         flow_log = FlowLog(sys.stdout.buffer, config.flow_log, epoch_of=_epoch_of)
-    state = StateFile(config.state) if config.state is not None else None
+    state = None
+    if config.state is not None:
+        state = open_state(config.state, begin_anew=config.state_on_mismatch == "begin-anew")
     server = Server(config, topology, flow_log, authenticator, state, http_security)
     sys.setswitchinterval(SWITCH_SECONDS)
     with shutdown_on_signals(stop) as shutdown:

@@ -15,6 +15,7 @@ from kzn.server.ledger.ledger import LedgerLimits
 
 FlowLogMode = Literal["text", "json", "off"]
 AuthMode = Literal["none", "token", "mtls"]
+OnMismatch = Literal["fail", "begin-anew"]
 HttpAuthMode = Literal["none", "kubernetes"]
 
 AUDIENCE = "kzn-server"
@@ -42,6 +43,7 @@ class ServerConfig:
     static: Path | None = None
     state: Path | None = None
     """File that keeps counters over restarts; None: they start at zero."""
+    state_on_mismatch: OnMismatch = "fail"
     first_scrape_wait: float = FIRST_SCRAPE_WAIT
     """Seconds for which a new series is exposed at 0, 0 for not at all (ledger/first_scrape.py)."""
     flow_log: FlowLogMode = "off"
@@ -80,6 +82,10 @@ class ServerConfig:
                 hint="omit --auth, or set it to mtls or token",
             )
         self._check_labels()
+        try:
+            self.default_zone.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"--default-zone {self.default_zone!a} is not UTF-8") from error
         for account in self.agent_accounts:
             if not _ACCOUNT.fullmatch(account):
                 raise UsageError(f"{account!r} is not a ServiceAccount", hint="use NAMESPACE/NAME")

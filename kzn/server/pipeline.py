@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from kzn.columns.arrays import I64
-from kzn.daemon.logs import RateLimited
+from kzn.daemon.logs import RateLimitedNames
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import Flows
@@ -31,6 +31,10 @@ from kzn.server.stats import PipelineStats
 
 _LOG = logging.getLogger(__name__)
 _SWEEP_SECONDS = 30.0
+_UNKNOWN_NODES = (
+    "%d nodes are not in the topology (%s): all traffic that their agents report is unresolved"
+    " (--node of an agent must be the name that kubectl get nodes shows)"
+)
 _RETRIES_PER_TICK = 64  # about 50 ms if all are large; acks wait for a tick to end
 
 
@@ -77,7 +81,7 @@ class Pipeline:
         self._node_retention = node_retention
         self.first_scrape = first_scrape or FirstScrape(0.0)
         self._next_sweep = -inf
-        self._warnings = RateLimited(_LOG, clock=clocks.now)
+        self._unknown_nodes = RateLimitedNames(_LOG, _UNKNOWN_NODES, clock=clocks.now)
         self.reporting = ReportingNodes(index)
 
     def apply(self, identity: AgentIdentity, batch: Batch) -> None:
@@ -163,12 +167,7 @@ class Pipeline:
             if not (queued and v.MAY_RESOLVE_LATER[code]):
                 _add(totals, code, Counts(int(packets[code]), int(sizes[code])))
         if sizes[v.UNKNOWN_NODE] and not queued:
-            self._warnings.warn(
-                f"unknown node {observed.node}",
-                "node %s is not in the topology: all traffic that its agent reports is unresolved"
-                " (--node of the agent must be the name that kubectl get nodes shows)",
-                observed.node,
-            )
+            self._unknown_nodes.warn(observed.node)
         if self._flow_log is not None:
             logged = resolution.verdict != v.TRANSIT
             if queued:

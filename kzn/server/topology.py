@@ -43,7 +43,9 @@ class Topology:
 
     index: AddressIndex
     sources: tuple[tuple[str, TopologySource], ...]
-    _public: RateLimited = field(default_factory=lambda: RateLimited(_LOG, level=logging.INFO))
+    _public: RateLimited = field(
+        default_factory=lambda: RateLimited(_LOG, level=logging.INFO, max_conditions=20_000)
+    )
     """One line per node and interval: an agent may tell others with each batch."""
     _reported: _Reported = field(default_factory=_Reported)
 

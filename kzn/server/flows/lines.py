@@ -89,11 +89,11 @@ class _Style:
             f"{self.between}{self.key(key)}{self.value(value)}"
             for key, value in fields
             if value or self.keeps_empty
-        ).encode()
+        ).encode(errors="replace")
 
     def number(self, key: str) -> bytes:
         """The text before the number of ``key``."""
-        return f"{self.between}{self.key(key)}".encode()
+        return f"{self.between}{self.key(key)}".encode(errors="replace")
 
 
 def _bare(value: str) -> str:

@@ -39,7 +39,9 @@ def lines(
     """The samples of any metric, each with its ``_created`` line if ``created`` has its time."""
     left = zip(samples, created or repeat(0.0), strict=False)
     while part := list(islice(left, CHUNK)):
-        yield "".join([_line(metric, *sample, since) for sample, since in part]).encode()
+        yield "".join([_line(metric, *sample, since) for sample, since in part]).encode(
+            errors="replace"
+        )
 
 
 def series(
@@ -123,7 +125,9 @@ def _table(rows: Sequence[Labels], names: Labels, end: str, pause: Callable[[], 
     table = np.empty(len(rows), object)
     for first in range(0, len(rows), CHUNK):
         part = rows[first : first + CHUNK]
-        table[first : first + CHUNK] = [f"{_pairs(names, row)}{end}".encode() for row in part]
+        table[first : first + CHUNK] = [
+            f"{_pairs(names, row)}{end}".encode(errors="replace") for row in part
+        ]
         if len(part) == CHUNK:
             pause()
     return table

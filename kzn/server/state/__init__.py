@@ -5,5 +5,5 @@ commit of what they contain; the restored state at the next start.
 Never: an ack or a scraped counter ahead of the file; SQLite calls on the event loop.
 
 Files: durability (the interface, with or without a file), group_commit (when), checkpoint (what),
-sqlite_store, schema and file_check (the file).
+sqlite_store, schema and file_check (the file), aside (a file that cannot be read).
 """

@@ -6,16 +6,32 @@ Never: a change to a file of another program; a state file replaced, incomplete,
 
 import os
 import sqlite3
+import stat
 from contextlib import closing, suppress
 from pathlib import Path
 
-from kzn.errors import KznError, UsageError
+from kzn.errors import EXIT_FAULT, EXIT_USAGE, KznError, UsageError
 from kzn.server.ledger.family import FAMILIES, FamilyName
 from kzn.server.state import schema
 
 _MAGIC = b"SQLite format 3\x00"
 _HEADER = 100
+_SQLITE_MODE = 0o644
+_FILE_MODE = 0o600
+"""The file has the names of all workloads."""
 _MOVE_HINT = "move it away to start with all counters at zero, or use another --state file"
+_ANEW_HINT = (
+    "move it away to start with all counters at zero (--state-on-mismatch begin-anew does that), or"
+    " use another --state file"
+)
+
+
+class UnreadableStateError(KznError):
+    """A state file of kzn that this version cannot read: damaged, or of another layout."""
+
+    def __init__(self, message: str, *, hint: str, exit_code: int) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
 
 
 def prepare(path: Path) -> None:
@@ -36,6 +52,7 @@ def prepare(path: Path) -> None:
     if len(header) < _HEADER or not header.startswith(_MAGIC):
         raise UsageError(f"{path} is not a state file of kzn server", hint=_MOVE_HINT)
     check(path, int.from_bytes(header[68:72], "big"), int.from_bytes(header[60:64], "big"))
+    restrict(path)
 
 
 def check(path: Path, application_id: int, version: int) -> None:
@@ -46,28 +63,46 @@ def check(path: Path, application_id: int, version: int) -> None:
             hint=_MOVE_HINT,
         )
     if not 1 <= version <= schema.VERSION:
-        raise UsageError(
+        raise UnreadableStateError(
             f"{path} has layout {version}, and this version of kzn reads layout {schema.VERSION}",
-            hint="run the version of kzn that wrote it, or " + _MOVE_HINT,
+            hint="run the version of kzn that wrote it, or " + _ANEW_HINT,
+            exit_code=EXIT_USAGE,
         )
 
 
 def check_labels(path: Path, family: FamilyName, labels: list[str]) -> None:
     """UsageError unless the series of ``family`` have the labels of this version."""
     if labels != [*FAMILIES[family].labels]:
-        raise UsageError(
+        raise UnreadableStateError(
             f"{path} was written by another version of kzn: the labels of its {family} series are"
             f" {', '.join(labels) or 'missing'}",
-            hint="run that version, or " + _MOVE_HINT,
+            hint="run that version, or " + _ANEW_HINT,
+            exit_code=EXIT_USAGE,
         )
 
 
-def damaged(path: Path, what: str) -> KznError:
+def damaged(path: Path, what: str) -> UnreadableStateError:
     """The error for a state file with inconsistent contents."""
-    return KznError(
+    return UnreadableStateError(
         f"state file {path} is damaged: {what}",
-        hint="restore a copy, or " + _MOVE_HINT + "; agents still have what was not acknowledged",
+        hint="restore a copy, or " + _ANEW_HINT + "; agents still have what was not acknowledged",
+        exit_code=EXIT_FAULT,
     )
+
+
+def locked(path: Path) -> KznError:
+    """The error for a state file that another process has open."""
+    return KznError(
+        f"state file {path} is locked by another process",
+        hint="stop the other server, or use another --state file for this one",
+    )
+
+
+def restrict(path: Path) -> None:
+    """Take from a file of mode 0644, as SQLite makes it, what others may do."""
+    with suppress(OSError):  # a file of another owner stays as it is
+        if stat.S_IMODE(path.stat().st_mode) == _SQLITE_MODE:
+            path.chmod(_FILE_MODE)
 
 
 def _create(path: Path) -> None:
@@ -75,6 +110,7 @@ def _create(path: Path) -> None:
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
         unfinished.unlink(missing_ok=True)
+        os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _FILE_MODE))
         with closing(sqlite3.connect(unfinished)) as connection:
             connection.executescript(schema.CREATE)
             with connection:

@@ -17,7 +17,7 @@ from kzn.server.ledger.family import FAMILIES, FamilyName, Row
 from kzn.server.ledger.labels import OWNED_KINDS, LabelKind, Labels
 from kzn.server.state import schema
 from kzn.server.state.checkpoint import Changes, Saved, SavedTotal
-from kzn.server.state.file_check import check, check_labels, damaged, prepare
+from kzn.server.state.file_check import check, check_labels, damaged, locked, prepare
 from kzn.wire.sequences import Key
 
 _LOG = logging.getLogger(__name__)
@@ -224,10 +224,7 @@ def _lock_and_check(db: sqlite3.Connection, path: Path, synchronous: str) -> Non
         db.execute("COMMIT")
     except sqlite3.OperationalError as error:
         if (error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise KznError(
-                f"state file {path} is locked by another process",
-                hint="stop the other server, or use another --state file for this one",
-            ) from error
+            raise locked(path) from error
         raise KznError(
             f"state file {path} cannot be opened: {error}",
             hint=f"{path} and its folder {path.parent} must be writable for the server",

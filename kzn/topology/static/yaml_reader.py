@@ -89,7 +89,12 @@ class Value:
         if not isinstance(self._node, yaml.ScalarNode):
             self.fail(self._kind(), what)
         is_null = self._node.tag.endswith(":null")
-        return "" if is_null else str(self._node.value)
+        value = "" if is_null else str(self._node.value)
+        try:
+            # YAML writes a character beyond U+FFFF as two escapes, as JSON does.
+            return value.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            self.fail(f"{value!a} with half of a surrogate pair", what)
 
     def _kind(self) -> str:
         if isinstance(self._node, yaml.MappingNode):

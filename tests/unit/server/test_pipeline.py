@@ -1,5 +1,6 @@
 """The pipeline: every byte is in exactly one of its node's totals, in every order of events."""
 
+import logging
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_network
@@ -173,6 +174,21 @@ def test_a_batch_of_a_node_that_stays_unknown_is_unresolved() -> None:
     for _ in range(2):
         world.tick(10.0)
     assert world.terms("late-node") == {"seen": 40, "unresolved unknown_node": 40}
+
+
+def test_many_unknown_nodes_are_one_log_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(6):
+            for number in range(300):
+                world.apply(f"wrong-{number}", (P1, P2, 1, 40))
+            world.tick(10.0)
+        for _ in range(6):
+            world.tick(10.0)
+    lines = [line for line in caplog.messages if "not in the topology" in line]
+    assert len(lines) == 2
+    assert lines[1].startswith("300 nodes are not in the topology (")
+    assert lines[1].count("wrong-") == 3
 
 
 def test_flows_that_do_not_fit_in_the_retry_queue_are_unresolved_at_once() -> None:

@@ -309,6 +309,16 @@ def test_created_lines_are_left_out_where_the_time_is_unknown_and_where_they_are
     assert b"_created" not in render(taken, "text/plain")[0]
 
 
+def test_a_name_that_is_not_unicode_does_not_fail_the_scrape() -> None:
+    ledger = Ledger(LedgerLimits())
+    ledger.load([Row("pod", ("a", "half-\ud800"), 1)], 0.0)
+    metric = FAMILY_METRICS["pod"]
+    text = b"".join(series(ledger.snapshot(), FAMILIES["pod"], metric)).decode()
+    assert text == f'{metric.name}{{namespace="a",pod="half-?"}} 1\n'
+    other = b"".join(lines(metric, [(("a", "half-\ud800"), 1)])).decode()
+    assert other == text
+
+
 def test_a_snapshot_does_not_change_with_the_ledger() -> None:
     ledger = Ledger(LedgerLimits())
     ledger.load([Row("pod", ("a", "b"), 1)], 0.0)

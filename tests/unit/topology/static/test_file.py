@@ -135,6 +135,28 @@ def test_values_stay_text_even_where_yaml_has_implicit_types() -> None:
     assert (node.name, node.zone, node.region) == ("1.0", "on", "007")
 
 
+@pytest.mark.parametrize("half", [r"\ud800", r"\udfff", r"x\udc00\ud800"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        'nodes:\n  - name: "%s"',
+        'nodes:\n  - {name: a,\n     zone: "%s"}',
+        'networks:\n  - {name: "%s", kind: DB, cidr: 10.0.0.9}',
+        'networks:\n  - {name: x, kind: DB,\n     "%s": 10.0.0.9}',
+    ],
+)
+def test_half_of_a_surrogate_pair_is_a_mistake_with_its_line(content: str, half: str) -> None:
+    line = content[: content.index("%s")].count("\n") + 1
+    with pytest.raises(UsageError, match=rf"^f:{line}: .*surrogate") as caught:
+        parse_static("f", content % half)
+    assert caught.value.message.isascii()
+
+
+def test_a_character_may_be_written_as_a_surrogate_pair() -> None:
+    node = parse_static("f", r'nodes: [{name: "\ud83d\ude80", zone: "zone-\u00e9"}]').nodes[0]
+    assert (node.name, node.zone) == ("\U0001f680", "zone-\u00e9")
+
+
 def test_a_single_address_is_a_network() -> None:
     topology = parse_static("f", "networks: [{name: lb, kind: LoadBalancer, cidr: 10.0.0.9}]")
     assert topology.networks[0].cidrs == (ip_network("10.0.0.9/32"),)
