@@ -10,15 +10,24 @@ from pathlib import Path
 
 import pytest
 import site_of_a1 as sites
+from counting import Counted
 from site_of_a1 import Process, Site
 
+from kzn.agent.maps.mapset import MapSet
+from kzn.agent.maps.spool import Spool
 from kzn.agent.maps.structs import STATE_SIZE
+from kzn.agent.pins import directory, install
 from kzn.agent.pins.notes import Notes
-from kzn.lab import daemons
+from kzn.agent.select import takeover
+from kzn.agent.select.takeover import install_or_replace
+from kzn.lab import daemons, namespaces
 from kzn.lab.daemons import wait_for
 from kzn.lab.lab import Lab
 from kzn.libbpf.maps import Map, create_array
 from kzn.libbpf.pins import opened, pin
+from kzn.model.totals import Counts
+from kzn.probes.postrouting import PROBE
+from kzn.probes.settings import Settings
 
 AS_PID_1 = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-m", "kzn.cli.main"]
 """A process without handlers does not get signals as PID 1, as in a container."""
@@ -58,8 +67,19 @@ def has_pinned(site: Site, name: str) -> bool:
     return (site.pin_dir / name).exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("pin", ["postrouting+new", "tcx+new", "tcx+new/program_egress"])
+# Each signal with each step, each step with each kind of process, but not all of them.
+@pytest.mark.parametrize(
+    ("process_id", "number", "pin"),
+    [
+        ("ordinary", signal.SIGTERM, "postrouting+new"),
+        ("PID 1", signal.SIGINT, "postrouting+new"),
+        ("ordinary", signal.SIGINT, "tcx+new"),
+        ("PID 1", signal.SIGTERM, "tcx+new"),
+        ("ordinary", signal.SIGTERM, "tcx+new/program_egress"),
+        ("PID 1", signal.SIGINT, "tcx+new/program_egress"),
+    ],
+    indirect=["process_id"],
+)
 def test_a_signal_while_probes_are_on_trial_leaves_nothing_attached(
     site: Site, process_id: Callable[[Process], int], number: signal.Signals, pin: str
 ) -> None:
@@ -72,6 +92,7 @@ def test_a_signal_while_probes_are_on_trial_leaves_nothing_attached(
     assert pins(site) == []
 
 
+@pytest.mark.parametrize("process_id", ["PID 1"], indirect=True)
 def test_a_signal_in_a_trial_after_a_suspicion_keeps_the_set_that_counted(
     site: Site, process_id: Callable[[Process], int]
 ) -> None:
@@ -89,6 +110,7 @@ def test_a_signal_in_a_trial_after_a_suspicion_keeps_the_set_that_counted(
     assert site.left(site.key) == before.plus(after)
 
 
+@pytest.mark.parametrize("process_id", ["PID 1"], indirect=True)
 def test_a_signal_to_an_agent_that_prints_ends_its_trial(
     site: Site, process_id: Callable[[Process], int]
 ) -> None:
@@ -162,11 +184,39 @@ def program_as_a_map(folder: Path) -> None:
     (folder / "link_ipv4").rename(folder / "totals")
 
 
+def start(site: Site) -> MapSet:
+    """The maps of a probe that is put into the kernel of node a1 as an agent does it."""
+    with namespaces.inside(site.lab.node("a1").namespace), directory.locked(site.pin_dir):
+        takeover.finish_or_remove(site.pin_dir)
+        takeover.retire_others(site.pin_dir, takeover.current_probe(site.pin_dir))
+        return install_or_replace(PROBE, Settings(), site.pin_dir)[0]
+
+
+def drained(maps: MapSet, site: Site) -> Counts:
+    return Counted(Spool(maps)).drain().by_key().get(site.key, Counts())
+
+
 @pytest.mark.parametrize(
     "damage",
     [damaged_phase, damaged_buffer, no_epoch, missing_map, foreign_spool, program_as_a_map],
 )
-@pytest.mark.parametrize("probe", ["postrouting", "auto"])
+def test_a_damaged_set_is_retired_for_a_new_one_that_counts(
+    site: Site, damage: Callable[[Path], None]
+) -> None:
+    start(site).close()
+    damage(site.pin_dir / "postrouting")
+    with start(site) as maps:
+        sent = site.send(40)
+        assert drained(maps, site) == sent
+    assert pins(site) == ["postrouting", "postrouting+retired+1"]
+    assert install.open_set(site.pin_dir / "postrouting+retired+1") is None
+    site.detach()
+    assert pins(site) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "probe"), [(damaged_phase, "auto"), (program_as_a_map, "postrouting")]
+)
 def test_a_damaged_set_is_replaced_and_its_loss_is_a_number(
     site: Site, damage: Callable[[Path], None], probe: str
 ) -> None:
@@ -228,19 +278,31 @@ def nested_folder(pin_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("foreign", [file_in_its_place, foreign_folder, nested_folder])
-@pytest.mark.parametrize("probe", ["postrouting", "auto"])
 def test_what_is_not_a_set_is_put_aside_and_not_removed(
-    site: Site, foreign: Callable[[Path], None], probe: str
+    site: Site, foreign: Callable[[Path], None]
 ) -> None:
     site.pin_dir.mkdir(parents=True)
     foreign(site.pin_dir)
+    for _ in range(2):
+        with start(site) as maps:
+            sent = site.send(40)
+            assert drained(maps, site) == sent
+        for folder in directory.retired(None, site.pin_dir):  # as its agent does, in background
+            assert install.open_set(folder) is None
+            install.remove(folder)
+        assert pins(site) == ["postrouting", "postrouting+foreign+1"]
+
+
+def test_an_agent_says_what_it_has_put_aside(site: Site) -> None:
+    site.pin_dir.mkdir(parents=True)
+    foreign_folder(site.pin_dir)
     server = site.server()
-    agent = site.agent("--probe", probe)
+    agent = site.agent("--probe", "auto")
     assert server.gets(site.key, site.send(40))
     assert agent.logs("renamed to postrouting+foreign+1")
     assert wait_for(lambda: pins(site) == ["postrouting", "postrouting+foreign+1"], sites.WAIT)
     agent.kill()
-    again = site.agent("--probe", probe)
+    again = site.agent("--probe", "auto")
     assert "foreign" not in again.stderr
 
 
