@@ -177,7 +177,8 @@ if TYPE_CHECKING:
     type=SERIES_LIMITS,
     multiple=True,
     metavar="FAMILY=N",
-    help="Most series of a family: pod, workload, pair or zone. May be repeated.",
+    help="Most series of a family: pod, workload, pair or zone; most nodes with totals: node. May"
+    " be repeated.",
 )
 @click.option(
     "--families",
@@ -250,7 +251,7 @@ def server(
         from kzn.daemon.http.places import HttpLimits
         from kzn.daemon.tls import ServerTlsFiles
         from kzn.server.app import run
-        from kzn.server.config import ServerConfig, ledger_limits
+        from kzn.server.config import ServerConfig, ledger_limits, node_limit
 
         logs.set_up(log_level)
         config = ServerConfig(
@@ -285,6 +286,7 @@ def server(
             tls=ServerTlsFiles(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None,
             auth=auth or ("mtls" if tls_client_ca else "none"),
             agent_accounts=agent_service_account,
+            max_nodes=node_limit(dict(max_series)),
             ledger=ledger_limits(
                 dict(max_series), families.split(","), nodes_as_pods=nodes_as_pods
             ),

@@ -11,7 +11,7 @@ from kzn.daemon.listen import HostPort
 from kzn.daemon.tls import ServerTlsFiles
 from kzn.errors import UsageError
 from kzn.server.ledger.family import FAMILIES
-from kzn.server.ledger.ledger import LedgerLimits
+from kzn.server.ledger.ledger import MAX_SERIES, LedgerLimits
 
 FlowLogMode = Literal["text", "json", "off"]
 AuthMode = Literal["none", "token", "mtls"]
@@ -23,6 +23,8 @@ AUDIENCE = "kzn-server"
 FIRST_SCRAPE_WAIT = 75.0
 """More than a minute, the longest scrape interval that is common, and some seconds of delay."""
 _LABEL = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+NODE_LIMIT, MAX_NODES = "node", 20_000
+"""The name of this limit among those of series, and its default."""
 _ACCOUNT = re.compile(r"[a-z0-9-]{1,63}/[a-z0-9.-]{1,253}")
 
 
@@ -63,7 +65,7 @@ class ServerConfig:
     max_agents_per_address: int = 100
     address_share: float = 0.25
     """Share of the event loop that one address, or one authenticated agent, can take."""
-    max_nodes: int = 20_000
+    max_nodes: int = MAX_NODES
     max_held_flows: int = 1_000_000
     shutdown_seconds: float = 10.0
     tls: ServerTlsFiles | None = None
@@ -109,10 +111,19 @@ class ServerConfig:
             raise UsageError("--zone-ids and --zone-label exclude each other")
 
 
+def node_limit(series: Mapping[str, int]) -> int:
+    """How many nodes have totals of their own, by the name `NODE_LIMIT`; UsageError."""
+    number = series.get(NODE_LIMIT, MAX_NODES)
+    if not 1 <= number <= MAX_SERIES:
+        raise UsageError(f"{number} nodes with totals is out of range", hint=f"1 to {MAX_SERIES}")
+    return number
+
+
 def ledger_limits(
     series: Mapping[str, int], families: Sequence[str], *, nodes_as_pods: bool = False
 ) -> LedgerLimits:
     """Limits of the ledger with these families only; UsageError for one that does not exist."""
+    series = {name: number for name, number in series.items() if name != NODE_LIMIT}
     for name in families:
         if name not in FAMILIES:
             raise UsageError(f"{name!r} is not a family of series", hint=", ".join(FAMILIES))

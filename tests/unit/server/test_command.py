@@ -110,7 +110,7 @@ def tls(authority: Authority) -> list[str]:
 
 def test_without_authentication_the_server_warns(tmp_path: Path) -> None:
     with serving(tmp_path) as (agents, http, log):
-        assert "warning server.auth.authenticator: agents are not authenticated" in log
+        assert "warning server.auth.open: agents are not authenticated" in log
         assert deliver(agents, None) == 1
         assert 'kzn_server_authentication{mode="none"} 1' in metrics(http)
 
@@ -118,8 +118,11 @@ def test_without_authentication_the_server_warns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "environment"),
     [
-        (["--max-series", "pod=5", "--max-series", "zone=7", "--families", "pod,zone"], {}),
-        ([], {"KZN_MAX_SERIES": "pod=5 zone=7", "KZN_FAMILIES": "pod,zone"}),
+        (
+            ["--max-series", "pod=5", "--max-series", "zone=7", "--max-series", "node=3"],
+            {"KZN_FAMILIES": "pod,zone"},
+        ),
+        ([], {"KZN_MAX_SERIES": "pod=5 zone=7 node=3", "KZN_FAMILIES": "pod,zone"}),
     ],
     ids=["options", "variables"],
 )
@@ -234,7 +237,7 @@ def test_service_account_tokens(
         assert 'kzn_server_token_reviews_total{result="cached"} 1' in text
         assert 'kzn_server_token_reviews_total{result="refused"} 1' in text
     with serving(tmp_path, "--auth", "token", "--kubeconfig", str(kubeconfig)) as (_, _, log):
-        assert "warning server.auth.authenticator: agents send tokens without TLS" in log
+        assert "warning server.auth.open: agents send tokens without TLS" in log
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from cluster import cluster, flows_between, index_of
 
 from kzn.errors import UsageError
-from kzn.server.config import ledger_limits
+from kzn.server.config import MAX_NODES, ledger_limits, node_limit
 from kzn.server.ledger.family import FAMILIES, Row
 from kzn.server.ledger.ledger import MAX_SERIES, Ledger, LedgerLimits
 from kzn.server.resolve.resolve import resolve
@@ -91,3 +91,11 @@ def test_saved_series_of_a_family_that_is_off_are_not_shown() -> None:
 def test_wrong_limits_are_refused(series: dict[str, int], families: list[str], reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         ledger_limits(series, families)
+
+
+def test_the_number_of_nodes_with_totals_is_a_limit_too() -> None:
+    assert node_limit({"pod": 5}) == MAX_NODES
+    assert node_limit({"node": 5}) == 5
+    assert ledger_limits({"node": 5, "pod": 7}, ALL).series == {"pod": 7}
+    with pytest.raises(UsageError, match="0 nodes"):
+        node_limit({"node": 0})
