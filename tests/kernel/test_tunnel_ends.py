@@ -4,6 +4,7 @@ The flows of both nodes are resolved as a server does, so that a byte is charged
 is, and classed by where the packet went.
 """
 
+import re
 import socket
 import struct
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import site_of_a1 as sites
 from cluster import index_of
 from counting import Counted, attached, tell_devices
 from overlay import DEVICE, vxlan
@@ -19,6 +21,7 @@ from test_wire_bytes import ip_frame
 
 from kzn.agent.maps.spool import Spool
 from kzn.lab import namespaces
+from kzn.lab.daemons import wait_for
 from kzn.lab.lab import Lab
 from kzn.lab.plan import Pod
 from kzn.lab.topology import topology
@@ -270,3 +273,50 @@ def test_segment_routing_is_charged_to_the_pods_inside_with_the_bytes_outside(
         ("cross_zone", "a1-p1", "zone-a", "zone-b"): 20 * (1048 + SRV6)
     }
     assert {row.via for row in counted["a1"].rows if row.protocol == 17} == {SID}
+
+
+def test_agents_and_a_server_charge_the_client_of_an_egress_gateway(lab: Lab) -> None:
+    pod, a1, b1, router = (
+        lab.pod("a1-p1"),
+        lab.node("a1"),
+        lab.node("b1"),
+        lab.fabric.namespace,
+    )
+    gateway = f"via 192.168.{b1.number}.1 dev {DEVICE} table 100 mtu 1400"
+    rule = f"from {pod.ipv4} to {INTERNET} table 100"
+    snat = f"oifname {b1.uplink} ip daddr {INTERNET} snat to {b1.ipv4}"
+    with (
+        vxlan(lab),
+        configured(
+            lab,
+            (router, f"ip addr add {INTERNET}/32 dev lo"),
+            (a1.namespace, f"ip rule add {rule}; ip route add default {gateway}"),
+            (router, f"ip addr del {INTERNET}/32 dev lo"),
+            (a1.namespace, f"ip rule del {rule}; ip route flush table 100"),
+        ),
+        rules(lab, b1.namespace, snat),
+        sites.made(lab, "gateway") as site,
+    ):
+        server = site.server()
+        agents = [site.agent("--probe", "postrouting", node=node) for node in ("a1", "b1")]
+        assert all(agent.has_loop() for agent in agents)
+        exchange(pod.namespace, router, (INTERNET, 5555), ask=1000, answer=200)
+        for agent in agents:
+            agent.stop()
+        crossing = (
+            f'pod_cross_zone_network_traffic_bytes_total{{namespace="demo",pod="{pod.name}"}}'
+        )
+        assert wait_for(lambda: server.metric(crossing) == 20 * (1028 + VXLAN), sites.WAIT)
+        lines = [
+            line
+            for line in server.daemon.page("/metrics").splitlines()
+            if line.startswith("kzn_workload_traffic_bytes_total") and f'"{pod.name}"' in line
+        ]
+        sums = {
+            tuple(re.findall(r'(?:class|direction)="(\w+)"', line)): float(line.rsplit(" ", 1)[1])
+            for line in lines
+        }
+        assert {frozenset(key): size for key, size in sums.items() if size} == {
+            frozenset({"cross_zone", "egress"}): 20 * (1028 + VXLAN),
+            frozenset({"cross_zone", "ingress"}): 20 * (228 + VXLAN),
+        }
