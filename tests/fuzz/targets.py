@@ -7,6 +7,7 @@ size, and a decoded message is the same when it is encoded and decoded again.
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from kzn.errors import RefusedError, WireError
 from kzn.model.batch import AgentIdentity
@@ -66,7 +67,13 @@ def columns(data: bytes) -> None:
     body = data[16:]
     if head[3] & 4:  # a body of the declared length passes the check after inflating
         body = (body * (declared.inflated // max(1, len(body)) + 1))[: declared.inflated]
-    packed = Columns(flows, ipv4, ipv6, planes, zlib.compress(body, 1))
+    via_planes = head[5] & 0xFF if head[3] & 8 else 0
+    declared = Columns(flows, ipv4, ipv6, planes, b"", via_planes)
+    via = data[::-1]
+    if head[3] & 4:
+        length = sum(declared.via_inflated)
+        via = (via * (length // len(via) + 1))[:length]
+    packed = replace(declared, data=zlib.compress(body, 1), via=zlib.compress(via, 1))
     with suppress(WireError):
         _decode(EncodedBatch(1, head[4], head[5], packed, b""))
 
