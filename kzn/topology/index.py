@@ -289,33 +289,34 @@ class AddressIndex:
                 self._put_node(other, 0)
             self._networks.put_networks(networks)
 
-    def put_pod(self, pod: PodFacts, workload: Workload | None, *, listing: int = 0) -> None:
+    def put_pod(self, pod: PodFacts, workload: Workload | None, *, listing: int = 0) -> bool:
         """A pod was added or changed; finished and host-network pods own no address.
 
         Without a workload its addresses are taken and nothing can be charged to it until
-        `settle_workload`.
+        `settle_workload`. Returns whether the pod exists.
         """
         self._expire()
         if pod.uid in self._ended:
-            return
+            return False
         record = self._pods.get(pod.uid)
         if record is None:
             if pod.is_finished and not self._ended_recently(pod):
-                return
+                return False
             record = self._pods[pod.uid] = _Record(pod, workload)
             self._pods_by_node.setdefault(pod.node, set()).add(pod.uid)
         elif is_older(pod, record.facts):
-            return
+            return True
         elif record.facts.node != pod.node:
             self._remove_from_node(record.facts)
             self._pods_by_node.setdefault(pod.node, set()).add(pod.uid)
         record.facts, record.workload = pod, workload
         if pod.is_finished:
             self._finish_pod(record)
-        else:
-            self._update_owner(record, self._pod_endpoint(record), listing)
-            if record.owner is not None:
-                self._noted.put(record.owner, pod.noted_addresses, self._clock())
+            return False
+        self._update_owner(record, self._pod_endpoint(record), listing)
+        if record.owner is not None and (self._noted.has_any or pod.noted_addresses):
+            self._noted.put(record.owner, pod.noted_addresses, self._clock())
+        return True
 
     def has_workload(self, uid: str) -> bool:
         """Whether a pod that exists has a workload."""
@@ -490,10 +491,11 @@ class AddressIndex:
             del self._pods_by_node[pod.node]
 
     def _expire(self) -> None:
+        now = self._clock()
         self._claims.expire()
-        self._told.expire(self._clock())
-        self._noted.expire(self._clock())
-        for uid in self._ended.expire(self._clock()):
+        self._told.expire(now)
+        self._noted.expire(now)
+        for uid in self._ended.expire(now):
             node = self._nodes.get(uid)
             if node is not None:
                 del self._nodes[uid]

@@ -38,7 +38,7 @@ class ChangingIndex(EndpointIndex, Protocol):
     def put_node(self, node: NodeFacts, *, listing: int = 0) -> None:
         """A node was added or changed."""
 
-    def put_pod(self, pod: PodFacts, workload: Workload, *, listing: int = 0) -> None:
+    def put_pod(self, pod: PodFacts, workload: Workload, *, listing: int = 0) -> object:
         """A pod was added or changed."""
 
     def drop_pod(self, uid: str) -> None:

@@ -243,35 +243,38 @@ def pod_facts(pod: Pod, earliest: Earliest = lambda _stamp: None) -> PodFacts:
     """Facts of a pod; invalid addresses are left out."""
     meta, status = pod.metadata, pod.status
     is_finished = status.phase in FINISHED_PHASES
-    texts = dict.fromkeys([status.pod_ip, *(entry.ip for entry in status.pod_ips or ())])
+    controller = _controller(meta)
+    texts = [entry.ip for entry in status.pod_ips or ()]
+    if status.pod_ip not in texts:
+        texts.insert(0, status.pod_ip)
     facts = PodFacts(
         uid=meta.uid,
         namespace=intern(meta.namespace),
         name=meta.name,
         node=intern(pod.spec.node_name),
-        addresses=_packed(texts),
+        addresses=_packed(dict.fromkeys(texts)),
         host_network=pod.spec.host_network,
         is_finished=is_finished,
         is_deleting=meta.deletion_timestamp is not None,
-        started=_started(pod, earliest),
+        started=_started(pod, controller, earliest),
         finished=_last_end(status.container_statuses or ()) if is_finished else None,
-        controller=_controller(meta),
+        controller=controller,
         version=version_number(meta.resource_version),
         account=_account(meta.namespace, pod.spec.service_account_name),
     )
-    noted = _of_networks(meta.annotations, facts.addresses)
+    noted = _of_networks(meta.annotations, facts.addresses) if meta.annotations else ()
     if not noted:
         return facts
     values = {field.name: getattr(facts, field.name) for field in fields(PodFacts)}
     return PodWithNetworks(**values, noted=noted)
 
 
-def _of_networks(annotations: PodAnnotations | None, own: tuple[bytes, ...]) -> tuple[bytes, ...]:
+def _of_networks(annotations: PodAnnotations, own: tuple[bytes, ...]) -> tuple[bytes, ...]:
     """The addresses in network-status beside the pod's own, as far as a pod can have them.
 
     Whoever may change a pod can write it: so no globally routable address, and few in all.
     """
-    text = (annotations.status or annotations.old_status) if annotations is not None else ""
+    text = annotations.status or annotations.old_status
     if not text or len(text) > MAX_STATUS:
         return ()
     try:
@@ -368,14 +371,13 @@ def version_number(version: str) -> int:
     return int(version) if version.isascii() and version.isdigit() else 0
 
 
-def _started(pod: Pod, earliest: Earliest) -> float | None:
+def _started(pod: Pod, controller: OwnerRef | None, earliest: Earliest) -> float | None:
     """When the pod started by its kubelet's clock, unless it was created later than that by the
     API server's: a pod has no address before it exists. A static pod does, before its mirror.
     """
-    started = _epoch(pod.status.start_time or pod.metadata.creation_timestamp)
     created = pod.metadata.creation_timestamp
-    owner = _controller(pod.metadata)
-    if created is None or started is None or (owner is not None and owner.kind == "Node"):
+    started = _epoch(pod.status.start_time or created)
+    if created is None or started is None or (controller and controller.kind == "Node"):
         return started
     known = earliest(created)
     return started if known is None else max(started, known + CLOCK_MARGIN)
@@ -391,13 +393,15 @@ def _account(namespace: str, name: str) -> str:
 def _controller(meta: Meta) -> OwnerRef | None:
     for reference in meta.owner_references or ():
         if reference.controller:
-            kind = _qualified(reference.kind, reference.api_version)
+            kind = reference.kind
+            if kind not in PLAIN_KINDS:
+                kind = _qualified(kind, reference.api_version)
             return OwnerRef(intern(kind), intern(reference.name), intern(reference.uid))
     return None
 
 
 def _qualified(kind: str, api_version: str) -> str:
-    if kind in PLAIN_KINDS or not api_version:
+    if not api_version:
         return kind
     group, _, version = api_version.rpartition("/")
     return f"{kind}.{version}.{group}"

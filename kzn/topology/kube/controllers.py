@@ -58,10 +58,13 @@ class Controllers:
             return Workload("Pod", pod.name)
         reference = pod.controller
         for _ in range(MAX_DEPTH):
-            if reference.kind not in self.followed and self._met(reference.kind):
-                self.followed.add(reference.kind)
-            if reference.kind in self.followed or "." in reference.kind:
-                self._pods.setdefault(reference.uid, set()).add(pod.uid)
+            kind = reference.kind
+            if kind not in self.followed:
+                if "." not in kind:  # a Deployment, a StatefulSet, ...
+                    break
+                if self._met(kind):
+                    self.followed.add(kind)
+            self._pods.setdefault(reference.uid, set()).add(pod.uid)
             above = self._controllers.get(reference.uid)
             if above is None:
                 break
@@ -104,7 +107,7 @@ class Controllers:
 
 def kind_name(kind: str) -> str:
     """A kind without its version and group."""
-    return kind.partition(".")[0]
+    return kind.partition(".")[0] if "." in kind else kind
 
 
 _UNSEEN = OwnerRef("", "", "")

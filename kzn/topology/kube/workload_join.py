@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 
-from kzn.topology.facts import OwnerFacts, PodFacts
+from kzn.topology.facts import OwnerFacts, PodFacts, Workload
 from kzn.topology.index import AddressIndex
 from kzn.topology.kube.controllers import Controllers
 from kzn.topology.kube.list_watch import Following
@@ -61,13 +61,12 @@ class WorkloadJoin:
         if known is not None and known.controller != pod.controller:
             self.controllers.forget_pod(known)
             self._waiting.pop(pod.uid, None)
-        workload = self.controllers.workload(pod)
-        if self._must_wait(pod):
-            self._index.put_pod(pod, None, listing=listing)
-        else:
+        workload: Workload | None = self.controllers.workload(pod)
+        if self._following is not None and self._must_wait(pod):
+            workload = None
+        elif self._waiting:
             self._waiting.pop(pod.uid, None)
-            self._index.put_pod(pod, workload, listing=listing)
-        if self._index.pod(pod.uid) is None:  # finished, or deleted earlier
+        if not self._index.put_pod(pod, workload, listing=listing):  # finished, or deleted earlier
             self._pod_ended(pod)
 
     def drop_pod(self, uid: str) -> None:
@@ -107,7 +106,7 @@ class WorkloadJoin:
 
     def _must_wait(self, pod: PodFacts) -> bool:
         """Whether a controller of the pod may become known in a moment; notes that it waits."""
-        kind = self.controllers.missing(pod) if self._following is not None else ""
+        kind = self.controllers.missing(pod)
         if not kind or (pod.uid not in self._waiting and self._index.has_workload(pod.uid)):
             return False
         now = self._clock()
