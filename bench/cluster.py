@@ -137,6 +137,8 @@ def main() -> None:
             "ack_ms_median": round(statistics.median(agents.waits) * 1e3, 1),
             "ack_ms_p99": round(statistics.quantiles(agents.waits, n=100)[98] * 1e3, 1),
             "ack_ms_max": round(max(agents.waits) * 1e3, 1),
+            "longest_stall_ms": after["longest_stall_ms"],
+            "stalled_share": after["stalled_share"],
             "server_cpu_share": round(load, 3),
             "agents_at_a_full_cpu": round(options.agents / load),
             "events_a_second": round((after["events"] - before["events"]) / took),

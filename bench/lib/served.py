@@ -17,6 +17,7 @@ from typing import Any
 
 from lib.apifleet import ApiFleet
 from lib.fleet import Fleet
+from lib.heartbeat import Heartbeat
 
 from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.daemon.signals import Shutdown
@@ -110,17 +111,24 @@ async def _serve(pipe: Connection, source: FleetSource) -> None:
     server = Server(ServerConfig(), Topology(source.index, (("bench", source),)), None)
     shutdown = Shutdown()
     ports = bound_port(agents), bound_port(http)
+    heartbeat = Heartbeat()
+    beating = asyncio.create_task(heartbeat.run())
     serving = asyncio.create_task(server.serve(agents, http, shutdown, lambda *_: pipe.send(ports)))
     loop = asyncio.get_running_loop()
-    loop.add_reader(pipe.fileno(), _answer, pipe, source, shutdown.asked.set)
+    loop.add_reader(pipe.fileno(), _answer, pipe, source, heartbeat, shutdown.asked.set)
     await serving
+    beating.cancel()
 
 
-def _answer(pipe: Connection, source: FleetSource, stop: Callable[[], None]) -> None:
+def _answer(
+    pipe: Connection, source: FleetSource, heartbeat: Heartbeat, stop: Callable[[], None]
+) -> None:
     if pipe.recv() == "stop":
         stop()
         return
     numbers: dict[str, Any] = {"cpu": time.process_time(), "rss_mb": resident()}
     numbers["events"] = source.pods.stats().events
     numbers["ended_ownerships"] = source.index.counts().ended_ownerships
+    numbers |= heartbeat.numbers()
+    heartbeat.reset()
     pipe.send(numbers)

@@ -6,7 +6,7 @@ Never: awaits, I/O, a byte that is missing from its node's totals.
 """
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
@@ -35,6 +35,7 @@ _UNKNOWN_NODES = (
     "%d nodes are not in the topology (%s): all traffic that their agents report is unresolved"
     " (--node of an agent must be the name that kubectl get nodes shows)"
 )
+_DONE = object()
 _RETRIES_PER_TICK = 64  # about 50 ms if all are large; acks wait for a tick to end
 
 
@@ -81,6 +82,8 @@ class Pipeline:
         self._node_retention = node_retention
         self.first_scrape = first_scrape or FirstScrape(0.0)
         self._next_sweep = -inf
+        self._sweep: Iterator[None] | None = None
+        """A sweep under way, one step for each tick: a whole one may take a second."""
         self._unknown_nodes = RateLimitedNames(_LOG, _UNKNOWN_NODES, clock=clocks.now)
         self.reporting = ReportingNodes(index)
 
@@ -109,12 +112,15 @@ class Pipeline:
         self.node_totals.expose(begun_before)
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_SECONDS
-            self.ledger.sweep(now, self.index.lives)
             self.node_totals.remove_idle(now - self._node_retention)
+            if self._sweep is None:
+                self._sweep = self.ledger.sweep_steps(now, self.index.lives)
+        if self._sweep is not None and next(self._sweep, _DONE) is _DONE:
+            self._sweep = None
         for _ in range(_RETRIES_PER_TICK):
             observed = self.retry_queue.take(now)
             if observed is None:
-                return False
+                return self._sweep is not None
             resolution = self._resolve(observed)
             totals = self.node_totals.of(observed.node, now)
             totals.release(_sum(observed.flows))

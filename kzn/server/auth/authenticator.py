@@ -50,6 +50,11 @@ class Authenticator:
         self._why_not_ready = why_not_ready
         self._tokens = tokens
 
+    @property
+    def verifies(self) -> bool:
+        """Whether a permit proves which node the agent is on."""
+        return self._mode != "none"
+
     async def authenticate(self, hello: Hello, peer: PeerInfo) -> Permit | Refusal:
         """A permit for the node that ``hello`` names, with its end, or a refusal."""
         why = self._why_not_ready()

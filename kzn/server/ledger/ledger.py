@@ -8,7 +8,7 @@ The state is one table per family, and the labels behind the codes in its keys. 
 rows that `changed` returned, so the state file needs nothing else of it.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -45,6 +45,9 @@ Lives = Callable[[Endpoint], bool]
 
 MAX_SERIES = 1 << LABEL_BITS
 """Most series that a family can be given: its labels have that many codes."""
+_CHECKED_AT_ONCE = 10_000
+"""Idle series whose endpoints are looked up in one step: some ten milliseconds. After a restart
+with a state file all series come due at the same time."""
 _SPARE_CODES = 1024
 _CHECK_SECONDS = 600.0
 """Between two checks whether an idle series' endpoints exist: 100,000 idle pods cost little."""
@@ -135,14 +138,25 @@ class Ledger:
 
         Where a family is near its limit, the longest idle of them end earlier.
         """
+        for _ in self.sweep_steps(now, lives):
+            pass
+
+    def sweep_steps(self, now: float, lives: Lives) -> Iterator[None]:
+        """`sweep` in steps of some milliseconds, between which batches can be applied."""
         for name, family in FAMILIES.items():
-            ended = self._ended(family, now, lives)
-            if ended.any():
-                self._writer(name).drop(ended)
+            while True:
+                ended, is_last = self._ended(family, now, lives)
+                if ended.any():
+                    self._writer(name).drop(ended)
+                    self._note_ended(family)
+                yield
+                if is_last:
+                    break
             evicted = self._to_evict(family, now, lives)
             if evicted.any():
                 self._evicted[name] += int(evicted.sum())
                 self._writer(name).drop_to_other(evicted, now)
+                yield
         for top in self._top.values():
             top.end_window(now)
         for family in FAMILIES.values():
@@ -232,15 +246,19 @@ class Ledger:
     def _add_ended_labels(self, family: Family, keys: I64) -> None:
         self._ended_labels[family.name].extend(family.labels_of(keys, self._codes.tables()))
 
-    def _ended(self, family: Family, now: float, lives: Lives) -> BOOL:
-        """The rows of ``family`` to end: idle, and an endpoint in their labels was deleted."""
+    def _ended(self, family: Family, now: float, lives: Lives) -> tuple[BOOL, bool]:
+        """The rows of ``family`` to end: idle, and an endpoint in their labels was deleted.
+
+        At most _CHECKED_AT_ONCE rows are checked; the second value is False if more are due.
+        """
         table = self._tables[family.name]
         ended = np.zeros(len(table), np.bool_)
         is_idle = table.touched < now - self._limits.retention_of(family)
-        idle = np.flatnonzero(is_idle & (table.check_at <= now))
+        due = np.flatnonzero(is_idle & (table.check_at <= now))
+        idle = due[:_CHECKED_AT_ONCE]
         self._mark_dead(family, idle, ended, lives)
         table.check_at[idle] = now + min(_CHECK_SECONDS, self._limits.retention_of(family))
-        return ended
+        return ended, len(idle) == len(due)
 
     def _to_evict(self, family: Family, now: float, lives: Lives) -> BOOL:
         """The rows of ``family`` to end before the retention because it is near its limit."""

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import math
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 
 from kzn.daemon.tls_stream import TlsStream
@@ -43,12 +44,21 @@ class _RefusedPeer(Exception):  # noqa: N818 - not an error of the server
 class AgentConnection:
     """Serves one agent until either side closes; `run` is its task.
 
-    With TLS, ``reader`` and ``writer`` are the same `TlsStream`.
+    With TLS, ``reader`` and ``writer`` are the same `TlsStream`. ``payer`` is who the limits count
+    it for: the address, or once its node is proved the agent, if ``verified`` (called with both)
+    has room for it.
     """
 
     def __init__(
-        self, reader: Reader, writer: Writer, address: str, context: ConnectionContext
+        self,
+        reader: Reader,
+        writer: Writer,
+        address: str,
+        context: ConnectionContext,
+        verified: Callable[[str, str], bool] = lambda _payer, _agent: True,
     ) -> None:
+        self.payer = address
+        self._verified = verified
         self._stream = FrameStream(reader, writer, MAX_HELLO, self._frame_grew)
         self._tls = reader if isinstance(reader, TlsStream) else None
         self._address = address
@@ -189,7 +199,7 @@ class AgentConnection:
 
     def _charge(self, started: float) -> float:
         now = self._context.clock()
-        wait = self._context.fair_share.charge(self._address, now - started, now)
+        wait = self._context.fair_share.charge(self.payer, now - started, now)
         self._context.stats.throttled_frames += wait > 0
         return wait
 
@@ -206,10 +216,20 @@ class AgentConnection:
         if isinstance(permit, Refusal):
             raise _RefusedPeer(permit)
         self._admit(step.identity)
+        if self._context.verifies:
+            self._count_for_agent(step.identity.node)
         self._permit_ends = self._context.clock() + permit.seconds
         welcome = self._session.authenticated(step.identity)
         self._stream.set_max_frame(self._context.limits.wire.max_frame)
         return welcome
+
+    def _count_for_agent(self, node: str) -> None:
+        """A neighbour behind the same address must not use up what this agent may take."""
+        agent = f"{self._address} {node}"
+        if not self._verified(self.payer, agent):
+            text = f"too many connections of the agent of {node} are open"
+            raise _RefusedPeer(Refusal(Reason.BUSY, text), "connections_per_address")
+        self.payer = agent
 
     def _admit(self, identity: AgentIdentity) -> None:
         """Refuse a second agent of a node; a restarted one supersedes the connections before it."""

@@ -42,6 +42,8 @@ class ConnectionContext:
     agents: LiveAgents
     instance: int
     """Identifies the ledger that batches go to; agents tell servers apart by it."""
+    verifies: bool = False
+    """Whether an authenticated agent has proved which node it is on."""
     frame_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a frame is processed and for one more turn of the event loop: hundreds of frames
     that arrive at once must not delay other work of the loop, such as topology events."""

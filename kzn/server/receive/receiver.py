@@ -49,7 +49,8 @@ class Receiver:
     """The agent port of the server. ``apply`` runs on the event loop, once for each batch.
 
     ``sequences`` has the sequence numbers restored from a state file; empty when omitted. An ack
-    waits until ``durable`` returns. ``stats`` is live.
+    waits until ``durable`` returns. ``stats`` is live. ``verifies``: ``authenticate`` proves the
+    node of an agent, so that limits go by agent and not by the address that many may share.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Receiver:
         durable: Durable = at_once,
         take_addresses: TakeAddresses = ignore_addresses,
         instance: int = 0,
+        verifies: bool = False,
         tls: ServerTls | None = None,
     ) -> None:
         self.stats = ReceiveStats()
@@ -82,6 +84,7 @@ class Receiver:
             durable=durable,
             agents=LiveAgents(),
             instance=instance,
+            verifies=verifies,
         )
         self._acceptor = Acceptor(
             "agents",
@@ -92,7 +95,7 @@ class Receiver:
         )
         self._connections: dict[asyncio.Task[None], AgentConnection] = {}
         self._unauthenticated: dict[asyncio.Task[None], AgentConnection] = {}
-        self._by_address: Counter[str] = Counter()
+        self._by_payer: Counter[str] = Counter()
         self._closing = False
 
     async def start(self, sockets: list[socket.socket]) -> None:
@@ -133,12 +136,12 @@ class Receiver:
         if self._tls is not None:
             secure = TlsStream(reader, writer, self._tls.context())
             streams = (secure, secure)
-        connection = AgentConnection(*streams, address, self._context)
+        connection = AgentConnection(*streams, address, self._context, self._verified)
         task = asyncio.get_running_loop().create_task(connection.run())
         self._connections[task] = self._unauthenticated[task] = connection
-        self._by_address[address] += 1
+        self._by_payer[connection.payer] += 1
         self._count()
-        task.add_done_callback(lambda done: self._ended(done, address))
+        task.add_done_callback(self._ended)
         self._limit_unauthenticated()
 
     def _count_no_descriptor(self) -> None:
@@ -160,18 +163,31 @@ class Receiver:
 
     def _count(self) -> None:
         self.stats.connections = len(self._connections)
-        self._context.fair_share.single_address = len(self._by_address) <= 1
+        self._context.fair_share.single_address = len(self._by_payer) <= 1
 
-    def _ended(self, task: asyncio.Task[None], address: str) -> None:
-        self._connections.pop(task).abort()
+    def _verified(self, payer: str, agent: str) -> bool:
+        """Count a connection of ``payer`` for its agent from now on, unless that has too many."""
+        if self._by_payer[agent] >= self._context.limits.connections_per_address:
+            return False
+        self._by_payer[agent] += 1
+        self._leave(payer)
+        self._count()
+        return True
+
+    def _leave(self, payer: str) -> None:
+        self._by_payer[payer] -= 1
+        if not self._by_payer[payer]:
+            del self._by_payer[payer]
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        connection = self._connections.pop(task)
+        connection.abort()
         self._unauthenticated.pop(task, None)
-        self._by_address[address] -= 1
-        if not self._by_address[address]:
-            del self._by_address[address]
+        self._leave(connection.payer)
         self._count()
         self.stats.evicted_epochs = self._context.sequences.evicted
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("connection from %s closed: internal error", address, exc_info=error)
+            log.error("connection from %s closed: internal error", connection.payer, exc_info=error)
 
     def _refusal_for(self, address: str) -> tuple[str, Refusal] | None:
         limits = self._context.limits
@@ -180,7 +196,7 @@ class Receiver:
         if len(self._connections) >= limits.connections:
             text = f"{limits.connections} connections are open"
             return "connections", Refusal(Reason.BUSY, text)
-        if self._by_address[address] >= limits.connections_per_address:
+        if self._by_payer[address] >= limits.connections_per_address:
             text = f"{limits.connections_per_address} connections from {address} are open"
             return "connections_per_address", Refusal(Reason.BUSY, text)
         return None

@@ -239,3 +239,21 @@ def test_series_loaded_from_saved_rows_continue_from_the_saved_values(index: Add
 def test_a_row_with_unknown_labels_is_refused(row: Row) -> None:
     with pytest.raises(KznError, match="has no series"):
         Ledger(LedgerLimits()).load([row], 0.0)
+
+
+def test_a_sweep_of_many_idle_series_is_done_in_steps_and_checks_each_once() -> None:
+    number = 30_007
+    ledger = Ledger(LedgerLimits(retention=10.0))
+    rows = [Row("pod", ("shop", f"p{n}"), n) for n in range(number)]
+    ledger.load(rows, 0.0)
+    asked: list[Endpoint] = []
+
+    def lives(owner: Endpoint) -> bool:
+        asked.append(owner)
+        return True
+
+    steps = [len(ledger.snapshot().views["pod"].keys) for _ in ledger.sweep_steps(100.0, lives)]
+    # Series without an owner have ended: those of a state file whose pods are gone.
+    assert steps[:4] == [number - 10_000, number - 20_000, number - 30_000, 0]
+    assert asked == []
+    assert ledger.snapshot().views["pod"].retired == sum(range(number))

@@ -100,6 +100,8 @@ def play(
     send_buffer: int = 0,
     durable: Durable = at_once,
     take_addresses: TakeAddresses = ignore_addresses,
+    *,
+    verifies: bool = False,
 ) -> None:
     async def run() -> None:
         sockets = listen(HostPort("127.0.0.1", 0))
@@ -112,6 +114,7 @@ def play(
             authenticate=authenticate,
             durable=durable,
             take_addresses=take_addresses,
+            verifies=verifies,
         )
         await receiver.start(sockets)
         scene = Scene(receiver, bound_port(sockets), applied)
@@ -462,6 +465,36 @@ def test_a_connection_above_the_limit_is_refused_until_another_closes(
         await scene.agent()
 
     play(act, limits)
+
+
+def test_agents_that_proved_their_nodes_do_not_count_for_the_address_they_share() -> None:
+    async def act(scene: Scene) -> None:
+        agents = [await scene.agent(replace(HELLO, node=f"n{n}", epoch=n)) for n in range(1, 9)]
+        idle = [await scene.client() for _ in range(2)]
+        await scene.until(lambda: scene.receiver.stats.connections == 10)
+        assert await (await scene.client()).refusal() is Reason.BUSY  # the address has two unproved
+        idle[0].stream.abort()
+        await scene.until(lambda: scene.receiver.stats.connections == 9)
+        await scene.agent(replace(HELLO, node="n9", epoch=9))
+        assert scene.receiver.stats.refusals == {"connections_per_address": 1}
+        for agent in agents:
+            agent.stream.abort()
+        await scene.until(lambda: scene.receiver.stats.connections == 2)
+
+    play(act, ReceiveLimits(connections_per_address=2), verifies=True)
+
+
+def test_one_proved_agent_has_a_limit_of_its_own() -> None:
+    async def act(scene: Scene) -> None:
+        for epoch in (1, 2):
+            await scene.agent(replace(HELLO, epoch=epoch))
+        third = await scene.client()
+        answer = await third.say(replace(HELLO, epoch=3))
+        assert isinstance(answer, Refusal)
+        assert answer.reason is Reason.BUSY
+        await scene.agent(replace(HELLO, node="other", epoch=4))
+
+    play(act, ReceiveLimits(connections_per_address=2), verifies=True)
 
 
 def test_a_disconnect_within_a_frame_is_counted_and_one_between_frames_is_not() -> None:

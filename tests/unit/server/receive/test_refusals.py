@@ -18,7 +18,9 @@ def reasons_in_code() -> set[str]:
         found |= set(re.findall(r'reason="(\w+)"', path.read_text()))
     for name in ("connection.py", "receiver.py"):
         text = (ROOT / "kzn" / "server" / "receive" / name).read_text()
-        found |= set(re.findall(r'(?:cut\(\s*|_RefusedPeer\(\w+, |return )"(\w+)"', text))
+        found |= set(
+            re.findall(r'(?:cut\(\s*|_RefusedPeer\(\w+, |return |refusals\[)"(\w+)"', text)
+        )
     return found - AGENT_ONLY - NOT_REFUSED
 
 
