@@ -55,6 +55,10 @@ KINDS = {
     "vxlan over IPv6": Kind(
         "id 7 local {here6} remote {there6} dstport 4789", 70, has_frames=True, kind="vxlan", over=6
     ),
+    # IP packets without Ethernet, on a port that no program at an uplink knows.
+    "vxlan gpe, external": Kind(
+        "external gpe dstport 4790", 36, kind="vxlan", encap="id 7 dst {there}", is_at_port=True
+    ),
     "geneve, external": Kind(
         "external", 50, has_frames=True, kind="geneve", encap="id 7 dst {there} ttl 64"
     ),
