@@ -84,6 +84,14 @@ if TYPE_CHECKING:
     help="For a --state file that is damaged or of another layout: end, or move it aside.",
 )
 @click.option(
+    "--stand-in",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    help="Count what a node without an agent sends at its destination: auto where agents' pods can"
+    " be seen; on only if this is the only server.",
+)
+@click.option(
     "--first-scrape-wait",
     type=DURATION_OR_OFF,
     default="75s",
@@ -207,6 +215,7 @@ def server(
     static: Path | None,
     state: Path | None,
     state_on_mismatch: Literal["fail", "begin-anew"],
+    stand_in: Literal["auto", "on", "off"],
     first_scrape_wait: float,
     created_lines: Literal["on", "off"],
     flow_log: Literal["text", "json", "off"],
@@ -271,6 +280,7 @@ def server(
             static=static,
             state=state,
             state_on_mismatch=state_on_mismatch,
+            stand_in=stand_in,
             first_scrape_wait=first_scrape_wait,
             created_lines=created_lines == "on",
             flow_log=flow_log,

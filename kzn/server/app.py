@@ -104,8 +104,9 @@ class Server:
             clocks=Clocks(time.monotonic, time.perf_counter),
             flow_log=flow_log,
             first_scrape=first_scrape,
+            stand_in=config.stand_in,
         )
-        self._durability = Durability(self._pipeline, state, now=time.monotonic())
+        self._durability = Durability(self._pipeline, state, now=time.monotonic(), epoch=epoch)
         self._receiver = Receiver(
             self._pipeline.apply,
             limits=_receive_limits(config),

@@ -6,14 +6,17 @@ Never: awaits, I/O, a byte that is missing from its node's totals.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from math import inf
 from typing import Protocol
 
 import numpy as np
 
 from kzn.columns.arrays import I64
+from kzn.columns.group_sums import sums
 from kzn.daemon.logs import RateLimitedNames
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.endpoint import EndpointIndex
@@ -24,7 +27,13 @@ from kzn.server.ledger.first_scrape import FirstScrape
 from kzn.server.ledger.ledger import Ledger
 from kzn.server.ledger.node_totals import NodeTotals, NodeTotalsSnapshot, TotalsByNode
 from kzn.server.resolve import verdict as v
-from kzn.server.resolve.reporting import ReportingNodes
+from kzn.server.resolve.reporting import (
+    LATE,
+    NOTHING_ELSEWHERE,
+    CountedElsewhere,
+    ReportingNodes,
+    StandIn,
+)
 from kzn.server.resolve.resolve import Resolution, resolve
 from kzn.server.resolve.retry import ObservedFlows, RetryQueue
 from kzn.server.stats import PipelineStats
@@ -70,6 +79,7 @@ class Pipeline:
         clocks: Clocks,
         flow_log: FlowSink | None = None,
         first_scrape: FirstScrape | None = None,
+        stand_in: StandIn = "auto",
         node_retention: float = 3600.0,
     ) -> None:
         self.index = index
@@ -85,7 +95,7 @@ class Pipeline:
         self._sweep: Iterator[None] | None = None
         """A sweep under way, one step for each tick: a whole one may take a second."""
         self._unknown_nodes = RateLimitedNames(_LOG, _UNKNOWN_NODES, clock=clocks.now)
-        self.reporting = ReportingNodes(index)
+        self.reporting = ReportingNodes(index, stand_in)
 
     def apply(self, identity: AgentIdentity, batch: Batch) -> None:
         """Account for a batch that was not applied before; the wire room has validated it."""
@@ -93,13 +103,13 @@ class Pipeline:
         now = self._clocks.now()
         observed = ObservedFlows.of(identity.node, batch, now)
         resolution = self._resolve(observed)  # first: if it raises, no state has changed
-        self.reporting.add_batch(observed.node, observed.interval, now)
         totals = self.node_totals.of(identity.node, now)
         totals.touched = now
         mismatch = totals.add_batch(batch.totals, _sum(batch.flows))
         self.stats.mismatched_batches += mismatch != Counts()
         self.stats.mismatched_bytes += mismatch.bytes
         self._account(observed, resolution, totals, now)
+        self.reporting.add_batch(observed.node, observed.interval, observed.closed, now)
         self.stats.batches += 1
         self.stats.flows += len(batch.flows)
         self.stats.apply_seconds.observe(self._clocks.timer() - started)
@@ -147,7 +157,7 @@ class Pipeline:
         held = not observed.retries_left
         final = held or self.retry_queue.is_half_full
         node, opened, closed = observed.node, observed.opened, observed.closed
-        absent = self.reporting.absent_nodes(node, opened, self._clocks.now())
+        absent = self.reporting.absent_nodes(self._clocks.now())
         return resolve(
             observed.flows,
             node,
@@ -163,6 +173,11 @@ class Pipeline:
         self, observed: ObservedFlows, resolution: Resolution, totals: NodeTotals, now: float
     ) -> None:
         """Add every flow to exactly one of the node's totals."""
+        elsewhere = self.reporting.counted_elsewhere(
+            observed.node, observed.opened, observed.closed, is_dormant=observed.is_dormant
+        )
+        if elsewhere != NOTHING_ELSEWHERE:
+            observed = _divide_late(observed, resolution, totals, elsewhere)
         flows = observed.flows
         self.ledger.add(resolution, flows.bytes, self.index, now)
         if resolution.counted_at_destination.any():
@@ -178,14 +193,18 @@ class Pipeline:
             logged = resolution.verdict != v.TRANSIT
             if queued:
                 logged &= ~v.MAY_RESOLVE_LATER[resolution.verdict]
+            if elsewhere != NOTHING_ELSEWHERE:
+                logged &= flows.packets > 0
             self._flow_log.offer(observed, resolution, np.flatnonzero(logged), self.index)
 
     def _add_counted_at_destination(self, observed: ObservedFlows, resolution: Resolution) -> None:
         chosen = np.flatnonzero(resolution.counted_at_destination.ravel().take(resolution.cell))
-        ids = set(resolution.endpoints.take(resolution.src.take(chosen)).tolist())
-        nodes = {self.index.endpoint(number).node for number in ids}
-        size = int(observed.flows.bytes.take(chosen).sum())
-        self.reporting.add_counted_at_destination(nodes, size, observed.closed)
+        rows, sizes = resolution.src.take(chosen), observed.flows.bytes.take(chosen)
+        by_row = sums(rows, sizes, len(resolution.endpoints))
+        by_node: Counter[str] = Counter()
+        for row in np.flatnonzero(by_row).tolist():
+            by_node[self.index.endpoint(int(resolution.endpoints[row])).node] += int(by_row[row])
+        self.reporting.add_counted_at_destination(by_node, observed.opened, observed.closed)
 
     def _queue_for_retry(
         self, observed: ObservedFlows, resolution: Resolution, totals: NodeTotals, now: float
@@ -218,6 +237,36 @@ class AccountingSnapshot:
     ) -> "AccountingSnapshot":
         """A copy as of now, with the series of ``families`` alone."""
         return pipeline.snapshot(families)
+
+
+def _divide_late(
+    observed: ObservedFlows,
+    resolution: Resolution,
+    totals: NodeTotals,
+    elsewhere: CountedElsewhere,
+) -> ObservedFlows:
+    """Take from the flows to other nodes what those counted: transit, or `LATE` if unclear."""
+    chosen = np.flatnonzero(resolution.to_other_agents())
+    flows = observed.flows
+    sizes, packets = flows.bytes.take(chosen), flows.packets.take(chosen)
+    total = int(sizes.sum())
+    if not total:
+        return observed
+    transit = elsewhere.certain if elsewhere.certain <= total else 0
+    part = total if not transit and elsewhere.certain else min(sum(elsewhere), total)
+    # Exactly ``part`` in sum: the differences of the rounded running sums.
+    ends = [0, *(end * part // total for end in accumulate(sizes.tolist()))]
+    taken = np.array([end - begin for begin, end in pairwise(ends)], np.uint64)
+    share = taken / np.maximum(sizes, np.uint64(1))
+    fewer = np.where(taken == sizes, packets, np.floor(packets * share).astype(np.uint64))
+    in_transit = Counts(int(fewer.sum()) * transit // max(part, 1), transit)
+    totals.add("transit", "", in_transit)
+    late = Counts(int(fewer.sum()) - in_transit.packets, part - transit)
+    totals.add("unresolved", LATE, late)
+    left_bytes, left_packets = flows.bytes.copy(), flows.packets.copy()
+    left_bytes[chosen] -= taken
+    left_packets[chosen] -= fewer
+    return replace(observed, flows=replace(flows, bytes=left_bytes, packets=left_packets))
 
 
 def _add(totals: NodeTotals, code: int, counts: Counts) -> None:

@@ -52,7 +52,7 @@ def answer(
     found = explain(
         ExplainQuery(src, dst, at, node, via),
         index,
-        lambda name: reporting.absent_nodes(name, at, now.clock),
+        lambda _node: reporting.absent_nodes(now.clock),
         lambda moment: timestamp(now.wall - (now.clock - moment)),
     )
     return msgspec.json.encode(found.to_json()) + b"\n"

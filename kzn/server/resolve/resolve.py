@@ -24,8 +24,6 @@ each pair of sides; rows are the source, columns the destination:
 - *transit*: the source's own node counts it, even where this node cannot resolve the destination.
 - *no agent*: elsewhere, on an absent node (reporting.py). That node sends no batches, so the
   destination's node counts the flow. As a destination it is elsewhere.
-- In a *late* batch (reporting.py), here to elsewhere is transit, because the destination's node
-  counted it; here to no agent stays by zones.
 - A source without a node (a database, the internet) is counted by the node where it arrives.
 - *forwarded*: the source has no node and the destination is not here, so this node forwards it: the
   second hop of a NodePort or load balancer, or a node that is a router or NAT gateway. It is
@@ -188,6 +186,15 @@ class Resolution:
     classes: U8
     counted_at_destination: BOOL
 
+    def to_other_agents(self) -> BOOL:
+        """Which flows are attributed, and go from this node to another one with an agent: (m,)."""
+        p = self.locations
+        row, column = np.divmod(np.arange(self.rules.size), p)
+        cells = (self.side[row % p] == HERE) & (self.side[column] == ELSEWHERE)
+        cells &= (self.rules.ravel() == BY_ZONES) & (self.verdicts.ravel() < v.TRANSIT)
+        found: BOOL = cells.take(self.cell)
+        return found
+
     @property
     def locations(self) -> int:
         """Number of distinct locations."""
@@ -308,13 +315,10 @@ def _far_ends(dst: I64, via: U32, endpoints: I32, nodes: I32, side: I64, *, fina
 def _tables(absent: AbsentNodes) -> U8:
     """`TABLES`, as they are with these absent nodes."""
     is_any_absent = bool(absent.by_code.any())
-    if not absent.is_late and not is_any_absent:
+    if not is_any_absent:
         return TABLES
     tables = TABLES.copy()
-    if absent.is_late:
-        tables[:, HERE, ELSEWHERE] = v.TRANSIT
-    if is_any_absent:
-        tables[PLAIN, SERVICE_SIDE, HERE] = v.SERVICE_ADDRESS
+    tables[PLAIN, SERVICE_SIDE, HERE] = v.SERVICE_ADDRESS
     return tables
 
 

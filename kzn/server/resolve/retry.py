@@ -32,6 +32,8 @@ class ObservedFlows:
     closed: float
     interval: float
     retries_left: int
+    is_dormant: bool = False
+    """The programs had not been drained for ten minutes when the batch was cut."""
 
     @staticmethod
     def of(node: str, batch: Batch, now: float) -> "ObservedFlows":
@@ -40,7 +42,8 @@ class ObservedFlows:
         closed_ago = min(max(batch.closed_ms_ago, 0) / 1000, opened_ago)
         interval = min(max(opened_ago - closed_ago, MIN_INTERVAL), MAX_INTERVAL)
         opened, closed = now - opened_ago, now - closed_ago
-        return ObservedFlows(node, batch.flows, opened, closed, interval, RETRIES)
+        is_dormant = "dormant" in batch.totals.missed
+        return ObservedFlows(node, batch.flows, opened, closed, interval, RETRIES, is_dormant)
 
     def for_retry(self, chosen: I64) -> "ObservedFlows":
         """The flows ``chosen`` with one retry less, without the addresses that they do not use."""
@@ -51,6 +54,7 @@ class ObservedFlows:
             closed=self.closed,
             interval=self.interval,
             retries_left=self.retries_left - 1,
+            is_dormant=self.is_dormant,
         )
 
 

@@ -5,7 +5,7 @@ Never: part of a batch: `take` does not await.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kzn.model.endpoint import Endpoint
@@ -14,6 +14,7 @@ from kzn.server.ledger.family import FAMILIES, FamilyChanges, FamilyName, Row
 from kzn.server.ledger.labels import LabelKind, LabelOwners, Labels
 from kzn.server.ledger.ledger import Ledger
 from kzn.server.ledger.node_totals import TERMS, NodeTotalRow, NodeTotals, TotalsByNode
+from kzn.server.resolve.reporting import HeardNode, ReportingNodes
 from kzn.wire.sequences import AppliedSequences, Key
 
 HELD = "held"
@@ -46,6 +47,8 @@ class Changes:
     removed_nodes: list[str]
     node_totals: list[SavedTotal]
     sequences: dict[Key, int | None]
+    forgotten: list[str] = field(default_factory=list)
+    heard: list[HeardNode] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
@@ -59,6 +62,8 @@ class Changes:
             or self.removed_nodes
             or self.node_totals
             or self.sequences
+            or self.heard
+            or self.forgotten
         )
 
 
@@ -73,6 +78,7 @@ class Saved:
     zones: list[NamedZone]
     node_totals: list[SavedTotal]
     sequences: list[tuple[Key, int]]
+    heard: list[HeardNode] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,9 @@ class CheckpointedState:
     ledger: Ledger
     node_totals: TotalsByNode
     sequences: AppliedSequences
+    reporting: ReportingNodes | None = None
+    epoch: float = 0.0
+    """Unix time minus the clock of ``now``."""
 
     def restore(self, saved: Saved, now: float) -> None:
         """Restore ``saved`` into an empty state, then track changes for `take`."""
@@ -92,6 +101,8 @@ class CheckpointedState:
         self.ledger.load(saved.rows, now, saved.retired)
         self.node_totals.load(_total_rows(saved.node_totals), now)
         self.sequences.restore(saved.sequences)
+        if self.reporting is not None:
+            self.reporting.restore(saved.heard, now, self.epoch)
         self.ledger.watch()
         self.node_totals.watch()
         self.sequences.watch()
@@ -101,6 +112,7 @@ class CheckpointedState:
         """The changes since the last call."""
         codes = self.ledger.label_codes
         removed, changed = self.node_totals.changed()
+        forgotten, heard = self.reporting.changed(self.epoch) if self.reporting else ([], [])
         return Changes(
             # Series first: `changed` of the names then still knows the names of ended series.
             families={family: self.ledger.changed(family) for family in FAMILIES},
@@ -109,6 +121,8 @@ class CheckpointedState:
             removed_nodes=removed,
             node_totals=[row for node, totals in changed for row in _saved_totals(node, totals)],
             sequences=self.sequences.changed(),
+            forgotten=forgotten,
+            heard=heard,
         )
 
     def _count_held_as_unresolved(self, saved: Saved) -> None:

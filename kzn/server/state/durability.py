@@ -28,15 +28,21 @@ class Durability:
         state: StateFile | None = None,
         *,
         now: float = 0.0,
+        epoch: float = 0.0,
         intervals: CommitIntervals | None = None,
     ) -> None:
-        """Restore ``state`` into the pipeline; KznError if the file is damaged."""
+        """Restore ``state`` into the pipeline; KznError if the file is damaged.
+
+        ``epoch`` is Unix time minus the clock of ``now``.
+        """
         self.sequences = AppliedSequences()
         self.instance = secrets.randbits(32) or 1
         self._snapshot = partial(AccountingSnapshot.of, pipeline)
         self._committer: Committer[AccountingSnapshot] | None = None
         if state is not None:
-            checkpoint = CheckpointedState(pipeline.ledger, pipeline.node_totals, self.sequences)
+            checkpoint = CheckpointedState(
+                pipeline.ledger, pipeline.node_totals, self.sequences, pipeline.reporting, epoch
+            )
             saved = state.read()
             checkpoint.restore(saved, now)
             self.instance = saved.instance

@@ -25,6 +25,10 @@ _EXPOSURE = "exposed DEFAULT 1, created DEFAULT 0"
 """Whether a scrape shows the bytes (else 0), and when the series began, 0 for unknown."""
 
 
+_HEARD = "CREATE TABLE heard (node PRIMARY KEY, heard, since, until, counted) WITHOUT ROWID"
+"""When each node was heard, and what was counted for it at destinations (resolve/reporting.py)."""
+
+
 def _columns(number: int) -> list[str]:
     return [f"label{i}" for i in range(number)]
 
@@ -37,6 +41,7 @@ def _create() -> str:
         "CREATE TABLE zone_labels (region, zone, label, PRIMARY KEY (region, zone)) WITHOUT ROWID",
         f"CREATE TABLE books (node, term, reason, packets, bytes, {_EXPOSURE},"
         " PRIMARY KEY (node, term, reason)) WITHOUT ROWID",
+        _HEARD,
         "CREATE TABLE sequences (node, epoch, last, changed,"
         " PRIMARY KEY (node, epoch)) WITHOUT ROWID",
     ]
@@ -65,7 +70,7 @@ MIGRATE_FROM_1 = [
     f"ALTER TABLE {table} ADD COLUMN {column}"
     for table in (*(f"{family}_series" for family in FAMILIES), "family_sums", "books")
     for column in _EXPOSURE.split(", ")
-]
+] + [_HEARD]
 """Statements: all series of a file of layout 1 were exposed with their bytes."""
 
 

@@ -15,6 +15,7 @@ from kzn.errors import KznError, StateError
 from kzn.model.endpoint import Endpoint
 from kzn.server.ledger.family import FAMILIES, FamilyName, Row
 from kzn.server.ledger.labels import OWNED_KINDS, LabelKind, Labels
+from kzn.server.resolve.reporting import HeardNode
 from kzn.server.state import schema
 from kzn.server.state.checkpoint import Changes, Saved, SavedTotal
 from kzn.server.state.file_check import check, check_labels, damaged, locked, prepare
@@ -124,6 +125,11 @@ class StateFile:
                 for row in changes.node_totals
             ],
         )
+        execute("DELETE FROM heard WHERE node = ?", [(node,) for node in changes.forgotten])
+        execute(
+            "INSERT OR REPLACE INTO heard VALUES (?, ?, ?, ?, ?)",
+            [(*row[:4], _number(row.counted)) for row in changes.heard],
+        )
         self._write_sequences(changes.sequences)
 
     def _write_sequences(self, sequences: dict[Key, int | None]) -> None:
@@ -167,6 +173,12 @@ class StateFile:
                 )
             ],
             sequences=[((n, int(epoch, 16)), int(last)) for n, epoch, last, _ in sequences],
+            heard=[
+                HeardNode(node, float(heard), float(since), float(until), int(counted))
+                for node, heard, since, until, counted in self._rows(
+                    "SELECT node, heard, since, until, counted FROM heard"
+                )
+            ],
         )
 
     def _series(self, family: FamilyName) -> Iterator[Row]:

@@ -55,10 +55,10 @@ def in_world(src: str, dst: str, node: str = "") -> Explanation:
     return explained(world.index, src, dst, node=node, at=world.clock.now())
 
 
-def absent_of(index: IndexWithHistory, *names: str, is_late: bool = False) -> AbsentNodes:
+def absent_of(index: IndexWithHistory, *names: str) -> AbsentNodes:
     by_code = np.zeros(10, np.bool_)
     by_code[[index.node_code(name) for name in names]] = True
-    return AbsentNodes(by_code, is_late)
+    return AbsentNodes(by_code)
 
 
 def test_every_side_rule_and_verdict_has_its_sentence() -> None:
@@ -119,7 +119,6 @@ def topologies(draw: st.DrawFn) -> AddressIndex:
     ADDRESS,
     st.sampled_from([*NODES, "gone"]),
     st.sets(st.sampled_from(NODES)),
-    st.booleans(),
     st.just("") | ADDRESS,
 )
 def test_in_any_small_world_the_verdict_is_that_of_resolving(
@@ -128,10 +127,9 @@ def test_in_any_small_world_the_verdict_is_that_of_resolving(
     dst: str,
     node: str,
     without_agent: set[str],
-    is_late: bool,
     via: str,
 ) -> None:
-    absent = absent_of(index, *without_agent, is_late=is_late)
+    absent = absent_of(index, *without_agent)
     found = explained(index, src, dst, node=node, at=100.0, absent=absent, via=via)
     flows = tunnelled(flows_between((src, dst)), via)
     resolution = resolve(flows, node, index, 100.0, 100.0, absent=absent)

@@ -1,7 +1,9 @@
 """Nodes without an agent: their traffic is counted at the destination, and never at both ends."""
 
+from collections.abc import Sequence
+
 import pytest
-from cluster import Clock, cluster, flows_between, index_of
+from cluster import EPOCH, Clock, cluster, flows_between, index_of
 
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.ip import pack
@@ -10,11 +12,14 @@ from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
 from kzn.server.resolve.reporting import (
+    DORMANT,
     EXPECTED,
     NONE_ABSENT,
     SILENCE,
+    HeardNode,
     ReportingCounts,
     ReportingNodes,
+    StandIn,
 )
 from kzn.server.resolve.retry import RetryQueue
 from kzn.topology.facts import NodeFacts, PodFacts, Workload
@@ -30,20 +35,32 @@ P1, P2, P3, P9, OUT = "10.1.0.1", "10.2.0.1", "10.3.0.1", "10.9.0.1", "8.8.8.8"
 class World:
     """Three nodes, of which n1 has reported; batches of ten seconds that arrive without delay."""
 
-    def __init__(self) -> None:
-        self.clock = Clock()
+    def __init__(
+        self, stand_in: StandIn = "on", clock: Clock | None = None, saved: Sequence[HeardNode] = ()
+    ) -> None:
+        self.clock = clock or Clock()
         self.index = index_of(CLUSTER, self.clock, agents=[AGENT])
         self.ledger = Ledger(LedgerLimits())
         self.node_totals = TotalsByNode(10)
         clocks = Clocks(self.clock.now, lambda: 0.0)
         self.pipeline = Pipeline(
-            self.index, self.ledger, self.node_totals, RetryQueue(1000), clocks=clocks
+            self.index,
+            self.ledger,
+            self.node_totals,
+            RetryQueue(1000),
+            clocks=clocks,
+            stand_in=stand_in,
         )
+        self.pipeline.reporting.restore(saved, self.clock.now(), EPOCH)
         self.apply("n1", (P1, OUT, 0))
 
-    def apply(self, node: str, *sent: tuple[str, str, int], seconds: float = 10.0) -> None:
-        seen = Counts(len(sent), sum(size for *_, size in sent))
-        batch = Batch(1, round(seconds * 1000), 0, flows_between(*sent), Totals(seen))
+    def apply(
+        self, node: str, *sent: tuple[str, str, int], seconds: float = 10.0, dormant: int = 0
+    ) -> None:
+        seen = Counts(len(sent) + dormant, sum(size for *_, size in sent) + dormant)
+        missed = {"dormant": Counts(dormant, dormant)} if dormant else {}
+        totals = Totals(seen, missed)
+        batch = Batch(1, round(seconds * 1000), 0, flows_between(*sent), totals)
         self.pipeline.apply(AgentIdentity(node, 1, "postrouting", "0"), batch)
 
     def silence(self, *reporting: str) -> None:
@@ -155,9 +172,9 @@ def test_after_a_shorter_silence_the_agent_reports_everything(world: World) -> N
 
 def test_a_batch_of_a_node_outside_the_topology_is_ignored() -> None:
     reporting = ReportingNodes(World().index)
-    assert reporting.absent_nodes("n1", 0.0, 0.0) is NONE_ABSENT
-    reporting.add_batch("not-in-topology", 10.0, 0.0)
-    reporting.add_batch("n1", 10.0, 0.0)
+    assert reporting.absent_nodes(0.0) is NONE_ABSENT
+    reporting.add_batch("not-in-topology", 10.0, 0.0, 0.0)
+    reporting.add_batch("n1", 10.0, 0.0, 0.0)
     assert reporting.counts(29.0).reporting == 1
     assert reporting.counts(31.0).reporting == 0
     assert reporting.counts(31.0).known == 3
@@ -224,3 +241,156 @@ def test_a_node_that_has_reported_has_an_age_for_an_hour_and_with_an_agent_pod_a
     assert ages(world).keys() == {"n1", "n2", "n3"}
     world.clock.seconds += EXPECTED
     assert ages(world).keys() == {"n3"}
+
+
+def books(world: World, node: str) -> dict[str, int]:
+    """The totals of a node by term and reason, without those of 0; they add up."""
+    totals = world.node_totals.of(node, world.clock.now())
+    assert totals.gap() == Counts()
+    counted = {f"{term} {why}".strip(): n.bytes for (term, why), n in totals.counts.items()}
+    return {name: size for name, size in counted.items() if size}
+
+
+def passes(world: World, seconds: int, rate: int = 10) -> None:
+    """n2 sends ``rate`` bytes a second to n1, which reports each ten seconds; n2 does not."""
+    for _ in range(seconds // 10):
+        world.clock.seconds += 10.0
+        world.apply("n1", (P2, P1, 10 * rate))
+
+
+def test_a_node_whose_agent_comes_back_after_twenty_minutes_loses_only_what_was_dormant() -> None:
+    world = World()
+    world.apply("n2", (P2, P1, 0))
+    passes(world, 1200)
+    elsewhere = world.sent("p2")
+    assert elsewhere == 5400  # from eleven minutes on
+    world.apply("n2", (P2, P1, 10 * int(DORMANT)), seconds=1200.0, dormant=6000)
+    assert world.sent("p2") == 6000 + 5400
+    assert books(world, "n2") == {"seen": 12000, "attributed": 6000, "missed dormant": 6000}
+    passes(world, 10)
+    world.apply("n2", (P2, P1, 100))
+    assert world.sent("p2") == 11_500
+
+
+def test_a_node_that_was_cut_off_for_fifteen_minutes_loses_nothing() -> None:
+    world = World()
+    world.apply("n2", (P2, P1, 0))
+    passes(world, 900)
+    assert world.sent("p2") == 2400
+    world.apply("n2", (P2, P1, 6000), (P2, P3, 3000), (P2, OUT, 7), seconds=900.0)
+    assert world.sent("p2") == 9000
+    assert books(world, "n2") == {"seen": 9007, "transit": 2400, "attributed": 6607}
+    passes(world, 10)
+    world.apply("n2", (P2, P1, 100))
+    assert world.sent("p2") == 9100
+
+
+def test_what_cannot_be_told_is_unresolved_and_never_transit() -> None:
+    world = World()
+    world.apply("n2", (P2, P1, 0))
+    passes(world, 900)
+    world.apply("n2", (P2, P1, 2399), seconds=900.0)  # less than n1 counted
+    assert books(world, "n2") == {"seen": 2399, "unresolved late": 2399}
+    assert world.sent("p2") == 2400
+
+
+def test_a_dormant_batch_that_may_overlap_is_unresolved() -> None:
+    world = World()
+    passes(world, 900)
+    world.apply("n2", (P2, P1, 500), seconds=800.0, dormant=1)
+    assert books(world, "n2")["unresolved late"] == 500
+
+
+def test_a_batch_that_begins_within_a_counted_interval_is_unresolved_as_far_as_that() -> None:
+    world = World()
+    world.silence("n1", "n3")
+    passes(world, 20)
+    world.clock.seconds += 2.0
+    world.apply("n2", (P2, P1, 250), seconds=7.0)  # began five seconds before n1's batch ended
+    assert world.sent("p2") == 200 + 150
+    assert books(world, "n2") == {"seen": 250, "attributed": 150, "unresolved late": 100}
+
+
+def test_two_servers_with_a_static_topology_count_once() -> None:
+    servers = World("auto"), World("auto")
+    for _ in range(100):  # n1 and n2 report to a server each
+        for world in servers:
+            world.clock.seconds += 10.0
+        servers[0].apply("n1", (P1, P2, 100))
+        servers[1].apply("n2", (P1, P2, 100))
+    assert [world.sent("p1") for world in servers] == [10_000, 0]
+    assert [world.counts().without_agent for world in servers] == [0, 0]
+
+
+def agent_on(world: World, node: str) -> None:
+    pod = PodFacts(f"a-{node}", "kzn", f"a-{node}", node=node, host_network=True, account=AGENT)
+    world.index.put_pod(pod, Workload("DaemonSet", "kzn-agent"))
+
+
+def test_nodes_without_an_agent_pod_are_counted_elsewhere_where_agents_can_be_seen() -> None:
+    world = World("auto")
+    agent_on(world, "n1")
+    world.silence("n1", "n3")
+    world.apply("n1", (P2, P1, 100))
+    assert world.sent("p2") == 100
+
+
+@pytest.mark.parametrize("mode", ["auto", "off"])
+def test_agents_elsewhere_prove_nothing_and_off_is_off(mode: StandIn) -> None:
+    world = World(mode)
+    agent_on(world, "n3" if mode == "auto" else "n1")  # n3 reports to another server
+    world.silence("n1")
+    world.apply("n1", (P2, P1, 100))
+    assert (world.sent("p2"), world.counts().without_agent) == (0, 0)
+
+
+def test_a_node_that_cannot_have_an_agent_is_counted_from_the_start_of_a_server() -> None:
+    world = World("auto")
+    facts = NodeFacts("fargate", "n2", "b", "r", is_agentless=True)
+    world.index.put_node(facts)
+    for _ in range(100):
+        world.clock.seconds += 10.0
+        world.apply("n1", (P2, P1, 100))
+    assert world.sent("p2") == 10_000
+
+
+def restarted(world: World, away: float) -> World:
+    """A server that goes on with what ``world`` saved, after it was away for some time."""
+    removed, rows = world.pipeline.reporting.changed(EPOCH)
+    assert removed == []
+    return World(clock=Clock(world.clock.seconds + away), saved=rows)
+
+
+def test_a_restarted_server_knows_which_nodes_were_silent() -> None:
+    world = World()
+    world.apply("n2", (P2, P1, 0))
+    passes(world, 700)
+    assert world.sent("p2") == 400
+    later = restarted(world, away=5.0)
+    passes(later, 100)
+    assert later.sent("p2") == 1000  # without a pause of eleven minutes
+    later.apply("n2", (P2, P1, 8000), seconds=805.0)
+    assert later.sent("p2") == 8000 - 400  # the others are the former server's
+
+
+def test_the_time_without_a_server_is_not_silence() -> None:
+    world = World()
+    world.apply("n2", (P2, P1, 0))
+    passes(world, 100)
+    later = restarted(world, away=3600.0)
+    passes(later, 100)
+    assert later.sent("p2") == 0
+
+
+def test_what_was_saved_of_a_node_is_saved_again_only_when_it_changed() -> None:
+    world = World()
+    world.apply("n2", (P2, P1, 0))
+    reporting = world.pipeline.reporting
+    assert {row.node for row in reporting.changed(0.0)[1]} == {"n1", "n2", "n3"}
+    passes(world, 30)
+    assert reporting.changed(0.0) == ([], [])
+    passes(world, 40)
+    assert {row.node for row in reporting.changed(0.0)[1]} == {"n1"}
+    world.index.drop_node("static:n3")
+    passes(world, 10)
+    assert reporting.changed(0.0)[0] == ["n3"]

@@ -236,21 +236,6 @@ def test_what_a_tunnel_delivers_from_a_node_without_an_agent_is_counted_here(wor
     assert found == ("external", "n1", "")
 
 
-def test_what_a_late_node_forwards_has_the_class_of_its_zones(world: World) -> None:
-    found = resolve(
-        flows_between((OUTSIDE, ELSEWHERE)),
-        "n1",
-        world.index,
-        0.0,
-        world.clock.now(),
-        absent=AbsentNodes(is_late=True),
-    )
-    assert NAMES[found.verdict[0]] == "cross_zone"
-    assert NAMES[found.classes[found.location[found.src[0]], found.location[found.dst[0]]]] == (
-        "cross_zone"
-    )
-
-
 def test_flows_with_and_without_tunnels_are_resolved_each_by_its_own(world: World) -> None:
     ends = [(HERE, OUTSIDE), (HERE, OUTSIDE), (ELSEWHERE, OUTSIDE), (ELSEWHERE, OUTSIDE)]
     flows = tunnelled(flows_between(*ends), NODE_2, "", NODE_3, "")

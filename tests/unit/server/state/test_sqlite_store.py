@@ -7,11 +7,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
+from math import inf
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pytest
+from cluster import Clock, cluster, index_of
 
 from kzn.errors import KznError, StateError, UsageError
 from kzn.model.endpoint import POD, Endpoint
@@ -20,6 +22,7 @@ from kzn.server.ledger.family import FAMILIES, FamilyName, Row, SeriesState
 from kzn.server.ledger.labels import Labels
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.ledger.node_totals import NodeTotalRow, TotalsByNode
+from kzn.server.resolve.reporting import HeardNode, ReportingNodes
 from kzn.server.state.checkpoint import HELD_AT_RESTART, CheckpointedState
 from kzn.server.state.sqlite_store import StateFile
 from kzn.wire.sequences import AppliedSequences
@@ -29,8 +32,12 @@ PAIR: Labels = ("shop", "web", "a", "shop", "db", "b", "source")
 EXITS = MappingProxyType({UsageError: 2, KznError: 1})
 
 
+def parts(limits: LedgerLimits | None = None) -> tuple[Ledger, TotalsByNode]:
+    return Ledger(limits or LedgerLimits()), TotalsByNode(10)
+
+
 def new(limits: LedgerLimits | None = None) -> CheckpointedState:
-    return CheckpointedState(Ledger(limits or LedgerLimits()), TotalsByNode(10), AppliedSequences())
+    return CheckpointedState(*parts(limits), AppliedSequences())
 
 
 def holding(_limits: LedgerLimits | None = None) -> CheckpointedState:
@@ -496,12 +503,37 @@ def test_that_the_series_other_is_exposed_is_committed_by_itself(
     assert server.state.ledger.snapshot().views["pod"].other == SeriesState(1, True, 1e9 + 10)
 
 
+def test_when_nodes_were_heard_is_restored(path: Path) -> None:
+    def make(_limits: LedgerLimits | None) -> CheckpointedState:
+        nodes = ReportingNodes(index_of(cluster("n1 a r\nn2 b r"), Clock(50.0)), "on")
+        return CheckpointedState(*parts(), AppliedSequences(), nodes, epoch=1e9)
+
+    server = Server(path, make)
+    nodes = server.state.reporting
+    assert nodes is not None
+    nodes.absent_nodes(50.0)
+    nodes.add_counted_at_destination({"n2": 7}, 40.0, 50.0)
+    nodes.add_batch("n1", 10.0, 100.0, 100.0)
+    server.commit()
+    rows = [
+        HeardNode("n1", 1e9 + 100, inf, -inf, 0),
+        HeardNode("n2", 1e9 + 50, 1e9 + 40, 1e9 + 50, 7),
+    ]
+    assert server.file.read().heard == rows
+    server.restart()
+    assert server.state.reporting is not None
+    server.state.reporting.absent_nodes(0.0)
+    assert server.state.take().heard == []
+    server.end()
+
+
 def in_layout_1(path: Path) -> None:
     """Turn a state file of this version into one of layout 1."""
     with closing(sqlite3.connect(path)) as db, db:
         for table in (*(f"{family}_series" for family in FAMILIES), "family_sums", "books"):
             db.execute(f"ALTER TABLE {table} DROP COLUMN exposed")
             db.execute(f"ALTER TABLE {table} DROP COLUMN created")
+        db.execute("DROP TABLE heard")
         db.execute("PRAGMA user_version = 1")
 
 
