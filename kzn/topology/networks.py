@@ -11,6 +11,7 @@ import numpy as np
 
 from kzn.columns.arrays import I32, U8
 from kzn.model.endpoint import UNKNOWN, Endpoint
+from kzn.model.ip import pack
 from kzn.topology.describe import network_endpoint, service_endpoint
 from kzn.topology.facts import CidrNetwork, Network, ServiceFacts
 from kzn.topology.tables.address_table import UNOWNED, AddressTable
@@ -109,8 +110,23 @@ class Networks:
 
     def put_pod_cidrs(self, uid: str, node: str, cidrs: tuple[CidrNetwork, ...]) -> None:
         """The pod CIDRs of the node with this uid; none once it is deleted."""
-        if self._pod_cidrs.put(uid, node, cidrs):
+        is_new = uid not in self._pod_cidrs
+        if self._pod_cidrs.put(uid, node, cidrs) and not (is_new and self._added(node, cidrs)):
             self._prefixes = None
+
+    def _added(self, node: str, cidrs: tuple[CidrNetwork, ...]) -> bool:
+        """Whether the pod CIDRs of a new node could be added to the prefixes as they are.
+
+        An address inside another node's pod CIDR would be of both: then all are made anew.
+        """
+        prefixes = self._prefixes
+        if prefixes is None or self._pod_cidrs.overlap:
+            return False
+        rows = np.frombuffer(b"".join(pack(str(cidr.network_address)) for cidr in cidrs), np.uint8)
+        if (prefixes.lookup(rows.reshape(-1, 16)) <= IN_POD_CIDR).any():
+            return False
+        code = IN_POD_CIDR - self._pod_cidrs.number(node)
+        return all(prefixes.add(cidr, code) for cidr in cidrs)
 
     @property
     def _tables(self) -> tuple[AddressTable, AddressTable]:
@@ -127,6 +143,18 @@ class PodCidrs:
         self._of_node: dict[str, tuple[str, tuple[CidrNetwork, ...]]] = {}
         self._names: list[str] = []
         self._numbers: dict[str, int] = {}
+        self.overlap = False
+        """Whether two nodes have a range in common, as of the last `ranges`."""
+
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._of_node
+
+    def number(self, node: str) -> int:
+        """The number of a node in the codes of ranges."""
+        number = self._numbers.setdefault(node, len(self._names))
+        if number == len(self._names):
+            self._names.append(node)
+        return number
 
     def name(self, number: int) -> str:
         """The name of a node."""
@@ -146,12 +174,11 @@ class PodCidrs:
         """Each CIDR with its code: of one node (at most IN_POD_CIDR), or UNKNOWN."""
         nodes: dict[CidrNetwork, set[int]] = {}
         for node, cidrs in self._of_node.values():
-            number = self._numbers.setdefault(node, len(self._names))
-            if number == len(self._names):
-                self._names.append(node)
+            number = self.number(node)
             for cidr in cidrs:
                 nodes.setdefault(cidr, set()).add(number)
         _add_enclosed(nodes)
+        self.overlap = any(len(of) > 1 for of in nodes.values())
         return [
             (cidr, IN_POD_CIDR - next(iter(of)) if len(of) == 1 else UNKNOWN)
             for cidr, of in nodes.items()

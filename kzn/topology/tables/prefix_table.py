@@ -71,6 +71,39 @@ class PrefixTable:
         self._starts = np.array([start.to_bytes(16, "big") for start in starts], "S16")
         self._values = np.array(values, np.int32)
 
+    def add(self, network: CidrNetwork, value: int) -> bool:
+        """Add a network that is inside one range of the table; False, and no change, otherwise.
+
+        A range with bounds inside the network, or a network of the same size, needs a new table:
+        5,000 networks take 10 to 80 ms, this takes some microseconds.
+        """
+        start, end = _range(network)
+        first, beyond = start.to_bytes(16, "big"), (end + 1).to_bytes(17, "big")[1:]
+        row = int(np.searchsorted(self._starts, np.bytes_(first), side="right")) - 1
+        range_start = int.from_bytes(bytes(self._starts[row]).ljust(16, b"\0"), "big")
+        is_last = row + 1 == len(self._starts)
+        range_end = (
+            _ALL
+            if is_last
+            else int.from_bytes(bytes(self._starts[row + 1]).ljust(16, b"\0"), "big") - 1
+        )
+        if end > range_end or (start, end) == (range_start, range_end):
+            return False
+        outer = self._values[row]
+        starts, values = [], []
+        if start > range_start:
+            starts.append(first)
+            values.append(value)
+        else:
+            self._values[row] = value
+        if end < range_end:
+            starts.append(beyond)
+            values.append(outer)
+        at = [row + 1] * len(starts)
+        self._starts = np.insert(self._starts, at, np.array(starts, "S16"))
+        self._values = np.insert(self._values, at, np.array(values, np.int32))
+        return True
+
     def lookup(self, addresses: U8) -> I32:
         """The values of ``addresses`` (n, 16): (n,)."""
         keys = np.ascontiguousarray(addresses).view("S16").reshape(-1)

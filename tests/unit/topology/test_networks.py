@@ -4,11 +4,15 @@ from dataclasses import replace
 from ipaddress import ip_network
 
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kzn.model.endpoint import EXTERNAL, UNKNOWN
 from kzn.model.ip import pack
 from kzn.topology.facts import Network, NodeFacts, PodFacts, ServiceFacts, Workload
 from kzn.topology.index import AddressIndex
+from kzn.topology.networks import IN_POD_CIDR, Networks
+from kzn.topology.tables.endpoint_table import EndpointTable
 
 NODE = NodeFacts(
     "N1", "n1", "a", "r", pod_cidrs=(ip_network("2600:1::/64"), ip_network("50.0.0.0/24"))
@@ -158,3 +162,59 @@ def test_an_address_of_a_load_balancer_is_its_services_unless_it_is_global_or_na
     assert what(index, "10.77.0.1") == UNKNOWN
     index.networks.drop_service("s")
     assert what(index, "10.96.0.1") == UNKNOWN
+
+
+RANGES = [
+    "10.1.0.0/24",
+    "10.1.0.128/25",
+    "10.1.0.0/16",
+    "10.2.0.0/24",
+    "2600:1::/64",
+    "2600:1::/80",
+]
+ASKED = np.frombuffer(
+    b"".join(
+        pack(str(address))
+        for text in RANGES
+        for net in [ip_network(text)]
+        for address in (net[0], net[-1], net[0] - 1, net[-1] + 1)
+    ),
+    np.uint8,
+).reshape(-1, 16)
+
+
+def networks_of(nodes: dict[str, tuple[str, ...]]) -> Networks:
+    found = Networks(EndpointTable(), lambda _number: None)
+    database = Network("Database", "db", (ip_network("10.1.0.64/26"),), "", "")
+    found.put_networks([database])
+    for name, texts in nodes.items():
+        found.put_pod_cidrs(f"uid-{name}", name, tuple(map(ip_network, texts)))
+    return found
+
+
+def owners(networks: Networks) -> list[int | str]:
+    codes = networks.lookup(ASKED).tolist()
+    return [networks.node_of_range(code) if code <= IN_POD_CIDR else code for code in codes]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["n1", "n2", "n3"]),
+            st.lists(st.sampled_from(RANGES), max_size=2, unique=True),
+        ),
+        max_size=8,
+    )
+)
+@settings(deadline=None, max_examples=200)
+def test_nodes_that_come_and_go_leave_what_a_fresh_table_has(
+    changes: list[tuple[str, list[str]]],
+) -> None:
+    living = networks_of({})
+    nodes: dict[str, tuple[str, ...]] = {}
+    for name, texts in changes:
+        owners(living)  # makes the table that the change is added to
+        nodes.pop(name, None)
+        nodes |= {name: tuple(texts)} if texts else {}
+        living.put_pod_cidrs(f"uid-{name}", name, tuple(map(ip_network, texts)))
+        assert owners(living) == owners(networks_of(nodes))

@@ -105,3 +105,48 @@ def test_longest_prefixes_agree_with_the_standard_library(
         found = PrefixTable(numbered.items()).lookup(rows(asked)).tolist()
         everything = dict(IANA_PREFIXES) | numbered
         assert found == [_longest(everything, address) for address in asked]
+
+
+def inside(number: int, length: int) -> CidrNetwork:
+    """One of some overlapping networks below 10.0.0.0/8, 8.0.0.0/8 and fd00::/8."""
+    base = ("10.0.0.0", "8.0.0.0", "fd00::")[number % 3]
+    bits = 128 if ":" in base else 32
+    size = bits - 8 - length
+    start = int(ip_address(base)) + (number // 3 % (1 << length) << size)
+    return ip_network((start, bits - size))
+
+
+@given(st.lists(st.tuples(st.integers(0, 47), st.integers(0, 4)), max_size=12))
+@settings(deadline=None, max_examples=300)
+def test_a_network_that_is_added_is_found_as_in_a_table_made_with_it(
+    chosen: list[tuple[int, int]],
+) -> None:
+    networks: list[tuple[CidrNetwork, int]] = []
+    table = PrefixTable()
+    for value, (number, length) in enumerate(chosen):
+        network = inside(number, length)
+        if any(network == known for known, _ in networks):
+            assert not table.add(network, value)
+            continue
+        networks.append((network, value))
+        if not table.add(network, value):
+            table = PrefixTable(networks)
+    whole = PrefixTable(networks)
+    asked = [pack("::"), pack("ffff::")]
+    for network, _ in networks:
+        ends = network[0], network[-1], network[0] - 1, network[-1] + 1
+        asked += [pack(str(address)) for address in ends]
+    assert table.lookup(rows(asked)).tolist() == whole.lookup(rows(asked)).tolist()
+
+
+def test_a_network_with_others_inside_needs_a_new_table() -> None:
+    table = PrefixTable([(ip_network("10.1.0.0/24"), 1)])
+    assert not table.add(ip_network("10.1.0.0/16"), 2)
+    assert one(table, "10.1.1.1") == UNKNOWN
+    assert table.add(ip_network("10.2.0.0/16"), 3)
+    assert [one(table, a) for a in ("10.1.255.255", "10.2.0.0", "10.2.255.255", "10.3.0.0")] == [
+        UNKNOWN,
+        3,
+        3,
+        UNKNOWN,
+    ]
