@@ -18,11 +18,11 @@ from kzn.lab.witness import WireKey
 from kzn.libbpf import capabilities
 from kzn.libbpf.capabilities import Sets, mask
 from kzn.model.totals import Counts
-from kzn.probes import postrouting
+from kzn.probes import postrouting, support
 from kzn.probes.attach import load
 from kzn.probes.declaration import Probe
 from kzn.probes.registry import find, installed
-from kzn.probes.settings import Settings
+from kzn.probes.settings import PORTS, Settings
 
 NEEDED = {
     "postrouting": ("CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"),
@@ -71,6 +71,20 @@ def test_a_probe_declares_the_documented_capabilities(name: str) -> None:
     probe = find(name, installed())
     assert isinstance(probe, Probe)
     assert sorted(probe.capabilities) == list(NEEDED[name])
+
+
+@probes
+def test_programs_load_with_the_documented_capabilities_and_any_ports(probe: str) -> None:
+    found = find(probe, installed())
+    assert isinstance(found, Probe)
+    try:
+        support.require(found)
+    except UnsupportedError as error:
+        pytest.skip(f"{error}: {error.hint}")
+    with capabilities.only(mask(NEEDED[probe])):
+        for ports in PORTS:
+            with load(found, Settings(ports)):
+                pass
 
 
 @probes

@@ -50,6 +50,7 @@ probes = pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
 families = pytest.mark.parametrize("family", [4, 6])
 AF = {4: socket.AF_INET, 6: socket.AF_INET6}
 SYN, SYN_ACK, ACK = 0x02, 0x12, 0x10
+ECE, ECN = 0x40, 0xC0
 INIT, INIT_ACK, DATA = 1, 2, 0
 NEW_ENDPOINTS = 2048
 """Of one source in a window (bpf/src/endpoints.bpf.h)."""
@@ -364,7 +365,10 @@ def raw(pod: Pod, protocol: int) -> Iterator[socket.socket]:
 @probes
 @pytest.mark.parametrize(
     ("protocol", "calls", "accepts", "data"),
-    [(socket.IPPROTO_TCP, SYN, SYN_ACK, ACK), (socket.IPPROTO_SCTP, INIT, INIT_ACK, DATA)],
+    [
+        (socket.IPPROTO_TCP, SYN | ECN, SYN_ACK | ECE, ACK),
+        (socket.IPPROTO_SCTP, INIT, INIT_ACK, DATA),
+    ],
     ids=["tcp", "sctp"],
 )
 def test_what_a_handshake_tells_holds_for_later_packets(
