@@ -65,7 +65,7 @@ SIDE_WORDS = {
     NO_AGENT: "{address} is {owner} on node {end_node}, which has no agent",
     UNPLACED: "{address} is {owner} of the static file, in a zone without a known id (--zone-ids)",
 }
-_NO_NODE_YET = "{address} is {owner}, of which the node or the workload is not known yet"
+_NO_NODE_YET = "{address} is {owner}, of which the {missing} is not known yet"
 """Of UNKNOWN_SIDE, when the address has an owner."""
 
 RULE_WORDS = {
@@ -316,12 +316,13 @@ def _places(end: str, owner: Endpoint | int) -> dict[str, str]:
 
 def _owner_words(owner: Endpoint | int) -> dict[str, str]:
     if isinstance(owner, int):
-        return {"owner": "", "end_node": ""}
+        return {"owner": "", "end_node": "", "missing": ""}
     if owner.kind == NODE:
-        return {"owner": "the host", "end_node": owner.node}
+        return {"owner": "the host", "end_node": owner.node, "missing": ""}
     name = f"{owner.namespace}/{owner.name}" if owner.namespace else owner.name
     kind = owner.workload_kind if owner.kind == STATIC else owner.kind
-    return {"owner": f"{kind} {name}", "end_node": owner.node}
+    missing = "node" if owner.workload else "workload"
+    return {"owner": f"{kind} {name}", "end_node": owner.node, "missing": missing}
 
 
 def _sentences(words: _Words) -> list[str]:

@@ -256,6 +256,15 @@ def test_a_pod_that_is_being_deleted_is_retried_and_shown_so() -> None:
     assert in_world(HERE, ELSEWHERE).retried is False
 
 
+def test_a_pod_without_a_workload_yet_is_named() -> None:
+    world = World()
+    pod = PodFacts("p", "d", "new", node="n1", addresses=(pack(UNOWNED),))
+    world.index.put_pod(pod, None)
+    found = explained(world.index, UNOWNED, OUTSIDE, at=world.clock.now())
+    assert found.verdict == "unknown_source"
+    assert any("d/new, of which the workload is not known yet" in one for one in found.why)
+
+
 def test_a_pod_without_a_node_yet_is_named() -> None:
     world = World()
     pod = PodFacts("p", "d", "pending", addresses=(pack(UNOWNED),))
