@@ -1,5 +1,6 @@
 """The table of docs/kernels.md has every cell of the guest suite and no failed one."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "kernels.md"
+OTHERS = {"wireguard", "wireguard elsewhere", "esp", "SCTP", "Service by IPVS"} | {
+    "idle devices beside a VXLAN"
+}
+"""Rows of the table whose tests have no table of their own."""
 
 
 def check(page: Path) -> subprocess.CompletedProcess[str]:
@@ -28,6 +33,8 @@ def test_the_committed_table_has_every_cell_of_the_suite() -> None:
         ("| exact |", "| not tried |", "not tried, not exact"),
         ("| refused |", "| exact |", "exact, not refused"),
         ("| 6.12", "| 5.10", "0 kernels 6.12, not one"),
+        ("| not seen |", "| exact |", "exact, not not seen"),
+        ("\n| VRF |", "\n| VRFs |", "VRF: not tried, not exact"),
     ],
 )
 def test_a_table_with_a_failed_or_missing_cell_is_rejected(
@@ -40,3 +47,11 @@ def test_a_table_with_a_failed_or_missing_cell_is_rejected(
     done = check(page)
     assert done.returncode == 1
     assert problem in done.stdout
+
+
+def test_the_devices_of_the_table_are_those_of_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "vm" / "guest"))
+    devices = set(importlib.import_module("cells").DEVICES)
+    tried = {*importlib.import_module("layouts").LAYOUTS, *importlib.import_module("tunnels").KINDS}
+    assert devices >= tried
+    assert devices - tried == OTHERS

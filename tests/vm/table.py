@@ -6,18 +6,21 @@ Never: hides a failed cell, or omits a cell that was not tried.
 
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent / "guest"))
-from cells import FAMILIES, PROBES, TRAFFIC, lacking
+from cells import DEVICES, FAMILIES, PROBES, SMOKE, TRAFFIC, lacking, on_devices
 
 BEGIN, END = "<!-- results of `make vm` -->", "<!-- end of results -->"
 NAMES = {"ipv4": "IPv4", "ipv6": "IPv6"}
 MISSING = "not tried"
+DEVICE_COLUMN = "devices or protocol"
 Key = tuple[str, str, str, str]
 """Release, probe, family and traffic of a cell."""
+DeviceKey = tuple[str, str, str]
+"""Release, probe and device of a cell of the second table."""
 
 
 def cells(rows: Sequence[Mapping[str, Any]]) -> dict[Key, str]:
@@ -30,8 +33,24 @@ def cells(rows: Sequence[Mapping[str, Any]]) -> dict[Key, str]:
     return found
 
 
+def devices_of(suite: str) -> Collection[str]:
+    """The devices that a suite of the guests tries."""
+    return SMOKE if suite == "smoke" else DEVICES
+
+
+def device_cells(rows: Sequence[Mapping[str, Any]]) -> dict[DeviceKey, str]:
+    """The result of each cell of the second table."""
+    found: dict[DeviceKey, str] = {}
+    for row in rows:
+        if "device" in row:
+            for probe in on_devices(row["kernel"]):
+                result = row.get("result", row.get(probe, MISSING))
+                found[row["kernel"], probe, row["device"]] = result
+    return found
+
+
 def rendered(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table, and below it the probe that `auto` chose and the reasons of refusals."""
+    """The tables: of traffic, of what `auto` chose with reasons of refusals, and of devices."""
     found = cells(rows)
     lines = [
         _line("kernel", "probe", "family", *TRAFFIC.values()),
@@ -50,6 +69,15 @@ def rendered(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     for kernel in kernels:
         lines.append(_line(kernel, *_auto(kernel, rows)))
+    on = [(kernel, probe) for kernel in kernels for probe in on_devices(kernel)]
+    devices = device_cells(rows)
+    lines += [
+        "",
+        _line(DEVICE_COLUMN, *(f"{kernel} `{probe}`" for kernel, probe in on)),
+        "|---" * (1 + len(on)) + "|",
+    ]
+    for name in DEVICES:
+        lines.append(_line(name, *(devices.get((*key, name), MISSING) for key in on)))
     return "\n".join(lines) + "\n"
 
 
@@ -88,6 +116,19 @@ def read(page: str) -> dict[Key, str]:
     return found
 
 
+def read_devices(page: str) -> dict[DeviceKey, str]:
+    """The cells of a page's second table."""
+    columns: list[list[str]] = []
+    found: dict[DeviceKey, str] = {}
+    for words in _rows(page):
+        if words[0] == DEVICE_COLUMN:
+            columns = [word.replace("`", "").split() for word in words[1:]]
+        elif columns and len(words) == 1 + len(columns):
+            for (kernel, probe), word in zip(columns, words[1:], strict=True):
+                found[kernel, probe, words[0]] = word
+    return found
+
+
 def _rows(page: str) -> Iterator[list[str]]:
     between = page.partition(BEGIN)[2].partition(END)[0]
     for line in between.splitlines():
@@ -97,13 +138,14 @@ def _rows(page: str) -> Iterator[list[str]]:
 
 def problems(page: str, versions: Sequence[str]) -> Iterator[str]:
     """The cells of the suite that the table of a page lacks, and those with wrong results."""
-    found = read(page)
+    found, devices = read(page), read_devices(page)
     for version in versions:
         kernels = {key[0] for key in found if re.match(rf"{re.escape(version)}\b", key[0])}
         if len(kernels) != 1:
             yield f"the table has {len(kernels)} kernels {version}, not one"
         for kernel in kernels:
             yield from wrong(found, kernel)
+            yield from wrong_devices(devices, kernel)
 
 
 def wrong(found: Mapping[Key, str], kernel: str) -> Iterator[str]:
@@ -116,3 +158,15 @@ def wrong(found: Mapping[Key, str], kernel: str) -> Iterator[str]:
                 result = found.get((kernel, probe, family, kind), MISSING)
                 if result != wanted:
                     yield f"{kernel}, {probe}, {family}, {kind}: {result}, not {wanted}"
+
+
+def wrong_devices(
+    found: Mapping[DeviceKey, str], kernel: str, names: Collection[str] = DEVICES
+) -> Iterator[str]:
+    """As `wrong`, of these devices of the second table."""
+    for name, others in DEVICES.items():
+        for probe in on_devices(kernel) if name in names else ():
+            wanted = others.get(probe, "exact")
+            result = found.get((kernel, probe, name), MISSING)
+            if result != wanted:
+                yield f"{kernel}, {probe}, {name}: {result}, not {wanted}"

@@ -16,6 +16,80 @@ TRAFFIC = {
 }
 """Kinds of traffic, and their names in the table."""
 
+NOT_SEEN, OF_NODES, SECRET = "not seen", "exact, of the nodes", "exact, encrypted"
+DEVICES: dict[str, dict[str, str]] = {
+    "NIC": {},
+    "VLAN": {},
+    "VLAN in a VLAN (802.1ad)": {},
+    "bond, active-backup": {},
+    "bond, balance-rr": {},
+    "bond, 802.3ad": {},
+    "VLAN on a bond": {},
+    "bridge with a NIC, br_netfilter off": {},
+    "bridge with a NIC, br_netfilter on": {},
+    "VLAN-aware bridge": {},
+    "bridge on a VLAN on a bond": {},
+    "VRF": {},
+    "VRF with a queue": {},
+    "VLAN on a bond in a VRF": {},
+    "macvlan": {},
+    "ipvlan": {},
+    "Open vSwitch": {},
+    "pods on a bridge with a NIC, br_netfilter off": {"postrouting": NOT_SEEN},
+    "pods on a bridge with a NIC, br_netfilter on": {},
+    "pods with macvlan": {"postrouting": NOT_SEEN},
+    "pods with ipvlan L2": {"postrouting": NOT_SEEN},
+    "pods with ipvlan L3": {},
+    "pods with ipvlan L3S": {},
+    "pods on Open vSwitch": {"postrouting": NOT_SEEN},
+    "idle devices beside a VXLAN": {},
+    "vxlan, fdb": {},
+    "vxlan, external": {},
+    "vxlan over IPv6": {},
+    "geneve": {},
+    "geneve, external": {},
+    "gre": {},
+    "gre, external": {},
+    "gretap": {},
+    "ipip": {},
+    "sit": {},
+    "ip6tnl": {},
+    "ip6tnl with a limit": {},
+    "ip6gre": {},
+    "ip6gretap": {},
+    "ipip in FoU": {"tcx": OF_NODES, "clsact": OF_NODES},
+    "sit in FoU": {"tcx": OF_NODES, "clsact": OF_NODES},
+    "gre in FoU": {"tcx": OF_NODES, "clsact": OF_NODES},
+    "ipip in GUE": {"tcx": OF_NODES, "clsact": OF_NODES},
+    "wireguard": dict.fromkeys(PROBES, SECRET),
+    "wireguard elsewhere": {"postrouting": SECRET, "tcx": OF_NODES, "clsact": OF_NODES},
+    "esp": dict.fromkeys(PROBES, SECRET),
+    "Service by IPVS": {},
+    "SCTP": {},
+}
+"""Devices and protocols of the second table, and the probes that do not simply count exactly."""
+SMOKE = frozenset(
+    {
+        "bond, 802.3ad",
+        "VLAN on a bond",
+        "VLAN-aware bridge",
+        "VRF",
+        "VRF with a queue",
+        "Open vSwitch",
+        "pods on a bridge with a NIC, br_netfilter off",
+        "pods with ipvlan L3",
+        "idle devices beside a VXLAN",
+        "vxlan, external",
+        "geneve",
+        "ip6tnl with a limit",
+        "gre in FoU",
+        "wireguard",
+        "Service by IPVS",
+        "SCTP",
+    }
+)
+"""Those of `DEVICES` that the suite `smoke` tries: one of each way through kernel and probes."""
+
 LACKS = {
     "postrouting": ((6, 4), "this kernel has no BPF programs on netfilter hooks"),
     "tcx": ((6, 6), "this kernel has no BPF links on the egress of devices (tcx)"),
@@ -33,6 +107,12 @@ BIG_TCP4 = ((6, 3), "this kernel makes no super-packets of IPv4 beyond 64 KiB (B
 def lacking(release: str) -> dict[str, str]:
     """The probes that a kernel must refuse, with the expected reasons."""
     return {probe: words for probe, (since, words) in LACKS.items() if is_before(release, since)}
+
+
+def on_devices(release: str) -> tuple[str, ...]:
+    """The probes that are tried with `DEVICES`: of those at uplinks the first that there is."""
+    usable = [probe for probe in PROBES if probe not in lacking(release)]
+    return tuple(probe for probe in usable if probe != "clsact" or "tcx" not in usable)
 
 
 def is_before(release: str, since: tuple[int, int]) -> bool:

@@ -5,17 +5,21 @@ test_cells.py asserts that they are refused. Others must run: a skip fails (KZN_
 """
 
 import json
+import os
 import platform
 from collections import Counter
 from typing import Any
 
 import pytest
-from cells import BIG_TCP4, RESULT, is_before, lacking
+from cells import BIG_TCP4, DEVICES, RESULT, SMOKE, is_before, lacking
 
 RELEASE = platform.release()
+SUITE = os.environ.get("KZN_VM_SUITE", "")
 REFUSED = lacking(RELEASE)
 
-PROBE_OF_FILE = {"test_clsact": "clsact", "test_tcx": "tcx", "test_lab": "", "test_uplinks": ""}
+PROBE_OF_FILE = {"test_clsact": "clsact", "test_tcx": "tcx"} | dict.fromkeys(
+    ("test_ipvs", "test_lab", "test_layouts", "test_sctp", "test_tunnels", "test_uplinks"), ""
+)
 """The probe of the tests in a file without a parameter ``probe``; default `postrouting`."""
 
 _deselected: Counter[str] = Counter()
@@ -35,6 +39,9 @@ def _why_not(item: pytest.Item) -> str:
     if "guest" in item.path.parts:
         return ""
     parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+    device = parameters.get("name")
+    if SUITE == "smoke" and device in DEVICES and device not in SMOKE:
+        return "devices that the suite `smoke` leaves out"
     probe = parameters.get("probe", PROBE_OF_FILE.get(item.path.stem, "postrouting"))
     name = str(getattr(probe, "name", probe))
     if name in REFUSED:
