@@ -85,8 +85,8 @@ def test_a_service_of_ipvs_is_counted_between_the_pods_on_both_nodes(
     there, back = (WireKey(p.ipv4, q.ipv4, 17), WireKey(q.ipv4, p.ipv4, 17))
     streams = (WireKey(p.ipv4, q.ipv4, 6), WireKey(q.ipv4, p.ipv4, 6))
     with service(lab), ExitStack() as stack:
-        at_a1 = stack.enter_context(every_probe(lab.node("a1")))
-        at_b1 = stack.enter_context(every_probe(lab.node("b1")))
+        at_a1 = stack.enter_context(every_probe(lab, lab.node("a1")))
+        at_b1 = stack.enter_context(every_probe(lab, lab.node("b1")))
         before = [lab.uplink_counters(lab.node(name)) for name in ("a1", "b1")]
         ask(lab)
         sent = [

@@ -38,7 +38,11 @@ def test_what_leaves_by_a_layout_of_devices_is_counted_once_with_the_bytes_of_th
     node = lab.node("a1")
     row: dict[str, object] = {"device": name}
     record_property("cell", row)
-    with laid_out(lab, name) as layout, every_probe(node) as counts, super_packets(node) as lengths:
+    with (
+        laid_out(lab, name) as layout,
+        every_probe(lab, node) as counts,
+        super_packets(node) as lengths,
+    ):
         before = lab.carried()
         send(lab, layout)
         wire = from_node(lab, difference(before, lab.carried()))
@@ -72,7 +76,7 @@ def test_idle_devices_of_the_kernels_tunnels_and_dummies_change_nothing_of_an_ov
             "link set tunl0 up",
         ],
     )
-    with vxlan(lab), every_probe(node) as counts:
+    with vxlan(lab), every_probe(lab, node) as counts:
         with namespaces.inside(node.namespace):
             table = read_devices()
         traffic.udp(a, b, 4, datagrams=20, size=1000, mtu=1400)

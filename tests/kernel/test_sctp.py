@@ -26,7 +26,7 @@ def test_sctp_bulk_is_counted_in_chunks_of_the_wire(
     node, a, b = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1")
     row: dict[str, object] = {"device": "SCTP"}
     record_property("cell", row)
-    with every_probe(node) as counts, super_packets(node) as lengths:
+    with every_probe(lab, node) as counts, super_packets(node) as lengths:
         before = lab.carried()
         keys = set()
         for family in FAMILIES:

@@ -34,7 +34,7 @@ def test_a_tunnel_is_accounted_to_the_pods_with_the_bytes_of_the_uplink(
     record_property("cell", row)
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
     wire: dict[WireKey, Counts] = {}
-    with tunnel(lab, name), every_probe(node) as counts, super_packets(node) as lengths:
+    with tunnel(lab, name), every_probe(lab, node) as counts, super_packets(node) as lengths:
         for family in kind.families:
             ends = traffic.addresses(a, b, family)
             before = lab.uplink_counters(node)
@@ -80,7 +80,7 @@ def test_encrypted_traffic_is_accounted_to_the_nodes_once(
     node, other, a, b = lab.node("a1"), lab.node("b1"), lab.pod("a1-p1"), lab.pod("b1-p1")
     row: dict[str, object] = {"device": name}
     record_property("cell", row)
-    with secret(lab, name), every_probe(node) as counts:
+    with secret(lab, name), every_probe(lab, node) as counts:
         before = lab.uplink_counters(node)
         for family in FAMILIES:
             traffic.udp(a, b, family, datagrams=40, size=100, mtu=1280)
