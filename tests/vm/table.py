@@ -69,20 +69,23 @@ def rendered(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     for kernel in kernels:
         lines.append(_line(kernel, *_auto(kernel, rows)))
-    on = [(kernel, probe) for kernel in kernels for probe in on_devices(kernel)]
-    devices = device_cells(rows)
-    lines += [
-        "",
-        _line(DEVICE_COLUMN, *(f"{kernel} `{probe}`" for kernel, probe in on)),
-        "|---" * (1 + len(on)) + "|",
-    ]
-    for name in DEVICES:
-        lines.append(_line(name, *(devices.get((*key, name), MISSING) for key in on)))
+    lines += ["", *rendered_devices(kernels, rows)]
     return "\n".join(lines) + "\n"
 
 
+def rendered_devices(kernels: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The lines of the table of devices."""
+    on = [(kernel, probe) for kernel in kernels for probe in on_devices(kernel)]
+    found = device_cells(rows)
+    return [
+        _line(DEVICE_COLUMN, *(f"{kernel} `{probe}`" for kernel, probe in on)),
+        "|---" * (1 + len(on)) + "|",
+        *(_line(name, *(found.get((*key, name), MISSING) for key in on)) for name in DEVICES),
+    ]
+
+
 def _auto(kernel: str, rows: Sequence[Mapping[str, Any]]) -> tuple[str, str, str]:
-    results = [row for row in rows if row["kernel"] == kernel]
+    results = [row for row in rows if row["kernel"] == kernel and "probe" in row]
     autos = [row for row in results if row["probe"] == "auto"]
     why = {row["probe"]: row["reason"] for row in results if row["result"] == "refused"}
     refused = "; ".join(f'`{probe}`: "{reason}"' for probe, reason in why.items())
