@@ -54,11 +54,12 @@ def test_what_leaves_by_a_layout_of_devices_is_counted_once_with_the_bytes_of_th
     row |= {probe: "exact" if sums == wire else "not seen" for probe, sums in counted.items()}
 
 
+@pytest.mark.parametrize("name", ["idle devices beside a VXLAN"])
 def test_idle_devices_of_the_kernels_tunnels_and_dummies_change_nothing_of_an_overlay(
-    make_lab: Callable[..., Lab], record_property: Callable[[str, object], None]
+    make_lab: Callable[..., Lab], name: str, record_property: Callable[[str, object], None]
 ) -> None:
     """Modules of tunnels give each network namespace a device that is down; some CNIs use them."""
-    row: dict[str, object] = {"device": "idle devices beside a VXLAN"}
+    row: dict[str, object] = {"device": name}
     record_property("cell", row)
     with fallback_tunnels():
         lab = make_lab(pods_per_node=1)
@@ -70,7 +71,7 @@ def test_idle_devices_of_the_kernels_tunnels_and_dummies_change_nothing_of_an_ov
     lab.configure(
         node.namespace,
         [
-            *(f"link add {name} type dummy" for name in ("kube-ipvs0", "nodelocaldns")),
+            *(f"link add {dummy} type dummy" for dummy in ("kube-ipvs0", "nodelocaldns")),
             "addr add 169.254.20.10/32 dev nodelocaldns",
             "link set nodelocaldns up",
             "link set tunl0 up",

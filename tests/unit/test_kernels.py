@@ -35,7 +35,7 @@ def test_the_committed_table_has_every_cell_of_the_suite() -> None:
         ("| refused |", "| exact |", "exact, not refused"),
         ("| 6.12", "| 5.10", "0 kernels 6.12, not one"),
         ("| not seen |", "| exact |", "exact, not not seen"),
-        ("\n| VRF |", "\n| VRFs |", "VRF: not tried, not exact"),
+        ("\n| VRF |", "\n| VRFs |", "VRF: missing, not exact"),
     ],
 )
 def test_a_table_with_a_failed_or_missing_cell_is_rejected(

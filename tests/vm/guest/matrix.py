@@ -23,7 +23,12 @@ PROBE_OF_FILE = {"test_clsact": "clsact", "test_tcx": "tcx"} | dict.fromkeys(
 """The probe of the tests in a file without a parameter ``probe``; default `postrouting`."""
 
 _deselected: Counter[str] = Counter()
-_results: list[dict[str, Any]] = []
+_terminal: list[pytest.TerminalReporter] = []
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Keep the reporter: rows are printed as they come, also by a guest that runs out of time."""
+    _terminal.append(session.config.pluginmanager.getplugin("terminalreporter"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -52,18 +57,17 @@ def _why_not(item: pytest.Item) -> str:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Store the row of a test; its result is FAILED if the test failed."""
+    """Print the row of a test for the host; its result is FAILED if the test failed."""
     row = dict(report.user_properties).get("cell")
     if not isinstance(row, dict) or (report.when != "call" and report.passed):
         return
     if report.failed:
         row = row | {"result": "FAILED"}
-    _results.append({"kernel": RELEASE} | row)
+    _terminal[0].ensure_newline()
+    _terminal[0].write_line(RESULT + json.dumps({"kernel": RELEASE} | row))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the lines from which the host writes the table."""
+    """Print how many tests were left out, and why."""
     for why, number in _deselected.items():
         terminalreporter.write_line(f"deselected: {number} tests: {why}")
-    for row in _results:
-        terminalreporter.write_line(RESULT + json.dumps(row))
