@@ -4,7 +4,7 @@ from dataclasses import replace
 from ipaddress import ip_network
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kzn.model.endpoint import EXTERNAL, UNKNOWN
@@ -166,7 +166,7 @@ def test_an_address_of_a_load_balancer_is_its_services_unless_it_is_global_or_na
 
 RANGES = [
     "10.1.0.0/24",
-    "10.1.0.128/25",
+    "10.1.0.192/26",
     "10.1.0.0/16",
     "10.2.0.0/24",
     "2600:1::/64",
@@ -197,6 +197,7 @@ def owners(networks: Networks) -> list[int | str]:
     return [networks.node_of_range(code) if code <= IN_POD_CIDR else code for code in codes]
 
 
+@example([("n1", ["10.1.0.0/24"]), ("n2", ["10.1.0.0/24"]), ("n3", ["10.1.0.192/26"])])
 @given(
     st.lists(
         st.tuples(

@@ -480,6 +480,9 @@ def test_agents_that_proved_their_nodes_do_not_count_for_the_address_they_share(
         for agent in agents:
             agent.stream.abort()
         await scene.until(lambda: scene.receiver.stats.connections == 2)
+        await scene.client()  # the second that is not proved
+        await scene.until(lambda: scene.receiver.stats.connections == 3)
+        assert await (await scene.client()).refusal() is Reason.BUSY
 
     play(act, ReceiveLimits(connections_per_address=2), verifies=True)
 
