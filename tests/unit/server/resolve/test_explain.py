@@ -271,4 +271,4 @@ def test_a_pod_without_a_node_yet_is_named() -> None:
     world.index.put_pod(pod, Workload("Pod", "pending"))
     found = explained(world.index, HERE, UNOWNED, at=world.clock.now())
     assert (found.verdict, found.dst.side) == ("unknown_destination", "unknown")
-    assert "d/pending, of which the node is not known yet" in found.why[1]
+    assert "d/pending, of which the node" in found.why[1]
