@@ -1,126 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* The maps of every probe, and the functions that add a packet to its flow.
- *
- * There are two buffers, each of flows and totals. control.active, read once per packet, selects
- * the buffer. User space changes it, then replaces the inner map of `fence`: the kernel returns
- * from that update when no program runs any more that may use the other buffer.
- */
+/* Adds a packet to its flow and to the totals; the roles of devices. */
 #ifndef KZN_ACCOUNT_BPF_H
 #define KZN_ACCOUNT_BPF_H
 
-const volatile struct settings settings = {
-	.ports = KZN_PORTS_SERVICE,
-	.layout = KZN_LAYOUT,
-};
-
-struct flows {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, KZN_MAX_FLOWS);
-	__type(key, struct flow_key);
-	__type(value, struct flow_counts);
-};
-
-struct flows flows_0 SEC(".maps");
-struct flows flows_1 SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 2);
-	__type(key, __u32);
-	__type(value, struct totals);
-} totals SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct control);
-} control SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct spool_state);
-} spool SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__array(
-		values, struct {
-			__uint(type, BPF_MAP_TYPE_ARRAY);
-			__uint(max_entries, 1);
-			__type(key, __u32);
-			__type(value, __u32);
-		});
-} fence SEC(".maps");
-
-/* Roles of this node's devices by interface index, KZN_DEVICE_*. User space changes single entries;
- * a device that it has not met yet has none.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, KZN_MAX_DEVICES);
-	__type(key, __u32);
-	__type(value, __u32);
-} devices SEC(".maps");
-
-/* This node's own addresses, 16 bytes each as in flow_key: a tunnel packet from another one is not
- * of a tunnel of this node.
- */
-struct node_address {
-	__u64 word[2];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, KZN_MAX_ADDRESSES);
-	__type(key, struct node_address);
-	__type(value, __u32);
-} addresses SEC(".maps");
-
-/* Endpoints of services by KZN_ENDPOINT_*, learnt from packets (endpoints.bpf.h) for those without
- * a conntrack entry. The least recently used one makes room for a new one.
- */
-struct endpoint {
-	__u64 address[2]; /* as in flow_key */
-	__u64 port; /* above its 16 bits the protocol */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, KZN_MAX_ENDPOINTS);
-	__type(key, struct endpoint);
-	__type(value, __u32);
-} endpoints SEC(".maps");
-
-/* Far ends of this node's tunnels, by the id that flow_key.tunnel has. Programs insert an entry
- * with the first packet to a far end; entries never change, so that an id means the same in all
- * batches.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, KZN_MAX_TUNNELS);
-	__type(key, __u32);
-	__type(value, struct node_address);
-} tunnels SEC(".maps");
-
-/* A flow_key as programs write it, in 64-bit words: narrower stores, which the map then reads as
- * words to hash and compare, stall in the CPU's store buffer. Without CAP_PERFMON, Linux 6.1 also
- * refuses stores to a part of a stack word.
- */
-struct flow_words {
-	__u64 src[2];
-	__u64 dst[2];
-	__u64 tail; /* service_word, peer_port << 32, tunnel << 48 */
-};
-_Static_assert(sizeof(struct flow_words) == sizeof(struct flow_key), "flow_words is a flow_key");
+#include "maps.bpf.h"
 
 static __always_inline __u32 service_word(__u16 port, __u8 protocol, __u8 flags)
 {
@@ -180,28 +63,27 @@ static __always_inline enum total ignored_by_key(const struct flow_words *key, b
 	return TOTAL_SEEN;
 }
 
-/* Inserts a key that a lookup did not find. TOTAL_SEEN if its counts were stored, else the reason.
- * With BPF_NOEXIST, the CPU that loses a race for the insert adds to the winner's flow.
+/* Adds a packet to a flow of a hash. With BPF_NOEXIST, the CPU that loses a race for the insert
+ * adds to the winner's flow.
  */
-static __noinline enum total insert_flow(void *flows, const struct flow_words *key,
-					 const struct flow_counts *counts, bool inbound)
+static __always_inline enum total add_to_hash(void *flows, const struct flow_words *key,
+					      const struct flow_counts *counts)
 {
-	struct flow_counts *present;
-	enum total reason = ignored_by_key(key, inbound);
+	struct flow_counts *present = bpf_map_lookup_elem(flows, key);
 	long err;
 
-	if (reason)
-		return reason;
-	err = bpf_map_update_elem(flows, key, counts, BPF_NOEXIST);
-	if (!err)
-		return TOTAL_SEEN;
-	if (err == -E2BIG)
-		return TOTAL_MISSED_MAP_FULL;
-	if (err == -ENOMEM)
-		return TOTAL_MISSED_NO_MEMORY;
-	present = bpf_map_lookup_elem(flows, key);
-	if (!present)
-		return TOTAL_MISSED_BUSY;
+	if (!present) {
+		err = bpf_map_update_elem(flows, key, counts, BPF_NOEXIST);
+		if (!err)
+			return TOTAL_SEEN;
+		if (err == -E2BIG)
+			return TOTAL_MISSED_MAP_FULL;
+		if (err == -ENOMEM)
+			return TOTAL_MISSED_NO_MEMORY;
+		present = bpf_map_lookup_elem(flows, key);
+		if (!present)
+			return TOTAL_MISSED_BUSY;
+	}
 	add(present, counts);
 	return TOTAL_SEEN;
 }
@@ -234,10 +116,21 @@ static __always_inline bool is_unattended(struct control *ctl)
 	return is_drained_before(ctl, settings.dormant_jiffies / 10);
 }
 
+#include "rows.bpf.h"
+
 static __always_inline __u32 device_role(__u32 index)
 {
-	const __u32 *role = bpf_map_lookup_elem(&devices, &index);
+	__u32 at = index % KZN_DEVICE_PLACES;
+	const volatile __u64 *place = bpf_map_lookup_elem(&device_places, &at);
+	const __u32 *role;
+	__u64 known;
 
+	if (place) {
+		known = *place;
+		if (likely(known >> 32 == index))
+			return known;
+	}
+	role = bpf_map_lookup_elem(&devices, &index);
 	return role ? *role : 0;
 }
 
@@ -350,50 +243,21 @@ static __always_inline __u32 get_active(struct control *ctl)
 	return *(volatile __u32 *)&ctl->active;
 }
 
-/* The flow of a key in the active buffer, NULL if there is none. */
-static __always_inline struct flow_counts *find_flow(__u32 active, const struct flow_words *key)
-{
-	struct flow_counts *present;
-
-	/* A lookup per map: the verifier inlines a lookup only if its map is constant. */
-	if (active) {
-		present = bpf_map_lookup_elem(&flows_1, key);
-		asm volatile("" : "+r"(present)::"memory");
-	} else {
-		present = bpf_map_lookup_elem(&flows_0, key);
-	}
-	return present;
-}
-
-static __always_inline enum total add_to_active(__u32 active, const struct flow_words *key,
-						const struct flow_counts *counts, bool inbound)
-{
-	struct flow_counts *present = find_flow(active, key);
-
-	if (!present)
-		return insert_flow(active ? (void *)&flows_1 : (void *)&flows_0, key, counts,
-				   inbound);
-	add(present, counts);
-	return TOTAL_SEEN;
-}
-
 /* Adds a packet to what was seen; the totals of the active buffer, NULL for none. `reason` becomes
  * TOTAL_SEEN for a packet that is to be added to a flow.
  */
-static __always_inline struct totals *
-add_to_seen(struct control *ctl, __u32 active, const struct flow_counts *counts, enum total *reason)
+static __always_inline struct totals *add_to_seen(__u32 active, const struct flow_counts *counts,
+						  enum total *reason)
 {
 	struct totals *buffer_totals = bpf_map_lookup_elem(&totals, &active);
 
 	if (!buffer_totals)
 		return 0;
-	add(&buffer_totals->slot[TOTAL_SEEN], counts);
+	add_packed((struct packed_counts *)&buffer_totals->slot[TOTAL_SEEN], counts);
 	if (*reason == KZN_INBOUND_IN_FLOWS) {
 		add(&buffer_totals->slot[KZN_INBOUND_IN_FLOWS], counts);
 		*reason = TOTAL_SEEN;
 	}
-	if (!*reason && is_dormant(ctl))
-		*reason = TOTAL_MISSED_DORMANT;
 	return buffer_totals;
 }
 
@@ -406,13 +270,13 @@ static __always_inline void account(struct control *ctl, struct flow_words *key,
 {
 	bool inbound = reason == KZN_INBOUND_IN_FLOWS;
 	__u32 active = get_active(ctl);
-	struct totals *buffer_totals = add_to_seen(ctl, active, counts, &reason);
+	struct totals *buffer_totals = add_to_seen(active, counts, &reason);
 
 	if (!buffer_totals) /* KZN_STOPPED is beyond the two buffers */
 		return;
 	key->tail = kept_tail(key->tail);
 	if (!reason)
-		reason = add_to_active(active, key, counts, inbound);
+		reason = add_to_flow(ctl, key, counts, active, inbound);
 	if (reason)
 		add_to_reason(buffer_totals, reason, counts);
 }

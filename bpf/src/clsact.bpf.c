@@ -15,6 +15,7 @@
 #include "tc/measure.bpf.h"
 #include "tc/overlay.bpf.h"
 #include "tc/initiator.bpf.h"
+#include "tc/plain.bpf.h"
 #include "tc/account.bpf.h"
 
 SEC("tc")

@@ -64,6 +64,13 @@ static __always_inline bool awaits_initiator(const struct flow_words *key)
 	return (protocol == IPPROTO_TCP || protocol == IPPROTO_SCTP) && key->tail & KZN_PEER_PORT;
 }
 
+/* The initiator, if the lower port is the service's. */
+static __always_inline __u8 presumed_initiator(__u64 tail)
+{
+	return tail & service_word(0, 0, KZN_PORT_OF_SOURCE) ? KZN_INITIATOR_DESTINATION
+							     : KZN_INITIATOR_SOURCE;
+}
+
 /* The tail of a key without an initiator, with the initiator and the port of the service. */
 static __always_inline __u64 tail_with(__u64 tail, __u8 initiator)
 {
@@ -101,22 +108,17 @@ static __always_inline bool add_to_known(__u32 active, struct flow_words *key,
 					 const struct flow_counts *counts)
 {
 	__u64 unknown = key->tail;
-	__u8 lower = KZN_INITIATOR_SOURCE;
-	struct flow_counts *present;
+	__u8 lower = presumed_initiator(unknown);
+	bool added;
 
-	if (unknown & service_word(0, 0, KZN_PORT_OF_SOURCE))
-		lower = KZN_INITIATOR_DESTINATION;
 	key->tail = kept_tail(tail_with(unknown, lower));
-	present = find_flow(active, key);
-	if (!present) {
+	added = add_to_present(key, counts, active);
+	if (!added) {
 		key->tail = kept_tail(tail_with(unknown, lower ^ KZN_INITIATORS));
-		present = find_flow(active, key);
+		added = add_to_present(key, counts, active);
 	}
 	key->tail = unknown;
-	if (!present)
-		return false;
-	add(present, counts);
-	return true;
+	return added;
 }
 
 /* Whether a source address may add one more endpoint; counts it. */

@@ -8,9 +8,10 @@
 #define KZN_FLOW_H
 
 /* Changes with every struct below; the agent replaces pinned maps of another layout. */
-#define KZN_LAYOUT 3
+#define KZN_LAYOUT 4
 
-#define KZN_MAX_FLOWS 65536 /* per buffer; --max-flows overrides it */
+#define KZN_MAX_FLOWS 65536 /* in the hash of a buffer; --max-flows overrides it */
+#define KZN_ROWS_BITS 16 /* binary logarithm of the rows of a buffer, unless user space sets it */
 
 #define KZN_MAPPED_PREFIX 0xffff0000ull /* bytes 8-11 of ::ffff:0:0/96, read little-endian */
 
@@ -40,6 +41,27 @@ struct flow_counts {
 };
 _Static_assert(sizeof(struct flow_counts) == 16, "flow_counts is 16 bytes");
 
+/* Counts that one atomic addition changes: bytes in the low KZN_PACKED_BYTES bits of `sum`, packets
+ * above. `carry` has how often 2^39 bytes (low 32 bits) and 2^23 packets (high) were moved to it.
+ */
+#define KZN_PACKED_BYTES 40
+struct packed_counts {
+	__u64 sum;
+	__u64 carry;
+};
+
+/* One flow as one CPU saw it, a cache line. word[0]: 0 for an empty row, 1 while it is filled in,
+ * else a hash in the low half and service_word() in the high one. word[1], from the lowest bit: CPU
+ * (16 bits), family (4 or 6), and the high half of the key's tail. Of IPv4, address[0] has the
+ * source in its low half and the destination in its high one.
+ */
+struct flow_row {
+	__u64 word[2];
+	__u64 address[4];
+	struct packed_counts counts;
+};
+_Static_assert(sizeof(struct flow_row) == 64, "flow_row is one cache line");
+
 /* In each buffer: seen = accounted (the sum of its flows) + missed + ignored. */
 enum total {
 	TOTAL_SEEN,
@@ -64,7 +86,7 @@ enum total {
 #define KZN_INBOUND_IN_FLOWS ((enum total)15)
 
 struct totals {
-	struct flow_counts slot[TOTAL_MAX];
+	struct flow_counts slot[TOTAL_MAX]; /* that of TOTAL_SEEN is a struct packed_counts */
 };
 _Static_assert(sizeof(struct totals) == 256, "totals is 256 bytes");
 
@@ -78,8 +100,10 @@ struct settings {
 	__u64 dormant_jiffies; /* no new flows after this long without a drain; 0: no limit */
 	__u32 ports;
 	__u32 layout; /* KZN_LAYOUT of the object; user space reads it before the load */
+	__u64 place_shift; /* 64 - the binary logarithm of a buffer's rows */
+	__u64 factors[6]; /* of the hash: random and odd, so that nobody can choose collisions */
 };
-_Static_assert(sizeof(struct settings) == 16, "settings is 16 bytes");
+_Static_assert(sizeof(struct settings) == 72, "settings is 72 bytes");
 
 /* Roles of a device, written by user space into the map `devices`. A device without a role is one
  * that user space has not met yet: what it sends may leave the node.
@@ -92,6 +116,7 @@ _Static_assert(sizeof(struct settings) == 16, "settings is 16 bytes");
 #define KZN_DEVICE_ENTRY (KZN_DEVICE_TUNNEL | KZN_DEVICE_PASSES_AGAIN | KZN_DEVICE_LEADS_OFF)
 
 #define KZN_MAX_DEVICES 16384
+#define KZN_DEVICE_PLACES 1024
 #define KZN_MAX_ADDRESSES 4096
 #define KZN_MAX_TUNNELS 16384
 #define KZN_TUNNEL_WITHOUT_ID 0xffff /* flow_key.tunnel: no room for the far end */

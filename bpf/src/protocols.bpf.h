@@ -24,6 +24,13 @@ static __always_inline bool is_wireguard_port(__u16 port)
 	return port == 51820 || port == 51821 || port == 51871;
 }
 
+/* Whether a UDP datagram may be WireGuard or ESP in UDP, by its ports. */
+static __always_inline bool may_be_encrypted(__u16 source, __u16 dest)
+{
+	return is_wireguard_port(source) || is_wireguard_port(dest) || source == PORT_ESP_IN_UDP ||
+	       dest == PORT_ESP_IN_UDP;
+}
+
 /* Whether a UDP datagram is WireGuard or ESP in UDP, by its ports and the first word of its
  * payload, both in network order. WireGuard begins with a type from 1 to 4 and three zero bytes.
  * ESP begins with an SPI other than 0; key exchange on the same port begins with 0 (RFC 3948).

@@ -113,7 +113,7 @@ def _cuts(stats: AgentStats) -> Iterator[MetricSamples]:
     )
     yield single("kzn_agent_flows_last", "gauge", "Flows in the last batch.", stats.last_flows)
     yield single(
-        "kzn_agent_flows_capacity", "gauge", "Flows that a buffer can hold.", stats.capacity
+        "kzn_agent_flows_capacity", "gauge", "Flows that a buffer holds at least.", stats.capacity
     )
     yield single(
         "kzn_agent_last_cut_timestamp_seconds",

@@ -1,6 +1,4 @@
-"""Reads, zeroes and deletes per-CPU hashes as numpy columns, and copies plain ones, by the kernel's
-batch commands.
-"""
+"""Reads, copies and empties hashes as numpy columns, by the kernel's batch commands."""
 
 import errno
 from collections.abc import Iterator
@@ -10,23 +8,21 @@ import numpy as np
 import numpy.typing as npt
 
 from kzn.errors import KernelError
-from kzn.libbpf.library import errno_text, ffi, libbpf, possible_cpus
+from kzn.libbpf.library import errno_text, ffi, libbpf
 from kzn.libbpf.maps import Map
 
 CHUNK_BYTES = 1 << 20
-"""Memory of one chunk of values; the more CPUs, the fewer rows."""
+"""Memory of one chunk of keys and values."""
 
 
 def read(
-    source: Map, key: np.dtype[Any], value: np.dtype[Any], cpus: int | None = None
+    source: Map, key: np.dtype[Any], value: np.dtype[Any]
 ) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
-    """Read a per-CPU hash in chunks of keys (n,) and values (n, CPUs), valid until the next chunk.
+    """Read a hash in chunks of keys (n,) and values (n,), valid until the next chunk.
 
-    Each entry is read once unless entries are inserted or deleted meanwhile. The size of a value
-    must be a multiple of 8. ``cpus`` is 1 for a hash that is not per CPU.
+    Each entry is read once unless entries are inserted or deleted meanwhile.
     """
-    cpus = cpus or possible_cpus()
-    keys, values = _room(key, value, _rows(key, value), cpus)
+    keys, values = _room(key, value, _rows(key, value))
     positions, count = ffi.new("__u32[2]"), ffi.new("__u32 *")
     before = ffi.NULL
     while True:
@@ -35,7 +31,7 @@ def read(
             source.fd, before, positions, _bytes(keys), _bytes(values), count, ffi.NULL
         )
         if result == -errno.ENOSPC:  # one bucket holds more than the rows asked for
-            keys, values = _room(key, value, 4 * len(keys), cpus)
+            keys, values = _room(key, value, 4 * len(keys))
             continue
         if result < 0 and result != -errno.ENOENT:
             raise _failed("read", source, result)
@@ -46,8 +42,8 @@ def read(
 
 
 def copy(source: Map, target: Map, key: np.dtype[Any], value: np.dtype[Any]) -> None:
-    """Write all entries of a hash that is not per CPU to another one."""
-    for keys, values in read(source, key, value, cpus=1):
+    """Write all entries of a hash to another one."""
+    for keys, values in read(source, key, value):
         if len(keys):
             count = ffi.new("__u32 *", len(keys))
             result = libbpf().bpf_map_update_batch(
@@ -55,20 +51,6 @@ def copy(source: Map, target: Map, key: np.dtype[Any], value: np.dtype[Any]) -> 
             )
             if result < 0:
                 raise _failed("copy to", target, result)
-
-
-def zero(target: Map, keys: npt.NDArray[Any], value: np.dtype[Any]) -> None:
-    """Set the values of existing ``keys`` to zero on every CPU."""
-    rows = _rows(keys.dtype, value)
-    zeros = np.zeros((min(rows, len(keys)), possible_cpus()), value)
-    for first in range(0, len(keys), rows):
-        some = np.ascontiguousarray(keys[first : first + rows])
-        count = ffi.new("__u32 *", len(some))
-        result = libbpf().bpf_map_update_batch(
-            target.fd, _bytes(some), _bytes(zeros), count, ffi.NULL
-        )
-        if result < 0:
-            raise _failed("zero", target, result)
 
 
 def delete(target: Map, keys: npt.NDArray[Any]) -> None:
@@ -82,13 +64,13 @@ def delete(target: Map, keys: npt.NDArray[Any]) -> None:
 
 
 def _rows(key: np.dtype[Any], value: np.dtype[Any]) -> int:
-    return max(256, CHUNK_BYTES // (key.itemsize + value.itemsize * possible_cpus()))
+    return CHUNK_BYTES // (key.itemsize + value.itemsize)
 
 
 def _room(
-    key: np.dtype[Any], value: np.dtype[Any], rows: int, cpus: int
+    key: np.dtype[Any], value: np.dtype[Any], rows: int
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    return np.empty(rows, key), np.empty((rows, cpus), value)
+    return np.empty(rows, key), np.empty(rows, value)
 
 
 def _bytes(array: npt.NDArray[Any]) -> Any:

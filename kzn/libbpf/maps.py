@@ -1,12 +1,14 @@
 """Maps by descriptor: reads and writes single values as bytes (whole hashes: map_batch.py)."""
 
 import errno
+import mmap
 import os
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from kzn.libbpf.library import check, ffi, libbpf, text
+from kzn.errors import KernelError
+from kzn.libbpf.library import check, errno_text, ffi, libbpf, text
 
 ARRAY = 2  # enum bpf_map_type
 
@@ -89,6 +91,19 @@ class Map:
             check(result, f"read the keys of map {self.name}")
             found.append(bytes(ffi.buffer(following, size)))
             key = ffi.from_buffer(found[-1])
+
+    def mapped(self, offset: int, size: int) -> memoryview:
+        """Bytes of an array with BPF_F_MMAPABLE, shared with the kernel.
+
+        Unmapped when nothing refers to them any more.
+        """
+        begin = offset - offset % mmap.ALLOCATIONGRANULARITY
+        try:
+            shared = mmap.mmap(self.fd, offset + size - begin, offset=begin)
+            return memoryview(shared)[offset - begin :]
+        except OSError as error:
+            what = f"map the memory of map {self.name}: {errno_text(error.errno or 0)}"
+            raise KernelError(what, errno=error.errno or 0) from error
 
     def write_fd(self, index: int, fd: int) -> None:
         """Set the inner map of a map of maps; the kernel waits for running programs."""

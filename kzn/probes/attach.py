@@ -48,6 +48,7 @@ def load(
         loaded.require_programs(name for hook in probe.hooks for name in hook.programs)
         loaded.set_program_type(*PROGRAM_TYPES[probe.kind.program_type])
         loaded.set_constant(SETTINGS, settings.constants())
+        loaded.size("rows", 2 * settings.rows)
         for name in BUFFERS:
             loaded.size(name, settings.max_flows)
         if settings.ports == "none":  # programs then ask for no endpoint, and add none

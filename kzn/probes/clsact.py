@@ -16,7 +16,7 @@ PROBE = Probe(
         Feature(
             btf_type="__sk_buff",
             meaning="BPF programs in tc",
-            hint="it needs Linux 5.8 or later with CONFIG_NET_CLS_BPF and CONFIG_NET_SCH_INGRESS",
+            hint="it needs Linux 5.12 or later with CONFIG_NET_CLS_BPF and CONFIG_NET_SCH_INGRESS",
         ),
     ),
     # CAP_PERFMON is optional; with it the programs take a third of the time (docs/security.md).

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 from kzn.errors import KznError
 
-API = 3
+API = 4
 """Version of this declaration and of the map layout behind it (KZN_LAYOUT in bpf/src/flow.h).
 
 docs/writing-a-probe.md lists the changes that raise it.

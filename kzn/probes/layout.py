@@ -20,12 +20,14 @@ OWN = "kzn"
 BUFFERS = ("flows_0", "flows_1")
 ENDPOINTS = "endpoints"
 MAPS = (
+    "rows",
     *BUFFERS,
     "totals",
     "control",
     "spool",
     "fence",
     "devices",
+    "device_places",
     "addresses",
     ENDPOINTS,
     "tunnels",
@@ -70,7 +72,7 @@ def differences(found: ObjectLayout, ours: ObjectLayout) -> Iterator[str]:
         if name not in found.maps:
             yield f"it has no map {name}"
             continue
-        any_size = name in BUFFERS  # the agent sets it
+        any_size = name in ("rows", *BUFFERS)  # the agent sets it
         for difference in _map(found.maps[name], ours.maps[name], any_size=any_size):
             yield f"map {name}: {difference}"
     for name in sorted(found.enum.keys() & ours.enum.keys()):

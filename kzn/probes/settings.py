@@ -1,6 +1,7 @@
 """Settings of a probe's object, fixed when it is loaded (`struct settings` in flow.h)."""
 
 import hashlib
+import secrets
 import struct
 import time
 from dataclasses import dataclass
@@ -16,7 +17,11 @@ DORMANT_SECONDS = 600.0
 
 CLOCK_MONOTONIC_COARSE = 6  # include/uapi/linux/time.h; the time module lacks it
 
-_SETTINGS = struct.Struct("<QII")
+MAX_ROWS_BITS = 17
+"""A buffer has at most 2^17 rows, 8 MiB; flows beyond go to the hash."""
+FACTORS = 6
+
+_SETTINGS = struct.Struct(f"<QIIQ{FACTORS}Q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +35,24 @@ class Settings:
     max_flows: int = MAX_FLOWS
     dormant_seconds: float = DORMANT_SECONDS
 
+    @property
+    def rows(self) -> int:
+        """The rows of a buffer: as many as flows, rounded up to a power of two, with a limit."""
+        return 1 << self._row_bits
+
+    @property
+    def _row_bits(self) -> int:
+        return min(MAX_ROWS_BITS, max(1, (self.max_flows - 1).bit_length()))
+
     def constants(self) -> bytes:
-        """The bytes of the object's variable `settings`.
+        """The bytes of the object's variable `settings`; the hash's factors differ at each call.
 
         A jiffy is the resolution of the coarse clock (kernel/time: TICK_NSEC), so the kernel's HZ
         need not be known.
         """
         jiffies = round(self.dormant_seconds / time.clock_getres(CLOCK_MONOTONIC_COARSE))
-        return _SETTINGS.pack(jiffies, PORTS[self.ports], API)
+        factors = (secrets.randbits(64) | 1 for _ in range(FACTORS))
+        return _SETTINGS.pack(jiffies, PORTS[self.ports], API, 64 - self._row_bits, *factors)
 
     def digest(self, image: bytes) -> bytes:
         """32 bytes that are equal if pinned maps and programs have the same object and settings."""

@@ -193,6 +193,7 @@ class Bench:
     """A loaded program without a hook: tests run it on single packets."""
 
     programs: Mapping[int, int]
+    maps: MapSet
     counted: Counted
 
     def give(self, frame: bytes, family: int) -> None:
@@ -210,7 +211,7 @@ def loaded(settings: Settings | None = None) -> Iterator[Bench]:
             for family, hook in zip((4, 6), PROBE.hooks, strict=True)
         }
         with MapSet({name: os.dup(found.map_fd(name)) for name in MAPS}) as maps:
-            yield Bench(programs, Counted(Spool(maps)))
+            yield Bench(programs, maps, Counted(Spool(maps)))
 
 
 def _sum(counts: Iterator[Counts]) -> Counts:

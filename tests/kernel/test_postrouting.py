@@ -11,17 +11,13 @@ from contextlib import ExitStack
 import pytest
 from counting import Counted, attached, by_key, counting, difference, tell_devices
 
-from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.spool import Spool
 from kzn.errors import KernelError
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
 from kzn.lab.traffic import Family
 from kzn.lab.witness import WireKey
-from kzn.libbpf.map_batch import read
 from kzn.model.flows import (
-    FLOW_COUNTS,
-    FLOW_KEY,
     INITIATOR_DESTINATION,
     INITIATOR_SOURCE,
 )
@@ -100,11 +96,12 @@ def test_with_a_full_map_new_flows_are_counted_as_missed(lab: Lab) -> None:
         for port in range(20_000, 20_000 + flows):
             traffic.udp(a, b, 4, datagrams=2, size=size, mtu=1500, port=port)
         counted.drain()
+    kept = len(counted.rows)
+    assert limit < kept <= 2 * limit  # in rows, of which some find no place, and in the hash
     assert counted.seen == Counts(flows * 2, flows * 2 * (size + 28))
-    assert len(counted.rows) == limit
-    assert counted.accounted == Counts(limit * 2, limit * 2 * (size + 28))
+    assert counted.accounted == Counts(kept * 2, kept * 2 * (size + 28))
     assert counted.missed("map_full") == Counts(
-        (flows - limit) * 2, (flows - limit) * 2 * (size + 28)
+        (flows - kept) * 2, (flows - kept) * 2 * (size + 28)
     )
 
 
@@ -118,25 +115,6 @@ def test_a_full_map_is_empty_again_after_a_drain(lab: Lab) -> None:
             counted.drain()
     assert len(counted.rows) == 32
     assert counted.missed("map_full") == Counts()
-
-
-def test_a_drain_keeps_entries_in_use_and_deletes_idle_ones(lab: Lab) -> None:
-    a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
-
-    def entries(maps: MapSet) -> list[int]:
-        return [sum(len(k) for k, _ in read(maps.flows(n), FLOW_KEY, FLOW_COUNTS)) for n in (0, 1)]
-
-    with attached(lab.node("a1")) as maps:
-        counted = Counted(Spool(maps))
-        [sent] = traffic.udp(a, b, 4, datagrams=5, size=100, mtu=1500)
-        assert counted.drain().seen == sent.wire
-        assert entries(maps) == [1, 0]
-        traffic.udp(a, b, 4, datagrams=5, size=100, mtu=1500)
-        assert counted.drain().accounted == Counts(10, 10 * 128)
-        assert entries(maps) == [1, 1]
-        assert counted.drain().drain().accounted == Counts(10, 10 * 128)
-        assert entries(maps) == [0, 0]
-    assert [len(batch.flows) for batch in counted.batches] == [1, 1, 0, 0]
 
 
 def test_a_thousand_switches_under_two_busy_senders_lose_no_byte(lab: Lab) -> None:
@@ -330,9 +308,10 @@ def test_a_program_that_is_not_drained_goes_dormant_until_the_next_drain(lab: La
         began = time.monotonic()
         while time.monotonic() < began + 8 * tick:
             pass  # until enough jiffies have passed
-        [late] = traffic.udp(a, b, 4, datagrams=10, size=100, mtu=1500)
+        [late] = traffic.udp(a, b, 4, datagrams=10, size=100, mtu=1500, port=20_001)
+        [more] = traffic.udp(a, b, 4, datagrams=1, size=100, mtu=1500)
         counted.drain()
         assert counted.missed("dormant") == late.wire
-        assert counted.accounted == first.wire
+        assert counted.accounted == first.wire.plus(more.wire)
         traffic.udp(a, b, 4, datagrams=1, size=100, mtu=1500)
-        assert counted.drain().accounted == Counts(2, 2 * 128)
+        assert counted.drain().accounted == Counts(3, 3 * 128)

@@ -59,7 +59,7 @@ def buffer(
         np.array([row for row, _, _ in rows], np.int64),
         np.array([cpu for _, cpu, _ in rows], np.int64),
         np.array([counts for _, _, counts in rows], np.uint64).reshape(-1, 2),
-        present=len(keys),
+        in_hash=0,
     )
     seen = Counts(
         sum(counts.packets for _, _, counts in rows), sum(counts.bytes for _, _, counts in rows)

@@ -12,7 +12,7 @@ static __always_inline void account_settled(struct bpf_nf_ctx *ctx, struct contr
 {
 	bool inbound = reason == KZN_INBOUND_IN_FLOWS;
 	__u32 active = get_active(ctl);
-	struct totals *buffer_totals = add_to_seen(ctl, active, counts, &reason);
+	struct totals *buffer_totals = add_to_seen(active, counts, &reason);
 
 	if (!buffer_totals)
 		return;
@@ -23,12 +23,15 @@ static __always_inline void account_settled(struct bpf_nf_ctx *ctx, struct contr
 	}
 	key->tail = kept_tail(key->tail);
 	if (!reason)
-		reason = add_to_active(active, key, counts, inbound);
+		reason = add_to_flow(ctl, key, counts, active, inbound);
 	if (reason)
 		add_to_reason(buffer_totals, reason, counts);
 }
 
-static __always_inline void account_ipv4(struct bpf_nf_ctx *ctx)
+/* Accounts any packet. Global functions, so that the verifier does not follow them once for each
+ * way of the short path.
+ */
+__noinline int account_any_ipv4(struct bpf_nf_ctx *ctx)
 {
 	struct flow_counts counts = {.packets = 1, .bytes = ctx->skb->len};
 	enum total reason = TOTAL_MISSED_PARSE;
@@ -37,7 +40,7 @@ static __always_inline void account_ipv4(struct bpf_nf_ctx *ctx)
 	struct flow_words key;
 
 	if (!ctl)
-		return;
+		return 0;
 	if (parse_ipv4(ctx, &packet, &key)) {
 		measure(ctx, &packet, 0,
 			kernel_cast(struct inet_skb_parm, ctx->skb->cb)->frag_max_size, &counts);
@@ -46,9 +49,10 @@ static __always_inline void account_ipv4(struct bpf_nf_ctx *ctx)
 			key_by_tunnel(ctx, &packet, reason, &key);
 	}
 	account_settled(ctx, ctl, &packet, &key, &counts, reason);
+	return 0;
 }
 
-static __always_inline void account_ipv6(struct bpf_nf_ctx *ctx)
+__noinline int account_any_ipv6(struct bpf_nf_ctx *ctx)
 {
 	struct flow_counts counts = {.packets = 1, .bytes = ctx->skb->len};
 	enum total reason = TOTAL_MISSED_PARSE;
@@ -57,7 +61,7 @@ static __always_inline void account_ipv6(struct bpf_nf_ctx *ctx)
 	struct flow_words key;
 
 	if (!ctl)
-		return;
+		return 0;
 	if (parse_ipv6(ctx, &packet, &key)) {
 		measure(ctx, &packet, IPV6_FRAGMENT_HEADER,
 			kernel_cast(struct inet6_skb_parm, ctx->skb->cb)->frag_max_size, &counts);
@@ -66,6 +70,23 @@ static __always_inline void account_ipv6(struct bpf_nf_ctx *ctx)
 			key_by_tunnel(ctx, &packet, reason, &key);
 	}
 	account_settled(ctx, ctl, &packet, &key, &counts, reason);
+	return 0;
+}
+
+static __always_inline void account_ipv4(struct bpf_nf_ctx *ctx)
+{
+	__u16 largest = kernel_cast(struct inet_skb_parm, ctx->skb->cb)->frag_max_size;
+
+	if (!account_plain(ctx, true, largest))
+		account_any_ipv4(ctx);
+}
+
+static __always_inline void account_ipv6(struct bpf_nf_ctx *ctx)
+{
+	__u16 largest = kernel_cast(struct inet6_skb_parm, ctx->skb->cb)->frag_max_size;
+
+	if (!account_plain(ctx, false, largest))
+		account_any_ipv6(ctx);
 }
 
 #endif

@@ -9,7 +9,7 @@ static __always_inline void account_settled(struct __sk_buff *ctx, struct contro
 					    const struct flow_counts *counts, enum total reason)
 {
 	__u32 active = get_active(ctl);
-	struct totals *buffer_totals = add_to_seen(ctl, active, counts, &reason);
+	struct totals *buffer_totals = add_to_seen(active, counts, &reason);
 
 	if (!buffer_totals)
 		return;
@@ -20,7 +20,7 @@ static __always_inline void account_settled(struct __sk_buff *ctx, struct contro
 	}
 	key->tail = kept_tail(key->tail);
 	if (!reason)
-		reason = add_to_active(active, key, counts, false);
+		reason = add_to_flow(ctl, key, counts, active, false);
 	if (reason)
 		add_to_reason(buffer_totals, reason, counts);
 }
@@ -29,7 +29,7 @@ static __always_inline void account_settled(struct __sk_buff *ctx, struct contro
  * even as seen: they have no L3 bytes. What MPLS carries cannot always be told from IP: it is
  * missed where it is not.
  */
-static __always_inline int account_egress(struct __sk_buff *ctx, __u32 network)
+static __noinline int account_any_egress(struct __sk_buff *ctx, __u32 network)
 {
 	enum total reason = TOTAL_MISSED_PARSE;
 	struct flow_counts counts = {.packets = 1};
@@ -57,6 +57,21 @@ static __always_inline int account_egress(struct __sk_buff *ctx, __u32 network)
 	}
 	account_settled(ctx, ctl, &packet, &key, &counts, reason);
 	return TC_ACT_UNSPEC;
+}
+
+/* Apart, since its stack and that of the full path do not fit into one. */
+static __noinline bool account_plain_egress(struct __sk_buff *ctx)
+{
+	if (ctx->protocol == bpf_htons(ETH_P_IP))
+		return account_plain(ctx, true);
+	return ctx->protocol == bpf_htons(ETH_P_IPV6) && account_plain(ctx, false);
+}
+
+static __always_inline int account_egress(struct __sk_buff *ctx, __u32 network)
+{
+	if (network == ETHERNET_HEADER && account_plain_egress(ctx))
+		return TC_ACT_UNSPEC;
+	return account_any_egress(ctx, network);
 }
 
 #endif

@@ -22,11 +22,13 @@ static __always_inline __u32 transport_header_len(struct __sk_buff *ctx,
 	return 0;
 }
 
-#define MAX_TUNNEL_HEADERS                                                                         \
-	128 /* from the header of an unknown tunnel to that of the inner packet */
+/* An unknown tunnel's headers before that of the inner packet take at most two windows. One fits
+ * the stack.
+ */
+#define TUNNEL_WINDOW 64
 
 struct window {
-	__u16 half[MAX_TUNNEL_HEADERS / 2];
+	__u16 half[TUNNEL_WINDOW / 2];
 };
 
 /* Bytes of an IP header at an offset and its protocol, if it claims exactly the rest of the packet;
@@ -84,8 +86,8 @@ __noinline int segmented_payload(struct __sk_buff *ctx, __u32 offset)
 }
 
 /* Finds the packet that is segmented inside a tunnel that is not known, such as VXLAN on a port of
- * its own, FoU, GUE, or a pod's tunnel in the node's: the innermost IP packet that fits. Returns
- * the offset of its payload, 0 if there is none.
+ * its own, FoU, GUE, or a pod's tunnel in the node's: the innermost IP packet that fits, within a
+ * window. Returns the offset of its payload, 0 if there is none.
  */
 __noinline int find_segmented(struct __sk_buff *ctx, __u32 begin)
 {
@@ -95,7 +97,7 @@ __noinline int find_segmented(struct __sk_buff *ctx, __u32 begin)
 	if (bpf_skb_load_bytes(ctx, begin, &window, sizeof(window)))
 		return 0;
 #pragma clang loop unroll(full)
-	for (i = MAX_TUNNEL_HEADERS / 2 - 1; i >= 0; i--) {
+	for (i = TUNNEL_WINDOW / 2 - 1; i >= 0; i--) {
 		__u32 version = window.half[i] & 0xf0, payload;
 
 		if (version != 0x40 && version != 0x60)
@@ -119,6 +121,8 @@ static __always_inline void measure(struct __sk_buff *ctx, __u32 outer, const st
 	if (!size)
 		return;
 	if (packet->protocol != IPPROTO_TCP)
+		payload = find_segmented(ctx, packet->transport + TUNNEL_WINDOW);
+	if (!payload && packet->protocol != IPPROTO_TCP)
 		payload = find_segmented(ctx, packet->transport);
 	if (!payload)
 		payload = packet->transport + transport_header_len(ctx, packet);

@@ -8,9 +8,6 @@
 #ifndef KZN_TC_OVERLAY_BPF_H
 #define KZN_TC_OVERLAY_BPF_H
 
-#define PORT_VXLAN 4789 /* RFC 7348 */
-#define PORT_VXLAN_LINUX 8472 /* the VXLAN default of Linux, Flannel and Cilium */
-#define PORT_GENEVE 6081 /* RFC 8926 */
 #define VXLAN_HEADER 8
 #define VXLAN_HAS_ID 0x08
 #define GENEVE_HEADER 8
@@ -67,7 +64,7 @@ static __always_inline __u16 inner_of_udp(struct __sk_buff *ctx, __u32 *offset,
 		*offset += GENEVE_HEADER + (head.tunnel.flags & GENEVE_OPTIONS) * 4;
 		return inner_of(ctx, bpf_ntohs(head.tunnel.protocol), offset);
 	}
-	if (port != PORT_VXLAN && port != PORT_VXLAN_LINUX) {
+	if (!is_tunnel_port(port)) {
 		if (is_encrypted_datagram(head.ports.source, head.ports.dest, head.word))
 			mark(key, KZN_ENCRYPTED);
 		return 0;

@@ -8,6 +8,9 @@
 #define KZN_TC_PARSE_BPF_H
 
 #define VLAN_TAG 4
+#define PORT_VXLAN 4789 /* RFC 7348 */
+#define PORT_VXLAN_LINUX 8472 /* the VXLAN default of Linux, Flannel and Cilium */
+#define PORT_GENEVE 6081 /* RFC 8926 */
 #define MAX_VLAN_TAGS 2
 #define PPPOE_HEADER 6 /* RFC 2516; a PPP protocol follows */
 #define PPP_IP 0x0021
@@ -42,6 +45,11 @@ struct head6 {
 	struct ports ports;
 	__u32 rest;
 };
+
+static __always_inline bool is_tunnel_port(__u16 port)
+{
+	return port == PORT_VXLAN || port == PORT_VXLAN_LINUX || port == PORT_GENEVE;
+}
 
 /* Advances `network` over VLAN tags that are in the packet data, MPLS labels and a PPPoE header to
  * the IP packet. Returns its EtherType, or what else follows; 0 on error.

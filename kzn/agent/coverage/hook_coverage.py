@@ -18,7 +18,7 @@ from typing import Literal, Protocol
 from kzn.agent.devices.link_stats import Sent
 from kzn.agent.devices.table import Device
 from kzn.agent.maps.mapset import MapSet
-from kzn.agent.maps.structs import TOTALS_SIZE
+from kzn.agent.maps.structs import TOTALS_SIZE, unpack_counts
 from kzn.errors import KznError
 from kzn.libbpf.library import possible_cpus
 from kzn.model.totals import INBOUND_IN_FLOWS, SLOTS, Slot
@@ -68,7 +68,9 @@ def leaving(maps: MapSet, buffer: int) -> int:
     Without numpy, since a probe is selected before that is imported (main.py says why).
     """
     raw = memoryview(maps.totals.read(buffer, TOTALS_SIZE * possible_cpus())).cast("Q")
-    seen = sum(raw[1::_WORDS])
+    seen = sum(
+        unpack_counts(*packed)[1] for packed in zip(raw[0::_WORDS], raw[1::_WORDS], strict=True)
+    )
     return seen - sum(sum(raw[2 * slot + 1 :: _WORDS]) for slot in _NOT_LEAVING)
 
 

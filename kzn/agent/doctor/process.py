@@ -6,14 +6,15 @@ from pathlib import Path
 
 from kzn.agent.doctor.finding import Finding, Host, text_of
 from kzn.agent.inspect.snapshot import ATTACHED
+from kzn.agent.maps.structs import ROW_SIZE
 from kzn.agent.pins.directory import is_note
-from kzn.errors import KznError, UnsupportedError
+from kzn.errors import UnsupportedError
 from kzn.libbpf import library
 from kzn.libbpf.capabilities import missing
 from kzn.libbpf.pins import require_bpffs
 from kzn.probes import support
 from kzn.probes.declaration import Probe
-from kzn.probes.settings import MAX_FLOWS
+from kzn.probes.settings import MAX_FLOWS, Settings
 
 AGENT_BYTES = 48 << 20
 """Resident memory of an agent, with a margin."""
@@ -108,13 +109,9 @@ def _is_there(path: Path) -> bool:
 
 def memory(host: Host) -> Iterator[Finding]:
     """Whether the cgroup's memory limit has room for an agent with full maps."""
-    try:
-        cpus = library.possible_cpus()
-    except KznError:
-        cpus = os.cpu_count() or 1
-    full = AGENT_BYTES + maps_bytes(MAX_FLOWS, cpus)
+    full = AGENT_BYTES + maps_bytes(MAX_FLOWS)
     limit = memory_limit(host)
-    need = f"an agent with full maps needs {full >> 20} MiB ({cpus} CPUs)"
+    need = f"an agent with full maps needs {full >> 20} MiB"
     if limit is None:
         yield Finding("memory", "ok", f"this cgroup has no memory limit; {need}")
     elif limit < full:
@@ -128,10 +125,15 @@ def memory(host: Host) -> Iterator[Finding]:
         yield Finding("memory", "ok", f"this cgroup's memory limit is {limit >> 20} MiB; {need}")
 
 
-def maps_bytes(max_flows: int, cpus: int) -> int:
-    """Bytes of both buffers when full (kernel/bpf/hashtab.c: htab_map_mem_usage)."""
-    element = 48 + 40 + 8 + 8  # htab_elem, key, pointer to the CPUs' values, list node
-    return 2 * max_flows * (element + cpus * (16 + 8))
+def maps_bytes(max_flows: int) -> int:
+    """Bytes of both buffers when full: rows, buckets and entries of the hash.
+
+    The number of CPUs does not matter. An entry is htab_elem, key and value, and what the allocator
+    adds (kernel/bpf/hashtab.c).
+    """
+    entry, bucket = 136, 16
+    places = 1 << (max_flows - 1).bit_length()
+    return 2 * (Settings(max_flows=max_flows).rows * ROW_SIZE + places * bucket + max_flows * entry)
 
 
 def memory_limit(host: Host) -> int | None:

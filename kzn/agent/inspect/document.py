@@ -50,7 +50,8 @@ def _buffer(buffer: Buffer) -> dict[str, Any]:
         "state": buffer.state,
         "seconds": round(buffer.seconds, 3),
         "flows": len(buffer.flows),
-        "entries": buffer.entries.present,
+        "rows": len(buffer.entries.row) - buffer.entries.in_hash,
+        "in_hash": buffer.entries.in_hash,
         "seen": totals.seen._asdict(),
         "accounted": totals.accounted._asdict(),
         "lower_port": {

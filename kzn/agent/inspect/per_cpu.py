@@ -1,4 +1,4 @@
-"""Reads a flow hash by key and CPU, for `kzn inspect-map`.
+"""Reads a buffer's flows by key and CPU, for `kzn inspect-map`.
 
 The agent reads the sums over the CPUs (maps/buffers.py).
 """
@@ -9,26 +9,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kzn.agent.maps.buffers import read_hash, read_rows
 from kzn.agent.maps.columns import to_flows
+from kzn.agent.maps.mapset import MapSet
+from kzn.agent.maps.rows import distinct_keys
 from kzn.columns.arrays import I64, U64
-from kzn.libbpf.map_batch import read
-from kzn.libbpf.maps import Map
-from kzn.model.flows import FLOW_COUNTS, FLOW_KEY, Flows
+from kzn.model.flows import Flows
+
+ANY_CPU = -1
+"""The CPU of what is in the hash, which all CPUs share."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PerCpuEntries:
-    """Entries with packets: ``keys`` (n,), and m rows, one for each key and CPU with packets.
+    """Flows: ``keys`` (n,), and m parts of them, one for each row and each entry of the hash.
 
-    ``row`` (m,) is the number of the key, ascending; ``counts`` (m, 2) are packets and bytes.
-    ``present`` is the number of entries in the hash, with those that hold no packets now.
+    ``row`` (m,) is the number of the key, ascending; ``cpu`` (m,) may be `ANY_CPU`; ``counts``
+    (m, 2) are packets and bytes. Of the m parts, ``in_hash`` are in the hash.
     """
 
     keys: npt.NDArray[Any]
     row: I64
     cpu: I64
     counts: U64
-    present: int
+    in_hash: int
 
     def flows(self) -> Flows:
         """The sums over the CPUs, in the order of the keys."""
@@ -45,23 +49,17 @@ class PerCpuEntries:
         ]
 
 
-def read_entries(source: Map) -> PerCpuEntries:
-    """All entries of a flow hash; approximate while programs add to it."""
-    keys, rows, cpus, counts = [], [], [], []
-    known = present = 0
-    for key, value in read(source, FLOW_KEY, FLOW_COUNTS):
-        used = np.flatnonzero(value["packets"].any(axis=1))
-        row, cpu = np.nonzero(value["packets"][used])
-        kept = value[used[row], cpu]
-        keys.append(key[used])
-        rows.append(row + known)
-        cpus.append(cpu)
-        counts.append(np.stack((kept["packets"], kept["bytes"]), axis=1))
-        known, present = known + len(used), present + len(key)
+def read_entries(maps: MapSet, buffer: int) -> PerCpuEntries:
+    """All flows of a buffer; approximate while programs add to it."""
+    rows, (keys, counts) = read_rows(maps, buffer), read_hash(maps, buffer)
+    every = np.concatenate((rows.keys, keys))
+    first, index = distinct_keys(every)
+    order = np.argsort(index, kind="stable")
+    cpus = np.concatenate((rows.cpu.astype(np.int64), np.full(len(keys), ANY_CPU)))
     return PerCpuEntries(
-        np.concatenate(keys),
-        np.concatenate(rows),
-        np.concatenate(cpus),
-        np.concatenate(counts),
-        present,
+        every[first],
+        index[order],
+        cpus[order],
+        np.concatenate((rows.counts, counts))[order],
+        len(keys),
     )

@@ -111,7 +111,7 @@ def _buffer(maps: MapSet, state: SpoolState, number: int, active: int) -> Buffer
     word = "active" if number == active else "empty"
     if state.phase is not Phase.IDLE and number == state.buffer and number != active:
         word = "in flight"
-    entries = read_entries(maps.flows(number))
+    entries = read_entries(maps, number)
     return Buffer(
         number=number,
         state=word,

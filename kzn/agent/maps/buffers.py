@@ -4,18 +4,18 @@ In: a `MapSet` and a buffer number. Out: `Flows`, `Totals`: exact for a quiet bu
 one they may miss packets that are accounted meanwhile. Never: a switch of buffers.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kzn.agent.maps.columns import FarEnd, to_flows
+from kzn.agent.maps.columns import to_flows
 from kzn.agent.maps.mapset import MapSet
+from kzn.agent.maps.rows import ROW_WORDS, Rows, decode, merge, unpack_counts
 from kzn.agent.maps.structs import TOTALS_SIZE
 from kzn.columns.arrays import U64
 from kzn.libbpf.library import possible_cpus
-from kzn.libbpf.map_batch import copy, delete, read, zero
+from kzn.libbpf.map_batch import copy, delete, read
 from kzn.model.flows import FLOW_COUNTS, FLOW_KEY, Flows
 from kzn.model.totals import INBOUND_IN_FLOWS, MAX_SLOTS, SLOTS, Counts, Totals
 
@@ -27,27 +27,31 @@ ENDPOINT_STATE = np.dtype("<u4")
 
 def read_flows(maps: MapSet, buffer: int) -> Flows:
     """All flows of a buffer."""
-    return fold_flows(read(maps.flows(buffer), FLOW_KEY, FLOW_COUNTS), maps.far_end)
+    rows, (keys, counts) = read_rows(maps, buffer), read_hash(maps, buffer)
+    merged = merge(np.concatenate((rows.keys, keys)), np.concatenate((rows.counts, counts)))
+    return to_flows(*merged, maps.far_end)
 
 
-def fold_flows(
-    chunks: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]], far_end: FarEnd = lambda _: None
-) -> Flows:
-    """Sum chunks of keys (n,) and values (n, CPUs) over the CPUs; omits flows without packets."""
+def read_rows(maps: MapSet, buffer: int) -> Rows:
+    """The rows of a buffer, one for each flow and CPU, rarely more."""
+    return decode(_rows(maps, buffer))
+
+
+def read_hash(maps: MapSet, buffer: int) -> tuple[npt.NDArray[Any], U64]:
+    """Keys (n,) and counts (n, 2) of the flows that found no row."""
     keys, counts = [], []
-    for key, value in chunks:
-        folded = _fold(value)
-        used = folded[:, 0] > 0
-        keys.append(key[used])
-        counts.append(folded[used])
-    return to_flows(np.concatenate(keys), np.concatenate(counts), far_end)
+    for key, value in read(maps.flows(buffer), FLOW_KEY, FLOW_COUNTS):
+        keys.append(key.copy())
+        counts.append(value.view(np.uint64).reshape(-1, 2).copy())
+    return np.concatenate(keys), np.concatenate(counts)
 
 
 def read_totals(maps: MapSet, buffer: int) -> Totals:
     """The totals of a buffer."""
     raw = maps.totals.read(buffer, TOTALS_SIZE * possible_cpus())
-    folded = np.frombuffer(raw, np.uint64).reshape(-1, MAX_SLOTS, 2).sum(axis=0)
-    rows = [Counts(int(packets), int(size)) for packets, size in folded]
+    per_cpu = np.frombuffer(raw, np.uint64).reshape(-1, MAX_SLOTS, 2).copy()
+    per_cpu[:, 0] = unpack_counts(per_cpu[:, 0, 0], per_cpu[:, 0, 1])
+    rows = [Counts(int(packets), int(size)) for packets, size in per_cpu.sum(axis=0)]
     return Totals(
         seen=rows[0],
         missed=_by_reason(rows, "missed"),
@@ -62,29 +66,19 @@ def copy_endpoints(source: MapSet, target: MapSet) -> None:
 
 
 def clear(maps: MapSet, buffer: int) -> None:
-    """Clear the flows and totals of a quiet buffer.
-
-    Inserting an entry costs the kernel a hundred times what a lookup costs. So entries in use are
-    zeroed and stay for the next interval. Entries unused since the last clear are deleted, and all
-    entries when more than a quarter of the map is occupied.
-    """
-    flows, keys, used = maps.flows(buffer), [], []
-    for key, value in read(flows, FLOW_KEY, FLOW_COUNTS):
-        keys.append(key.copy())
-        used.append(_fold(value)[:, 0] > 0)
-    present, kept = np.concatenate(keys), np.concatenate(used)
-    if len(present) > maps.capacity() // 4:
-        kept[:] = False
-    zero(flows, present[kept], FLOW_COUNTS)
-    delete(flows, present[~kept])
+    """Empty the rows, the hash and the totals of a quiet buffer."""
+    _rows(maps, buffer).fill(0)
+    keys, _ = read_hash(maps, buffer)
+    delete(maps.flows(buffer), keys)
     maps.totals.write(buffer, bytes(TOTALS_SIZE * possible_cpus()))
 
 
-def _fold(values: npt.NDArray[Any]) -> U64:
-    """Sum (m, CPUs) of `FLOW_COUNTS` to (m, 2) packets and bytes."""
-    per_cpu: U64 = values.view(np.uint64).reshape(*values.shape, 2)
-    folded: U64 = np.add.reduce(per_cpu, axis=1)
-    return folded
+def _rows(maps: MapSet, buffer: int) -> U64:
+    """A buffer's rows as (places, 8) words, shared with the kernel.
+
+    Not kept, because the pages count as the agent's memory as long as they are mapped.
+    """
+    return np.frombuffer(maps.rows(buffer), np.uint64).reshape(-1, ROW_WORDS)
 
 
 def _by_reason(rows: list[Counts], kind: str) -> dict[str, Counts]:

@@ -17,13 +17,16 @@ from typing import Self
 from kzn.agent.maps.structs import (
     CONTROL_SIZE,
     COUNTS_SIZE,
+    DEVICE_PLACES,
     ENDPOINT_SIZES,
     KEY_SIZE,
+    ROW_SIZE,
     STATE_SIZE,
     TOTALS_SIZE,
     Control,
     Role,
     SpoolState,
+    unpack_counts,
 )
 from kzn.errors import KernelError, KznError
 from kzn.libbpf.library import possible_cpus
@@ -34,6 +37,7 @@ from kzn.probes.layout import BUFFERS, ENDPOINTS, MAPS
 _INDEX = struct.Struct("<I")
 _WORDS = TOTALS_SIZE // 8  # of one CPU: packets and bytes alternate
 _SEEN = 2 * SLOTS.index(Slot("seen", ""))
+_PLACE = struct.Struct("<Q")
 
 
 @cache
@@ -56,6 +60,7 @@ class MapSet:
         self._maps = {name: Map(fds[name], name) for name in MAPS}
         self._control_lock = Lock()  # the event loop writes while a worker thread switches
         self._devices: dict[bytes, bytes] | None = None
+        self._places: dict[int, int] | None = None
         self._addresses: dict[bytes, bytes] | None = None
         self._far_ends: dict[int, bytes] = {}
 
@@ -86,6 +91,7 @@ class MapSet:
         return (
             all(sizes[name].key_size == KEY_SIZE for name in BUFFERS)
             and all(sizes[name].value_size == COUNTS_SIZE for name in BUFFERS)
+            and sizes["rows"].value_size == ROW_SIZE
             and sizes["totals"].value_size == TOTALS_SIZE
             and sizes["control"].value_size == CONTROL_SIZE
             and (sizes["devices"].key_size, sizes["addresses"].key_size) == (4, 16)
@@ -97,6 +103,12 @@ class MapSet:
     def flows(self, buffer: int) -> Map:
         """The flow hash of a buffer."""
         return self._maps[BUFFERS[buffer]]
+
+    def rows(self, buffer: int) -> memoryview:
+        """The rows of a buffer, shared with the kernel until nothing refers to them any more."""
+        rows = self._maps["rows"]
+        size = rows.info().max_entries // 2 * ROW_SIZE
+        return rows.mapped(buffer * size, size)
 
     @property
     def totals(self) -> Map:
@@ -177,7 +189,17 @@ class MapSet:
             control = self._control()
             if control.tunnel_devices != tunnels:
                 self._write(replace(control, tunnel_devices=tunnels))
+        self._set_places(roles)
         return missing
+
+    def _set_places(self, roles: Mapping[int, Role]) -> None:
+        """The same roles where programs look first; of devices with one place, the last of them."""
+        wanted = {index % DEVICE_PLACES: index << 32 | int(role) for index, role in roles.items()}
+        for place in range(DEVICE_PLACES):
+            value = wanted.get(place, 0)
+            if self._places is None or self._places.get(place, 0) != value:
+                self._maps["device_places"].write(place, _PLACE.pack(value))
+        self._places = wanted
 
     def devices(self) -> dict[int, Role]:
         """The roles that the kernel has now."""
@@ -238,7 +260,9 @@ def seen_bytes(totals: Map) -> int:
 
 def _seen(totals: Map, buffer: int) -> Counts:
     raw = memoryview(totals.read(buffer, TOTALS_SIZE * possible_cpus())).cast("Q")
-    return Counts(sum(raw[_SEEN::_WORDS]), sum(raw[_SEEN + 1 :: _WORDS]))
+    per_cpu = zip(raw[_SEEN::_WORDS], raw[_SEEN + 1 :: _WORDS], strict=True)
+    packets, sizes = zip(*(unpack_counts(*packed) for packed in per_cpu), strict=True)
+    return Counts(sum(packets), sum(sizes))
 
 
 def _update(

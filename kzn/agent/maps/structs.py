@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
-LAYOUT = 3
+LAYOUT = 4
 """KZN_LAYOUT."""
 
 MAX_SEQUENCE = (1 << 63) - 1
@@ -22,11 +22,26 @@ _STATE = struct.Struct("<IIIIQQ2Q2Q32s")
 KEY_SIZE = 40
 """sizeof(struct flow_key); kzn.model.flows has the fields."""
 COUNTS_SIZE = 16
+ROW_SIZE = 64
+"""sizeof(struct flow_row); rows.py has the fields."""
+PACKED_BYTES = 40
+"""KZN_PACKED_BYTES: packed counts have bytes below this bit, packets from it on."""
 TOTALS_SIZE = 16 * COUNTS_SIZE
 ENDPOINT_SIZES = (24, 4)
 """Of a key and a value of the map `endpoints`."""
 CONTROL_SIZE = _CONTROL.size
 STATE_SIZE = _STATE.size
+
+
+def unpack_counts(packed: int, carry: int) -> tuple[int, int]:
+    """Packets and bytes of a `struct packed_counts`; rows.py has the same for arrays."""
+    size = packed & ((1 << PACKED_BYTES) - 1)
+    size += (carry & 0xFFFFFFFF) << (PACKED_BYTES - 1)
+    return (packed >> PACKED_BYTES) + (carry >> 32 << (63 - PACKED_BYTES)), size
+
+
+DEVICE_PLACES = 1024
+"""KZN_DEVICE_PLACES."""
 
 
 class Role(IntFlag):

@@ -23,7 +23,7 @@ def test_a_truncated_object_is_refused() -> None:
 def test_settings_of_another_size_are_refused() -> None:
     with (
         BpfObject(PROBE.image(), "postrouting") as opened,
-        pytest.raises(KznError, match="has 16 bytes of settings, kzn writes 3"),
+        pytest.raises(KznError, match="has 72 bytes of settings, kzn writes 3"),
     ):
         opened.set_constant("settings", b"abc")
 

@@ -17,12 +17,13 @@ Version = tuple[int, int]
 FLOORS: list[tuple[Probe, Version]] = [
     (postrouting.PROBE, (6, 4)),
     (tcx.PROBE, (6, 6)),
-    (clsact.PROBE, (5, 8)),
+    (clsact.PROBE, (5, 12)),
 ]
 HELPERS: dict[int, Version] = {
     1: (3, 19),  # map_lookup_elem
     2: (3, 19),  # map_update_elem
     5: (4, 1),  # ktime_get_ns
+    8: (4, 1),  # get_smp_processor_id
     26: (4, 5),  # skb_load_bytes
     86: (4, 20),  # sk_release
     99: (5, 2),  # skc_lookup_tcp

@@ -144,10 +144,10 @@ def name(old: str, new: str) -> Callable[[Image], bytes]:
         (size("control", 8), "map control: bytes of value 72, in this kzn 64"),
         (size("flow_key", 4), "map flows_0: bytes of key 44, in this kzn 40"),
         (size("spool_state", 8), "map spool: bytes of value 104, in this kzn 96"),
-        (member("flows", "type", kind_of="max_entries"), "map flows_0: type 65536, in this kzn 5"),
+        (member("flows", "type", kind_of="max_entries"), "map flows_0: type 65536, in this kzn 1"),
         (
-            member("flows", "map_flags", kind_of="type"),
-            "map flows_0: flags 5, in this kzn 1",
+            member("flows", "map_flags", kind_of="max_entries"),
+            "map flows_0: flags 65536, in this kzn 1",
         ),
         (
             value("total", "TOTAL_MISSED_PARSE", 12),

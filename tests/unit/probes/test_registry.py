@@ -37,7 +37,7 @@ def test_the_built_in_probe_is_registered_like_any_other() -> None:
 @pytest.mark.parametrize(
     ("name", "attribute", "reason"),
     [
-        ("old", "OLD", "probe API 0, this kzn has 3"),
+        ("old", "OLD", "probe API 0, this kzn has 4"),
         ("misnamed", "MISNAMED", "its declaration 'other'"),
         ("auto", "AUTO", "a probe cannot be named 'auto'"),
         ("function", "installed", "is of type function, not Probe"),

@@ -9,7 +9,7 @@ PRIORITIES = tuple(range(60, 70))
 
 PROBE = Probe(
     name="marked",
-    api=3,
+    api=4,
     summary="netfilter POSTROUTING; only packets with bit 0x1000 of the mark",
     package="kzn_probe_marked",
     resource="marked.bpf.o",

@@ -15,6 +15,7 @@
 #include "netfilter/uplinks.bpf.h"
 #include "netfilter/inner.bpf.h"
 #include "netfilter/initiator.bpf.h"
+#include "netfilter/plain.bpf.h"
 #include "netfilter/account.bpf.h"
 
 /* A constant of this probe, beside kzn's settings; the agent does not change it. */

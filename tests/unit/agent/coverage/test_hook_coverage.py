@@ -22,6 +22,7 @@ from kzn.agent.coverage.hook_coverage import (
 from kzn.agent.devices.link_stats import Sent
 from kzn.agent.devices.table import Device
 from kzn.agent.maps.mapset import MapSet
+from kzn.agent.maps.structs import PACKED_BYTES
 from kzn.errors import KernelError
 from kzn.model.totals import INBOUND_IN_FLOWS, SLOTS, Slot
 
@@ -45,7 +46,9 @@ class FakeMaps:
         self.buffers[self.at][slot] += size
 
     def _read(self, buffer: int, size: int) -> bytes:
-        rows = [(1, total // CPUS) for total in self.buffers[buffer]] * CPUS
+        rows = [(1, total // CPUS) for total in self.buffers[buffer]]
+        rows[0] = (1 << PACKED_BYTES | rows[0][1] % (1 << 39), rows[0][1] >> 39)
+        rows *= CPUS
         raw = b"".join(struct.pack("<QQ", *row) for row in rows)
         assert len(raw) == size
         return raw

@@ -81,6 +81,7 @@ def test_a_limit_below_what_full_maps_need_is_a_warning(
     assert finding.state == state
 
 
-def test_the_size_of_the_maps_grows_with_the_cpus() -> None:
-    assert process.maps_bytes(MAX_FLOWS, 2) == 2 * 65536 * 152
-    assert process.maps_bytes(MAX_FLOWS, 128) == 2 * 65536 * 3176
+def test_the_size_of_the_maps_is_by_flows_and_not_by_cpus() -> None:
+    assert process.maps_bytes(MAX_FLOWS) == 2 * 65536 * (64 + 16 + 136)
+    assert process.maps_bytes(MAX_FLOWS) < 40 * MIB
+    assert process.maps_bytes(131_072) == 2 * 131_072 * (64 + 16 + 136)

@@ -34,9 +34,11 @@ def test_the_document_has_both_buffers_totals_owners_and_raw_values(raw: bool) -
     taken = snapshot(active, buffer(1, "in flight", {WEB: {1: Counts(1, 40)}}))
     rows = ordered(Rates().rows(taken), "bytes")
     found = json.loads(json.dumps(document(taken, rows, OWNERS, raw=raw)))
-    assert [(b["state"], b["seen"]["bytes"], b["entries"]) for b in found["buffers"]] == [
-        ("active", 4500, 1),
-        ("in flight", 40, 1),
+    assert [
+        (b["state"], b["seen"]["bytes"], b["rows"], b["in_hash"]) for b in found["buffers"]
+    ] == [
+        ("active", 4500, 2, 0),
+        ("in flight", 40, 1, 0),
     ]
     assert [b["lower_port"]["tcp"] for b in found["buffers"]] == [
         {"packets": 3, "bytes": 4500},

@@ -34,6 +34,7 @@ def test_every_shared_struct_has_the_size_that_the_header_asserts(header: str) -
     assert sizes(header) == {
         "flow_key": structs.KEY_SIZE,
         "flow_counts": structs.COUNTS_SIZE,
+        "flow_row": structs.ROW_SIZE,
         "totals": structs.TOTALS_SIZE,
         "settings": len(settings.Settings().constants()),
         "control": structs.CONTROL_SIZE,
@@ -60,6 +61,9 @@ def test_the_reasons_have_the_order_of_the_header(header: str) -> None:
 def test_constants_defined_in_both_are_equal(header: str) -> None:
     assert defined(header, "KZN_LAYOUT") == structs.LAYOUT
     assert defined(header, "KZN_MAX_FLOWS") == settings.MAX_FLOWS
+    assert 1 << defined(header, "KZN_ROWS_BITS") == settings.Settings().rows
+    assert defined(header, "KZN_PACKED_BYTES") == structs.PACKED_BYTES
+    assert defined(header, "KZN_DEVICE_PLACES") == structs.DEVICE_PLACES
     for role in structs.Role:
         assert defined(header, f"KZN_DEVICE_{role.name}") == role
     assert defined(header, "KZN_MAX_ENDPOINTS") == 32768  # docs/operations.md has their memory

@@ -1,0 +1,181 @@
+"""Rows and the hash behind them: exact over carries, collisions, overflow and several CPUs."""
+
+import os
+import secrets
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from counting import Bench, loaded
+
+from kzn.agent.maps import buffers
+from kzn.agent.maps.mapset import MapSet
+from kzn.agent.maps.rows import ROW_WORDS
+from kzn.columns.arrays import U64
+from kzn.libbpf.testrun import run_netfilter
+from kzn.model import ip
+from kzn.model.totals import Counts
+from kzn.probes.settings import Settings
+
+PAYLOAD = 72
+SIZE = {4: 28 + PAYLOAD, 6: 48 + PAYLOAD}
+"""L3 bytes of each packet, by family."""
+BYTES, PACKETS = 2**39, 2**23
+"""What is moved to the carry at once."""
+
+
+def datagram(family: int, number: int) -> bytes:
+    """An Ethernet frame of a flow of its own."""
+    udp = struct.pack("!HHHH", 40_000, 1 + number % 30_000, 8 + PAYLOAD, 0) + bytes(PAYLOAD)
+    last = 1 + number // 30_000
+    if family == 4:
+        ends = ip.pack("10.0.0.1")[12:] + ip.pack(f"10.0.1.{last}")[12:]
+        head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 1, 0x4000, 64, 17, 0)
+        return bytes(12) + b"\x08\x00" + head + ends + udp
+    ends = ip.pack("fd00::1") + ip.pack(f"fd00::1:{last}")
+    return bytes(12) + b"\x86\xdd" + struct.pack("!IHBB", 6 << 28, len(udp), 17, 64) + ends + udp
+
+
+def give(bench: Bench, family: int, flows: range, packets: int = 1) -> Counts:
+    """Run packets of flows through the program; what they add up to."""
+    for number in flows:
+        for _ in range(packets):
+            bench.give(datagram(family, number), family)
+    total = len(flows) * packets
+    return Counts(total, total * SIZE[family])
+
+
+def words(maps: MapSet, buffer: int = 0) -> U64:
+    """The rows of a buffer, shared with the kernel."""
+    return np.frombuffer(maps.rows(buffer), np.uint64).reshape(-1, ROW_WORDS)
+
+
+@contextmanager
+def on_cpu(cpu: int) -> Iterator[None]:
+    """Run this thread on one CPU within the block."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_counts_beyond_2_to_the_39_bytes_and_2_to_the_23_packets_are_exact(family: int) -> None:
+    with loaded() as bench:
+        sent = give(bench, family, range(1))
+        rows = words(bench.maps)
+        [at] = np.flatnonzero(rows[:, 0])
+        # As if the flow had had nearly 2^39 bytes in nearly 2^23 packets before.
+        rows[at, 6] = np.uint64((PACKETS - 2) << 40 | BYTES - 2 * SIZE[family])
+        sent = Counts(PACKETS - 2, BYTES - 2 * SIZE[family])
+        sent = sent.plus(give(bench, family, range(1), packets=5))
+        assert int(rows[at, 7]) == 1 << 32 | 1
+        flows = buffers.read_flows(bench.maps, 0)
+        assert (flows.packets.tolist(), flows.bytes.tolist()) == ([sent.packets], [sent.bytes])
+        del rows
+
+
+def test_seen_beyond_2_to_the_39_bytes_is_exact() -> None:
+    with loaded() as bench, on_cpu(0):
+        give(bench, 4, range(1))
+        raw = bytearray(bench.maps.totals.read(0, 256 * os.sysconf("SC_NPROCESSORS_CONF")))
+        struct.pack_into("<QQ", raw, 0, (PACKETS - 1) << 40 | BYTES - SIZE[4], 3)
+        bench.maps.totals.write(0, bytes(raw))
+        give(bench, 4, range(1), packets=2)
+        seen = buffers.read_totals(bench.maps, 0).seen
+        assert seen == Counts(PACKETS + 1, 4 * BYTES + SIZE[4])
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_flows_that_collide_are_exact_in_four_rows_and_the_hash(
+    family: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secrets, "randbits", lambda _: 0)  # every factor is 1
+    with loaded() as bench, on_cpu(0):
+        give(bench, family, range(40), packets=3)
+        assert len(buffers.read_rows(bench.maps, 0).keys) == 4
+        assert len(buffers.read_hash(bench.maps, 0)[0]) == 36
+        flows = bench.counted.drain().rows
+        assert len(flows) == 40
+        assert {row.counts for row in flows} == {Counts(3, 3 * SIZE[family])}
+
+
+def test_the_last_place_is_followed_by_the_first_of_the_same_buffer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(secrets, "randbits", lambda bits: (1 << bits) - 1)  # -1
+    with loaded(Settings(max_flows=64)) as bench, on_cpu(0):
+        sent = give(bench, 4, range(8))
+        taken = np.flatnonzero(words(bench.maps)[:, 0])
+        assert taken.tolist() == [0, 1, 2, 63]
+        assert not words(bench.maps, 1).any()
+        assert bench.counted.drain().accounted == sent
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_flows_beyond_rows_and_hash_are_missed_and_all_others_exact(family: int) -> None:
+    with loaded(Settings(max_flows=64)) as bench, on_cpu(0):
+        sent = give(bench, family, range(300))
+        rows = len(buffers.read_rows(bench.maps, 0).keys)
+        counted = bench.counted.drain()
+        assert 0 < rows <= 64
+        assert len(counted.rows) == rows + 64
+        left = 300 - rows - 64
+        assert counted.missed("map_full") == Counts(left, left * SIZE[family])
+        assert counted.seen == sent
+
+
+def test_a_flow_on_two_cpus_is_one_flow_with_two_rows() -> None:
+    with loaded() as bench:
+        for cpu in (0, 1):
+            with on_cpu(cpu):
+                give(bench, 4, range(3), packets=1 + cpu)
+        rows = buffers.read_rows(bench.maps, 0)
+        assert sorted(rows.cpu.tolist()) == [0, 0, 0, 1, 1, 1]
+        assert sorted(rows.counts[:, 0].tolist()) == [1, 1, 1, 2, 2, 2]
+        assert [row.counts for row in bench.counted.drain().rows] == [Counts(3, 3 * SIZE[4])] * 3
+
+
+def test_a_drained_buffer_is_empty_and_keeps_nothing_of_its_last_use() -> None:
+    with loaded(Settings(max_flows=64)) as bench, on_cpu(0):
+        for turn in range(4):
+            give(bench, 4, range(100 * turn, 100 * turn + 90))
+            bench.counted.drain()
+            assert not words(bench.maps, turn % 2).any()
+            assert not len(buffers.read_hash(bench.maps, turn % 2)[0])
+        assert {row.counts for row in bench.counted.rows} == {Counts(1, SIZE[4])}
+
+
+def test_two_cpus_that_overflow_small_rows_are_exact_over_many_drains() -> None:
+    turns, flows = 60, range(90)
+    frames = [datagram(4, number) for number in flows]
+    with loaded(Settings(max_flows=64)) as bench:
+        program, ended = bench.programs[4], threading.Event()
+
+        def send(cpu: int, sent: list[int]) -> None:
+            os.sched_setaffinity(0, {cpu})
+            while not ended.is_set():
+                for frame in frames:
+                    run_netfilter(program, frame, family=4, repeat=50)
+                sent.append(len(frames) * 50)
+
+        counts: list[list[int]] = [[], []]
+        threads = [threading.Thread(target=send, args=(cpu, counts[cpu])) for cpu in (0, 1)]
+        for thread in threads:
+            thread.start()
+        for _ in range(turns):
+            bench.counted.drain()
+        ended.set()
+        for thread in threads:
+            thread.join()
+        total = sum(map(sum, counts))
+        counted = bench.counted.drain().drain()
+        assert counted.seen == Counts(total, total * SIZE[4])
+        missed = counted.missed("map_full").plus(counted.missed("busy"))
+        assert counted.accounted.plus(missed) == counted.seen
+        assert len(counted.by_key()) == 1
