@@ -1,117 +1,108 @@
-"""Cost of a drain: read, fold and encode a full buffer; the baseline is one look-up for each flow.
+"""Cost of a drain: read, add up and encode a full buffer. The baseline is a look-up for each row.
 
-The second part folds and encodes the same flows with the counts of 128 CPUs, taken from an array
-instead of a map, because this machine has fewer.
+A program fills the buffer with packets of 65,536 flows, on one CPU and then on a second one. The
+last figures are for rows of 128 CPUs, made without a kernel, because this machine has fewer.
 """
 
-import errno
+import os
 import resource
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from lib.report import finish
+from lib.testrun import run, tcp_packet
 
 from kzn.agent.maps import buffers
+from kzn.agent.maps.columns import to_flows
 from kzn.agent.maps.mapset import MapSet
-from kzn.agent.pins.install import unpinned
-from kzn.libbpf.library import check, ffi, libbpf, possible_cpus
-from kzn.libbpf.map_batch import CHUNK_BYTES
-from kzn.model import ip
+from kzn.agent.maps.rows import ROW_WORDS, decode, merge
+from kzn.agent.maps.structs import ROW_SIZE
+from kzn.columns.arrays import U64
+from kzn.libbpf.library import ffi, libbpf, possible_cpus
 from kzn.model.batch import Batch
-from kzn.model.flows import FLOW_COUNTS, FLOW_KEY
+from kzn.model.flows import Flows
 from kzn.model.totals import Totals
+from kzn.probes.attach import MAPS, load
 from kzn.probes.postrouting import PROBE
 from kzn.probes.settings import Settings
 from kzn.wire.codec import encode_to_server
 from kzn.wire.encode_batch import encode_batch
 
 FLOWS = 65_536
-ADDRESSES = 2_000
+SOURCES, DESTINATIONS = 250, 2_000
 MANY_CPUS = 128
 TURNS = 7
-REFILLS = 500
-REFILL_SECONDS = 0.01
 
 
-def keys() -> npt.NDArray[Any]:
-    """As many keys as a buffer holds, over a typical number of addresses."""
+def packets() -> list[bytes]:
+    """A packet of each of the flows, over a typical number of addresses and ports."""
     rng = np.random.default_rng(7)
-    names = [ip.pack(f"10.{n >> 8}.{n & 255}.9") for n in range(ADDRESSES)]
-    addresses = np.frombuffer(b"".join(names), np.uint8).reshape(-1, 16)
-    made = np.zeros(FLOWS, FLOW_KEY)
-    made["src"] = addresses[rng.integers(0, ADDRESSES // 8, FLOWS)]
-    made["dst"] = addresses[rng.integers(0, ADDRESSES, FLOWS)]
-    made["port"] = rng.integers(1, 9000, FLOWS)
-    made["protocol"] = 6
-    return np.unique(made)
+    src, dst = rng.integers(0, SOURCES, FLOWS), rng.integers(0, DESTINATIONS, FLOWS)
+    ports = rng.integers(1, 9000, FLOWS)
+    return [
+        tcp_packet(4, f"10.0.{s}.9", f"10.{1 + d // 250}.{d % 250}.9", 40_000, int(port), payload=0)
+        for s, d, port in zip(src, dst, ports, strict=True)
+    ]
 
 
-def fill(maps: MapSet, rows: npt.NDArray[Any]) -> None:
-    """Write counts for every CPU into buffer 0.
+def fill(program: int, frames: list[bytes], cpu: int) -> None:
+    """Run every packet once on a CPU."""
+    home = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    for frame in frames:
+        run(program, frame, 1)
+    os.sched_setaffinity(0, home)
 
-    The kernel refills its caches of per-CPU memory in the background: on a busy machine it has none
-    for a moment (ENOMEM), whatever memory there is.
-    """
-    values = np.ones((len(rows), possible_cpus()), FLOW_COUNTS)
-    values["bytes"] = 1500
-    done, count = 0, ffi.new("__u32 *")
-    for _ in range(REFILLS):
-        count[0] = len(rows) - done
-        made = ffi.from_buffer(rows[done:].view(np.uint8))
-        put = ffi.from_buffer(values[done:].view(np.uint8))
-        result = libbpf().bpf_map_update_batch(maps.flows(0).fd, made, put, count, ffi.NULL)
-        done += count[0]
-        if result != -errno.ENOMEM:
-            check(result, "fill")
-            return
-        time.sleep(REFILL_SECONDS)
-    check(result, "fill")
+
+def encode(flows: Flows) -> int:
+    """Encode a batch; the length of its frame."""
+    return len(encode_to_server(encode_batch(Batch(1, 10_000, 0, flows, Totals()))))
 
 
 def drain(maps: MapSet) -> int:
     """Drain a buffer into a frame, as an agent does; the length of the frame."""
-    flows = buffers.read_flows(maps, 0)
-    return len(encode_to_server(encode_batch(Batch(1, 10_000, 0, flows, Totals()))))
+    return encode(buffers.read_flows(maps, 0))
 
 
-def one_by_one(maps: MapSet, rows: npt.NDArray[Any]) -> int:
-    """The baseline: a look-up, a sum and a struct for each flow."""
-    values = np.zeros(possible_cpus(), FLOW_COUNTS)
-    target, fd, total = ffi.from_buffer(values.view(np.uint8)), maps.flows(0).fd, bytearray()
-    for row in rows:
-        libbpf().bpf_map_lookup_elem(fd, ffi.from_buffer(row.tobytes()), target)
-        total += row.tobytes() + int(values["bytes"].sum()).to_bytes(8)
+def one_by_one(maps: MapSet) -> int:
+    """The baseline: a look-up and a struct for each row."""
+    value, key, total = ffi.new("char[]", ROW_SIZE), ffi.new("__u32 *"), bytearray()
+    for place in range(Settings().rows):
+        key[0] = place
+        libbpf().bpf_map_lookup_elem(maps.fds()["rows"], key, value)
+        total += bytes(ffi.buffer(value, ROW_SIZE))[:48]
     return len(total)
 
 
-def many_cpus(rows: npt.NDArray[Any]) -> None:
-    """Fold and encode counts of many CPUs, in chunks of the size that the agent reads."""
-    chunk = CHUNK_BYTES
-    step = max(256, chunk // (rows.dtype.itemsize + FLOW_COUNTS.itemsize * MANY_CPUS))
-    values = np.ones((step, MANY_CPUS), FLOW_COUNTS)
+def many_cpus() -> U64:
+    """Full rows that 128 CPUs share: each flow has been seen by eight of them."""
+    rng = np.random.default_rng(7)
+    words = np.zeros((FLOWS, ROW_WORDS), np.uint64)
+    flow = np.repeat(np.arange(FLOWS // 8, dtype=np.uint64), 8)
+    words[:, 0] = (flow % np.uint64(9000)) << np.uint64(32) | np.uint64(2)
+    words[:, 1] = np.uint64(4 << 16) | rng.integers(0, MANY_CPUS, FLOWS).astype(np.uint64)
+    words[:, 2] = np.uint64(0x0100000A) | (flow % np.uint64(2000)) << np.uint64(48)
+    words[:, 6] = np.uint64(1 << 40 | 1500)
+    return words
 
-    def chunks(*_: object) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
-        for first in range(0, len(rows), step):
-            some = rows[first : first + step]
-            yield some, values[: len(some)]
 
-    flows = buffers.fold_flows(chunks())
-    encode_batch(Batch(1, 10_000, 0, flows, Totals()))
+def add_up(words: U64) -> int:
+    """Decode, add up and encode rows."""
+    rows = decode(words)
+    return encode(to_flows(*merge(rows.keys, rows.counts)))
 
 
 def best(work: Callable[[], object], turns: int = TURNS) -> float:
-    """The fastest of ``turns`` runs, in milliseconds."""
+    """The least CPU time of ``turns`` runs, in milliseconds."""
     taken = []
     for _ in range(turns):
-        began = time.perf_counter()
+        began = time.process_time()
         work()
-        taken.append(time.perf_counter() - began)
-    return 1000 * min(taken)
+        taken.append(time.process_time() - began)
+    return round(1000 * min(taken), 1)
 
 
 def peak(work: Callable[[], object]) -> float:
@@ -125,23 +116,34 @@ def peak(work: Callable[[], object]) -> float:
 
 def main() -> None:
     """Measure and report."""
-    rows = keys()
-    with unpinned(PROBE, Settings()) as maps:
-        fill(maps, rows)
-        ours = best(lambda: drain(maps))
-        baseline = best(lambda: one_by_one(maps, rows), 2)
-        more = {
-            "flows": len(rows),
-            "cpus": possible_cpus(),
-            "bytes_per_flow": round(drain(maps) / len(rows), 2),
-            "peak_mib": peak(lambda: drain(maps)),
-            "clear_ms": round(best(lambda: buffers.clear(maps, 0), 1), 1),
-            "many_cpus": MANY_CPUS,
-            "many_cpus_fold_encode_ms": round(best(lambda: many_cpus(rows)), 1),
-            "rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
-            "source": Path(__file__).name,
-        }
-    finish("drain", ours, baseline, "ms per full buffer", more)
+    frames, words = packets(), many_cpus()
+    with load(PROBE, Settings()) as loaded:
+        program = loaded.program_fd(PROBE.hooks[0].program)
+        with MapSet({name: os.dup(loaded.map_fd(name)) for name in MAPS}) as maps:
+            fill(program, frames, 0)
+            flows = len(buffers.read_flows(maps, 0))
+            ours = best(lambda: drain(maps))
+            baseline = best(lambda: one_by_one(maps), 2)
+            more = {
+                "flows": flows,
+                "in_rows": len(buffers.read_rows(maps, 0).keys),
+                "bytes_per_flow": round(drain(maps) / flows, 2),
+                "peak_mib": peak(lambda: drain(maps)),
+                "clear_ms": best(lambda: buffers.clear(maps, 0), 1),
+            }
+            for cpu in (0, max(os.sched_getaffinity(0))):
+                fill(program, frames, cpu)
+            more |= {
+                "two_cpus_ms": best(lambda: drain(maps)),
+                "two_cpus_clear_ms": best(lambda: buffers.clear(maps, 0), 1),
+            }
+    more |= {
+        "possible_cpus": possible_cpus(),
+        f"rows_of_{MANY_CPUS}_cpus_ms": best(lambda: add_up(words)),
+        "rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+        "source": Path(__file__).name,
+    }
+    finish("drain", ours, baseline, "ms of CPU per full buffer", more)
 
 
 if __name__ == "__main__":

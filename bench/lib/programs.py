@@ -1,5 +1,6 @@
 """Loads the programs to measure: the probes, a simple baseline, and empty ones as floors."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -8,14 +9,17 @@ from pathlib import Path
 
 from lib.testrun import compile_object, run, run_at_tc
 
+from kzn.agent.maps.mapset import MapSet
+from kzn.agent.maps.structs import Role
 from kzn.libbpf import capabilities
 from kzn.libbpf.links import ATTACH_TYPE_NETFILTER, PROG_TYPE_NETFILTER, PROG_TYPE_SCHED_CLS
 from kzn.libbpf.objects import BpfObject
 from kzn.probes import clsact, postrouting, tcx
-from kzn.probes.attach import load
+from kzn.probes.attach import MAPS, load
 from kzn.probes.declaration import Probe
 from kzn.probes.settings import PortsMode, Settings
 
+LOOPBACK = 1  # its index in every network namespace
 SOURCES = Path(__file__).parent / "bpf"
 OWN = {
     "empty": (PROG_TYPE_NETFILTER, ATTACH_TYPE_NETFILTER),
@@ -67,6 +71,7 @@ def subjects(own: Mapping[str, bytes], flows: int) -> Iterator[dict[str, Subject
         found = {name: _own(stack, name, image) for name, image in own.items()}
         for ports in MODES:
             loaded = stack.enter_context(load(postrouting.PROBE, Settings(ports, flows)))
+            _set_uplink(loaded)
             for family, hook in zip((4, 6), postrouting.PROBE.hooks, strict=True):
                 runner = partial(run, loaded.program_fd(hook.program), family=family)
                 found[f"{ports} ipv{family}"] = Subject(runner, f"ipv{family}", "empty")
@@ -74,6 +79,12 @@ def subjects(own: Mapping[str, bytes], flows: int) -> Iterator[dict[str, Subject
             runner = partial(run_at_tc, _at_tc(stack, probe, held, flows))
             found |= {f"{row} {kind}": Subject(runner, kind, "empty_tc") for kind in kinds}
         yield found
+
+
+def _set_uplink(loaded: BpfObject) -> None:
+    """Give the output device of test runs the role of an uplink, as an agent does."""
+    with MapSet({name: os.dup(loaded.map_fd(name)) for name in MAPS}) as maps:
+        maps.set_devices({LOOPBACK: Role.LEADS_OFF})
 
 
 def _own(stack: ExitStack, name: str, image: bytes) -> Subject:
