@@ -101,7 +101,7 @@ struct settings {
 	__u32 ports;
 	__u32 layout; /* KZN_LAYOUT of the object; user space reads it before the load */
 	__u64 place_shift; /* 64 - the binary logarithm of a buffer's rows */
-	__u64 factors[6]; /* of the hash: random and odd, so that nobody can choose collisions */
+	__u64 factors[6]; /* of the hash: random and odd, so that collisions cannot be chosen */
 };
 _Static_assert(sizeof(struct settings) == 72, "settings is 72 bytes");
 

@@ -272,7 +272,7 @@ def pod_facts(pod: Pod, earliest: Earliest = lambda _stamp: None) -> PodFacts:
 def _of_networks(annotations: PodAnnotations, own: tuple[bytes, ...]) -> tuple[bytes, ...]:
     """The addresses in network-status beside the pod's own, as far as a pod can have them.
 
-    Whoever may change a pod can write it: so no globally routable address, and few in all.
+    Every client that may change a pod can write it: hence no global address, and few in all.
     """
     text = annotations.status or annotations.old_status
     if not text or len(text) > MAX_STATUS:
