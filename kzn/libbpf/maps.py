@@ -92,14 +92,15 @@ class Map:
             found.append(bytes(ffi.buffer(following, size)))
             key = ffi.from_buffer(found[-1])
 
-    def mapped(self, offset: int, size: int) -> memoryview:
+    def mapped(self, offset: int, size: int, *, writable: bool = False) -> memoryview:
         """Bytes of an array with BPF_F_MMAPABLE, shared with the kernel.
 
         Unmapped when nothing refers to them any more.
         """
         begin = offset - offset % mmap.ALLOCATIONGRANULARITY
+        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
         try:
-            shared = mmap.mmap(self.fd, offset + size - begin, offset=begin)
+            shared = mmap.mmap(self.fd, offset + size - begin, access=access, offset=begin)
             return memoryview(shared)[offset - begin :]
         except OSError as error:
             what = f"map the memory of map {self.name}: {errno_text(error.errno or 0)}"

@@ -50,7 +50,7 @@ def give(bench: Bench, family: int, flows: range, packets: int = 1) -> Counts:
 
 def words(maps: MapSet, buffer: int = 0) -> U64:
     """The rows of a buffer, shared with the kernel."""
-    return np.frombuffer(maps.rows(buffer), np.uint64).reshape(-1, ROW_WORDS)
+    return np.frombuffer(maps.rows(buffer, writable=True), np.uint64).reshape(-1, ROW_WORDS)
 
 
 @contextmanager

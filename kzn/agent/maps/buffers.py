@@ -67,18 +67,19 @@ def copy_endpoints(source: MapSet, target: MapSet) -> None:
 
 def clear(maps: MapSet, buffer: int) -> None:
     """Empty the rows, the hash and the totals of a quiet buffer."""
-    _rows(maps, buffer).fill(0)
+    _rows(maps, buffer, writable=True).fill(0)
     keys, _ = read_hash(maps, buffer)
     delete(maps.flows(buffer), keys)
     maps.totals.write(buffer, bytes(TOTALS_SIZE * possible_cpus()))
 
 
-def _rows(maps: MapSet, buffer: int) -> U64:
+def _rows(maps: MapSet, buffer: int, *, writable: bool = False) -> U64:
     """A buffer's rows as (places, 8) words, shared with the kernel.
 
     Not kept, because the pages count as the agent's memory as long as they are mapped.
     """
-    return np.frombuffer(maps.rows(buffer), np.uint64).reshape(-1, ROW_WORDS)
+    view = maps.rows(buffer, writable=writable)
+    return np.frombuffer(view, np.uint64).reshape(-1, ROW_WORDS)
 
 
 def _by_reason(rows: list[Counts], kind: str) -> dict[str, Counts]:

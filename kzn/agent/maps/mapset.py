@@ -104,11 +104,11 @@ class MapSet:
         """The flow hash of a buffer."""
         return self._maps[BUFFERS[buffer]]
 
-    def rows(self, buffer: int) -> memoryview:
+    def rows(self, buffer: int, *, writable: bool = False) -> memoryview:
         """The rows of a buffer, shared with the kernel until nothing refers to them any more."""
         rows = self._maps["rows"]
         size = rows.info().max_entries // 2 * ROW_SIZE
-        return rows.mapped(buffer * size, size)
+        return rows.mapped(buffer * size, size, writable=writable)
 
     @property
     def totals(self) -> Map:
