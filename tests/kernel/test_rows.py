@@ -1,28 +1,34 @@
 """Rows and the hash behind them: exact over carries, collisions, overflow and several CPUs."""
 
 import os
+import random
 import secrets
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
-from counting import Bench, loaded
+from counting import Bench, Counted, WireKey, loaded, rows
 
 from kzn.agent.maps import buffers
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.rows import ROW_WORDS
+from kzn.agent.maps.spool import Spool
 from kzn.columns.arrays import U64
-from kzn.libbpf.testrun import run_netfilter
+from kzn.libbpf.testrun import run_netfilter, run_tc
 from kzn.model import ip
 from kzn.model.totals import Counts
-from kzn.probes.settings import Settings
+from kzn.probes import postrouting, tcx
+from kzn.probes.attach import MAPS, load
+from kzn.probes.declaration import Probe
+from kzn.probes.settings import PortsMode, Settings
 
 PAYLOAD = 72
 SIZE = {4: 28 + PAYLOAD, 6: 48 + PAYLOAD}
 """L3 bytes of each packet, by family."""
+FlowId = tuple[WireKey, int, int]
 BYTES, PACKETS = 2**39, 2**23
 """What is moved to the carry at once."""
 
@@ -179,3 +185,65 @@ def test_two_cpus_that_overflow_small_rows_are_exact_over_many_drains() -> None:
         missed = counted.missed("map_full").plus(counted.missed("busy"))
         assert counted.accounted.plus(missed) == counted.seen
         assert len(counted.by_key()) == 1
+
+
+def random_frames(seed: int, count: int) -> list[tuple[int, bytes]]:
+    """Frames of TCP and UDP of both families, with what takes the full path among them."""
+    chance = random.Random(seed)
+    frames = []
+    for _ in range(count):
+        family, protocol = chance.choice((4, 6)), chance.choice((6, 6, 17, 17, 1, 132))
+        ports = [60_000, chance.choice((22, 443, 4500, 4789, 8472, 50051, 51820))]
+        chance.shuffle(ports)
+        flags = chance.choice((0x10, 0x18, 0x11, 0x04))  # no handshakes: test_initiator.py
+        head = struct.pack("!HHIIBBHHH", *ports, 1, 1, 5 << 4, flags, 500, 0, 0)
+        body = head + bytes(chance.randrange(200))
+        if family == 4:
+            options = chance.choice((0, 0, 0, 1, 10))
+            fragment = chance.choice((0, 0x4000, 0x4000, 0x2000, 0x0010))
+            length = 20 + 4 * options + len(body)
+            ends = ip.pack("10.0.0.1")[12:] + ip.pack(f"10.0.1.{chance.randrange(1, 4)}")[12:]
+            ip_head = struct.pack(
+                "!BBHHHBBH", 0x45 + options, 0, length, 1, fragment, 64, protocol, 0
+            )
+            frames.append(
+                (4, bytes(12) + b"\x08\x00" + ip_head + ends + bytes([1] * 4 * options) + body)
+            )
+        else:
+            ends = ip.pack("fd00::1") + ip.pack(f"fd00::1:{chance.randrange(1, 4)}")
+            ip_head = struct.pack("!IHBB", 6 << 28, len(body), protocol, 64)
+            frames.append((6, bytes(12) + b"\x86\xdd" + ip_head + ends + body))
+    return frames
+
+
+@pytest.mark.parametrize("ports", ["service", "all", "none"])
+@pytest.mark.parametrize("probe", [postrouting.PROBE, tcx.PROBE], ids=["postrouting", "tcx"])
+def test_the_short_path_finds_the_key_and_the_counts_of_the_full_one(
+    probe: Probe, ports: PortsMode
+) -> None:
+    with load(probe, Settings(ports=ports)) as program, ExitStack() as stack:
+        fds = {name: os.dup(program.map_fd(name)) for name in MAPS}
+        counted = Counted(Spool(stack.enter_context(MapSet(fds))))
+
+        def run(frames: list[tuple[int, bytes]], times: int) -> dict[FlowId, Counts]:
+            for family, frame in frames * times:
+                hook = probe.hooks[min(family // 6, len(probe.hooks) - 1)]
+                if probe is tcx.PROBE:
+                    run_tc(program.program_fd(hook.program), frame)
+                else:
+                    run_netfilter(program.program_fd(hook.program), frame, family=family)
+            flows: dict[FlowId, Counts] = {}
+            for row in rows(counted.drain().batches[-1]):
+                key = (row.key, row.src_port, row.dst_port)
+                flows[key] = flows.get(key, Counts()).plus(row.counts)
+            return flows
+
+        frames = random_frames(7, 120)
+        # Of each flow the first packet in a buffer takes the full path, all others the short one.
+        once: dict[FlowId, Counts] = {}
+        for frame in frames:
+            for key, counts in run([frame], 1).items():
+                once[key] = once.get(key, Counts()).plus(counts)
+        four = {key: Counts(4 * each.packets, 4 * each.bytes) for key, each in once.items()}
+        assert len(four) > 15
+        assert run(frames, 4) == four
