@@ -46,6 +46,7 @@ DEVICES: dict[str, dict[str, str]] = {
     "vxlan, fdb": {},
     "vxlan, external": {},
     "vxlan over IPv6": {},
+    "vxlan gpe, external": {},
     "geneve": {},
     "geneve, external": {},
     "gre": {},
