@@ -18,6 +18,7 @@ from objectedit import Image
 
 from kzn.lab.daemons import KZN
 from kzn.lab.lab import Lab
+from kzn.probes.declaration import API
 from kzn.probes.postrouting import PROBE
 
 DECLARATION = """
@@ -64,7 +65,12 @@ FAULTS = [
     Fault(
         "without-btf", 1, "object without-btf has no BTF", change=lambda it: Image(it).without_btf()
     ),
-    Fault("layout", 1, "it was built for layout 99 of flow.h, this kzn has 2", change=of_layout_99),
+    Fault(
+        "layout",
+        1,
+        f"it was built for layout 99 of flow.h, this kzn has {API}",
+        change=of_layout_99,
+    ),
     Fault(
         "struct",
         1,
@@ -99,7 +105,7 @@ FAULTS = [
     Fault(
         "version",
         2,
-        "it was written for probe API 99, this kzn has 2",
+        f"it was written for probe API 99, this kzn has {API}",
         "PROBE = replace(PROBE, api=99)",
     ),
     Fault("number", 2, "plugin_number:PROBE is of type int, not Probe", "PROBE = 42"),
