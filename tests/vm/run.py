@@ -19,7 +19,7 @@ from rootfs import PROJECT, root
 
 CACHE = Path(os.environ.get("KZN_VM_CACHE", Path.home() / ".cache" / "kzn-vm"))
 PAGE = PROJECT / "docs" / "kernels.md"
-LIMITS = {"smoke": 1150.0, "table": 1800.0, "whole": 5400.0}
+LIMITS = {"smoke": 1500.0, "table": 1800.0, "whole": 5400.0}
 """Time limit of a guest in seconds, by suite; KZN_VM_SECONDS overrides it."""
 
 _print_lock = Lock()
