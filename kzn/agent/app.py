@@ -200,7 +200,7 @@ async def _shipper(
 async def _keep_draining(
     config: AgentConfig, server: HostPort, folder: Path, stats: AgentStats
 ) -> None:
-    """Drain a retired set, whatever fails meanwhile; RefusedError as the agent's own delivery."""
+    """Drain a retired set, again after a failure; RefusedError as the agent's own delivery."""
     await keep_running(
         f"draining {folder.name}",
         lambda: _drain_retired(config, server, folder, stats),

@@ -32,9 +32,9 @@ MAPS = (
     ENDPOINTS,
     "tunnels",
 )
-"""The maps of bpf/src/account.bpf.h, which every probe shares."""
+"""The maps of bpf/src/maps.bpf.h, which every probe shares."""
 SETTINGS, REASONS, LAYOUT = "settings", "total", "layout"
-"""The constant of account.bpf.h, the enum of flow.h, and the field with KZN_LAYOUT in settings."""
+"""The constant of maps.bpf.h, the enum of flow.h, and the field with KZN_LAYOUT in settings."""
 
 HINT = "build it again with the headers of this kzn (kzn probes --headers prints their folder)"
 

@@ -137,7 +137,7 @@ class Networks:
 
 
 class PodCidrs:
-    """The pod CIDRs of nodes; one that overlaps another node's is no node's."""
+    """The pod CIDRs of nodes; one that overlaps another node's belongs to neither."""
 
     def __init__(self) -> None:
         self._of_node: dict[str, tuple[str, tuple[CidrNetwork, ...]]] = {}

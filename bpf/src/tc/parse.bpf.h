@@ -19,7 +19,7 @@
 #define MPLS_BOTTOM 0x01 /* of its third byte: the last label */
 #define MAX_MPLS_LABELS 8
 
-/* In 64-bit words for Linux 6.1, as flow_words (account.bpf.h). */
+/* In 64-bit words for Linux 6.1, as flow_words (maps.bpf.h). */
 struct packet {
 	__u64 network; /* offset of the IP header */
 	__u64 transport; /* offset of the transport header, or of a fragment's payload */

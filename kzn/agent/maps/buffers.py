@@ -20,7 +20,7 @@ from kzn.model.flows import FLOW_COUNTS, FLOW_KEY, Flows
 from kzn.model.totals import INBOUND_IN_FLOWS, MAX_SLOTS, SLOTS, Counts, Totals
 
 ENDPOINT = np.dtype([("address", "<u8", 2), ("port", "<u8")])
-"""Key of the map `endpoints` (``struct endpoint`` in bpf/src/account.bpf.h)."""
+"""Key of the map `endpoints` (``struct endpoint`` in bpf/src/maps.bpf.h)."""
 ENDPOINT_STATE = np.dtype("<u4")
 """Its value, KZN_ENDPOINT_*."""
 

@@ -60,7 +60,7 @@ def by_lower_port(flows: Flows) -> dict[str, Counts]:
     """What has the lower port for its service's, by protocol: "tcp", "udp" and "other".
 
     That is so for flows with ports whose initiator is unknown (`keep_ports` in
-    bpf/src/protocols.bpf.h); whatever tells the initiator also tells the service's port.
+    bpf/src/protocols.bpf.h); what tells the initiator also tells the service's port.
     """
     unknown = (flows.flags & np.uint8(INITIATOR_MASK)) == 0
     unknown &= (flows.src_port | flows.dst_port) != 0

@@ -7,7 +7,7 @@ Which program has a priority is not told to an agent: the kernel lists links to 
 and without their network namespace, and the hooks of a namespace by nfnetlink_hook, which a running
 agent may not ask. So the agent sends datagrams to itself over loopback. They pass LOCAL_OUT,
 POSTROUTING, PREROUTING and LOCAL_IN before they are received, and a program counts each packet as
-seen, whatever becomes of it.
+seen, even if it is ignored.
 """
 
 import socket

@@ -6,6 +6,7 @@ attached but to devices that appear later.
 """
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -67,7 +68,7 @@ def attach_probe(
         yield attached
 
 
-class _Selection:
+class _Selection(ABC):
     """What selecting with and without pins have in common."""
 
     def __init__(
@@ -82,11 +83,11 @@ class _Selection:
         self._is_auto = config.probe == AUTO
         self._uncounted_bytes = 0
 
-    def attach(self) -> AttachedProbe:
-        raise NotImplementedError
+    @abstractmethod
+    def attach(self) -> AttachedProbe: ...
 
-    def _start_trial(self, probe: Probe) -> Trial:
-        raise NotImplementedError
+    @abstractmethod
+    def _start_trial(self, probe: Probe) -> Trial: ...
 
     def write_devices(self, maps: MapSet) -> None:
         """At once, not when the daemon runs: what enters a tunnel is accounted twice until then."""

@@ -45,8 +45,8 @@ on another node than the destination's, it takes the destination's place (egress
 return, mirrors); while the destination may still turn out to be a new pod's, the flow waits. What
 the node encapsulated, or what came in by a tunnel and left again (RELAYED), this node sends: a
 source elsewhere or without an agent is then as static, so it is forwarded. What came in by a tunnel
-for a local device (DELIVERED) is transit, since the node that encapsulated it counted it, whatever
-its source; only from a source without an agent it is as without a tunnel.
+for a local device (DELIVERED) is transit, since the node that encapsulated it counted it, for
+any source; only from a source without an agent it is as without a tunnel.
 
 *By zones*, first match wins: both regions known and different → cross_region; either end outside,
 or static without a zone → external; source's zone unknown → source_zone_unknown; destination's →

@@ -66,7 +66,7 @@ async def follow(
                 reports.failed(list_watch)
                 verb = "watch" if request.is_watch else "list"
                 hint = _WARM_UP_HINT if list_watch.is_warming_up else error.hint
-                # An absent server is one condition, whatever it is asked for.
+                # An absent server is one condition for all resources.
                 condition = reason if is_absence else f"{list_watch.resource.name} {reason}"
                 warnings.warn(
                     condition,
