@@ -24,7 +24,9 @@ class Endpoint:
     For a node all names are the node's and ``workload_kind`` is "Node". For a static entry
     ``workload_kind`` is the file's ``kind`` and ``node`` may be empty. A Service has no node and no
     zone. ``uid`` distinguishes a pod from its successor of the same name; empty without one, and
-    ZONE_UNKNOWN for a static entry that is in a zone which is not known.
+    ZONE_UNKNOWN for a static entry that is in a zone which is not known. ``provider`` is the cloud
+    of the node ("aws", "gcp"), also of a pod's. ``price_class`` is what a static entry says of the
+    bill ("free", "managed-database"), empty for ordinary ends.
     """
 
     kind: str
@@ -36,6 +38,8 @@ class Endpoint:
     zone: str
     region: str
     uid: str = ""
+    provider: str = ""
+    price_class: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +76,14 @@ class EndpointColumns:
     """Facts of the endpoints as integers, each column indexed by endpoint id, shape (ids,).
 
     Equal codes mean equal names; zone codes include the region, so equal zone names in two regions
-    differ. The arrays are views, valid until the index is next changed.
+    differ. ``billing`` is by provider and price class together, NO_CODE with neither. The arrays
+    are views, valid until the index is next changed.
     """
 
     node: I32
     zone: I32
     region: I32
+    billing: I32
 
 
 class EndpointIndex(Protocol):

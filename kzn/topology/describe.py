@@ -21,6 +21,8 @@ def pod_endpoint(pod: PodFacts, workload: Workload | None, node: NodeFacts | Non
         zone=node.zone if node is not None else "",
         region=node.region if node is not None else "",
         uid=pod.uid,
+        provider=node.provider if node is not None else "",
+        price_class=pod.price_class,
     )
 
 
@@ -36,6 +38,8 @@ def node_endpoint(node: NodeFacts) -> Endpoint:
         zone=node.zone,
         region=node.region,
         uid=node.uid,
+        provider=node.provider,
+        price_class=node.price_class,
     )
 
 
@@ -51,6 +55,7 @@ def network_endpoint(network: Network) -> Endpoint:
         zone=network.zone,
         region=network.region,
         uid=ZONE_UNKNOWN if network.is_zone_unknown else "",
+        price_class=network.price_class,
     )
 
 

@@ -64,6 +64,11 @@ class PodFacts:
         """Addresses that only an annotation has, of further interfaces."""
         return ()
 
+    @property
+    def price_class(self) -> str:
+        """See `Network`; only a static pod has one."""
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class PodWithNetworks(PodFacts):
@@ -78,14 +83,26 @@ class PodWithNetworks(PodFacts):
 
 
 @dataclass(frozen=True, slots=True)
+class PodWithPrice(PodFacts):
+    """A pod of a static file with a price class, which no pod of Kubernetes has."""
+
+    priced_as: str = ""
+
+    @property
+    def price_class(self) -> str:
+        """See `Network`."""
+        return self.priced_as
+
+
+@dataclass(frozen=True, slots=True)
 class NodeFacts:
     """A node at one version of its object; ``zone`` and ``region`` are empty when unknown.
 
     ``zone_id`` is the cloud's name of the zone that is the same in all accounts (AWS), else empty.
     ``pod_cidrs`` are spec.podCIDRs, empty where the CNI plugin assigns addresses otherwise.
     ``noted_addresses`` are those that its CNI plugin noted in annotations (of tunnels, of devices).
-    ``provider`` is the scheme of spec.providerID ("aws"), empty without one. ``is_agentless``: no
-    agent can run on it.
+    ``provider_id`` is spec.providerID, ``provider`` the name of its cloud ("aws", "gcp"), empty
+    without one. ``is_agentless``: no agent can run on it. ``price_class``: see `Network`.
     """
 
     uid: str
@@ -100,6 +117,8 @@ class NodeFacts:
     noted_addresses: tuple[bytes, ...] = ()
     provider: str = ""
     is_agentless: bool = False
+    provider_id: str = ""
+    price_class: str = ""
 
     @property
     def own_addresses(self) -> tuple[bytes, ...]:
@@ -138,7 +157,8 @@ class Network:
     """A named address range outside the pods: a database, a subnet, a load balancer.
 
     ``is_zone_unknown``: it has a zone, which cannot be compared with those of the nodes
-    (zones.py). Without it and without a zone it is in none.
+    (zones.py). Without it and without a zone it is in none. ``price_class`` says what bytes to and
+    from it cost that ordinary ones do not ("free", "managed-database"), a word of price lists.
     """
 
     name: str
@@ -147,6 +167,7 @@ class Network:
     zone: str = ""
     region: str = ""
     is_zone_unknown: bool = False
+    price_class: str = ""
 
 
 def address_range(cidr: CidrNetwork) -> tuple[bytes, bytes]:

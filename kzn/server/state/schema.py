@@ -1,6 +1,6 @@
 """The tables of a state file, generated from the labels of the series."""
 
-from dataclasses import astuple, fields
+from operator import attrgetter
 
 from kzn.model.endpoint import Endpoint
 from kzn.server.ledger.family import FAMILIES, FamilyName
@@ -15,8 +15,20 @@ MAX_INTEGER = 2**63 - 1
 """Largest SQLite integer. Larger values are stored as text: an absurd count sent by an agent must
 not make commits fail."""
 
-_OWNER = ", ".join(field.name for field in fields(Endpoint))
-_OWNER_MARKS = ", ".join("?" * len(fields(Endpoint)))
+_OWNER_FIELDS = (
+    "kind",
+    "namespace",
+    "name",
+    "workload_kind",
+    "workload",
+    "node",
+    "zone",
+    "region",
+    "uid",
+)
+"""The first fields of `Endpoint`; what it costs is known anew from the topology."""
+_OWNER = ", ".join(_OWNER_FIELDS)
+_OWNER_MARKS = ", ".join("?" * len(_OWNER_FIELDS))
 
 
 SERIES_COLUMNS = 3
@@ -100,4 +112,5 @@ def upsert_name(kind: LabelKind) -> str:
 
 def endpoint_row(endpoint: Endpoint) -> tuple[str, ...]:
     """The fields of an endpoint, in the order of the columns."""
-    return astuple(endpoint)
+    row: tuple[str, ...] = attrgetter(*_OWNER_FIELDS)(endpoint)
+    return row

@@ -14,6 +14,7 @@ import msgspec
 
 from kzn.model.ip import pack
 from kzn.model.ip import text as text_of
+from kzn.model.provider import provider_of
 from kzn.topology.facts import (
     CLOCK_MARGIN,
     CidrNetwork,
@@ -31,6 +32,7 @@ FINISHED_PHASES = ("Succeeded", "Failed")
 ZONE_ID_LABEL = "topology.k8s.aws/zone-id"
 AKS_LABELS = "kubernetes.azure.com/"
 MAX_PROVIDER = 32
+MAX_PROVIDER_ID = 512
 MAX_STATUS = 65536
 """Longest network-status that is read."""
 MAX_NOTED = 32
@@ -311,7 +313,7 @@ def node_facts(node: Node, places: PlaceLabels = DEFAULT_LABELS) -> NodeFacts:
     own = dict.fromkeys(
         a.address for a in node.status.addresses or () if a.type in OWN_ADDRESS_TYPES
     )
-    provider = node.spec.provider_id.partition(":")[0]
+    provider = provider_of(node.spec.provider_id)
     zone = _first(labels, places.zone)
     if places.zone == ZONE_LABELS and _is_fault_domain(zone, provider, labels):
         zone = ""
@@ -328,6 +330,7 @@ def node_facts(node: Node, places: PlaceLabels = DEFAULT_LABELS) -> NodeFacts:
         noted_addresses=_noted(meta.annotations, own),
         provider=intern(provider[:MAX_PROVIDER]),
         is_agentless=is_agentless(labels),
+        provider_id=node.spec.provider_id[:MAX_PROVIDER_ID],
     )
 
 

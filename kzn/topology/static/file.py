@@ -7,6 +7,7 @@
         zone: zone-a
         region: region-1
         addresses: [192.0.2.1, 2001:db8::1]
+        provider: aws               # whose price list applies: docs/money.md
     pods:
       - namespace: shop             # required
         name: web-0                 # required
@@ -20,18 +21,26 @@
         cidr: 10.9.0.0/24           # or cidrs: [...], one of them required
         zone: zone-b
         region: region-1
+        price: managed-database     # nodes and pods, too: a price class of the price lists
 
 In: the file. Out: a `StaticTopology`, or UsageError "FILE:LINE: what was found, expected what".
 Never: an index; source.py puts it into one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import inf
 from pathlib import Path
 
 from kzn.errors import UsageError
 from kzn.model.ip import text
-from kzn.topology.facts import CidrNetwork, Network, NodeFacts, PodFacts, Workload
+from kzn.topology.facts import (
+    CidrNetwork,
+    Network,
+    NodeFacts,
+    PodFacts,
+    PodWithPrice,
+    Workload,
+)
 from kzn.topology.static.yaml_reader import Value, each, parse
 
 MAX_FILE_BYTES = 64 << 20
@@ -90,7 +99,7 @@ class _Reader:
         )
 
     def _node(self, item: Value) -> None:
-        entry = item.mapping("a node", {"name"}, {"zone", "region", "addresses"})
+        entry = item.mapping("a node", {"name"}, _NODE_KEYS)
         name = entry["name"].text("the name of a node")
         if name in self._nodes:
             entry["name"].fail(f'node "{name}" twice', "each node once")
@@ -101,11 +110,13 @@ class _Reader:
             region=_text(entry, "region"),
             addresses=self._addresses(entry.get("addresses"), f"node {name}"),
             started=-inf,
+            provider=_text(entry, "provider"),
+            price_class=_text(entry, "price"),
         )
 
     def _pod(self, item: Value) -> None:
         required = {"namespace", "name", "node", "addresses"}
-        entry = item.mapping("a pod", required, {"workload", "workload_kind"})
+        entry = item.mapping("a pod", required, {"workload", "workload_kind", "price"})
         namespace, name = _text(entry, "namespace"), _text(entry, "name")
         node = _text(entry, "node")
         if (namespace, name) in self._pods:
@@ -124,11 +135,14 @@ class _Reader:
             addresses=addresses,
             started=-inf,
         )
+        if "price" in entry:
+            values = {field.name: getattr(pod, field.name) for field in fields(PodFacts)}
+            pod = PodWithPrice(**values, priced_as=_text(entry, "price"))
         kind = _text(entry, "workload_kind") or "Pod"
         self._pods[namespace, name] = (pod, Workload(kind, _text(entry, "workload") or name))
 
     def _network(self, item: Value) -> None:
-        entry = item.mapping("a network", {"name", "kind"}, {"cidr", "cidrs", "zone", "region"})
+        entry = item.mapping("a network", {"name", "kind"}, _NETWORK_KEYS)
         if ("cidr" in entry) == ("cidrs" in entry):
             item.fail("a network with " + ("both" if "cidr" in entry else "no CIDR"), _ONE_OF)
         name = _text(entry, "name")
@@ -143,6 +157,7 @@ class _Reader:
             cidrs=tuple(self._cidr(value, f"network {name}") for value in values),
             zone=_text(entry, "zone"),
             region=_text(entry, "region"),
+            price_class=_text(entry, "price"),
         )
 
     def _addresses(self, value: Value | None, owner: str) -> tuple[bytes, ...]:
@@ -165,6 +180,8 @@ class _Reader:
         self._owners[thing] = owner
 
 
+_NODE_KEYS = {"zone", "region", "addresses", "provider", "price"}
+_NETWORK_KEYS = {"cidr", "cidrs", "zone", "region", "price"}
 _ONE_OF = "exactly one of cidr and cidrs"
 
 

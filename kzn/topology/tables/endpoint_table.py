@@ -61,6 +61,7 @@ class EndpointTable:
         self._nodes: CountedCodes[str] = CountedCodes()
         self._zones: CountedCodes[tuple[str, str]] = CountedCodes()
         self._regions: CountedCodes[str] = CountedCodes()
+        self._billing: CountedCodes[tuple[str, str]] = CountedCodes()
         # A row per id, not a column per field: a look-up touches one line of the CPU cache.
         self._codes = np.full((FIRST_CAPACITY, 4), NO_CODE, np.int32)
         self.times: F64 = np.zeros((FIRST_CAPACITY, 2))
@@ -71,8 +72,8 @@ class EndpointTable:
     @property
     def columns(self) -> EndpointColumns:
         """Views of the columns, as long as the highest id."""
-        node, zone, region, _ = self._codes[: len(self._endpoints)].T
-        return EndpointColumns(node=node, zone=zone, region=region)
+        node, zone, region, billing = self._codes[: len(self._endpoints)].T
+        return EndpointColumns(node=node, zone=zone, region=region, billing=billing)
 
     def add(self, endpoint: Endpoint, valid_from: float, exclusive_since: float = -inf) -> int:
         """A new id for ``endpoint``, with its times."""
@@ -80,21 +81,23 @@ class EndpointTable:
         self._endpoints[number] = endpoint
         self.times[number] = valid_from, exclusive_since
         zone, region = (endpoint.region, endpoint.zone), endpoint.region
+        billing = endpoint.provider, endpoint.price_class
         self._codes[number] = (
             self._nodes.acquire(endpoint.node) if endpoint.node else NO_CODE,
             self._zones.acquire(zone) if endpoint.zone else NO_CODE,
             self._regions.acquire(region) if region else NO_CODE,
-            NO_CODE,
+            self._billing.acquire(billing) if any(billing) else NO_CODE,
         )
         return number
 
     def free(self, number: int) -> None:
         """Free an unreferenced id, so that another endpoint can get it."""
         self._endpoints[number] = None
-        node, zone, region, _ = self._codes[number].tolist()
+        node, zone, region, billing = self._codes[number].tolist()
         self._nodes.release(node)
         self._zones.release(zone)
         self._regions.release(region)
+        self._billing.release(billing)
         self._codes[number] = NO_CODE
         self._free.append(number)
 

@@ -249,7 +249,11 @@ def test_a_node_has_the_addresses_that_its_cni_plugin_noted() -> None:
     facts = node_facts(msgspec.json.decode(msgspec.json.encode(sent), type=Node))
     wanted = ("10.244.1.1", "10.244.1.0", "fd00::9")
     assert facts.noted_addresses == tuple(map(pack, wanted))
-    assert facts.provider == "aws"
+    assert (facts.provider, facts.provider_id) == ("aws", "aws:///eu-west-1a/i-0")
+
+
+def test_the_provider_is_named_as_in_price_lists() -> None:
+    assert read_node({}, providerID="gce://project/zone/name").provider == "gcp"
 
 
 def test_a_service_has_the_addresses_of_its_load_balancers_and_its_external_ones() -> None:

@@ -44,6 +44,42 @@ networks:
 """
 
 
+PRICED = """\
+nodes:
+  - {name: n1, zone: a, addresses: [192.0.2.1], provider: aws, price: peering}
+pods:
+  - {namespace: shop, name: web, node: n1, addresses: [10.1.0.2], price: public-address}
+  - {namespace: shop, name: bare, node: n1, addresses: [10.1.0.3]}
+networks:
+  - {name: db, kind: Database, cidr: 10.9.0.0/24, price: managed-database}
+"""
+
+
+def test_an_entry_has_its_provider_and_price_class_in_the_index() -> None:
+    index = AddressIndex(clock=lambda: 1000.0, wall=lambda: 1.7e9)
+    StaticSource(index, parse_static("f", PRICED))
+
+    def found(address: str) -> tuple[str, str]:
+        asked = np.frombuffer(pack(address), np.uint8).reshape(1, 16)
+        endpoint = index.endpoint(int(index.lookup(asked, 0.0, 10.0)[0]))
+        return endpoint.provider, endpoint.price_class
+
+    assert found("192.0.2.1") == ("aws", "peering")
+    assert found("10.1.0.2") == ("aws", "public-address")
+    assert found("10.1.0.3") == ("aws", "")
+    assert found("10.9.0.1") == ("", "managed-database")
+
+
+def test_a_file_that_is_read_again_changes_the_price_class() -> None:
+    index = AddressIndex(clock=lambda: 1000.0, wall=lambda: 1.7e9)
+    source = StaticSource(index, parse_static("f", PRICED))
+    changed = PRICED.replace("managed-database", "free").replace("price: public-address", "")
+    source._use(parse_static("f", changed.replace(", }", "}")))
+    asked = np.frombuffer(pack("10.9.0.1") + pack("10.1.0.2"), np.uint8).reshape(2, 16)
+    ids = index.lookup(asked, 0.0, 10.0).tolist()
+    assert [index.endpoint(one).price_class for one in ids] == ["free", ""]
+
+
 def test_a_file_is_read_and_found_in_the_index(tmp_path: Path) -> None:
     path = tmp_path / "topology.yaml"
     path.write_text(GOOD)

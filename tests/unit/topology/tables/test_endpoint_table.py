@@ -1,5 +1,7 @@
 """kzn/topology/tables/endpoint_table.py."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -25,6 +27,22 @@ def test_an_unknown_node_zone_or_region_has_no_code() -> None:
     columns = table.columns
     codes = columns.node[number], columns.zone[number], columns.region[number]
     assert codes == (NO_CODE, NO_CODE, NO_CODE)
+
+
+def test_billing_is_by_provider_and_price_class() -> None:
+    table = EndpointTable()
+    asked = [("", ""), ("aws", ""), ("gcp", ""), ("aws", "free"), ("", "free"), ("aws", "")]
+    ids = [
+        table.add(replace(node("n"), provider=provider, price_class=price_class), 0.0)
+        for provider, price_class in asked
+    ]
+    codes = table.columns.billing[ids].tolist()
+    assert codes[0] == NO_CODE
+    assert codes[1] == codes[5]
+    assert len(set(codes)) == 5
+    for number in ids:
+        table.free(number)
+    assert table.columns.billing.tolist() == [NO_CODE] * len(ids)
 
 
 def test_columns_grow_beyond_their_first_capacity() -> None:
