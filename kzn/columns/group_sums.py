@@ -21,12 +21,17 @@ def sums(bins: I64, amounts: U64, size: int) -> U64:
     return found
 
 
+def is_worth_grouping(numbers: int, size: int) -> bool:
+    """Whether `group_sums` counts into all bins; else it sorts, and few bins may repeat."""
+    return size <= _FEW + _BINS_A_NUMBER * numbers
+
+
 def group_sums(bins: I64, amounts: U64, size: int) -> tuple[I64, U64]:
     """The bins with a sum above 0 (some of sum 0 may be among them), ascending, and their sums.
 
     Costs at most a sort of ``bins``, for any ``size``.
     """
-    if size <= _FEW + _BINS_A_NUMBER * len(bins):
+    if is_worth_grouping(len(bins), size):
         found = sums(bins, amounts, size)
         filled = np.flatnonzero(found > 0)
         return filled, found.take(filled)

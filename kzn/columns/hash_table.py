@@ -101,7 +101,7 @@ class KeyTable:
 
     def __init__(self, keys: I64 | None = None) -> None:
         self.size = 0
-        self._table = HashTable(1, 2, _fibonacci)
+        self._table = HashTable(1, 2, _of_rows)
         if keys is not None:
             self.insert(keys)
 
@@ -117,6 +117,11 @@ class KeyTable:
         self.size += len(keys)
 
 
-def _fibonacci(keys: I64) -> U64:
-    mixed: U64 = keys[:, 0].view(np.uint64) * _GOLDEN
+def fibonacci(keys: I64) -> U64:
+    """A hash of each of ``keys`` (n,), of which the high bits are the best."""
+    mixed: U64 = keys.view(np.uint64) * _GOLDEN
     return mixed
+
+
+def _of_rows(keys: I64) -> U64:
+    return fibonacci(keys[:, 0])

@@ -182,6 +182,10 @@ def _from_planes(planes: int, widths: Sequence[int], rows: U8, count: int) -> It
     sent = iter(rows)
     position = 0
     for width in widths:
+        if width == 1 and planes >> position & 1:
+            position += 1
+            yield next(sent).reshape(count, 1)
+            continue
         column = np.zeros((count, width), np.uint8)
         for byte in range(width):
             if planes >> (position + byte) & 1:

@@ -3,8 +3,8 @@
 In: a resolution, the bytes of its flows, and the codes of labels. Out: columns for the tables of
 the ledger. Never: changes a series, or loops over flows in Python.
 
-The attributed flows are first summed by initiator and by workload and location of both ends. All
-families except pods are sums of these sums, which are far fewer than the flows.
+The attributed flows are first summed by initiator and by workload and location of both ends, unless
+nearly each flow has its own of these. All families except pods are sums of these sums.
 """
 
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from kzn.columns.arrays import I64, U64
-from kzn.columns.group_sums import group_sums, sums
+from kzn.columns.group_sums import group_sums, is_worth_grouping, sums
 from kzn.columns.key_layout import KeyLayout
 from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import INITIATOR_MASK
 from kzn.server.ledger.family import EGRESS, PAIR, POD, WORKLOAD, ZONE, FamilyName
-from kzn.server.ledger.labels import LABEL_BITS, NONE, LabelCodes
+from kzn.server.ledger.labels import LABEL_BITS, NONE, OTHER, EndpointCodes, LabelCodes
 from kzn.server.resolve import verdict as v
 from kzn.server.resolve.resolve import Resolution
 
@@ -46,6 +46,7 @@ class _Ends:
 class _Groups:
     """Bytes by source end, destination end and initiator, each a column of the same length.
 
+    The three may repeat.
     ``src`` and ``dst`` are rows of ``ends``. ``zone`` (p,) is the zone's code of each location, and
     ``classes`` (p * p,) the class of each pair of locations.
     """
@@ -86,7 +87,9 @@ def _groups(
     src, dst = end_of.take(src), end_of.take(dst)
     senders, rank = _distinct(len(ends), src)  # few: workloads of one node
     cells = (rank.take(src) * len(ends) + dst) * _INITIATORS + resolution.initiators(chosen)
-    cells, found = group_sums(cells, sizes, len(senders) * len(ends) * _INITIATORS)
+    found, size = sizes, len(senders) * len(ends) * _INITIATORS
+    if is_worth_grouping(len(cells), size):
+        cells, found = group_sums(cells, sizes, size)
     pair, initiator = np.divmod(cells, _INITIATORS)
     sender, dst = np.divmod(pair, len(ends))
     zone = np.zeros(resolution.locations, np.int64)
@@ -106,14 +109,27 @@ def _ends(
     """The distinct ends at address rows ``src`` and ``dst``, and the end of each address row."""
     used, _ = _distinct(len(resolution.location), src, dst)
     codes = label_codes.of_endpoints(resolution.endpoints.take(used), index, now)
-    keys = _END_KEY.pack(codes.workload, codes.owner, resolution.location.take(used))
-    distinct, number = np.unique(keys, return_inverse=True)
-    workload, owner, location = _END_KEY.unpack(distinct)
-    zone = np.empty(len(distinct), np.int64)
-    zone[number] = codes.zone
+    location = resolution.location.take(used)
+    first, number = _distinct_ends(codes, location, resolution.locations)
     end_of = np.zeros(len(resolution.location), np.int64)
     end_of[used] = number
-    return _Ends(workload, owner, zone, location), end_of
+    columns = (codes.workload, codes.owner, codes.zone, location)
+    return _Ends(*(column.take(first) for column in columns)), end_of
+
+
+def _distinct_ends(codes: EndpointCodes, location: I64, locations: int) -> tuple[I64, I64]:
+    """A row of each distinct end, and for each row the number of its end."""
+    if (codes.workload == OTHER).any():  # the only workload with several owners
+        keys = _END_KEY.pack(codes.workload, codes.owner, location)
+        _, first, number = np.unique(keys, return_index=True, return_inverse=True)
+        return first, number
+    keys = codes.workload * locations + location
+    rows = np.arange(len(keys))
+    row_of = np.empty(int(keys.max()) + 1, np.int32)  # only what is written is read
+    row_of[keys] = rows
+    of_key = row_of.take(keys)
+    is_first = of_key == rows
+    return np.flatnonzero(is_first), (np.cumsum(is_first) - 1).take(of_key)
 
 
 def _distinct(size: int, *numbers: I64) -> tuple[I64, I64]:

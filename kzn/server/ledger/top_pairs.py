@@ -6,49 +6,57 @@ it as the smallest pair with a series replace that pair. A promoted pair starts 
 bytes stay in ``other``), a demoted one ends; bytes of it that were not exposed yet go to ``other``.
 So every byte is in one series, and no rate is wrong.
 
-The amounts of candidates are read at the end of a window only, so they are appended as they come
-and summed when they take too much memory.
+Candidates share a fixed number of slots by their hash. A slot has one key and a balance: bytes of
+its key add to the balance, bytes of other keys take from it, and a key that takes more than there
+is gets the slot. So a key that sends most of a slot's bytes has it (Boyer and Moore's majority
+vote), and a balance is at most what its key sent: no pair is promoted that did not send enough. Of
+two large candidates that share a slot the smaller one may have to wait for another window.
 """
 
 import numpy as np
 
 from kzn.columns.arrays import BOOL, I64, U64
-from kzn.columns.group_sums import group_sums
+from kzn.columns.hash_table import EMPTY, fibonacci
 from kzn.server.ledger.series import SeriesTable
 
 _MARGIN = 2  # a factor, so that two equal pairs do not swap places at every window
-_APPENDED = 4  # amounts per possible series before they are summed, in a few milliseconds
-_ANY_KEY = 1 << 63
+_SLOTS_A_SERIES = 4
+_MIN_BITS = 10
 
 
 class _Candidates:
-    """This window's bytes of pairs without a series; the ``limit`` largest are kept."""
+    """Lower bounds of this window's bytes of pairs without a series, at most one a slot."""
 
-    __slots__ = ("_amounts", "_appended", "_keys", "_limit")
+    __slots__ = ("_balances", "_keys", "_limit", "_shift")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._keys: list[I64] = []
-        self._amounts: list[U64] = []
-        self._appended = 0
+        bits = max(_MIN_BITS, (_SLOTS_A_SERIES * limit - 1).bit_length())
+        self._shift = np.uint64(64 - bits)
+        self._keys = np.full(1 << bits, EMPTY, np.int64)
+        self._balances = np.zeros(1 << bits, np.int64)
 
     def add(self, keys: I64, amounts: U64) -> None:
         """Add the bytes of pairs, which may repeat."""
-        self._keys.append(keys)
-        self._amounts.append(amounts)
-        self._appended += len(keys)
-        if self._appended > _APPENDED * self._limit:
-            keys, amounts = self.largest()
-            self._keys, self._amounts, self._appended = [keys], [amounts], len(keys)
+        slots = (fibonacci(keys) >> self._shift).view(np.int64)
+        sizes = amounts.view(np.int64)
+        own = self._keys.take(slots) == keys
+        np.add.at(self._balances, slots, np.where(own, sizes, -sizes))
+        others = np.flatnonzero(~own)
+        lost = others[self._balances.take(slots.take(others)) < 0]
+        if not lost.size:
+            return
+        # The last of several keys gets the slot, with no more than it brought itself.
+        at = slots.take(lost)
+        self._keys[at] = keys.take(lost)
+        self._balances[at] = np.minimum(-self._balances.take(at), sizes.take(lost))
 
     def largest(self) -> tuple[I64, U64]:
-        """Keys and bytes, largest first."""
-        if not self._appended:
-            return np.zeros(0, np.int64), np.zeros(0, np.uint64)
-        keys, amounts = np.concatenate(self._keys), np.concatenate(self._amounts)
-        keys, amounts = group_sums(keys, amounts, _ANY_KEY)
-        order = np.argsort(amounts, kind="stable")[::-1][: self._limit]
-        return keys.take(order), amounts.take(order)
+        """At most ``limit`` keys and bytes, largest first."""
+        filled = np.flatnonzero(self._balances > 0)
+        amounts = self._balances.take(filled)
+        order = np.argsort(-amounts, kind="stable")[: self._limit]
+        return self._keys.take(filled.take(order)), amounts.take(order).view(np.uint64)
 
 
 class TopPairs:

@@ -1,5 +1,6 @@
 """The ledger: the series that a flow adds to, when series end, and saving them."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -67,6 +68,29 @@ def test_a_pod_series_counts_bytes_sent_to_another_zone_or_region(index: Address
     add(ledger, index, (WEB1, DB, 1), (WEB1, COPY, 10), (WEB1, WEB2, 100), (WEB1, OUT, 1000))
     add(ledger, index, (WEB1_V6, STORE, 10_000), (STORE, WEB1, 100_000), (DB, WEB1, 1_000_000))
     assert series(ledger, "pod") == {("shop", "web-1"): 10_011}
+
+
+def test_flows_between_many_workloads_are_summed_as_those_between_few() -> None:
+    pods = [
+        f"d/w{number} n{1 + number % 2} 10.0.1.{number} Deployment/w{number}"
+        for number in range(201)
+    ]
+    wide = index_of(cluster("n1 a r\nn2 b r", "\n".join(pods)))
+    ends = [(src, (src + step) % 200) for src in range(0, 200, 2) for step in (1, 7, 19, 1)]
+    amounts = [
+        (f"10.0.1.{src}", f"10.0.1.{dst}", 1 << number % 40)
+        for number, (src, dst) in enumerate(ends)
+    ]
+    expected: Counter[tuple[str, str]] = Counter()
+    for (src, dst), (*_, size) in zip(ends, amounts, strict=True):
+        expected[f"w{src}", f"w{dst}"] += size
+    ledger = Ledger(LedgerLimits())
+    add(ledger, wide, *amounts)
+    found = series(ledger, "pair")
+    assert {(row[1], row[4]): size for row, size in found.items()} == expected
+    egress = {row[2]: size for row, size in series(ledger, "workload").items() if size}
+    assert sum(series(ledger, "zone").values()) == sum(expected.values())
+    assert len(egress) == 200
 
 
 def test_nodes_can_be_in_the_pods_family_as_in_kubezonnet(index: AddressIndex) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kzn.server.ledger.series import SeriesTable
-from kzn.server.ledger.top_pairs import TopPairs
+from kzn.server.ledger.top_pairs import TopPairs, _Candidates
 
 WINDOW = 100.0
 
@@ -81,6 +81,44 @@ def test_of_too_many_candidates_the_smallest_are_evicted_not_the_newest() -> Non
     pairs.end_window(WINDOW)
     assert totals(pairs) == {1: 100, 6: 0}
     assert pairs.top.other.bytes == 190 * 4
+
+
+def test_a_pair_that_sends_most_of_its_slot_is_promoted_beside_thousands_of_small_ones() -> None:
+    pairs = full()
+    many = np.arange(1_000, 21_000)
+    for first in range(0, len(many), 1_000):
+        keys = np.append(many[first : first + 1_000], [7, 7])
+        pairs.add(keys, np.array([*[10] * 1_000, 300, 300], np.uint64), 0.0)
+    pairs.end_window(WINDOW)
+    assert 7 in totals(pairs)
+    assert pairs.top.other.bytes == 20_000 * 10 + 20 * 600
+
+
+def test_a_pair_that_shares_its_slot_with_others_is_not_promoted_by_their_bytes() -> None:
+    pairs = full()
+    for key in range(1_000, 9_000):  # several a slot, 49 bytes each: none twice 50
+        add(pairs, {key: 49})
+    pairs.end_window(WINDOW)
+    assert totals(pairs) == {1: 100, 2: 50}
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 40), st.integers(1, 10**9)), max_size=30), max_size=8
+    )
+)
+def test_no_candidate_has_more_than_it_sent(adds: list[list[tuple[int, int]]]) -> None:
+    candidates, sent = _Candidates(4), dict.fromkeys(range(41), 0)
+    candidates._keys, candidates._balances = candidates._keys[:4], candidates._balances[:4]
+    candidates._shift = np.uint64(62)
+    for amounts in adds:
+        keys, sizes = zip(*amounts, strict=True) if amounts else ((), ())
+        candidates.add(np.array(keys, np.int64), np.array(sizes, np.uint64))
+        for key, size in amounts:
+            sent[key] += size
+    keys, sizes = (column.tolist() for column in candidates.largest())
+    assert sizes == sorted(sizes, reverse=True)
+    assert all(size <= sent[key] for key, size in zip(keys, sizes, strict=True))
 
 
 @pytest.mark.slow
