@@ -102,6 +102,33 @@ class Fleet:
         seen = Counts(int(packets.sum()), int(total.sum()))
         return Batch(sequence, 10_000, 0, made, Totals(seen))
 
+    def random_batch(self, node: int, flows: int, sequence: int = 1) -> Batch:
+        """A batch in which each flow is between other ends, of which one is on the node.
+
+        No two flows have the same source, destination and port, and sizes are uniform.
+        """
+        rng = np.random.default_rng([node, sequence, flows])
+        local = rng.choice(np.array(self.pods_on(node)), flows)
+        remote = rng.integers(0, self.pods, flows)
+        outward = rng.random(flows) < 0.5
+        pods, row = np.unique(np.concatenate([local, remote]), return_inverse=True)
+        rows = [MAPPED_PREFIX + _v4(10, pod) for pod in pods.tolist()]
+        packets = rng.integers(1, 10_000, flows).astype(np.uint64)
+        total = packets * rng.integers(52, 1500, flows).astype(np.uint64)
+        made = Flows(
+            np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 16),
+            src=np.where(outward, row[:flows], row[flows:]).astype(np.uint32),
+            dst=np.where(outward, row[flows:], row[:flows]).astype(np.uint32),
+            src_port=np.zeros(flows, np.uint16),
+            dst_port=rng.integers(1024, 1 << 16, flows).astype(np.uint16),
+            protocol=np.full(flows, 6, np.uint8),
+            flags=np.ones(flows, np.uint8),
+            packets=packets,
+            bytes=total,
+        )
+        seen = Counts(int(packets.sum()), int(total.sum()))
+        return Batch(sequence, 10_000, 0, made, Totals(seen))
+
     def _peers(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """All pods of some other workloads."""
         replicas = self.pods // self.workloads

@@ -1,0 +1,182 @@
+"""CPU time of a complete server per flow, from the bytes of TCP connections to their acks.
+
+In: the sizes of batches, how many nodes send at once, and what they send. Out: CPU seconds of the
+server process per million flows, and the longest stall of its event loop.
+"""
+
+import asyncio
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from socket import socketpair
+from typing import Any
+
+from lib.fleet import Fleet
+from lib.served import allow_many_files, serve
+
+from kzn.model.batch import Batch
+from kzn.wire.codec import decode_to_agent, encode_to_server
+from kzn.wire.encode_batch import EncodedBatch, encode_batch
+from kzn.wire.messages import Ack, Hello, Welcome
+from kzn.wire.stream import FrameStream
+
+SIZES = (500, 2_000, 10_000)
+NODES = (1, 20)
+FLOWS_A_ROUND = 200_000
+ROUNDS = 3
+TYPICAL, RANDOM = Fleet(), Fleet(nodes=20, pods=3_000, workloads=300)
+BATCHES = 4
+"""Different batches of each node, sent in turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """``seconds`` of CPU per million flows, the median of rounds."""
+
+    mix: str
+    flows: int
+    nodes: int
+    seconds: float
+    longest_stall_ms: float
+    wire_bytes_a_flow: float
+
+    @property
+    def name(self) -> str:
+        """Such as typical_500_flows_20_nodes."""
+        return f"{self.mix}_{self.flows}_flows_{self.nodes}_node{'s' * (self.nodes > 1)}"
+
+
+def typical(node: int, flows: int, sequence: int) -> Batch:
+    """A batch of the largest cluster, over a tenth as many addresses as flows."""
+    return TYPICAL.batch(node, flows, max(200, flows // 10), sequence)
+
+
+def random(node: int, flows: int, sequence: int) -> Batch:
+    """A batch in which each flow is between other ends."""
+    return RANDOM.random_batch(node, flows, sequence)
+
+
+MIXES: dict[str, tuple[Fleet, Callable[[int, int, int], Batch]]] = {
+    "typical": (TYPICAL, typical),
+    "random": (RANDOM, random),
+}
+
+
+def rows(
+    mixes: tuple[str, ...] = tuple(MIXES),
+    sizes: tuple[int, ...] = SIZES,
+    nodes: tuple[int, ...] = NODES,
+    rounds: int = ROUNDS,
+) -> Iterator[Row]:
+    """Measure each combination."""
+    allow_many_files()
+    for mix in mixes:
+        fleet, batch = MIXES[mix]
+        with served(fleet) as (pipe, port):
+            for flows in sizes:
+                for count in nodes:
+                    yield measured(mix, flows, count, batch, pipe, port, rounds)
+
+
+@contextmanager
+def served(fleet: Fleet) -> Iterator[tuple[Connection, int]]:
+    """A server in its own process on CPU 0; the pipe to it, and its port for agents."""
+    ours, theirs = get_context("fork").Pipe()
+    watched, told = socketpair()
+    before = os.sched_getaffinity(0)
+    server = get_context("fork").Process(target=serve, args=(theirs, watched, fleet, 0))
+    server.start()
+    watched.close()
+    if len(before) > 1:
+        os.sched_setaffinity(0, before - {0})
+    port, _ = ours.recv()
+    try:
+        yield ours, port
+    finally:
+        ours.send("stop")
+        server.join(30)
+        told.close()
+        os.sched_setaffinity(0, before)
+
+
+def measured(
+    mix: str,
+    flows: int,
+    count: int,
+    batch: Callable[[int, int, int], Batch],
+    pipe: Connection,
+    port: int,
+    rounds: int,
+) -> Row:
+    """``count`` agents, each of which sends its next batch as soon as the last one is acked."""
+    batches = [
+        [encode_batch(batch(node, flows, 1 + number)) for number in range(BATCHES)]
+        for node in range(count)
+    ]
+    size = statistics.mean(len(encode_to_server(each[0])) for each in batches)
+    times = max(2, FLOWS_A_ROUND // (flows * count))
+    found, stalls = [], []
+    agents = Agents(port, batches)
+    asyncio.run(agents.run(2))  # the first batches add all labels
+    for _ in range(rounds):
+        before = asked(pipe)
+        asyncio.run(agents.run(times))
+        after = asked(pipe)
+        found.append((after["cpu"] - before["cpu"]) / (times * flows * count) * 1e6)
+        stalls.append(after["longest_stall_ms"])
+    return Row(mix, flows, count, statistics.median(found), max(stalls), size / flows)
+
+
+def asked(pipe: Connection) -> dict[str, Any]:
+    """Numbers of the server so far; its longest stall since the last call."""
+    pipe.send("numbers")
+    numbers: dict[str, Any] = pipe.recv()
+    return numbers
+
+
+class Agents:
+    """Agents of node 0 and following; ``batches`` of each are sent in turn."""
+
+    def __init__(self, port: int, batches: list[list[EncodedBatch]]) -> None:
+        self._port = port
+        self._batches = batches
+
+    async def run(self, times: int) -> None:
+        """Connect, send ``times`` batches from each agent, and wait for every ack."""
+        epoch = time.monotonic_ns()
+        streams = await asyncio.gather(
+            *(self._connect(node, epoch) for node in range(len(self._batches)))
+        )
+        await asyncio.gather(
+            *(
+                self._send(stream, batches, times)
+                for stream, batches in zip(streams, self._batches, strict=True)
+            )
+        )
+
+    async def _connect(self, node: int, epoch: int) -> FrameStream:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", self._port, local_addr=(f"127.0.3.{1 + node}", 0)
+        )
+        stream = FrameStream(reader, writer, 1 << 20)
+        await stream.send(
+            encode_to_server(Hello(f"node-{node}", epoch, "", "bench", "postrouting"))
+        )
+        answer = decode_to_agent(await stream.receive() or b"")
+        if not isinstance(answer, Welcome):
+            raise SystemExit(f"agent {node}: {answer}")
+        return stream
+
+    async def _send(self, stream: FrameStream, batches: list[EncodedBatch], times: int) -> None:
+        for sequence in range(1, 1 + times):
+            batch = replace(batches[sequence % len(batches)], sequence=sequence)
+            await stream.send(encode_to_server(batch))
+            answer = decode_to_agent(await stream.receive() or b"")
+            if answer != Ack(sequence, duplicate=False):
+                raise SystemExit(f"{answer} instead of an ack of batch {sequence}")
+        stream.abort()
