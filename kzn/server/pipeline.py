@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from kzn.columns.arrays import I64
+from kzn.columns.arrays import I64, U64
 from kzn.columns.group_sums import sums
 from kzn.daemon.logs import RateLimitedNames
 from kzn.model.batch import AgentIdentity, Batch
@@ -30,7 +30,6 @@ from kzn.server.resolve import verdict as v
 from kzn.server.resolve.reporting import (
     LATE,
     NOTHING_ELSEWHERE,
-    CountedElsewhere,
     ReportingNodes,
     StandIn,
 )
@@ -101,7 +100,7 @@ class Pipeline:
         """Account for a batch that was not applied before; the wire room has validated it."""
         started = self._clocks.timer()
         now = self._clocks.now()
-        observed = ObservedFlows.of(identity.node, batch, now)
+        observed = self._observed(identity.node, batch, now)
         resolution = self._resolve(observed)  # first: if it raises, no state has changed
         totals = self.node_totals.of(identity.node, now)
         totals.touched = now
@@ -152,6 +151,14 @@ class Pipeline:
             totals=self.node_totals.snapshot(),
         )
 
+    def _observed(self, node: str, batch: Batch, now: float) -> ObservedFlows:
+        observed = ObservedFlows.of(node, batch, now)
+        elsewhere = self.reporting.counted_elsewhere(
+            node, observed.opened, observed.closed, is_dormant=observed.is_dormant
+        )
+        is_late = elsewhere != NOTHING_ELSEWHERE
+        return replace(observed, elsewhere=elsewhere) if is_late else observed
+
     def _resolve(self, observed: ObservedFlows) -> Resolution:
         # A half-full queue is kept for flows that cannot be resolved: no retry of UNSETTLED owners.
         held = not observed.retries_left
@@ -173,17 +180,14 @@ class Pipeline:
         self, observed: ObservedFlows, resolution: Resolution, totals: NodeTotals, now: float
     ) -> None:
         """Add every flow to exactly one of the node's totals."""
-        elsewhere = self.reporting.counted_elsewhere(
-            observed.node, observed.opened, observed.closed, is_dormant=observed.is_dormant
-        )
-        if elsewhere != NOTHING_ELSEWHERE:
-            observed = _divide_late(observed, resolution, totals, elsewhere)
+        if observed.is_late:
+            observed = self._account_late(observed, resolution, totals, now)
         flows = observed.flows
         self.ledger.add(resolution, flows.bytes, self.index, now)
         if resolution.counted_at_destination.any():
             self._add_counted_at_destination(observed, resolution)
         packets, sizes = resolution.by_verdict(flows.packets, flows.bytes)
-        queued = self._queue_for_retry(observed, resolution, totals, now)
+        queued = not observed.is_late and self._queue_for_retry(observed, resolution, totals, now)
         for code in np.flatnonzero(packets | sizes).tolist():
             if not (queued and v.MAY_RESOLVE_LATER[code]):
                 _add(totals, code, Counts(int(packets[code]), int(sizes[code])))
@@ -193,7 +197,7 @@ class Pipeline:
             logged = resolution.verdict != v.TRANSIT
             if queued:
                 logged &= ~v.MAY_RESOLVE_LATER[resolution.verdict]
-            if elsewhere != NOTHING_ELSEWHERE:
+            if observed.is_late:
                 logged &= flows.packets > 0
             self._flow_log.offer(observed, resolution, np.flatnonzero(logged), self.index)
 
@@ -206,6 +210,26 @@ class Pipeline:
             by_node[self.index.endpoint(int(resolution.endpoints[row])).node] += int(by_row[row])
         self.reporting.add_counted_at_destination(by_node, observed.opened, observed.closed)
 
+    def _account_late(
+        self, observed: ObservedFlows, resolution: Resolution, totals: NodeTotals, now: float
+    ) -> ObservedFlows:
+        """``observed`` without what others counted of it, which is transit or `LATE`.
+
+        It is divided once all flows are resolved: until then all that may be part of it are queued.
+        """
+        may_resolve = v.MAY_RESOLVE_LATER[resolution.verdict]
+        to_others = resolution.to_other_agents()
+        if observed.retries_left and may_resolve.any():
+            chosen = np.flatnonzero(may_resolve | to_others)
+            if self._queue(observed, chosen, totals, now):
+                left = np.ones(len(may_resolve), np.uint64)
+                left[chosen] = 0
+                return _with_counts(
+                    observed, observed.flows.packets * left, observed.flows.bytes * left
+                )
+            self.stats.retry_overflow_flows += int(may_resolve.sum())
+        return _divide_late(observed, np.flatnonzero(to_others), totals)
+
     def _queue_for_retry(
         self, observed: ObservedFlows, resolution: Resolution, totals: NodeTotals, now: float
     ) -> bool:
@@ -215,9 +239,14 @@ class Pipeline:
         chosen = np.flatnonzero(v.MAY_RESOLVE_LATER[resolution.verdict])
         if not chosen.size:
             return False
+        if not self._queue(observed, chosen, totals, now):
+            self.stats.retry_overflow_flows += len(chosen)
+            return False
+        return True
+
+    def _queue(self, observed: ObservedFlows, chosen: I64, totals: NodeTotals, now: float) -> bool:
         later = observed.for_retry(chosen)
         if not self.retry_queue.put(later, now):
-            self.stats.retry_overflow_flows += len(chosen)
             return False
         totals.hold(_sum(later.flows))
         return True
@@ -239,15 +268,9 @@ class AccountingSnapshot:
         return pipeline.snapshot(families)
 
 
-def _divide_late(
-    observed: ObservedFlows,
-    resolution: Resolution,
-    totals: NodeTotals,
-    elsewhere: CountedElsewhere,
-) -> ObservedFlows:
-    """Take from the flows to other nodes what those counted: transit, or `LATE` if unclear."""
-    chosen = np.flatnonzero(resolution.to_other_agents())
-    flows = observed.flows
+def _divide_late(observed: ObservedFlows, chosen: I64, totals: NodeTotals) -> ObservedFlows:
+    """Take what others counted from the flows ``chosen``: it is transit, or `LATE` if unclear."""
+    flows, elsewhere = observed.flows, observed.elsewhere
     sizes, packets = flows.bytes.take(chosen), flows.packets.take(chosen)
     total = int(sizes.sum())
     if not total:
@@ -266,7 +289,11 @@ def _divide_late(
     left_bytes, left_packets = flows.bytes.copy(), flows.packets.copy()
     left_bytes[chosen] -= taken
     left_packets[chosen] -= fewer
-    return replace(observed, flows=replace(flows, bytes=left_bytes, packets=left_packets))
+    return _with_counts(observed, left_packets, left_bytes)
+
+
+def _with_counts(observed: ObservedFlows, packets: U64, sizes: U64) -> ObservedFlows:
+    return replace(observed, flows=replace(observed.flows, packets=packets, bytes=sizes))
 
 
 def _add(totals: NodeTotals, code: int, counts: Counts) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from kzn.columns.arrays import I64
 from kzn.model.batch import Batch
 from kzn.model.flows import NO_VIA, Flows
+from kzn.server.resolve.reporting import NOTHING_ELSEWHERE, CountedElsewhere
 
 RETRIES = 2
 """Number of retries of queued flows, one interval apart."""
@@ -34,6 +35,13 @@ class ObservedFlows:
     retries_left: int
     is_dormant: bool = False
     """The programs had not been drained for ten minutes when the batch was cut."""
+    elsewhere: CountedElsewhere = NOTHING_ELSEWHERE
+    """What others counted of these flows (reporting.py), as of when the batch was applied."""
+
+    @property
+    def is_late(self) -> bool:
+        """Whether what goes to other nodes is divided, once all of it is resolved."""
+        return self.elsewhere != NOTHING_ELSEWHERE
 
     @staticmethod
     def of(node: str, batch: Batch, now: float) -> "ObservedFlows":
@@ -55,6 +63,7 @@ class ObservedFlows:
             interval=self.interval,
             retries_left=self.retries_left - 1,
             is_dormant=self.is_dormant,
+            elsewhere=self.elsewhere,
         )
 
 

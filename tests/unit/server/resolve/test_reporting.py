@@ -285,6 +285,59 @@ def test_a_node_that_was_cut_off_for_fifteen_minutes_loses_nothing() -> None:
     assert world.sent("p2") == 9100
 
 
+def put_pod(world: World, name: str, node: str, address: str) -> None:
+    pod = PodFacts(name, "d", name, node=node, addresses=(pack(address),))
+    world.index.put_pod(pod, Workload("Pod", name))
+
+
+def ticks(world: World, seconds: float = 60.0) -> None:
+    world.clock.seconds += seconds
+    while world.pipeline.tick():
+        pass
+
+
+NEW = "10.2.0.7"
+
+
+def test_a_late_batch_is_divided_once_all_of_it_is_resolved() -> None:
+    world = World()
+    world.apply("n2", (P2, P1, 0))
+    passes(world, 900)
+    world.apply("n2", (NEW, P1, 1500), (P2, P1, 1500), (P2, OUT, 7), seconds=900.0)
+    assert books(world, "n2") == {"seen": 3007, "attributed": 7}
+    assert world.node_totals.of("n2").held.bytes == 3000
+    put_pod(world, "new", "n2", NEW)
+    ticks(world)
+    assert books(world, "n2") == {"seen": 3007, "transit": 2400, "attributed": 607}
+    assert (world.sent("p2"), world.sent("new")) == (2400 + 300, 300)
+
+
+def test_of_a_late_batch_what_is_never_resolved_takes_no_part_in_the_division() -> None:
+    world = World()
+    world.apply("n2", (P2, P1, 0))
+    passes(world, 900)
+    world.apply("n2", (NEW, P1, 50), (P2, P1, 6000), seconds=900.0)
+    ticks(world)
+    ticks(world)
+    counted = {"seen": 6050, "transit": 2400, "attributed": 3600, "unresolved unknown_source": 50}
+    assert books(world, "n2") == counted
+    assert world.node_totals.of("n2").held == Counts()
+    passes(world, 10)
+    world.apply("n2", (P2, P1, 100))  # not late
+    assert world.sent("p2") == 6000 + 100
+
+
+def test_a_late_batch_that_finds_no_room_in_the_queue_is_divided_at_once() -> None:
+    world = World()
+    world.pipeline.retry_queue = RetryQueue(1)
+    world.apply("n2", (P2, P1, 0))
+    passes(world, 900)
+    world.apply("n2", (NEW, P1, 50), (P2, P1, 6000), seconds=900.0)
+    counted = {"seen": 6050, "transit": 2400, "attributed": 3600, "unresolved unknown_source": 50}
+    assert books(world, "n2") == counted
+    assert world.pipeline.stats.retry_overflow_flows == 1
+
+
 def test_what_cannot_be_told_is_unresolved_and_never_transit() -> None:
     world = World()
     world.apply("n2", (P2, P1, 0))
