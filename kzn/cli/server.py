@@ -71,6 +71,14 @@ if TYPE_CHECKING:
     help="YAML file of networks outside the cluster: databases, subnets, load balancers.",
 )
 @click.option(
+    "--prices",
+    default="auto",
+    show_default=True,
+    metavar="auto|off|FILE[,FILE]",
+    help="Price lists: those installed, by each node's provider; none; or YAML files, also beside"
+    " auto.",
+)
+@click.option(
     "--state",
     type=FILE,
     metavar="FILE",
@@ -213,6 +221,7 @@ def server(
     http_max_connections_per_address: int,
     topology: str,
     static: Path | None,
+    prices: str,
     state: Path | None,
     state_on_mismatch: Literal["fail", "begin-anew"],
     stand_in: Literal["auto", "on", "off"],
@@ -261,6 +270,7 @@ def server(
         from kzn.daemon.tls import ServerTlsFiles
         from kzn.server.app import run
         from kzn.server.config import ServerConfig, ledger_limits, node_limit
+        from kzn.server.prices import parse_sources
 
         logs.set_up(log_level)
         config = ServerConfig(
@@ -278,6 +288,7 @@ def server(
             max_refused_tokens=max_refused_tokens,
             topology=None if topology == "kubernetes" else Path(topology),
             static=static,
+            prices=parse_sources(prices),
             state=state,
             state_on_mismatch=state_on_mismatch,
             stand_in=stand_in,

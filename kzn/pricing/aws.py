@@ -27,7 +27,7 @@ _BETWEEN_REGIONS = (
     (("sa-east-1",), 0.138),
     (("af-south-1",), 0.147),
 )
-"""USD a GB by the sender's region. Pairs can differ: `kzn prices import aws` has all of them."""
+"""USD a GB by the sender's region. Pairs can differ: the offer file of AWS has all of them."""
 
 
 def _region_rules() -> tuple[Rule, ...]:

@@ -29,6 +29,7 @@ from kzn.server.ledger.first_scrape import FirstScrape
 from kzn.server.ledger.ledger import Ledger
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
+from kzn.server.prices import Prices, PriceSources
 from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
 from kzn.server.resolve.retry import RetryQueue
@@ -71,7 +72,8 @@ async def run(
     state = None
     if config.state is not None:
         state = open_state(config.state, begin_anew=config.state_on_mismatch == "begin-anew")
-    server = Server(config, topology, flow_log, authenticator, state, http_security)
+    prices = Prices(config.prices)
+    server = Server(config, topology, flow_log, authenticator, state, http_security, prices)
     sys.setswitchinterval(SWITCH_SECONDS)
     limit_collections()
     with shutdown_on_signals(stop) as shutdown:
@@ -89,8 +91,10 @@ class Server:
         authenticator: Authenticator | None = None,
         state: StateFile | None = None,
         http_security: HttpSecurity | None = None,
+        prices: Prices | None = None,
     ) -> None:
         self._config = config
+        self._prices = prices or Prices(PriceSources(shipped=False))
         self._authenticator = authenticator or Authenticator("none", topology.why_not_ready)
         self._http_security = http_security or HttpSecurity()
         self._topology = topology
@@ -139,6 +143,7 @@ class Server:
             created_lines=config.created_lines,
             instance=self._durability.instance,
             http=self._http.stats.copy,
+            prices=self._prices.reads,
         )
 
     async def serve(
@@ -161,6 +166,7 @@ class Server:
             background = [
                 tasks.create_task(self._topology.run(), name="topology"),
                 tasks.create_task(self._tick_forever(), name="retry timer"),
+                tasks.create_task(self._prices.run(), name="prices"),
             ]
             await self._http.start(http)
             await self._receiver.start(agents)

@@ -12,6 +12,7 @@ from kzn.daemon.tls import ServerTlsFiles
 from kzn.errors import UsageError
 from kzn.server.ledger.family import FAMILIES
 from kzn.server.ledger.ledger import MAX_SERIES, LedgerLimits
+from kzn.server.prices import PriceSources
 from kzn.server.resolve.reporting import StandIn
 
 FlowLogMode = Literal["text", "json", "off"]
@@ -52,6 +53,8 @@ class ServerConfig:
     flow_log: FlowLogMode = "off"
     kubeconfig: str = ""
     context: str = ""
+    prices: PriceSources = field(default_factory=PriceSources)
+    """The price lists in use; those installed unless said otherwise."""
     stand_in: StandIn = "auto"
     created_lines: bool = True
     """Whether OpenMetrics text has the ``_created`` line of each series of traffic."""

@@ -12,6 +12,7 @@ from kzn.server.flows.queue import LogCounts
 from kzn.server.ledger.family import LedgerSnapshot
 from kzn.server.ledger.node_totals import NodeTotalsSnapshot
 from kzn.server.pipeline import AccountingSnapshot, Pipeline
+from kzn.server.prices import PriceReads
 from kzn.server.receive.stats import ReceiveStats
 from kzn.server.resolve.reporting import BatchAges, ReportingCounts
 from kzn.server.state.group_commit import CommitStats
@@ -47,6 +48,7 @@ class ServerSnapshot:
     scrapes: int = 0
     created_lines: bool = True
     http: HttpStats = field(default_factory=HttpStats)
+    prices: PriceReads = PriceReads()
 
     @property
     def why_not_ready(self) -> str:
@@ -68,6 +70,7 @@ class Sources:
     created_lines: bool = True
     instance: int = 0
     http: Callable[[], HttpStats] = HttpStats
+    prices: Callable[[], PriceReads] = PriceReads
 
     def snapshot(self, counted: AccountingSnapshot, now: float) -> ServerSnapshot:
         """A snapshot as of ``now``; ``counted`` may have been taken slightly earlier."""
@@ -90,4 +93,5 @@ class Sources:
             state=self.state(),
             instance=self.instance,
             http=self.http(),
+            prices=self.prices(),
         )

@@ -79,6 +79,7 @@ ELSEWHERE = {
     "kzn/pricing/azure.py": "tests/unit/pricing/test_shipped.py",
     "kzn/pricing/declaration.py": "tests/unit/pricing/test_registry.py",
     "kzn/pricing/gcp.py": "tests/unit/pricing/test_shipped.py",
+    "kzn/pricing/text.py": "tests/unit/pricing/test_file.py",
     "kzn/pricing/traffic.py": "tests/unit/pricing/test_book.py",
     "kzn/probes/attach.py": "tests/kernel/test_postrouting.py",
     "kzn/server/auth/authenticator.py": "tests/unit/server/auth/test_secure.py",
@@ -114,10 +115,10 @@ ELSEWHERE = {
     "kzn/topology/kube/watch.py": "tests/unit/topology/kube/test_source.py",
     "kzn/topology/ownership/claims.py": "tests/unit/topology/test_index.py",
     "kzn/topology/source.py": VALUES,
-    "kzn/topology/static/yaml_reader.py": "tests/unit/topology/static/test_file.py",
     "kzn/wire/encode_batch.py": "tests/unit/wire/test_decode_batch.py",
     "kzn/wire/limits.py": VALUES,
     "kzn/wire/messages.py": VALUES,
+    "kzn/yaml_files.py": "tests/unit/topology/static/test_file.py",
 }
 
 

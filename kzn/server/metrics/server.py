@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from kzn.daemon.http.stats import http_metrics
 from kzn.daemon.metrics import BYTE, Kind, Metric, MetricSamples, Sample, single
+from kzn.server.prices import PriceReads
 from kzn.server.resolve.reporting import ReportingCounts
 from kzn.server.snapshot import ServerSnapshot
 from kzn.server.state.group_commit import CommitStats
@@ -22,6 +23,7 @@ def server_metrics(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
     yield from _state(snapshot.state or CommitStats())
     yield from _topology(snapshot)
     yield from _static(snapshot.sources)
+    yield from _prices(snapshot.prices)
     yield from _resources(snapshot.sources)
     yield from http_metrics("server", snapshot.http)
 
@@ -306,6 +308,22 @@ def _static(sources: Iterable[SourceState]) -> Iterator[MetricSamples]:
         "static_outdated",
         "gauge",
         "1 while a changed static file has a mistake, so that the one before is in use.",
+        float(reads.is_outdated),
+    )
+
+
+def _prices(reads: PriceReads) -> Iterator[MetricSamples]:
+    yield _by(
+        ("result",),
+        "price_reads_total",
+        "counter",
+        "Reads of the price lists' files, at start and after they changed, by result.",
+        [(("loaded",), reads.loaded), (("failed",), reads.failed)],
+    )
+    yield _one(
+        "prices_outdated",
+        "gauge",
+        "1 while a changed price list has a mistake, so that the one before is in use.",
         float(reads.is_outdated),
     )
 

@@ -2,5 +2,5 @@
 
 In: YAML files, also changed ones. Out: facts in the index, or a UsageError with FILE:LINE. Never: a
 file with a mistake in the index.
-Files: yaml_reader (YAML with line numbers), file (its schema), source (files into the index).
+Files: file (its schema), source (files into the index).
 """

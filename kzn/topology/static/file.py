@@ -41,9 +41,9 @@ from kzn.topology.facts import (
     PodWithPrice,
     Workload,
 )
-from kzn.topology.static.yaml_reader import Value, each, parse
+from kzn.yaml_files import Value, each, parse, read_text
 
-MAX_FILE_BYTES = 64 << 20
+_HINT = "`python3 -m pydoc kzn.topology.static.file` shows the format"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +57,12 @@ class StaticTopology:
 
 def load_static(path: str | Path) -> StaticTopology:
     """Read and check a static topology file; UsageError for the first mistake."""
-    try:
-        size = Path(path).stat().st_size
-        content = Path(path).read_bytes() if size <= MAX_FILE_BYTES else b""
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UsageError(f"{path}: {reason}, expected a readable topology file") from error
-    if size > MAX_FILE_BYTES:
-        raise UsageError(f"{path}: {size} bytes, expected at most {MAX_FILE_BYTES}")
-    try:
-        return parse_static(str(path), content.decode())
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UsageError(f"{path}:{line}: bytes that are not UTF-8, expected text") from error
+    return parse_static(str(path), read_text(path, "topology file"))
 
 
 def parse_static(file: str, content: str) -> StaticTopology:
     """Check the ``content`` of a static topology file; ``file`` names it in errors."""
-    root = parse(file, content)
+    root = parse(file, content, _HINT)
     if root is None:
         raise UsageError(f"{file}:1: nothing, expected nodes, pods or networks")
     return _Reader().read(root)

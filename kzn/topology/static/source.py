@@ -16,6 +16,8 @@ from kzn.topology.facts import NodeFacts, PodFacts
 from kzn.topology.index import AddressIndex
 from kzn.topology.source import FileReads, TopologyStats
 from kzn.topology.static.file import StaticTopology, load_static
+from kzn.yaml_files import Signature
+from kzn.yaml_files import signature as signature_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -23,7 +25,6 @@ POLL_SECONDS = 5.0
 """How often the files are looked at. The kubelet itself takes up to a minute for a ConfigMap."""
 
 _F = TypeVar("_F", NodeFacts, PodFacts)
-_Signature = tuple[tuple[int, ...] | None, ...]
 
 
 class StaticSource:
@@ -40,7 +41,7 @@ class StaticSource:
         files: Sequence[Path] = (),
         *,
         wall: Callable[[], float] = lambda: float("-inf"),
-        signature: _Signature | None = None,
+        signature: Signature | None = None,
     ) -> None:
         self._index = index
         self._files = tuple(files)
@@ -71,7 +72,7 @@ class StaticSource:
 
     async def look(self) -> None:
         """Read the files again if one has changed since they were last read, well or not."""
-        signature = await asyncio.to_thread(_signature, self._files)
+        signature = await asyncio.to_thread(signature_of, self._files)
         if signature == self._signature:
             return
         self._signature = signature
@@ -134,7 +135,7 @@ def open_static(
     index: AddressIndex, files: Sequence[Path], *, wall: Callable[[], float]
 ) -> StaticSource:
     """The source of ``files``, at least one; UsageError if one cannot be read or has a mistake."""
-    signature = _signature(files)  # before the read: a change meanwhile is seen later
+    signature = signature_of(files)  # before the read: a change meanwhile is seen later
     return StaticSource(index, merged(files), files, wall=wall, signature=signature)
 
 
@@ -146,16 +147,3 @@ def merged(files: Sequence[Path]) -> StaticTopology:
         pods=tuple(pod for one in loaded for pod in one.pods),
         networks=tuple(network for one in loaded for network in one.networks),
     )
-
-
-def _signature(files: Sequence[Path]) -> _Signature:
-    """What changes with a file: also where a ConfigMap's update replaces a link to its folder."""
-    return tuple(_stat(path) for path in files)
-
-
-def _stat(path: Path) -> tuple[int, ...] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size

@@ -1,4 +1,4 @@
-"""kzn/topology/static/file.py and yaml_reader.py."""
+"""kzn/topology/static/file.py, and kzn/yaml_files.py by its errors."""
 
 import asyncio
 from collections.abc import Callable
