@@ -1,13 +1,22 @@
 """Fixtures of the kernel tests: labs, or a skip with the reason where a lab is impossible."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 from counting import PREFIX
+from programs import Programs
 
 from kzn.errors import UnsupportedError
+from kzn.lab import daemons, traffic
 from kzn.lab.lab import Lab
+
+# A time limit that an emulated machine keeps within.
+_WAIT = float(os.environ.get("KZN_TEST_WAIT", "0"))
+traffic.TIMEOUT = max(traffic.TIMEOUT, _WAIT)
+daemons.READY_SECONDS = max(daemons.READY_SECONDS, _WAIT)
+daemons.STOP_SECONDS = max(daemons.STOP_SECONDS, _WAIT)
 
 
 @pytest.fixture(scope="module")
@@ -15,6 +24,13 @@ def lab() -> Iterator[Lab]:
     """Two zones of one node with two pods each, MTU 1500, shared by a module."""
     with ExitStack() as stack:
         yield _enter(stack, Lab(PREFIX))
+
+
+@pytest.fixture(scope="session")
+def programs() -> Iterator[Programs]:
+    """Probes that tests of many kinds of devices share."""
+    with Programs() as made:
+        yield made
 
 
 @pytest.fixture

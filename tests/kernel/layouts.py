@@ -9,28 +9,19 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from counting import Counted
 
-from kzn.agent.devices.table import Device, read_devices
-from kzn.agent.maps.mapset import MapSet
-from kzn.agent.maps.spool import Spool
-from kzn.agent.pins.install import unpinned
-from kzn.errors import KznError, UnsupportedError
+from kzn.errors import KznError
 from kzn.lab import namespaces
 from kzn.lab.daemons import wait_for
 from kzn.lab.lab import Lab
 from kzn.lab.plan import Node
-from kzn.libbpf.pins import pin
-from kzn.probes import clsact, postrouting, support, tcx
-from kzn.probes.attach import MAPS, load
-from kzn.probes.settings import Settings
 
-WAIT = 60.0
+WAIT = float(os.environ.get("KZN_TEST_WAIT", "60"))
 CABLES = 2
 NODE, FABRIC, POD = (
     ("10.51.1.2", "fd6b:51::2"),
@@ -402,61 +393,6 @@ def _call_netfilter(lab: Lab, node: Node, *, calls: bool) -> None:
             if not path.exists():
                 pytest.xfail("this kernel has no br_netfilter")
             path.write_text(str(int(calls)))
-
-
-@contextmanager
-def every_probe(lab: Lab, node: Node) -> Iterator[dict[str, Counted]]:
-    """`postrouting`, and `tcx` or on older kernels `clsact`, at once: each counts the same packets.
-
-    They are on all outermost devices of the node, know its devices, and skip arriving packets.
-    """
-    with ExitStack() as stack:
-        stack.enter_context(namespaces.inside(node.namespace))
-        table, found = read_devices(), {}
-        for probe in (postrouting.PROBE, tcx.PROBE, clsact.PROBE):
-            try:
-                support.require(probe)
-            except UnsupportedError:
-                continue
-            if probe.name != "clsact":
-                devices = table.outermost() if probe.device_hooks() else ()
-                maps = stack.enter_context(unpinned(probe, Settings(), devices))
-            elif "tcx" not in found:
-                maps = stack.enter_context(_clsact_by_tc(lab, node, table.outermost()))
-            else:
-                continue
-            maps.set_devices(table.roles())
-            maps.set_addresses(table.addresses())
-            maps.set_skip_inbound(skip=True)
-            found[probe.name] = Counted(Spool(maps))
-        yield found
-
-
-@contextmanager
-def _clsact_by_tc(lab: Lab, node: Node, devices: Sequence[Device]) -> Iterator[MapSet]:
-    """The program of `clsact`, attached by tc: two children with pyroute2 take half a minute of an
-    emulated processor, and test_clsact.py has them.
-    """
-    path = Path(lab.directory, "bpf", f"clsact-{node.name}")
-    names = [device.name for device in devices]
-    bpf = f"egress bpf direct-action object-pinned {path}"
-    with load(clsact.PROBE, Settings()) as loaded:
-        pin(loaded.program_fd(clsact.PROBE.hooks[0].program), path)
-        try:
-            _tc(lab, node, [f"qdisc add dev {name} clsact" for name in names])
-            _tc(lab, node, [f"filter add dev {name} {bpf}" for name in names])
-            with MapSet({name: os.dup(loaded.map_fd(name)) for name in MAPS}) as maps:
-                yield maps
-        finally:
-            _tc(lab, node, [f"qdisc del dev {name} clsact" for name in names])
-            path.unlink()
-
-
-def _tc(lab: Lab, node: Node, lines: Sequence[str]) -> None:
-    batch = Path(lab.directory, "batch")
-    batch.write_text("".join(f"{line}\n" for line in lines))
-    done = lab.run(node.namespace, ["tc", "-batch", str(batch)])
-    assert done.returncode == 0, done.stderr
 
 
 def datagrams(

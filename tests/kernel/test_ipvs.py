@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from cluster import cluster, index_of
 from counting import Counted, attached, tell_devices
-from layouts import configure, every_probe, lacks
+from layouts import WAIT, configure, lacks
+from programs import Programs
 from test_cluster_networks import pour
 
 from kzn.agent.maps.spool import Spool
@@ -25,7 +26,6 @@ from kzn.topology.facts import ServiceFacts
 
 SERVICE, UDP_PORT, TCP_PORT = "10.96.0.10", 5301, 5401
 """The ports are those of the Service and of the pod behind it."""
-WAIT = 60.0
 BULK = 500_000
 
 
@@ -77,7 +77,7 @@ def ask(lab: Lab) -> None:
 
 
 def test_a_service_of_ipvs_is_counted_between_the_pods_on_both_nodes(
-    lab: Lab, record_property: Callable[[str, object], None]
+    lab: Lab, programs: Programs, record_property: Callable[[str, object], None]
 ) -> None:
     p, q = lab.pod("a1-p1"), lab.pod("b1-p1")
     row: dict[str, object] = {"device": "Service by IPVS"}
@@ -85,8 +85,8 @@ def test_a_service_of_ipvs_is_counted_between_the_pods_on_both_nodes(
     there, back = (WireKey(p.ipv4, q.ipv4, 17), WireKey(q.ipv4, p.ipv4, 17))
     streams = (WireKey(p.ipv4, q.ipv4, 6), WireKey(q.ipv4, p.ipv4, 6))
     with service(lab), ExitStack() as stack:
-        at_a1 = stack.enter_context(every_probe(lab, lab.node("a1")))
-        at_b1 = stack.enter_context(every_probe(lab, lab.node("b1")))
+        at_a1 = stack.enter_context(programs.every_probe(lab, lab.node("a1")))
+        at_b1 = stack.enter_context(programs.every_probe(lab, lab.node("b1")))
         before = [lab.uplink_counters(lab.node(name)) for name in ("a1", "b1")]
         ask(lab)
         sent = [

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 from counting import difference
-from layouts import every_probe
+from layouts import WAIT
+from programs import Programs
 from test_wire_bytes import super_packets
 
 from kzn.lab import namespaces, traffic
@@ -16,17 +17,16 @@ from kzn.lab.witness import WireKey
 
 FAMILIES: tuple[Family, Family] = (4, 6)
 TOTAL, WRITE = 500_000, 20_000
-WAIT = 60.0
 PORT = 5600
 
 
 def test_sctp_bulk_is_counted_in_chunks_of_the_wire(
-    lab: Lab, record_property: Callable[[str, object], None]
+    lab: Lab, programs: Programs, record_property: Callable[[str, object], None]
 ) -> None:
     node, a, b = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1")
     row: dict[str, object] = {"device": "SCTP"}
     record_property("cell", row)
-    with every_probe(lab, node) as counts, super_packets(node) as lengths:
+    with programs.every_probe(lab, node) as counts, super_packets(node) as lengths:
         before = lab.carried()
         keys = set()
         for family in FAMILIES:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
 import pytest
-from layouts import every_probe
 from overlay import INNER_MTU
+from programs import Programs
 from test_wire_bytes import super_packets
 from tunnels import KINDS, esp, tunnel, wireguard
 
@@ -25,7 +25,7 @@ HEADER = {4: 20, 6: 40}
 
 @pytest.mark.parametrize("name", KINDS, ids=lambda name: re.sub(r"\W+", "-", name))
 def test_a_tunnel_is_accounted_to_the_pods_with_the_bytes_of_the_uplink(
-    lab: Lab, name: str, record_property: Callable[[str, object], None]
+    lab: Lab, programs: Programs, name: str, record_property: Callable[[str, object], None]
 ) -> None:
     """At a port that no program at an uplink knows (FoU) to the nodes, with the same bytes."""
     kind, node, other = KINDS[name], lab.node("a1"), lab.node("b1")
@@ -34,7 +34,11 @@ def test_a_tunnel_is_accounted_to_the_pods_with_the_bytes_of_the_uplink(
     record_property("cell", row)
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
     wire: dict[WireKey, Counts] = {}
-    with tunnel(lab, name), every_probe(lab, node) as counts, super_packets(node) as lengths:
+    with (
+        tunnel(lab, name),
+        programs.every_probe(lab, node) as counts,
+        super_packets(node) as lengths,
+    ):
         for family in kind.families:
             ends = traffic.addresses(a, b, family)
             before = lab.uplink_counters(node)
@@ -75,12 +79,12 @@ def secret(lab: Lab, name: str) -> AbstractContextManager[None]:
 
 @pytest.mark.parametrize("name", ["wireguard", "wireguard elsewhere", "esp"])
 def test_encrypted_traffic_is_accounted_to_the_nodes_once(
-    lab: Lab, name: str, record_property: Callable[[str, object], None]
+    lab: Lab, programs: Programs, name: str, record_property: Callable[[str, object], None]
 ) -> None:
     node, other, a, b = lab.node("a1"), lab.node("b1"), lab.pod("a1-p1"), lab.pod("b1-p1")
     row: dict[str, object] = {"device": name}
     record_property("cell", row)
-    with secret(lab, name), every_probe(lab, node) as counts:
+    with secret(lab, name), programs.every_probe(lab, node) as counts:
         before = lab.uplink_counters(node)
         for family in FAMILIES:
             traffic.udp(a, b, family, datagrams=40, size=100, mtu=1280)

@@ -9,6 +9,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from cached import locked
+
 IMAGE = "linux-image-cloud-amd64"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -75,9 +77,14 @@ def apt_options(folder: Path, suite: str) -> list[str]:
 
 def kernel(version: str, cache: Path) -> Kernel:
     """Fetch and unpack a kernel of that version, unless it is cached."""
-    home = cache / f"kernel-{version}"
+    with locked(cache, f"kernel-{version}"):
+        return _kernel(version, cache / f"kernel-{version}")
+
+
+def _kernel(version: str, home: Path) -> Kernel:
     if (home / "done").exists():
         return _found(home)
+    shutil.rmtree(home, ignore_errors=True)  # of a run that was killed
     for suite in SUITES[version]:
         folder = home / suite
         options = apt_options(folder, suite)

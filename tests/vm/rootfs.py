@@ -1,12 +1,13 @@
 """A Debian root file system with Python, for guests of QEMU and for boxes."""
 
 import os
-import shutil
 import tempfile
 import tomllib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from cached import held
 from debian import RETRIES, mirror, run
 
 PROJECT = Path(__file__).parents[2]
@@ -31,17 +32,16 @@ NUMPY = "numpy<2.4"
 WITHOUT = tuple(f"path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale"))
 
 
-def root(cache: Path) -> Path:
-    """The root of the guests with the dependencies of kzn and its tests; built once."""
-    folder = cache / "root"
-    done, wanted = folder / "done", "\n".join((SUITE, *PACKAGES, *python_packages()))
-    if done.exists() and done.read_text() == wanted:
-        return folder
-    shutil.rmtree(folder, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=cache) as made:
+def root(cache: Path) -> AbstractContextManager[Path]:
+    """The root of the guests with the dependencies of kzn and its tests, for the length of a block;
+    built once for each set of dependencies.
+    """
+    return held(cache, "root", "\n".join((SUITE, *PACKAGES, *python_packages())), _build)
+
+
+def _build(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
         bootstrap(folder, PACKAGES, hooks=packages_hooks(Path(made)))
-    done.write_text(wanted)
-    return folder
 
 
 def packages_hooks(folder: Path) -> tuple[str, ...]:

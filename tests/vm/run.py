@@ -7,20 +7,25 @@ and its tests. Without KVM it is emulated (TCG), which is slow, with the same re
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import table
 from debian import SUITES, kernel
-from machine import Outcome, accelerator, boot
-from rootfs import PROJECT, root
+from machine import Outcome, Setup, accelerator, boot, row_of
+from rootfs import PROJECT
 
 CACHE = Path(os.environ.get("KZN_VM_CACHE", Path.home() / ".cache" / "kzn-vm"))
 PAGE = PROJECT / "docs" / "kernels.md"
-LIMITS = {"smoke": 1500.0, "table": 1800.0, "whole": 5400.0}
+LIMITS = {"smoke": 1500.0, "table": 3600.0, "whole": 5400.0, "smp": 3600.0}
 """Time limit of a guest in seconds, by suite; KZN_VM_SECONDS overrides it."""
+CPUS = {"smp": ("8,maxcpus=64", "16", "64")}
+"""QEMU's -smp of the guests of a suite, one guest for each; 2 CPUs for those of the others."""
+COMPARED = ("baseline", "empty")
+"""Programs of the bench with which `smp` compares costs; a guest has no compiler."""
 
 _print_lock = Lock()
 
@@ -32,14 +37,20 @@ def main() -> int:
         found = list(table.problems(given.page.read_text(), tuple(SUITES)))
         print("\n".join(found) or f"{given.page.name} has all cells of the suite")
         return 1 if found else 0
+    if given.rows:
+        rows = [row for path in given.rows for row in _rows(path)]
+        return _write(rows, given) if given.write_table else _judge(rows, given)
     CACHE.mkdir(parents=True, exist_ok=True)
     print(f"kernels {', '.join(given.versions)}, suite {given.suite}, {accelerator()}", flush=True)
-    root(CACHE)
     kernels = {version: kernel(version, CACHE) for version in given.versions}
+    guests = [(version, setup) for version in kernels for setup in _setups(given)]
     with ThreadPoolExecutor(given.jobs) as pool:
         outcomes = list(
             pool.map(
-                lambda item: boot(*item, CACHE, *_suite(given), _say(item[0])), kernels.items()
+                lambda guest: boot(
+                    guest[0], kernels[guest[0]], CACHE, guest[1], _say(guest[0], guest[1])
+                ),
+                guests,
             )
         )
     return _summary(outcomes, given)
@@ -50,57 +61,118 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("versions", nargs="*", metavar="VERSION", help=", ".join(SUITES))
     parser.add_argument("--suite", choices=LIMITS, default="whole", help="smoke: minutes, for CI")
     parser.add_argument("--jobs", type=int, default=1, help="guests at a time")
+    parser.add_argument("--cpus", action="append", help="QEMU's -smp; once for each guest")
+    parser.add_argument(
+        "--rows",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="boot nothing: take the rows from outputs of earlier runs, the last one of each cell",
+    )
     parser.add_argument("--write-table", action="store_true", help="write the results to the page")
     parser.add_argument("--check-table", action="store_true", help="check the page, boot nothing")
     parser.add_argument("--page", type=Path, default=PAGE, help="docs/kernels.md")
     given = parser.parse_args()
     given.versions = given.versions or list(SUITES)
+    given.cpus = given.cpus or CPUS.get(given.suite, ("2",))
     unknown = [version for version in given.versions if version not in SUITES]
     if unknown:
         parser.error(f"unknown kernel {', '.join(unknown)}; known are {', '.join(SUITES)}")
-    if given.write_table and set(given.versions) != set(SUITES):
+    whole = given.suite != "smp"
+    if given.write_table and whole and set(given.versions) != set(SUITES):
         parser.error("--write-table needs the results of all kernels: name none, or all")
     if given.write_table and given.suite == "smoke":
         parser.error("--write-table needs all cells: --suite table, or whole")
     return given
 
 
-def _suite(given: argparse.Namespace) -> tuple[dict[str, str], float]:
-    """The environment of a guest, and its time limit in seconds."""
+def _setups(given: argparse.Namespace) -> list[Setup]:
+    """The guests of a suite, for each kernel."""
     environment = {"KZN_VM_SUITE": given.suite}
     if tests := os.environ.get("KZN_VM_TESTS"):
         environment["KZN_VM_TESTS"] = tests
-    return environment, float(os.environ.get("KZN_VM_SECONDS", LIMITS[given.suite]))
+    limit = float(os.environ.get("KZN_VM_SECONDS", LIMITS[given.suite]))
+    files = {}
+    if given.suite == "smp":
+        files = {f"kzn/bench/{name}.o": _compiled(name) for name in COMPARED}
+    return [Setup(environment, limit, cpus, files) for cpus in given.cpus]
 
 
-def _say(version: str) -> Callable[[str], None]:
+def _compiled(name: str) -> bytes:
+    sys.path += [str(PROJECT), str(PROJECT / "bench")]
+    from lib.testrun import compile_object  # needs kzn, which other suites do not
+
+    return compile_object(PROJECT / "bench" / "lib" / "bpf" / f"{name}.bpf.c")
+
+
+def _say(version: str, setup: Setup) -> Callable[[str], None]:
+    head = version if setup.cpus == "2" else f"{version}, {setup.cpus}"
+
     def say(line: str) -> None:
         with _print_lock:
-            print(f"{version:<5}| {line}", flush=True)
+            print(f"{head:<5}| {line}", flush=True)
 
     return say
 
 
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The rows in the output of an earlier run."""
+    return [row for line in path.read_text(errors="replace").splitlines() if (row := row_of(line))]
+
+
+def _judge(rows: list[dict[str, Any]], given: argparse.Namespace) -> int:
+    """Print what is wrong with rows; 0 if nothing is."""
+    bad = list(_problems(rows, given))
+    print("\n".join(bad) or f"{len(rows)} rows, all as expected")
+    return 1 if bad else 0
+
+
+def _write(rows: list[dict[str, Any]], given: argparse.Namespace) -> int:
+    """Write the rows to the page if all are there and as expected."""
+    if _judge(rows, given):
+        return 1
+    page = given.page.read_text()
+    if given.suite == "smp":
+        page = table.put(page, table.rendered_smp(rows), table.SMP_MARKS)
+    else:
+        page = table.put(page, table.rendered(rows))
+    given.page.write_text(page)
+    return 0
+
+
+def _problems(rows: list[dict[str, Any]], given: argparse.Namespace) -> Iterator[str]:
+    """What is wrong or missing in rows of the kernels and the suite that were asked for."""
+    layouts = {row.get("layout") for row in rows}
+    if len(layouts) > 1:
+        yield f"rows of different layouts of maps: {', '.join(map(str, layouts))}"
+    if given.suite == "smp":
+        yield from table.wrong_smp(rows)
+        return
+    for version in given.versions:
+        releases = {row["kernel"] for row in rows if table.is_of(row["kernel"], version)}
+        if len(releases) != 1:
+            yield f"{len(releases)} kernels {version}, not one"
+        for release in releases:
+            yield from table.wrong(table.cells(rows), release)
+            yield from table.wrong_auto(rows, release)
+            devices = table.device_cells(rows)
+            yield from table.wrong_devices(devices, release, table.devices_of(given.suite))
+
+
 def _summary(outcomes: list[Outcome], given: argparse.Namespace) -> int:
     """Print the guests and their cells; 0 if all results are as expected."""
-    print("\nkernel                         suite    seconds  exact  refused")
-    rows, bad = [row for outcome in outcomes for row in outcome.rows], []
+    print("\nkernel                         CPUs         suite    seconds  exact  refused")
+    rows = [row for outcome in outcomes for row in outcome.rows]
     for outcome in outcomes:
-        words = [*table.cells(outcome.rows).values(), *table.device_cells(outcome.rows).values()]
+        words, how = table.results(outcome.rows), "passed" if outcome.passed else "FAILED"
         print(
-            f"{outcome.release:<30} {'passed' if outcome.passed else 'FAILED':<8}"
+            f"{outcome.release:<30} {outcome.cpus:<12} {how:<8}"
             f" {outcome.seconds:>7.0f}  {words.count('exact'):>5}  {words.count('refused'):>7}"
         )
-        if "KZN_VM_TESTS" not in os.environ:
-            bad += table.wrong(table.cells(outcome.rows), outcome.release)
-            devices = table.device_cells(outcome.rows)
-            bad += table.wrong_devices(devices, outcome.release, table.devices_of(given.suite))
-    print("\n".join(bad))
+    bad = 0 if "KZN_VM_TESTS" in os.environ else _judge(rows, given)
     if bad or not all(outcome.passed for outcome in outcomes):
         return 1
-    if given.write_table:
-        given.page.write_text(table.put(given.page.read_text(), table.rendered(rows)))
-    return 0
+    return _write(rows, given) if given.write_table else 0
 
 
 if __name__ == "__main__":

@@ -11,9 +11,22 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent / "guest"))
-from cells import DEVICES, FAMILIES, PROBES, SMOKE, TRAFFIC, lacking, on_devices
+from cells import (
+    COST,
+    COSTS,
+    DEVICES,
+    FAMILIES,
+    PROBES,
+    SMOKE,
+    SMP,
+    TRAFFIC,
+    lacking,
+    on_devices,
+)
 
 BEGIN, END = "<!-- results of `make vm` -->", "<!-- end of results -->"
+MARKS = (BEGIN, END)
+SMP_MARKS = ("<!-- results on many CPUs -->", "<!-- end of results on many CPUs -->")
 NAMES = {"ipv4": "IPv4", "ipv6": "IPv6"}
 MISSING = "not tried"
 DEVICE_COLUMN = "devices or protocol"
@@ -21,6 +34,8 @@ Key = tuple[str, str, str, str]
 """Release, probe, family and traffic of a cell."""
 DeviceKey = tuple[str, str, str]
 """Release, probe and device of a cell of the second table."""
+SHOWN = {"flows": "flows", "rows": "in rows", "hash": "in the hash", "packets": "packets"}
+"""Numbers of a row that its cell has too, with their units."""
 
 
 def cells(rows: Sequence[Mapping[str, Any]]) -> dict[Key, str]:
@@ -31,6 +46,17 @@ def cells(rows: Sequence[Mapping[str, Any]]) -> dict[Key, str]:
             key = (row["kernel"], row["probe"], row["family"], row["traffic"])
             found[key] = row["result"]
     return found
+
+
+def results(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The results of all cells of the three tables."""
+    smp = [row["result"] for row in rows if "smp" in row]
+    return [*cells(rows).values(), *device_cells(rows).values(), *smp]
+
+
+def is_of(release: str, version: str) -> bool:
+    """Whether a kernel is of a version, such as 6.12."""
+    return re.match(rf"{re.escape(version)}\b", release) is not None
 
 
 def devices_of(suite: str) -> Collection[str]:
@@ -53,6 +79,8 @@ def rendered(rows: Sequence[Mapping[str, Any]]) -> str:
     """The tables: of traffic, of what `auto` chose with reasons of refusals, and of devices."""
     found = cells(rows)
     lines = [
+        layout_line(rows),
+        "",
         _line("kernel", "probe", "family", *TRAFFIC.values()),
         "|---" * (3 + len(TRAFFIC)) + "|",
     ]
@@ -86,7 +114,7 @@ def rendered_devices(kernels: Sequence[str], rows: Sequence[Mapping[str, Any]]) 
 
 def _auto(kernel: str, rows: Sequence[Mapping[str, Any]]) -> tuple[str, str, str]:
     results = [row for row in rows if row["kernel"] == kernel and "probe" in row]
-    autos = [row for row in results if row["probe"] == "auto"]
+    autos = [row for row in results if row["probe"] == "auto"][-1:]
     why = {row["probe"]: row["reason"] for row in results if row["result"] == "refused"}
     refused = "; ".join(f'`{probe}`: "{reason}"' for probe, reason in why.items())
     if not autos:
@@ -98,13 +126,70 @@ def _line(*words: str) -> str:
     return f"| {' | '.join(words)} |"
 
 
-def put(page: str, table: str) -> str:
+def rendered_smp(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table of many CPUs: what was counted, and ratios of costs to the baseline's."""
+    on = list(dict.fromkeys(_guest(row) for row in rows if "smp" in row))
+    found = {(_guest(row), row["smp"]): row for row in rows if "smp" in row}
+    lines = [
+        layout_line(rows),
+        "",
+        _line("on many CPUs", *(f"{kernel}, {cpus}" for kernel, cpus in on)),
+        "|---" * (1 + len(on)) + "|",
+        *(_line(name, *(_smp_cell(found.get((key, name), {})) for key in on)) for name in SMP),
+    ]
+    for name in COSTS:
+        rest = [found.get((key, COST), {}).get("ratios", {}).get(name, MISSING) for key in on]
+        lines.append(_line(f"cost: {name}", *map(str, rest)))
+    return "\n".join(lines) + "\n"
+
+
+def _guest(row: Mapping[str, Any]) -> tuple[str, str]:
+    """The release and the CPUs of a row."""
+    cpus, possible = row["cpus"], row["possible"]
+    return row["kernel"], f"{cpus} CPUs" if cpus == possible else f"{cpus} of {possible} CPUs"
+
+
+def _smp_cell(row: Mapping[str, Any]) -> str:
+    words = [f"{row[name]:,} {what}" for name, what in SHOWN.items() if name in row]
+    return f"{row.get('result', MISSING)}{': ' if words else ''}{', '.join(words)}"
+
+
+def layout_line(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Which layout of the maps the rows were counted in."""
+    [layout] = {row["layout"] for row in rows}
+    return f"Layout {layout} of the maps (`KZN_LAYOUT` in [flow.h](../bpf/src/flow.h))."
+
+
+def wrong_smp(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Cells of the third table with an unexpected or no result, in the guests that there are."""
+    smp = [row for row in rows if "smp" in row]
+    if not smp:
+        yield "no results on many CPUs"
+    for guest in dict.fromkeys(map(_guest, smp)):
+        found = {row["smp"]: row["result"] for row in smp if _guest(row) == guest}
+        wanted = dict.fromkeys(SMP, "exact")
+        if "postrouting" not in lacking(guest[0]):  # the baseline is a program of netfilter
+            wanted[COST] = "measured"
+        for name, result in wanted.items():
+            if found.get(name) != result:
+                yield f"{', '.join(guest)}, {name}: {found.get(name, MISSING)}, not {result}"
+
+
+def wrong_auto(rows: Sequence[Mapping[str, Any]], release: str) -> Iterator[str]:
+    """What `--probe auto` counted on a kernel, if not every byte."""
+    found = [r["result"] for r in rows if r["kernel"] == release and r.get("probe") == "auto"]
+    if found[-1:] != ["exact"]:
+        yield f"{release}, auto: {[MISSING, *found][-1]}, not exact"
+
+
+def put(page: str, table: str, marks: tuple[str, str] = MARKS) -> str:
     """A page with the table between its markers."""
-    before, found, rest = page.partition(BEGIN)
-    _, ended, after = rest.partition(END)
+    begin, end = marks
+    before, found, rest = page.partition(begin)
+    _, ended, after = rest.partition(end)
     if not found or not ended:
-        raise SystemExit(f"the page lacks the markers {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{table}{END}{after}"
+        raise SystemExit(f"the page lacks the markers {begin} and {end}")
+    return f"{before}{begin}\n{table}{end}{after}"
 
 
 def read(page: str) -> dict[Key, str]:
@@ -143,7 +228,7 @@ def problems(page: str, versions: Sequence[str]) -> Iterator[str]:
     """The cells of the suite that the table of a page lacks, and those with wrong results."""
     found, devices = read(page), read_devices(page)
     for version in versions:
-        kernels = {key[0] for key in found if re.match(rf"{re.escape(version)}\b", key[0])}
+        kernels = {key[0] for key in found if is_of(key[0], version)}
         if len(kernels) != 1:
             yield f"the table has {len(kernels)} kernels {version}, not one"
         for kernel in kernels:

@@ -17,6 +17,7 @@ TRAFFIC = {
 """Kinds of traffic, and their names in the table."""
 
 NOT_SEEN, OF_NODES, SECRET = "not seen", "exact, of the nodes", "exact, encrypted"
+LACKED = "not in this kernel"
 DEVICES: dict[str, dict[str, str]] = {
     "NIC": {},
     "VLAN": {},
@@ -81,6 +82,18 @@ SMOKE = frozenset(
     }
 )
 """Those of `DEVICES` that the suite `smoke` tries, for the sake of its time."""
+
+SMP = (
+    "every flow on every CPU",
+    "one flow on all CPUs",
+    "four times as many flows as fit",
+    "CPUs that come and go",
+    "sockets on every CPU",
+)
+"""Rows of the third table, each on several numbers of CPUs."""
+COST = "cost"
+COSTS = ("one flow, on one CPU", "one flow, on all CPUs", "every flow on every CPU")
+"""Rows of costs, beside those of the plain baseline."""
 
 LACKS = {
     "postrouting": ((6, 4), "this kernel has no BPF programs on netfilter hooks"),

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from cells import FAMILIES, PROBES, TRAFFIC
-from counting import watched
 from matrix import REFUSED
 from overlay import INNER_MTU, vxlan
+from programs import Programs
 from test_wire_bytes import super_packets
 
 from kzn.lab import traffic
@@ -22,7 +22,7 @@ from kzn.lab.witness import WireKey
 from kzn.probes.registry import find, installed
 
 NUMBERS: dict[str, Family] = {"ipv4": 4, "ipv6": 6}
-BULK = 16_000_000
+BULK = 2_000_000
 MTU = 1500
 
 
@@ -30,18 +30,19 @@ MTU = 1500
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", PROBES)
 def test_a_probe_counts_the_bytes_of_the_uplink_exactly_or_is_refused_with_a_reason(
-    lab: Lab, cell: dict[str, Any], name: str, family: str, kind: str
+    lab: Lab, programs: Programs, cell: dict[str, Any], name: str, family: str, kind: str
 ) -> None:
     cell |= {"probe": name, "family": family, "traffic": kind}
     if name in REFUSED:
         assert_refused(name)
         cell |= {"result": "refused", "reason": REFUSED[name]}
         return
-    probe = find(name, installed())
-    with vxlan(lab) if kind.startswith("vxlan") else nullcontext(), watched(lab, probe) as counted:
-        before = lab.uplink_counters(lab.node("a1"))
+    probe, node = find(name, installed()), lab.node("a1")
+    overlay = vxlan(lab) if kind.startswith("vxlan") else nullcontext()
+    with overlay, programs.attached(lab, node, probe) as counted:
+        before = lab.uplink_counters(node)
         key, segmented = send(lab, NUMBERS[family], kind)
-        sent = lab.uplink_counters(lab.node("a1")).since(before)
+        sent = lab.uplink_counters(node).since(before)
         counted.drain()
     assert counted.by_key() == {key: sent.tx_wire}
     assert counted.missed("parse").packets == 0
