@@ -13,12 +13,21 @@ K = TypeVar("K", bound=Hashable)
 class Interner(Generic[K]):
     """Names ↔ codes. ``names`` is indexed by code; a freed code keeps its last name there."""
 
-    __slots__ = ("_codes", "_free", "names")
+    __slots__ = ("_codes", "_free", "_is_shared", "names")
 
     def __init__(self, names: Iterable[K] = ()) -> None:
         self.names = list(names)
         self._codes = {name: code for code, name in enumerate(self.names)}
         self._free: list[int] = []
+        self._is_shared = False
+
+    def share(self) -> list[K]:
+        """``names`` for a reader in another thread or later: at most new codes are appended to it.
+
+        No copy is made until a code is used again.
+        """
+        self._is_shared = True
+        return self.names
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -33,6 +42,8 @@ class Interner(Generic[K]):
         if code is not None:
             return code
         if self._free:
+            if self._is_shared:
+                self.names, self._is_shared = self.names.copy(), False
             code = self._free.pop()
             self.names[code] = name
         else:

@@ -88,7 +88,6 @@ ELSEWHERE = {
     "kzn/server/flows/lines.py": "tests/unit/server/flows/test_queue.py",
     "kzn/server/flows/records.py": "tests/unit/server/flows/test_queue.py",
     "kzn/server/ledger/family.py": "tests/unit/server/ledger/test_ledger.py",
-    "kzn/server/ledger/labels.py": "tests/unit/server/ledger/test_ledger.py",
     "kzn/server/ledger/postings.py": "tests/unit/server/ledger/test_ledger.py",
     "kzn/server/metrics/server.py": "tests/unit/server/metrics/test_render.py",
     "kzn/server/metrics/text.py": "tests/unit/server/metrics/test_render.py",

@@ -5,7 +5,7 @@ A code keeps its labels as long as a series uses it, while endpoint ids end with
 codes of an endpoint id are cached for a minute only.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,12 +48,13 @@ class OwnedLabels:
     There are at most 2 ** ``bits`` codes, `NONE` and `OTHER` among them.
     """
 
-    __slots__ = ("_changed", "_freed", "_interner", "_limit", "owners")
+    __slots__ = ("_changed", "_freed", "_has_name", "_interner", "_limit", "owners")
 
     def __init__(self, width: int, bits: int) -> None:
         self._limit = 1 << bits
         self._interner: Interner[Labels] = Interner([("",) * width, (OTHER_LABEL,) * width])
         self.owners: list[Endpoint | None] = [None, None]
+        self._has_name = bytearray(2)  # by code; 0 for NONE and OTHER, which are never freed
         self._changed: set[int] = set()
         self._freed: list[Labels] | None = None
 
@@ -74,17 +75,31 @@ class OwnedLabels:
             code = self._interner.code(labels)
             if code == len(self.owners):
                 self.owners.append(None)
+                self._has_name.append(1)
+            else:
+                self._has_name[code] = 1
         if owner is not None and code > OTHER and owner != self.owners[code]:
             self.owners[code] = owner
             if self._freed is not None:
                 self._changed.add(code)
         return code
 
-    def keep_only(self, used: Iterable[int]) -> list[int]:
-        """Free the codes that are not in ``used``, to be given to other labels; returns them."""
-        free = sorted(self._interner.codes() - set(used) - {NONE, OTHER})
+    def share(self) -> list[Labels]:
+        """The labels by code for a reader in another thread or later."""
+        return self._interner.share()
+
+    def free_unused(self, used: Iterable[I64], most: int) -> list[int]:
+        """Free up to ``most`` codes that are in none of ``used``, for other labels; returns them.
+
+        Codes are freed in the order of their numbers; less than ``most`` are all.
+        """
+        unused = np.array(self._has_name, np.bool_)
+        for codes in used:
+            unused[codes] = False
+        free: list[int] = np.flatnonzero(unused)[:most].tolist()
         for code in free:
             self._interner.free(code)
+            self._has_name[code] = 0
             self.owners[code] = None
             self._changed.discard(code)
             if self._freed is not None:
@@ -100,8 +115,9 @@ class OwnedLabels:
         """Labels freed and owners changed since the last call."""
         freed, self._freed = self._freed or [], []
         codes, self._changed = self._changed, set()
-        found = ((self.labels[code], self.owners[code]) for code in codes)
-        return LabelOwners(freed, [(labels, owner) for labels, owner in found if owner is not None])
+        labels, owners = self.labels, self.owners
+        found = [(labels[code], owner) for code in codes if (owner := owners[code]) is not None]
+        return LabelOwners(freed, found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +209,13 @@ class LabelCodes:
         return self.zones.interned if kind == "zone" else self.owned[kind]
 
     def tables(self) -> dict[LabelKind, list[Labels]]:
-        """The label values of each code: live lists, not copies."""
+        """The label values of each code: live lists, valid until a code is freed."""
         kinds: tuple[LabelKind, ...] = (*OWNED_KINDS, "zone")
         return {kind: self.of_kind(kind).labels for kind in kinds}
+
+    def shared_tables(self, kinds: Collection[LabelKind | None]) -> dict[LabelKind, list[Labels]]:
+        """The label values of each code of ``kinds``, for a reader in another thread or later."""
+        return {kind: self.of_kind(kind).share() for kind in kinds if kind is not None}
 
     def of_endpoints(self, endpoints: I32, index: EndpointIndex, now: float) -> EndpointCodes:
         """The codes of ``endpoints``; `NONE` throughout for negative ids."""
@@ -229,11 +249,24 @@ class LabelCodes:
             return NONE
         return self.pods.code((endpoint.namespace, endpoint.name), endpoint)
 
-    def keep_only(self, used: Mapping[LabelKind, Iterable[int]]) -> None:
-        """Free the labels of each kind whose codes are not in ``used``."""
-        for kind, codes in used.items():
-            self.owned[kind].keep_only(codes)
-        self._cache[1:, _VALID_UNTIL] = _NEVER
+    def free_unused(self, used: Mapping[LabelKind, Iterable[I64]], most: int) -> bool:
+        """Free up to ``most`` labels of each kind whose codes are in none of ``used``.
+
+        Returns whether there may be more.
+        """
+        freed = {kind: self.owned[kind].free_unused(codes, most) for kind, codes in used.items()}
+        columns: tuple[tuple[LabelKind, I32], ...] = (
+            ("workload", self._cache[:, 0]),
+            ("owner", self._cache[:, 1]),
+            ("pod", self._pods),
+        )
+        for kind, column in columns:
+            if freed.get(kind):
+                is_free = np.zeros(len(self.owned[kind].owners), np.bool_)
+                is_free[freed[kind]] = True
+                # Below 0 is an endpoint without codes; row 0, of no endpoint, has NONE.
+                self._cache[is_free.take(np.maximum(column, NONE)), _VALID_UNTIL] = _NEVER
+        return any(len(codes) == most for codes in freed.values())
 
     def _grow(self, top: int) -> None:
         room = 2 * top - len(self._cache)

@@ -10,6 +10,7 @@ rows that `changed` returned, so the state file needs nothing else of it.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from types import MappingProxyType
 
 import numpy as np
@@ -19,6 +20,7 @@ from kzn.errors import KznError, UsageError
 from kzn.model.endpoint import Endpoint, EndpointIndex
 from kzn.server.ledger.family import (
     FAMILIES,
+    ChangedRows,
     Family,
     FamilyChanges,
     FamilyName,
@@ -45,9 +47,10 @@ Lives = Callable[[Endpoint], bool]
 
 MAX_SERIES = 1 << LABEL_BITS
 """Most series that a family can be given: its labels have that many codes."""
-_CHECKED_AT_ONCE = 10_000
+_CHECKED_AT_ONCE = 5_000
 """Idle series whose endpoints are looked up in one step: some ten milliseconds. After a restart
 with a state file all series come due at the same time."""
+_FREED_AT_ONCE = 5_000
 _SPARE_CODES = 1024
 _CHECK_SECONDS = 600.0
 """Between two checks whether an idle series' endpoints exist: 100,000 idle pods cost little."""
@@ -156,24 +159,25 @@ class Ledger:
             if evicted.any():
                 self._evicted[name] += int(evicted.sum())
                 self._writer(name).drop_to_other(evicted, now)
+                self._note_ended(family)
                 yield
         for top in self._top.values():
             top.end_window(now)
+            yield
         for family in FAMILIES.values():
             self._note_ended(family)  # before their codes are reused
-        self._free_labels()
+        yield from self._free_labels()
 
     def snapshot(self, families: Collection[FamilyName] = tuple(FAMILIES)) -> LedgerSnapshot:
         """A copy of ``families``, less those that are off, that any thread may read."""
         kinds = {column.kind for name in families for column in FAMILIES[name].columns}
-        tables = self._codes.tables()
         return LedgerSnapshot(
             views={
                 name: _view(self._tables[name], self._evicted[name])
                 for name in families
                 if name not in self._limits.off
             },
-            tables={kind: tuple(labels) for kind, labels in tables.items() if kind in kinds},
+            tables=self._codes.shared_tables(kinds),
         )
 
     def watch(self) -> None:
@@ -184,19 +188,25 @@ class Ledger:
             labels.watch()
 
     def changed(self, name: FamilyName) -> FamilyChanges:
-        """The changes of a family since the last call, or since `watch`."""
+        """The changes of a family since the last call, or since `watch`.
+
+        Their columns are copied here; any thread can make labels and values of them.
+        """
         family, table = FAMILIES[name], self._tables[name]
         self._note_ended(family)
         rows = table.changed()
-        labels = family.labels_of(table.keys[rows], self._codes.tables())
-        columns = (column[rows].tolist() for column in (table.bytes, table.exposed, table.created))
-        changed = dict(zip(labels, map(SeriesState, *columns), strict=True))
         ended, self._ended_labels[name] = self._ended_labels[name], []
-        namesake = changed.pop(family.other_labels, None)
-        other = _other(table)
+        other, other_changed, table.other.changed = _other(table), table.other.changed, False
         if family.other_key is not None:
             other = other._replace(bytes=other.bytes + table.total(family.other_key))
-        other_changed, table.other.changed = table.other.changed or namesake is not None, False
+            namesake = table.keys[rows] == family.other_key
+            other_changed, rows = other_changed or bool(namesake.any()), rows[~namesake]
+        changed = ChangedRows(
+            family,
+            self._codes.shared_tables({column.kind for column in family.columns}),
+            table.keys[rows],
+            tuple(column[rows] for column in (table.bytes, table.exposed, table.created)),
+        )
         return FamilyChanges(ended, changed, other, table.retired, other_changed)
 
     def load(
@@ -278,8 +288,11 @@ class Ledger:
         for kind, codes in family.owned(self._tables[family.name].keys[rows]):
             dead[rows] |= _dead(codes, self._codes.owned[kind], lives)
 
-    def _free_labels(self) -> None:
-        """Free unused codes once they may be more than half of all."""
+    def _free_labels(self) -> Iterator[None]:
+        """Free unused codes once they may be more than half of all, in steps.
+
+        Series begin between two steps: each finds anew which codes are used.
+        """
         series: dict[LabelKind, int] = dict.fromkeys(OWNED_KINDS, 0)
         for name, family in FAMILIES.items():
             for kind in family.owned_kinds:
@@ -287,11 +300,18 @@ class Ledger:
         owned = self._codes.owned
         if all(len(owned[kind]) <= 2 * n + _SPARE_CODES for kind, n in series.items()):
             return
-        used: dict[LabelKind, set[int]] = {kind: set() for kind in OWNED_KINDS}
+        while self._codes.free_unused(self._used_codes(), _FREED_AT_ONCE):
+            yield
+
+    def _used_codes(self) -> dict[LabelKind, list[I64]]:
+        used: dict[LabelKind, list[I64]] = {kind: [] for kind in OWNED_KINDS}
         for name, family in FAMILIES.items():
-            for kind, codes in family.owned(self._tables[name].keys):
-                used[kind].update(codes.tolist())
-        self._codes.keep_only(used)
+            keys = [self._tables[name].keys]
+            if name in self._top:
+                keys.append(self._top[name].candidate_keys())
+            for kind, codes in chain.from_iterable(map(family.owned, keys)):
+                used[kind].append(codes)
+        return used
 
 
 def _dead(codes: I64, labels: OwnedLabels, lives: Lives) -> BOOL:

@@ -7,12 +7,16 @@ all that was ever added = the series + other + retired.
 A new series is exposed at 0 until `expose` (first_scrape.py): until then its bytes are pending.
 """
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 
 from kzn.columns.arrays import BOOL, F64, I64, U64
 from kzn.columns.hash_table import KeyTable
+
+_EXPOSED_AT_ONCE = 20_000
+"""Series: some ten milliseconds. After a time without a scrape all are due at once."""
 
 
 @dataclass(slots=True)
@@ -32,7 +36,7 @@ class OtherSeries:
 
 
 class SeriesTable:
-    """Series by key; rows are in order of insertion, without gaps.
+    """Series by key; rows are in order of insertion, until some end: the last rows fill their gaps.
 
     With ``holds`` new series are exposed at 0 until `expose`. ``epoch`` is what to add to the
     caller's clock to get Unix time.
@@ -64,7 +68,7 @@ class SeriesTable:
         self._holds = holds
         self._epoch = epoch
         self._index = KeyTable()
-        self._pending = 0  # rows that are not exposed
+        self._pending: deque[tuple[float, I64]] = deque()  # when series began, and their keys
         self._keys = np.zeros(0, np.int64)
         self._bytes = np.zeros(0, np.uint64)
         self._touched = np.zeros(0, np.float64)
@@ -145,7 +149,11 @@ class SeriesTable:
         known = rows >= 0
         self._exposed[rows[known]] = exposed[known]
         self._created[rows[known]] = created[known]
-        self._pending = len(self) - int(self.exposed.sum())
+        self._pending.clear()
+        if self._holds or not exposed.all():
+            pending = keys[known & ~exposed]
+            for first in range(0, len(pending), _EXPOSED_AT_ONCE):
+                self._pending.append((now, pending[first : first + _EXPOSED_AT_ONCE]))
         return limited
 
     def load_other(self, amount: int, now: float, *, exposed: bool, created: float) -> None:
@@ -154,27 +162,34 @@ class SeriesTable:
         self.other.is_exposed, self.other.created = exposed, created
 
     def expose(self, begun_before: float) -> None:
-        """Expose the bytes of the series that began before that time."""
+        """Expose the bytes of the series that began before that time; of many, some each time.
+
+        It costs nothing for those that began later.
+        """
         self.other.expose(begun_before)
-        if not self._pending:
-            return
-        rows = np.flatnonzero(~self.exposed)
-        rows = rows[self._began.take(rows) < begun_before]
-        self._exposed[rows] = True
-        self._pending -= len(rows)
-        if self._ended is not None:
-            self._changed[rows] = True
+        left = _EXPOSED_AT_ONCE
+        while left > 0 and self._pending and self._pending[0][0] < begun_before:
+            _, keys = self._pending.popleft()
+            left -= len(keys)
+            rows = self._index.find(keys)
+            rows = rows[rows >= 0]  # the others have ended
+            # One that ended and came back began later.
+            rows = rows[~self._exposed[rows] & (self._began[rows] < begun_before)]
+            self._exposed[rows] = True
+            if self._ended is not None:
+                self._changed[rows] = True
 
     def drop(self, rows: BOOL) -> None:
         """End the series where ``rows`` (len(self),) is true, and retire their bytes."""
         self.retired += int(self.bytes[rows].sum())
         if self._ended is not None:
             self._ended.append(self.keys[rows])
-        stay = ~rows
+        gaps, fillers = moves(rows)
+        ended, moved = self.keys[rows], self._keys[fillers]
         for name in _COLUMNS:
-            setattr(self, name, getattr(self, name)[: len(self)][stay])
-        self._index = KeyTable(self._keys)
-        self._pending = len(self) - int(self.exposed.sum())
+            column = getattr(self, name)
+            column[gaps] = column[fillers]
+        self._index.drop(ended, moved, gaps)
 
     def drop_to_other(self, rows: BOOL, now: float) -> None:
         """`drop`; bytes that were never exposed go to `other` instead of being retired."""
@@ -228,7 +243,8 @@ class SeriesTable:
         self._created[first:end] = now + self._epoch
         self._exposed[first:end] = not self._holds
         self._changed[first:end] = False
-        self._pending += len(keys) if self._holds else 0
+        if self._holds:
+            self._pending.append((now, keys))
         self._index.insert(keys)
 
 
@@ -243,6 +259,12 @@ _COLUMNS = (
     "_changed",
 )
 """The arrays by row; each may have room beyond the last row."""
+
+
+def moves(dropped: BOOL) -> tuple[I64, I64]:
+    """The rows that are dropped and filled, and the rows behind what is left that fill them."""
+    left = len(dropped) - int(np.count_nonzero(dropped))
+    return np.flatnonzero(dropped[:left]), left + np.flatnonzero(~dropped[left:])
 
 
 def _distinct(keys: I64) -> I64:

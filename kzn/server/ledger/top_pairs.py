@@ -17,7 +17,7 @@ import numpy as np
 
 from kzn.columns.arrays import BOOL, I64, U64
 from kzn.columns.hash_table import EMPTY, fibonacci
-from kzn.server.ledger.series import SeriesTable
+from kzn.server.ledger.series import SeriesTable, moves
 
 _MARGIN = 2  # a factor, so that two equal pairs do not swap places at every window
 _SLOTS_A_SERIES = 4
@@ -51,6 +51,11 @@ class _Candidates:
         self._keys[at] = keys.take(lost)
         self._balances[at] = np.minimum(-self._balances.take(at), sizes.take(lost))
 
+    def keys(self) -> I64:
+        """The keys that have a slot."""
+        found: I64 = self._keys[self._keys != EMPTY]
+        return found
+
     def largest(self) -> tuple[I64, U64]:
         """At most ``limit`` keys and bytes, largest first."""
         filled = np.flatnonzero(self._balances > 0)
@@ -77,6 +82,10 @@ class TopPairs:
         if limited is not None:
             self._candidates.add(keys.take(limited), amounts.take(limited))
 
+    def candidate_keys(self) -> I64:
+        """The keys of pairs that may get a series at the end of the window."""
+        return self._candidates.keys()
+
     def end_window(self, now: float) -> None:
         """At the end of the window, else without effect: promote, demote, start a window."""
         if self._window_end is None:
@@ -99,8 +108,12 @@ class TopPairs:
         self.top.drop_to_other(rows, now)
 
     def _forget(self, rows: BOOL) -> None:
-        known = min(len(rows), len(self._at_window_start))
-        self._at_window_start = self._at_window_start[:known][~rows[:known]]
+        """Let the amounts of what stays go along with its rows."""
+        start = np.zeros(len(rows), np.uint64)
+        start[: len(self._at_window_start)] = self._at_window_start
+        gaps, fillers = moves(rows)
+        start[gaps] = start[fillers]
+        self._at_window_start = start[: len(rows) - int(np.count_nonzero(rows))]
 
     def _promote(self, now: float) -> None:
         keys, amounts = self._candidates.largest()

@@ -55,7 +55,7 @@ class Changes:
         """True if there is nothing to write; ``retired`` changes only with ``ended``."""
         return not (
             any(
-                change.ended or change.rows or change.other_changed
+                change.ended or len(change.rows) or change.other_changed
                 for change in self.families.values()
             )
             or any(owners.freed or owners.changed for owners in self.owners.values())

@@ -71,3 +71,73 @@ def test_removed_keys_are_dropped_when_the_table_grows() -> None:
     left = np.arange(99, 100_000, 100)
     assert (table.find(left[:, np.newaxis])[1] == left).all()
     assert table.slots < 16 * len(left)
+
+
+KEYS_AND_ROWS = st.lists(st.integers(0, 60), max_size=30)
+
+
+@given(st.lists(st.tuples(KEYS_AND_ROWS, KEYS_AND_ROWS), max_size=8))
+def test_rows_that_are_dropped_are_filled_by_the_last_ones(
+    rounds: list[tuple[list[int], list[int]]],
+) -> None:
+    table, rows = KeyTable(), list[int]()
+    for added, dropped in rounds:
+        new = [key for key in dict.fromkeys(added) if key not in rows]
+        table.insert(np.array(new, np.int64))
+        rows += new
+        out = [key for key in dict.fromkeys(dropped) if key in rows]
+        left = len(rows) - len(out)
+        gaps = [row for row in range(left) if rows[row] in out]
+        moved = [key for key in rows[left:] if key not in out]
+        table.drop(np.array(out, np.int64), np.array(moved, np.int64), np.array(gaps, np.int64))
+        for row, key in zip(gaps, moved, strict=True):
+            rows[row] = key
+        del rows[left:]
+        found = table.find(np.arange(61))
+        assert found.tolist() == [rows.index(key) if key in rows else -1 for key in range(61)]
+        assert table.size == len(rows)
+
+
+def numbered(first: int, number: int) -> I64:
+    return np.arange(first, first + number, dtype=np.int64)[:, np.newaxis] * 0x9E3779B1
+
+
+def growing(number: int) -> HashTable:
+    """A table of ``number`` keys, of which the last ones made it grow."""
+    table = HashTable(1, 2, lambda keys: keys[:, 0].view(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    table.insert(numbered(0, number - 40), np.arange(number - 40))
+    room = table.slots // 3 - number + 40
+    table.insert(numbered(10 * number, room), np.zeros(room, np.int64))
+    assert not table.is_moving
+    table.insert(numbered(number - 40, 40), np.arange(number - 40, number))
+    assert table.is_moving
+    return table
+
+
+def test_a_table_that_grows_finds_changes_and_removes_keys_in_both_places() -> None:
+    table = growing(50_000)
+    at, found = table.find(numbered(0, 50_000))
+    assert (found == np.arange(50_000)).all()
+    assert (at >= table.slots).any()  # some are found where they were
+    table.replace(at[::2], np.full(25_000, REMOVED))
+    table.replace(at[1::2], -found[1::2])
+    _, found = table.find(numbered(0, 50_000))
+    gone = numbered(0, 50_000)[::2][(found[::2] == EMPTY)]
+    table.insert(gone, gone[:, 0])  # removed before it was moved: inserted anew
+    again = np.isin(numbered(0, 50_000)[:, 0], gone[:, 0])
+    assert again.any()
+    while table.is_moving:
+        table.find(numbered(0, 1))
+    _, found = table.find(numbered(0, 50_000))
+    assert (found[1::2] == -np.arange(50_000)[1::2]).all()
+    assert (found[::2][again[::2]] == gone[:, 0]).all()
+    assert (found[::2][~again[::2]] == REMOVED).all()
+    assert (table.find(numbered(50_000, 1000))[1] == EMPTY).all()
+
+
+def test_no_step_of_a_growing_table_moves_more_than_some_thousand_slots() -> None:
+    table, calls = growing(50_000), 0
+    while table.is_moving:
+        calls += 1
+        table.find(numbered(0, 1))
+    assert calls >= table.slots // 2 // 4096 - 2

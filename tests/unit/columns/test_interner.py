@@ -32,3 +32,14 @@ def test_codes_in_use_name_what_a_dict_names(steps: list[tuple[bool, int]]) -> N
         assert names.codes() == set(plain.values())
         assert len(names) == len(plain)
         assert {names.names[code]: code for code in names.codes()} == plain
+
+
+def test_shared_names_stay_while_codes_are_used_again() -> None:
+    names = Interner(["a", "b"])
+    shared = names.share()
+    names.free(0)
+    names.code("c")
+    assert (shared[:2], names.names) == (["a", "b"], ["c", "b"])
+    again = names.share()
+    names.code("d")  # a new code is added at the end of the same list
+    assert again is names.names

@@ -62,3 +62,45 @@ def test_each_series_has_the_time_of_its_last_addition() -> None:
     add(table, [(1, 5), (2, 5)], now=1.0)
     add(table, [(2, 5)], now=2.0)
     assert table.touched.tolist() == [1.0, 2.0]
+
+
+def test_series_that_end_leave_the_others_as_they_were() -> None:
+    table = SeriesTable(100, holds=True)
+    for key in range(50):
+        add(table, [(key, key)], now=float(key))
+    table.watch()
+    table.drop(np.array([key % 3 == 0 for key in range(50)]))
+    stay = [key for key in range(50) if key % 3]
+    add(table, [(key, 100) for key in stay], now=50.0)
+    assert totals(table) == {key: key + 100 for key in stay}
+    assert table.retired == sum(key for key in range(50) if key % 3 == 0)
+    table.expose(20.0)
+    rows = zip(table.keys.tolist(), table.exposed.tolist(), strict=True)
+    assert dict(rows) == {key: key < 20 for key in stay}
+    assert sorted(table.ended().tolist()) == list(range(0, 50, 3))
+
+
+def test_a_series_that_ended_and_came_back_is_exposed_by_its_second_begin() -> None:
+    table = SeriesTable(10, holds=True)
+    add(table, [(1, 5), (2, 5)], now=1.0)
+    table.drop(np.array([True, False]))
+    add(table, [(1, 7)], now=9.0)
+    table.expose(5.0)
+    assert dict(zip(table.keys.tolist(), table.exposed.tolist(), strict=True)) == {
+        2: True,
+        1: False,
+    }
+    table.expose(10.0)
+    assert table.exposed.all()
+
+
+def test_many_series_are_exposed_a_part_at_a_time() -> None:
+    number = 50_000
+    table = SeriesTable(number, holds=True)
+    keys, ones = np.arange(number), np.ones(number, np.uint64)
+    table.load(keys, ones, np.zeros(number, np.bool_), np.zeros(number), now=1.0)
+    parts = []
+    while not table.exposed.all():
+        table.expose(2.0)
+        parts.append(int(table.exposed.sum()))
+    assert parts == [20_000, 40_000, 50_000]

@@ -140,3 +140,11 @@ def test_series_other_and_retired_sum_to_all_added_bytes(
         assert all(after[key] >= was for key, was in before.items())
         assert len(after) <= limit
         assert sum(after.values()) + pairs.top.other.bytes + pairs.top.retired == total
+
+
+def test_labels_of_candidates_are_in_use_until_the_window_ends() -> None:
+    pairs = full()
+    add(pairs, {3: 1, 4: 1})
+    assert set(pairs.candidate_keys().tolist()) >= {3, 4}
+    pairs.end_window(WINDOW)
+    assert not {3, 4} & set(pairs.candidate_keys().tolist())

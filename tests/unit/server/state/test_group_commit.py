@@ -37,7 +37,7 @@ class Scene:
     def write(self, changes: Changes) -> None:
         if self.full:
             raise StateError("state file f: database or disk is full", reason="disk_full")
-        self.committed.append(changes.families["pod"].rows["n", "p"].bytes)
+        self.committed.append(dict(changes.families["pod"].rows.items())["n", "p"].bytes)
 
     def close(self) -> None:
         self.closed = True

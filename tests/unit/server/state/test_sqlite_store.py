@@ -129,7 +129,7 @@ def test_a_commit_writes_only_what_changed(server: Server) -> None:
     server.commit()
     add(server, Row("pod", WEB, 1))
     changes = server.state.take()
-    assert changes.families["pod"].rows == {WEB: SeriesState(6, True, 0.0)}
+    assert dict(changes.families["pod"].rows.items()) == {WEB: SeriesState(6, True, 0.0)}
     assert not changes.is_empty
     assert server.state.take().is_empty
 
