@@ -52,6 +52,9 @@ SUBCOMMANDS = {
     "explain": Subcommand(
         "kzn.cli.explain:explain", "Explain the verdict on a packet between two addresses.", "tools"
     ),
+    "prices": Subcommand(
+        "kzn.cli.prices:prices", "Show what traffic costs, and import price lists.", "server"
+    ),
     "top": Subcommand("kzn.cli.top:top", "Watch cross-zone traffic live.", "tools"),
     "demo": Subcommand(
         "kzn.cli.demo:demo", "Try kzn on this machine and verify its counts.", "demo"

@@ -4,5 +4,5 @@ In: price lists (plugins, YAML files) and `Traffic`. Out: a `Quote`, or `Unprice
 Never: a clock, or the price 0 where none is known.
 Files: traffic (questions and answers), declaration (rules and lists), book (which list and rule
 answers), registry (installed lists), aws, gcp, azure (the shipped ones), file (a list of YAML),
-text (a list as YAML).
+text (a list as YAML), table (what applies between places), offers (lists of the clouds' own files).
 """

@@ -12,12 +12,15 @@ from kzn.pricing.declaration import ANY, GIB, PriceList, Rule
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
 
 
-def yaml_of(one: PriceList, comments: tuple[str, ...] = ()) -> str:
-    """The file, a rule a line, with ``comments`` at its head."""
-    return "\n".join([*(f"# {line}" for line in comments), *_lines(one), ""])
+def yaml_of(one: PriceList, comments: tuple[str, ...] = (), extends: str = "") -> str:
+    """The file, a rule a line, with ``comments`` at its head.
+
+    ``extends`` names an installed list of the same provider, currency and GB.
+    """
+    return "\n".join([*(f"# {line}" for line in comments), *_lines(one, extends), ""])
 
 
-def _lines(one: PriceList) -> Iterator[str]:
+def _lines(one: PriceList, extends: str) -> Iterator[str]:
     yield f"name: {_quoted(one.name)}"
     yield f"provider: {_quoted(one.provider)}"
     yield f"currency: {one.currency}"
@@ -35,6 +38,8 @@ def _lines(one: PriceList) -> Iterator[str]:
         entries |= {"source": _quoted(found.source)} if found.source else {}
         entries |= {"date": str(found.date)} if found.date else {}
         yield f"convert: {_flow(entries)}"
+    if extends:
+        yield f"extends: {_quoted(extends)}"
     yield "rules:" if one.rules else "rules: []"
     for rule in one.rules:
         yield f"  - {_flow(_entries(rule))}"

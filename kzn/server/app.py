@@ -23,6 +23,7 @@ from kzn.server.auth.open import HttpSecurity, open_authenticator, open_http_sec
 from kzn.server.config import ServerConfig
 from kzn.server.flows.queue import FlowLog, LogCounts
 from kzn.server.http import addresses, explain
+from kzn.server.http import prices as price_page
 from kzn.server.http.server import HttpApi
 from kzn.server.ledger.family import FamilyName
 from kzn.server.ledger.first_scrape import FirstScrape
@@ -128,6 +129,7 @@ class Server:
             config.http_limits,
             owners=self._owners,
             explain=self._explain,
+            prices=self._price_table,
             scraped=self._pipeline.scraped,
             hosts=AllowedHosts(config.http_hosts),
             tls=self._http_security.tls,
@@ -211,6 +213,12 @@ class Server:
     def _explain(self, query: Mapping[str, str]) -> bytes:
         now = explain.Moment(time.monotonic(), time.time())
         return explain.answer(query, self._topology.index, self._pipeline.reporting, now)
+
+    def _price_table(self) -> bytes:
+        index = self._topology.index
+        return price_page.answer(
+            self._prices.book, index.nodes(), index.networks.networks(), time.time()
+        )
 
     async def _tick_forever(self) -> None:
         frozen_lists = 0

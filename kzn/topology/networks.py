@@ -65,6 +65,10 @@ class Networks:
             found[unknown] = np.where(outer == UNOWNED, UNKNOWN, outer)
         return found
 
+    def networks(self) -> list[Network]:
+        """The networks of the static file."""
+        return [network for network, _ in self._networks]
+
     def node_of_range(self, code: int) -> str:
         """The name of the node that a result of `lookup`, at most IN_POD_CIDR, stands for."""
         return self._pod_cidrs.name(IN_POD_CIDR - code)

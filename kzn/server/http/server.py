@@ -61,7 +61,8 @@ class HttpApi:
     """Serves the pages; `take` copies the server's state for those that render it.
 
     ``owners`` returns the body for a list of addresses, ``explain`` that for a query of
-    /api/v1/explain (UsageError: answered with 400). A page without its function answers 404.
+    /api/v1/explain (UsageError: answered with 400), ``prices`` that of /api/v1/prices. A page
+    without its function answers 404.
     ``scraped`` is told of each scrape that was received.
     """
 
@@ -72,6 +73,7 @@ class HttpApi:
         limits: HttpLimits | None = None,
         owners: Callable[[list[str]], bytes] | None = None,
         explain: Callable[[Mapping[str, str]], bytes] | None = None,
+        prices: Callable[[], bytes] | None = None,
         *,
         scraped: Scraped | None = None,
         rendering: RenderLimits | None = None,
@@ -82,6 +84,7 @@ class HttpApi:
         self._why_not_ready = why_not_ready
         self._owners = owners
         self._explain = explain
+        self._prices = prices
         self._scraped = scraped
         self._limits = rendering or RenderLimits()
         self._threads = ThreadPoolExecutor(self._limits.renderers, "http-render")
@@ -126,6 +129,9 @@ class HttpApi:
             routes["/api/v1/addresses"] = Route(self._addresses, frozenset({"address"}))
         if self._explain is not None:
             routes["/api/v1/explain"] = Route(self._explanation, _EXPLAIN)
+        if self._prices is not None:
+            prices = self._prices
+            routes["/api/v1/prices"] = Route(lambda _: Response(prices(), content_type=JSON))
         return routes
 
     async def _metrics(self, request: Request) -> Response:

@@ -91,7 +91,7 @@ def test_an_error_in_a_topology_file_names_file_line_and_what_is_expected(
     first, second = capsys.readouterr().err.splitlines()
     assert first == (
         f'kzn: {path}:3: unknown key "zome" in a node, '
-        "expected one of addresses, name, region, zone"
+        "expected one of addresses, name, price, provider, region, zone"
     )
     assert second.startswith("hint: ")
 

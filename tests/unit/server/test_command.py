@@ -19,6 +19,7 @@ import pytest
 from pki import Authority
 
 from kzn.agent.deliver.shipper import Shipper
+from kzn.client.prices import PriceTable
 from kzn.daemon.connect import dial_tcp
 from kzn.daemon.listen import HostPort
 from kzn.daemon.tls import ClientTls
@@ -163,6 +164,36 @@ def test_a_static_file_that_changes_is_used_without_a_restart(tmp_path: Path) ->
         assert 'kzn_server_static_reads_total{result="loaded"} 2' in text
         assert 'kzn_server_static_reads_total{result="failed"} 1' in text
         assert "\nkzn_server_static_outdated 0" in text
+
+
+def test_a_price_list_that_changes_is_used_without_a_restart(tmp_path: Path) -> None:
+    ours = "extends: aws\nrules: [{class: cross_zone, sender: %s, receiver: 0}]\n"
+    path = tmp_path / "ours.yaml"
+    path.write_text(ours % "0.007")
+    nodes = "nodes: [{name: c, zone: c, provider: aws}, {name: d, zone: d, provider: aws}]\n"
+    static = tmp_path / "static.yaml"
+    static.write_text(nodes)
+    options = ["--static", str(static), "--prices", f"auto,{path}"]
+    with serving(tmp_path, *options) as (_, http, _log):
+
+        def sender() -> float:
+            url = f"http://127.0.0.1:{http}/api/v1/prices"
+            with urllib.request.urlopen(url, timeout=DEADLINE) as answer:
+                table = PriceTable.from_json(json.load(answer))
+            [found] = [p for p in table.prices if (p.src_zone, p.dst_zone) == ("c", "d")]
+            assert found.sender is not None
+            return found.sender * (1 << 30)
+
+        assert sender() == pytest.approx(0.007)
+        path.write_text(ours % "cheap")
+        assert wait_for(lambda: "\nkzn_server_prices_outdated 1" in metrics(http), DEADLINE)
+        assert sender() == pytest.approx(0.007)
+        path.write_text(ours % "0.008")
+        assert wait_for(lambda: sender() == pytest.approx(0.008), DEADLINE)
+        text = metrics(http)
+        assert 'kzn_server_price_reads_total{result="loaded"} 2' in text
+        assert 'kzn_server_price_reads_total{result="failed"} 1' in text
+        assert "\nkzn_server_prices_outdated 0" in text
 
 
 def test_client_certificates(tmp_path: Path, authority: Authority, tls: list[str]) -> None:

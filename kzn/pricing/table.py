@@ -1,0 +1,79 @@
+"""What applies between the places of a cluster, row by row: pure.
+
+In: a book, and places (zones of nodes, entries with a price class). Out: rows, with a quote or why
+there is none. Never: a pair of places whose class is not known.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+
+from kzn.pricing.book import PriceBook
+from kzn.pricing.traffic import OUTSIDE, Quote, Traffic, Unpriced
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A zone of a provider, or an entry ``name`` of the static topology with a price class."""
+
+    provider: str
+    region: str
+    zone: str
+    price_class: str = ""
+    name: str = ""
+
+
+OUTSIDE_PLACE = Place("", "", OUTSIDE)
+"""The far end of external traffic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a byte from ``src`` to ``dst`` costs."""
+
+    src: Place
+    dst: Place
+    cls: str
+    answer: Quote | Unpriced
+
+
+def rows(book: PriceBook, places: Iterable[Place], at: date) -> Iterator[Row]:
+    """From each place to each, to the outside and back, in the order of the places.
+
+    Not from an entry to an entry: the bytes between them pass no node.
+    """
+    known = sorted(set(places))
+    for src in known:
+        for dst in known:
+            cls = _class_of(src, dst)
+            if cls and not (src.name and dst.name):
+                yield _row(book, src, dst, cls, at)
+    for place in known:
+        if not place.name:
+            yield _row(book, place, OUTSIDE_PLACE, "external", at)
+            yield _row(book, OUTSIDE_PLACE, place, "external", at)
+
+
+def _class_of(src: Place, dst: Place) -> str:
+    """As the resolver decides by zones (kzn.server.resolve.resolve); empty if it is not known."""
+    if src.region and dst.region and src.region != dst.region:
+        return "cross_region"
+    if not src.zone or not dst.zone:
+        is_nowhere = any(place.name and not place.zone for place in (src, dst))
+        return "external" if is_nowhere else ""
+    if src.zone == dst.zone:
+        return "same_zone"
+    return "cross_zone" if bool(src.region) == bool(dst.region) else ""
+
+
+def _row(book: PriceBook, src: Place, dst: Place, cls: str, at: date) -> Row:
+    traffic = Traffic(
+        cls=cls,
+        src_provider=src.provider,
+        src_region=src.region,
+        dst_provider=dst.provider,
+        dst_region=dst.region,
+        src_price_class=src.price_class,
+        dst_price_class=dst.price_class,
+    )
+    return Row(src, dst, cls, book.quote(traffic, at))

@@ -1,0 +1,105 @@
+"""kzn/pricing/offers/azure.py, by pages that are made here after the format of retail prices."""
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kzn.errors import UsageError
+from kzn.pricing import azure
+from kzn.pricing.book import PriceBook
+from kzn.pricing.declaration import GIB
+from kzn.pricing.file import parse_list
+from kzn.pricing.offers.azure import import_azure
+from kzn.pricing.text import yaml_of
+from kzn.pricing.traffic import Quote, Traffic
+
+READ = date(2026, 11, 26)
+
+
+def item(meter: str, region: str, price: float, **changes: Any) -> dict[str, Any]:
+    return {
+        "currencyCode": "USD",
+        "tierMinimumUnits": 0.0,
+        "retailPrice": price,
+        "unitPrice": price,
+        "armRegionName": region,
+        "location": region,
+        "effectiveStartDate": "2026-02-01T00:00:00Z",
+        "meterName": meter,
+        "productName": "Bandwidth Inter-Region",
+        "skuName": "Inter-Region",
+        "serviceName": "Bandwidth",
+        "serviceFamily": "Networking",
+        "unitOfMeasure": "1 GB",
+        "type": "Consumption",
+    } | changes
+
+
+OUT = "Standard Data Transfer Out"
+ITEMS = [
+    item("Intra Continent Data Transfer Out", "eastus", 0.02),
+    item("Intra Continent Data Transfer Out", "westus2", 0.02),
+    item("Intra Continent Data Transfer Out", "westeurope", 0.021),
+    item("Inter Continent Data Transfer Out - NAM or EU To Any", "eastus", 0.05),
+    item("Inter Continent Data Transfer Out - NAM or EU To Any", "westeurope", 0.051),
+    item("Inter Continent Data Transfer Out - Asia To Any", "moonbase1", 0.9),
+    item(OUT, "eastus", 0.0, productName="Rtn Preference: MGN"),
+    item(OUT, "eastus", 0.087, productName="Rtn Preference: MGN", tierMinimumUnits=100.0),
+    item(OUT, "eastus", 0.083, productName="Rtn Preference: MGN", tierMinimumUnits=10335.0),
+    item(OUT, "eastus", 0.08, productName="Bandwidth - Routing Preference: Internet"),
+    item("Standard Inter-Availability Zone Data Transfer Out", "eastus", 0.01),
+    item(OUT, "eastus", 0.5, serviceName="Content Delivery Network"),
+]
+
+
+def pages(tmp_path: Path, *parts: list[dict[str, Any]]) -> list[Path]:
+    paths = []
+    for number, items in enumerate(parts):
+        paths.append(tmp_path / f"{number}.json")
+        page = {"BillingCurrency": "USD", "Items": items, "NextPageLink": None, "Count": 1}
+        paths[-1].write_text(json.dumps(page))
+    return paths
+
+
+def test_meters_between_regions_and_to_the_internet_are_the_senders(tmp_path: Path) -> None:
+    found = import_azure(pages(tmp_path, ITEMS[:5], ITEMS[5:]), READ)
+    assert (found.used, found.ignored, found.extends) == (9, 3, "azure")
+    text = yaml_of(found.prices, (), found.extends)
+    book = PriceBook([parse_list("f", text, [azure.PRICES])])
+
+    def ask(cls: str, src: str, dst: str) -> object:
+        ends = ["" if region == "outside" else "azure" for region in (src, dst)]
+        answer = book.quote(Traffic(cls, ends[0], src, ends[1], dst), READ)
+        if not isinstance(answer, Quote):
+            return answer.reason
+        return round(answer.sender * GIB, 9), answer.receiver
+
+    assert ask("cross_region", "eastus", "westus2") == (0.02, 0)
+    assert ask("cross_region", "eastus", "westeurope") == (0.05, 0)
+    assert ask("cross_region", "westeurope", "westus2") == (0.051, 0)
+    assert ask("cross_region", "westus2", "westeurope") == "left_unpriced"
+    assert ask("cross_region", "moonbase1", "eastus") == "left_unpriced"
+    assert ask("external", "eastus", "outside") == (0.087, 0)
+    assert ask("external", "westeurope", "outside") == "left_unpriced"
+    assert ask("cross_zone", "eastus", "eastus") == (0, 0)
+    assert found.prices.valid_from == date(2026, 2, 1)
+
+
+def test_another_currency_is_complete_by_itself(tmp_path: Path) -> None:
+    euro = [one | {"currencyCode": "EUR"} for one in ITEMS]
+    found = import_azure(pages(tmp_path, euro), READ)
+    assert (found.extends, found.prices.currency) == ("", "EUR")
+    zones = PriceBook([found.prices]).quote(Traffic("cross_zone", "azure", "r", "azure", "r"), READ)
+    assert isinstance(zones, Quote)
+    assert zones.is_free
+
+
+@pytest.mark.parametrize("items", [[], ITEMS[-2:], [ITEMS[0], ITEMS[1] | {"currencyCode": "EUR"}]])
+def test_pages_without_such_meters_or_of_two_currencies_are_refused(
+    tmp_path: Path, items: list[dict[str, Any]]
+) -> None:
+    with pytest.raises(UsageError, match=r"Bandwidth|currencies"):
+        import_azure(pages(tmp_path, items), READ)

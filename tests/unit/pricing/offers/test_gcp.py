@@ -1,0 +1,87 @@
+"""kzn/pricing/offers/gcp.py, by pages that are made here after the catalogue's format."""
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kzn.errors import UsageError
+from kzn.pricing import gcp
+from kzn.pricing.file import parse_list
+from kzn.pricing.offers.gcp import INTER_ZONE, import_gcp
+from kzn.pricing.text import yaml_of
+
+READ = date(2026, 11, 26)
+
+
+def sku(number: str, description: str, *nanos: int, **changes: Any) -> dict[str, Any]:
+    rates = [
+        {
+            "startUsageAmount": start,
+            "unitPrice": {"currencyCode": "USD", "units": "0", "nanos": price},
+        }
+        for start, price in enumerate(nanos)
+    ]
+    expression = {"usageUnit": "GiBy", "baseUnit": "By", "tieredRates": rates} | changes
+    return {
+        "name": f"services/6F81-5844-456A/skus/{number}",
+        "skuId": number,
+        "description": description,
+        "category": {"serviceDisplayName": "Compute Engine", "resourceFamily": "Network"},
+        "serviceRegions": ["us-central1"],
+        "geoTaxonomy": {"type": "GLOBAL", "regions": []},
+        "pricingInfo": [
+            {"pricingExpression": expression, "effectiveTime": "2026-10-05T22:30:00.500-07:00"}
+        ],
+    }
+
+
+def page(tmp_path: Path, *skus: dict[str, Any]) -> Path:
+    path = tmp_path / f"{len(list(tmp_path.iterdir()))}.json"
+    path.write_text(json.dumps({"skus": skus, "nextPageToken": ""}))
+    return path
+
+
+def test_the_sku_of_traffic_between_zones_is_the_senders_price(tmp_path: Path) -> None:
+    found = import_gcp(
+        [
+            page(tmp_path, sku("AAAA-0000-0000", "Network Internet Data Transfer Out", 120000000)),
+            page(
+                tmp_path,
+                sku("BBBB-0000-0000", "Network Inter Zone Data Transfer Out from Here", 990000000),
+                sku(INTER_ZONE, "Network Inter Zone Data Transfer Out", 0, 11000000, 9000000),
+            ),
+        ],
+        READ,
+    )
+    assert (found.used, found.ignored, found.extends) == (1, 2, "gcp")
+    one = parse_list("f", yaml_of(found.prices, (), found.extends), [gcp.PRICES])
+    assert (one.valid_from, one.currency, one.date) == (date(2026, 10, 6), "USD", READ)
+    rule = one.rule_for("cross_zone", "r", "r", "")
+    assert rule is not None
+    assert (rule.sender, rule.receiver) == (0.011, 0)
+    rule = one.rule_for("same_zone", "r", "r", "")
+    assert rule is not None
+    assert not rule.sender
+
+
+def test_an_older_name_of_the_sku_is_known(tmp_path: Path) -> None:
+    found = import_gcp([page(tmp_path, sku("X", "Network Inter Zone Egress", 10000000))], READ)
+    assert found.prices.rules[1].sender == 0.01
+
+
+@pytest.mark.parametrize(
+    "skus",
+    [
+        [],
+        [sku("X", "Network Inter Zone Ingress", 1)],
+        [sku(INTER_ZONE, "by the hour", 1, usageUnit="h")],
+        [sku(INTER_ZONE, "without tiers")],
+        [sku(INTER_ZONE, "x", tieredRates=[{"unitPrice": {"units": "many"}}])],
+    ],
+)
+def test_a_page_without_that_price_is_refused(tmp_path: Path, skus: list[dict[str, Any]]) -> None:
+    with pytest.raises(UsageError):
+        import_gcp([page(tmp_path, *skus)], READ)
