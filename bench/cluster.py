@@ -3,7 +3,8 @@
 Each agent has its own connection and loopback address, and sends its node's batch of 6,000 flows
 every ten seconds; the server does everything that it does in production, from the handshake to the
 ack. Meanwhile a watch delivers ``--events`` pod events a second, a quarter of them of a pod that
-gets the addresses of another. The baseline is the number of batches that were due.
+gets the addresses of another, and a node is replaced each second. The baseline is the number of
+batches that were due.
 """
 
 import argparse
@@ -16,7 +17,9 @@ import urllib.request
 from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from pathlib import Path
 from socket import socketpair
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lib.fleet import Fleet
@@ -33,6 +36,7 @@ OPTIONS = argparse.ArgumentParser()
 OPTIONS.add_argument("--agents", type=int, default=5_000)
 OPTIONS.add_argument("--seconds", type=float, default=30.0)
 OPTIONS.add_argument("--events", type=int, default=1_000)
+OPTIONS.add_argument("--state", action="store_true", help="with a state file, on this disk")
 OPTIONS.add_argument("--json", action="store_true")
 FLOWS, ADDRESSES = 6_000, 600
 INTERVAL = 10.0
@@ -100,7 +104,9 @@ def main() -> None:
     fleet = Fleet()
     ours, theirs = get_context("fork").Pipe()
     watched, told = socketpair()
-    server = get_context("fork").Process(target=serve, args=(theirs, watched, fleet, 0))
+    folder = TemporaryDirectory()
+    state = Path(folder.name) / "state" if options.state else None
+    server = get_context("fork").Process(target=serve, args=(theirs, watched, fleet, 0, state))
     server.start()  # before this process opens what the child would inherit
     watched.close()
     other_cpu = 1 if (os.cpu_count() or 1) > 1 else 0
@@ -122,7 +128,8 @@ def main() -> None:
     with urllib.request.urlopen(f"http://127.0.0.1:{http_port}/api/v1/status") as answer:
         status = json.loads(answer.read())
     ours.send("stop")
-    server.join(30)
+    server.join(60)
+    folder.cleanup()
     sender.join(30)
     due = options.agents * int(options.seconds // INTERVAL)
     # Divided by the time that the batches cover: elapsed time depends on other load of the machine.
@@ -137,6 +144,7 @@ def main() -> None:
             "ack_ms_median": round(statistics.median(agents.waits) * 1e3, 1),
             "ack_ms_p99": round(statistics.quantiles(agents.waits, n=100)[98] * 1e3, 1),
             "ack_ms_max": round(max(agents.waits) * 1e3, 1),
+            "first_longest_stall_ms": before["longest_stall_ms"],
             "longest_stall_ms": after["longest_stall_ms"],
             "stalled_share": after["stalled_share"],
             "server_cpu_share": round(load, 3),

@@ -5,7 +5,7 @@ In: sizes and a seed. Out: facts for an index, and batches of agents.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import numpy as np
 
@@ -20,6 +20,8 @@ ZONES = ("zone-a", "zone-b", "zone-c")
 REGION = "region-1"
 PODS_V6 = int(IPv6Address("fd00:64::"))
 NODES_V6 = int(IPv6Address("fd00:10::"))
+CIDRS_V4, CIDRS_V6 = int(IPv4Address("100.64.0.0")), int(IPv6Address("fd00:65::"))
+"""The pod CIDRs of nodes, of which no pod has an address: a CNI plugin with its own addresses."""
 WORLD = 20
 PORTS = (80, 443, 8080, 5432, 6379, 9092, 53, 3306, 9090, 50051)
 
@@ -48,6 +50,7 @@ class Fleet:
             region=REGION,
             addresses=(MAPPED_PREFIX + _v4(172, number), _v6(NODES_V6, number)),
             version=1 + number,
+            pod_cidrs=(IPv4Network((CIDRS_V4 + (number << 8), 24)), IPv6Network(_cidr_v6(number))),
         )
 
     def pod(self, number: int) -> tuple[PodFacts, Workload]:
@@ -151,6 +154,10 @@ def spread(fleet: Fleet, count: int) -> Iterator[int]:
     """``count`` nodes spread over the fleet."""
     step = max(1, fleet.nodes // count)
     yield from range(0, step * count, step)
+
+
+def _cidr_v6(number: int) -> tuple[int, int]:
+    return CIDRS_V6 + (number << 64), 64
 
 
 def _v4(first: int, number: int) -> bytes:

@@ -9,8 +9,10 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from multiprocessing.connection import Connection
+from pathlib import Path
 from random import Random
 from socket import socket
 from typing import Any
@@ -21,8 +23,9 @@ from lib.heartbeat import Heartbeat
 
 from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.daemon.signals import Shutdown
-from kzn.server.app import SWITCH_SECONDS, Server
+from kzn.server.app import SWITCH_SECONDS, Server, limit_collections
 from kzn.server.config import ServerConfig
+from kzn.server.state.sqlite_store import StateFile
 from kzn.server.topology import Topology
 from kzn.topology.facts import OwnerFacts, OwnerRef
 from kzn.topology.index import AddressIndex
@@ -56,9 +59,23 @@ class FleetSource:
             listings=count(1),
         )
         self._watch = watch
+        self._fleet = fleet
 
     async def run(self) -> None:
         """Apply events as they arrive, like kzn.topology.kube.watch."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._replace_nodes())
+            await self._read()
+
+    async def _replace_nodes(self) -> None:
+        """A node is deleted and another one comes, of the same name, each second."""
+        for number in count():
+            await asyncio.sleep(1.0)
+            node = self._fleet.node(number % self._fleet.nodes)
+            self.index.drop_node(node.uid)
+            self.index.put_node(replace(node, uid=f"{node.uid}-again", version=10_000 + number))
+
+    async def _read(self) -> None:
         reader, _ = await asyncio.open_connection(sock=self._watch)
         lines = LineSplitter()
         while chunk := await reader.read(1 << 16):
@@ -98,17 +115,25 @@ def send_events(watch: socket, fleet: Fleet, cpu: int, rate: int) -> None:
         return
 
 
-def serve(pipe: Connection, watch: socket, fleet: Fleet, cpu: int) -> None:
+def serve(
+    pipe: Connection, watch: socket, fleet: Fleet, cpu: int, state: Path | None = None
+) -> None:
     """Serve until the pipe receives "stop"; answer any other message with numbers."""
     os.sched_setaffinity(0, {cpu})
     allow_many_files()
     sys.setswitchinterval(SWITCH_SECONDS)
-    asyncio.run(_serve(pipe, FleetSource(fleet, watch)))
+    limit_collections()
+    asyncio.run(_serve(pipe, FleetSource(fleet, watch), state))
 
 
-async def _serve(pipe: Connection, source: FleetSource) -> None:
+async def _serve(pipe: Connection, source: FleetSource, state: Path | None) -> None:
     agents, http = listen(HostPort("127.0.0.1", 0)), listen(HostPort("127.0.0.1", 0))
-    server = Server(ServerConfig(), Topology(source.index, (("bench", source),)), None)
+    server = Server(
+        ServerConfig(),
+        Topology(source.index, (("bench", source),)),
+        None,
+        state=StateFile(state) if state else None,
+    )
     shutdown = Shutdown()
     ports = bound_port(agents), bound_port(http)
     heartbeat = Heartbeat()

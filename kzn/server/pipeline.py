@@ -44,7 +44,8 @@ _UNKNOWN_NODES = (
     " (--node of an agent must be the name that kubectl get nodes shows)"
 )
 _DONE = object()
-_RETRIES_PER_TICK = 64  # about 50 ms if all are large; acks wait for a tick to end
+_RETRIES_PER_TICK = 64
+_RETRIED_FLOWS_PER_TICK = 10_000  # some ten milliseconds: acks wait for a tick to end
 
 
 class FlowSink(Protocol):
@@ -126,14 +127,18 @@ class Pipeline:
                 self._sweep = self.ledger.sweep_steps(now, self.index.lives)
         if self._sweep is not None and next(self._sweep, _DONE) is _DONE:
             self._sweep = None
+        retried = 0
         for _ in range(_RETRIES_PER_TICK):
             observed = self.retry_queue.take(now)
             if observed is None:
                 return self._sweep is not None
+            retried += len(observed.flows)
             resolution = self._resolve(observed)
             totals = self.node_totals.of(observed.node, now)
             totals.release(_sum(observed.flows))
             self._account(observed, resolution, totals, now)
+            if retried >= _RETRIED_FLOWS_PER_TICK:
+                break
         return True
 
     def scraped(self, taken: float, *, is_prometheus: bool) -> None:

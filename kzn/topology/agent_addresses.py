@@ -16,7 +16,7 @@ from kzn.model.endpoint import EXTERNAL
 from kzn.model.ip import MAPPED_PREFIX
 from kzn.topology.facts import CidrNetwork
 from kzn.topology.tables.address_table import UNOWNED, AddressTable
-from kzn.topology.tables.prefix_table import PrefixTable
+from kzn.topology.tables.prefix_table import Prefix, PrefixTable, prefix_of
 
 MAX_TOLD = 500_000
 """Most addresses of all nodes (about 200 bytes each): 100 for each of 5,000 nodes."""
@@ -55,7 +55,8 @@ class AgentAddresses:
         self._ended: deque[tuple[float, bytes, int]] = deque()
         self._waiting: OrderedDict[str, tuple[bytes, ...]] = OrderedDict()
         self._cidrs: dict[str, tuple[str, tuple[CidrNetwork, ...]]] = {}
-        self._ranges: PrefixTable | None = None
+        self._nodes_of: dict[Prefix, list[int]] = {}
+        self._ranges = PrefixTable()
 
     def __len__(self) -> int:
         """How many addresses agents have told, each counted for each node."""
@@ -120,13 +121,19 @@ class AgentAddresses:
 
     def put_pod_cidrs(self, uid: str, node: str, cidrs: tuple[CidrNetwork, ...]) -> None:
         """The pod CIDRs of the node with this uid; none once it is deleted."""
-        if self._cidrs.get(uid, (node, ())) == (node, cidrs):
+        before, had = self._cidrs.get(uid, (node, ()))
+        if (before, had) == (node, cidrs):
             return
         if cidrs:
             self._cidrs[uid] = node, cidrs
         else:
             del self._cidrs[uid]
-        self._ranges = None
+        for prefix in map(prefix_of, had):
+            self._nodes_of[prefix].remove(self._number(before))
+            self._set_range(prefix)
+        for prefix in map(prefix_of, cidrs):
+            self._nodes_of.setdefault(prefix, []).append(self._number(node))
+            self._set_range(prefix)
 
     def find(self, rows: U8, opened: float, reporting: str = "") -> I32:
         """Node numbers of ``rows`` (n, 16) for a batch opened then, UNOWNED where no node is."""
@@ -136,7 +143,7 @@ class AgentAddresses:
             found[row] = self._one_of(rows[row].tobytes(), opened, own)
         known = np.flatnonzero(found >= 0)
         if len(known):
-            ranges = self._pod_ranges().lookup(rows.take(known, axis=0))
+            ranges = self._ranges.lookup(rows.take(known, axis=0))
             found[known[(ranges >= 0) & (ranges != found.take(known))]] = UNOWNED
         return found
 
@@ -218,12 +225,13 @@ class AgentAddresses:
             return own
         return nodes[0] if len(nodes) == 1 else UNOWNED
 
-    def _pod_ranges(self) -> PrefixTable:
-        if self._ranges is None:
-            self._ranges = PrefixTable(
-                (cidr, self._number(node)) for node, cidrs in self._cidrs.values() for cidr in cidrs
-            )
-        return self._ranges
+    def _set_range(self, prefix: Prefix) -> None:
+        """Note the node that came last of those with this pod CIDR."""
+        if self._nodes_of[prefix]:
+            self._ranges.put(prefix, self._nodes_of[prefix][-1])
+        else:
+            del self._nodes_of[prefix]
+            self._ranges.remove(prefix)
 
 
 def _is_host(address: bytes) -> bool:

@@ -5,21 +5,26 @@ or network, the node of a pod CIDR, or whether an address is outside the cluster
 these rarely change and their addresses are not passed on.
 """
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 
 from kzn.columns.arrays import I32, U8
 from kzn.model.endpoint import UNKNOWN, Endpoint
-from kzn.model.ip import pack
 from kzn.topology.describe import network_endpoint, service_endpoint
 from kzn.topology.facts import CidrNetwork, Network, ServiceFacts
 from kzn.topology.tables.address_table import UNOWNED, AddressTable
 from kzn.topology.tables.endpoint_table import EndpointTable
-from kzn.topology.tables.prefix_table import PrefixTable
+from kzn.topology.tables.prefix_table import Prefix, Prefixes, PrefixTable, prefix_of
 
 IN_POD_CIDR = -16
 """`Networks.lookup`: this number minus that of a node: in its pod CIDR, and in no other node's."""
+
+
+_CHANGED_ONE_BY_ONE = 1000
+"""Networks of a static file; of more, all ranges are made anew."""
 
 
 class Networks:
@@ -40,6 +45,7 @@ class Networks:
         self._outer_service_of = AddressTable()
         self._pod_cidrs = PodCidrs()
         self._prefixes: PrefixTable | None = None
+        self._named: set[Prefix] = set()  # of networks, which come before equal pod CIDRs
 
     @property
     def network_count(self) -> int:
@@ -54,8 +60,9 @@ class Networks:
     def lookup(self, rows: U8) -> I32:
         """The ids of addresses (n, 16), EXTERNAL, UNKNOWN, or at most IN_POD_CIDR."""
         if self._prefixes is None:
-            networks = [(cidr, number) for net, number in self._networks for cidr in net.cidrs]
-            self._prefixes = PrefixTable([*self._pod_cidrs.ranges(), *networks])
+            networks = list(self._numbered())
+            self._prefixes = PrefixTable(chain(self._pod_cidrs.codes(), networks))
+            self._named = {prefix for prefix, _ in networks}
         found = self._service_of.find(rows)
         left = np.flatnonzero(found == UNOWNED)
         found[left] = self._prefixes.lookup(rows[left])
@@ -86,7 +93,15 @@ class Networks:
         for _, number in self._networks:
             self._retire(number)
         self._networks = [(net, self._add(network_endpoint(net))) for net in networks]
-        self._prefixes = None
+        numbers = dict(self._numbered())
+        if self._prefixes is None or len(numbers) > _CHANGED_ONE_BY_ONE:
+            self._prefixes = None
+            return
+        gone, self._named = self._named - numbers.keys(), set(numbers)
+        for prefix in gone:
+            self._set_range(prefix)
+        for prefix, number in numbers.items():
+            self._prefixes.put(prefix, number)
 
     def put_service(self, service: ServiceFacts) -> None:
         """A Service was added or changed."""
@@ -114,23 +129,24 @@ class Networks:
 
     def put_pod_cidrs(self, uid: str, node: str, cidrs: tuple[CidrNetwork, ...]) -> None:
         """The pod CIDRs of the node with this uid; none once it is deleted."""
-        is_new = uid not in self._pod_cidrs
-        if self._pod_cidrs.put(uid, node, cidrs) and not (is_new and self._added(node, cidrs)):
-            self._prefixes = None
+        changed = self._pod_cidrs.put(uid, node, tuple(map(prefix_of, cidrs)))
+        if self._prefixes is not None:
+            for prefix in changed - self._named:
+                self._set_range(prefix)
 
-    def _added(self, node: str, cidrs: tuple[CidrNetwork, ...]) -> bool:
-        """Whether the pod CIDRs of a new node could be added to the prefixes as they are.
+    def _set_range(self, prefix: Prefix) -> None:
+        """Set what a prefix is that no network has, at least not any more."""
+        assert self._prefixes is not None  # noqa: S101 - for the type checker
+        code = self._pod_cidrs.code(prefix)
+        if code is None:
+            self._prefixes.remove(prefix)
+        else:
+            self._prefixes.put(prefix, code)
 
-        An address inside another node's pod CIDR would be of both: then all are made anew.
-        """
-        prefixes = self._prefixes
-        if prefixes is None or self._pod_cidrs.overlap:
-            return False
-        rows = np.frombuffer(b"".join(pack(str(cidr.network_address)) for cidr in cidrs), np.uint8)
-        if (prefixes.lookup(rows.reshape(-1, 16)) <= IN_POD_CIDR).any():
-            return False
-        code = IN_POD_CIDR - self._pod_cidrs.number(node)
-        return all(prefixes.add(cidr, code) for cidr in cidrs)
+    def _numbered(self) -> Iterator[tuple[Prefix, int]]:
+        for network, number in self._networks:
+            for cidr in network.cidrs:
+                yield prefix_of(cidr), number
 
     @property
     def _tables(self) -> tuple[AddressTable, AddressTable]:
@@ -144,65 +160,60 @@ class PodCidrs:
     """The pod CIDRs of nodes; one that overlaps another node's belongs to neither."""
 
     def __init__(self) -> None:
-        self._of_node: dict[str, tuple[str, tuple[CidrNetwork, ...]]] = {}
+        self._of_node: dict[str, tuple[str, tuple[Prefix, ...]]] = {}
+        self._nodes: Prefixes[Counter[int]] = Prefixes()
         self._names: list[str] = []
         self._numbers: dict[str, int] = {}
-        self.overlap = False
-        """Whether two nodes have a range in common, as of the last `ranges`."""
-
-    def __contains__(self, uid: str) -> bool:
-        return uid in self._of_node
-
-    def number(self, node: str) -> int:
-        """The number of a node in the codes of ranges."""
-        number = self._numbers.setdefault(node, len(self._names))
-        if number == len(self._names):
-            self._names.append(node)
-        return number
 
     def name(self, number: int) -> str:
         """The name of a node."""
         return self._names[number]
 
-    def put(self, uid: str, node: str, cidrs: tuple[CidrNetwork, ...]) -> bool:
-        """Set those of the node with this uid; True if they have changed."""
-        if self._of_node.get(uid, (node, ())) == (node, cidrs):
-            return False
+    def put(self, uid: str, node: str, cidrs: tuple[Prefix, ...]) -> set[Prefix]:
+        """Set those of the node with this uid; returns the prefixes of which `code` may differ."""
+        before, had = self._of_node.get(uid, (node, ()))
+        if (before, had) == (node, cidrs):
+            return set()
+        for prefix in had:
+            self._take(prefix, self._number(before))
+        for prefix in cidrs:
+            if prefix not in self._nodes.values:
+                self._nodes.put(prefix, Counter())
+            self._nodes.values[prefix][self._number(node)] += 1
         if cidrs:
             self._of_node[uid] = node, cidrs
         else:
-            del self._of_node[uid]
-        return True
+            self._of_node.pop(uid, None)
+        changed = {*had, *cidrs}
+        return changed.union(*map(self._nodes.enclosed, changed))
 
-    def ranges(self) -> list[tuple[CidrNetwork, int]]:
-        """Each CIDR with its code: of one node (at most IN_POD_CIDR), or UNKNOWN."""
-        nodes: dict[CidrNetwork, set[int]] = {}
-        for node, cidrs in self._of_node.values():
-            number = self.number(node)
-            for cidr in cidrs:
-                nodes.setdefault(cidr, set()).add(number)
-        _add_enclosed(nodes)
-        self.overlap = any(len(of) > 1 for of in nodes.values())
-        return [
-            (cidr, IN_POD_CIDR - next(iter(of)) if len(of) == 1 else UNKNOWN)
-            for cidr, of in nodes.items()
-        ]
+    def code(self, prefix: Prefix) -> int | None:
+        """The code of one node (at most IN_POD_CIDR), UNKNOWN of several, None of no node."""
+        if prefix not in self._nodes.values:
+            return None
+        nodes = {node for one in self._nodes.enclosing(prefix) for node in self._nodes.values[one]}
+        return IN_POD_CIDR - nodes.pop() if len(nodes) == 1 else UNKNOWN
 
+    def codes(self) -> Iterator[tuple[Prefix, int]]:
+        """Each prefix with its code."""
+        for prefix in self._nodes.values:
+            code = self.code(prefix)
+            assert code is not None  # noqa: S101 - it is a node's
+            yield prefix, code
 
-def _add_enclosed(nodes: dict[CidrNetwork, set[int]]) -> None:
-    """Add to each CIDR the nodes of those that enclose it."""
-    for version in (4, 6):
-        of_version = [cidr for cidr in nodes if cidr.version == version]
-        if len({cidr.prefixlen for cidr in of_version}) < 2:
-            continue
-        of_version.sort(key=lambda cidr: (int(cidr.network_address), cidr.prefixlen))
-        outer: list[CidrNetwork] = []
-        for cidr in of_version:
-            while outer and int(outer[-1].broadcast_address) < int(cidr.network_address):
-                outer.pop()
-            for enclosing in outer:
-                nodes[cidr] |= nodes[enclosing]
-            outer.append(cidr)
+    def _take(self, prefix: Prefix, number: int) -> None:
+        nodes = self._nodes.values[prefix]
+        nodes[number] -= 1
+        if not nodes[number]:
+            del nodes[number]
+        if not nodes:
+            self._nodes.remove(prefix)
+
+    def _number(self, node: str) -> int:
+        number = self._numbers.setdefault(node, len(self._names))
+        if number == len(self._names):
+            self._names.append(node)
+        return number
 
 
 def _addresses(service: ServiceFacts) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:

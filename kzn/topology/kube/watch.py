@@ -4,6 +4,7 @@ In: a list-watch, a client. Out: calls on the list-watch, and at most one warnin
 resource and kind of failure. Never: a decision; those are in list_watch.py.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,8 @@ async def follow(
                 await _watch(list_watch, client, request, reports)
             else:
                 body = await client.page(request.path, request.parameters, request.accept)
-                list_watch.page(body)
+                for _ in list_watch.page(body):
+                    await asyncio.sleep(0)
                 if list_watch.is_listed:
                     reports.listed()
         except KznError as error:

@@ -205,6 +205,20 @@ def test_flows_that_do_not_fit_in_the_retry_queue_are_unresolved_at_once() -> No
     world.check()
 
 
+def test_a_tick_retries_some_thousand_flows_and_says_that_more_are_due() -> None:
+    world = World(queued_flows=100_000)
+    for _ in range(3):
+        world.apply("n1", *[(P1, LATE, 1, 1)] * 6_000)
+    world.pod("late", "n2", LATE)
+    world.clock.seconds += 20.0
+    more = []
+    while world.pipeline.tick():
+        more.append(world.pipeline.node_totals.of("n1").held.packets)
+    assert more[0] == 6_000  # two of the three batches
+    assert not any(more[1:])
+    assert world.terms("n1") == {"seen": 18_000, "attributed": 18_000}
+
+
 def test_totals_that_disagree_with_the_flows_are_counted_and_break_nothing() -> None:
     world = World()
     world.apply("n1", (P1, P2, 1, 10), totals=Totals(Counts(3, 35), {"parse": Counts(1, 5)}))

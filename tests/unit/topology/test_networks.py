@@ -4,6 +4,7 @@ from dataclasses import replace
 from ipaddress import ip_network
 
 import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -219,3 +220,22 @@ def test_nodes_that_come_and_go_leave_what_a_fresh_table_has(
         nodes |= {name: tuple(texts)} if texts else {}
         living.put_pod_cidrs(f"uid-{name}", name, tuple(map(ip_network, texts)))
         assert owners(living) == owners(networks_of(nodes))
+
+
+@pytest.mark.parametrize("cidr", ["10.1.0.0/24", "10.1.0.0/16", "10.9.0.0/24"])
+def test_networks_that_are_replaced_leave_pod_cidrs_as_they_were(cidr: str) -> None:
+    living = networks_of({"n1": ("10.1.0.0/24",)})
+    before = owners(living)
+    original = Network("Database", "db", (ip_network("10.1.0.64/26"),), "", "")
+    living.put_networks([Network("Database", "other", (ip_network(cidr),), "", "")])
+    changed = owners(living)
+    fresh = networks_of({"n1": ("10.1.0.0/24",)})
+    fresh.put_networks([Network("Database", "other", (ip_network(cidr),), "", "")])
+    assert changed == owners(fresh)
+    living.put_networks([original])
+    assert [_sort(one) for one in owners(living)] == [_sort(one) for one in before]
+
+
+def _sort(owner: int | str) -> int | str:
+    """The same for all ids of networks."""
+    return "network" if isinstance(owner, int) and owner >= 0 else owner

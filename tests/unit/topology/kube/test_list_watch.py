@@ -51,9 +51,13 @@ class Rig:
             REPLICASET_RESOURCE, sink, clock=lambda: self.now, rng=rng, listings=count(1)
         )
 
+    def page(self, content: bytes) -> int:
+        """Apply a page; the number of steps."""
+        return sum(1 for _ in self.list_watch.page(content))
+
     def listed(self, *uids: str) -> "Rig":
         self.list_watch.request()
-        self.list_watch.page(body(*(obj(uid) for uid in uids)))
+        self.page(body(*(obj(uid) for uid in uids)))
         self.list_watch.request()
         self.list_watch.opened()
         self.calls.clear()
@@ -65,10 +69,10 @@ def test_a_resource_is_listed_in_pages_and_watched_from_the_version_of_the_list(
     first = rig.list_watch.request()
     assert (first.is_watch, first.parameters) == (False, {"limit": "500"})
     assert "PartialObjectMetadataList" in first.accept
-    rig.list_watch.page(body(obj("a"), more="tok"))
+    rig.page(body(obj("a"), more="tok"))
     assert not rig.list_watch.is_listed
     assert rig.list_watch.request().parameters == {"limit": "500", "continue": "tok"}
-    rig.list_watch.page(body(obj("b"), version="123"))
+    rig.page(body(obj("b"), version="123"))
     assert rig.list_watch.is_listed
     watch = rig.list_watch.request()
     assert watch.is_watch
@@ -101,9 +105,9 @@ def test_a_list_after_an_expired_watch_drops_what_it_lacks() -> None:
     assert rig.list_watch.failed(caught.value) == "expired"
     request = rig.list_watch.request()
     assert (request.is_watch, request.parameters) == (False, {"limit": "500"})
-    rig.list_watch.page(body(obj("b"), more="tok"))
+    rig.page(body(obj("b"), more="tok"))
     assert rig.calls == [("put", "b", 2)]  # nothing vanishes before the last page
-    rig.list_watch.page(body(obj("d")))
+    rig.page(body(obj("d")))
     assert rig.calls[1] == ("put", "d", 2)
     assert sorted(rig.calls[2:]) == [("drop", "a", 0), ("drop", "c", 0)]
     assert rig.list_watch.stats().objects == 2
@@ -119,21 +123,21 @@ def test_an_expired_continue_token_restarts_the_list_with_larger_pages() -> None
     rig, limits = Rig(), []
     for _ in range(4):
         limits.append(rig.list_watch.request().parameters.get("limit"))
-        rig.list_watch.page(body(obj("a"), more="tok"))
+        rig.page(body(obj("a"), more="tok"))
         rig.list_watch.failed(error("expired", status=410))
     assert limits == ["500", "2000", "8000", None]
     assert rig.list_watch.request().parameters == {}
-    rig.list_watch.page(body(obj("b")))
+    rig.page(body(obj("b")))
     assert ("drop", "a", 0) in rig.calls
 
 
 def test_a_failed_page_is_requested_again_and_earlier_pages_stay() -> None:
     rig = Rig()
     rig.list_watch.request()
-    rig.list_watch.page(body(obj("a"), more="tok"))
+    rig.page(body(obj("a"), more="tok"))
     rig.list_watch.failed(error("connection"))
     assert rig.list_watch.request().parameters["continue"] == "tok"
-    rig.list_watch.page(body(obj("b")))
+    rig.page(body(obj("b")))
     assert rig.calls == [("put", "a", 1), ("put", "b", 1)]
 
 
@@ -198,7 +202,7 @@ def test_an_object_that_becomes_undecodable_in_a_list_is_not_dropped() -> None:
     rig = Rig().listed("a", "b")
     rig.list_watch.failed(error("expired"))
     rig.list_watch.request()
-    rig.list_watch.page(body(obj("a"), {"metadata": {"uid": "b"}}))
+    rig.page(body(obj("a"), {"metadata": {"uid": "b"}}))
     assert [call for call in rig.calls if call[0] == "drop"] == []
     assert rig.list_watch.stats().failures["undecodable"] == 1
 
@@ -214,7 +218,7 @@ def test_a_body_that_is_not_a_list_and_a_list_without_version_are_bad_pages() ->
         rig = Rig()
         rig.list_watch.request()
         with pytest.raises(KubeError) as caught:
-            rig.list_watch.page(page)
+            rig.page(page)
         assert rig.list_watch.failed(caught.value) == "bad_page"
         assert not rig.list_watch.is_listed
         assert not rig.list_watch.request().is_watch
@@ -256,3 +260,17 @@ def test_staleness_is_the_time_since_the_last_page_event_or_bookmark() -> None:
     assert rig.list_watch.stats().staleness == 15
     rig.list_watch.line(event("BOOKMARK", obj("", 250)))
     assert rig.list_watch.stats().staleness == 0
+
+
+def test_a_page_is_applied_and_what_it_lacks_is_dropped_in_steps() -> None:
+    uids = [f"u{number:03}" for number in range(350)]
+    rig = Rig().listed(*uids)
+    rig.list_watch.failed(error("expired"))
+    rig.list_watch.request()
+    page = body(*(obj(uid) for uid in uids[:120]))
+    sizes = [len(rig.calls) for _ in rig.list_watch.page(page)]
+    assert sizes == [0, 100, 120, 220, 320]
+    assert len(rig.calls) == 350
+    dropped = {uid for verb, uid, _ in rig.calls if verb == "drop"}
+    assert dropped == set(uids[120:])
+    assert rig.list_watch.request().is_watch

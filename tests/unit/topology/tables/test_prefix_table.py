@@ -1,5 +1,6 @@
 """kzn/topology/tables/prefix_table.py."""
 
+from collections.abc import Iterable
 from ipaddress import IPv6Address, ip_address, ip_network
 
 import numpy as np
@@ -11,11 +12,15 @@ from kzn.columns.arrays import U8
 from kzn.model.endpoint import EXTERNAL, UNKNOWN
 from kzn.model.ip import MAPPED_PREFIX, pack
 from kzn.topology.facts import CidrNetwork
-from kzn.topology.tables.prefix_table import IANA_PREFIXES, PrefixTable
+from kzn.topology.tables.prefix_table import IANA_PREFIXES, PrefixTable, prefix_of
 
 
 def rows(addresses: list[bytes]) -> U8:
     return np.frombuffer(b"".join(addresses), np.uint8).reshape(-1, 16)
+
+
+def made(networks: Iterable[tuple[CidrNetwork, int]]) -> PrefixTable:
+    return PrefixTable((prefix_of(network), value) for network, value in networks)
 
 
 def one(table: PrefixTable, address: str) -> int:
@@ -45,18 +50,18 @@ def test_a_private_address_in_no_network_is_unknown(address: str) -> None:
 
 def test_the_longest_prefix_wins_and_after_its_end_the_enclosing_one() -> None:
     nets = ["10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "10.1.2.255/32"]
-    table = PrefixTable((ip_network(net), n) for n, net in enumerate(nets))
+    table = made((ip_network(net), n) for n, net in enumerate(nets))
     asked = ["10.0.0.0", "10.1.0.0", "10.1.2.0", "10.1.2.255", "10.1.3.0", "10.2.0.0", "11.0.0.0"]
     assert [one(table, address) for address in asked] == [0, 1, 2, 3, 1, 0, EXTERNAL]
 
 
 def test_a_network_wins_over_an_equal_iana_prefix() -> None:
-    table = PrefixTable([(ip_network("0.0.0.0/0"), 7), (ip_network("10.0.0.0/8"), 8)])
+    table = made([(ip_network("0.0.0.0/0"), 7), (ip_network("10.0.0.0/8"), 8)])
     assert [one(table, "8.8.8.8"), one(table, "10.0.0.1"), one(table, "fd00::1")] == [7, 8, UNKNOWN]
 
 
 def test_networks_at_both_ends_of_the_address_space_are_found() -> None:
-    table = PrefixTable([(ip_network("ffff::/16"), 1), (ip_network("::/16"), 2)])
+    table = made([(ip_network("ffff::/16"), 1), (ip_network("::/16"), 2)])
     assert [one(table, "ffff::1"), one(table, "::1"), one(table, "fffe::1")] == [1, 2, UNKNOWN]
 
 
@@ -102,7 +107,7 @@ def test_longest_prefixes_agree_with_the_standard_library(
     numbered = {net: number for number, net in enumerate(nets)}
     asked = [address for net in nets for address in _edges(net)] + more
     if asked:
-        found = PrefixTable(numbered.items()).lookup(rows(asked)).tolist()
+        found = made(numbered.items()).lookup(rows(asked)).tolist()
         everything = dict(IANA_PREFIXES) | numbered
         assert found == [_longest(everything, address) for address in asked]
 
@@ -116,37 +121,43 @@ def inside(number: int, length: int) -> CidrNetwork:
     return ip_network((start, bits - size))
 
 
-@given(st.lists(st.tuples(st.integers(0, 47), st.integers(0, 4)), max_size=12))
+CHANGES = st.lists(
+    st.tuples(st.integers(0, 47), st.integers(0, 4), st.booleans() | st.just(True)), max_size=16
+)
+
+
+@example([(0, 1, True), (0, 2, True), (0, 1, False), (0, 0, True), (0, 0, False)])
+@given(CHANGES)
 @settings(deadline=None, max_examples=300)
-def test_a_network_that_is_added_is_found_as_in_a_table_made_with_it(
-    chosen: list[tuple[int, int]],
+def test_a_table_that_changes_is_as_one_made_of_what_is_left(
+    changes: list[tuple[int, int, bool]],
 ) -> None:
-    networks: list[tuple[CidrNetwork, int]] = []
+    networks: dict[CidrNetwork, int] = {}
     table = PrefixTable()
-    for value, (number, length) in enumerate(chosen):
+    for value, (number, length, is_there) in enumerate(changes):
         network = inside(number, length)
-        if any(network == known for known, _ in networks):
-            assert not table.add(network, value)
-            continue
-        networks.append((network, value))
-        if not table.add(network, value):
-            table = PrefixTable(networks)
-    whole = PrefixTable(networks)
+        if is_there:
+            networks[network] = value
+            table.put(prefix_of(network), value)
+        elif network in networks:
+            del networks[network]
+            table.remove(prefix_of(network))
+    whole = made(networks.items())
     asked = [pack("::"), pack("ffff::")]
-    for network, _ in networks:
+    for number, length, _ in changes:
+        network = inside(number, length)
         ends = network[0], network[-1], network[0] - 1, network[-1] + 1
         asked += [pack(str(address)) for address in ends]
     assert table.lookup(rows(asked)).tolist() == whole.lookup(rows(asked)).tolist()
 
 
-def test_a_network_with_others_inside_needs_a_new_table() -> None:
-    table = PrefixTable([(ip_network("10.1.0.0/24"), 1)])
-    assert not table.add(ip_network("10.1.0.0/16"), 2)
-    assert one(table, "10.1.1.1") == UNKNOWN
-    assert table.add(ip_network("10.2.0.0/16"), 3)
-    assert [one(table, a) for a in ("10.1.255.255", "10.2.0.0", "10.2.255.255", "10.3.0.0")] == [
-        UNKNOWN,
-        3,
-        3,
-        UNKNOWN,
-    ]
+def test_ranges_end_with_the_networks_that_cut_them() -> None:
+    table = PrefixTable()
+    before = table.ranges
+    several = [inside(number, length) for number in range(48) for length in range(5)]
+    for network in dict.fromkeys(several):
+        table.put(prefix_of(network), 1)
+    assert table.ranges > before + 20
+    for network in dict.fromkeys(several):
+        table.remove(prefix_of(network))
+    assert table.ranges == before
