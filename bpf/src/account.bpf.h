@@ -180,6 +180,22 @@ __noinline __u32 tunnel_id(__u64 dst0, __u64 dst1)
 	return KZN_TUNNEL_WITHOUT_ID;
 }
 
+/* The part of a key's tail that tells the device that the packet came in by; 0 is none. The source
+ * of a forwarded packet may have been translated, or be one that several pods have; user space
+ * knows which pod is behind the device. A few instructions, no lookup.
+ */
+static __always_inline __u64 input_word(__u32 index)
+{
+	return index ? service_word(0, 0, KZN_BY_DEVICE) | (__u64)index << 48 : 0;
+}
+
+/* Adds the input device to the key of a packet that no tunnel of this node encapsulated. */
+static __always_inline void mark_input(struct flow_words *key, __u32 index)
+{
+	if (!(key->tail >> 48))
+		key->tail |= input_word(index);
+}
+
 /* Replaces the key of a packet that a tunnel of this node encapsulated by that of the inner packet,
  * with the id of the tunnel.
  */

@@ -22,6 +22,7 @@
 #define KZN_ENCRYPTED 0x08 /* WireGuard or ESP: charged to the outer addresses */
 #define KZN_RELAYED 0x10 /* came in by a tunnel device of this node and leaves the node again */
 #define KZN_DELIVERED 0x20 /* came in by a tunnel device of this node, for a local device */
+#define KZN_BY_DEVICE 0x80 /* in by a device, and `tunnel` has the low half of its index */
 
 /* IPv4 addresses are ::ffff:a.b.c.d. Ports are in host byte order, 0 where not kept. */
 struct flow_key {
@@ -31,7 +32,7 @@ struct flow_key {
 	__u8 protocol;
 	__u8 flags;
 	__u16 peer_port; /* of the other side; 0 unless --ports all */
-	__u16 tunnel; /* of this node, by its far end: id in the map `tunnels`; 0: none */
+	__u16 tunnel; /* of this node, by its far end: id in `tunnels`; 0: none; KZN_BY_DEVICE */
 };
 _Static_assert(sizeof(struct flow_key) == 40, "flow_key is 40 bytes without padding");
 

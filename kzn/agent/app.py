@@ -29,6 +29,7 @@ from kzn.agent.devices.link_stats import LinkStats
 from kzn.agent.hooks import Hooks
 from kzn.agent.inspect.text import lines
 from kzn.agent.loop import Loop, empty
+from kzn.agent.maps import buffers
 from kzn.agent.maps.spool import Spool
 from kzn.agent.metrics import agent_metrics
 from kzn.agent.pins import directory, install
@@ -84,7 +85,8 @@ async def serve(
         hooks = Hooks(attached, stats)
         updates = DeviceUpdates(config, attached, stats, meter, hooks)
         # A cut switches the active buffer, which the meter must not see in the middle.
-        spool = Spool(maps, around_cut=meter.paused)
+        reader = buffers.Reader(lambda: updates.senders)
+        spool = Spool(maps, around_cut=meter.paused, access=reader)
         async with (
             _http(config, sockets, stats),
             in_background("devices", DeviceWatch(config.uplinks or (), updates.apply).run, stats),

@@ -13,6 +13,7 @@ from kzn.agent.config import AgentConfig
 from kzn.agent.coverage.hook_coverage import Meter
 from kzn.agent.devices.table import Device, DeviceTable
 from kzn.agent.hooks import Hooks
+from kzn.agent.maps.senders import Senders
 from kzn.agent.select.attach import AttachedProbe
 from kzn.agent.stats import AgentStats
 
@@ -23,6 +24,7 @@ class DeviceUpdates:
     """Applies device tables to one attached probe.
 
     ``addresses`` are those of this node that the server is told; None while they are not known.
+    ``senders`` are what is behind pods' devices.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class DeviceUpdates:
         hooks: Hooks,
     ) -> None:
         self.addresses: tuple[bytes, ...] | None = None
+        self.senders = Senders()
         self._attached = attached
         self._hooks = hooks
         self._stats = stats
@@ -49,6 +52,7 @@ class DeviceUpdates:
         """Write what differs; ``changed_filters`` are devices whose qdiscs or filters changed."""
         self.addresses = table.told_addresses()
         self._stats.told_addresses = len(self.addresses)
+        self.senders = table.senders().after(self.senders)
         maps = self._attached.maps
         missing = maps.set_devices({} if self._accounts_local else table.roles())
         self._warn(missing + maps.set_addresses(table.addresses()), table.unknown_names())

@@ -21,7 +21,8 @@ FLOW_KEY = np.dtype(
 
 ``port`` is that of the side that was connected to, the source's when `PORT_OF_SOURCE` is set;
 ``peer_port`` is that of the other side, 0 unless ``--ports all``. ``tunnel`` is the id of the far
-end if the node encapsulated the packet, else 0.
+end if the node encapsulated the packet, else 0; with `BY_DEVICE` the low half of the index of the
+device that the packet came in by, or, once the agent knows it, the number of the sender.
 """
 
 FLOW_COUNTS = np.dtype([("packets", "<u8"), ("bytes", "<u8")])
@@ -41,6 +42,8 @@ DELIVERED = 0x20
 """``flags``: came in by a tunnel device of the reporting node, for a local device."""
 FAR_END_UNKNOWN = 0x40
 """``flags``: the reporting node encapsulated it, and there was no room for the tunnel's far end."""
+BY_DEVICE = 0x80
+"""``flags`` of a key alone: ``tunnel`` tells where the packet came in."""
 FLAGS = INITIATOR_MASK | ENCRYPTED | RELAYED | DELIVERED | FAR_END_UNKNOWN
 """The ``flags`` of `Flows`."""
 
@@ -48,6 +51,8 @@ TUNNEL_WITHOUT_ID = 0xFFFF
 """``tunnel`` of a key: KZN_TUNNEL_WITHOUT_ID."""
 NO_VIA = 0xFFFFFFFF
 """``via`` of a flow that the reporting node did not encapsulate."""
+NO_SENDER = NO_VIA
+"""``sender`` of a flow whose source tells the sender, as far as the node knows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +62,9 @@ class Flows:
     ``addresses`` is (n, 16) uint8; ``src`` and ``dst`` are row numbers in it. Of ``flags``, `FLAGS`
     are kept. With ``--ports service`` the port that is not 0 is that of the service. ``via`` is
     the row of the outer destination of flows that the reporting node encapsulated, `NO_VIA` for the
-    others; None when there are only others.
+    others; None when there are only others. ``sender`` is the row of an address of the pod behind
+    the device that the flow came in by, where that is not its source's; `NO_SENDER` and None
+    likewise.
     """
 
     addresses: U8
@@ -70,6 +77,7 @@ class Flows:
     packets: U64
     bytes: U64
     via: U32 | None = None
+    sender: U32 | None = None
 
     def __len__(self) -> int:
         return len(self.src)

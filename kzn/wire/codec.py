@@ -60,6 +60,8 @@ def encode_to_server(message: ToServer) -> bytes:
         totals=message.totals,
         via_planes=message.columns.via_planes,
         via=message.columns.via,
+        sender_planes=message.columns.sender_planes,
+        sender=message.columns.sender,
     )
     return kzn_pb2.ToServer(batch=batch).SerializeToString()
 
@@ -92,6 +94,8 @@ def decode_to_server(data: bytes) -> ToServer:
                 batch.columns,
                 batch.via_planes,
                 batch.via,
+                batch.sender_planes,
+                batch.sender,
             ),
             totals=batch.totals,
         )

@@ -29,7 +29,7 @@ WIDTHS = (
 )
 PLANES = sum(np.dtype(kind).itemsize for _, kind in WIDTHS)
 VIA_PLANES = 4
-"""Byte planes of each of the two columns of FlowBatch.via."""
+"""Byte planes of each of the two columns of FlowBatch.via, and of FlowBatch.sender."""
 LEVEL = 1
 
 _SORT = ("dst", "src", "src_port", "dst_port", "flags", "protocol")
@@ -40,7 +40,10 @@ PREFIX = np.frombuffer(MAPPED_PREFIX, np.uint8)
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The fields of FlowBatch that describe its columns; ``data`` and ``via`` are zlib streams."""
+    """The fields of FlowBatch that describe its columns.
+
+    ``data``, ``via`` and ``sender`` are zlib streams.
+    """
 
     flows: int
     ipv4: int
@@ -49,17 +52,18 @@ class Columns:
     data: bytes
     via_planes: int = 0
     via: bytes = b""
+    sender_planes: int = 0
+    sender: bytes = b""
 
     @property
     def inflated(self) -> int:
         """The length of ``data`` after decompression."""
         return 4 * self.ipv4 + 16 * self.ipv6 + self.flows * self.planes.bit_count()
 
-    @property
-    def via_inflated(self) -> tuple[int, int]:
-        """The lengths of the two columns in ``via`` after decompression."""
-        by_address = (self.via_planes & 0xF).bit_count() * (self.ipv4 + self.ipv6)
-        return by_address, (self.via_planes >> VIA_PLANES).bit_count() * self.flows
+    def further_inflated(self, planes: int) -> tuple[int, int]:
+        """The lengths of the two columns in ``via`` or ``sender`` after decompression."""
+        by_address = (planes & 0xF).bit_count() * (self.ipv4 + self.ipv6)
+        return by_address, (planes >> VIA_PLANES).bit_count() * self.flows
 
 
 def pack(flows: Flows) -> Columns:
@@ -78,22 +82,26 @@ def pack(flows: Flows) -> Columns:
         _planes_of(flows.addresses[by_address[:ipv4], 12:]),
         _planes_of(flows.addresses[by_address[ipv4:]]),
     )
-    via_planes, via = 0, b""
-    if flows.via is not None:
-        via_planes, via = _deflate(_via_columns(flows, flows.via, rank, order))
-    return Columns(len(flows), ipv4, len(by_address) - ipv4, planes, data, via_planes, via)
+    via = _further(flows.via, flows.dst, rank, order)
+    sender = _further(flows.sender, flows.src, rank, order)
+    return Columns(len(flows), ipv4, len(by_address) - ipv4, planes, data, *via, *sender)
 
 
-def _via_columns(flows: Flows, via: U32, rank: U32, order: I64) -> list[U32]:
-    """Where flows to each address go, and the flows that go elsewhere (kzn.proto)."""
-    goes = np.zeros(len(via), np.uint32)
-    tunnelled = via != NO_VIA
-    goes[tunnelled] = rank[via[tunnelled]] + np.uint32(1)
-    dst = rank[flows.dst]
+def _further(rows: U32 | None, ends: U32, rank: U32, order: I64) -> tuple[int, bytes]:
+    """Planes and stream of ``via``, by flows' destinations, or of ``sender``, by their sources.
+
+    A column by address, and one for the flows that differ from that of their end (kzn.proto).
+    """
+    if rows is None:
+        return 0, b""
+    numbers = np.zeros(len(rows), np.uint32)
+    told = rows != NO_VIA
+    numbers[told] = rank[rows[told]] + np.uint32(1)
+    end = rank[ends]
     by_address = np.zeros(len(rank), np.uint32)
-    by_address[dst[tunnelled]] = goes[tunnelled]
-    by_flow = np.where(by_address[dst] == goes, np.uint32(0), goes + np.uint32(1))
-    return [by_address, by_flow[order]]
+    by_address[end[told]] = numbers[told]
+    by_flow = np.where(by_address[end] == numbers, np.uint32(0), numbers + np.uint32(1))
+    return _deflate([by_address, by_flow[order]])
 
 
 def _planes_of(rows: U8) -> bytes:

@@ -122,27 +122,30 @@ def unpack(columns: Columns) -> Flows:
                 f"{name} index {found[name].max()}, but only {len(addresses)} addresses",
                 reason="index_range",
             )
-    return Flows(addresses, **found, via=_via(columns, found["dst"]))
+    via = _further(columns, "via", columns.via_planes, columns.via, found["dst"])
+    sender = _further(columns, "sender", columns.sender_planes, columns.sender, found["src"])
+    return Flows(addresses, **found, via=via, sender=sender)
 
 
-def _via(columns: Columns, dst: U32) -> U32 | None:
-    """The row of each flow's outer destination; None if no flow has one."""
-    if columns.via_planes >> 2 * VIA_PLANES:
-        raise WireError(f"via_planes {columns.via_planes:#x}: there are only 8", reason="planes")
-    if not columns.via_planes:
+def _further(columns: Columns, name: str, planes: int, data: bytes, ends: U32) -> U32 | None:
+    """The row of each flow's outer destination, or sender; None if no flow has one."""
+    if planes >> 2 * VIA_PLANES:
+        raise WireError(f"{name}_planes {planes:#x}: there are only 8", reason="planes")
+    if not planes:
         return None
-    lengths = columns.via_inflated
-    raw = np.frombuffer(_inflate(columns.via, sum(lengths)), np.uint8)
+    lengths = columns.further_inflated(planes)
+    raw = np.frombuffer(_inflate(data, sum(lengths)), np.uint8)
     of_addresses, of_flows = raw[: lengths[0]], raw[lengths[0] :]
     addresses = columns.ipv4 + columns.ipv6
-    by_address = _numbers(columns.via_planes & 0xF, of_addresses, addresses)
-    by_flow = _numbers(columns.via_planes >> VIA_PLANES, of_flows, columns.flows)
-    goes = np.where(by_flow == 0, by_address.take(dst), by_flow - np.uint32(1))
-    if len(goes) and int(goes.max()) > addresses:
+    by_address = _numbers(planes & 0xF, of_addresses, addresses)
+    by_flow = _numbers(planes >> VIA_PLANES, of_flows, columns.flows)
+    rows = np.where(by_flow == 0, by_address.take(ends), by_flow - np.uint32(1))
+    if len(rows) and int(rows.max()) > addresses:
         raise WireError(
-            f"via index {int(goes.max()) - 1}, but only {addresses} addresses", reason="index_range"
+            f"{name} index {int(rows.max()) - 1}, but only {addresses} addresses",
+            reason="index_range",
         )
-    return goes - np.uint32(1)  # 0, nowhere, becomes NO_VIA
+    return rows - np.uint32(1)  # 0, none, becomes NO_VIA
 
 
 def _numbers(planes: int, raw: U8, count: int) -> U32:

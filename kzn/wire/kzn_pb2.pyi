@@ -111,7 +111,7 @@ class NodeAddresses(_message.Message):
     def __init__(self, addresses: _Optional[bytes] = ...) -> None: ...
 
 class FlowBatch(_message.Message):
-    __slots__ = ("sequence", "opened_ms_ago", "closed_ms_ago", "flows", "ipv4", "ipv6", "planes", "columns", "totals", "via_planes", "via")
+    __slots__ = ("sequence", "opened_ms_ago", "closed_ms_ago", "flows", "ipv4", "ipv6", "planes", "columns", "totals", "via_planes", "via", "sender_planes", "sender")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     OPENED_MS_AGO_FIELD_NUMBER: _ClassVar[int]
     CLOSED_MS_AGO_FIELD_NUMBER: _ClassVar[int]
@@ -123,6 +123,8 @@ class FlowBatch(_message.Message):
     TOTALS_FIELD_NUMBER: _ClassVar[int]
     VIA_PLANES_FIELD_NUMBER: _ClassVar[int]
     VIA_FIELD_NUMBER: _ClassVar[int]
+    SENDER_PLANES_FIELD_NUMBER: _ClassVar[int]
+    SENDER_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     opened_ms_ago: int
     closed_ms_ago: int
@@ -134,7 +136,9 @@ class FlowBatch(_message.Message):
     totals: bytes
     via_planes: int
     via: bytes
-    def __init__(self, sequence: _Optional[int] = ..., opened_ms_ago: _Optional[int] = ..., closed_ms_ago: _Optional[int] = ..., flows: _Optional[int] = ..., ipv4: _Optional[int] = ..., ipv6: _Optional[int] = ..., planes: _Optional[int] = ..., columns: _Optional[bytes] = ..., totals: _Optional[bytes] = ..., via_planes: _Optional[int] = ..., via: _Optional[bytes] = ...) -> None: ...
+    sender_planes: int
+    sender: bytes
+    def __init__(self, sequence: _Optional[int] = ..., opened_ms_ago: _Optional[int] = ..., closed_ms_ago: _Optional[int] = ..., flows: _Optional[int] = ..., ipv4: _Optional[int] = ..., ipv6: _Optional[int] = ..., planes: _Optional[int] = ..., columns: _Optional[bytes] = ..., totals: _Optional[bytes] = ..., via_planes: _Optional[int] = ..., via: _Optional[bytes] = ..., sender_planes: _Optional[int] = ..., sender: _Optional[bytes] = ...) -> None: ...
 
 class Totals(_message.Message):
     __slots__ = ("total",)

@@ -56,6 +56,12 @@ def to_server(data: bytes) -> None:
                 _decode(message)
 
 
+def _further(data: bytes, length: int, *, fits: bool) -> bytes:
+    """A stream of ``data``, or of as many bytes as ``length`` says."""
+    body = (data * (length // len(data) + 1))[:length] if fits else data
+    return zlib.compress(body, 1)
+
+
 def columns(data: bytes) -> None:
     """A batch with the header ``data[:16]``; the rest is compressed as its columns."""
     if len(data) < 16:
@@ -68,12 +74,13 @@ def columns(data: bytes) -> None:
     if head[3] & 4:  # a body of the declared length passes the check after inflating
         body = (body * (declared.inflated // max(1, len(body)) + 1))[: declared.inflated]
     via_planes = head[5] & 0xFF if head[3] & 8 else 0
-    declared = Columns(flows, ipv4, ipv6, planes, b"", via_planes)
-    via = data[::-1]
-    if head[3] & 4:
-        length = sum(declared.via_inflated)
-        via = (via * (length // len(via) + 1))[:length]
-    packed = replace(declared, data=zlib.compress(body, 1), via=zlib.compress(via, 1))
+    sender_planes = head[5] >> 8 & 0xFF if head[3] & 16 else 0
+    declared = Columns(flows, ipv4, ipv6, planes, b"", via_planes, b"", sender_planes)
+    via, sender = (
+        _further(data[::-1], sum(declared.further_inflated(planes)), fits=bool(head[3] & 4))
+        for planes in (via_planes, sender_planes)
+    )
+    packed = replace(declared, data=zlib.compress(body, 1), via=via, sender=sender)
     with suppress(WireError):
         _decode(EncodedBatch(1, head[4], head[5], packed, b""))
 

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from kzn.agent.devices.netlink import read_neighbours
 from kzn.agent.devices.table import Device, read_devices
+from kzn.agent.maps import buffers
 from kzn.agent.maps.mapset import MapSet
+from kzn.agent.maps.senders import Senders
 from kzn.agent.maps.spool import Spool
 from kzn.agent.pins.install import unpinned
 from kzn.errors import UnsupportedError
@@ -181,6 +184,20 @@ def tell_devices(maps: MapSet, node: Node, *, skip_inbound: bool) -> None:
     maps.set_devices(table.roles())
     maps.set_addresses(table.addresses())
     maps.set_skip_inbound(skip=skip_inbound)
+
+
+def spool_of(maps: MapSet, node: Node) -> Spool:
+    """A spool that knows the devices of a node's pods at each cut, as its agent does."""
+
+    def senders() -> Senders:
+        def neighbours(index: int) -> dict[bytes, bytes]:
+            with namespaces.inside(node.namespace):
+                return read_neighbours(index)
+
+        with namespaces.inside(node.namespace):
+            return read_devices().senders(neighbours)
+
+    return Spool(maps, access=buffers.Reader(senders))
 
 
 def device(name: str) -> Device:

@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 import site_of_a1 as sites
 from cluster import index_of
-from counting import Counted, attached, tell_devices
+from counting import Counted, attached, spool_of, tell_devices
 from overlay import DEVICE, vxlan
 from test_wire_bytes import ip_frame
 
-from kzn.agent.maps.spool import Spool
 from kzn.lab import namespaces
 from kzn.lab.daemons import wait_for
 from kzn.lab.lab import Lab
@@ -50,7 +49,7 @@ def both(lab: Lab, probe: Probe) -> Iterator[dict[str, Counted]]:
     with attached(a1, probe=probe) as first, attached(b1, probe=probe) as second:
         for node, maps in ((a1, first), (b1, second)):
             tell_devices(maps, node, skip_inbound=False)
-        yield {"a1": Counted(Spool(first)), "b1": Counted(Spool(second))}
+        yield {"a1": Counted(spool_of(first, a1)), "b1": Counted(spool_of(second, b1))}
 
 
 def charged(lab: Lab, counted: dict[str, Counted]) -> dict[Charge, int]:
@@ -195,7 +194,7 @@ def test_with_direct_return_a_load_balancer_sends_to_the_node_of_the_server(
             one.drain()
     assert charged(lab, counted) == {
         ("cross_zone", "a1", "zone-a", "zone-b"): 20 * (128 + VXLAN),
-        ("external", "b1", "zone-b", ""): 20 * 1028,
+        ("external", "b1-p1", "zone-b", ""): 20 * 1028,
     }
 
 

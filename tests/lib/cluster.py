@@ -123,6 +123,12 @@ def tunnelled(flows: Flows, *vias: str, flags: int = 0) -> Flows:
     )
 
 
+def sent_by(flows: Flows, *senders: str) -> Flows:
+    """``flows`` with the sender of each in text, empty for none."""
+    found = tunnelled(flows, *senders)
+    return replace(found, via=None, sender=found.via)
+
+
 def _lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.strip()]
 

@@ -47,6 +47,7 @@ __noinline int account_any_ipv4(struct bpf_nf_ctx *ctx)
 		reason = classify_direction(ctl, ctx->skb, ctx->state);
 		if (may_encapsulate(packet.protocol) || is_in_by_tunnel(ctl, ctx->state))
 			key_by_tunnel(ctx, &packet, reason, &key);
+		mark_input(&key, input_index(ctx->state));
 	}
 	account_settled(ctx, ctl, &packet, &key, &counts, reason);
 	return 0;
@@ -68,6 +69,7 @@ __noinline int account_any_ipv6(struct bpf_nf_ctx *ctx)
 		reason = classify_direction(ctl, ctx->skb, ctx->state);
 		if (may_encapsulate(packet.protocol) || is_in_by_tunnel(ctl, ctx->state))
 			key_by_tunnel(ctx, &packet, reason, &key);
+		mark_input(&key, input_index(ctx->state));
 	}
 	account_settled(ctx, ctl, &packet, &key, &counts, reason);
 	return 0;

@@ -154,6 +154,7 @@ static __always_inline bool account_plain(struct bpf_nf_ctx *ctx, bool ipv4, __u
 	struct plain plain;
 	enum total reason;
 	__u32 active;
+	__u64 tail;
 
 	if (unlikely(!ctl ||
 		     skb->len - skb->data_len < (ipv4 ? IPV4_HEADER : IPV6_HEADER) + UDP_HEADER))
@@ -170,8 +171,8 @@ static __always_inline bool account_plain(struct bpf_nf_ctx *ctx, bool ipv4, __u
 		return true;
 	reason = classify_direction(ctl, skb, ctx->state);
 	if (!reason || reason == KZN_INBOUND_IN_FLOWS) {
-		if (unlikely(!add_to_plain_flow(skb, &plain, &row, plain_tail(skb, &plain), ipv4,
-						active, &counts)))
+		tail = plain_tail(skb, &plain) | input_word(input_index(ctx->state));
+		if (unlikely(!add_to_plain_flow(skb, &plain, &row, tail, ipv4, active, &counts)))
 			return false;
 	}
 	buffer_totals = add_to_seen(active, &counts, &reason);

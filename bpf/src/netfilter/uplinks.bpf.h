@@ -40,6 +40,12 @@ static __always_inline enum total classify_direction(struct control *ctl, const 
 							  : KZN_INBOUND_IN_FLOWS;
 }
 
+/* The device that a packet came in by; 0 for what this host sends. */
+static __always_inline __u32 input_index(const struct nf_hook_state *state)
+{
+	return state->in ? state->in->ifindex : 0;
+}
+
 /* False for a packet that certainly did not pass a tunnel device before; costs no lookup. */
 static __always_inline bool is_in_by_tunnel(const struct control *ctl,
 					    const struct nf_hook_state *state)

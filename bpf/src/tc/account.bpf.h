@@ -49,6 +49,7 @@ static __noinline int account_any_egress(struct __sk_buff *ctx, __u32 network)
 			if ((!may_encapsulate(&packet) || !key_by_inner(ctx, &packet, &key)) &&
 			    may_be_tunnel(ctl, ctx->ingress_ifindex))
 				mark_relayed(ctx, &key);
+			mark_input(&key, ctx->ingress_ifindex);
 			measure(ctx, network, &packet, &counts);
 			reason = TOTAL_SEEN;
 		}

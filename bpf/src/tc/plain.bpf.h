@@ -110,7 +110,7 @@ static __always_inline bool measure_plain(struct __sk_buff *ctx, const struct pl
  * a handshake.
  */
 static __always_inline bool add_to_plain_flow(const struct plain *plain, struct wanted_row *row,
-					      bool ipv4, __u32 active,
+					      __u64 input, bool ipv4, __u32 active,
 					      const struct flow_counts *counts)
 {
 	struct flow_words key;
@@ -121,6 +121,7 @@ static __always_inline bool add_to_plain_flow(const struct plain *plain, struct 
 	else
 		keep_ports(&key, plain->protocol, 0, bpf_ntohs(plain->ports),
 			   bpf_ntohs(plain->ports >> 16));
+	key.tail |= input;
 	if (awaits_initiator(&key)) {
 		lower = presumed_initiator(key.tail);
 		identify(row, kept_tail(tail_with(key.tail, lower)), ipv4);
@@ -157,7 +158,8 @@ static __always_inline bool account_plain(struct __sk_buff *ctx, bool ipv4)
 	active = get_active(ctl);
 	if (unlikely(active > 1)) /* KZN_STOPPED */
 		return true;
-	if (unlikely(!add_to_plain_flow(&plain, &row, ipv4, active, &counts)))
+	if (unlikely(!add_to_plain_flow(&plain, &row, input_word(ctx->ingress_ifindex), ipv4,
+					active, &counts)))
 		return false;
 	add_to_seen(active, &counts, &reason);
 	return true;

@@ -62,10 +62,10 @@ class DeviceWatch:
 
     async def _read_all(self, questions: RouteSocket) -> None:
         self.reads += 1
-        links, addresses, gateways = await asyncio.to_thread(
-            lambda: (questions.links(), questions.addresses(), questions.gateways())
+        links, addresses, routes = await asyncio.to_thread(
+            lambda: (questions.links(), questions.addresses(), questions.routes())
         )
-        self._table.load(links, addresses, gateways)
+        self._table.load(links, addresses, routes)
         lost = self.reads > 1  # notifications of filters as well
         await self._on_change(self._table, frozenset(x.index for x in links if lost))
 

@@ -10,11 +10,18 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from kzn.agent.devices import netlink_messages as messages
-from kzn.agent.devices.netlink_messages import Change, IngressFilters, InterfaceAddress, Link
+from kzn.agent.devices.netlink_messages import (
+    Change,
+    HostRoute,
+    IngressFilters,
+    InterfaceAddress,
+    Link,
+)
 from kzn.errors import KernelError
 
 SOL_NETLINK = 270
@@ -32,6 +39,14 @@ TRIES = 5
 
 class OverrunError(Exception):
     """The kernel dropped notifications (ENOBUFS): the state must be dumped again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Devices that lead to a gateway, and addresses that are directly behind a device."""
+
+    gateways: frozenset[int]
+    hosts: frozenset[HostRoute]
 
 
 class RouteSocket:
@@ -139,24 +154,43 @@ class RouteSocket:
         return [*found]
 
     def gateways(self, index: int = 0) -> frozenset[int]:
-        """Devices that a route leads through to a gateway, or by default; of one device if given.
+        """The gateways of `routes`."""
+        return self.routes(index).gateways
+
+    def routes(self, index: int = 0) -> Routes:
+        """What all routes lead to, or those through one device.
 
         The largest tables are those of BGP, whose routes lead through one or two devices: parts of
         a dump that name only devices known to have a gateway are not parsed.
         """
-        found: set[int] = set()
+        gateways: set[int] = set()
+        hosts: set[HostRoute] = set()
 
         def read(data: bytes) -> None:
-            if messages.names_only(data, found):
+            if messages.names_only(data, gateways):
                 return
             for kind, route in messages.messages(data):
                 if kind == messages.RTM_NEWROUTE:
-                    found.update(messages.gateway_devices(route))
+                    gateways.update(messages.gateway_devices(route))
+                    if host := messages.host_route(route):
+                        hosts.add(host)
 
         for family in (socket.AF_INET, socket.AF_INET6):
             body = messages.route_body(family, index if self.is_strict else 0)
             self._dump(messages.RTM_GETROUTE, body, read)
-        return frozenset(found & {index} if index else found)
+        return Routes(frozenset(gateways & {index} if index else gateways), frozenset(hosts))
+
+    def neighbours(self, index: int) -> dict[bytes, bytes]:
+        """Link-layer addresses by address (16 bytes) of the neighbours at a device."""
+        found: dict[bytes, bytes] = {}
+
+        def read(kind: int, body: bytes) -> None:
+            one = messages.neighbour(body, index) if kind == messages.RTM_NEWNEIGH else None
+            if one is not None:
+                found[one[0]] = one[1]
+
+        self._dump(messages.RTM_GETNEIGH, messages.neighbour_body(index), _each(read))
+        return found
 
     def egress_programs(self, index: int) -> frozenset[int]:
         """Ids of the BPF programs in filters at the clsact egress of a device."""
@@ -237,3 +271,12 @@ def _each(read: Callable[[int, bytes], None]) -> Callable[[bytes], None]:
 def _failed(what: str, error: OSError) -> KernelError:
     code = error.errno or errno.ETIMEDOUT  # a time-out of the socket has no number
     return KernelError(f"{what}: {os.strerror(code)}", errno=code)
+
+
+def read_neighbours(index: int) -> dict[bytes, bytes]:
+    """`RouteSocket.neighbours` of the caller's network namespace; empty if netlink fails."""
+    try:
+        with RouteSocket() as questions:
+            return questions.neighbours(index)
+    except KernelError:
+        return {}

@@ -18,6 +18,7 @@ NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x300, 0x10
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNEIGH, RTM_GETNEIGH = 28, 30
 RTM_NEWTFILTER, RTM_DELTFILTER, RTM_GETTFILTER = 44, 45, 46
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
 TC_EGRESS, TC_INGRESS = 0xFFFFFFF3, 0xFFFFFFF2
@@ -42,6 +43,8 @@ _INGRESS_QDISCS = frozenset({"clsact", "ingress"})
 _TCA_ACT = {"basic": 3, "flower": 3, "matchall": 2, "u32": 7}
 """Of the options of a filter by its kind: TCA_U32_ACT and so on, a list of actions."""
 _TCA_ACT_KIND, _TCA_ACT_OPTIONS, _TCA_MIRRED_PARMS, _TCA_EGRESS_REDIR = 1, 2, 2, 1
+_NDA_DST, _NDA_LLADDR, _NDA_IFINDEX = 1, 2, 8
+_RTA_DST = 1
 _RTA_OIF, _RTA_GATEWAY, _RTA_MULTIPATH, _RTA_VIA = 4, 5, 9, 18
 _OIF_HEADER = struct.pack("=HH", 8, _RTA_OIF)
 _MULTIPATH_TYPE = struct.pack("=H", _RTA_MULTIPATH)
@@ -51,6 +54,7 @@ _LENGTH = struct.Struct("=IH")
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg
 _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg
 _ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg
+_NEIGHBOUR = struct.Struct("=BxxxiHBB")  # struct ndmsg
 _NEXTHOP = struct.Struct("=HBBi")  # struct rtnexthop
 _TC = struct.Struct("=BxxxiIII")  # struct tcmsg
 _MIRRED = struct.Struct("=20xiI")  # struct tc_mirred
@@ -84,6 +88,8 @@ class Link:
     is_loopback: bool = False
     calls_netfilter: bool = False
     """Of a bridge: set to pass packets of both families to netfilter, by itself."""
+    peer_netns: int = -1
+    """The kernel's number for the network namespace of the peer; -1 for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +125,22 @@ class GatewayRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class HostRoute:
+    """A route to one address (16 bytes), which is directly behind a device."""
+
+    index: int
+    address: bytes
+    is_gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TcChange:
     """A qdisc or filter of a device came or went."""
 
     index: int
 
 
-Change = Link | LinkGone | InterfaceAddress | GatewayRoute | TcChange
+Change = Link | LinkGone | InterfaceAddress | GatewayRoute | HostRoute | TcChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +231,7 @@ def change(kind: int, body: bytes) -> Change | None:
     if kind in (RTM_NEWADDR, RTM_DELADDR):
         return address(kind, body)
     if kind in (RTM_NEWROUTE, RTM_DELROUTE):
-        devices = gateway_devices(body)
-        return GatewayRoute(tuple(sorted(devices)), kind == RTM_DELROUTE) if devices else None
+        return route(body, is_gone=kind == RTM_DELROUTE)
     if kind in (RTM_NEWTFILTER, RTM_DELTFILTER, RTM_NEWQDISC, RTM_DELQDISC):
         return TcChange(struct.unpack_from("=i", body, 4)[0])  # struct tcmsg
     return None
@@ -244,6 +258,7 @@ def link(body: bytes) -> Link:
         is_ethernet=hardware == ARPHRD_ETHER,
         is_loopback=bool(flags & IFF_LOOPBACK),
         calls_netfilter=len(bridge) == 2 and all(map(any, bridge.values())),
+        peer_netns=_signed(found.get(_IFLA_LINK_NETNSID)),
     )
 
 
@@ -290,6 +305,42 @@ def gateway_devices(body: bytes) -> set[int]:
     return devices - {0}
 
 
+def route(body: bytes, *, is_gone: bool) -> GatewayRoute | HostRoute | None:
+    """The route of an RTM_NEWROUTE or RTM_DELROUTE; None if it is not relevant."""
+    devices = gateway_devices(body)
+    return GatewayRoute(tuple(sorted(devices)), is_gone) if devices else host_route(body, is_gone)
+
+
+def host_route(body: bytes, is_gone: bool = False) -> HostRoute | None:
+    """The route of an RTM_NEWROUTE or RTM_DELROUTE if it is to one address behind a device."""
+    length = 4 if body[0] == socket.AF_INET else 16
+    if body[7] != RTN_UNICAST or body[1] != 8 * length:  # rtm_type, rtm_dst_len
+        return None
+    found = _attributes(body, _ROUTE.size)
+    address, index = found.get(_RTA_DST, b""), _number(found.get(_RTA_OIF))
+    if len(address) != length or not index or _RTA_GATEWAY in found or _RTA_VIA in found:
+        return None
+    return HostRoute(index, _MAPPED + address if length == 4 else address, is_gone)
+
+
+def neighbour_body(index: int) -> bytes:
+    """For RTM_GETNEIGH: the neighbours at one device, of both families."""
+    body = _NEIGHBOUR.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+    return body + _ATTRIBUTE.pack(8, _NDA_IFINDEX) + struct.pack("=I", index)
+
+
+def neighbour(body: bytes, index: int) -> tuple[bytes, bytes] | None:
+    """Address (16 bytes) and link-layer address of an RTM_NEWNEIGH, if it is at this device."""
+    family, of, _, _, kind = _NEIGHBOUR.unpack_from(body)
+    if of != index or kind != RTN_UNICAST or family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    found = _attributes(body, _NEIGHBOUR.size)
+    address, station = found.get(_NDA_DST, b""), found.get(_NDA_LLADDR, b"")
+    if len(address) not in (4, 16) or not station:
+        return None
+    return _MAPPED + address if len(address) == 4 else address, station
+
+
 def program_of(body: bytes) -> int:
     """The id of the BPF program that the filter of an RTM_NEWTFILTER runs; 0 for none."""
     options = _attributes(body, _TC.size).get(_TCA_OPTIONS, b"")
@@ -330,6 +381,10 @@ def _redirects(actions: bytes) -> Iterator[int]:
 
 def _number(value: bytes | None) -> int:
     return int.from_bytes(value, "little") if value else 0
+
+
+def _signed(value: bytes | None) -> int:
+    return int.from_bytes(value, "little", signed=True) if value else -1
 
 
 def _text(value: bytes) -> str:

@@ -11,18 +11,21 @@ it to a gateway, an address of a subnet on a veth, or a VLAN or bond above it ma
 leads off the node: nodes that are containers have such uplinks.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kzn.agent.devices.netlink import RouteSocket
+from kzn.agent.devices.netlink import Routes, RouteSocket, read_neighbours
 from kzn.agent.devices.netlink_messages import (
     Change,
     GatewayRoute,
+    HostRoute,
     InterfaceAddress,
     Link,
     LinkGone,
     TcChange,
 )
+from kzn.agent.maps.senders import Neighbours, Senders, number, ranked
 from kzn.agent.maps.structs import Role
 
 POD_KINDS = frozenset({"veth", "netkit"})
@@ -62,7 +65,7 @@ def read_devices(wanted: Sequence[str] = ()) -> "DeviceTable":
     """The devices of the caller's network namespace, now. KernelError when netlink fails."""
     found = DeviceTable(wanted)
     with RouteSocket() as questions:
-        found.load(questions.links(), questions.addresses(), questions.gateways())
+        found.load(questions.links(), questions.addresses(), questions.routes())
     return found
 
 
@@ -78,13 +81,14 @@ class DeviceTable:
         self._links: dict[int, Link] = {}
         self._addresses: dict[int, set[InterfaceAddress]] = {}
         self._gateways: set[int] = set()
+        self._hosts: dict[int, set[bytes]] = {}
         self._carriers: frozenset[int] | None = None
 
     def load(
         self,
         links: Iterable[Link],
         addresses: Iterable[InterfaceAddress],
-        gateways: Iterable[int],
+        routes: Routes,
     ) -> None:
         """Replace everything by what three dumps gave."""
         self._carriers = None
@@ -92,7 +96,10 @@ class DeviceTable:
         self._addresses = {}
         for address in addresses:
             self._addresses.setdefault(address.index, set()).add(address)
-        self._gateways = set(gateways)
+        self._gateways = set(routes.gateways)
+        self._hosts = {}
+        for host in routes.hosts:
+            self._hosts.setdefault(host.index, set()).add(host.address)
 
     def apply(self, change: Change) -> frozenset[int]:
         """Apply a change; returns devices for which gateways must be read again."""
@@ -100,17 +107,24 @@ class DeviceTable:
             case Link():
                 self._carriers = None
                 self._links[change.index] = change
+                if not change.is_up:  # the kernel removes its routes, and tells of none
+                    self._hosts.pop(change.index, None)
             case LinkGone():
                 self._carriers = None
                 self._links.pop(change.index, None)
                 self._addresses.pop(change.index, None)
                 self._gateways.discard(change.index)
+                self._hosts.pop(change.index, None)
             case InterfaceAddress():
                 self._enter(change)
             case GatewayRoute(devices, is_gone=True):
                 return frozenset(devices) & self._gateways
             case GatewayRoute(devices):
                 self._gateways.update(devices)
+            case HostRoute(index, address, is_gone=False):
+                self._hosts.setdefault(index, set()).add(address)
+            case HostRoute(index, address):
+                self._hosts.get(index, set()).discard(address)
             case TcChange():
                 pass
         return frozenset()
@@ -163,6 +177,30 @@ class DeviceTable:
     def pods(self) -> tuple[Link, ...]:
         """This node's ends of pods' devices."""
         return tuple(link for link in self._links.values() if self._is_pods(link))
+
+    def senders(self, neighbours: Neighbours = read_neighbours) -> Senders:
+        """Which addresses are behind pods' devices: those of one network namespace together."""
+        links = self.pods()
+        behind: dict[tuple[int, int], set[bytes]] = {}
+        for link in links:
+            behind.setdefault(_namespace(link), set()).update(self._hosts.get(link.index, ()))
+        groups = dict(zip(behind, ranked(behind.values()), strict=True))
+        ports = self._ports()
+        bridges = [
+            link.index
+            for link in self._links.values()
+            if link.kind == "bridge" and ports.get(link.index) and self._stays(link, ports)
+        ]
+        shared = _shared(number(index) for index in [*(link.index for link in links), *bridges])
+        return Senders(
+            pods={
+                number(link.index): group
+                for link in links
+                if (group := groups[_namespace(link)]) and number(link.index) not in shared
+            },
+            bridges={number(index): index for index in bridges if number(index) not in shared},
+            neighbours=neighbours,
+        )
 
     def has_gateway(self, index: int) -> bool:
         """Whether a route leads through a device to a gateway."""
@@ -264,3 +302,13 @@ class DeviceTable:
             if more <= found:
                 return frozenset(found)
             found |= more
+
+
+def _namespace(link: Link) -> tuple[int, int]:
+    """What identifies the network namespace of a device's peer: its number, or the device."""
+    return (link.peer_netns, 0) if link.peer_netns >= 0 else (-1, link.index)
+
+
+def _shared(numbers: Iterable[int]) -> frozenset[int]:
+    """Numbers that occur more than once."""
+    return frozenset(one for one, times in Counter(numbers).items() if times > 1)

@@ -11,8 +11,10 @@ import numpy.typing as npt
 
 from kzn.agent.maps.buffers import read_hash, read_rows
 from kzn.agent.maps.columns import to_flows
+from kzn.agent.maps.input_devices import name_senders
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.rows import distinct_keys
+from kzn.agent.maps.senders import Senders
 from kzn.columns.arrays import I64, U64
 from kzn.model.flows import Flows
 
@@ -53,6 +55,7 @@ def read_entries(maps: MapSet, buffer: int) -> PerCpuEntries:
     """All flows of a buffer; approximate while programs add to it."""
     rows, (keys, counts) = read_rows(maps, buffer), read_hash(maps, buffer)
     every = np.concatenate((rows.keys, keys))
+    name_senders(every, Senders())
     first, index = distinct_keys(every)
     order = np.argsort(index, kind="stable")
     cpus = np.concatenate((rows.cpu.astype(np.int64), np.full(len(keys), ANY_CPU)))

@@ -4,14 +4,18 @@ In: a `MapSet` and a buffer number. Out: `Flows`, `Totals`: exact for a quiet bu
 one they may miss packets that are accounted meanwhile. Never: a switch of buffers.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kzn.agent.maps.columns import to_flows
+from kzn.agent.maps.input_devices import name_senders
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.rows import ROW_WORDS, Rows, decode, merge, unpack_counts
+from kzn.agent.maps.senders import Senders
 from kzn.agent.maps.structs import TOTALS_SIZE
 from kzn.columns.arrays import U64
 from kzn.libbpf.library import possible_cpus
@@ -25,11 +29,35 @@ ENDPOINT_STATE = np.dtype("<u4")
 """Its value, KZN_ENDPOINT_*."""
 
 
-def read_flows(maps: MapSet, buffer: int) -> Flows:
+_NOTHING_KNOWN = Senders()
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """The functions of this module, with what is known of pods' devices at each call."""
+
+    senders: Callable[[], Senders]
+
+    def read_flows(self, maps: MapSet, buffer: int) -> Flows:
+        """As `read_flows`."""
+        return read_flows(maps, buffer, self.senders())
+
+    def read_totals(self, maps: MapSet, buffer: int) -> Totals:
+        """As `read_totals`."""
+        return read_totals(maps, buffer)
+
+    def clear(self, maps: MapSet, buffer: int) -> None:
+        """As `clear`."""
+        clear(maps, buffer)
+
+
+def read_flows(maps: MapSet, buffer: int, senders: Senders = _NOTHING_KNOWN) -> Flows:
     """All flows of a buffer."""
-    rows, (keys, counts) = read_rows(maps, buffer), read_hash(maps, buffer)
-    merged = merge(np.concatenate((rows.keys, keys)), np.concatenate((rows.counts, counts)))
-    return to_flows(*merged, maps.far_end)
+    rows, (in_hash, counts) = read_rows(maps, buffer), read_hash(maps, buffer)
+    keys = np.concatenate((rows.keys, in_hash))
+    named = name_senders(keys, senders)
+    merged = merge(keys, np.concatenate((rows.counts, counts)))
+    return to_flows(*merged, maps.far_end, named)
 
 
 def read_rows(maps: MapSet, buffer: int) -> Rows:

@@ -1,10 +1,11 @@
 """Converts the rows of a buffer to columns: distinct addresses once, flows refer to them by row.
 
-In: flow keys, counts summed over the CPUs (buffers.py), and the far ends of tunnels. Out: `Flows`.
+In: flow keys, counts summed over the CPUs (buffers.py), the far ends of tunnels, and
+senders. Out: `Flows`.
 Never: a call to the kernel, except by the ``far_end`` that is given.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from socket import IPPROTO_TCP, IPPROTO_UDP
 from typing import Any
 
@@ -13,9 +14,11 @@ import numpy.typing as npt
 
 from kzn.columns.arrays import U8, U16, U32, U64
 from kzn.model.flows import (
+    BY_DEVICE,
     FAR_END_UNKNOWN,
     FLAGS,
     INITIATOR_MASK,
+    NO_SENDER,
     NO_VIA,
     PORT_OF_SOURCE,
     TUNNEL_WITHOUT_ID,
@@ -30,26 +33,45 @@ FarEnd = Callable[[int], bytes | None]
 """The address (16 bytes) of a tunnel's far end by its id; None if it is not known."""
 
 
-def to_flows(keys: npt.NDArray[Any], counts: U64, far_end: FarEnd = lambda _: None) -> Flows:
-    """Columns from keys (m,) and counts (m, 2) of packets and bytes."""
+def to_flows(
+    keys: npt.NDArray[Any],
+    counts: U64,
+    far_end: FarEnd = lambda _: None,
+    senders: Sequence[bytes] = (),
+) -> Flows:
+    """Columns from keys (m,) and counts (m, 2) of packets and bytes.
+
+    ``senders`` are addresses, by the numbers that keys with BY_DEVICE have (senders.py).
+    """
     if not len(keys):
         return Flows.empty()
-    ids, ends = _far_ends(keys["tunnel"], far_end)
-    addresses, index = distinct(np.concatenate((keys["src"], keys["dst"], ends)))
+    by_device = (keys["flags"] & np.uint8(BY_DEVICE)) != 0
+    tunnels = np.where(by_device, np.uint16(0), keys["tunnel"])
+    ids, ends = _far_ends(tunnels, far_end)
+    sent_by = np.frombuffer(b"".join(senders), np.uint8).reshape(-1, 16)
+    addresses, index = distinct(np.concatenate((keys["src"], keys["dst"], ends, sent_by)))
+    src, dst, rest = np.split(index, [len(keys), 2 * len(keys)])
     port, peer = keys["port"], keys["peer_port"]
     of_source = (keys["flags"] & PORT_OF_SOURCE) != 0
     return Flows(
         addresses=addresses,
-        src=index[: len(keys)],
-        dst=index[len(keys) : 2 * len(keys)],
+        src=src,
+        dst=dst,
         src_port=np.where(of_source, port, peer),
         dst_port=np.where(of_source, peer, port),
         protocol=keys["protocol"].copy(),
-        flags=_flags(keys),
+        flags=_flags(keys["flags"], tunnels),
         packets=counts[:, 0].copy(),
         bytes=counts[:, 1].copy(),
-        via=_via(keys["tunnel"], ids, index[2 * len(keys) :]),
+        via=_via(tunnels, ids, rest[: len(ids)]),
+        sender=_sender(np.where(by_device, keys["tunnel"], np.uint16(0)), rest[len(ids) :]),
     )
+
+
+def _sender(numbers: U16, rows: U32) -> U32 | None:
+    if not len(rows):
+        return None
+    return np.append(np.uint32(NO_SENDER), rows).take(numbers)
 
 
 LOWER_PORT_PROTOCOLS = {int(IPPROTO_TCP): "tcp", int(IPPROTO_UDP): "udp"}
@@ -75,9 +97,9 @@ def _sum(flows: Flows, which: npt.NDArray[np.bool_]) -> Counts:
     return Counts(int(flows.packets[which].sum()), int(flows.bytes[which].sum()))
 
 
-def _flags(keys: npt.NDArray[Any]) -> U8:
-    flags = keys["flags"] & np.uint8(FLAGS & ~FAR_END_UNKNOWN)
-    flags[keys["tunnel"] == TUNNEL_WITHOUT_ID] |= np.uint8(FAR_END_UNKNOWN)
+def _flags(of_keys: U8, tunnels: U16) -> U8:
+    flags: U8 = of_keys & np.uint8(FLAGS & ~FAR_END_UNKNOWN)
+    flags[tunnels == TUNNEL_WITHOUT_ID] |= np.uint8(FAR_END_UNKNOWN)
     return flags
 
 

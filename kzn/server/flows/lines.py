@@ -4,7 +4,8 @@ A text line is ``key=value`` separated by blanks, without the keys that have no 
 is an object with all keys. Both have the same keys in the same order:
 
 time, node, then for src and dst each the address and, of the endpoint that is charged (the node for
-a forwarded flow, the owner of via where that is not empty), _kind, _namespace, _name,
+a forwarded flow, the pod that sent it where the source does not tell it, the owner of via where
+that is not empty), _kind, _namespace, _name,
 _workload_kind, _workload, _zone, then via (the outer destination, if a tunnel of the node carries
 the flow to another place than dst), protocol,
 src_port, dst_port (0: not kept), initiator (source, destination, unknown), encrypted ("yes" for
@@ -124,6 +125,7 @@ class LineWriter:
         texts = self._texts_of(records)
         sources = _column([text.src for text in texts], flows.src)
         self._charge_node(records, texts, sources)
+        self._name_senders(records, texts, sources)
         destinations = _column([text.dst for text in texts], flows.dst)
         self._reroute(records, destinations)
         columns = (
@@ -159,6 +161,18 @@ class LineWriter:
         node = self._style.fields(_owner("src", records.owners[-1]))
         for number in records.forwarded.tolist():
             sources[number] = texts[records.flows.src[number]].address + node
+
+    def _name_senders(
+        self, records: FlowRecords, texts: list["_EndpointText"], sources: list[bytes]
+    ) -> None:
+        """A flow with a sender has its own source address, with the sender's owner."""
+        flows = records.flows
+        if flows.sender is None:
+            return
+        for number in records.sent.tolist():
+            owner = records.owners[int(flows.sender[number])]
+            fields = self._style.fields(_owner("src", owner))
+            sources[number] = texts[flows.src[number]].address + fields
 
     def _reroute(self, records: FlowRecords, destinations: list[bytes]) -> None:
         """A rerouted flow has its own destination address, with the owner of its via."""

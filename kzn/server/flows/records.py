@@ -20,9 +20,10 @@ class FlowRecords:
     """Flows of one node with their verdicts.
 
     ``owners`` has an endpoint, or a negative code of kzn.model.endpoint, for each address of
-    ``flows``, and as its last entry the node, which is charged for the flows ``forwarded`` (numbers
-    of flows). The flows ``rerouted`` (numbers too) go to their ``via``, whose owner is their far
-    end. ``verdict`` is by flow. ``closed`` is the end of the interval, in seconds of the epoch.
+    ``flows``, and as its last entry the node. Numbers of flows: the node is charged for the
+    ``forwarded``; the ``rerouted`` go to their ``via``, whose owner is their far end; of the
+    ``sent``, the owner of their ``sender`` is charged. ``verdict`` is by flow. ``closed`` is the
+    end of the interval, in seconds of the epoch.
     """
 
     closed: float
@@ -31,6 +32,7 @@ class FlowRecords:
     owners: Sequence[Endpoint | int]
     forwarded: I64
     rerouted: I64
+    sent: I64
     verdict: U8
 
     @staticmethod
@@ -51,6 +53,7 @@ class FlowRecords:
             owners=index.endpoints(resolution.endpoints.take(np.append(used, node)).tolist()),
             forwarded=np.flatnonzero(resolution.src.take(chosen) == node),
             rerouted=_rerouted(observed, resolution, chosen),
+            sent=_sent(observed, resolution, chosen),
             verdict=resolution.verdict.take(chosen),
         )
 
@@ -62,3 +65,9 @@ def _rerouted(observed: ObservedFlows, resolution: Resolution, chosen: I64) -> I
     if observed.flows.via is None:
         return np.zeros(0, np.int64)
     return np.flatnonzero(resolution.dst.take(chosen) != observed.flows.dst.take(chosen))
+
+
+def _sent(observed: ObservedFlows, resolution: Resolution, chosen: I64) -> I64:
+    if observed.flows.sender is None:
+        return np.zeros(0, np.int64)
+    return np.flatnonzero(resolution.src.take(chosen) == observed.flows.sender.take(chosen))

@@ -39,6 +39,11 @@ each pair of sides; rows are the source, columns the destination:
   translated on its way off the node (IPv4 of pods in IPv6 clusters).
 - When the reporting node is not in the topology, every flow is unknown_node.
 
+Senders. Of a flow whose source address does not tell which pod sent it (translated before the hook,
+or a load balancer's that the pod answers as), the agent may know the pod by the device that it came
+in by: then the flow has a ``sender``, an address of that pod. If this is a pod of the reporting
+node, it takes the source's place; else the source stays.
+
 Tunnels. What the reporting node encapsulated has a ``via``: the outer destination, where the packet
 goes and what is billed; the inner addresses say whose it is. If the owner of ``via`` is known and
 on another node than the destination's, it takes the destination's place (egress gateways, direct
@@ -76,6 +81,7 @@ from kzn.model.flows import (
     INITIATOR_MASK,
     INITIATOR_SOURCE,
     INITIATOR_UNKNOWN,
+    NO_SENDER,
     NO_VIA,
     RELAYED,
     Flows,
@@ -160,7 +166,8 @@ class Resolution:
 
     ``endpoints`` (n + 1,) has the endpoint id or negative code of each address; its last row is the
     reporting node. ``src`` and ``dst`` (m,) are the rows charged: of a forwarded flow ``src`` is
-    the node's row; of a flow that a tunnel carries elsewhere ``dst`` is the row of its ``via``.
+    the node's row, and of one that another address sent, the row of its ``sender``; of a flow that
+    a tunnel carries elsewhere ``dst`` is the row of its ``via``.
     Rows of the same side, zone and region have one location: ``location`` (n + 1,) is its number,
     ``side`` (p,) its side. ``rules`` and ``verdicts`` (k * p, p) are by the locations of source
     and destination; k is 1, or 3 if tunnels of the reporting node bear on a flow, and row
@@ -254,6 +261,9 @@ def resolve(
     owners = _own_link_local(owners, flows.addresses, own)
     endpoints = np.append(owners, np.int32(own))
     locations, location, nodes = _locations(endpoints, node_code, index, absent)
+    if flows.sender is not None:
+        is_own_pod = (nodes == node_code) & (endpoints != own)
+        src = _senders(src, flows.sender, endpoints, is_own_pod)
     if flows.via is not None:
         side = locations.side.take(location)
         dst = _far_ends(dst, flows.via, endpoints, nodes, side, final=final)
@@ -297,6 +307,15 @@ def _kind(flows: Flows) -> U8 | None:
         sent |= flows.via != NO_VIA
     delivered = np.uint8(DELIVERED_HERE) * ((flags & DELIVERED) != 0)
     return np.where(sent, np.uint8(SENT_HERE), delivered)
+
+
+def _senders(src: I64, sender: U32, endpoints: I32, is_own_pod: BOOL) -> I64:
+    """``src`` with the row of ``sender`` where that is a pod of the reporting node."""
+    chosen = np.flatnonzero(sender != NO_SENDER)
+    rows = sender.take(chosen).astype(np.int64)
+    usable = is_own_pod.take(rows) & (endpoints.take(rows) != endpoints.take(src.take(chosen)))
+    src[chosen[usable]] = rows[usable]
+    return src
 
 
 def _far_ends(dst: I64, via: U32, endpoints: I32, nodes: I32, side: I64, *, final: bool) -> I64:

@@ -76,9 +76,12 @@ def select(flows: Flows, chosen: I64) -> tuple[I64, Flows]:
     is_used = np.zeros(len(flows.addresses), np.bool_)
     is_used[src] = is_used[dst] = True
     via = None if flows.via is None else flows.via.take(chosen)
-    if via is not None:
-        is_used[via[via != NO_VIA]] = True
+    sender = None if flows.sender is None else flows.sender.take(chosen)
+    for further in (via, sender):
+        if further is not None:
+            is_used[further[further != NO_VIA]] = True
     used, rank = np.flatnonzero(is_used), (np.cumsum(is_used) - 1).astype(np.uint32)
+    further_rank = np.append(rank, np.uint32(NO_VIA))
     return used, Flows(
         addresses=flows.addresses.take(used, axis=0),
         src=rank.take(src),
@@ -89,7 +92,8 @@ def select(flows: Flows, chosen: I64) -> tuple[I64, Flows]:
         flags=flows.flags.take(chosen),
         packets=flows.packets.take(chosen),
         bytes=flows.bytes.take(chosen),
-        via=None if via is None else np.append(rank, np.uint32(NO_VIA)).take(via, mode="clip"),
+        via=None if via is None else further_rank.take(via, mode="clip"),
+        sender=None if sender is None else further_rank.take(sender, mode="clip"),
     )
 
 

@@ -10,6 +10,7 @@ from typing import cast
 from kzn.agent.config import AgentConfig
 from kzn.agent.coverage.hook_coverage import Meter
 from kzn.agent.device_updates import DeviceUpdates
+from kzn.agent.devices.netlink import Routes
 from kzn.agent.devices.netlink_messages import InterfaceAddress, Link
 from kzn.agent.devices.table import Device, DeviceTable
 from kzn.agent.hooks import Hooks
@@ -73,7 +74,7 @@ def table(*, is_up: bool = True) -> DeviceTable:
     made = DeviceTable(())
     link = replace(ETH0, is_up=is_up)
     address = InterfaceAddress(2, ADDRESS, is_ipv4=True, prefix=24, is_link_scope=False)
-    made.load([link], [address], {2})
+    made.load([link], [address], Routes(frozenset({2}), frozenset()))
     return made
 
 

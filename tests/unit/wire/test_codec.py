@@ -81,6 +81,13 @@ def test_outer_destinations_follow_a_batch_that_is_otherwise_the_same() -> None:
     assert decode_to_server(encode_to_server(found)) == found
 
 
+def test_senders_follow_a_batch_that_is_otherwise_the_same() -> None:
+    found = replace(BATCH, columns=replace(BATCH.columns, sender_planes=0x13, sender=b"ss"))
+    plain = encode_to_server(BATCH)
+    assert encode_to_server(found) == b"\x12\x24" + plain[2:] + b"\x60\x13\x6a\x02ss"
+    assert decode_to_server(encode_to_server(found)) == found
+
+
 def test_addresses_of_a_node_on_the_wire() -> None:
     message = NodeAddresses((b"abcdefghijklmnop", bytes(16)))
     assert encode_to_server(message) == b"\x1a\x22\x0a\x20abcdefghijklmnop" + bytes(16)

@@ -65,8 +65,9 @@ def rows(flows: Flows) -> Counter[tuple[object, ...]]:
     """The flows as a multiset of rows, since the order of flows and addresses has no meaning."""
     address = [row.tobytes() for row in flows.addresses]
     columns = [getattr(flows, name).tolist() for name in NAMES]
-    via = np.full(len(flows), NO_VIA) if flows.via is None else flows.via
-    columns.append([b"" if row == NO_VIA else address[row] for row in via.tolist()])
+    for further in (flows.via, flows.sender):
+        of_flows = np.full(len(flows), NO_VIA) if further is None else further
+        columns.append([b"" if row == NO_VIA else address[row] for row in of_flows.tolist()])
     ends = zip(flows.src.tolist(), flows.dst.tolist(), strict=True)
     return Counter(
         (address[s], address[d], *rest) for (s, d), *rest in zip(ends, *columns, strict=True)
@@ -82,8 +83,11 @@ def any_flows(draw: st.DrawFn) -> Flows:
     ends = st.integers(0, n - 1)
     column = {name: draw(hnp.arrays(KINDS.get(name, np.uint64), m)) for name in NAMES}
     src, dst = (draw(hnp.arrays(np.uint32, m, elements=ends)) for _ in range(2))
-    via = draw(st.none() | hnp.arrays(np.uint32, m, elements=ends | st.just(NO_VIA)))
-    return Flows(addresses=addresses, src=src, dst=dst, **column, via=via)
+    via, sender = (
+        draw(st.none() | hnp.arrays(np.uint32, m, elements=ends | st.just(NO_VIA)))
+        for _ in range(2)
+    )
+    return Flows(addresses=addresses, src=src, dst=dst, **column, via=via, sender=sender)
 
 
 @pytest.mark.slow

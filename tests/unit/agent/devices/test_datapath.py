@@ -17,6 +17,7 @@ from kzn.agent.devices.datapath import (
     find_switched,
     read_bridge_netfilter,
 )
+from kzn.agent.devices.netlink import Routes
 from kzn.agent.devices.netlink_messages import IngressFilters, InterfaceAddress, Link
 from kzn.agent.devices.table import DeviceTable
 from kzn.model.ip import pack
@@ -116,7 +117,7 @@ def test_pins_of_cilium_are_found_where_it_has_put_them(tmp_path: Path) -> None:
 
 def table(*links: Link, gateways: tuple[int, ...] = (2,)) -> DeviceTable:
     found = DeviceTable()
-    found.load((ETH0, *links), (), gateways)
+    found.load((ETH0, *links), (), Routes(frozenset(gateways), frozenset()))
     return found
 
 
@@ -149,7 +150,7 @@ def test_an_uplink_that_is_a_veth_is_known_by_its_subnet_or_by_the_bridges_gatew
     found = DeviceTable()
     subnet = InterfaceAddress(13, pack("10.97.0.1"), True, 24, is_link_scope=False)
     ports = (POD, port(13, "veth", peer=True))
-    found.load((ETH0, bridge(), *ports), [subnet], [2])
+    found.load((ETH0, bridge(), *ports), [subnet], Routes(frozenset({2}), frozenset()))
     [switched] = find_switched(found, bridge_netfilter=False)
     assert switched.uplinks == ("port13",)
     [switched] = find_switched(table(bridge(), *ports, gateways=(9,)), bridge_netfilter=False)

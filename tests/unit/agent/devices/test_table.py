@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from kzn.agent.devices.netlink import Routes
 from kzn.agent.devices.netlink_messages import (
     Change,
     GatewayRoute,
+    HostRoute,
     InterfaceAddress,
     Link,
     LinkGone,
@@ -29,9 +31,10 @@ def table(
     addresses: tuple[InterfaceAddress, ...] = (),
     gateways: tuple[int, ...] = (2,),
     wanted: tuple[str, ...] = (),
+    hosts: tuple[HostRoute, ...] = (),
 ) -> DeviceTable:
     found = DeviceTable(wanted)
-    found.load((LO, ETH0, *links), addresses, gateways)
+    found.load((LO, ETH0, *links), addresses, Routes(frozenset(gateways), frozenset(hosts)))
     return found
 
 
@@ -260,3 +263,35 @@ def test_the_server_is_told_all_addresses_but_those_of_services_and_of_dummies_l
     )
     told = ["10.244.1.0", "192.168.0.2", "2600:1f16::2", "10.0.0.10"]
     assert devices.told_addresses() == tuple(map(pack, told))
+
+
+def test_addresses_behind_devices_of_one_namespace_are_of_one_sender() -> None:
+    first, second = (replace(POD, index=n, name=f"veth{n}", peer_netns=4) for n in (10, 11))
+    other = replace(POD, index=12, name="veth12", peer_netns=5)
+    unnumbered = replace(POD, index=13, name="veth13")
+    a, b, c, link_local = map(pack, ("10.1.0.5", "fd00::5", "10.1.0.6", "169.254.172.5"))
+    routes = ((10, a), (11, b), (11, link_local), (12, c), (2, pack("10.0.0.9")))
+    devices = table(
+        *(first, second, other, unnumbered), hosts=tuple(HostRoute(*route) for route in routes)
+    )
+    assert devices.senders().pods == {10: (a, b), 11: (a, b), 12: (c,)}
+    devices.apply(HostRoute(12, c, is_gone=True))
+    devices.apply(HostRoute(13, c))
+    devices.apply(LinkGone(11))
+    assert devices.senders().pods == {10: (a,), 13: (c,)}
+    devices.apply(replace(first, is_up=False))
+    devices.apply(first)
+    assert devices.senders().pods == {13: (c,)}
+
+
+def test_devices_whose_numbers_in_keys_are_the_same_tell_no_sender() -> None:
+    far = replace(POD, index=10 + (1 << 16), name="veth2")
+    hosts = (HostRoute(10, pack("10.1.0.5")), HostRoute(far.index, pack("10.1.0.6")))
+    assert table(POD, far, hosts=hosts).senders().pods == {}
+
+
+def test_a_bridge_of_pods_is_asked_for_its_neighbours() -> None:
+    bridge = Link(9, "cni0", kind="bridge")
+    with_pods = table(bridge, replace(POD, master=9))
+    assert with_pods.senders().bridges == {9: 9}
+    assert table(bridge, replace(POD, master=9), Link(3, "eth1", master=9)).senders().bridges == {}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cluster import cluster, flows_between, index_of, tunnelled
+from cluster import cluster, flows_between, index_of, sent_by, tunnelled
 
 from kzn.model.endpoint import UNKNOWN
 from kzn.model.flows import ENCRYPTED, INITIATOR_SOURCE, Flows
@@ -124,6 +124,20 @@ def test_json_lines_always_have_all_keys(index: AddressIndex) -> None:
     assert (second["class"], second["reason"]) == ("unresolved", "unknown_destination")
 
 
+def test_a_flow_of_a_pod_that_its_source_does_not_tell_has_the_pod_as_owner(
+    index: AddressIndex,
+) -> None:
+    flows = sent_by(flows_between((OUT, DB), (OUT, DB)), WEB, "")
+    observed = ObservedFlows("n1", flows, 90.0, 100.0, 10.0, 0)
+    stream = io.BytesIO()
+    log = log_of(stream, "json")
+    log.offer(observed, resolve(flows, "n1", index, 90.0, 100.0), np.arange(2), index)
+    assert log.close(DEADLINE)
+    sent, plain = map(json.loads, stream.getvalue().decode().splitlines())
+    assert (sent["src"], sent["src_name"], sent["class"]) == (OUT, "web-1", "cross_zone")
+    assert plain["src_name"] != "web-1"
+
+
 def test_a_flow_that_a_tunnel_carries_elsewhere_has_the_owner_of_the_outer_destination(
     index: AddressIndex,
 ) -> None:
@@ -219,6 +233,7 @@ def test_texts_that_were_evicted_or_have_a_new_owner_are_made_again(index: Addre
         owners=owners,
         forwarded=np.zeros(0, np.int64),
         rerouted=np.zeros(0, np.int64),
+        sent=np.zeros(0, np.int64),
         verdict=resolution.verdict[1:],
     )
     small, fresh = LineWriter("text", cached_addresses=1), LineWriter("text")

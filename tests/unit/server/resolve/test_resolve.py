@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cluster import cluster, flows_between, index_of, tunnelled
+from cluster import cluster, flows_between, index_of, sent_by, tunnelled
 from decisions import (
     CELLS,
     ELSEWHERE,
@@ -245,3 +245,32 @@ def test_flows_with_and_without_tunnels_are_resolved_each_by_its_own(world: Worl
     assert names == ["cross_zone", "external", "same_zone", "transit"]
     assert found.verdicts.ravel()[found.cell].tolist() == found.verdict.tolist()
     assert int(found.by_verdict(flows.bytes)[0].sum()) == int(flows.bytes.sum())
+
+
+@pytest.mark.parametrize("src", [OUTSIDE, UNOWNED, SERVICE, STATIC, NODE_1, ELSEWHERE, "10.1.1.2"])
+def test_a_pod_behind_the_input_device_is_the_source_whatever_the_address_says(
+    world: World, src: str
+) -> None:
+    flows, now = (
+        sent_by(flows_between((src, STATIC), (src, OUTSIDE)), HERE, HERE),
+        world.clock.now(),
+    )
+    found = resolve(flows, "n1", world.index, now, now)
+    assert [NAMES[one] for one in found.verdict.tolist()] == ["cross_zone", "external"]
+    names = {world.index.endpoint(int(found.endpoints[row])).name for row in found.src.tolist()}
+    assert names == {"p1"}
+
+
+@pytest.mark.parametrize("sender", [ELSEWHERE, UNOWNED, NODE_1, NODE_2, OUTSIDE, SERVICE])
+def test_a_sender_that_is_not_a_pod_of_the_reporting_node_changes_nothing(
+    world: World, sender: str
+) -> None:
+    now = world.clock.now()
+    for src in (HERE, OUTSIDE, NODE_1, UNOWNED):
+        flows = flows_between((src, STATIC))
+        plain = resolve(flows, "n1", world.index, now, now)
+        found = resolve(sent_by(flows, sender), "n1", world.index, now, now)
+        assert found.verdict.tolist() == plain.verdict.tolist()
+        if len(plain.attributed):
+            own = [int(one.endpoints[one.src[0]]) for one in (plain, found)]
+            assert own[0] == own[1]

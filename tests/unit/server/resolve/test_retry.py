@@ -78,6 +78,14 @@ def test_a_part_keeps_the_outer_destinations_of_its_flows() -> None:
     assert select(flows((0, 1)), np.array([0]))[1].via is None
 
 
+def test_a_part_keeps_the_senders_of_its_flows() -> None:
+    whole = replace(flows((0, 1), (0, 1), (1, 0)), sender=np.array([3, NO_VIA, 4], np.uint32))
+    used, part = select(whole, np.array([0, 1]))
+    assert used.tolist() == [0, 1, 3]
+    assert part.sender is not None
+    assert part.sender.tolist() == [2, NO_VIA]
+
+
 def test_a_part_keeps_its_flows_and_only_their_addresses() -> None:
     whole = flows((0, 1), (2, 4), (4, 2))
     used, part = select(whole, np.array([1, 2]))
