@@ -88,13 +88,37 @@ class OwnRow:
 
 
 @dataclass(frozen=True, slots=True)
+class MonthRow:
+    """What the counted bytes of the pairs cost in a month, at both ends, on one provider.
+
+    ``bytes`` are those across zones. ``date`` is when the prices were read.
+    """
+
+    provider: str
+    bytes: int
+    sender: float
+    receiver: float
+    currency: str
+    date: str
+
+    @property
+    def both(self) -> float:
+        """What both ends pay."""
+        return self.sender + self.receiver
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """The results of the demo; ``prometheus`` is the server's /metrics at the end."""
+    """The results of the demo; ``prometheus`` is the server's /metrics at the end.
+
+    ``months`` are an example of the price lists: the traffic for a month at its rate.
+    """
 
     pairs: tuple[PairRow, ...]
     uplinks: tuple[UplinkRow, ...]
     own: tuple[OwnRow, ...]
     prometheus: str
+    months: tuple[MonthRow, ...] = ()
 
     @property
     def exact(self) -> bool:
@@ -112,6 +136,7 @@ class Report:
             ],
             "uplinks": [asdict(row) | {"exact": row.exact} for row in self.uplinks],
             "own_traffic": [asdict(row) for row in self.own],
+            "per_month": [asdict(row) for row in self.months],
             "prometheus": self.prometheus,
         }
 

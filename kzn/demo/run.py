@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from kzn.demo.cost import month_rows
 from kzn.demo.flow_log import FlowLogReader, snapshot_sums
 from kzn.demo.relay import relay
 from kzn.demo.report import PairRow, Report, own_rows, pair_rows, uplink_rows
@@ -75,6 +77,7 @@ class Demo:
         self._server = self._start_server()
         self._counted = FlowLogReader(self._server.stdout)
         self._agents: list[Daemon] = []
+        self._seconds = 0.0
 
     def start_agents(self) -> None:
         """Start an agent on each node and wait until all have attached their hooks."""
@@ -88,6 +91,7 @@ class Demo:
         started = time.monotonic()
         with jobs.running(self._lab.plan, self._sums) as check_senders:
             for elapsed in _ticks(started, self._config.seconds):
+                self._seconds = elapsed
                 check_senders()
                 for daemon in (self._server, *self._agents):
                     daemon.check()
@@ -111,14 +115,16 @@ class Demo:
         counted = self._counted.finish(STOP_SECONDS)
         left = self._left_in_kernel()
         carried = lab.carried()
+        pairs = pair_rows(lab.plan, self._sums.copy(), carried, counted)
         return Report(
-            pairs=pair_rows(lab.plan, self._sums.copy(), carried, counted),
+            pairs=pairs,
             uplinks=uplink_rows(
                 {node.name: lab.uplink_counters(node) for node in lab.nodes},
                 {node.name: lab.carried_by(node) for node in lab.nodes},
             ),
             own=own_rows(lab.plan, carried, counted, left),
             prometheus=prometheus,
+            months=month_rows(pairs, self._seconds, datetime.now(UTC).date()),
         )
 
     def _left_in_kernel(self) -> dict[WireKey, Counts]:

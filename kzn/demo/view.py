@@ -9,6 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from kzn.demo.cost import PROVIDERS
 from kzn.demo.report import PairRow, Report
 
 PLAIN_WIDTH = 120
@@ -59,7 +60,10 @@ def report(found: Report) -> RenderableType:
             f"{row.difference:+,}" if row.difference else "0",
             style=None if row.exact else "red",
         )
-    return Group(table, Text(""), _uplinks(found), Text(""), _own(found), Text(""), _result(found))
+    parts: list[RenderableType] = [table, _uplinks(found), _own(found), _result(found)]
+    parts += [_months(found)] if found.months else []
+    spaced = [line for part in parts for line in (part, Text(""))]
+    return Group(*spaced[:-1])
 
 
 def _uplinks(found: Report) -> RenderableType:
@@ -97,6 +101,26 @@ def _result(found: Report) -> Text:
         words = f"exact: {counted:,} bytes counted of {wire:,}, {across:,} of them across zones"
         return Text(words, style="green")
     return Text(f"NOT exact: {counted:,} bytes counted of {wire:,}", style="red")
+
+
+def _months(found: Report) -> RenderableType:
+    size = found.months[0].bytes
+    title = f"A month at this rate, {size / 1e12:,.1f} TB across zones, by public list prices"
+    table = Table(title=title, title_justify="left", box=None)
+    table.add_column("on")
+    for name in ("sender's side", "receiver's side", "both"):
+        table.add_column(name, justify="right")
+    table.add_column("prices of")
+    for row in found.months:
+        both = f"{row.both:,.2f} {row.currency}" if row.both else "free"
+        table.add_row(
+            PROVIDERS.get(row.provider, row.provider),
+            f"{row.sender:,.2f}",
+            f"{row.receiver:,.2f}",
+            both,
+            row.date,
+        )
+    return table
 
 
 def _ends(row: PairRow) -> tuple[str, str]:

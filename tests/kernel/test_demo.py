@@ -88,6 +88,8 @@ def run_json(machine: Machine, *options: str) -> dict[str, Any]:
 def test_every_byte_of_the_demo_is_counted(machine: Machine, mtu: int) -> None:
     report = run_json(machine, "--seconds", "3", "--mtu", str(mtu))
     assert report["exact"] is True
+    aws, gcp, azure = report["per_month"]
+    assert aws["sender"] == aws["receiver"] == gcp["sender"] > azure["sender"] == 0
     pairs = report["pairs"]
     assert {row["protocol"] for row in pairs} == {"tcp", "udp", "icmp", "icmpv6"}
     assert {row["family"] for row in pairs} == {4, 6}

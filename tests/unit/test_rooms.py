@@ -51,6 +51,7 @@ ELSEWHERE = {
     "kzn/daemon/stop_flag.py": "tests/unit/daemon/test_signals.py",
     "kzn/daemon/prometheus.py": "tests/unit/agent/test_metrics.py",
     "kzn/daemon/tls_stream.py": "tests/unit/daemon/test_tls.py",
+    "kzn/demo/cost.py": "tests/unit/demo/test_report.py",
     "kzn/demo/flow_log.py": "tests/kernel/test_demo.py",
     "kzn/demo/relay.py": "tests/kernel/test_demo.py",
     "kzn/demo/run.py": "tests/kernel/test_demo.py",

@@ -1,12 +1,16 @@
 """The verdict of the demo, and how it reads."""
 
 import json
+import re
+from dataclasses import replace
+from datetime import date
 from io import BytesIO, StringIO
 
 import pytest
 from rich.console import Console
 
 from kzn.demo import view
+from kzn.demo.cost import month_rows
 from kzn.demo.flow_log import FlowLogReader, snapshot_sums
 from kzn.demo.report import OwnRow, Report, UplinkRow, own_rows, pair_rows
 from kzn.errors import KznError
@@ -96,6 +100,36 @@ def test_the_report_reads_well() -> None:
     assert "b1-p1 (zone-b)  a1-p1 (zone-a)  tcp/IPv6" in text
     assert "exact: 5,728 bytes counted of 5,728, 5,728 of them across zones" in text
     assert "[######..............] 3 of 10 s" in text
+
+
+def test_the_report_has_the_price_of_a_month_at_both_ends() -> None:
+    found = report(CARRIED)
+    months = month_rows(found.pairs, 10.0, date(2026, 11, 26))
+    factor = 730 * 3600 / 10
+    gib = 5728 * factor / 2**30
+    assert [row.provider for row in months] == ["aws", "gcp", "azure"]
+    assert [(row.sender, row.receiver) for row in months] == [
+        (pytest.approx(gib * 0.01), pytest.approx(gib * 0.01)),
+        (pytest.approx(gib * 0.01), 0),
+        (0, 0),
+    ]
+    assert {row.bytes for row in months} == {round(5728 * factor)}
+    text = drawn(replace(found, months=months))
+    side, both = f"{gib * 0.01:.2f}", f"{gib * 0.02:.2f}"
+    assert re.search(rf"AWS +{side} +{side} +{both} USD", text)
+    assert re.search(rf"Google Cloud +{side} +0.00 +{side} USD", text)
+    assert re.search(r"Azure +0.00 +0.00 +free", text)
+    assert "by public list prices" in text
+    [aws, _, _] = replace(found, months=months).as_json()["per_month"]
+    assert aws["currency"] == "USD"
+
+
+def test_traffic_in_a_zone_costs_nothing_and_without_traffic_there_is_no_month() -> None:
+    pairs = [replace(row, dst_zone=row.src_zone) for row in report(CARRIED).pairs]
+    assert all(not row.both for row in month_rows(pairs, 10.0, date(2026, 11, 26)))
+    assert month_rows((), 10.0, date(2026, 11, 26)) == ()
+    assert month_rows(pairs, 0.0, date(2026, 11, 26)) == ()
+    assert "by public list prices" not in drawn(report(CARRIED))
 
 
 def test_a_difference_is_shown_with_its_sign() -> None:
