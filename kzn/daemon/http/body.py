@@ -8,8 +8,10 @@ decompressed piece by piece, as it reads.
 import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 make_compressor: Callable[..., Any]
 make_decompressor: Callable[..., Any]
@@ -32,21 +34,29 @@ _LEVEL = 1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Body:
-    """``size`` plain bytes: ``plain``, or ``gzip``, or both. ``tag`` is an entity tag, or empty."""
+    """``size`` plain bytes: ``plain``, ``gzip`` or ``zstd``, or the first and another.
+
+    ``tag`` is an entity tag, or empty.
+    """
 
     size: int
     plain: bytes | None
     gzip: bytes | None
     tag: str = ""
+    zstd: bytes | None = None
 
     @property
     def stored(self) -> int:
         """Bytes of memory."""
-        return len(self.plain or b"") + len(self.gzip or b"")
+        return sum(len(form or b"") for form in (self.plain, self.gzip, self.zstd))
 
-    def pieces(self, *, gzip: bool) -> Iterator[bytes]:
-        """The body, compressed (only if `gzip` is there) or plain."""
-        whole = self.gzip if gzip else self.plain
+    def form(self, coding: str) -> bytes | None:
+        """The whole body in a coding, None if it is not there."""
+        return {"": self.plain, "gzip": self.gzip, "zstd": self.zstd}[coding]
+
+    def pieces(self, coding: str = "") -> Iterator[bytes]:
+        """The body, compressed (only in a form that is there) or plain."""
+        whole = self.form(coding)
         if whole is not None:
             for first in range(0, len(whole), PIECE):
                 yield whole[first : first + PIECE]
@@ -58,8 +68,29 @@ class Body:
             left = stream.unconsumed_tail
 
 
-def body_of(pieces: Iterable[bytes], *, tagged: bool = False) -> Body:
-    """A body; to be called in a thread if it may be large. ``tagged``: with an entity tag."""
+@cache
+def zstd_maker() -> Callable[[int], Any] | None:
+    """What makes a compressor of a level; None where none is installed.
+
+    Looked up once a client wants it: an agent, which no such client asks, does not load it.
+    """
+    with suppress(ImportError):  # Python 3.14
+        from compression import zstd  # type: ignore[import-not-found]  # noqa: PLC0415
+
+        return cast(Callable[[int], Any], zstd.ZstdCompressor)
+    with suppress(ImportError):  # required by the server alone
+        import zstandard  # noqa: PLC0415
+
+        return lambda level: zstandard.ZstdCompressor(level=level).compressobj()
+    return None
+
+
+def body_of(pieces: Iterable[bytes], *, tagged: bool = False, coding: str = "gzip") -> Body:
+    """A body; to be called in a thread if it may be large. ``tagged``: with an entity tag.
+
+    A body that is compressed by zstd is for clients that want that: its plain form is not kept.
+    """
+    make_zstd = zstd_maker() if coding == "zstd" else None
     plain: list[bytes] | None = []
     compressed: list[bytes] = []
     compressor = None
@@ -74,15 +105,21 @@ def body_of(pieces: Iterable[bytes], *, tagged: bool = False) -> Body:
         if compressor is not None:
             compressed.append(compressor.compress(piece))
         elif size >= COMPRESSED_FROM and plain is not None:
-            compressor = make_compressor(_LEVEL, zlib.DEFLATED, _GZIP)
+            compressor = (
+                make_zstd(_LEVEL)
+                if make_zstd is not None
+                else make_compressor(_LEVEL, zlib.DEFLATED, _GZIP)
+            )
             compressed += [compressor.compress(part) for part in plain]
         if size > PLAIN_UP_TO:
             plain = None
     if compressor is not None:
         compressed.append(compressor.flush())
+    packed = b"".join(compressed) if compressor is not None else None
     return Body(
         size,
         b"".join(plain) if plain is not None else None,
-        b"".join(compressed) if compressor is not None else None,
+        None if make_zstd is not None else packed,
         f'W/"{digest.hexdigest()}"' if tagged else "",
+        packed if make_zstd is not None else None,
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit
 
-from kzn.daemon.http.body import Body
+from kzn.daemon.http.body import Body, zstd_maker
 from kzn.errors import KznError, UsageError
 
 TEXT = "text/plain; charset=utf-8"
@@ -134,8 +134,21 @@ def head_of(
     return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
 
 
-def accepts(header: str, coding: str) -> bool:
-    """Whether an Accept-Encoding header allows ``coding`` (RFC 9110, 12.5.3)."""
+def coding_of(header: str) -> str:
+    """The coding that an Accept-Encoding header prefers: gzip, zstd, or empty for neither.
+
+    Most clients take both alike and get gzip, of which one form serves all; zstd is for those that
+    take it alone or weight it more.
+    """
+    found = {coding: quality_of(header, coding) for coding in ("gzip", "zstd")}
+    best = max(found, key=lambda coding: found[coding])
+    if best == "zstd" and zstd_maker() is None:
+        best = "gzip"
+    return best if found[best] > 0.0 else ""
+
+
+def quality_of(header: str, coding: str) -> float:
+    """How much an Accept-Encoding header prefers ``coding``; 0 refuses it (RFC 9110, 12.5.3)."""
     quality = {}
     for part in header.lower().split(","):
         name, _, rest = part.strip().partition(";")
@@ -144,4 +157,4 @@ def accepts(header: str, coding: str) -> bool:
             quality[name.strip()] = float(weight) if weight else 1.0
         except ValueError:
             quality[name.strip()] = 0.0
-    return quality.get(coding, quality.get("*", 0.0)) > 0.0
+    return quality.get(coding, quality.get("*", 0.0))

@@ -22,10 +22,11 @@ from kzn.daemon.http.messages import (
     Request,
     Response,
     Route,
-    accepts,
+    coding_of,
     head_of,
     parse,
     problem,
+    quality_of,
 )
 from kzn.daemon.http.places import HttpLimits, Places
 from kzn.daemon.http.stats import HttpStats
@@ -292,35 +293,37 @@ class _Connection:
         return keep
 
     async def _send(self, response: Response, request: Request, *, keep_alive: bool) -> None:
-        zipped = accepts(request.headers.get("accept-encoding", ""), "gzip")
+        accepted = request.headers.get("accept-encoding", "")
+        coding = coding_of(accepted)
         body = response.body
         if isinstance(body, bytes):
-            compress = zipped and len(body) >= COMPRESSED_FROM
-            body = body_of([body]) if compress else Body(len(body), body, None)
+            compress = coding and len(body) >= COMPRESSED_FROM
+            body = body_of([body], coding=coding) if compress else Body(len(body), body, None)
         headers = response.headers
         if body.tag:
             headers = (*headers, ("ETag", body.tag))
             if body.tag in request.headers.get("if-none-match", ""):
                 response = Response(b"", HTTPStatus.NOT_MODIFIED, response.content_type)
                 body = _NO_BODY
-        zipped = zipped and body.gzip is not None
-        length = len(body.gzip or b"") if zipped else body.size
+        if body.form(coding) is None:
+            coding = "gzip" if body.gzip is not None and quality_of(accepted, "gzip") else ""
+        length = len(body.form(coding) or b"") if coding else body.size
         received = response.received if response.status is HTTPStatus.OK else None
         response = Response(b"", response.status, response.content_type, headers)
-        head = head_of(response, length, encoding="gzip" if zipped else "", keep_alive=keep_alive)
+        head = head_of(response, length, encoding=coding, keep_alive=keep_alive)
         self._sink.write(head)
         if request.method == "HEAD":
             body = _NO_BODY
-        await self._write(body, gzip=zipped)
+        await self._write(body, coding if body.form(coding) is not None else "")
         if received is not None and request.method == "GET":
             received()
 
-    async def _write(self, body: Body, *, gzip: bool) -> None:
+    async def _write(self, body: Body, coding: str) -> None:
         self._server.places.sends(self, body)
         try:
             async with asyncio.timeout(self._limits.whole_write):
                 await self._drain()
-                for piece in body.pieces(gzip=gzip and body.gzip is not None):
+                for piece in body.pieces(coding):
                     self._sink.write(piece)
                     await self._drain()
         except TimeoutError:

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from kzn.daemon.http.body import Body, body_of
 from kzn.daemon.http.hosts import AllowedHosts
-from kzn.daemon.http.messages import JSON, BusyError, Request, Response, Route
+from kzn.daemon.http.messages import JSON, BusyError, Request, Response, Route, coding_of
 from kzn.daemon.http.places import HttpLimits
 from kzn.daemon.http.server import Authorize, HttpServer
 from kzn.daemon.http.stats import HttpStats
@@ -139,7 +139,7 @@ class HttpApi:
             raise BusyError("the server is stopping")
         wanted = format_of(request.headers.get("accept", ""))
         taken, body = await self._rendered(
-            wanted, _ALL, lambda snapshot: pieces(snapshot, wanted, _pause), tagged=False
+            request, wanted, _ALL, lambda snapshot: pieces(snapshot, wanted, _pause), tagged=False
         )
         received = None
         if self._scraped is not None and request.method == "GET":
@@ -156,6 +156,7 @@ class HttpApi:
     async def _api(self, topic: str, request: Request) -> Response:
         limit = parse_limit(request.one("limit"))
         _, body = await self._rendered(
+            request,
             (topic, limit),
             FAMILIES_OF[topic],
             lambda snapshot: answer(topic, snapshot, limit, _pause),
@@ -175,6 +176,7 @@ class HttpApi:
 
     async def _rendered(
         self,
+        request: Request,
         key: object,
         families: frozenset[FamilyName],
         work: Callable[[ServerSnapshot], Iterator[bytes]],
@@ -182,6 +184,9 @@ class HttpApi:
         tagged: bool,
     ) -> tuple[float, Body]:
         """A body that was begun within the last second, or a new one; and its snapshot's time."""
+        # One form for nearly all clients; a second rendering for those that want zstd.
+        is_zstd = coding_of(request.headers.get("accept-encoding", "")) == "zstd"
+        coding = "zstd" if is_zstd else "gzip"
 
         async def render() -> tuple[float, Body]:
             if self._waiting >= self._limits.waiting:
@@ -192,10 +197,10 @@ class HttpApi:
                     snapshot = await self._snapshots.get(families)
                     loop = asyncio.get_running_loop()
                     body = await loop.run_in_executor(
-                        self._threads, lambda: body_of(work(snapshot), tagged=tagged)
+                        self._threads, lambda: body_of(work(snapshot), tagged=tagged, coding=coding)
                     )
                     return snapshot.taken, body
             finally:
                 self._waiting -= 1
 
-        return await self._bodies.get(key, render)
+        return await self._bodies.get((key, coding), render)

@@ -215,7 +215,7 @@ class LabelCodes:
 
     def shared_tables(self, kinds: Collection[LabelKind | None]) -> dict[LabelKind, list[Labels]]:
         """The label values of each code of ``kinds``, for a reader in another thread or later."""
-        return {kind: self.of_kind(kind).share() for kind in kinds if kind is not None}
+        return {kind: self.of_kind(kind).share() for kind in self.tables() if kind in kinds}
 
     def of_endpoints(self, endpoints: I32, index: EndpointIndex, now: float) -> EndpointCodes:
         """The codes of ``endpoints``; `NONE` throughout for negative ids."""

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kzn.daemon.http.messages import MAX_PARAMETERS, Response, accepts, head_of, parse, problem
+from kzn.daemon.http.messages import (
+    MAX_PARAMETERS,
+    Response,
+    coding_of,
+    head_of,
+    parse,
+    problem,
+    quality_of,
+)
 from kzn.errors import UsageError
 
 
@@ -93,7 +101,27 @@ def test_any_bytes_are_a_request_or_none(head: bytes) -> None:
     ],
 )
 def test_whether_a_client_takes_gzip(header: str, *, gzip: bool) -> None:
-    assert accepts(header, "gzip") is gzip
+    assert (quality_of(header, "gzip") > 0) is gzip
+
+
+@pytest.mark.parametrize(
+    ("header", "coding"),
+    [
+        ("", ""),
+        ("br", ""),
+        ("identity", ""),
+        ("gzip", "gzip"),
+        ("zstd", "zstd"),
+        ("zstd;q=0", ""),
+        ("gzip, deflate, br, zstd", "gzip"),
+        ("zstd;q=1.0, gzip;q=0.5", "zstd"),
+        ("zstd;q=0.5, gzip", "gzip"),
+        ("gzip;q=0, *", "zstd"),
+        ("*", "gzip"),
+    ],
+)
+def test_zstd_is_for_clients_that_prefer_it(header: str, coding: str) -> None:
+    assert coding_of(header) == coding
 
 
 def test_every_answer_forbids_sniffing_and_storing_and_names_no_software() -> None:

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 import pytest
+import zstandard
 from pki import Authority
 
 from kzn.daemon.http.body import body_of
@@ -134,6 +135,25 @@ def test_a_large_answer_is_the_same_plain_and_compressed() -> None:
     assert b"Content-Encoding: gzip\r\n" in head
     assert b"Content-Length: %d\r\n" % len(body) in head
     assert len(body) * 4 < len(LARGE)
+    assert gzip.decompress(body) == LARGE
+
+
+def test_a_client_that_prefers_zstd_gets_it_where_there_is_such_a_form() -> None:
+    asked = b"GET %s HTTP/1.1\r\nAccept-Encoding: gzip;q=0.5, zstd\r\n\r\n"
+    routes = {
+        "/long": Route(lambda _request: Response(LARGE)),
+        "/gzip": Route(lambda _request: Response(body_of([LARGE]))),
+    }
+
+    def server(limits: HttpLimits) -> HttpServer:
+        return HttpServer(routes, limits)
+
+    body, head = body_and_head(ask(asked % b"/long", made=server))
+    assert b"Content-Encoding: zstd\r\n" in head
+    assert b"Content-Length: %d\r\n" % len(body) in head
+    assert zstandard.ZstdDecompressor().decompressobj().decompress(body) == LARGE
+    body, head = body_and_head(ask(asked % b"/gzip", made=server))
+    assert b"Content-Encoding: gzip\r\n" in head
     assert gzip.decompress(body) == LARGE
 
 
