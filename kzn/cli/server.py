@@ -193,12 +193,12 @@ if TYPE_CHECKING:
     type=SERIES_LIMITS,
     multiple=True,
     metavar="FAMILY=N",
-    help="Most series of a family: pod, workload, pair or zone; most nodes with totals: node. May"
-    " be repeated.",
+    help="Most series of a family (as in --families); most nodes with totals: node. May be"
+    " repeated.",
 )
 @click.option(
     "--families",
-    default="pod,workload,pair,zone",
+    default="pod,workload,pair,zone,workload_cost,caused_cost,zone_cost,priced,unpriced",
     show_default=True,
     metavar="FAMILY,FAMILY",
     help="Families of series that are counted and exposed.",

@@ -37,7 +37,26 @@ def group_sums(bins: I64, amounts: U64, size: int) -> tuple[I64, U64]:
         return filled, found.take(filled)
     if not len(bins):
         return bins, amounts
+    order, first, ordered = _sorted(bins)
+    return ordered, np.add.reduceat(amounts.take(order), first)
+
+
+def group_sums_and_parts(bins: I64, amounts: U64, parts: U64, size: int) -> tuple[I64, U64, U64]:
+    """`group_sums`, and the sums of ``parts`` (n,), of which none is above its amount."""
+    if size <= _FEW + _BINS_A_NUMBER * len(bins):
+        found = sums(bins, amounts, size)
+        filled = np.flatnonzero(found > 0)
+        return filled, found.take(filled), sums(bins, parts, size).take(filled)
+    if not len(bins):
+        return bins, amounts, parts
+    order, first, ordered = _sorted(bins)
+    found, of_parts = (np.add.reduceat(one.take(order), first) for one in (amounts, parts))
+    return ordered, found, of_parts
+
+
+def _sorted(bins: I64) -> tuple[I64, I64, I64]:
+    """The order of ``bins``, the first of each distinct one in it, and the distinct ones."""
     order = np.argsort(bins)
     ordered = bins.take(order)
     first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
-    return ordered.take(first), np.add.reduceat(amounts.take(order), first)
+    return order, first, ordered.take(first)

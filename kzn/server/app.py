@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from socket import socket
 
 from kzn.daemon import descriptors
@@ -18,9 +19,11 @@ from kzn.daemon.http.hosts import AllowedHosts
 from kzn.daemon.listen import bound_port, listen
 from kzn.daemon.signals import Shutdown, shutdown_on_signals
 from kzn.daemon.stop_flag import StopFlag
+from kzn.pricing.book import PriceBook
 from kzn.server.auth.authenticator import Authenticator, SecurityState
 from kzn.server.auth.open import HttpSecurity, open_authenticator, open_http_security
 from kzn.server.config import ServerConfig
+from kzn.server.cost.meter import CostMeter
 from kzn.server.flows.queue import FlowLog, LogCounts
 from kzn.server.http import addresses, explain
 from kzn.server.http import prices as price_page
@@ -101,17 +104,25 @@ class Server:
         self._topology = topology
         self._flow_log = flow_log
         first_scrape, epoch = FirstScrape(config.first_scrape_wait), _epoch_of(0.0)
+        limits = replace(config.ledger, priced=self._prices.book is not None)
+        ledger = Ledger(limits, holds=first_scrape.holds, epoch=epoch)
+        meter = None
+        if limits.has_costs:
+            meter = CostMeter(ledger, self._book, time.time)
         self._pipeline = Pipeline(
             topology.index,
-            Ledger(config.ledger, holds=first_scrape.holds, epoch=epoch),
+            ledger,
             TotalsByNode(config.max_nodes, holds=first_scrape.holds, epoch=epoch),
             RetryQueue(config.max_held_flows),
             clocks=Clocks(time.monotonic, time.perf_counter),
             flow_log=flow_log,
             first_scrape=first_scrape,
             stand_in=config.stand_in,
+            meter=meter,
         )
         self._durability = Durability(self._pipeline, state, now=time.monotonic(), epoch=epoch)
+        if meter is not None:
+            meter.begin(time.monotonic())
         self._receiver = Receiver(
             self._pipeline.apply,
             limits=_receive_limits(config),
@@ -230,6 +241,9 @@ class Server:
             self._topology.report()
             more = self._pipeline.tick()
             await asyncio.sleep(0 if more else TICK_SECONDS)
+
+    def _book(self) -> PriceBook:
+        return self._prices.book or PriceBook(())
 
     def _security(self) -> SecurityState:
         return self._http_security.added_to(self._authenticator.state())

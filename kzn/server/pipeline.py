@@ -26,6 +26,7 @@ from kzn.server.ledger.family import FAMILIES, FamilyName, LedgerSnapshot
 from kzn.server.ledger.first_scrape import FirstScrape
 from kzn.server.ledger.ledger import Ledger
 from kzn.server.ledger.node_totals import NodeTotals, NodeTotalsSnapshot, TotalsByNode
+from kzn.server.ledger.prices_in_use import NO_PRICES, PricesInUse
 from kzn.server.resolve import verdict as v
 from kzn.server.resolve.reporting import (
     LATE,
@@ -58,6 +59,22 @@ class FlowSink(Protocol):
         ...
 
 
+class Meter(Protocol):
+    """Prices the bytes of the ledger (kzn.server.cost)."""
+
+    def tick(self, now: float) -> None:
+        """Use the prices of this time; settle if that is due."""
+        ...
+
+    def settle(self, now: float) -> None:
+        """Price all bytes that came since the last call."""
+        ...
+
+    def prices(self) -> PricesInUse:
+        """The prices of zone pairs."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Clocks:
     """``now`` is the index's clock (monotonic seconds); ``timer`` measures durations."""
@@ -81,8 +98,10 @@ class Pipeline:
         first_scrape: FirstScrape | None = None,
         stand_in: StandIn = "auto",
         node_retention: float = 3600.0,
+        meter: Meter | None = None,
     ) -> None:
         self.index = index
+        self._meter = meter
         self.ledger = ledger
         self.node_totals = node_totals
         self.retry_queue = retry_queue
@@ -117,6 +136,8 @@ class Pipeline:
     def tick(self) -> bool:
         """Retry flows that are due, expose new series, end old ones; True when more is due."""
         now = self._clocks.now()
+        if self._meter is not None:
+            self._meter.tick(now)
         begun_before = self.first_scrape.begun_before(now)
         self.ledger.expose(begun_before)
         self.node_totals.expose(begun_before)
@@ -125,8 +146,10 @@ class Pipeline:
             self.node_totals.remove_idle(now - self._node_retention)
             if self._sweep is None:
                 self._sweep = self.ledger.sweep_steps(now, self.index.lives)
-        if self._sweep is not None and next(self._sweep, _DONE) is _DONE:
-            self._sweep = None
+        if self._sweep is not None:
+            self.settle()  # what a sweep ends has its cost
+            if next(self._sweep, _DONE) is _DONE:
+                self._sweep = None
         retried = 0
         for _ in range(_RETRIES_PER_TICK):
             observed = self.retry_queue.take(now)
@@ -145,12 +168,19 @@ class Pipeline:
         """A scrape of the snapshot of the time ``taken`` was received completely."""
         self.first_scrape.scraped(taken, self._clocks.now(), is_prometheus=is_prometheus)
 
+    def settle(self) -> None:
+        """Price all that was counted until now."""
+        if self._meter is not None:
+            self._meter.settle(self._clocks.now())
+
     def snapshot(self, families: Collection[FamilyName] = tuple(FAMILIES)) -> "AccountingSnapshot":
         """A copy as of now, with the series of ``families`` alone.
 
         Some milliseconds at hundreds of thousands of series and thousands of nodes.
         """
+        self.settle()
         return AccountingSnapshot(
+            prices=self._meter.prices() if self._meter is not None else NO_PRICES,
             taken=self._clocks.now(),
             ledger=self.ledger.snapshot(families),
             totals=self.node_totals.snapshot(),
@@ -264,6 +294,7 @@ class AccountingSnapshot:
     taken: float
     ledger: LedgerSnapshot
     totals: tuple[NodeTotalsSnapshot, ...]
+    prices: PricesInUse = NO_PRICES
 
     @staticmethod
     def of(

@@ -11,6 +11,7 @@ from kzn.server.auth.authenticator import SecurityState
 from kzn.server.flows.queue import LogCounts
 from kzn.server.ledger.family import LedgerSnapshot
 from kzn.server.ledger.node_totals import NodeTotalsSnapshot
+from kzn.server.ledger.prices_in_use import NO_PRICES, PricesInUse
 from kzn.server.pipeline import AccountingSnapshot, Pipeline
 from kzn.server.prices import PriceReads
 from kzn.server.receive.stats import ReceiveStats
@@ -48,7 +49,8 @@ class ServerSnapshot:
     scrapes: int = 0
     created_lines: bool = True
     http: HttpStats = field(default_factory=HttpStats)
-    prices: PriceReads = PriceReads()
+    price_reads: PriceReads = PriceReads()
+    prices: PricesInUse = NO_PRICES
 
     @property
     def why_not_ready(self) -> str:
@@ -93,5 +95,6 @@ class Sources:
             state=self.state(),
             instance=self.instance,
             http=self.http(),
-            prices=self.prices(),
+            price_reads=self.prices(),
+            prices=counted.prices,
         )

@@ -10,25 +10,26 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain, pairwise
 from operator import itemgetter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from kzn.columns.arrays import BOOL, F64, I64, U64
+from kzn.columns.arrays import BOOL, F64, I64, U8, U64
 from kzn.columns.key_layout import KeyLayout
 from kzn.errors import KznError
+from kzn.pricing.traffic import REASONS
 from kzn.server.ledger.labels import (
+    CURRENCY_BITS,
     LABEL_BITS,
-    OTHER,
     OTHER_LABEL,
     OWNED_KINDS,
-    ZONE_BITS,
     LabelCodes,
     LabelKind,
     Labels,
     LabelTables,
 )
+from kzn.server.ledger.places import OTHER, ZONE_BITS
 from kzn.server.resolve.verdict import CLASSES
 
 FamilyName = str
@@ -41,6 +42,18 @@ _ROWS_AT_ONCE = 1024
 
 INITIATORS = ("unknown", "source", "destination")
 """Which side of a pair opened the connection, by the bits of kzn.model.flows."""
+
+SIDES = ("sender", "receiver")
+"""Which end is billed, in the order of `DIRECTIONS`."""
+BEFORE_PRICES = "before_prices"
+"""Unpriced: counted while the server had no prices."""
+TOO_MANY_PLACES = "too_many_places"
+"""Unpriced: more zones, regions or currencies than there are codes."""
+UNPRICED_REASONS = (*REASONS, BEFORE_PRICES, TOO_MANY_PLACES)
+
+Unit = Literal["bytes", "money"]
+Amounts = npt.NDArray[Any]
+"""Bytes (uint64), or amounts of a currency (float64), as the family's `Unit` is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +87,8 @@ class Family:
     ``limit`` is the default number of series. A ``top`` family keeps the largest and replaces them
     by window (top_pairs.py); the others give series in the order of arrival. ``api_list`` is its
     topic and key in /api/v1, empty for none. ``retention`` is how long a series stays after its
-    last byte, in seconds, if its endpoints were deleted.
+    last byte, in seconds, if its endpoints were deleted. A family ``of_cost`` is written by the
+    cost meter and off without prices.
     """
 
     name: FamilyName
@@ -85,6 +99,8 @@ class Family:
     top: bool = False
     api_list: str = ""
     retention: float = 26 * 3600.0  # a CronJob that runs once a day goes on where it was
+    unit: Unit = "bytes"
+    of_cost: bool = False
     labels: Labels = field(init=False)
     spans: tuple[slice, ...] = field(init=False)
     """The positions in ``labels`` of the labels of each column."""
@@ -210,12 +226,69 @@ ZONE = Family(
     api_list="zones",
 )
 
-FAMILIES = {family.name: family for family in (POD, WORKLOAD, PAIR, ZONE)}
+_CURRENCY = Column(("currency",), CURRENCY_BITS, "currency")
+WORKLOAD_COST = Family(
+    "workload_cost",
+    "kzn_workload_cost_total",
+    "Cost of the traffic of a workload at its side: what it is billed as the sender and as the"
+    " receiver",
+    (
+        _owned("workload", "namespace", "workload_kind", "workload"),
+        Column(("side",), 1, values=SIDES),
+        _CLASS,
+        _CURRENCY,
+    ),
+    limit=100_000,
+    unit="money",
+    of_cost=True,
+)
+CAUSED_COST = Family(
+    "caused_cost",
+    "kzn_workload_caused_cost_total",
+    "Cost, at both sides, of the connections that the workload opened; of those whose opener is"
+    " unknown, of what it sent",
+    (_owned("workload", "namespace", "workload_kind", "workload"), _CLASS, _CURRENCY),
+    limit=100_000,
+    unit="money",
+    of_cost=True,
+)
+ZONE_COST = Family(
+    "zone_cost",
+    "kzn_zone_cost_total",
+    "Cost, at both sides, of the traffic from zone to zone",
+    (_zone("src_zone"), _zone("dst_zone"), _CLASS, _CURRENCY),
+    limit=20_000,
+    unit="money",
+    of_cost=True,
+)
+PRICED = Family(
+    "priced",
+    "kzn_priced_bytes_total",
+    "Attributed bytes with a known price, which may be 0",
+    (_CURRENCY,),
+    limit=1 << CURRENCY_BITS,
+    of_cost=True,
+)
+UNPRICED = Family(
+    "unpriced",
+    "kzn_unpriced_bytes_total",
+    "Attributed bytes without a known price, by reason",
+    (Column(("reason",), 4, values=UNPRICED_REASONS),),
+    limit=1 << 4,
+    of_cost=True,
+)
+
+_ALL = (POD, WORKLOAD, PAIR, ZONE, WORKLOAD_COST, CAUSED_COST, ZONE_COST, PRICED, UNPRICED)
+FAMILIES = {family.name: family for family in _ALL}
 """In the order in which they are exposed and saved."""
 
 
 class Row(NamedTuple):
-    """One series as plain values, as it is saved and loaded."""
+    """One series as plain values, as it is saved and loaded.
+
+    ``bytes`` is an amount of the currency in a family of money. ``priced_bytes`` of its
+    bytes have a price, and cost ``cost`` in ``currency``.
+    """
 
     family: FamilyName
     labels: Labels
@@ -224,6 +297,9 @@ class Row(NamedTuple):
     """False while it is exposed at 0 (first_scrape.py)."""
     created: float = 0.0
     """When it began, in Unix time; 0 if that is unknown."""
+    cost: float = 0.0
+    priced_bytes: int = 0
+    currency: str = ""
 
 
 class SeriesState(NamedTuple):
@@ -232,6 +308,22 @@ class SeriesState(NamedTuple):
     bytes: int
     exposed: bool
     created: float
+    cost: float = 0.0
+    priced_bytes: int = 0
+    currency: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowCosts:
+    """The cost of the bytes of n series so far, each column (n,).
+
+    ``currency`` is the code of the cost's currency, `NONE` without any. ``priced_bytes`` are those
+    whose price is known; all are as of the last settlement.
+    """
+
+    cost: F64
+    priced_bytes: U64
+    currency: U8
 
 
 class SavedRows(Protocol):
@@ -287,18 +379,20 @@ class View:
     """A copy of one table. Series that are not ``exposed`` are exposed at 0."""
 
     keys: I64
-    bytes: U64
+    bytes: Amounts
     exposed: BOOL
     created: F64
     other: SeriesState
     retired: int
     limit: int
     evicted: int = 0
+    costs: RowCosts | None = None
+    """None without prices, and in a family of cost."""
 
     @property
-    def exposed_bytes(self) -> U64:
+    def exposed_bytes(self) -> Amounts:
         """What a scrape shows of each series."""
-        return np.where(self.exposed, self.bytes, np.uint64(0))
+        return np.where(self.exposed, self.bytes, self.bytes.dtype.type(0))
 
     @property
     def exposed_other(self) -> int:

@@ -14,27 +14,24 @@ import numpy as np
 from kzn.columns.arrays import I32, I64
 from kzn.columns.interner import Interner
 from kzn.model.endpoint import NODE, POD, Endpoint, EndpointIndex
+from kzn.server.ledger.places import NONE, OTHER, ZONE_BITS, Places
 
-NONE = 0
-"""The code of an address outside the cluster, and of an unknown zone."""
-OTHER = 1
-"""The code of all labels beyond the limit of codes."""
 OTHER_LABEL = "other"
 NODES_NAMESPACE = "_node_"
 """As in kubezonnet; no namespace of Kubernetes can have this name."""
 
 LABEL_BITS = 20
-ZONE_BITS = 10
+CURRENCY_BITS = 4
 
 _NOT_LOOKED_UP = -1
-_VALID_UNTIL = 3  # column of the cache, in whole seconds
+_VALID_UNTIL = 4  # column of the cache, in whole seconds
 _CACHE_SECONDS = 60
 """Far below the time after which the index may reuse an endpoint id."""
 _ALWAYS, _NEVER = (1 << 31) - 1, -(1 << 31)
 
 Labels = tuple[str, ...]
 
-LabelKind = Literal["pod", "workload", "owner", "zone"]
+LabelKind = Literal["pod", "workload", "owner", "zone", "currency"]
 LabelTables = Mapping[LabelKind, Sequence[Labels]]
 """The label values of each code, by kind of name."""
 
@@ -168,12 +165,13 @@ class EndpointCodes:
     """Ledger codes of n endpoints, each (n,).
 
     ``workload`` is the code of (namespace, kind, name), ``owner`` of the same without the kind, as
-    in the labels of pairs.
+    in the labels of pairs. ``place`` is where its bytes are billed (places.py).
     """
 
     workload: I64
     owner: I64
     zone: I64
+    place: I64
 
 
 class LabelCodes:
@@ -187,8 +185,10 @@ class LabelCodes:
         "_cache",
         "_nodes_as_pods",
         "_pods",
+        "currencies",
         "owned",
         "owners",
+        "places",
         "pods",
         "workloads",
         "zones",
@@ -201,16 +201,20 @@ class LabelCodes:
         self.workloads = self.owned["workload"]
         self.owners = self.owned["owner"]
         self.zones = Zones()
-        self._cache = np.array([(NONE, NONE, NONE, _ALWAYS)], np.int32)
+        self.places = Places()
+        self.currencies = OwnedLabels(1, CURRENCY_BITS)
+        self._cache = np.array([(NONE, NONE, NONE, NONE, _ALWAYS)], np.int32)
         self._pods = np.array([NONE], np.int32)
 
     def of_kind(self, kind: LabelKind) -> OwnedLabels:
         """The codes of one kind of labels."""
+        if kind == "currency":
+            return self.currencies
         return self.zones.interned if kind == "zone" else self.owned[kind]
 
     def tables(self) -> dict[LabelKind, list[Labels]]:
         """The label values of each code: live lists, valid until a code is freed."""
-        kinds: tuple[LabelKind, ...] = (*OWNED_KINDS, "zone")
+        kinds: tuple[LabelKind, ...] = (*OWNED_KINDS, "zone", "currency")
         return {kind: self.of_kind(kind).labels for kind in kinds}
 
     def shared_tables(self, kinds: Collection[LabelKind | None]) -> dict[LabelKind, list[Labels]]:
@@ -270,15 +274,17 @@ class LabelCodes:
 
     def _grow(self, top: int) -> None:
         room = 2 * top - len(self._cache)
-        self._cache = np.append(self._cache, np.full((room, 4), _NEVER, np.int32), axis=0)
+        self._cache = np.append(self._cache, np.full((room, 5), _NEVER, np.int32), axis=0)
         self._pods = np.append(self._pods, np.full(room, _NOT_LOOKED_UP, np.int32))
 
     def _learn(self, endpoint_id: int, facts: Endpoint, now: float) -> None:
         name = facts.workload or facts.name
+        zone = self.zones.code(facts.region, facts.zone)
         self._cache[endpoint_id + 1] = (
             self.workloads.code((facts.namespace, facts.workload_kind, name), facts),
             self.owners.code((facts.namespace, name), facts),
-            self.zones.code(facts.region, facts.zone),
+            zone,
+            self.places.code(facts, zone),
             int(now) + _CACHE_SECONDS,
         )
         self._pods[endpoint_id + 1] = _NOT_LOOKED_UP

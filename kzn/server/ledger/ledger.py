@@ -8,37 +8,43 @@ The state is one table per family, and the labels behind the codes in its keys. 
 rows that `changed` returned, so the state file needs nothing else of it.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from kzn.columns.arrays import BOOL, I64, U64
+from kzn.columns.arrays import BOOL, F64, I64, U64
 from kzn.errors import KznError, UsageError
 from kzn.model.endpoint import Endpoint, EndpointIndex
 from kzn.server.ledger.family import (
     FAMILIES,
+    PAIR,
+    WORKLOAD,
+    ZONE,
     ChangedRows,
     Family,
     FamilyChanges,
     FamilyName,
     LedgerSnapshot,
     Row,
+    RowCosts,
     SeriesState,
     View,
 )
 from kzn.server.ledger.labels import (
     LABEL_BITS,
-    OTHER,
     OWNED_KINDS,
     LabelCodes,
     LabelKind,
     Labels,
     OwnedLabels,
 )
-from kzn.server.ledger.postings import postings
+from kzn.server.ledger.places import OTHER
+from kzn.server.ledger.postings import BilledApart, Posting, postings
 from kzn.server.ledger.series import SeriesTable
 from kzn.server.ledger.top_pairs import TopPairs
 from kzn.server.resolve.resolve import Resolution
@@ -58,6 +64,12 @@ _EVICT_ABOVE, _EVICT_TO = 0.9, 0.8  # of a family's limit
 _EVICTED_PER_SWEEP = 5000
 _EVICTED_IDLE = 600.0
 """Seconds after its last byte for which no limit evicts a series, so that it is scraped."""
+_PRICED = (WORKLOAD.name, PAIR.name, ZONE.name)
+"""The families whose bytes the cost meter settles."""
+_OVERFLOW = (WORKLOAD.name, ZONE.name)
+"""Those whose bytes beyond the limit it needs by key; those of pairs are what is left of zones."""
+SPARE_COSTS = 1024
+"""Series of a family of money beyond its limit, for those whose name is `other`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,8 @@ class LedgerLimits:
     off: frozenset[FamilyName] = frozenset()
     nodes_as_pods: bool = False
     """Whether the family pod has what nodes send, as kubezonnet: namespace _node_, pod NODE."""
+    priced: bool = False
+    """Whether there are prices; without them, or if all are off, no family of cost exists."""
 
     def __post_init__(self) -> None:
         """UsageError for a family that does not exist, and for a limit out of range."""
@@ -91,6 +105,20 @@ class LedgerLimits:
         """The largest number of series of a family."""
         return self.series.get(family.name, family.limit)
 
+    @property
+    def has_costs(self) -> bool:
+        """Whether a family of cost is on."""
+        of_cost = {name for name, family in FAMILIES.items() if family.of_cost}
+        return self.priced and not of_cost <= self.off
+
+    def shows(self, name: FamilyName) -> bool:
+        """Whether the family is in snapshots."""
+        return name not in self.off and (self.has_costs or not FAMILIES[name].of_cost)
+
+    def feeds(self, name: FamilyName) -> bool:
+        """Whether the family gets bytes: costs are derived from those of some that are off."""
+        return self.shows(name) or (self.has_costs and name in _OVERFLOW)
+
     def retention_of(self, family: Family) -> float:
         """How long a series of a family stays after its last byte."""
         return family.retention if self.retention is None else self.retention
@@ -103,15 +131,37 @@ class Ledger:
     caller's clock to get Unix time.
     """
 
-    __slots__ = ("_codes", "_ended_labels", "_evicted", "_limits", "_tables", "_top")
+    __slots__ = (
+        "_apart",
+        "_codes",
+        "_ended_labels",
+        "_evicted",
+        "_fed",
+        "_limits",
+        "_overflow",
+        "_tables",
+        "_top",
+        "unsettled",
+    )
 
     def __init__(self, limits: LedgerLimits, *, holds: bool = False, epoch: float = 0.0) -> None:
         self._limits = limits
         self._codes = LabelCodes(nodes_as_pods=limits.nodes_as_pods)
         self._tables = {
-            name: SeriesTable(limits.of(family), holds=holds, epoch=epoch)
+            name: SeriesTable(
+                limits.of(family) + (SPARE_COSTS if family.unit == "money" else 0),
+                holds=holds,
+                epoch=epoch,
+                dtype=np.float64 if family.unit == "money" else np.uint64,
+                priced=limits.has_costs and name in _PRICED,
+            )
             for name, family in FAMILIES.items()
         }
+        self._fed = frozenset(filter(limits.feeds, FAMILIES))
+        self.unsettled = 0
+        """Rows that only the cost meter frees; it is to settle before they are too many."""
+        self._apart: list[BilledApart] = []
+        self._overflow: dict[FamilyName, list[Posting]] = {name: [] for name in _OVERFLOW}
         self._top = {
             name: TopPairs(self._tables[name], limits.pair_window)
             for name, family in FAMILIES.items()
@@ -122,14 +172,59 @@ class Ledger:
 
     @property
     def label_codes(self) -> LabelCodes:
-        """The labels of all series; for the state file only."""
+        """The labels of all series; for the state file and the cost meter only."""
         return self._codes
+
+    @property
+    def limits(self) -> LedgerLimits:
+        """The limits of its families."""
+        return self._limits
+
+    def table(self, name: FamilyName) -> SeriesTable:
+        """The series of a family; for the cost meter only."""
+        return self._tables[name]
+
+    def take_apart(self) -> list[BilledApart]:
+        """The flows since the last call whose price their zones do not tell."""
+        found, self._apart = self._apart, []
+        self.unsettled = 0
+        return found
+
+    def take_overflow(self) -> dict[FamilyName, list[Posting]]:
+        """The bytes since the last call that went to the series other of workloads and zones."""
+        found, self._overflow = self._overflow, {name: [] for name in _OVERFLOW}
+        return found
 
     def add(self, resolution: Resolution, sizes: U64, index: EndpointIndex, now: float) -> None:
         """Add the attributed flows of a resolution; ``sizes`` are the bytes of all its flows."""
-        for name, keys, amounts in postings(resolution, sizes, self._codes, index, now):
-            if name not in self._limits.off:
-                self._writer(name).add(keys, amounts, now)
+        priced = self._limits.has_costs
+        for found in postings(resolution, sizes, self._codes, index, now, priced=priced):
+            if isinstance(found, BilledApart):
+                self._apart.append(found)
+                self.unsettled += len(found)
+            elif found.family in self._top:
+                self._top[found.family].add(found.keys, found.bytes, now)
+            elif found.family in self._fed:
+                table = self._tables[found.family]
+                limited = table.add(found.keys, found.bytes, now, found.caused)
+                if limited is not None and priced and found.family in _OVERFLOW:
+                    self._note_overflow(found, limited)
+
+    def add_costs(self, name: FamilyName, keys: I64, costs: F64, now: float) -> None:
+        """Add amounts of money to a family of cost that is on.
+
+        Beyond the limit, new series have `other` for the names of workloads or zones, and keep
+        class, side and currency.
+        """
+        if not self._limits.shows(name):
+            return
+        family, table = FAMILIES[name], self._tables[name]
+        new = np.flatnonzero(table.find(keys) < 0)
+        room = self._limits.of(family) - len(table)
+        if len(new) > room and len(distinct := np.unique(keys.take(new))) > room:
+            beyond = np.isin(keys, distinct[max(0, room) :])
+            keys = np.where(beyond, _of_other(family, keys), keys)
+        table.add(keys, costs, now)
 
     def expose(self, begun_before: float) -> None:
         """Expose the bytes of all series that began before that time (first_scrape.py)."""
@@ -171,12 +266,10 @@ class Ledger:
     def snapshot(self, families: Collection[FamilyName] = tuple(FAMILIES)) -> LedgerSnapshot:
         """A copy of ``families``, less those that are off, that any thread may read."""
         kinds = {column.kind for name in families for column in FAMILIES[name].columns}
+        if self._limits.has_costs:
+            kinds.add("currency")
         return LedgerSnapshot(
-            views={
-                name: _view(self._tables[name], self._evicted[name])
-                for name in families
-                if name not in self._limits.off
-            },
+            views={name: self._view(name) for name in families if self._limits.shows(name)},
             tables=self._codes.shared_tables(kinds),
         )
 
@@ -196,7 +289,7 @@ class Ledger:
         self._note_ended(family)
         rows = table.changed()
         ended, self._ended_labels[name] = self._ended_labels[name], []
-        other, other_changed, table.other.changed = _other(table), table.other.changed, False
+        other, other_changed, table.other.changed = self._other(table), table.other.changed, False
         if family.other_key is not None:
             other = other._replace(bytes=other.bytes + table.total(family.other_key))
             namesake = table.keys[rows] == family.other_key
@@ -205,7 +298,10 @@ class Ledger:
             family,
             self._codes.shared_tables({column.kind for column in family.columns}),
             table.keys[rows],
-            tuple(column[rows] for column in (table.bytes, table.exposed, table.created)),
+            (
+                *(column[rows] for column in (table.bytes, table.exposed, table.created)),
+                *self._saved_costs(table.costs, rows),
+            ),
         )
         return FamilyChanges(ended, changed, other, table.retired, other_changed)
 
@@ -228,9 +324,10 @@ class Ledger:
             if family is None:
                 raise KznError(f"{row.family!r} has no series {row.labels!r}")
             if row.labels == family.other_labels:
-                self._tables[row.family].load_other(
-                    row.bytes, now, exposed=row.exposed, created=row.created
-                )
+                table = self._tables[row.family]
+                table.load_other(row.bytes, now, exposed=row.exposed, created=row.created)
+                currency = self._currency(row.currency)
+                table.add_costs_of_other(row.cost, row.priced_bytes, currency)
             else:
                 keys[row.family].append(family.key(row.labels, self._codes))
                 loaded[row.family].append(row)
@@ -238,14 +335,60 @@ class Ledger:
             packed = np.array(keys[name], np.int64)
             limited = table.load(
                 packed,
-                np.array([row.bytes for row in loaded[name]], np.uint64),
+                np.array([row.bytes for row in loaded[name]], table.bytes.dtype),
                 np.array([row.exposed for row in loaded[name]], np.bool_),
                 np.array([row.created for row in loaded[name]], np.float64),
                 now,
+                self._loaded_costs(loaded[name]) if table.is_priced else None,
             )
             if limited is not None:
                 self._add_ended_labels(FAMILIES[name], packed[limited])
             table.retired += retired.get(name, 0)
+
+    def _note_overflow(self, found: Posting, limited: I64) -> None:
+        caused = None if found.caused is None else found.caused.take(limited)
+        part = Posting(found.family, found.keys.take(limited), found.bytes.take(limited), caused)
+        self._overflow[found.family].append(part)
+        self.unsettled += len(limited)
+
+    def _saved_costs(self, costs: RowCosts | None, rows: I64) -> tuple[npt.NDArray[Any], ...]:
+        if costs is None:
+            return ()
+        names = np.array([label for (label,) in self._codes.currencies.labels], np.object_)
+        return costs.cost[rows], costs.priced_bytes[rows], names.take(costs.currency[rows])
+
+    def _loaded_costs(self, rows: Sequence[Row]) -> RowCosts:
+        return RowCosts(
+            np.array([row.cost for row in rows], np.float64),
+            np.array([row.priced_bytes for row in rows], np.uint64),
+            np.array([self._currency(row.currency) for row in rows], np.uint8),
+        )
+
+    def _currency(self, name: str) -> int:
+        return self._codes.currencies.code((name,), None)
+
+    def _other(self, table: SeriesTable) -> SeriesState:
+        other = table.other
+        (currency,) = self._codes.currencies.labels[other.currency]
+        return SeriesState(
+            other.bytes, other.is_exposed, other.created, other.cost, other.priced_bytes, currency
+        )
+
+    def _view(self, name: FamilyName) -> View:
+        table, costs = self._tables[name], self._tables[name].costs
+        return View(
+            table.keys.copy(),
+            table.bytes.copy(),
+            table.exposed.copy(),
+            table.created.copy(),
+            self._other(table),
+            table.retired,
+            self._limits.of(FAMILIES[name]),
+            self._evicted[name],
+            None
+            if costs is None
+            else RowCosts(costs.cost.copy(), costs.priced_bytes.copy(), costs.currency.copy()),
+        )
 
     def _writer(self, name: FamilyName) -> SeriesTable | TopPairs:
         return self._top.get(name, self._tables[name])
@@ -323,18 +466,13 @@ def _dead(codes: I64, labels: OwnedLabels, lives: Lives) -> BOOL:
     return np.array(dead, np.bool_)[row]
 
 
-def _other(table: SeriesTable) -> SeriesState:
-    return SeriesState(table.other.bytes, table.other.is_exposed, table.other.created)
-
-
-def _view(table: SeriesTable, evicted: int) -> View:
-    return View(
-        table.keys.copy(),
-        table.bytes.copy(),
-        table.exposed.copy(),
-        table.created.copy(),
-        _other(table),
-        table.retired,
-        table.limit,
-        evicted,
+def _of_other(family: Family, keys: I64) -> I64:
+    """``keys`` with `OTHER` for all names of workloads and zones."""
+    columns = zip(family.columns, family.layout.unpack(keys), strict=True)
+    named = (*OWNED_KINDS, "zone")
+    return family.layout.pack(
+        *(
+            np.full_like(codes, OTHER) if column.kind in named else codes
+            for column, codes in columns
+        )
     )

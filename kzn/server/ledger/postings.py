@@ -1,7 +1,7 @@
 """Postings: the keys and bytes that a resolution adds to each family of series.
 
 In: a resolution, the bytes of its flows, and the codes of labels. Out: columns for the tables of
-the ledger. Never: changes a series, or loops over flows in Python.
+the ledger. Never: changes a series, loops over flows in Python, or knows a price.
 
 The attributed flows are first summed by initiator and by workload and location of both ends, unless
 nearly each flow has its own of these. All families except pods are sums of these sums.
@@ -9,20 +9,57 @@ nearly each flow has its own of these. All families except pods are sums of thes
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from kzn.columns.arrays import I64, U64
-from kzn.columns.group_sums import group_sums, is_worth_grouping, sums
+from kzn.columns.group_sums import group_sums, group_sums_and_parts, is_worth_grouping, sums
 from kzn.columns.key_layout import KeyLayout
 from kzn.model.endpoint import EndpointIndex
-from kzn.model.flows import INITIATOR_MASK
+from kzn.model.flows import INITIATOR_DESTINATION, INITIATOR_MASK
 from kzn.server.ledger.family import EGRESS, PAIR, POD, WORKLOAD, ZONE, FamilyName
-from kzn.server.ledger.labels import LABEL_BITS, NONE, OTHER, EndpointCodes, LabelCodes
+from kzn.server.ledger.labels import LABEL_BITS, EndpointCodes, LabelCodes
+from kzn.server.ledger.places import NONE, OTHER, OWN_PLACE, PLACE_BITS
 from kzn.server.resolve import verdict as v
 from kzn.server.resolve.resolve import Resolution
 
-Posting = tuple[FamilyName, I64, U64]
+
+class Posting(NamedTuple):
+    """Bytes by key, which may repeat.
+
+    ``caused`` is the part of the bytes whose connection the workload of the key opened (unknown:
+    that it sent); None without prices.
+    """
+
+    family: FamilyName
+    keys: I64
+    bytes: U64
+    caused: U64 | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BilledApart:
+    """Flows whose price their zones do not tell (places.py), which `Posting`s have as well.
+
+    All columns are (n,): codes of labels, classes, initiators, codes of places, and bytes.
+    """
+
+    src_workload: I64
+    dst_workload: I64
+    src_owner: I64
+    dst_owner: I64
+    src_zone: I64
+    dst_zone: I64
+    src_place: I64
+    dst_place: I64
+    cls: I64
+    initiator: I64
+    bytes: U64
+
+    def __len__(self) -> int:
+        return len(self.bytes)
+
 
 _LOCATION_BITS = 63 - 2 * LABEL_BITS
 _INITIATORS = INITIATOR_MASK + 1
@@ -37,6 +74,7 @@ class _Ends:
     owner: I64
     zone: I64
     location: I64
+    place: I64
 
     def __len__(self) -> int:
         return len(self.location)
@@ -61,16 +99,27 @@ class _Groups:
 
 
 def postings(
-    resolution: Resolution, sizes: U64, label_codes: LabelCodes, index: EndpointIndex, now: float
-) -> Iterator[Posting]:
-    """For each family: keys, which may repeat, and bytes. ``sizes`` are the bytes of all flows."""
+    resolution: Resolution,
+    sizes: U64,
+    label_codes: LabelCodes,
+    index: EndpointIndex,
+    now: float,
+    *,
+    priced: bool = False,
+) -> Iterator[Posting | BilledApart]:
+    """For each family: keys, which may repeat, and bytes. ``sizes`` are the bytes of all flows.
+
+    With ``priced`` also what the prices of bytes depend on.
+    """
     chosen = resolution.attributed
     if not chosen.size:
         return
     sizes = sizes.take(chosen)
     groups = _groups(resolution, sizes, label_codes, index, now)
     yield _zones(groups)
-    yield _workloads(groups)
+    yield _workloads(groups, priced=priced)
+    if priced and (groups.ends.place >= OWN_PLACE).any():
+        yield _billed_apart(groups)
     crossing = np.flatnonzero(v.CROSSES.take(resolution.verdict.take(chosen)))
     if crossing.size:
         yield _pairs(groups)
@@ -111,9 +160,12 @@ def _ends(
     codes = label_codes.of_endpoints(resolution.endpoints.take(used), index, now)
     location = resolution.location.take(used)
     first, number = _distinct_ends(codes, location, resolution.locations)
+    if (codes.place >= OWN_PLACE).any():  # one workload at one location may be billed in two ways
+        both: I64 = np.bitwise_or(np.left_shift(number, PLACE_BITS), codes.place)
+        _, first, number = np.unique(both, return_index=True, return_inverse=True)
     end_of = np.zeros(len(resolution.location), np.int64)
     end_of[used] = number
-    columns = (codes.workload, codes.owner, codes.zone, location)
+    columns = (codes.workload, codes.owner, codes.zone, location, codes.place)
     return _Ends(*(column.take(first) for column in columns)), end_of
 
 
@@ -146,17 +198,22 @@ def _zones(groups: _Groups) -> Posting:
     cells, found = group_sums(cells, groups.bytes, locations * locations)
     src, dst = np.divmod(cells, locations)
     zones = groups.zone.take(src), groups.zone.take(dst)
-    return ZONE.name, ZONE.layout.pack(*zones, groups.classes.take(cells)), found
+    return Posting(ZONE.name, ZONE.layout.pack(*zones, groups.classes.take(cells)), found)
 
 
-def _workloads(groups: _Groups) -> Posting:
+def _workloads(groups: _Groups, *, priced: bool) -> Posting:
     """The egress of each workload, then the ingress of each, by the location of the other end."""
     ends, locations = groups.ends, len(groups.zone)
     near = np.concatenate([groups.src, groups.dst + len(ends)])
     far = ends.location.take(np.concatenate([groups.dst, groups.src]))
-    cells, found = group_sums(
-        near * locations + far, np.tile(groups.bytes, 2), 2 * len(ends) * locations
-    )
+    cells, size = near * locations + far, 2 * len(ends) * locations
+    caused = None
+    if priced:
+        by_dst = groups.initiator == INITIATOR_DESTINATION
+        parts = np.concatenate([groups.bytes * ~by_dst, groups.bytes * by_dst])
+        cells, found, caused = group_sums_and_parts(cells, np.tile(groups.bytes, 2), parts, size)
+    else:
+        cells, found = group_sums(cells, np.tile(groups.bytes, 2), size)
     near, far = np.divmod(cells, locations)
     direction, near = np.divmod(near, len(ends))
     name, location = ends.workload.take(near), ends.location.take(near)
@@ -164,7 +221,30 @@ def _workloads(groups: _Groups) -> Posting:
     zones = groups.zone.take(src), groups.zone.take(dst)
     keys = WORKLOAD.layout.pack(name, direction, groups.classes.take(src * locations + dst), *zones)
     named = np.flatnonzero(name != NONE)
-    return WORKLOAD.name, keys.take(named), found.take(named)
+    if caused is not None:
+        caused = caused.take(named)
+    return Posting(WORKLOAD.name, keys.take(named), found.take(named), caused)
+
+
+def _billed_apart(groups: _Groups) -> BilledApart:
+    ends = groups.ends
+    is_apart = ends.place >= OWN_PLACE
+    chosen = np.flatnonzero(is_apart.take(groups.src) | is_apart.take(groups.dst))
+    src, dst = groups.src.take(chosen), groups.dst.take(chosen)
+    cells = ends.location.take(src) * len(groups.zone) + ends.location.take(dst)
+    return BilledApart(
+        src_workload=ends.workload.take(src),
+        dst_workload=ends.workload.take(dst),
+        src_owner=ends.owner.take(src),
+        dst_owner=ends.owner.take(dst),
+        src_zone=ends.zone.take(src),
+        dst_zone=ends.zone.take(dst),
+        src_place=ends.place.take(src),
+        dst_place=ends.place.take(dst),
+        cls=groups.classes.take(cells),
+        initiator=groups.initiator.take(chosen),
+        bytes=groups.bytes.take(chosen),
+    )
 
 
 def _pairs(groups: _Groups) -> Posting:
@@ -173,7 +253,8 @@ def _pairs(groups: _Groups) -> Posting:
     crossing = np.flatnonzero(v.CROSSES.take(groups.classes.take(cells)))
     near = PAIR.layout.pack(ends.owner, ends.zone, 0, 0, 0).take(groups.src.take(crossing))
     far = PAIR.layout.pack(0, 0, ends.owner, ends.zone, 0).take(groups.dst.take(crossing))
-    return PAIR.name, near | far | groups.initiator.take(crossing), groups.bytes.take(crossing)
+    keys = near | far | groups.initiator.take(crossing)
+    return Posting(PAIR.name, keys, groups.bytes.take(crossing))
 
 
 def _pods(
@@ -184,4 +265,4 @@ def _pods(
     rows = np.flatnonzero(by_row > 0)
     keys = label_codes.of_pods(resolution.endpoints.take(rows), index)
     named = keys != NONE
-    return POD.name, keys[named], by_row[rows[named]]
+    return Posting(POD.name, keys[named], by_row[rows[named]])

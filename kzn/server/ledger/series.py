@@ -1,19 +1,26 @@
 """A table of series: int64 key → bytes, which never decrease while the series lives.
 
+A table of a family of money has amounts of a currency in the place of bytes.
+
 A table has at most ``limit`` series; bytes for further keys are added to ``other``, and the bytes
 of a series that ends to ``retired``. So at every moment, to the byte:
 all that was ever added = the series + other + retired.
 
 A new series is exposed at 0 until `expose` (first_scrape.py): until then its bytes are pending.
+
+A ``priced`` table has columns for the cost meter (kzn.server.cost): what each row's bytes cost so
+far, and which of its bytes were settled.
 """
 
 from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from kzn.columns.arrays import BOOL, F64, I64, U64
 from kzn.columns.hash_table import KeyTable
+from kzn.server.ledger.family import Amounts, RowCosts
 
 _EXPOSED_AT_ONCE = 20_000
 """Series: some ten milliseconds. After a time without a scrape all are due at once."""
@@ -21,13 +28,19 @@ _EXPOSED_AT_ONCE = 20_000
 
 @dataclass(slots=True)
 class OtherSeries:
-    """The series `other` of a table; ``began`` and ``created`` are of its first byte."""
+    """The series `other` of a table; ``began`` and ``created`` are of its first byte.
+
+    ``cost``, ``priced_bytes`` and ``currency`` are as in `RowCosts`.
+    """
 
     bytes: int = 0
     is_exposed: bool = False
     began: float = 0.0
     created: float = 0.0
     changed: bool = False
+    cost: float = 0.0
+    priced_bytes: int = 0
+    currency: int = 0
 
     def expose(self, begun_before: float) -> None:
         """Expose its bytes if it began before that time."""
@@ -45,9 +58,13 @@ class SeriesTable:
     __slots__ = (
         "_began",
         "_bytes",
+        "_caused",
         "_changed",
         "_check_at",
+        "_columns",
+        "_cost",
         "_created",
+        "_currency",
         "_ended",
         "_epoch",
         "_exposed",
@@ -55,14 +72,25 @@ class SeriesTable:
         "_index",
         "_keys",
         "_pending",
+        "_priced_bytes",
+        "_settled",
         "_touched",
         "limit",
         "other",
         "retired",
     )
 
-    def __init__(self, limit: int, *, holds: bool = False, epoch: float = 0.0) -> None:
+    def __init__(
+        self,
+        limit: int,
+        *,
+        holds: bool = False,
+        epoch: float = 0.0,
+        dtype: npt.DTypeLike = np.uint64,
+        priced: bool = False,
+    ) -> None:
         self.limit = limit
+        self._columns = _COLUMNS + (_PRICED_COLUMNS if priced else ())
         self.other = OtherSeries()
         self.retired = 0
         self._holds = holds
@@ -70,13 +98,18 @@ class SeriesTable:
         self._index = KeyTable()
         self._pending: deque[tuple[float, I64]] = deque()  # when series began, and their keys
         self._keys = np.zeros(0, np.int64)
-        self._bytes = np.zeros(0, np.uint64)
+        self._bytes: Amounts = np.zeros(0, dtype)
         self._touched = np.zeros(0, np.float64)
         self._check_at = np.zeros(0, np.float64)
         self._began = np.zeros(0, np.float64)
         self._created = np.zeros(0, np.float64)
         self._exposed = np.zeros(0, np.bool_)
         self._changed = np.zeros(0, np.bool_)
+        self._settled = np.zeros(0, np.uint64)
+        self._caused = np.zeros(0, np.uint64)
+        self._cost = np.zeros(0, np.float64)
+        self._priced_bytes = np.zeros(0, np.uint64)
+        self._currency = np.zeros(0, np.uint8)
         self._ended: list[I64] | None = None
 
     def __len__(self) -> int:
@@ -88,7 +121,7 @@ class SeriesTable:
         return self._keys[: len(self)]
 
     @property
-    def bytes(self) -> U64:
+    def bytes(self) -> Amounts:
         """The running totals by row; a view."""
         return self._bytes[: len(self)]
 
@@ -112,9 +145,59 @@ class SeriesTable:
         """When each row began, in Unix time, 0 where that is unknown; a view."""
         return self._created[: len(self)]
 
-    def add(self, keys: I64, amounts: U64, now: float) -> I64 | None:
+    @property
+    def is_priced(self) -> bool:
+        """Whether it has columns for the cost meter."""
+        return len(self._columns) > len(_COLUMNS)
+
+    @property
+    def costs(self) -> RowCosts | None:
+        """What the bytes of each row cost so far: views; None if it is not priced."""
+        if not self.is_priced:
+            return None
+        size = len(self)
+        return RowCosts(self._cost[:size], self._priced_bytes[:size], self._currency[:size])
+
+    def unsettled(self) -> "UnsettledRows":
+        """The rows with bytes that came since they were settled; these count as settled now."""
+        size = len(self)
+        rows = np.flatnonzero(self._bytes[:size] != self._settled[:size])
+        amounts = self._bytes.take(rows) - self._settled.take(rows)
+        found = UnsettledRows(rows, self._keys.take(rows), amounts, self._caused.take(rows))
+        self._settled[rows] = self._bytes.take(rows)
+        self._caused[rows] = 0
+        return found
+
+    def add_costs(self, rows: I64, cost: F64, priced_bytes: I64, currency: I64) -> None:
+        """Add to what the bytes of distinct ``rows`` cost, all (n,); `NONE` is no currency.
+
+        The cost of a row whose currency is another than before begins anew.
+        """
+        known = self._currency.take(rows)
+        differs = (currency != known) & (currency != 0)
+        self._cost[rows] = np.where(differs, 0.0, self._cost.take(rows)) + cost
+        self._currency[rows] = np.where(differs, currency, known)
+        self._priced_bytes[rows] += priced_bytes.astype(np.uint64)
+        if self._ended is not None:
+            self._changed[rows] = True
+
+    def add_costs_of_other(self, cost: float, priced_bytes: int, currency: int) -> None:
+        """`add_costs` of the series `other`."""
+        other = self.other
+        if currency and currency != other.currency:
+            other.cost, other.currency = 0.0, currency
+        other.cost += cost
+        other.priced_bytes += priced_bytes
+        other.changed = True
+
+    def find(self, keys: I64) -> I64:
+        """The row of each key, -1 where there is none."""
+        return self._index.find(keys)
+
+    def add(self, keys: I64, amounts: Amounts, now: float, caused: U64 | None = None) -> I64 | None:
         """Add ``amounts`` to the series of ``keys`` (which may repeat), inserting new ones.
 
+        ``caused`` is the part of each amount that the cost meter is told of (postings.py).
         Returns the positions in ``keys`` whose amounts went to `other` because the table was
         full, None if there are none.
         """
@@ -127,10 +210,14 @@ class SeriesTable:
             limited = limited[rows.take(limited) < 0]
         if not limited.size:
             self._count(rows, amounts, now)
+            if caused is not None:
+                np.add.at(self._caused, rows, caused)
             return None
         counted = np.flatnonzero(rows >= 0)
         self._count(rows.take(counted), amounts.take(counted), now)
-        self.add_to_other(int(amounts.take(limited).sum()), now)
+        if caused is not None:
+            np.add.at(self._caused, rows.take(counted), caused.take(counted))
+        self.add_to_other(amounts.take(limited).sum().item(), now)
         return limited
 
     def add_to_other(self, amount: int, now: float) -> None:
@@ -142,11 +229,27 @@ class SeriesTable:
         other.bytes += amount
         other.changed |= amount > 0
 
-    def load(self, keys: I64, amounts: U64, exposed: BOOL, created: F64, now: float) -> I64 | None:
-        """`add` saved series; those of them that were exposed are so again."""
+    def load(
+        self,
+        keys: I64,
+        amounts: Amounts,
+        exposed: BOOL,
+        created: F64,
+        now: float,
+        costs: RowCosts | None = None,
+    ) -> I64 | None:
+        """`add` saved series; those of them that were exposed are so again.
+
+        Saved bytes are settled: the cost meter settles all before they are saved.
+        """
         limited = self.add(keys, amounts, now)
         rows = self._index.find(keys)
         known = rows >= 0
+        if costs is not None and self.is_priced:
+            self._cost[rows[known]] = costs.cost[known]
+            self._priced_bytes[rows[known]] = costs.priced_bytes[known]
+            self._currency[rows[known]] = costs.currency[known]
+            self._settled[: len(self)] = self.bytes
         self._exposed[rows[known]] = exposed[known]
         self._created[rows[known]] = created[known]
         self._pending.clear()
@@ -181,19 +284,22 @@ class SeriesTable:
 
     def drop(self, rows: BOOL) -> None:
         """End the series where ``rows`` (len(self),) is true, and retire their bytes."""
-        self.retired += int(self.bytes[rows].sum())
+        self.retired += self.bytes[rows].sum().item()
         if self._ended is not None:
             self._ended.append(self.keys[rows])
         gaps, fillers = moves(rows)
         ended, moved = self.keys[rows], self._keys[fillers]
-        for name in _COLUMNS:
+        for name in self._columns:
             column = getattr(self, name)
             column[gaps] = column[fillers]
         self._index.drop(ended, moved, gaps)
 
     def drop_to_other(self, rows: BOOL, now: float) -> None:
         """`drop`; bytes that were never exposed go to `other` instead of being retired."""
-        pending = int(self.bytes[rows & ~self.exposed].sum())
+        hidden = rows & ~self.exposed
+        pending = self.bytes[hidden].sum().item()
+        if self.is_priced and pending:
+            self._move_costs_to_other(np.flatnonzero(hidden))
         self.drop(rows)
         self.retired -= pending
         self.add_to_other(pending, now)
@@ -222,7 +328,12 @@ class SeriesTable:
         (row,) = self._index.find(np.array([key], np.int64)).tolist()
         return int(self._bytes[row]) if row >= 0 else 0
 
-    def _count(self, rows: I64, amounts: U64, now: float) -> None:
+    def _move_costs_to_other(self, rows: I64) -> None:
+        for row in rows.tolist():  # few: series that began within the last minute or so
+            priced_bytes, currency = int(self._priced_bytes[row]), int(self._currency[row])
+            self.add_costs_of_other(float(self._cost[row]), priced_bytes, currency)
+
+    def _count(self, rows: I64, amounts: Amounts, now: float) -> None:
         np.add.at(self._bytes, rows, amounts)
         self._touched[rows] = now
         if self._ended is not None:
@@ -233,11 +344,12 @@ class SeriesTable:
         first, end = len(self), len(self) + len(keys)
         if end > len(self._keys):
             room = max(64, 2 * end) - len(self._keys)
-            for name in _COLUMNS:
+            for name in self._columns:
                 column = getattr(self, name)
                 setattr(self, name, np.append(column, np.zeros(room, column.dtype)))
         self._keys[first:end] = keys
-        self._bytes[first:end] = 0
+        for name in _AMOUNT_COLUMNS:
+            getattr(self, name)[first:end] = 0
         self._check_at[first:end] = 0.0
         self._began[first:end] = now
         self._created[first:end] = now + self._epoch
@@ -259,6 +371,19 @@ _COLUMNS = (
     "_changed",
 )
 """The arrays by row; each may have room beyond the last row."""
+_PRICED_COLUMNS = ("_settled", "_caused", "_cost", "_priced_bytes", "_currency")
+"""Those that a priced table has besides."""
+_AMOUNT_COLUMNS = ("_bytes", *_PRICED_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UnsettledRows:
+    """Bytes that came to rows since they were settled: rows, keys, bytes, and the caused part."""
+
+    rows: I64
+    keys: I64
+    bytes: U64
+    caused: U64
 
 
 def moves(dropped: BOOL) -> tuple[I64, I64]:

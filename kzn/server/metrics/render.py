@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from kzn.daemon.metrics import Metric
 from kzn.daemon.prometheus import new_registry
 from kzn.server.ledger.family import FAMILIES
+from kzn.server.metrics.prices import price_metrics
 from kzn.server.metrics.server import server_metrics
 from kzn.server.metrics.text import head, lines, series
 from kzn.server.metrics.traffic import FAMILY_METRICS, age_metrics, node_metrics
@@ -86,7 +87,10 @@ def _families(
         yield head(metric, openmetrics=openmetrics)
         yield from series(snapshot.ledger, family, metric, pause, created=has_created)
     for metric, samples, created in chain(
-        node_metrics(snapshot, pause), age_metrics(snapshot), server_metrics(snapshot)
+        price_metrics(snapshot, pause),
+        node_metrics(snapshot, pause),
+        age_metrics(snapshot),
+        server_metrics(snapshot),
     ):
         yield head(metric, openmetrics=openmetrics)
         yield from lines(metric, samples, created if has_created else ())

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from kzn.daemon.http.stats import http_metrics
 from kzn.daemon.metrics import BYTE, Kind, Metric, MetricSamples, Sample, single
+from kzn.server.ledger.family import FAMILIES
 from kzn.server.prices import PriceReads
 from kzn.server.resolve.reporting import ReportingCounts
 from kzn.server.snapshot import ServerSnapshot
@@ -23,7 +24,7 @@ def server_metrics(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
     yield from _state(snapshot.state or CommitStats())
     yield from _topology(snapshot)
     yield from _static(snapshot.sources)
-    yield from _prices(snapshot.prices)
+    yield from _prices(snapshot.price_reads)
     yield from _resources(snapshot.sources)
     yield from http_metrics("server", snapshot.http)
 
@@ -72,6 +73,7 @@ def _work(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
 
 def _limits(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
     views = snapshot.ledger.views.items()
+    of_bytes = [(name, view) for name, view in views if FAMILIES[name].unit == "bytes"]
     label = ("family",)
     yield _by(
         label,
@@ -92,14 +94,14 @@ def _limits(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
         "overflow_bytes_total",
         "counter",
         f"Bytes in the series other because the family was at its limit ({BYTE}).",
-        [((family,), view.other.bytes) for family, view in views],
+        [((family,), view.other.bytes) for family, view in of_bytes],
     )
     yield _by(
         label,
         "pending_bytes",
         "gauge",
         f"Bytes counted in series that are still exposed at 0, by family ({BYTE}).",
-        [((family,), view.pending) for family, view in views],
+        [((family,), view.pending) for family, view in of_bytes],
     )
     yield _by(
         label,
@@ -121,7 +123,7 @@ def _limits(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
         "retired_bytes_total",
         "counter",
         f"Bytes in series that ended ({BYTE}).",
-        [((family,), view.retired) for family, view in views],
+        [((family,), view.retired) for family, view in of_bytes],
     )
     yield _one("nodes", "gauge", "Nodes that have sent batches.", len(snapshot.totals))
     yield from _reporting(snapshot.coverage)

@@ -5,12 +5,15 @@ from itertools import chain
 
 from kzn.daemon.metrics import BYTE, Metric, MetricSamples
 from kzn.model.totals import Counts
-from kzn.server.ledger.family import FAMILIES
+from kzn.server.ledger.family import FAMILIES, Unit
 from kzn.server.ledger.node_totals import NOTHING, TERMS, NodeTotalRow, Term
 from kzn.server.snapshot import ServerSnapshot
 
+_UNITS: dict[Unit, str] = {"bytes": BYTE, "money": "in units of the currency"}
 FAMILY_METRICS = {
-    family.name: Metric(family.metric, "counter", family.labels, f"{family.help} ({BYTE}).")
+    family.name: Metric(
+        family.metric, "counter", family.labels, f"{family.help} ({_UNITS[family.unit]})."
+    )
     for family in FAMILIES.values()
 }
 

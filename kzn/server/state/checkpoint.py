@@ -4,7 +4,7 @@ In: the state of a running server, on its event loop. Out: plain values that any
 Never: part of a batch: `take` does not await.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -91,6 +91,8 @@ class CheckpointedState:
     reporting: ReportingNodes | None = None
     epoch: float = 0.0
     """Unix time minus the clock of ``now``."""
+    settle: Callable[[], None] = lambda: None
+    """Prices what was counted: saved bytes have their cost."""
 
     def restore(self, saved: Saved, now: float) -> None:
         """Restore ``saved`` into an empty state, then track changes for `take`."""
@@ -110,6 +112,7 @@ class CheckpointedState:
 
     def take(self) -> Changes:
         """The changes since the last call."""
+        self.settle()
         codes = self.ledger.label_codes
         removed, changed = self.node_totals.changed()
         forgotten, heard = self.reporting.changed(self.epoch) if self.reporting else ([], [])

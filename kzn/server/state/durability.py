@@ -41,7 +41,12 @@ class Durability:
         self._committer: Committer[AccountingSnapshot] | None = None
         if state is not None:
             checkpoint = CheckpointedState(
-                pipeline.ledger, pipeline.node_totals, self.sequences, pipeline.reporting, epoch
+                pipeline.ledger,
+                pipeline.node_totals,
+                self.sequences,
+                pipeline.reporting,
+                epoch,
+                pipeline.settle,
             )
             saved = state.read()
             checkpoint.restore(saved, now)

@@ -3,13 +3,14 @@
 from operator import attrgetter
 
 from kzn.model.endpoint import Endpoint
-from kzn.server.ledger.family import FAMILIES, FamilyName
+from kzn.server.ledger.family import FAMILIES, Family, FamilyName
 from kzn.server.ledger.labels import OWNED_KINDS, LabelKind
 
 APPLICATION_ID = 0x6B7A6E73
 """``kzns``, at byte 68 of the file, where file(1) looks too."""
-VERSION = 2
-"""At byte 60; raised when an older version of kzn would misread the file. Layout 1 is migrated."""
+VERSION = 3
+"""At byte 60; raised when an older version of kzn would misread the file. Older files are
+migrated."""
 
 MAX_INTEGER = 2**63 - 1
 """Largest SQLite integer. Larger values are stored as text: an absurd count sent by an agent must
@@ -31,11 +32,14 @@ _OWNER = ", ".join(_OWNER_FIELDS)
 _OWNER_MARKS = ", ".join("?" * len(_OWNER_FIELDS))
 
 
-SERIES_COLUMNS = 3
+SERIES_COLUMNS = 6
 """Columns of a table of series after its labels."""
 _EXPOSURE = "exposed DEFAULT 1, created DEFAULT 0"
 """Whether a scrape shows the bytes (else 0), and when the series began, 0 for unknown."""
 
+
+_COSTS = "cost DEFAULT 0, priced_bytes DEFAULT 0, cost_currency DEFAULT ''"
+"""What the bytes of a series cost."""
 
 _HEARD = "CREATE TABLE heard (node PRIMARY KEY, heard, since, until, counted) WITHOUT ROWID"
 """When each node was heard, and what was counted for it at destinations (resolve/reporting.py)."""
@@ -45,11 +49,19 @@ def _columns(number: int) -> list[str]:
     return [f"label{i}" for i in range(number)]
 
 
+def _series_table(family: Family) -> str:
+    names = ", ".join(family.labels)
+    return (
+        f"CREATE TABLE {family.name}_series"
+        f" ({names}, bytes, {_EXPOSURE}, {_COSTS}, PRIMARY KEY ({names})) WITHOUT ROWID"
+    )
+
+
 def _create() -> str:
     tables = [
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
         "CREATE TABLE family_sums"
-        f" (family TEXT PRIMARY KEY, other, retired, {_EXPOSURE}) WITHOUT ROWID",
+        f" (family TEXT PRIMARY KEY, other, retired, {_EXPOSURE}, {_COSTS}) WITHOUT ROWID",
         "CREATE TABLE zone_labels (region, zone, label, PRIMARY KEY (region, zone)) WITHOUT ROWID",
         f"CREATE TABLE books (node, term, reason, packets, bytes, {_EXPOSURE},"
         " PRIMARY KEY (node, term, reason)) WITHOUT ROWID",
@@ -57,12 +69,7 @@ def _create() -> str:
         "CREATE TABLE sequences (node, epoch, last, changed,"
         " PRIMARY KEY (node, epoch)) WITHOUT ROWID",
     ]
-    for family in FAMILIES.values():
-        names = ", ".join(family.labels)
-        tables.append(
-            f"CREATE TABLE {family.name}_series"
-            f" ({names}, bytes, {_EXPOSURE}, PRIMARY KEY ({names})) WITHOUT ROWID"
-        )
+    tables += map(_series_table, FAMILIES.values())
     for kind, number in OWNED_KINDS.items():
         names = ", ".join(_columns(number))
         tables.append(
@@ -78,12 +85,20 @@ PRAGMA user_version = {VERSION};
 """
 
 
+OLD_FAMILIES = ("pod", "workload", "pair", "zone")
+"""Those of the layouts 1 and 2."""
 MIGRATE_FROM_1 = [
     f"ALTER TABLE {table} ADD COLUMN {column}"
-    for table in (*(f"{family}_series" for family in FAMILIES), "family_sums", "books")
+    for table in (*(f"{family}_series" for family in OLD_FAMILIES), "family_sums", "books")
     for column in _EXPOSURE.split(", ")
 ] + [_HEARD]
 """Statements: all series of a file of layout 1 were exposed with their bytes."""
+MIGRATE_FROM_2 = [
+    f"ALTER TABLE {table} ADD COLUMN {column}"
+    for table in (*(f"{family}_series" for family in OLD_FAMILIES), "family_sums")
+    for column in _COSTS.split(", ")
+] + [_series_table(family) for name, family in FAMILIES.items() if name not in OLD_FAMILIES]
+"""Statements: layout 2 has no costs."""
 
 
 def delete_series(family: FamilyName) -> str:

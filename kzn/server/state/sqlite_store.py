@@ -8,12 +8,13 @@ import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from kzn.errors import KznError, StateError
 from kzn.model.endpoint import Endpoint
-from kzn.server.ledger.family import FAMILIES, FamilyName, Row
+from kzn.server.ledger.family import FAMILIES, Family, FamilyName, Row
 from kzn.server.ledger.labels import OWNED_KINDS, LabelKind, Labels
 from kzn.server.resolve.reporting import HeardNode
 from kzn.server.state import schema
@@ -110,7 +111,7 @@ class StateFile:
             names = ((*labels, *schema.endpoint_row(owner)) for labels, owner in owners.changed)
             execute(schema.upsert_name(kind), names)
         execute(
-            "INSERT OR REPLACE INTO family_sums VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO family_sums VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (family, _number(change.other.bytes), _number(change.retired), *change.other[1:])
                 for family, change in changes.families.items()
@@ -146,7 +147,10 @@ class StateFile:
 
     def _read(self) -> Saved:
         (instance,) = self._rows("SELECT value FROM meta WHERE key = 'instance'")
-        sums = self._rows("SELECT family, other, retired, exposed, created FROM family_sums")
+        sums = self._rows(
+            "SELECT family, other, retired, exposed, created, cost, priced_bytes, cost_currency"
+            " FROM family_sums"
+        )
         for family, *_ in sums:
             if family not in FAMILIES:
                 raise damaged(
@@ -154,16 +158,16 @@ class StateFile:
                 )
         rows = [row for family in FAMILIES for row in self._series(family)]
         rows += [
-            Row(family, FAMILIES[family].other_labels, int(other), bool(exposed), float(created))
-            for family, other, _, exposed, created in sums
-            if int(other)
+            _row(FAMILIES[family], FAMILIES[family].other_labels, other, *rest)
+            for family, other, _, *rest in sums
+            if float(other)
         ]
         sequences = self._rows("SELECT node, epoch, last, changed FROM sequences ORDER BY changed")
         self._commits = 1 + max((changed for *_, changed in sequences), default=0)
         return Saved(
             instance=int(instance[0]),
             rows=rows,
-            retired={family: int(retired) for family, _, retired, *_ in sums},
+            retired={family: _amount(FAMILIES[family], retired) for family, _, retired, *_ in sums},
             owners=[row for kind in OWNED_KINDS for row in self._owners(kind)],
             zones=self._rows("SELECT region, zone, label FROM zone_labels"),
             node_totals=[
@@ -182,10 +186,10 @@ class StateFile:
         )
 
     def _series(self, family: FamilyName) -> Iterator[Row]:
-        names = ", ".join([*FAMILIES[family].labels, "bytes", "exposed", "created"])
-        found = self._rows(f"SELECT {names} FROM {family}_series")  # noqa: S608
-        for *labels, total, exposed, created in found:
-            yield Row(family, tuple(labels), int(total), bool(exposed), float(created))
+        found = self._rows(f"SELECT * FROM {family}_series")  # noqa: S608
+        width = len(FAMILIES[family].labels)
+        for row in found:
+            yield _row(FAMILIES[family], tuple(row[:width]), *row[width:])
 
     def _owners(self, kind: LabelKind) -> Iterator[tuple[LabelKind, Labels, Endpoint]]:
         width = OWNED_KINDS[kind]
@@ -249,16 +253,46 @@ def _check_contents(db: sqlite3.Connection, path: Path) -> None:
     problems = db.execute("PRAGMA quick_check(1)").fetchone()[0]
     if problems != "ok":
         raise damaged(path, str(problems).splitlines()[-1])
-    for family in FAMILIES:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    for family in FAMILIES if version == schema.VERSION else schema.OLD_FAMILIES:
         names = [name for _, name, *_ in db.execute(f"PRAGMA table_info({family}_series)")]
         check_labels(path, family, names[: names.index("bytes")] if "bytes" in names else [])
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
-    for statement in schema.MIGRATE_FROM_1:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    migrations = (schema.MIGRATE_FROM_1, schema.MIGRATE_FROM_2)
+    for statement in chain.from_iterable(migrations[version - 1 :]):
         db.execute(statement)
     db.execute(f"PRAGMA user_version = {schema.VERSION}")
     _LOG.info("state file %s: migrated to layout %d", path, schema.VERSION)
+
+
+def _row(
+    family: Family,
+    labels: Labels,
+    total: Any,
+    exposed: Any,
+    created: Any,
+    cost: Any,
+    priced_bytes: Any,
+    currency: Any,
+) -> Row:
+    return Row(
+        family.name,
+        labels,
+        _amount(family, total),
+        bool(exposed),
+        float(created),
+        float(cost),
+        int(priced_bytes),
+        str(currency),
+    )
+
+
+def _amount(family: Family, value: Any) -> int:
+    # The type of amounts in general: money in a family of money.
+    return float(value) if family.unit == "money" else int(value)  # type: ignore[return-value]
 
 
 def _key(key: Key) -> tuple[str, str]:

@@ -24,6 +24,7 @@ from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.ledger.node_totals import NodeTotalRow, TotalsByNode
 from kzn.server.resolve.reporting import HeardNode, ReportingNodes
 from kzn.server.state.checkpoint import HELD_AT_RESTART, CheckpointedState
+from kzn.server.state.schema import OLD_FAMILIES
 from kzn.server.state.sqlite_store import StateFile
 from kzn.wire.sequences import AppliedSequences
 
@@ -323,7 +324,7 @@ def other_labels(path: Path) -> None:
 def unknown_family(path: Path) -> None:
     StateFile(path).close()
     with closing(sqlite3.connect(path)) as db, db:
-        db.execute("INSERT INTO family_sums VALUES ('galaxy', 5, 0, 1, 0)")
+        db.execute("INSERT INTO family_sums VALUES ('galaxy', 5, 0, 1, 0, 0, 0, '')")
 
 
 def torn(path: Path) -> None:
@@ -383,6 +384,7 @@ from pathlib import Path
 from kzn.server.ledger.family import Row
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.state.schema import OLD_FAMILIES
 from kzn.server.state.checkpoint import CheckpointedState
 from kzn.server.state.sqlite_store import StateFile
 from kzn.wire.sequences import AppliedSequences
@@ -527,10 +529,24 @@ def test_when_nodes_were_heard_is_restored(path: Path) -> None:
     server.end()
 
 
+def in_layout_2(path: Path) -> None:
+    """Turn a state file of this version into one of layout 2."""
+    with closing(sqlite3.connect(path)) as db, db:
+        for family in FAMILIES.values():
+            if family.of_cost:
+                db.execute(f"DROP TABLE {family.name}_series")
+                db.execute("DELETE FROM family_sums WHERE family = ?", (family.name,))
+        for table in (*(f"{family}_series" for family in OLD_FAMILIES), "family_sums"):
+            for column in ("cost", "priced_bytes", "cost_currency"):
+                db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        db.execute("PRAGMA user_version = 2")
+
+
 def in_layout_1(path: Path) -> None:
     """Turn a state file of this version into one of layout 1."""
+    in_layout_2(path)
     with closing(sqlite3.connect(path)) as db, db:
-        for table in (*(f"{family}_series" for family in FAMILIES), "family_sums", "books"):
+        for table in (*(f"{family}_series" for family in OLD_FAMILIES), "family_sums", "books"):
             db.execute(f"ALTER TABLE {table} DROP COLUMN exposed")
             db.execute(f"ALTER TABLE {table} DROP COLUMN created")
         db.execute("DROP TABLE heard")
@@ -554,6 +570,26 @@ def test_a_file_of_layout_1_is_migrated_and_its_series_stay_exposed(
     server.commit()
     server.restart()
     assert server.series("pod") == {WEB: 6, FAMILIES["pod"].other_labels: 4}
+
+
+def test_a_file_of_layout_2_is_migrated_and_costs_begin(path: Path) -> None:
+    server = Server(path)
+    zones = ("a", "b", "cross_zone")
+    add(server, Row("zone", zones, 5, created=7.0))
+    server.commit()
+    server.end()
+    in_layout_2(path)
+    state = server.restart(LedgerLimits(priced=True))
+    assert server.series("zone") == {zones: 5}
+    state.ledger.load([Row("zone_cost", (*zones, "USD"), 0.25, created=8.0)], 0.0)
+    state.ledger.load([Row("zone", zones, 1, cost=0.25, priced_bytes=1, currency="USD")], 0.0)
+    server.commit()
+    views = server.restart(LedgerLimits(priced=True)).ledger.snapshot().views
+    costs = views["zone"].costs
+    assert costs is not None
+    assert (costs.cost.tolist(), costs.priced_bytes.tolist()) == ([0.25], [1])
+    assert server.series("zone_cost") == {(*zones, "USD"): 0.25}
+    server.end()
 
 
 def test_a_file_of_layout_1_with_other_labels_is_refused_and_not_changed(path: Path) -> None:
