@@ -18,7 +18,7 @@ from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.endpoint import Endpoint, EndpointIndex
 from kzn.model.totals import Counts, Totals
 from kzn.pricing.book import PriceBook
-from kzn.pricing.traffic import Quote, Traffic
+from kzn.pricing.traffic import Quote, Traffic, Unpriced
 from kzn.server.cost.meter import OUTSIDE, CostMeter
 from kzn.server.ledger.family import FAMILIES
 from kzn.server.ledger.labels import Labels
@@ -69,7 +69,7 @@ OUTER = ("10.9.0.1", "10.9.1.1", "10.9.2.1", "10.9.3.1", "10.9.4.1", "8.8.8.8", 
 """Addresses of no node: databases, a bucket of another region, an office, the internet."""
 
 PROVIDERS = {"eu-west-1": "aws"}
-"""Of the regions whose zones have entries without a node, which are taken to be of that provider."""
+"""By the region of static entries, which are of the provider of their zone's nodes."""
 
 Flow = tuple[str, str, int, int]
 """Source, destination, bytes, initiator."""
@@ -117,12 +117,13 @@ class QuoteOf:
     def __init__(self, book: PriceBook, at: datetime) -> None:
         self._book, self._at = book, at
 
-    def __call__(self, cls: str, ends: tuple[Endpoint | int, ...]) -> object:
+    def __call__(self, cls: str, ends: tuple[Endpoint | int, ...]) -> Quote | Unpriced:
         (src, dst), names = ends, ("provider", "region", "price_class")
         one, two = ([getattr(end, name, "") for name in names] for end in (src, dst))
         for end in (one, two):
             end[0] = end[0] or PROVIDERS.get(end[1], "")
-        return self._book.quote(Traffic(cls, *one[:2], *two[:2], one[2], two[2]), self._at)
+        traffic = Traffic(cls, one[0], one[1], two[0], two[1], one[2], two[2])
+        return self._book.quote(traffic, self._at)
 
 
 class CostWorld:

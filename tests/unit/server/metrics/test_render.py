@@ -18,12 +18,18 @@ from kzn.agent.metrics import agent_metrics
 from kzn.agent.stats import AgentStats
 from kzn.daemon.http.stats import HttpStats
 from kzn.daemon.prometheus import MetricCollector, new_registry
+from kzn.model.endpoint import Endpoint
 from kzn.model.totals import SLOTS, Counts, Totals
+from kzn.pricing import aws
+from kzn.pricing.book import PriceBook
 from kzn.server.auth.authenticator import SecurityState
+from kzn.server.cost.meter import CostMeter
 from kzn.server.flows.queue import LogCounts
 from kzn.server.ledger.family import (
     FAMILIES,
     POD,
+    WORKLOAD,
+    ZONE,
     FamilyName,
     LedgerSnapshot,
     Row,
@@ -52,13 +58,16 @@ AGENT = "## The agent\n"
 Families = dict[str, tuple[str, tuple[str, ...]]]
 ROW = re.compile(r"^\| `([a-z_]+)` \| (counter|gauge|histogram) \|([^|]*)\|", re.MULTILINE)
 
+EPOCH = 1.7e9
+
 
 @pytest.fixture(scope="module")
 def snapshot() -> ServerSnapshot:
     """A server with at least one sample of every family."""
     index = AddressIndex(clock=lambda: 0.0, wall=lambda: 0.0)
     index.put_node(NodeFacts("u", "n1"))
-    ledger = Ledger(LedgerLimits({"pair": 1}))
+    ledger = Ledger(LedgerLimits({"pair": 1}, priced=True))
+    meter = CostMeter(ledger, lambda: PriceBook([aws.PRICES]), lambda: EPOCH)
     pair = ("shop", "web", "a", "shop", "db", "b", "source")
     ledger.load(
         [
@@ -82,7 +91,12 @@ def snapshot() -> ServerSnapshot:
     resource = ResourceStats("pods", True, 1, 2.5, 1, 1, 7, {"gone": 1})
     sources = Sources(
         pipeline=Pipeline(
-            index, ledger, node_totals, RetryQueue(10), clocks=Clocks(lambda: 0.0, lambda: 0.0)
+            index,
+            ledger,
+            node_totals,
+            RetryQueue(10),
+            clocks=Clocks(lambda: 0.0, lambda: 0.0),
+            meter=meter,
         ),
         receiver=lambda: ReceiveStats(refusals=Counter(version=2)),
         topology=lambda: (
@@ -96,10 +110,19 @@ def snapshot() -> ServerSnapshot:
         http=lambda: HttpStats(1, Counter(evicted=2)),
     )
     sources.pipeline.stats.apply_seconds.observe(0.003)
+    meter.begin(0.0)
+    node = Endpoint("Node", "", "n1", "Node", "n1", "n1", "a", "r", provider="aws")
+    codes = ledger.label_codes
+    for end in (node, replace(node, zone="b")):
+        codes.places.code(end, codes.zones.code(end.region, end.zone))
+    zones = ZONE.key(("a", "b", "cross_zone"), codes)
+    web = WORKLOAD.key(("shop", "D", "web", "egress", "cross_zone", "a", "b"), codes)
+    eight = np.array([8], np.uint64)
+    ledger.table("workload").add(np.array([web]), eight, 0.0, eight)
+    ledger.table("zone").add(np.array([zones]), eight, 0.0)
     return sources.snapshot(AccountingSnapshot.of(sources.pipeline), 1.0)
 
 
-EPOCH = 1.7e9
 NAMES = st.text(st.sampled_from('ab"\\\n,={}é'), max_size=4)
 
 
@@ -207,7 +230,15 @@ def test_a_scrape_has_the_lines_that_dashboards_use(snapshot: ServerSnapshot) ->
         'kzn_workload_pair_bytes_total{src_namespace="other",src_workload="other",'
         'src_zone="other",dst_namespace="other",dst_workload="other",dst_zone="other",'
         'initiator="other"} 2',
-        'kzn_zone_traffic_bytes_total{src_zone="a",dst_zone="b",class="cross_zone"} 5',
+        'kzn_zone_traffic_bytes_total{src_zone="a",dst_zone="b",class="cross_zone"} 13',
+        'kzn_workload_cost_total{namespace="shop",workload_kind="D",workload="web",side="sender",'
+        'class="cross_zone",currency="USD"} 7.450580596923828e-11',
+        'kzn_zone_cost_total{src_zone="a",dst_zone="b",class="cross_zone",currency="USD"}'
+        " 1.4901161193847657e-10",
+        'kzn_priced_bytes_total{currency="USD"} 8',
+        'kzn_unpriced_bytes_total{reason="before_prices"} 5',
+        'kzn_traffic_price{src_zone="a",dst_zone="b",class="cross_zone",side="receiver",'
+        'currency="USD"} 9.313225746154785e-12',
         'kzn_seen_bytes_total{node="n1"} 90',
         'kzn_missed_bytes_total{node="n1",reason="map_full"} 10',
         'kzn_held_bytes{node="n1"} 20',

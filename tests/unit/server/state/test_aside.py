@@ -47,7 +47,7 @@ def other_labels(path: Path) -> None:
 
 def unknown_family(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db, db:
-        db.execute("INSERT INTO family_sums VALUES ('galaxy', 5, 0, 1, 0)")
+        db.execute("INSERT INTO family_sums VALUES ('galaxy', 5, 0, 1, 0, 0, 0, '')")
 
 
 def torn(path: Path) -> None:
