@@ -4,7 +4,8 @@ import numpy as np
 
 from kzn.columns.arrays import I64
 from kzn.model.endpoint import POD, Endpoint
-from kzn.server.ledger.labels import NONE, OTHER, LabelCodes, LabelKind
+from kzn.server.ledger.labels import LabelCodes, LabelKind
+from kzn.server.ledger.places import NONE, OTHER
 
 
 class Index:

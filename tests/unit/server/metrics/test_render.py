@@ -36,9 +36,9 @@ from kzn.server.ledger.family import (
     SeriesState,
     View,
 )
-from kzn.server.ledger.labels import OTHER
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
+from kzn.server.ledger.places import OTHER
 from kzn.server.metrics.render import render
 from kzn.server.metrics.text import head, lines, series
 from kzn.server.metrics.traffic import FAMILY_METRICS
