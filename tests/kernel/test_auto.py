@@ -112,6 +112,10 @@ def test_packets_to_pods_are_not_mistaken_for_packets_that_leave(site: Site, lab
         assert re.search(r"not postrouting: it saw \d% of them", choice(agent))
 
 
+PAUSE = 0.02
+"""Seconds between bursts, in which an agent can start on an emulated processor."""
+
+
 @contextmanager
 def answering(lab: Lab) -> Iterator[Callable[[], int]]:
     """A pod of a1 answers requests until the body ends; yields a function that counts them."""
@@ -119,7 +123,7 @@ def answering(lab: Lab) -> Iterator[Callable[[], int]]:
 
     def work() -> None:
         nonlocal answered
-        while not ended.is_set():
+        while not ended.wait(PAUSE):
             traffic.echo(lab.pod("b1-p1"), lab.pod("a1-p1"), 4, requests=64, size=800, mtu=1500)
             answered += 64
 

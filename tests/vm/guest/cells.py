@@ -47,7 +47,7 @@ DEVICES: dict[str, dict[str, str]] = {
     "vxlan, fdb": {},
     "vxlan, external": {},
     "vxlan over IPv6": {},
-    "vxlan gpe, external": {},
+    "vxlan gpe, external": {"tcx": OF_NODES, "clsact": OF_NODES},
     "geneve": {},
     "geneve, external": {},
     "gre": {},

@@ -31,7 +31,7 @@ from kzn.lab.witness import WireKey
 from kzn.libbpf.library import possible_cpus
 from kzn.libbpf.links import ATTACH_TYPE_NETFILTER, PROG_TYPE_NETFILTER
 from kzn.libbpf.objects import BpfObject
-from kzn.libbpf.testrun import run_netfilter, run_tc
+from kzn.libbpf.testrun import run_each, run_netfilter, run_tc
 from kzn.model.totals import Counts
 from kzn.probes import clsact, postrouting
 from kzn.probes.attach import MAPS, load
@@ -58,6 +58,7 @@ class Subject:
     """A loaded program and what it counted."""
 
     run: Run
+    program: int
     maps: MapSet
     counted: Counted
 
@@ -77,13 +78,19 @@ def subject(max_flows: int) -> Iterator[Subject]:
                 return run_tc(program, frame, repeat=times)[1]
             return run_netfilter(program, frame, repeat=times)[1]
 
-        yield Subject(run, maps, Counted(Spool(maps)))
+        yield Subject(run, program, maps, Counted(Spool(maps)))
 
 
-def send_each(one: Subject, flows: range, start: int = 0) -> None:
+def send_each(one: Subject, frames: list[bytes], start: int = 0) -> None:
     """A packet of each flow; ``start`` is the number of flows to begin after."""
-    for number in (*flows[start:], *flows[:start]):
-        one.run(datagram(4, number), 1)
+    family = 0 if PROBE is clsact.PROBE else 4
+    run_each(one.program, frames[start:], family=family)
+    run_each(one.program, frames[:start], family=family)
+
+
+def datagrams(flows: int) -> list[bytes]:
+    """A frame of each flow."""
+    return [datagram(4, number) for number in range(flows)]
 
 
 def counts_of(one: Subject) -> tuple[int, set[Counts]]:
@@ -112,8 +119,9 @@ def test_every_flow_on_every_cpu_is_one_flow_and_none_is_missed_up_to_max_flows(
     cpus = cpu_list("online")
     smp |= {"smp": SMP[0]}
     flows = min(MAX_FLOWS, RUNS // len(cpus))
+    frames = datagrams(flows)
     with subject(flows) as one:
-        on_every_cpu(cpus, lambda cpu: send_each(one, range(flows), cpu * flows // len(cpus)))
+        on_every_cpu(cpus, lambda cpu: send_each(one, frames, cpu * flows // len(cpus)))
         in_rows = len(buffers.read_rows(one.maps, 0).keys)
         in_hash = len(buffers.read_hash(one.maps, 0)[0])
         assert counts_of(one) == (flows, {times(len(cpus))})
@@ -127,9 +135,10 @@ def test_flows_beyond_max_flows_are_flows_or_missed_and_every_byte_is_in_one_of_
 ) -> None:
     cpus = cpu_list("online")
     smp |= {"smp": SMP[2]}
-    fit = 1024
+    fit = 512
+    frames = datagrams(4 * fit)
     with subject(fit) as one:
-        on_every_cpu(cpus, lambda cpu: send_each(one, range(4 * fit), cpu * fit // len(cpus)))
+        on_every_cpu(cpus, lambda cpu: send_each(one, frames, cpu * fit // len(cpus)))
         number, _ = counts_of(one)
         missed = one.counted.missed("map_full")
         assert one.counted.seen == times(len(cpus) * 4 * fit)
@@ -159,7 +168,7 @@ def test_one_flow_on_all_cpus_is_one_flow_with_a_row_for_each_cpu(smp: dict[str,
 def test_cpus_that_come_after_the_load_and_go_before_the_drain_are_in_the_sums(
     smp: dict[str, Any],
 ) -> None:
-    cpus, flows = cpu_list("online"), range(200)
+    cpus, flows = cpu_list("online"), datagrams(200)
     smp |= {"smp": SMP[3]}
     late, leaving = cpus[len(cpus) // 2 :], cpus[1 : len(cpus) // 2]
     switch(late, on=False)
