@@ -63,10 +63,10 @@ def test_auto_chooses_the_first_supported_probe_and_counts_every_byte(
 
 
 def test_the_agent_counts_every_byte_with_each_supported_probe(site: Site) -> None:
+    server = site.server()
     for name in (probe for probe in PROBES if probe not in REFUSED):
-        server, agent = site.server(), site.agent("--probe", name)
+        agent = site.agent("--probe", name)
         before, sent = server.has(site.key), site.send(500)
         assert server.gets(site.key, before.plus(sent)), (name, server.has(site.key), sent)
         agent.stop()
-        server.stop()
         assert site.kzn("detach", "--pin-dir", str(site.pin_dir)).returncode == 0
