@@ -136,8 +136,8 @@ def test_the_outputs_of_single_runs_are_merged_and_the_last_row_of_a_cell_counts
     ("change", "problem"),
     [
         (lambda rows: rows[1:], "not tried, not refused"),
-        (lambda rows: [row for row in rows if row["kernel"] != "7.3.4"], "0 kernels 7, not one"),
-        (lambda rows: [rows[0] | {"layout": 3}, *rows[1:]], "different layouts"),
+        (lambda _: [], "no results"),
+        (lambda rows: [row for row in rows if "takes" not in row], "auto: not tried, not exact"),
         (lambda rows: [r | {"result": "FAILED"} if "takes" in r else r for r in rows], "auto"),
     ],
 )
@@ -149,6 +149,23 @@ def test_rows_that_are_incomplete_or_wrong_are_not_written(
     assert done.returncode == 1
     assert problem in done.stdout
     assert page.read_text() == PAGE.read_text()
+
+
+def test_a_run_of_one_kernel_leaves_the_cells_and_the_layouts_of_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, page: Path
+) -> None:
+    table, cells = _modules(monkeypatch)
+    text = table.put(PAGE.read_text(), table.rendered(_all_rows(cells)))
+    page.write_text(text)
+    device = {"kernel": "6.12.95", "layout": 5, "device": "VRF"}
+    exact = {"postrouting": "exact", "tcx": "exact"}
+    assert write(page, output(tmp_path / "one", [device | exact])).returncode == 0
+    was = "| 6.12.95 | 4 | `clsact` | exact | none |"
+    assert page.read_text() == text.replace(was, was.replace("4", "4, 5"))
+    newer = [row | {"kernel": "7.4.1"} for row in _all_rows(cells) if row["kernel"] == "7.3.4"]
+    page.write_text(text)
+    assert write(page, output(tmp_path / "newer", newer)).returncode == 0
+    assert page.read_text() == text.replace("7.3.4", "7.4.1")
 
 
 def test_the_table_of_many_cpus_is_written_unless_a_cell_is_missing(

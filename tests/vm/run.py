@@ -7,12 +7,13 @@ and its tests. Without KVM it is emulated (TCG), which is slow, with the same re
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import merge
 import table
 from debian import SUITES, kernel
 from machine import Outcome, Setup, accelerator, boot, row_of
@@ -78,9 +79,6 @@ def _arguments() -> argparse.Namespace:
     unknown = [version for version in given.versions if version not in SUITES]
     if unknown:
         parser.error(f"unknown kernel {', '.join(unknown)}; known are {', '.join(SUITES)}")
-    whole = given.suite != "smp"
-    if given.write_table and whole and set(given.versions) != set(SUITES):
-        parser.error("--write-table needs the results of all kernels: name none, or all")
     if given.write_table and given.suite == "smoke":
         parser.error("--write-table needs all cells: --suite table, or whole")
     return given
@@ -120,7 +118,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return [row for line in path.read_text(errors="replace").splitlines() if (row := row_of(line))]
 
 
-def _judge(rows: list[dict[str, Any]], given: argparse.Namespace) -> int:
+def _judge(rows: Sequence[Mapping[str, Any]], given: argparse.Namespace) -> int:
     """Print what is wrong with rows; 0 if nothing is."""
     bad = list(_problems(rows, given))
     print("\n".join(bad) or f"{len(rows)} rows, all as expected")
@@ -128,35 +126,36 @@ def _judge(rows: list[dict[str, Any]], given: argparse.Namespace) -> int:
 
 
 def _write(rows: list[dict[str, Any]], given: argparse.Namespace) -> int:
-    """Write the rows to the page if all are there and as expected."""
-    if _judge(rows, given):
-        return 1
+    """Write rows to the page if all of their kernels are there and as expected.
+
+    The page keeps what it has of other kernels, and of cells that these rows do not have.
+    """
     page = given.page.read_text()
     if given.suite == "smp":
-        page = table.put(page, table.rendered_smp(rows), table.SMP_MARKS)
-    else:
-        page = table.put(page, table.rendered(rows))
-    given.page.write_text(page)
+        if not _judge(rows, given):
+            given.page.write_text(table.put(page, table.rendered_smp(rows), table.SMP_MARKS))
+            return 0
+        return 1
+    together = merge.merged(page, rows, tuple(SUITES))
+    mine = [row for row in together if row["kernel"] in {row["kernel"] for row in rows}]
+    if _judge(mine, given):
+        return 1
+    given.page.write_text(table.put(page, table.rendered(together)))
     return 0
 
 
-def _problems(rows: list[dict[str, Any]], given: argparse.Namespace) -> Iterator[str]:
-    """What is wrong or missing in rows of the kernels and the suite that were asked for."""
-    layouts = {row.get("layout") for row in rows}
-    if len(layouts) > 1:
-        yield f"rows of different layouts of maps: {', '.join(map(str, layouts))}"
+def _problems(rows: Sequence[Mapping[str, Any]], given: argparse.Namespace) -> Iterator[str]:
+    """What is wrong or missing in the rows of each of their kernels."""
     if given.suite == "smp":
         yield from table.wrong_smp(rows)
         return
-    for version in given.versions:
-        releases = {row["kernel"] for row in rows if table.is_of(row["kernel"], version)}
-        if len(releases) != 1:
-            yield f"{len(releases)} kernels {version}, not one"
-        for release in releases:
-            yield from table.wrong(table.cells(rows), release)
-            yield from table.wrong_auto(rows, release)
-            devices = table.device_cells(rows)
-            yield from table.wrong_devices(devices, release, table.devices_of(given.suite))
+    if not rows:
+        yield "no results"
+    for release in dict.fromkeys(row["kernel"] for row in rows):
+        yield from table.wrong(table.cells(rows), release)
+        yield from table.wrong_auto(rows, release)
+        devices = table.device_cells(rows)
+        yield from table.wrong_devices(devices, release, table.devices_of(given.suite))
 
 
 def _summary(outcomes: list[Outcome], given: argparse.Namespace) -> int:

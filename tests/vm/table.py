@@ -30,6 +30,7 @@ SMP_MARKS = ("<!-- results on many CPUs -->", "<!-- end of results on many CPUs 
 NAMES = {"ipv4": "IPv4", "ipv6": "IPv6"}
 MISSING = "not tried"
 DEVICE_COLUMN = "devices or protocol"
+LAYOUT_COLUMN = "layout of the maps"
 Key = tuple[str, str, str, str]
 """Release, probe, family and traffic of a cell."""
 DeviceKey = tuple[str, str, str]
@@ -79,8 +80,6 @@ def rendered(rows: Sequence[Mapping[str, Any]]) -> str:
     """The tables: of traffic, of what `auto` chose with reasons of refusals, and of devices."""
     found = cells(rows)
     lines = [
-        layout_line(rows),
-        "",
         _line("kernel", "probe", "family", *TRAFFIC.values()),
         "|---" * (3 + len(TRAFFIC)) + "|",
     ]
@@ -92,11 +91,11 @@ def rendered(rows: Sequence[Mapping[str, Any]]) -> str:
                 lines.append(_line(kernel, f"`{probe}`", NAMES[family], *words))
     lines += [
         "",
-        _line("kernel", "`--probe auto` takes", "counts", "the others are refused"),
-        "|---" * 4 + "|",
+        _line("kernel", LAYOUT_COLUMN, "`--probe auto` takes", "counts", "the others are refused"),
+        "|---" * 5 + "|",
     ]
     for kernel in kernels:
-        lines.append(_line(kernel, *_auto(kernel, rows)))
+        lines.append(_line(kernel, layouts(kernel, rows), *_auto(kernel, rows)))
     lines += ["", *rendered_devices(kernels, rows)]
     return "\n".join(lines) + "\n"
 
@@ -131,10 +130,9 @@ def rendered_smp(rows: Sequence[Mapping[str, Any]]) -> str:
     on = list(dict.fromkeys(_guest(row) for row in rows if "smp" in row))
     found = {(_guest(row), row["smp"]): row for row in rows if "smp" in row}
     lines = [
-        layout_line(rows),
-        "",
         _line("on many CPUs", *(f"{kernel}, {cpus}" for kernel, cpus in on)),
         "|---" * (1 + len(on)) + "|",
+        _line(LAYOUT_COLUMN, *(layouts(kernel, rows) for kernel, _ in on)),
         *(_line(name, *(_smp_cell(found.get((key, name), {})) for key in on)) for name in SMP),
     ]
     for name in COSTS:
@@ -154,10 +152,10 @@ def _smp_cell(row: Mapping[str, Any]) -> str:
     return f"{row.get('result', MISSING)}{': ' if words else ''}{', '.join(words)}"
 
 
-def layout_line(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Which layout of the maps the rows were counted in."""
-    [layout] = {row["layout"] for row in rows}
-    return f"Layout {layout} of the maps (`KZN_LAYOUT` in [flow.h](../bpf/src/flow.h))."
+def layouts(kernel: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """The layouts of the maps in which the rows of a kernel were counted."""
+    words = {word for r in rows if r["kernel"] == kernel for word in str(r["layout"]).split(", ")}
+    return ", ".join(sorted(words))
 
 
 def wrong_smp(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -196,7 +194,7 @@ def read(page: str) -> dict[Key, str]:
     """The cells of a page's table."""
     families = {name: family for family, name in NAMES.items()}
     found: dict[Key, str] = {}
-    for words in _rows(page):
+    for words in lines(page):
         if len(words) == 3 + len(TRAFFIC) and words[2] in families:
             kernel, probe, family = words[0], words[1].strip("`"), families[words[2]]
             for kind, word in zip(TRAFFIC, words[3:], strict=True):
@@ -208,7 +206,7 @@ def read_devices(page: str) -> dict[DeviceKey, str]:
     """The cells of a page's second table."""
     columns: list[list[str]] = []
     found: dict[DeviceKey, str] = {}
-    for words in _rows(page):
+    for words in lines(page):
         if words[0] == DEVICE_COLUMN:
             columns = [word.replace("`", "").split() for word in words[1:]]
         elif columns and len(words) == 1 + len(columns):
@@ -217,7 +215,8 @@ def read_devices(page: str) -> dict[DeviceKey, str]:
     return found
 
 
-def _rows(page: str) -> Iterator[list[str]]:
+def lines(page: str) -> Iterator[list[str]]:
+    """The cells of each line of a page's tables."""
     between = page.partition(BEGIN)[2].partition(END)[0]
     for line in between.splitlines():
         if line.startswith("| "):
