@@ -92,6 +92,34 @@ if TYPE_CHECKING:
     help="For a --state file that is damaged or of another layout: end, or move it aside.",
 )
 @click.option(
+    "--history",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Directory that keeps all flows by minute, hour and day, as Parquet files.",
+)
+@click.option(
+    "--history-keep",
+    default="raw=72h,hour=35d,day=400d",
+    show_default=True,
+    metavar="LEVEL=DURATION,...",
+    help="How long minutes, hours and days are kept.",
+)
+@click.option(
+    "--history-size",
+    default="10Gi",
+    show_default=True,
+    metavar="SIZE",
+    help="Most bytes of --history; the oldest minutes are removed first, then hours, then days.",
+)
+@click.option(
+    "--history-external",
+    type=click.Choice(["full", "/24", "none"]),
+    default="full",
+    show_default=True,
+    help="Addresses outside the cluster: as they are, without the last 8 bits (of IPv6, 80), or"
+    " not kept.",
+)
+@click.option(
     "--stand-in",
     type=click.Choice(["auto", "on", "off"]),
     default="auto",
@@ -224,6 +252,10 @@ def server(
     prices: str,
     state: Path | None,
     state_on_mismatch: Literal["fail", "begin-anew"],
+    history: Path | None,
+    history_keep: str,
+    history_size: str,
+    history_external: Literal["full", "/24", "none"],
     stand_in: Literal["auto", "on", "off"],
     first_scrape_wait: float,
     created_lines: Literal["on", "off"],
@@ -268,11 +300,13 @@ def server(
         from kzn.daemon import logs
         from kzn.daemon.http.places import HttpLimits
         from kzn.daemon.tls import ServerTlsFiles
+        from kzn.history.retention import parse_keep, parse_size
         from kzn.server.app import run
-        from kzn.server.config import ServerConfig, ledger_limits, node_limit
+        from kzn.server.config import HistoryOptions, ServerConfig, ledger_limits, node_limit
         from kzn.server.prices import parse_sources
 
         logs.set_up(log_level)
+        keep = parse_keep(history_keep, parse_size(history_size))
         config = ServerConfig(
             listen_agents=listen_agents,
             listen_http=listen_http,
@@ -291,6 +325,7 @@ def server(
             prices=parse_sources(prices),
             state=state,
             state_on_mismatch=state_on_mismatch,
+            history=HistoryOptions(history, keep, history_external) if history else None,
             stand_in=stand_in,
             first_scrape_wait=first_scrape_wait,
             created_lines=created_lines == "on",

@@ -36,6 +36,8 @@ from kzn.server.pipeline import Clocks, Pipeline
 from kzn.server.prices import Prices, PriceSources
 from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
+from kzn.server.recording.open import open_recorder
+from kzn.server.recording.recorder import Recorder
 from kzn.server.resolve.retry import RetryQueue
 from kzn.server.snapshot import ServerSnapshot, Sources
 from kzn.server.state.aside import open_state
@@ -76,8 +78,11 @@ async def run(
     state = None
     if config.state is not None:
         state = open_state(config.state, begin_anew=config.state_on_mismatch == "begin-anew")
+    recorder = None if config.history is None else open_recorder(config.history, _epoch_of)
     prices = Prices(config.prices)
-    server = Server(config, topology, flow_log, authenticator, state, http_security, prices)
+    server = Server(
+        config, topology, flow_log, authenticator, state, http_security, prices, recorder
+    )
     sys.setswitchinterval(SWITCH_SECONDS)
     limit_collections()
     with shutdown_on_signals(stop) as shutdown:
@@ -96,6 +101,7 @@ class Server:
         state: StateFile | None = None,
         http_security: HttpSecurity | None = None,
         prices: Prices | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._config = config
         self._prices = prices or Prices(PriceSources(shipped=False))
@@ -103,6 +109,7 @@ class Server:
         self._http_security = http_security or HttpSecurity()
         self._topology = topology
         self._flow_log = flow_log
+        self._recorder = recorder
         first_scrape, epoch = FirstScrape(config.first_scrape_wait), _epoch_of(0.0)
         limits = replace(config.ledger, priced=self._prices.book is not None)
         ledger = Ledger(limits, holds=first_scrape.holds, epoch=epoch)
@@ -116,11 +123,20 @@ class Server:
             RetryQueue(config.max_held_flows),
             clocks=Clocks(time.monotonic, time.perf_counter),
             flow_log=flow_log,
+            recorder=recorder,
             first_scrape=first_scrape,
             stand_in=config.stand_in,
             meter=meter,
         )
-        self._durability = Durability(self._pipeline, state, now=time.monotonic(), epoch=epoch)
+        self._durability = Durability(
+            self._pipeline,
+            state,
+            now=time.monotonic(),
+            epoch=epoch,
+            settled=recorder.totals if recorder is not None else None,
+        )
+        if recorder is not None:
+            recorder.durable = self._durability.durable
         if meter is not None:
             meter.begin(time.monotonic())
         self._receiver = Receiver(
@@ -181,6 +197,9 @@ class Server:
                 tasks.create_task(self._tick_forever(), name="retry timer"),
                 tasks.create_task(self._prices.run(), name="prices"),
             ]
+            if self._recorder is not None:
+                await self._recorder.start(self._durability.instance)
+                background.append(tasks.create_task(self._recorder.run(), name="history"))
             await self._http.start(http)
             await self._receiver.start(agents)
             _LOG.info("listening for agents on port %d, for HTTP on port %d", *ports)
@@ -204,10 +223,12 @@ class Server:
         await asyncio.gather(*both, return_exceptions=True)
 
     async def _close(self) -> None:
-        """Close the receiver, then the state file and the flow log, then HTTP."""
+        """Close the receiver, then the state file, the history and the flow log, then HTTP."""
         seconds = self._config.shutdown_seconds / 2
         await self._receiver.close(seconds)
         await self._durability.close()
+        if self._recorder is not None:
+            await self._recorder.close()
         if self._flow_log is not None and not await asyncio.to_thread(
             self._flow_log.close, seconds / 2
         ):

@@ -10,6 +10,7 @@ from kzn.daemon.http.places import HttpLimits
 from kzn.daemon.listen import HostPort
 from kzn.daemon.tls import ServerTlsFiles
 from kzn.errors import UsageError
+from kzn.history.retention import Keep
 from kzn.server.ledger.family import FAMILIES
 from kzn.server.ledger.ledger import MAX_SERIES, LedgerLimits
 from kzn.server.prices import PriceSources
@@ -19,6 +20,7 @@ FlowLogMode = Literal["text", "json", "off"]
 AuthMode = Literal["none", "token", "mtls"]
 OnMismatch = Literal["fail", "begin-anew"]
 HttpAuthMode = Literal["none", "kubernetes"]
+ExternalAddresses = Literal["full", "/24", "none"]
 
 AUDIENCE = "kzn-server"
 """Audience that the tokens of agents must have."""
@@ -28,6 +30,15 @@ _LABEL = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za
 NODE_LIMIT, MAX_NODES = "node", 20_000
 """The name of this limit among those of series, and its default."""
 _ACCOUNT = re.compile(r"[a-z0-9-]{1,63}/[a-z0-9.-]{1,253}")
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryOptions:
+    """Where the history is, how long it is kept, and how addresses of external ends are kept."""
+
+    directory: Path
+    keep: Keep = field(default_factory=Keep)
+    external: ExternalAddresses = "full"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +59,7 @@ class ServerConfig:
     state: Path | None = None
     """File that keeps counters over restarts; None: they start at zero."""
     state_on_mismatch: OnMismatch = "fail"
+    history: HistoryOptions | None = None
     first_scrape_wait: float = FIRST_SCRAPE_WAIT
     """Seconds for which a new series is exposed at 0, 0 for not at all (ledger/first_scrape.py)."""
     flow_log: FlowLogMode = "off"

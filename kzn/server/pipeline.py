@@ -36,7 +36,7 @@ from kzn.server.resolve.reporting import (
 )
 from kzn.server.resolve.resolve import Resolution, resolve
 from kzn.server.resolve.retry import ObservedFlows, RetryQueue
-from kzn.server.stats import PipelineStats
+from kzn.server.stats import HistoryCounts, PipelineStats
 
 _LOG = logging.getLogger(__name__)
 _SWEEP_SECONDS = 30.0
@@ -75,6 +75,14 @@ class Meter(Protocol):
         ...
 
 
+class RecorderSink(FlowSink, Protocol):
+    """A sink with books that are part of each snapshot."""
+
+    def counts(self) -> HistoryCounts:
+        """The books now."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Clocks:
     """``now`` is the index's clock (monotonic seconds); ``timer`` measures durations."""
@@ -95,6 +103,7 @@ class Pipeline:
         *,
         clocks: Clocks,
         flow_log: FlowSink | None = None,
+        recorder: RecorderSink | None = None,
         first_scrape: FirstScrape | None = None,
         stand_in: StandIn = "auto",
         node_retention: float = 3600.0,
@@ -107,7 +116,8 @@ class Pipeline:
         self.retry_queue = retry_queue
         self.stats = PipelineStats()
         self._clocks = clocks
-        self._flow_log = flow_log
+        self._sinks: list[FlowSink] = [sink for sink in (flow_log, recorder) if sink is not None]
+        self._recorder = recorder
         self._node_retention = node_retention
         self.first_scrape = first_scrape or FirstScrape(0.0)
         self._next_sweep = -inf
@@ -184,6 +194,7 @@ class Pipeline:
             taken=self._clocks.now(),
             ledger=self.ledger.snapshot(families),
             totals=self.node_totals.snapshot(),
+            history=self._recorder.counts() if self._recorder is not None else None,
         )
 
     def _observed(self, node: str, batch: Batch, now: float) -> ObservedFlows:
@@ -228,13 +239,15 @@ class Pipeline:
                 _add(totals, code, Counts(int(packets[code]), int(sizes[code])))
         if sizes[v.UNKNOWN_NODE] and not queued:
             self._unknown_nodes.warn(observed.node)
-        if self._flow_log is not None:
+        if self._sinks:
             logged = resolution.verdict != v.TRANSIT
             if queued:
                 logged &= ~v.MAY_RESOLVE_LATER[resolution.verdict]
             if observed.is_late:
                 logged &= flows.packets > 0
-            self._flow_log.offer(observed, resolution, np.flatnonzero(logged), self.index)
+            settled = np.flatnonzero(logged)
+            for sink in self._sinks:
+                sink.offer(observed, resolution, settled, self.index)
 
     def _add_counted_at_destination(self, observed: ObservedFlows, resolution: Resolution) -> None:
         chosen = np.flatnonzero(resolution.counted_at_destination.ravel().take(resolution.cell))
@@ -295,6 +308,7 @@ class AccountingSnapshot:
     ledger: LedgerSnapshot
     totals: tuple[NodeTotalsSnapshot, ...]
     prices: PricesInUse = NO_PRICES
+    history: HistoryCounts | None = None
 
     @staticmethod
     def of(

@@ -17,7 +17,7 @@ from kzn.server.prices import PriceReads
 from kzn.server.receive.stats import ReceiveStats
 from kzn.server.resolve.reporting import BatchAges, ReportingCounts
 from kzn.server.state.group_commit import CommitStats
-from kzn.server.stats import PipelineStats
+from kzn.server.stats import HistoryCounts, PipelineStats
 from kzn.server.topology import SourceState, why_waiting
 
 
@@ -51,6 +51,8 @@ class ServerSnapshot:
     http: HttpStats = field(default_factory=HttpStats)
     price_reads: PriceReads = PriceReads()
     prices: PricesInUse = NO_PRICES
+    history: HistoryCounts | None = None
+    """None without a history."""
 
     @property
     def why_not_ready(self) -> str:
@@ -97,4 +99,5 @@ class Sources:
             http=self.http(),
             price_reads=self.prices(),
             prices=counted.prices,
+            history=counted.history,
         )

@@ -1,7 +1,10 @@
 """The pipeline's counters: plain numbers, read by each scrape."""
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from kzn.model.settled import ByClass, Sum, added
 
 APPLY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 """Upper bounds in seconds; a batch of 10,000 flows takes about one millisecond."""
@@ -46,3 +49,28 @@ class PipelineStats:
             self.mismatched_bytes,
             self.apply_seconds.copy(),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryCounts:
+    """The books at one moment; sums by class."""
+
+    ledger: ByClass = field(default_factory=dict)
+    recorded: ByClass = field(default_factory=dict)
+    dropped: Mapping[str, ByClass] = field(default_factory=dict)
+    lost: ByClass = field(default_factory=dict)
+    open: ByClass = field(default_factory=dict)
+    lost_before: ByClass = field(default_factory=dict)
+    """Of the server before this one, whose ledger ended with it."""
+    segments: int = 0
+    write_seconds: float = 0.0
+    writer_starts: int = 0
+    until: int = 0
+    """All flows of before this time are written, dropped or lost."""
+
+    def missing(self) -> ByClass:
+        """By which each class does not add up; empty, or there is a defect."""
+        parts = added(self.recorded, *self.dropped.values(), self.lost, self.open)
+        names = self.ledger.keys() | parts.keys()
+        found = {n: self.ledger.get(n, Sum()).minus(parts.get(n, Sum())) for n in names}
+        return {name: amount for name, amount in found.items() if amount != Sum()}

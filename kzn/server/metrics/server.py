@@ -5,10 +5,12 @@ from collections.abc import Iterable, Iterator
 from kzn.daemon.http.stats import http_metrics
 from kzn.daemon.metrics import BYTE, Kind, Metric, MetricSamples, Sample, single
 from kzn.server.ledger.family import FAMILIES
+from kzn.server.metrics.history import history_metrics
 from kzn.server.prices import PriceReads
 from kzn.server.resolve.reporting import ReportingCounts
 from kzn.server.snapshot import ServerSnapshot
 from kzn.server.state.group_commit import CommitStats
+from kzn.server.stats import HistoryCounts
 from kzn.server.topology import SourceState
 from kzn.topology.source import FileReads
 
@@ -27,6 +29,7 @@ def server_metrics(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
     yield from _prices(snapshot.price_reads)
     yield from _resources(snapshot.sources)
     yield from http_metrics("server", snapshot.http)
+    yield from history_metrics(snapshot.history or HistoryCounts())
 
 
 def _one(name: str, kind: Kind, text: str, value: float) -> MetricSamples:

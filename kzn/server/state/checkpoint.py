@@ -15,11 +15,15 @@ from kzn.server.ledger.labels import LabelKind, LabelOwners, Labels
 from kzn.server.ledger.ledger import Ledger
 from kzn.server.ledger.node_totals import TERMS, NodeTotalRow, NodeTotals, TotalsByNode
 from kzn.server.resolve.reporting import HeardNode, ReportingNodes
+from kzn.server.settled_totals import SettledRow, SettledTotals
 from kzn.wire.sequences import AppliedSequences, Key
 
 HELD = "held"
 """Saved term of the flows in the retry queue; restored as unresolved, reason `HELD_AT_RESTART`."""
 HELD_AT_RESTART = "held_at_restart"
+SETTLED = "settled"
+"""Saved term of the sums of `SettledTotals`, with the class as reason and no node. Servers that do
+not know a term ignore its rows."""
 
 NamedZone = tuple[str, str, str]
 """Region, zone, and the label of both."""
@@ -93,6 +97,8 @@ class CheckpointedState:
     """Unix time minus the clock of ``now``."""
     settle: Callable[[], None] = lambda: None
     """Prices what was counted: saved bytes have their cost."""
+    settled: SettledTotals | None = None
+    """The history's side of the ledger; None without a history, and what is saved stays."""
 
     def restore(self, saved: Saved, now: float) -> None:
         """Restore ``saved`` into an empty state, then track changes for `take`."""
@@ -105,6 +111,12 @@ class CheckpointedState:
         self.sequences.restore(saved.sequences)
         if self.reporting is not None:
             self.reporting.restore(saved.heard, now, self.epoch)
+        if self.settled is not None:
+            self.settled.restore(
+                SettledRow(row.reason, row.packets, row.bytes)
+                for row in saved.node_totals
+                if row.term == SETTLED
+            )
         self.ledger.watch()
         self.node_totals.watch()
         self.sequences.watch()
@@ -122,11 +134,17 @@ class CheckpointedState:
             owners={kind: labels.changed() for kind, labels in codes.owned.items()},
             zones=codes.zones.rows(),
             removed_nodes=removed,
-            node_totals=[row for node, totals in changed for row in _saved_totals(node, totals)],
+            node_totals=[
+                *(row for node, totals in changed for row in _saved_totals(node, totals)),
+                *(SavedTotal("", SETTLED, *row) for row in self._changed_settled()),
+            ],
             sequences=self.sequences.changed(),
             forgotten=forgotten,
             heard=heard,
         )
+
+    def _changed_settled(self) -> list[SettledRow]:
+        return self.settled.changed() if self.settled is not None else []
 
     def _count_held_as_unresolved(self, saved: Saved) -> None:
         """Flows in the retry queue are lost with the process; only their bytes are saved."""

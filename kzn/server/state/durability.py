@@ -13,6 +13,7 @@ from functools import partial
 
 from kzn.server.ledger.family import FAMILIES, FamilyName
 from kzn.server.pipeline import AccountingSnapshot, Pipeline
+from kzn.server.settled_totals import SettledTotals
 from kzn.server.state.checkpoint import CheckpointedState
 from kzn.server.state.group_commit import CommitIntervals, CommitStats, Committer
 from kzn.server.state.sqlite_store import StateFile
@@ -30,8 +31,9 @@ class Durability:
         now: float = 0.0,
         epoch: float = 0.0,
         intervals: CommitIntervals | None = None,
+        settled: SettledTotals | None = None,
     ) -> None:
-        """Restore ``state`` into the pipeline; KznError if the file is damaged.
+        """Restore ``state`` into the pipeline and ``settled``; KznError if the file is damaged.
 
         ``epoch`` is Unix time minus the clock of ``now``.
         """
@@ -47,6 +49,7 @@ class Durability:
                 pipeline.reporting,
                 epoch,
                 pipeline.settle,
+                settled,
             )
             saved = state.read()
             checkpoint.restore(saved, now)

@@ -1,0 +1,9 @@
+"""The history: settled flows by minute, hour and day in Parquet files, written by DuckDB.
+
+In: folded minutes of settled flows; queries. Out: immutable files in one directory that any tool
+can read; answers. Never: a file that is changed after it has its name, or bytes without a number.
+
+Files: segments (names, which of them count) · books (what was recorded, dropped, lost) · directory
+(the lock and the layout) · columns (the tables and their SQL) · writer (write, merge, roll up) ·
+retention (what is removed) · framing, writer_process (the writer in a child process).
+"""

@@ -1,0 +1,58 @@
+"""Messages between a server and its history processes: a JSON object and raw bytes.
+
+In: a header and a payload. Out: both at the other end of a pipe. Never: an answer that is waited
+for without a deadline.
+"""
+
+import json
+import os
+import select
+import struct
+import time
+from typing import IO, Any
+
+_HEAD = struct.Struct("<IQ")
+
+
+def write_message(stream: IO[bytes], header: Any, payload: bytes = b"") -> None:
+    """Write and flush one message; OSError if the other end is gone."""
+    text = json.dumps(header).encode()
+    stream.write(_HEAD.pack(len(text), len(payload)))
+    stream.write(text)
+    stream.write(payload)
+    stream.flush()
+
+
+def read_message(stream: IO[bytes]) -> tuple[Any, bytes] | None:
+    """The next message of a blocking stream; None at its end, also within a message."""
+    head = stream.read(_HEAD.size)
+    if len(head) < _HEAD.size:
+        return None
+    text_size, size = _HEAD.unpack(head)
+    text, payload = stream.read(text_size), stream.read(size)
+    if len(text) < text_size or len(payload) < size:
+        return None
+    return json.loads(text), payload
+
+
+def read_message_until(descriptor: int, deadline: float) -> tuple[Any, bytes]:
+    """The next message; EOFError at the end, TimeoutError at ``deadline`` (time.monotonic)."""
+    text_size, size = _HEAD.unpack(_exactly(descriptor, _HEAD.size, deadline))
+    text = _exactly(descriptor, text_size, deadline)
+    return json.loads(text), _exactly(descriptor, size, deadline)
+
+
+def _exactly(descriptor: int, size: int, deadline: float) -> bytes:
+    parts: list[bytes] = []
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    while size:
+        left = deadline - time.monotonic()
+        if left <= 0 or not poll.poll(left * 1000):
+            raise TimeoutError
+        part = os.read(descriptor, min(size, 1 << 20))
+        if not part:
+            raise EOFError
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)

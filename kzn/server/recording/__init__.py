@@ -1,0 +1,8 @@
+"""Recording: settled flows become the minutes of the history, with closed books.
+
+In: flows with a final verdict, from the pipeline. Out: segments (kzn.history), counts of what was
+recorded, dropped, lost and is open. Never: an agent that waits for it, a queue without a bound, or
+bytes that are in no number.
+
+Files: fold (minutes by key) · recorder (queue, thread, minutes) · open (from options).
+"""
