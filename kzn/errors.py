@@ -44,6 +44,10 @@ class KernelError(KznError):
         self.errno = errno
 
 
+class ProbeSwitchError(KznError):
+    """The agent's probe misses traffic: a start of the agent would select one anew."""
+
+
 class WireError(KznError):
     """A peer sent something that is not a kzn frame or message; ``reason`` is a metric label."""
 

@@ -111,7 +111,12 @@ async def serve(
 def _switch_policy(config: AgentConfig, attached: AttachedProbe) -> SwitchPolicy:
     if config.server is None or config.probe != AUTO:
         return SwitchPolicy()
-    return SwitchPolicy(attached.alternatives, Notes(config.pin_dir), attached.saw_traffic)
+    return SwitchPolicy(
+        attached.alternatives,
+        Notes(config.pin_dir),
+        attached.saw_traffic,
+        in_place=config.keeps_capabilities,
+    )
 
 
 @asynccontextmanager

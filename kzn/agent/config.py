@@ -35,6 +35,9 @@ class AgentConfig:
     skip_inbound: bool = False
     tls: ClientTls | None = None
     token_file: Path | None = None
+    keeps_capabilities: bool = False
+    """Whether the process keeps what loading a probe takes, to select another one without an end.
+    """
     process: int = 0
     """Tells this process from another agent of the same node name; the daemon sets it."""
 

@@ -24,6 +24,7 @@ from kzn.agent.select.attach import attach_probe
 from kzn.daemon import descriptors
 from kzn.daemon.listen import listen
 from kzn.daemon.stop_flag import StopFlag, StopRequested
+from kzn.errors import ProbeSwitchError
 from kzn.probes import registry
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,22 @@ def run(config: AgentConfig, stop: StopFlag) -> None:
         _run(config, stop)
     except StopRequested:
         log.info("stopped by a signal before the first batch; what was pinned before still counts")
+    except (ProbeSwitchError, BaseExceptionGroup) as error:
+        if not (config.keeps_capabilities and _is_switch(error)):
+            raise
+        log.warning("%s", _text(error))
+        privileges.start_again(stop)
+
+
+def _is_switch(error: BaseException) -> bool:
+    """Whether it is `ProbeSwitchError` alone."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_switch, error.exceptions))
+    return isinstance(error, ProbeSwitchError)
+
+
+def _text(error: BaseException) -> str:
+    return _text(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else str(error)
 
 
 def _run(config: AgentConfig, stop: StopFlag) -> None:
@@ -49,7 +66,9 @@ def _run(config: AgentConfig, stop: StopFlag) -> None:
     # Listen first: a port that is taken must not leave programs attached.
     with _listening(config) as sockets, attach_probe(config, candidates, stop) as attached:
         stop.check()
-        privileges.drop_capabilities(attached.probe, attached.maps)  # before there are threads
+        privileges.drop_capabilities(  # before there are threads
+            attached.probe, attached.maps, for_switch=config.keeps_capabilities
+        )
         from kzn.agent import app  # noqa: PLC0415 - after the programs are loaded: see above
 
         stop.check()

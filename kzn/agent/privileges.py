@@ -2,14 +2,18 @@
 
 In: an attached probe and its maps.
 Out: a process without the capabilities that the running agent does not need, and unable to regain
-them. Never: drops what this kernel demands later, which is found by trying, not by its version.
+them, unless it shall be able to select another probe.
+Never: drops what this kernel demands later, which is found by trying, not by its version.
 """
 
 import errno
 import logging
+import os
+import sys
 import threading
 
 from kzn.agent.maps.mapset import MapSet, fence_map
+from kzn.daemon.stop_flag import StopFlag, block_signals
 from kzn.errors import KernelError
 from kzn.libbpf import capabilities
 from kzn.probes.declaration import Probe
@@ -20,8 +24,14 @@ ENDING_SECONDS = 1.0
 """For threads that are about to end: asyncio's, which found the uplinks."""
 
 
-def drop_capabilities(probe: Probe, maps: MapSet) -> None:
+LOADING = ("CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON", "CAP_SYS_ADMIN")
+"""What the start of an agent may take; the last stands for the first and the third."""
+
+
+def drop_capabilities(probe: Probe, maps: MapSet, *, for_switch: bool = False) -> None:
     """Keep what hooks of the probe's kind need, for good; KernelError when the kernel refuses.
+
+    With ``for_switch`` the process keeps what it has of `LOADING`, but not effective.
 
     Each thread that runs already and keeps its capabilities is logged.
     """
@@ -37,8 +47,21 @@ def drop_capabilities(probe: Probe, maps: MapSet) -> None:
     for thread in threading.enumerate():
         if thread is not threading.current_thread():
             thread.join(ENDING_SECONDS)
-    capabilities.give_up_all_but(kept)
-    _log(kept)
+    unused = capabilities.mask(LOADING) & ~kept if for_switch else 0
+    capabilities.give_up_all_but(kept, unused)
+    _log(kept | unused, unused)
+
+
+def start_again(stop: StopFlag) -> None:
+    """Replace this program by a new start of it, in the same process, with all it has.
+
+    Returns if a signal asked the process to stop; OSError when the kernel refuses.
+    """
+    block_signals()
+    if stop.is_set:
+        return
+    capabilities.use_all()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - itself
 
 
 def _reads_without_capabilities(maps: MapSet) -> bool:
@@ -53,7 +76,11 @@ def _reads_without_capabilities(maps: MapSet) -> bool:
     return True
 
 
-def _log(kept: int) -> None:
+def _log(kept: int, unused: int) -> None:
+    if held := unused & capabilities.read().permitted:
+        log.info(
+            "capabilities kept for a switch of the probe, not in use: %s", capabilities.text(held)
+        )
     bounding = capabilities.read().bounding
     log.info(
         "capabilities kept: %s; new privileges: none%s",

@@ -86,6 +86,12 @@ if TYPE_CHECKING:
     help="Packets from an uplink to a pod of this node; skip needs an agent on every sender.",
 )
 @click.option(
+    "--keep-capabilities",
+    "keeps_capabilities",
+    is_flag=True,
+    help="Keep the capabilities to load probes, unused, so that auto can switch without a restart.",
+)
+@click.option(
     "--print",
     "print_only",
     is_flag=True,
@@ -110,6 +116,7 @@ def agent(
     tls_key: Path | None,
     tls_server_name: str,
     token_file: Path | None,
+    keeps_capabilities: bool,
     print_only: bool,
     log_level: str,
 ) -> None:
@@ -148,6 +155,7 @@ def agent(
             skip_inbound=inbound == "skip",
             tls=ClientTls(tls_ca, tls_cert, tls_key, tls_server_name) if tls_ca else None,
             token_file=token_file,
+            keeps_capabilities=keeps_capabilities,
         )
         run(config, stop)
 

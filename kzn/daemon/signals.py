@@ -35,6 +35,8 @@ def shutdown_on_signals(before: StopFlag | None = None) -> Iterator[Shutdown]:
             shutdown.hurry.set()
             release()
         shutdown.asked.set()
+        if before is not None:
+            before.is_set = True
 
     for number in SIGNALS:
         loop.add_signal_handler(number, on_signal)
@@ -44,3 +46,5 @@ def shutdown_on_signals(before: StopFlag | None = None) -> Iterator[Shutdown]:
         yield shutdown
     finally:
         release()
+        if before is not None and not shutdown.asked.is_set():
+            before.catch_again()

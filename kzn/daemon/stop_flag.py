@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -23,29 +24,37 @@ class StopFlag:
 
     def __init__(self) -> None:
         self.is_set = False
+        self._before: dict[signal.Signals, Any] = {}
 
     @contextmanager
     def catch_signals(self) -> Iterator[None]:
         """Inside the block, the first SIGTERM or SIGINT sets the flag and does nothing else.
 
-        It also restores their earlier effect, so that a second one ends a stuck process.
+        It also restores their earlier effect, so that a second one ends a stuck process. Signals
+        that a process blocked before it replaced itself by this one (`block_signals`) count.
         """
-        before = {number: signal.getsignal(number) for number in SIGNALS}
-
-        def restore() -> None:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-        def on_signal(_number: int, _frame: FrameType | None) -> None:
-            self.is_set = True
-            restore()
-
-        for number in SIGNALS:
-            signal.signal(number, on_signal)
+        self._before = {number: signal.getsignal(number) for number in SIGNALS}
+        self.catch_again()
         try:
             yield
         finally:
-            restore()
+            self._restore()
+            self._before = {}
+
+    def catch_again(self) -> None:
+        """After an event loop caught signals, inside the block of `catch_signals`."""
+        if self._before:
+            for number in SIGNALS:
+                signal.signal(number, self._on_signal)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.is_set = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def check(self) -> None:
         """StopRequested if the flag is set."""
@@ -56,3 +65,8 @@ class StopFlag:
         """Sleep, then `check`."""
         time.sleep(seconds)
         self.check()
+
+
+def block_signals() -> None:
+    """Keep both signals pending from now on, also for a program that replaces this one."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

@@ -94,8 +94,10 @@ def only(kept: int) -> Iterator[None]:
         _set(before.effective, before.permitted, before.inheritable)
 
 
-def give_up_all_but(kept: int) -> None:
+def give_up_all_but(kept: int, unused: int = 0) -> None:
     """Keep only ``kept`` in this thread and in all threads and processes that it starts later.
+
+    ``unused`` are kept too, but not effective: this thread has them again after `use_all`.
 
     For good: execve(2) gives nothing back (PR_SET_NO_NEW_PRIVS), neither to set-user-ID files nor
     to root. The bounding set is cut only if this thread has CAP_SETPCAP, which the kernel demands.
@@ -103,16 +105,26 @@ def give_up_all_but(kept: int) -> None:
     """
     before = read()
     kept &= before.permitted
+    unused &= before.permitted
     _prctl("forbid new privileges", PR_SET_NO_NEW_PRIVS, 1)
     if before.effective & mask(["CAP_SETPCAP"]):
         for number in range(64):
-            if before.bounding & ~kept & 1 << number:
+            if before.bounding & ~(kept | unused) & 1 << number:
                 _prctl(f"drop {text(1 << number)}", PR_CAPBSET_DROP, number)
     _prctl("clear the ambient capabilities", PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
-    _set(kept, kept, kept)
+    _set(kept, kept | unused, kept)
     for number in range(64):
         if kept & 1 << number:  # so that a child has it that is not root
             _prctl(f"hand on {text(kept)}", PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number)
+
+
+def use_all() -> None:
+    """Make all that is permitted effective, also for a program that replaces this one."""
+    held = read().permitted
+    _set(held, held, held)
+    for number in range(64):
+        if held & 1 << number:
+            _prctl(f"hand on {text(held)}", PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number)
 
 
 def _set_in(status: str, name: str) -> int:

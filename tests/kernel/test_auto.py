@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import site_of_a1 as sites
 from bypass import By, host_routing
-from site_of_a1 import Process, Site
+from site_of_a1 import Process, Site, wait_ready
 
 from kzn.agent.devices.datapath import BRIDGE_SYSCTLS
 from kzn.agent.maps.structs import boottime_ns
@@ -22,6 +22,8 @@ from kzn.errors import KznError
 from kzn.lab import namespaces, traffic
 from kzn.lab.daemons import wait_for
 from kzn.lab.lab import Lab
+from kzn.lab.witness import WireKey
+from kzn.libbpf import capabilities
 from kzn.model.totals import Counts
 
 UNCOUNTED = "kzn_agent_switch_uncounted_bytes_total "
@@ -222,7 +224,7 @@ def test_traffic_of_the_node_itself_does_not_hide_that_pods_bypass_netfilter(
 
 
 @contextmanager
-def downloading(lab: Lab) -> Iterator[Callable[[], int]]:
+def downloading(lab: Lab, pause: float = 0.0005) -> Iterator[Callable[[], int]]:
     """Node a1 itself sends 1000-byte datagrams; yields a function that counts them."""
     ended, sent = threading.Event(), 0
 
@@ -231,7 +233,7 @@ def downloading(lab: Lab) -> Iterator[Callable[[], int]]:
         with namespaces.inside(lab.node("a1").namespace):
             out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with out:
-            while not ended.wait(0.0005):
+            while not ended.wait(pause):
                 out.sendto(bytes(1000), (lab.fabric.ipv4, 9))
                 sent += 1
 
@@ -331,6 +333,37 @@ def test_a_probe_that_misses_traffic_is_replaced_and_no_byte_is_lost_or_doubled(
         assert server.gets(site.key, before.plus(site.send(300)))
     assert [name.partition("+examined")[0] for name in pins(site)] == ["auto", "tcx"]
     assert "probe tcx replaced probe postrouting" in site.running[-2].stderr
+
+
+def test_with_the_capabilities_kept_the_same_process_switches_to_the_probe_that_sees_all(
+    site: Site, lab: Lab
+) -> None:
+    server = site.server()
+    agent = site.agent("--keep-capabilities")
+    process = agent.daemon.process
+    assert effective(process.pid) == 0
+    counted = site.send(300)
+    assert server.gets(site.key, counted)
+    with host_routing(lab, lab.node("a1")):
+        with site.busy(), downloading(lab, pause=0.005) as own:
+            assert agent.logs("selected probe tcx: it saw 1", PATIENCE)
+            assert agent.logs("removed", sites.WAIT)
+        assert process.poll() is None
+        wait_ready(agent.daemon, "/healthz")
+        before = settled(server, site)
+        assert before.packets > counted.packets
+        assert server.gets(site.key, before.plus(site.send(300)))
+    # Both probes see what the node itself sends.
+    nodes = WireKey(lab.node("a1").ipv4, lab.fabric.ipv4, socket.IPPROTO_UDP)
+    assert wait_for(lambda: site.left(nodes) == Counts(), sites.WAIT)
+    assert 0 <= own() * 1028 - server.has(nodes).bytes <= agent.metric(UNCOUNTED)
+    assert "selects a probe anew and tries tcx" in agent.stderr
+    assert effective(process.pid) == 0
+    stop(agent)
+
+
+def effective(pid: int) -> int:
+    return capabilities.read(Path(f"/proc/{pid}/status")).effective
 
 
 def test_a_named_probe_that_misses_traffic_stays_and_logs_what_to_do(site: Site, lab: Lab) -> None:

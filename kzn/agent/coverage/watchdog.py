@@ -2,8 +2,8 @@
 
 In: a meter, once an interval. Out: a ratio for the metrics, one log line when it falls and one when
 it recovers. With `--probe auto` it leaves a note for the next agent and ends this one, which has
-dropped the capabilities to load another probe (privileges.py). The programs in the kernel count
-until the next agent has selected a probe.
+dropped the capabilities to load another probe (privileges.py); with `--keep-capabilities` the
+process starts itself again instead. The programs in the kernel count until a probe is selected.
 Never: an end without a note, or a second one before the note allows it (pins/notes.py).
 """
 
@@ -17,7 +17,7 @@ from kzn.agent.maps.structs import boottime_ns
 from kzn.agent.pins.notes import Notes
 from kzn.agent.stats import AgentStats
 from kzn.daemon.logs import RateLimited
-from kzn.errors import KznError
+from kzn.errors import KznError, ProbeSwitchError
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ class SwitchPolicy:
     notes: Notes | None = None
     is_proven: bool = True
     """Whether the probe was selected by what it saw of the node's traffic."""
+    in_place: bool = False
+    """Whether the process selects a probe anew by itself (``--keep-capabilities``)."""
 
 
 class CoverageWatchdog:
@@ -85,11 +87,13 @@ class CoverageWatchdog:
         return LOW_RATIOS if self._is_proven else LOW_RATIOS_UNPROVEN
 
     def check(self) -> None:
-        """KznError when the agent must end, so that the next one selects a probe anew."""
+        """ProbeSwitchError when the agent must end, so that the next one selects a probe anew."""
         if self._must_end:
-            raise KznError(
+            ends = "it selects a probe anew" if self._policy.in_place else "this agent ends"
+            next_one = "" if self._policy.in_place else "the next one "
+            raise ProbeSwitchError(
                 f"probe {self._stats.probe} sees {self._coverage.ratio:.0%} of the bytes that leave"
-                " by the uplinks: this agent ends, and the next one also tries"
+                f" by the uplinks: {ends}, and {next_one}also tries"
                 f" {' and '.join(self._policy.alternatives)}",
                 hint="the kernel counts meanwhile; start the agent again",
             )
@@ -125,4 +129,5 @@ class CoverageWatchdog:
         if not self._policy.alternatives:
             return "no other probe can run here; kzn doctor shows what bypasses the hook"
         alternatives = " and ".join(self._policy.alternatives)
-        return f"if this lasts, the agent ends and the next one tries {alternatives}"
+        who = "selects a probe anew and" if self._policy.in_place else "ends and the next one"
+        return f"if this lasts, the agent {who} tries {alternatives}"

@@ -25,6 +25,8 @@ selftest (packets of kzn's own), decide (pure), takeover (one pinned set replace
                                                         another probe to try, and no trial in
                                                         the last hour)
 
+With `--keep-capabilities` the process starts its own program again in place of exit 1 (main.py).
+
 A pinned probe is doubted if an agent saw it miss traffic, or if facts say that pods' packets pass
 it by and another probe could see them. The notes (pins/notes.py) outlive the agent; each trial
 clears the suspicion.

@@ -89,3 +89,42 @@ def test_a_thread_that_keeps_its_capabilities_is_logged() -> None:
     *_, logged, left = run(script)
     assert re.search(r"thread \d+ keeps CAP_", logged)
     assert left == "none"
+
+
+FOR_SWITCH = """
+import os, signal
+from kzn.daemon.stop_flag import StopFlag, block_signals
+
+def held(of):
+    return capabilities.text(of & capabilities.mask(["CAP_NET_ADMIN", "CAP_BPF", "CAP_SETPCAP"]))
+
+if "BEFORE" in os.environ:
+    stop = StopFlag()
+    with stop.catch_signals():
+        print("the same process" if os.environ["BEFORE"] == str(os.getpid()) else "another one")
+        print("a signal was pending" if stop.is_set else "no signal")
+    print(held(capabilities.read().effective))
+    sys.exit()
+os.environ["BEFORE"] = str(os.getpid())
+privileges.drop_capabilities(PROBE, Maps(), for_switch=True)
+print(held(capabilities.read().effective), "/", held(capabilities.read().permitted), flush=True)
+"""
+
+
+def test_for_a_switch_capabilities_are_kept_unused_until_the_process_starts_again() -> None:
+    lines = run(FOR_SWITCH + "privileges.start_again(StopFlag())")
+    assert lines[0].startswith("capabilities kept for a switch of the probe, not in use: CAP_BPF")
+    assert lines[2:] == [
+        "none / CAP_BPF, CAP_NET_ADMIN",
+        "the same process",
+        "no signal",
+        "CAP_BPF, CAP_NET_ADMIN",
+    ]
+
+
+def test_a_signal_while_the_process_starts_again_stops_it() -> None:
+    pending = "block_signals(); os.kill(os.getpid(), signal.SIGTERM)\n"
+    lines = run(FOR_SWITCH + pending + "privileges.start_again(StopFlag())")
+    assert lines[3:5] == ["the same process", "a signal was pending"]
+    asked = "stop = StopFlag(); stop.is_set = True; privileges.start_again(stop); print('ends')"
+    assert run(FOR_SWITCH + asked)[3:] == ["ends"]
