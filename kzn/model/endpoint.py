@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from kzn.columns.arrays import I32, U8
+from kzn.columns.arrays import F64, I32, OBJECTS, U8
 
 POD = "Pod"
 NODE = "Node"
@@ -92,15 +92,16 @@ class EndpointIndex(Protocol):
     def lookup(
         self,
         addresses: U8,
-        opened: float,
-        closed: float,
+        opened: float | F64,
+        closed: float | F64,
         *,
         final: bool = True,
         held: bool = False,
-        node: str = "",
+        node: str | OBJECTS = "",
     ) -> I32:
         """Owners of ``addresses`` (n, 16) as of [opened, closed]: (n,) ids, or negative codes.
 
+        Times and node are of all addresses, or, unless ``held``, of each of them: (n,).
         UNSETTLED is returned only when not ``final``. An address that no object claims is that of
         the node whose pod CIDR it is in only if ``held``: its pod has had time to become known.
         ``node`` reports the addresses: one that several nodes have is its own.

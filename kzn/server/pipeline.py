@@ -7,34 +7,35 @@ Never: awaits, I/O, a byte that is missing from its node's totals.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from math import inf
 from typing import Protocol
 
 import numpy as np
 
-from kzn.columns.arrays import I64, U64
+from kzn.columns.arrays import BOOL, I64, U8, U64
 from kzn.columns.group_sums import sums
 from kzn.daemon.logs import RateLimitedNames
 from kzn.model.batch import AgentIdentity, Batch
-from kzn.model.endpoint import EndpointIndex
+from kzn.model.endpoint import NO_CODE, EndpointIndex
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts
 from kzn.server.ledger.family import FAMILIES, FamilyName, LedgerSnapshot
 from kzn.server.ledger.first_scrape import FirstScrape
 from kzn.server.ledger.ledger import Ledger
-from kzn.server.ledger.node_totals import NodeTotals, NodeTotalsSnapshot, TotalsByNode
+from kzn.server.ledger.node_totals import NOTHING, NodeTotals, NodeTotalsSnapshot, TotalsByNode
 from kzn.server.ledger.prices_in_use import NO_PRICES, PricesInUse
 from kzn.server.resolve import verdict as v
+from kzn.server.resolve.joined import JoinedFlows, join
 from kzn.server.resolve.reporting import (
     LATE,
     NOTHING_ELSEWHERE,
     ReportingNodes,
     StandIn,
 )
-from kzn.server.resolve.resolve import Resolution, resolve
+from kzn.server.resolve.resolve import Resolution, resolve, resolve_joined
 from kzn.server.resolve.retry import ObservedFlows, RetryQueue
 from kzn.server.stats import HistoryCounts, PipelineStats
 
@@ -128,20 +129,121 @@ class Pipeline:
 
     def apply(self, identity: AgentIdentity, batch: Batch) -> None:
         """Account for a batch that was not applied before; the wire room has validated it."""
-        started = self._clocks.timer()
         now = self._clocks.now()
-        observed = self._observed(identity.node, batch, now)
+        self._apply(self._observed(identity.node, batch, now), batch, now)
+
+    def apply_all(self, batches: Sequence[tuple[AgentIdentity, Batch]]) -> list[Exception | None]:
+        """`apply` each batch, in order; those of different nodes by the same calls of numpy.
+
+        Returns the error of each batch that was not applied. The result is that of `apply`, but for
+        which new series find room at a limit.
+        """
+        now = self._clocks.now()
+        errors: list[Exception | None] = []
+        group = _Group(now)
+        for identity, batch in batches:
+            if identity.node in group.nodes:
+                errors += self._apply_group(group)
+                group = _Group(now)
+            observed = self._observed(identity.node, batch, now)
+            if self._is_ordinary(observed, group):
+                group.add(observed, batch)
+            else:
+                errors += self._apply_group(group)
+                group = _Group(now)
+                errors.append(self._try(observed, batch, now))
+        return errors + self._apply_group(group)
+
+    def _is_ordinary(self, observed: ObservedFlows, group: "_Group") -> bool:
+        """Whether the batch can be resolved with others of ``group``: none changes its result."""
+        code = self.index.node_code(observed.node)
+        if observed.is_late or code == NO_CODE or self.index.node_endpoint(observed.node) < 0:
+            return False
+        absent = self.reporting.absent_nodes(group.now)
+        if absent.contains(np.array([code], np.int32)).any():
+            return False
+        return self.retry_queue.stays_half_empty(
+            group.flows + len(observed.flows), len(group.nodes) + 1
+        )
+
+    def _apply_group(self, group: "_Group") -> list[Exception | None]:
+        if len(group.batches) < 2:
+            return [self._try(one, batch, group.now) for one, batch in group.batches]
+        started = self._clocks.timer()
+        joined = join([one.flows for one, _ in group.batches])
+        try:
+            resolution = self._resolve_group(joined, group)
+        except Exception:  # noqa: BLE001 - it is raised again by the batch that caused it
+            return [self._try(one, batch, group.now) for one, batch in group.batches]
+        try:
+            self._account_group(joined, resolution, group)
+        except Exception as error:  # noqa: BLE001 - of the server: the caller reports it
+            return [error] * len(group.batches)
+        took = (self._clocks.timer() - started) / len(group.batches)
+        for _, batch in group.batches:
+            self._count_batch(batch, took)
+        return [None] * len(group.batches)
+
+    def _resolve_group(self, joined: JoinedFlows, group: "_Group") -> Resolution:
+        return resolve_joined(
+            joined,
+            [one.node for one, _ in group.batches],
+            self.index,
+            np.array([one.opened for one, _ in group.batches]),
+            np.array([one.closed for one, _ in group.batches]),
+            final=False,
+            absent=self.reporting.absent_nodes(group.now),
+        )
+
+    def _account_group(self, joined: JoinedFlows, resolution: Resolution, group: "_Group") -> None:
+        """`_account` for each batch."""
+        flows, now = joined.table, group.now
+        self.ledger.add(resolution, flows.bytes, self.index, now)
+        by_part = resolution.by_part(joined.part, len(group.batches), flows.packets, flows.bytes)
+        packets, sizes = (column.tolist() for column in by_part)
+        waiting = _parts_with(joined, v.MAY_RESOLVE_LATER, resolution.verdict)
+        at_destination = _parts_with(
+            joined, resolution.counted_at_destination.ravel(), resolution.cell
+        )
+        for number, (one, batch) in enumerate(group.batches):
+            totals = self.node_totals.of(one.node, now)
+            self._add_batch(totals, batch, Counts(sum(packets[number]), sum(sizes[number])), now)
+            queued = False
+            if self._sinks or number in waiting or number in at_destination:
+                part = resolution.part(joined, number)
+                if number in at_destination:
+                    self._add_counted_at_destination(one, part)
+                queued = number in waiting and self._queue_for_retry(one, part, totals, now)
+                self._offer(one, part, queued=queued)
+            self._add_terms(totals, packets[number], sizes[number], queued=queued)
+            self.reporting.add_batch(one.node, one.interval, one.closed, now)
+
+    def _try(self, observed: ObservedFlows, batch: Batch, now: float) -> Exception | None:
+        try:
+            self._apply(observed, batch, now)
+        except Exception as error:  # noqa: BLE001 - of the server: the caller reports it
+            return error
+        return None
+
+    def _apply(self, observed: ObservedFlows, batch: Batch, now: float) -> None:
+        started = self._clocks.timer()
         resolution = self._resolve(observed)  # first: if it raises, no state has changed
-        totals = self.node_totals.of(identity.node, now)
-        totals.touched = now
-        mismatch = totals.add_batch(batch.totals, _sum(batch.flows))
-        self.stats.mismatched_batches += mismatch != Counts()
-        self.stats.mismatched_bytes += mismatch.bytes
+        totals = self.node_totals.of(observed.node, now)
+        self._add_batch(totals, batch, _sum(batch.flows), now)
         self._account(observed, resolution, totals, now)
         self.reporting.add_batch(observed.node, observed.interval, observed.closed, now)
+        self._count_batch(batch, self._clocks.timer() - started)
+
+    def _count_batch(self, batch: Batch, seconds: float) -> None:
         self.stats.batches += 1
         self.stats.flows += len(batch.flows)
-        self.stats.apply_seconds.observe(self._clocks.timer() - started)
+        self.stats.apply_seconds.observe(seconds)
+
+    def _add_batch(self, totals: NodeTotals, batch: Batch, accounted: Counts, now: float) -> None:
+        totals.touched = now
+        mismatch = totals.add_batch(batch.totals, accounted)
+        self.stats.mismatched_batches += mismatch != Counts()
+        self.stats.mismatched_bytes += mismatch.bytes
 
     def tick(self) -> bool:
         """Retry flows that are due, expose new series, end old ones; True when more is due."""
@@ -234,20 +336,30 @@ class Pipeline:
             self._add_counted_at_destination(observed, resolution)
         packets, sizes = resolution.by_verdict(flows.packets, flows.bytes)
         queued = not observed.is_late and self._queue_for_retry(observed, resolution, totals, now)
-        for code in np.flatnonzero(packets | sizes).tolist():
-            if not (queued and v.MAY_RESOLVE_LATER[code]):
-                _add(totals, code, Counts(int(packets[code]), int(sizes[code])))
+        self._add_terms(totals, packets.tolist(), sizes.tolist(), queued=queued)
         if sizes[v.UNKNOWN_NODE] and not queued:
             self._unknown_nodes.warn(observed.node)
-        if self._sinks:
-            logged = resolution.verdict != v.TRANSIT
-            if queued:
-                logged &= ~v.MAY_RESOLVE_LATER[resolution.verdict]
-            if observed.is_late:
-                logged &= flows.packets > 0
-            settled = np.flatnonzero(logged)
-            for sink in self._sinks:
-                sink.offer(observed, resolution, settled, self.index)
+        self._offer(observed, resolution, queued=queued)
+
+    def _add_terms(
+        self, totals: NodeTotals, packets: list[int], sizes: list[int], *, queued: bool
+    ) -> None:
+        """Add counts by verdict, except those of flows that were queued."""
+        for code, counts in enumerate(map(Counts, packets, sizes)):
+            if counts != NOTHING and not (queued and v.MAY_RESOLVE_LATER[code]):
+                _add(totals, code, counts)
+
+    def _offer(self, observed: ObservedFlows, resolution: Resolution, *, queued: bool) -> None:
+        if not self._sinks:
+            return
+        logged = resolution.verdict != v.TRANSIT
+        if queued:
+            logged &= ~v.MAY_RESOLVE_LATER[resolution.verdict]
+        if observed.is_late:
+            logged &= observed.flows.packets > 0
+        settled = np.flatnonzero(logged)
+        for sink in self._sinks:
+            sink.offer(observed, resolution, settled, self.index)
 
     def _add_counted_at_destination(self, observed: ObservedFlows, resolution: Resolution) -> None:
         chosen = np.flatnonzero(resolution.counted_at_destination.ravel().take(resolution.cell))
@@ -300,6 +412,21 @@ class Pipeline:
         return True
 
 
+@dataclass(slots=True, eq=False)
+class _Group:
+    """Batches of different nodes that are applied together, at the time ``now``."""
+
+    now: float
+    batches: list[tuple[ObservedFlows, Batch]] = field(default_factory=list)
+    nodes: set[str] = field(default_factory=set)
+    flows: int = 0
+
+    def add(self, observed: ObservedFlows, batch: Batch) -> None:
+        self.batches.append((observed, batch))
+        self.nodes.add(observed.node)
+        self.flows += len(observed.flows)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class AccountingSnapshot:
     """All that is counted, at the time ``taken`` between two batches."""
@@ -316,6 +443,13 @@ class AccountingSnapshot:
     ) -> "AccountingSnapshot":
         """A copy as of now, with the series of ``families`` alone."""
         return pipeline.snapshot(families)
+
+
+def _parts_with(joined: JoinedFlows, marked: BOOL, values: I64 | U8) -> set[int]:
+    """The parts with a flow whose value is ``marked``."""
+    if not marked.any():
+        return set()
+    return set(joined.part.compress(marked.take(values)).tolist())
 
 
 def _divide_late(observed: ObservedFlows, chosen: I64, totals: NodeTotals) -> ObservedFlows:

@@ -11,7 +11,7 @@ from math import inf
 
 import numpy as np
 
-from kzn.columns.arrays import I32, U8
+from kzn.columns.arrays import F64, I32, OBJECTS, U8
 from kzn.model.endpoint import EXTERNAL
 from kzn.model.ip import MAPPED_PREFIX
 from kzn.topology.facts import CidrNetwork
@@ -135,12 +135,19 @@ class AgentAddresses:
             self._nodes_of.setdefault(prefix, []).append(self._number(node))
             self._set_range(prefix)
 
-    def find(self, rows: U8, opened: float, reporting: str = "") -> I32:
-        """Node numbers of ``rows`` (n, 16) for a batch opened then, UNOWNED where no node is."""
+    def find(self, rows: U8, opened: float | F64, reporting: str | OBJECTS = "") -> I32:
+        """Node numbers of ``rows`` (n, 16) for a batch opened then, UNOWNED where no node is.
+
+        Batches may be one for all rows, or one for each: (n,).
+        """
         found = self._table.find(rows)
-        own = self._numbers.get(reporting, UNOWNED)
-        for row in np.flatnonzero(found == _SEVERAL).tolist():
-            found[row] = self._one_of(rows[row].tobytes(), opened, own)
+        several = np.flatnonzero(found == _SEVERAL).tolist()
+        if several:
+            times = np.broadcast_to(opened, len(rows))
+            nodes = np.broadcast_to(np.asarray(reporting, object), len(rows))
+            for row in several:
+                own = self._numbers.get(nodes[row], UNOWNED)
+                found[row] = self._one_of(rows[row].tobytes(), float(times[row]), own)
         known = np.flatnonzero(found >= 0)
         if len(known):
             ranges = self._ranges.lookup(rows.take(known, axis=0))

@@ -7,11 +7,13 @@ endpoints. Never: I/O, or more than one thread: the event loop's changes and rea
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from kzn.columns.arrays import I32, I64, U8
+from kzn.columns.arrays import F64, I32, I64, OBJECTS, U8
+from kzn.errors import KznError
 from kzn.model.endpoint import NODE, POD, STATIC, UNKNOWN, Endpoint, EndpointColumns, OwnedInterval
 from kzn.model.ip import MAPPED_PREFIX
 from kzn.topology.agent_addresses import AgentAddresses
@@ -34,6 +36,7 @@ from kzn.topology.tables.endpoint_table import EndpointTable
 from kzn.topology.zones import Zones
 
 F = TypeVar("F", PodFacts, NodeFacts)
+V = TypeVar("V", float, str)
 
 HISTORY_SECONDS = 1800.0
 """How long an ended ownership is kept, hence how late a batch may arrive and still be resolved."""
@@ -118,15 +121,16 @@ class AddressIndex:
     def lookup(
         self,
         addresses: U8,
-        opened: float,
-        closed: float,
+        opened: float | F64,
+        closed: float | F64,
         *,
         final: bool = True,
         held: bool = False,
-        node: str = "",
+        node: str | OBJECTS = "",
     ) -> I32:
         """Owners of ``addresses`` (n, 16) as of [opened, closed]: (n,) ids, or negative codes.
 
+        Times and node are of all addresses, or, unless ``held``, of each of them: (n,).
         Pods and nodes come first, then Services and networks, then what agents told and annotations
         of nodes and of pods have, last the pod CIDRs (if ``held``).
         """
@@ -140,7 +144,7 @@ class AddressIndex:
                 self._fill_in_told(ids, left, rows, opened, node)
             if self._noted.has_any:
                 left = unowned[ids.take(unowned) < 0]
-                self._noted.fill_in(ids, left, rows, opened, closed)
+                self._noted.fill_in(ids, left, rows, _of_rows(opened, left), _of_rows(closed, left))
             in_pod_cidr = unowned[ids.take(unowned) <= IN_POD_CIDR]
             if len(in_pod_cidr):
                 self._fill_in_pod_cidrs(ids, in_pod_cidr, opened, closed, held=held)
@@ -384,7 +388,7 @@ class AddressIndex:
             self.put_agent_addresses(node.name, told or self._by_agents.get(node.name, ()))
 
     def _fill_in_pod_cidrs(
-        self, ids: I32, left: I64, opened: float, closed: float, *, held: bool
+        self, ids: I32, left: I64, opened: float | F64, closed: float | F64, *, held: bool
     ) -> None:
         """Give the rows ``left`` to the nodes in whose pod CIDRs they are, if that is certain.
 
@@ -393,7 +397,11 @@ class AddressIndex:
         """
         codes = ids.take(left)
         ids[left] = UNKNOWN
-        if not held or self._ownership.has_watch_gap(opened, closed):
+        if not held:
+            return
+        if isinstance(opened, np.ndarray) or isinstance(closed, np.ndarray):
+            raise KznError("held addresses are looked up for one interval")
+        if self._ownership.has_watch_gap(opened, closed):
             return
         for code in set(codes.tolist()):
             name = self._networks.node_of_range(code)
@@ -413,9 +421,13 @@ class AddressIndex:
             if address.startswith(MAPPED_PREFIX) in families
         )
 
-    def _fill_in_told(self, ids: I32, left: I64, rows: U8, opened: float, reporting: str) -> None:
+    def _fill_in_told(
+        self, ids: I32, left: I64, rows: U8, opened: float | F64, reporting: str | OBJECTS
+    ) -> None:
         """Enter the owners that agents told for the rows ``left``."""
-        numbers = self._told.find(rows.take(left, axis=0), opened, reporting)
+        numbers = self._told.find(
+            rows.take(left, axis=0), _of_rows(opened, left), _of_rows(reporting, left)
+        )
         for number in set(numbers[numbers >= 0].tolist()):
             owner = self.node_endpoint(self._told.name(number))
             if owner >= 0:
@@ -506,3 +518,7 @@ class AddressIndex:
     def _pod_endpoint(self, record: _Record[PodFacts]) -> Endpoint:
         node = self._node_by_name.get(record.facts.node)
         return pod_endpoint(record.facts, record.workload, node.facts if node else None)
+
+
+def _of_rows(value: V | npt.NDArray[Any], rows: I64) -> V | npt.NDArray[Any]:
+    return value.take(rows) if isinstance(value, np.ndarray) else value

@@ -10,7 +10,7 @@ from math import inf
 
 import numpy as np
 
-from kzn.columns.arrays import I32, I64, U8
+from kzn.columns.arrays import F64, I32, I64, U8
 from kzn.model.endpoint import AMBIGUOUS
 from kzn.topology.ownership.intervals import Owner
 from kzn.topology.tables.address_table import UNOWNED, AddressTable
@@ -67,12 +67,22 @@ class NotedAddresses:
         else:
             del self._of[owner]
 
-    def fill_in(self, ids: I32, left: I64, rows: U8, opened: float, closed: float) -> None:
-        """Enter the owners of the rows ``left`` in [opened, closed] into ``ids``."""
+    def fill_in(
+        self, ids: I32, left: I64, rows: U8, opened: float | F64, closed: float | F64
+    ) -> None:
+        """Enter the owners of the rows ``left`` in [opened, closed] into ``ids``.
+
+        Times are of all of these rows, or of each of them.
+        """
         found = self._table.find(rows.take(left, axis=0))
-        for at in np.flatnonzero(found != UNOWNED).tolist():
+        owned = np.flatnonzero(found != UNOWNED).tolist()
+        if not owned:
+            return
+        begins, ends = np.broadcast_to(opened, len(left)), np.broadcast_to(closed, len(left))
+        for at in owned:
             claims = self._claims[int(found[at])]
-            owners = {one.owner.id for one in claims if one.begin <= closed and one.end >= opened}
+            begin, end = begins[at], ends[at]
+            owners = {one.owner.id for one in claims if one.begin <= end and one.end >= begin}
             if owners:
                 ids[left[at]] = owners.pop() if len(owners) == 1 else AMBIGUOUS
 

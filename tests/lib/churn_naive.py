@@ -3,7 +3,7 @@
 import numpy as np
 from churn_run import Replay
 
-from kzn.columns.arrays import I32, U8
+from kzn.columns.arrays import F64, I32, OBJECTS, U8
 from kzn.model.endpoint import UNKNOWN, Endpoint, EndpointColumns
 from kzn.topology.describe import node_endpoint, pod_endpoint
 from kzn.topology.facts import NodeFacts, PodFacts, Workload
@@ -46,12 +46,12 @@ class LastEventWins:
     def lookup(
         self,
         addresses: U8,
-        opened: float,
-        closed: float,
+        opened: float | F64,
+        closed: float | F64,
         *,
         final: bool = True,
         held: bool = False,
-        node: str = "",
+        node: str | OBJECTS = "",
     ) -> I32:
         """Owners as of the last event."""
         del opened, closed, final, held, node

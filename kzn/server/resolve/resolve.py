@@ -60,11 +60,12 @@ zones may be one zone under two labels); else cross_zone. So two zones without k
 compared by name, and an unknown zone is neither same nor cross.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kzn.columns.arrays import BOOL, I32, I64, U8, U32, U64
+from kzn.columns.arrays import BOOL, F64, I32, I64, U8, U32, U64
 from kzn.columns.group_sums import sums
 from kzn.model.endpoint import (
     NO_CODE,
@@ -87,6 +88,7 @@ from kzn.model.flows import (
     Flows,
 )
 from kzn.server.resolve import verdict as v
+from kzn.server.resolve.joined import JoinedFlows
 from kzn.server.resolve.reporting import NONE_ABSENT, AbsentNodes
 
 (
@@ -165,15 +167,17 @@ class Resolution:
     """Verdicts of m flows over n distinct addresses.
 
     ``endpoints`` (n + 1,) has the endpoint id or negative code of each address; its last row is the
-    reporting node. ``src`` and ``dst`` (m,) are the rows charged: of a forwarded flow ``src`` is
-    the node's row, and of one that another address sent, the row of its ``sender``; of a flow that
-    a tunnel carries elsewhere ``dst`` is the row of its ``via``.
+    reporting node. (Of joined batches that is so for each part.) ``src`` and ``dst`` (m,) are the
+    rows charged: of a forwarded flow ``src`` is the node's row, and of one that another address
+    sent, the row of its ``sender``; of a flow that a tunnel carries elsewhere ``dst`` is the row of
+    its ``via``.
     Rows of the same side, zone and region have one location: ``location`` (n + 1,) is its number,
     ``side`` (p,) its side. ``rules`` and ``verdicts`` (k * p, p) are by the locations of source
     and destination; k is 1, or 3 if tunnels of the reporting node bear on a flow, and row
-    SENT_HERE * p + i is that of location i for what this node sends. ``cell`` (m,) is the cell of
-    these that each flow has its ``verdict`` (m,) from, counted row by row; of a forwarded flow by
-    its real source. ``classes`` (p, p) are the classes by the locations that are charged.
+    SENT_HERE * p + i is that of location i for what this node sends; one more if flows are
+    forwarded, by their node's location. ``cell`` (m,) is the cell of these that each flow has its
+    ``verdict`` (m,) from, counted row by row.
+    ``classes`` (p, p) are the classes by the locations that are charged.
     ``attributed`` are the numbers of the flows with a class as verdict. ``flags`` (m,) are the
     flows' own. ``counted_at_destination`` (k * p, p) marks the cells of attributed flows from
     absent nodes.
@@ -201,6 +205,35 @@ class Resolution:
         cells &= (self.rules.ravel() == BY_ZONES) & (self.verdicts.ravel() < v.TRANSIT)
         found: BOOL = cells.take(self.cell)
         return found
+
+    def by_part(self, part: I64, parts: int, *columns: U64) -> list[U64]:
+        """The sums of each of ``columns`` by the ``part`` (m,) of flows and verdict.
+
+        (parts, verdicts); as in `by_verdict`, attributed flows are summed under SAME_ZONE.
+        """
+        codes = len(v.NAMES)
+        cell = part * codes + np.where(
+            self.verdict < v.TRANSIT, np.uint8(v.SAME_ZONE), self.verdict
+        )
+        return [sums(cell, column, parts * codes).reshape(parts, codes) for column in columns]
+
+    def part(self, joined: JoinedFlows, number: int) -> "Resolution":
+        """The resolution of one of the batches that were joined."""
+        first = joined.addresses[number]
+        rows = slice(first, joined.addresses[number + 1])
+        flows = slice(joined.flows[number], joined.flows[number + 1])
+        verdict = self.verdict[flows]
+        return replace(
+            self,
+            endpoints=self.endpoints[rows],
+            src=self.src[flows] - first,
+            dst=self.dst[flows] - first,
+            cell=self.cell[flows],
+            verdict=verdict,
+            attributed=np.flatnonzero(verdict < v.TRANSIT),
+            flags=self.flags[flows],
+            location=self.location[rows],
+        )
 
     @property
     def locations(self) -> int:
@@ -235,6 +268,15 @@ class _Locations:
     region: I32
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _ReportingNodes:
+    """The reporting node of all addresses, or of each: code, endpoint; its row, for each flow."""
+
+    code: int | I32
+    endpoint: int | I32
+    row: int | I64
+
+
 def resolve(
     flows: Flows,
     node: str,
@@ -254,15 +296,60 @@ def resolve(
     """
     node_code = index.node_code(node)
     own = index.node_endpoint(node)
-    src, dst = flows.src.astype(np.int64), flows.dst.astype(np.int64)
     if node_code == NO_CODE or own < 0:
-        return _of_unknown_node(flows, src, dst)
+        return _of_unknown_node(flows)
     owners = index.lookup(flows.addresses, opened, closed, final=final, held=held, node=node)
     owners = _own_link_local(owners, flows.addresses, own)
-    endpoints = np.append(owners, np.int32(own))
-    locations, location, nodes = _locations(endpoints, node_code, index, absent)
+    place = _ReportingNodes(node_code, own, len(owners))
+    return _resolve(flows, np.append(owners, np.int32(own)), place, index, absent, final=final)
+
+
+def resolve_joined(
+    joined: JoinedFlows,
+    nodes: Sequence[str],
+    index: EndpointIndex,
+    opened: F64,
+    closed: F64,
+    *,
+    final: bool = True,
+    absent: AbsentNodes = NONE_ABSENT,
+) -> Resolution:
+    """`resolve` for several batches: the node and the interval of each, (b,) or of length b.
+
+    The index must know each node.
+    """
+    counts = np.diff(joined.addresses)
+    codes = np.array([index.node_code(node) for node in nodes], np.int32)
+    own = np.array([index.node_endpoint(node) for node in nodes], np.int32)
+    names = np.empty(len(nodes), object)
+    names[:] = nodes
+    owners = index.lookup(
+        joined.table.addresses,
+        np.repeat(opened, counts),
+        np.repeat(closed, counts),
+        final=final,
+        node=np.repeat(names, counts),
+    )
+    own_rows = joined.own_rows.take(joined.part)
+    place = _ReportingNodes(np.repeat(codes, counts), np.repeat(own, counts), own_rows)
+    endpoints = _own_link_local(owners, joined.table.addresses, place.endpoint)
+    endpoints[joined.own_rows] = own
+    return _resolve(joined.table, endpoints, place, index, absent, final=final)
+
+
+def _resolve(
+    flows: Flows,
+    endpoints: I32,
+    reporting: "_ReportingNodes",
+    index: EndpointIndex,
+    absent: AbsentNodes,
+    *,
+    final: bool,
+) -> Resolution:
+    src, dst = flows.src.astype(np.int64), flows.dst.astype(np.int64)
+    locations, location, nodes = _locations(endpoints, reporting.code, index, absent)
     if flows.sender is not None:
-        is_own_pod = (nodes == node_code) & (endpoints != own)
+        is_own_pod = (nodes == reporting.code) & (endpoints != reporting.endpoint)
         src = _senders(src, flows.sender, endpoints, is_own_pod)
     if flows.via is not None:
         side = locations.side.take(location)
@@ -271,15 +358,24 @@ def resolve(
     p, tables = len(locations.side), _tables(absent)[: 1 if kind is None else len(TABLES)]
     rules = tables[:, locations.side[:, None], locations.side[None, :]].reshape(-1, p)
     classes = _by_zones(locations)
-    verdicts = _verdicts(rules, classes, int(location[-1]))
+    verdicts = _verdicts(rules, classes)
     cell = (location * p).take(src) + location.take(dst)
     if kind is not None:
         cell += kind * np.int64(p * p)
+    at_absent = (locations.side == NO_AGENT)[np.arange(len(rules)) % p]
+    counted_at_destination = at_absent[:, None] & (rules == BY_ZONES) & (verdicts < v.TRANSIT)
+    forwards = rules == FORWARDED
+    if forwards.any() and len(forwarded := np.flatnonzero(forwards.ravel().take(cell))):
+        row = reporting.row
+        charged = row if isinstance(row, int) else row.take(forwarded)
+        src[forwarded] = charged
+        block = np.int64(rules.size)
+        cell[forwarded] = block + location[charged] * p + location.take(dst.take(forwarded))
+        rules = np.concatenate([rules, np.full((p, p), FORWARDED, np.uint8)])
+        verdicts = np.concatenate([verdicts, classes])
+        nowhere = np.zeros((p, p), np.bool_)
+        counted_at_destination = np.concatenate([counted_at_destination, nowhere])
     verdict = verdicts.ravel().take(cell)
-    forwarded = (rules == FORWARDED).ravel()
-    if forwarded.any():
-        src[forwarded.take(cell)] = len(endpoints) - 1
-    is_absent = np.tile(locations.side == NO_AGENT, len(tables))
     return Resolution(
         endpoints=endpoints,
         src=src,
@@ -293,7 +389,7 @@ def resolve(
         rules=rules,
         verdicts=verdicts,
         classes=classes,
-        counted_at_destination=is_absent[:, None] & (rules == BY_ZONES) & (verdicts < v.TRANSIT),
+        counted_at_destination=counted_at_destination,
     )
 
 
@@ -341,7 +437,8 @@ def _tables(absent: AbsentNodes) -> U8:
     return tables
 
 
-def _of_unknown_node(flows: Flows, src: I64, dst: I64) -> Resolution:
+def _of_unknown_node(flows: Flows) -> Resolution:
+    src, dst = flows.src.astype(np.int64), flows.dst.astype(np.int64)
     rows = len(flows.addresses) + 1
     return Resolution(
         endpoints=np.full(rows, UNKNOWN, np.int32),
@@ -360,19 +457,20 @@ def _of_unknown_node(flows: Flows, src: I64, dst: I64) -> Resolution:
     )
 
 
-def _own_link_local(owners: I32, addresses: U8, own: int) -> I32:
-    """``owners`` with link-local addresses that have none given to the reporting node."""
+def _own_link_local(owners: I32, addresses: U8, own: int | I32) -> I32:
+    """``owners`` with link-local addresses that have none given to the reporting node, or each."""
     rows = np.flatnonzero(owners < 0)
     heads = addresses.take(rows, axis=0)
     ipv4 = (heads[:, :14] == _LINK_LOCAL4).all(axis=1)
     ipv6 = (heads[:, 0] == 0xFE) & (heads[:, 1] & 0xC0 == 0x80)
     found = owners.copy() if len(rows) else owners
-    found[rows[ipv4 | ipv6]] = own
+    local = rows[ipv4 | ipv6]
+    found[local] = np.broadcast_to(own, len(owners))[local]
     return found
 
 
 def _locations(
-    endpoints: I32, node_code: int, index: EndpointIndex, absent: AbsentNodes
+    endpoints: I32, node_code: int | I32, index: EndpointIndex, absent: AbsentNodes
 ) -> tuple[_Locations, I64, I32]:
     """The distinct locations of the rows of ``endpoints``; each row's number of it, and node."""
     columns = index.columns
@@ -414,11 +512,11 @@ def _correct_static(side: I64, endpoints: I32, index: EndpointIndex) -> None:
             side[rows[endpoints[rows] == endpoint_id]] = corrected
 
 
-def _verdicts(rules: U8, classes: U8, own: int) -> U8:
-    """The verdict of each cell of ``rules``; ``own`` is the reporting node's location."""
-    by_zones = np.tile(classes, (len(rules) // len(classes), 1))
+def _verdicts(rules: U8, classes: U8) -> U8:
+    """The verdict of each cell of ``rules``; a forwarded flow has that of another cell."""
+    by_zones = classes if len(rules) == len(classes) else np.tile(classes, (len(TABLES), 1))
     found = np.where(rules == BY_ZONES, by_zones, rules)
-    return np.where(rules == FORWARDED, classes[own], found)
+    return np.where(rules == FORWARDED, np.uint8(v.TRANSIT), found)
 
 
 def _by_zones(locations: _Locations) -> U8:

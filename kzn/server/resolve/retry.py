@@ -117,6 +117,10 @@ class RetryQueue:
         """Whether more than half of the limit is used."""
         return 2 * self._cost > self._limit
 
+    def stays_half_empty(self, flows: int, entries: int) -> bool:
+        """Whether the queue would not be half full with that much more."""
+        return 2 * (self._cost + flows + entries * _ENTRY_COST) <= self._limit
+
     def put(self, observed: ObservedFlows, now: float) -> bool:
         """Queue flows for one interval; False, and nothing queued, when over the limit."""
         cost = len(observed.flows) + _ENTRY_COST

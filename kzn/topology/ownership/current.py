@@ -9,7 +9,7 @@ from math import inf
 
 import numpy as np
 
-from kzn.columns.arrays import BOOL, I32, I64
+from kzn.columns.arrays import BOOL, F64, I32, I64
 
 _FIRST_ROWS = 64
 
@@ -40,7 +40,7 @@ class CurrentOwners:
         self._rows[row] = inf
         self._free.append(row)
 
-    def find(self, rows: I32, opened: float, closed: float) -> tuple[I64, BOOL]:
+    def find(self, rows: I32, opened: float | F64, closed: float | F64) -> tuple[I64, BOOL]:
         """The owner of each of ``rows`` (n,), and whether it is certain for [opened, closed]."""
         owner, since, until = self._rows.take(rows, axis=0).T
         certain = (since <= opened) & (closed < until)

@@ -185,14 +185,15 @@ class Ownership:
     def find(
         self,
         rows: U8,
-        opened: float,
-        closed: float,
+        opened: float | F64,
+        closed: float | F64,
         times: F64,
         *,
         final: bool,
     ) -> I32:
         """Owner ids of ``rows`` (n, 16) in [opened, closed], else AMBIGUOUS or UNOWNED.
 
+        ``opened`` and ``closed`` are of all rows, or of each of them: (n,).
         ``times`` is `EndpointTable.times`. Unless ``final``, UNSETTLED where later events may
         change the answer.
         """
@@ -206,10 +207,14 @@ class Ownership:
         ids[sole & (valid_from > closed)] = UNOWNED
         if not several.size:
             return ids
-        ids[several], certain = self._current.find(_SEVERAL - ids.take(several), opened, closed)
+        begins, ends = np.broadcast_to(opened, len(rows)), np.broadcast_to(closed, len(rows))
+        ids[several], certain = self._current.find(
+            _SEVERAL - ids.take(several), begins.take(several), ends.take(several)
+        )
         for row in several[~certain].tolist():
             intervals = self._several[rows[row].tobytes()]
-            ids[row] = self._among(intervals, opened, closed, final=final)
+            begin, end = float(begins[row]), float(ends[row])
+            ids[row] = self._among(intervals, begin, end, final=final)
         return ids
 
     def intervals(self, address: bytes) -> list[tuple[Owner, float, float]]:
