@@ -76,7 +76,7 @@ class RateLimited:
         if len(self._seen) > self._max_conditions:
             self._seen.popitem(last=False)
         if suppressed:
-            message = f"{message} (and {suppressed} more times since the last line)"
+            message = f"{message} (and {counted(suppressed, 'more time')} since the last line)"
         self._logger.log(self._level, message, *args)
 
     def resolved(self, condition: str) -> bool:
@@ -88,23 +88,31 @@ class RateLimited:
         self._seen.clear()
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number and its noun, in the plural unless the number is 1."""
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or f'{noun}s'}"
+
+
 class RateLimitedNames:
     """Logs one condition that many things have: at most one line an interval for all of them.
 
-    ``message`` gets the number of those since the last line, and the names of the first three.
-    Beyond ``max_names`` distinct names are counted as they come.
+    ``message`` gets the number of those since the last line, and the names of the first three; the
+    one for a single thing, ``message_for_one``, gets its name. Beyond ``max_names`` distinct names
+    are counted as they come.
     """
 
     def __init__(
         self,
         logger: logging.Logger,
         message: str,
+        message_for_one: str,
         interval: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
         max_names: int = 20_000,
     ) -> None:
         self._logger = logger
         self._message = message
+        self._message_for_one = message_for_one
         self._interval = interval
         self._clock = clock
         self._max_names = max_names
@@ -123,7 +131,10 @@ class RateLimitedNames:
             return
         self._logged = now
         names = list(self._names)
-        shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-        self._logger.warning(self._message, len(names) + self._more, shown)
+        if len(names) + self._more == 1:
+            self._logger.warning(self._message_for_one, *names)
+        else:
+            shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+            self._logger.warning(self._message, len(names) + self._more, shown)
         self._names.clear()
         self._more = 0

@@ -45,6 +45,10 @@ _UNKNOWN_NODES = (
     "%d nodes are not in the topology (%s): all traffic that their agents report is unresolved"
     " (--node of an agent must be the name that kubectl get nodes shows)"
 )
+_UNKNOWN_NODE = (
+    "node %s is not in the topology: all traffic that its agent reports is unresolved"
+    " (--node of an agent must be the name that kubectl get nodes shows)"
+)
 _DONE = object()
 _RETRIES_PER_TICK = 64
 _RETRIED_FLOWS_PER_TICK = 10_000  # some ten milliseconds: acks wait for a tick to end
@@ -124,7 +128,9 @@ class Pipeline:
         self._next_sweep = -inf
         self._sweep: Iterator[None] | None = None
         """A sweep under way, one step for each tick: a whole one may take a second."""
-        self._unknown_nodes = RateLimitedNames(_LOG, _UNKNOWN_NODES, clock=clocks.now)
+        self._unknown_nodes = RateLimitedNames(
+            _LOG, _UNKNOWN_NODES, _UNKNOWN_NODE, clock=clocks.now
+        )
         self.reporting = ReportingNodes(index, stand_in)
 
     def apply(self, identity: AgentIdentity, batch: Batch) -> None:

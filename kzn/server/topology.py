@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kzn.daemon.logs import RateLimited
+from kzn.daemon.logs import RateLimited, counted
 from kzn.model import ip
 from kzn.server.config import ServerConfig
 from kzn.topology.index import AddressIndex
@@ -74,9 +74,9 @@ class Topology:
         if public:
             self._public.warn(
                 node,
-                "node %s has %d globally routable addresses by its agent, no longer external: %s",
+                "node %s has %s by its agent, no longer external: %s",
                 node,
-                len(public),
+                counted(len(public), "globally routable address", "globally routable addresses"),
                 ", ".join(map(ip.text, public)),
             )
 
@@ -135,20 +135,20 @@ def _log_contents(index: AddressIndex) -> None:
             without_zone.append(node.name)
     counts = index.counts()
     _LOG.info(
-        "topology complete: %d nodes, %d pods, %d networks; zones: %s; regions: %s; providers: %s",
-        counts.nodes,
-        counts.pods,
-        counts.networks,
-        _names(f"{zone} ({number} nodes)" for zone, number in (+zones).items()),
+        "topology complete: %s, %s, %s; zones: %s; regions: %s; providers: %s",
+        counted(counts.nodes, "node"),
+        counted(counts.pods, "pod"),
+        counted(counts.networks, "network"),
+        _names(f"{zone} ({counted(number, 'node')})" for zone, number in (+zones).items()),
         _names(regions),
         _names(providers),
     )
     if without_zone:
         _LOG.warning(
-            "%d of %d nodes have no zone, so their traffic is unresolved: %s; label them, name"
+            "%d of %s without a zone, so their traffic is unresolved: %s; label them, name"
             " another label (--zone-label) or a zone for them (--default-zone)",
             len(without_zone),
-            counts.nodes,
+            counted(counts.nodes, "node"),
             _names(without_zone),
         )
 

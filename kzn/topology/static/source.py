@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from kzn.daemon.logs import counted
 from kzn.errors import UsageError
 from kzn.topology.facts import NodeFacts, PodFacts
 from kzn.topology.index import AddressIndex
@@ -87,10 +88,10 @@ class StaticSource:
         if topology != self._used:
             self._use(topology)
             _LOG.info(
-                "static topology: read again: %d nodes, %d pods, %d networks",
-                len(topology.nodes),
-                len(topology.pods),
-                len(topology.networks),
+                "static topology: read again: %s, %s, %s",
+                counted(len(topology.nodes), "node"),
+                counted(len(topology.pods), "pod"),
+                counted(len(topology.networks), "network"),
             )
 
     def stats(self) -> TopologyStats:

@@ -101,14 +101,16 @@ def test_one_condition_of_many_things_is_one_line_with_a_number_and_three_names(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     now = 0.0
-    names = RateLimitedNames(log, "%d nodes are odd (%s)", interval=60.0, clock=lambda: now)
+    names = RateLimitedNames(
+        log, "%d nodes are odd (%s)", "node %s is odd", interval=60.0, clock=lambda: now
+    )
     with caplog.at_level(logging.WARNING):
         for second in range(180):
             now = float(second)
             for number in range(300):
                 names.warn(f"n{number}")
     assert caplog.messages == [
-        "1 nodes are odd (n0)",
+        "node n0 is odd",
         "300 nodes are odd (n1, n2, n3, …)",
         "300 nodes are odd (n1, n2, n3, …)",
     ]
@@ -116,10 +118,10 @@ def test_one_condition_of_many_things_is_one_line_with_a_number_and_three_names(
 
 def test_names_beyond_the_limit_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     now = 0.0
-    names = RateLimitedNames(log, "%d (%s)", clock=lambda: now, max_names=2)
+    names = RateLimitedNames(log, "%d (%s)", "%s", clock=lambda: now, max_names=2)
     with caplog.at_level(logging.WARNING):
         for name in ("a", "b", "c", "d"):
             names.warn(name)
         now = 60.0
         names.warn("b")
-    assert caplog.messages == ["1 (a)", "3 (b, c)"]
+    assert caplog.messages == ["a", "3 (b, c)"]

@@ -40,6 +40,15 @@ NETWORK = {
     "region": "eu-west-1",
 }
 DIGEST = "sha256:" + "0123456789abcdef" * 4
+OWNER_RULES = [
+    {"apiGroups": [""], "resources": ["replicationcontrollers"]},
+    {"apiGroups": ["apps.openshift.io"], "resources": ["deploymentconfigs"]},
+    {"apiGroups": ["argoproj.io"], "resources": ["rollouts"]},
+    {
+        "apiGroups": ["actions.github.com"],
+        "resources": ["ephemeralrunners", "ephemeralrunnersets", "autoscalingrunnersets"],
+    },
+]
 SWITCHES: dict[str, Values] = {
     "base": {},
     "overlays/tls": {"tls": {"enabled": True}},
@@ -48,6 +57,7 @@ SWITCHES: dict[str, Values] = {
     "overlays/prometheus-operator": {"prometheusOperator": {"enabled": True}},
     "overlays/static": {"static": {"networks": [NETWORK]}},
     "overlays/openshift": {"openshift": {"enabled": True}},
+    "overlays/owners": {"ownerRules": OWNER_RULES},
 }
 SETS: dict[str, Values] = SWITCHES | {
     "tag": {"image": {"tag": "9"}},

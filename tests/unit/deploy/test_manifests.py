@@ -288,7 +288,12 @@ def built(folder: Path, *, namespace: str = "", components: Sequence[str] = ()) 
 
 @pytest.mark.parametrize(
     "components",
-    [(), ("tls",), ("state", "static", "tls", "openshift", "prometheus-operator"), ("per-zone",)],
+    [
+        (),
+        ("tls",),
+        ("state", "static", "tls", "openshift", "owners", "prometheus-operator"),
+        ("per-zone",),
+    ],
 )
 def test_a_kustomization_moves_kzn_into_another_namespace(
     components: tuple[str, ...], tmp_path: Path

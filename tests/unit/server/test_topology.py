@@ -37,9 +37,9 @@ def test_the_log_says_once_what_a_complete_topology_has(caplog: pytest.LogCaptur
         topology.report()
         topology.report()
     first, second = (record.getMessage() for record in caplog.records)
-    for part in ("5 nodes", "1 networks", "a (1 nodes), b (2 nodes), c (1 nodes)", "r, s", "aws"):
+    for part in ("5 nodes", "1 network;", "a (1 node), b (2 nodes), c (1 node)", "r, s", "aws"):
         assert part in first
-    assert "1 of 5 nodes have no zone" in second
+    assert "1 of 5 nodes without a zone" in second
     assert "bare" in second
     assert "--default-zone" in second
 
