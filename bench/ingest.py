@@ -16,7 +16,10 @@ from lib.plain import PlainServer
 from lib.report import finish
 
 from kzn.model.batch import AgentIdentity, Batch
+from kzn.pricing import aws
+from kzn.pricing.book import PriceBook
 from kzn.server.app import freeze_heap
+from kzn.server.cost.meter import CostMeter
 from kzn.server.flows.queue import FlowLog
 from kzn.server.ledger.family import FAMILIES
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
@@ -47,15 +50,18 @@ def decoded(frame: bytes) -> Batch:
 class Server:
     """The state of a server, and the work to measure."""
 
-    def __init__(self, index: AddressIndex) -> None:
+    def __init__(self, index: AddressIndex, *, priced: bool = False) -> None:
         self._index = index
-        self.ledger = Ledger(LedgerLimits())
+        self.ledger = Ledger(LedgerLimits(priced=priced))
+        book = PriceBook([aws.PRICES])
+        self._meter = CostMeter(self.ledger, lambda: book, time.time) if priced else None
         self._parts = self.ledger, TotalsByNode(20_000), RetryQueue(1_000_000)
         self._plain = self._pipeline(None)
 
     def ingest(self, frames: list[Frame]) -> None:
-        """Apply all frames once."""
+        """Apply all frames once, and settle their costs if there are prices."""
         self._take(self._plain, frames)
+        self._plain.settle()
 
     def logging(self, frames: list[Frame], log: FlowLog) -> Callable[[], None]:
         """A function that applies all frames once and waits until the flow log has every line."""
@@ -70,7 +76,7 @@ class Server:
 
     def _pipeline(self, log: FlowLog | None) -> Pipeline:
         clocks = Clocks(time.monotonic, time.perf_counter)
-        return Pipeline(self._index, *self._parts, clocks=clocks, flow_log=log)
+        return Pipeline(self._index, *self._parts, clocks=clocks, flow_log=log, meter=self._meter)
 
     @staticmethod
     def _take(to: Pipeline, frames: list[Frame]) -> None:
@@ -145,7 +151,14 @@ def main() -> None:
     ]
     server, flows = Server(index), REPORTING * FLOWS
     first = rate(lambda: server.ingest(frames), flows)
-    rates = [rate(lambda: server.ingest(frames), flows) for _ in range(ROUNDS)]
+    priced = Server(index, priced=True)
+    priced.ingest(frames)
+    both = [
+        (rate(lambda: server.ingest(frames), flows), rate(lambda: priced.ingest(frames), flows))
+        for _ in range(ROUNDS)
+    ]
+    rates = [without for without, _ in both]
+    with_prices = statistics.median(with_ / without for without, with_ in both)
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     logged, line = logged_rate(server, frames)
     baseline, plain = plain_rate(fleet, frames, PLAIN_ROUNDS)
@@ -161,6 +174,7 @@ def main() -> None:
             "first_sight": round(first, 3),
             "ms_a_batch": round(FLOWS / ours / 1e3, 3),
             "with_text_flow_log": round(logged, 3),
+            "with_prices_ratio": round(with_prices, 3),
             "bytes_a_line": round(line, 1),
             "decode_alone": round(rate(lambda: decode(frames), flows), 3),
             "wire_bytes_a_flow": round(sum(len(f) for _, f in frames) / flows, 2),

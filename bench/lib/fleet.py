@@ -50,6 +50,7 @@ class Fleet:
             region=REGION,
             addresses=(MAPPED_PREFIX + _v4(172, number), _v6(NODES_V6, number)),
             version=1 + number,
+            provider="aws",
             pod_cidrs=(IPv4Network((CIDRS_V4 + (number << 8), 24)), IPv6Network(_cidr_v6(number))),
         )
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--once", is_flag=True, help="Read once: totals without rates.")
 @click.option(
     "--sort",
-    type=click.Choice(["rate", "total", "name"]),
+    type=click.Choice(["rate", "total", "name", "cost"]),
     default="rate",
     show_default=True,
     help="Order of the lists.",

@@ -30,6 +30,9 @@ class ZoneRow(NamedTuple):
     dst_zone: str
     class_: str
     bytes: int
+    cost: float | None = None
+    currency: str = ""
+    unpriced_bytes: int | None = None
 
 
 class WorkloadRow(NamedTuple):
@@ -43,6 +46,9 @@ class WorkloadRow(NamedTuple):
     src_zone: str
     dst_zone: str
     bytes: int
+    cost: float | None = None
+    currency: str = ""
+    unpriced_bytes: int | None = None
 
 
 class PairRow(NamedTuple):
@@ -56,6 +62,9 @@ class PairRow(NamedTuple):
     dst_zone: str
     initiator: str
     bytes: int
+    cost: float | None = None
+    currency: str = ""
+    unpriced_bytes: int | None = None
 
 
 ROWS: dict[str, type[ZoneRow | WorkloadRow | PairRow]] = {
@@ -63,7 +72,11 @@ ROWS: dict[str, type[ZoneRow | WorkloadRow | PairRow]] = {
     "workloads": WorkloadRow,
     "pairs": PairRow,
 }
-"""Topics that are lists of series: a row is the labels of a series and its bytes."""
+"""Topics that are lists of series: a row is the labels of a series, its bytes and their cost.
+
+``cost`` is None where no byte has a known price, ``unpriced_bytes`` is None from an older server.
+"""
+_COST_KEYS = ("cost", "currency", "unpriced_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +125,17 @@ class TopologyStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class PriceListRow:
+    """A price list that priced traffic, and since when; ``date`` is when its source was read."""
+
+    provider: str
+    list: str
+    currency: str
+    valid_from: str
+    date: str
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The answer of ``status``. ``refused`` is connections by reason.
 
@@ -135,6 +159,7 @@ class Status:
     nodes_known: int = 0
     nodes_reporting: int = 0
     nodes_without_agent: int = 0
+    prices: tuple[PriceListRow, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The object of the answer."""
@@ -154,6 +179,10 @@ class Status:
             ),
             topology=tuple(_topology_status(source) for source in answer["topology"]),
             instance=str(answer.get("instance", "")),
+            prices=tuple(
+                PriceListRow(**{f.name: str(one[f.name]) for f in fields(PriceListRow)})
+                for one in answer.get("prices", ())
+            ),
             **{name: int(answer.get(name, 0)) for name in _COVERAGE_COUNTS},
             **counts,
         )
@@ -218,10 +247,17 @@ def to_objects(row: type[_R], found: Iterable[_R]) -> list[dict[str, Any]]:
 
 def rows(topic: str, row: type[_R], answer: Any) -> tuple[list[_R], int]:
     """The rows of an answer, and how many the server has in all."""
-    get = itemgetter(*keys(row))
-    found = []
-    for *labels, total in map(get, answer[topic]):
-        found.append(row._make((*map(str, labels), int(total))))
+    names = [name for name in keys(row) if name not in _COST_KEYS]
+    get, found = itemgetter(*names), []
+    for one in answer[topic]:
+        *labels, total = get(one)
+        cost, unpriced = one.get("cost"), one.get("unpriced_bytes")
+        costs = (
+            None if cost is None else float(cost),
+            str(one.get("currency", "")),
+            None if unpriced is None else int(unpriced),
+        )
+        found.append(row._make((*map(str, labels), int(total), *costs)))
     return found, int(answer["of"])
 
 

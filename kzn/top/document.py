@@ -1,5 +1,6 @@
 """The newest reading as JSON: what the screen shows, with all rows and exact numbers. Pure."""
 
+from dataclasses import asdict
 from typing import Any
 
 from kzn.top.history import Amount, History, SortKey, ordered
@@ -19,6 +20,7 @@ def document(history: History, sort: SortKey) -> dict[str, Any]:
         "unresolved_bytes": status.bytes.unresolved,
         "missed_bytes": status.bytes.missed,
         "rate_seconds": round(history.seconds, 3),
+        "prices": [asdict(one) for one in status.prices],
         "zones": [
             {"src_zone": key.src, "dst_zone": key.dst, "class": key.traffic_class}
             | _numbers(amount)
@@ -46,4 +48,11 @@ def document(history: History, sort: SortKey) -> dict[str, Any]:
 
 def _numbers(amount: Amount) -> dict[str, Any]:
     rate = None if amount.rate is None else round(amount.rate, 1)
-    return {"bytes": amount.total, "bytes_per_second": rate}
+    cost = amount.cost
+    return {
+        "bytes": amount.total,
+        "bytes_per_second": rate,
+        "cost": dict(cost.total) if cost else {},
+        "cost_per_month": dict(cost.month) if cost and cost.month is not None else None,
+        "has_unpriced_bytes": cost.unpriced if cost else None,
+    }

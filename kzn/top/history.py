@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple, TypeVar
 
 from kzn.client.api import Status
-from kzn.top.reading import Pair, Reading, Workload, ZonePair
+from kzn.top.reading import Cost, Pair, Reading, Workload, ZonePair
 
-SortKey = Literal["rate", "total", "name"]
+SortKey = Literal["rate", "total", "name", "cost"]
+HOURS_A_MONTH = 730
 _K = TypeVar("_K", bound=tuple[str, ...])
 
 
@@ -16,6 +17,30 @@ class Amount(NamedTuple):
 
     total: int
     rate: float | None
+    cost: "MonthlyCost | None" = None
+    """None if nothing is known of it, from an older server."""
+
+    @property
+    def cost_order(self) -> tuple[float, float]:
+        """What to sort by cost by."""
+        return self.cost.order if self.cost else (0.0, 0.0)
+
+
+class MonthlyCost(NamedTuple):
+    """Money a month at the present rate by currency (None: not known yet), and so far.
+
+    A currency that is there with 0 is free; without any nothing has a price. ``unpriced`` is
+    whether some bytes have none.
+    """
+
+    month: Mapping[str, float] | None
+    total: Mapping[str, float]
+    unpriced: bool
+
+    @property
+    def order(self) -> tuple[float, float]:
+        """What to sort by; currencies are not converted."""
+        return sum((self.month or {}).values()), sum(self.total.values())
 
 
 class History:
@@ -45,11 +70,11 @@ class History:
 
     def zones(self) -> dict[ZonePair, Amount]:
         """Amounts of each pair of zones and class."""
-        return self._amounts(lambda reading: reading.zones)
+        return self._amounts(lambda reading: reading.zones, lambda reading: reading.zone_costs)
 
     def pairs(self) -> dict[Pair, Amount]:
         """Amounts of each pair of workloads."""
-        return self._amounts(lambda reading: reading.pairs)
+        return self._amounts(lambda reading: reading.pairs, lambda reading: reading.pair_costs)
 
     def workloads(self, column: str) -> dict[Workload, Amount]:
         """Amounts of one column of each workload that has it."""
@@ -59,19 +84,40 @@ class History:
                 name: sums[column] for name, sums in reading.workloads.items() if column in sums
             }
 
-        return self._amounts(of)
+        return self._amounts(of, lambda reading: reading.workload_costs)
 
-    def _amounts(self, of: Callable[[Reading], Mapping[_K, int]]) -> dict[_K, Amount]:
+    def _amounts(
+        self,
+        of: Callable[[Reading], Mapping[_K, int]],
+        costs: Callable[[Reading], Mapping[_K, Cost]],
+    ) -> dict[_K, Amount]:
         first, last, seconds = of(self._readings[0]), of(self.last), self.seconds
-        if seconds <= 0:
-            return {key: Amount(total, None) for key, total in last.items()}
+        costs_first, costs_last = costs(self._readings[0]), costs(self.last)
         return {
-            key: Amount(total, _grown(first.get(key, 0), total) / seconds)
+            key: Amount(
+                total,
+                None if seconds <= 0 else _grown(first.get(key, 0), total) / seconds,
+                _monthly(costs_first.get(key), costs_last[key], seconds)
+                if key in costs_last
+                else None,
+            )
             for key, total in last.items()
         }
 
 
-def _grown(before: int, now: int) -> int:
+def _monthly(first: Cost | None, last: Cost, seconds: float) -> MonthlyCost:
+    before = first.by_currency if first is not None else {}
+    month = None
+    if seconds > 0:
+        hours = seconds / 3600
+        month = {
+            currency: _grown(before.get(currency, 0.0), now) / hours * HOURS_A_MONTH
+            for currency, now in last.by_currency.items()
+        }
+    return MonthlyCost(month, dict(last.by_currency), last.unpriced > 0)
+
+
+def _grown(before: float, now: float) -> float:
     """The growth of a series; one that is new, or smaller than before, began at zero."""
     return now - before if now >= before else now
 
@@ -81,6 +127,8 @@ def ordered(amounts: Mapping[_K, Amount], sort: SortKey) -> list[tuple[_K, Amoun
     by_name = sorted(amounts.items())
     if sort == "name":
         return by_name
+    if sort == "cost":
+        return sorted(by_name, key=lambda item: item[1].cost_order, reverse=True)
     if sort == "total":
         return sorted(by_name, key=lambda item: item[1].total, reverse=True)
     return sorted(by_name, key=lambda item: (item[1].rate or 0.0, item[1].total), reverse=True)

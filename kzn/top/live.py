@@ -21,7 +21,7 @@ from kzn.top.history import History, SortKey
 from kzn.top.reading import take_reading
 from kzn.top.screen import page, shown
 
-KEYS: dict[str, SortKey] = {"r": "rate", "t": "total", "n": "name"}
+KEYS: dict[str, SortKey] = {"r": "rate", "t": "total", "n": "name", "c": "cost"}
 QUIT = "q"
 
 

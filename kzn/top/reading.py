@@ -7,7 +7,7 @@ UsageError when two of them are the same server, whose bytes would be counted tw
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -47,6 +47,20 @@ class Pair(NamedTuple):
     dst_zone: str
 
 
+@dataclass(slots=True)
+class Cost:
+    """What bytes cost so far, by currency; ``unpriced`` are those without a known price."""
+
+    by_currency: Counter[str] = field(default_factory=Counter)
+    unpriced: int = 0
+
+    def add(self, row: ZoneRow | WorkloadRow | PairRow) -> None:
+        """Add the cost of a row."""
+        if row.cost is not None:
+            self.by_currency[row.currency] += row.cost  # type: ignore[assignment] # money
+        self.unpriced += row.unpriced_bytes or 0
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
     """Sums of bytes at ``at``, monotonic seconds.
@@ -63,6 +77,9 @@ class Reading:
     pairs: Mapping[Pair, int]
     cut: int = 0
     servers: tuple[Status, ...] = ()
+    zone_costs: Mapping[ZonePair, Cost] = field(default_factory=dict)
+    workload_costs: Mapping[Workload, Cost] = field(default_factory=dict)
+    pair_costs: Mapping[Pair, Cost] = field(default_factory=dict)
 
 
 def take_reading(
@@ -74,22 +91,40 @@ def take_reading(
     zones: Counter[ZonePair] = Counter()
     workloads: dict[Workload, Counter[str]] = {}
     pairs: Counter[Pair] = Counter()
+    zone_costs: dict[ZonePair, Cost] = {}
+    workload_costs: dict[Workload, Cost] = {}
+    pair_costs: dict[Pair, Cost] = {}
     cut = 0
     for server in servers:
         zone_rows, _ = server.fetch("zones", partial(api.rows, "zones", ZoneRow), _QUERY)
         for zone in zone_rows:
-            zones[ZonePair(zone.src_zone, zone.dst_zone, zone.class_)] += zone.bytes
+            key = ZonePair(zone.src_zone, zone.dst_zone, zone.class_)
+            zones[key] += zone.bytes
+            zone_costs.setdefault(key, Cost()).add(zone)
         workload_rows, of = server.fetch(
             "workloads", partial(api.rows, "workloads", WorkloadRow), _QUERY
         )
         cut += max(0, of - MAX_LIMIT)
         for row in workload_rows:
             owner = Workload(row.namespace, row.workload_kind, row.workload)
+            workload_costs.setdefault(owner, Cost()).add(row)
             workloads.setdefault(owner, Counter())[_column(row.direction, row.class_)] += row.bytes
         pair_rows, _ = server.fetch("pairs", partial(api.rows, "pairs", PairRow), _QUERY)
         for found in pair_rows:  # one row for each initiator
             pairs[Pair(*found[:6])] += found.bytes
-    return Reading(clock(), _added(statuses), zones, workloads, pairs, cut, statuses)
+            pair_costs.setdefault(Pair(*found[:6]), Cost()).add(found)
+    return Reading(
+        clock(),
+        _added(statuses),
+        zones,
+        workloads,
+        pairs,
+        cut,
+        statuses,
+        zone_costs,
+        workload_costs,
+        pair_costs,
+    )
 
 
 def _refuse_twice(servers: Sequence[ApiClient], statuses: Sequence[Status]) -> None:

@@ -5,18 +5,26 @@ Keys and rows are those of kzn.client.api. Lists are sorted by bytes, largest fi
 """
 
 import heapq
-from collections.abc import Callable, Iterator
-from itertools import chain, islice
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice, repeat
 
 import msgspec
 import numpy as np
 
 from kzn import __version__
 from kzn.client import api
-from kzn.client.api import MAX_LIMIT, NodeRow, Status, StatusBytes, TopologyStatus
+from kzn.client.api import (
+    MAX_LIMIT,
+    NodeRow,
+    PriceListRow,
+    Status,
+    StatusBytes,
+    TopologyStatus,
+)
+from kzn.columns.arrays import I64
 from kzn.errors import UsageError
 from kzn.model.totals import Counts
-from kzn.server.ledger.family import FAMILIES, Family, FamilyName, LedgerSnapshot
+from kzn.server.ledger.family import FAMILIES, Family, FamilyName, LedgerSnapshot, View
 from kzn.server.ledger.node_totals import TERMS, NodeTotalsSnapshot
 from kzn.server.snapshot import ServerSnapshot
 
@@ -61,10 +69,14 @@ def answer(
     yield b'],"of":%d}\n' % of
 
 
-def largest_rows(
-    ledger: LedgerSnapshot, family: Family, limit: int
-) -> tuple[Iterator[tuple[str | int, ...]], int]:
-    """The ``limit`` largest series, each its labels and bytes, and how many there are.
+Row = tuple[str | int | float | None, ...]
+_NO_COSTS: tuple[float | None, str] = (None, "")
+
+
+def largest_rows(ledger: LedgerSnapshot, family: Family, limit: int) -> tuple[Iterator[Row], int]:
+    """The ``limit`` largest series, and how many there are.
+
+    Each is its labels, bytes, and of these the cost, its currency, and the bytes without a price.
 
     Equal ones stay in the order of the ledger. The series `other` is one of them unless it is 0.
     """
@@ -72,24 +84,49 @@ def largest_rows(
     if view is None:  # the family is off
         return iter(()), 0
     keys, totals, other = view.keys, view.bytes, view.other.bytes
+    columns = np.arange(len(keys))
     if family.other_key is not None:
         namesake = keys == family.other_key
         other += int(totals[namesake].sum())
-        keys, totals = keys[~namesake], totals[~namesake]
+        keys, totals, columns = keys[~namesake], totals[~namesake], columns[~namesake]
     of = len(keys) + (other > 0)
     # Descending and stable: the largest uint64 minus the total ascends.
     order = np.argsort(~totals, kind="stable")[:limit]
     labels = family.labels_of(keys[order], ledger.tables)
     sizes = totals[order].tolist()
-    rows = ((*found, size) for found, size in zip(labels, sizes, strict=True))
+    costs = _costs(ledger, view, columns[order])
+    rows = (
+        (*found, size, *cost, size - priced)
+        for found, size, (*cost, priced) in zip(labels, sizes, costs, strict=True)
+    )
     if not other:
         return rows, of
     above = sum(size >= other for size in sizes)
     if above >= limit:
         return rows, of
     return chain(
-        islice(rows, above), [(*family.other_labels, other)], islice(rows, limit - above - 1)
+        islice(rows, above),
+        [(*family.other_labels, other, *_other_costs(view, other))],
+        islice(rows, limit - above - 1),
     ), of
+
+
+def _costs(
+    ledger: LedgerSnapshot, view: View, rows: I64
+) -> Iterable[tuple[float | None, str, int]]:
+    """Cost, currency and priced bytes of each of ``rows``."""
+    if view.costs is None:
+        return repeat((*_NO_COSTS, 0), len(rows))
+    names = [name for (name,) in ledger.tables["currency"]]
+    columns = (view.costs.cost, view.costs.priced_bytes, view.costs.currency)
+    found = zip(*(column[rows].tolist() for column in columns), strict=True)
+    return ((*((cost, names[code]) if code else _NO_COSTS), n) for cost, n, code in found)
+
+
+def _other_costs(view: View, size: int) -> tuple[float | None, str, int]:
+    other = view.other
+    cost = (other.cost, other.currency) if other.currency else _NO_COSTS
+    return *cost, size - other.priced_bytes
 
 
 def parse_limit(text: str | None) -> int:
@@ -142,6 +179,10 @@ def _status(snapshot: ServerSnapshot) -> Status:
         nodes_known=snapshot.coverage.known,
         nodes_reporting=snapshot.coverage.reporting,
         nodes_without_agent=snapshot.coverage.without_agent,
+        prices=tuple(
+            PriceListRow(one.provider, one.name, one.currency, str(one.valid_from), str(one.date))
+            for one in snapshot.prices.lists
+        ),
     )
 
 

@@ -19,7 +19,9 @@ from kzn.client.api import (
 
 
 def test_a_key_is_the_name_of_a_field() -> None:
-    assert keys(ZoneRow) == ("src_zone", "dst_zone", "class", "bytes")
+    assert keys(ZoneRow) == (
+        "src_zone", "dst_zone", "class", "bytes", "cost", "currency", "unpriced_bytes",
+    )  # fmt: skip
 
 
 def test_rows_are_read_as_they_were_written() -> None:

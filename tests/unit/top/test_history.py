@@ -1,5 +1,6 @@
 """Sums of two moments make rates; a server that began anew begins a new window."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -9,8 +10,8 @@ from smallserver import status
 
 from kzn.client.api import Status
 from kzn.top.document import document
-from kzn.top.history import Amount, History, ordered
-from kzn.top.reading import Pair, Reading, Workload, ZonePair
+from kzn.top.history import Amount, History, MonthlyCost, ordered
+from kzn.top.reading import Cost, Pair, Reading, Workload, ZonePair
 
 STATUS = status(agents=2, batches=10, seen=1000, unresolved=10)
 CART = Workload("shop", "Deployment", "cart")
@@ -91,6 +92,9 @@ def test_without_rates_the_order_is_that_of_totals() -> None:
     assert [key for key, _ in ordered(amounts, "rate")] == [("b",), ("a",)]
 
 
+NO_COST: dict[str, object] = {"cost": {}, "cost_per_month": None, "has_unpriced_bytes": None}
+
+
 def test_the_document_has_it_all_in_numbers() -> None:
     assert document(history(look(5, 700), look(15, 1700)), "rate") == {
         "version": "1.0",
@@ -103,6 +107,7 @@ def test_the_document_has_it_all_in_numbers() -> None:
         "unresolved_bytes": 10,
         "missed_bytes": 0,
         "rate_seconds": 10,
+        "prices": [],
         "zones": [
             {
                 "src_zone": "a",
@@ -110,6 +115,7 @@ def test_the_document_has_it_all_in_numbers() -> None:
                 "class": "cross_zone",
                 "bytes": 1700,
                 "bytes_per_second": 100.0,
+                **NO_COST,
             }
         ],
         "workloads": [
@@ -119,6 +125,7 @@ def test_the_document_has_it_all_in_numbers() -> None:
                 "workload": "cart",
                 "bytes": 1700,
                 "bytes_per_second": 100.0,
+                **NO_COST,
             }
         ],
         "pairs": [
@@ -131,6 +138,7 @@ def test_the_document_has_it_all_in_numbers() -> None:
                 "dst_zone": "b",
                 "bytes": 1700,
                 "bytes_per_second": 100.0,
+                **NO_COST,
             }
         ],
     }
@@ -147,3 +155,27 @@ def test_a_server_that_begins_anew_clears_the_history_though_another_grows() -> 
     found.add(both(0, 100, 100))
     found.add(both(10, 5, 900))
     assert found.zones() == {A_TO_B: Amount(905, None)}
+
+
+def dollars(amount: float, unpriced: int = 0) -> Cost:
+    return Cost(Counter({"USD": amount}), unpriced)
+
+
+def test_a_month_is_the_rate_of_the_cost_for_730_hours() -> None:
+    looks = [
+        replace(look(at, n), zone_costs={A_TO_B: dollars(n / 1e6)}) for at, n in ((0, 0), (36, 500))
+    ]
+    (amount,) = history(*looks).zones().values()
+    assert amount.cost is not None
+    assert amount.cost.month == pytest.approx({"USD": 0.0005 * 100 * 730})
+    assert (amount.cost.total, amount.cost.unpriced) == ({"USD": 0.0005}, False)
+
+
+def test_by_cost_the_dearest_is_first_and_what_has_no_price_is_last() -> None:
+    free, dear, unknown = (Pair("s", name, "a", "s", "db", "b") for name in ("free", "dear", "x"))
+    amounts = {
+        unknown: Amount(9, 9.0, MonthlyCost({}, {}, True)),
+        free: Amount(5, 5.0, MonthlyCost({"USD": 0.0}, {"USD": 0.0}, False)),
+        dear: Amount(1, 1.0, MonthlyCost({"USD": 2.0}, {"USD": 1.0}, False)),
+    }
+    assert [pair.src for pair, _ in ordered(amounts, "cost")] == ["dear", "free", "x"]

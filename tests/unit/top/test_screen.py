@@ -1,14 +1,17 @@
 """The page as a terminal of eighty columns shows it."""
 
 import io
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 from smallserver import status
 
-from kzn.top.history import History
-from kzn.top.reading import Pair, Reading, Workload, ZonePair
-from kzn.top.screen import human, page
+from kzn.client.api import PriceListRow
+from kzn.top.history import Amount, History, MonthlyCost
+from kzn.top.reading import Cost, Pair, Reading, Workload, ZonePair
+from kzn.top.screen import human, month, page
 
 STATUS = status(agents=3, batches=9, seen=4_000_000, unresolved=40_000)
 URL = "http://kzn:8080"
@@ -32,8 +35,10 @@ def look(at: float, scale: int) -> Reading:
     )
 
 
-def shown(history: History, height: int | None = None, note: str = "") -> list[str]:
-    console = Console(file=io.StringIO(), width=80, height=60)
+def shown(
+    history: History, height: int | None = None, note: str = "", width: int = 80
+) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, height=60)
     console.print(page(history, "rate", height, URL, note))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     return [line.rstrip() for line in text.splitlines()]
@@ -64,6 +69,48 @@ def test_a_page_of_rates() -> None:
         "from       zone  to       zone      rate   bytes",
         "shop/cart  a     shop/db  b     200 kB/s  3.0 MB",
     ]
+
+
+def test_costs_stand_beside_bytes_with_their_currency_and_the_date_of_the_prices() -> None:
+    prices = (PriceListRow("aws", "aws", "USD", "2022-04-01", "2026-07-01"),)
+    history = History(60)
+    pair, cart = (
+        Pair("shop", "cart", "a", "shop", "db", "b"),
+        Workload("shop", "Deployment", "cart"),
+    )
+    for at, cost in ((0, 0.0), (36, 0.25)):
+        money = Cost(Counter({"USD": cost}))
+        free = Cost(Counter({"USD": 0.0}), 5)
+        history.add(
+            replace(
+                look(at, 1000 + at),
+                status=replace(STATUS, prices=prices),
+                pair_costs={pair: free},
+                workload_costs={cart: money},
+            )
+        )
+    text = "\n".join(shown(history, width=120))
+    assert "aws prices of 2026-07-01, USD" in text
+    assert "18,250 USD" in text
+    assert "free here (aws) + unpriced" in text
+
+
+@pytest.mark.parametrize(
+    ("cost", "text"),
+    [
+        (None, "-"),
+        (MonthlyCost({}, {}, True), "unpriced"),
+        (MonthlyCost({"USD": 0.0}, {"USD": 0.0}, False), "free"),
+        (MonthlyCost({"USD": 0.0}, {"USD": 1.0}, False), "0.00 USD"),
+        (
+            MonthlyCost({"USD": 12.345, "EUR": 0.001}, {"USD": 1.0}, True),
+            "12.35 USD + 0.001 EUR + unpriced",
+        ),
+        (MonthlyCost(None, {"USD": 1.5}, False), "1.50 USD so far"),
+    ],
+)
+def test_a_cost_says_free_or_unpriced_rather_than_0(cost: MonthlyCost | None, text: str) -> None:
+    assert month(Amount(1, 1.0, cost)) == text
 
 
 def test_what_went_wrong_is_on_the_page_with_the_last_numbers() -> None:

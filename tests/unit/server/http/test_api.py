@@ -25,10 +25,11 @@ from kzn.server.snapshot import ServerSnapshot, Sources
 from kzn.topology.index import AddressIndex
 
 
-def test_an_api_row_has_the_labels_of_its_series_and_the_bytes() -> None:
+def test_an_api_row_has_the_labels_of_its_series_the_bytes_and_their_cost() -> None:
     labels = {family.api_list: family.labels for family in FAMILIES.values() if family.api_list}
-    assert {topic: keys(row)[:-1] for topic, row in ROWS.items()} == labels
-    assert {keys(row)[-1] for row in ROWS.values()} == {"bytes"}
+    assert {topic: keys(row)[:-4] for topic, row in ROWS.items()} == labels
+    last = ("bytes", "cost", "currency", "unpriced_bytes")
+    assert {keys(row)[-4:] for row in ROWS.values()} == {last}
 
 
 @pytest.mark.parametrize(
@@ -57,9 +58,9 @@ def ledger_of(totals: dict[str, int], limit: int = 10) -> Ledger:
     return ledger
 
 
-def largest(ledger: Ledger, limit: int) -> tuple[list[tuple[str | int, ...]], int]:
+def largest(ledger: Ledger, limit: int) -> tuple[list[tuple[str | int | float | None, ...]], int]:
     rows, of = largest_rows(ledger.snapshot(["pair"]), PAIR, limit)
-    return [(row[4], row[-1]) for row in rows], of
+    return [(row[4], row[-4]) for row in rows], of
 
 
 def test_the_largest_rows_come_first_and_equal_ones_in_the_order_of_the_ledger() -> None:
@@ -107,3 +108,19 @@ def snapshot_of(ledger: Ledger) -> ServerSnapshot:
     pipeline = Pipeline(index, *parts, clocks=Clocks(lambda: 0.0, lambda: 0.0))
     sources = Sources(pipeline, ReceiveStats, lambda: (), LogCounts)
     return sources.snapshot(AccountingSnapshot.of(pipeline), 0.0)
+
+
+def test_a_row_has_the_cost_of_its_priced_bytes_and_null_without_any() -> None:
+    ledger = Ledger(LedgerLimits({"pair": 2}, priced=True))
+    rows = [
+        Row("pair", (*LABELS[:4], "a", *LABELS[5:]), 9, cost=0.25, priced_bytes=7, currency="USD"),
+        Row("pair", (*LABELS[:4], "b", *LABELS[5:]), 5),
+        Row("pair", ("other",) * 7, 3, cost=0.0, priced_bytes=3, currency="EUR"),
+    ]
+    ledger.load(rows, 0.0)
+    found, _ = largest_rows(ledger.snapshot(["pair"]), PAIR, 9)
+    assert [row[-4:] for row in found] == [
+        (9, 0.25, "USD", 2),
+        (5, None, "", 5),
+        (3, 0.0, "EUR", 0),
+    ]

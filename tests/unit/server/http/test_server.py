@@ -141,6 +141,9 @@ def test_pairs_are_sorted_by_bytes_and_cut_at_the_limit() -> None:
                 "dst_zone": "b",
                 "initiator": "source",
                 "bytes": 30,
+                "cost": None,
+                "currency": "",
+                "unpriced_bytes": 30,
             }
         ]
 
@@ -150,7 +153,8 @@ def test_pairs_are_sorted_by_bytes_and_cut_at_the_limit() -> None:
 def test_zones_workloads_nodes_and_status() -> None:
     async def asking(session: Session) -> None:
         zones = await body(session, "/api/v1/zones")
-        crossed = {"src_zone": "a", "dst_zone": "b", "class": "cross_zone", "bytes": 33}
+        zone_pair = {"src_zone": "a", "dst_zone": "b", "class": "cross_zone"}
+        crossed = zone_pair | {"bytes": 33, "cost": None, "currency": "", "unpriced_bytes": 33}
         assert zones == {"zones": [crossed], "of": 1}
         workloads = await body(session, "/api/v1/workloads")
         assert workloads["workloads"][0]["workload"] == "web"
