@@ -98,7 +98,7 @@ def _quote(found: PriceList, traffic: Traffic) -> Quote | Unpriced:
         dst_region=OUTSIDE if dst_outside else traffic.dst_region,
     )
     sends = _rule(found, placed, own=src, far=dst)
-    receives = _rule(found, placed, own=dst, far=src)
+    receives = _rule(found, placed, own=dst, far=src) if src != dst else sends
     if isinstance(sends, Unpriced):
         return sends
     if isinstance(receives, Unpriced):

@@ -4,9 +4,10 @@ In: a book, and places (zones of nodes, entries with a price class). Out: rows, 
 there is none. Never: a pair of places whose class is not known.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 
 from kzn.pricing.book import PriceBook
 from kzn.pricing.traffic import OUTSIDE, Quote, Traffic, Unpriced
@@ -43,15 +44,16 @@ def rows(book: PriceBook, places: Iterable[Place], at: date) -> Iterator[Row]:
     Not from an entry to an entry: the bytes between them pass no node.
     """
     known = sorted(set(places))
+    ask = cache(lambda traffic: book.quote(traffic, at))  # what a byte costs depends on no zone
     for src in known:
         for dst in known:
             cls = _class_of(src, dst)
             if cls and not (src.name and dst.name):
-                yield _row(book, src, dst, cls, at)
+                yield _row(ask, src, dst, cls)
     for place in known:
         if not place.name:
-            yield _row(book, place, OUTSIDE_PLACE, "external", at)
-            yield _row(book, OUTSIDE_PLACE, place, "external", at)
+            yield _row(ask, place, OUTSIDE_PLACE, "external")
+            yield _row(ask, OUTSIDE_PLACE, place, "external")
 
 
 def _class_of(src: Place, dst: Place) -> str:
@@ -66,7 +68,7 @@ def _class_of(src: Place, dst: Place) -> str:
     return "cross_zone" if bool(src.region) == bool(dst.region) else ""
 
 
-def _row(book: PriceBook, src: Place, dst: Place, cls: str, at: date) -> Row:
+def _row(ask: Callable[[Traffic], Quote | Unpriced], src: Place, dst: Place, cls: str) -> Row:
     traffic = Traffic(
         cls=cls,
         src_provider=src.provider,
@@ -76,4 +78,4 @@ def _row(book: PriceBook, src: Place, dst: Place, cls: str, at: date) -> Row:
         src_price_class=src.price_class,
         dst_price_class=dst.price_class,
     )
-    return Row(src, dst, cls, book.quote(traffic, at))
+    return Row(src, dst, cls, ask(traffic))
