@@ -40,3 +40,11 @@ app.kubernetes.io/part-of: kzn
 {{- end -}}
 {{- with .Values.image.digest -}}@{{ . }}{{- end -}}
 {{- end -}}
+
+{{/* The value of --prices: the installed lists, and the files of the ConfigMap. */}}
+{{- define "kzn.prices" -}}
+{{- $words := list }}
+{{- if .Values.prices.installed }}{{ $words = append $words "auto" }}{{ end }}
+{{- range $name, $_ := .Values.prices.lists }}{{ $words = append $words (printf "/etc/kzn/prices/%s" $name) }}{{ end }}
+{{- default "off" (join "," $words) | quote }}
+{{- end }}

@@ -24,6 +24,8 @@ from manifests import (
 )
 
 from kzn.cli.main import SUBCOMMANDS, load
+from kzn.pricing import aws
+from kzn.pricing.file import parse_list
 from kzn.topology.static.file import parse_static
 
 helm = pytest.importorskip("helm_python", reason="Helm's engine has no package for this machine")
@@ -38,6 +40,13 @@ NETWORK = {
     "cidr": "10.9.0.0/24",
     "zone": "eu-west-1b",
     "region": "eu-west-1",
+}
+PRICES = {
+    "extends": "aws",
+    "valid_from": "2026-01-01",
+    "source": "contract 4711",
+    "date": "2025-12-20",
+    "discount": "10%",
 }
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 OWNER_RULES = [
@@ -56,6 +65,7 @@ SWITCHES: dict[str, Values] = {
     "overlays/per-zone": {"perZone": {"enabled": True, "trafficDistribution": "PreferClose"}},
     "overlays/prometheus-operator": {"prometheusOperator": {"enabled": True}},
     "overlays/static": {"static": {"networks": [NETWORK]}},
+    "overlays/prices": {"prices": {"lists": {"prices.yaml": PRICES}}},
     "overlays/openshift": {"openshift": {"enabled": True}},
     "overlays/owners": {"ownerRules": OWNER_RULES},
 }
@@ -104,11 +114,14 @@ SETS: dict[str, Values] = SWITCHES | {
             "endpoint": {"authorization": {"credentials": {"name": "t", "key": "t"}}},
         },
     },
+    "no prices": {"prices": {"installed": False}},
+    "own prices": {"prices": {"installed": False, "lists": {"a.yaml": PRICES, "b.yaml": PRICES}}},
     "owners": {"ownerRules": [{"apiGroups": [""], "resources": ["replicationcontrollers"]}]},
     "all": {
         "tls": {"enabled": True},
         "state": {"enabled": True, "storageClassName": "fast"},
-        "static": {"networks": [NETWORK]},
+        "static": {"networks": [NETWORK | {"price": "managed-database"}]},
+        "prices": {"lists": {"prices.yaml": PRICES}},
         "prometheusOperator": {"enabled": True, "labels": {"release": "p"}},
         "openshift": {"enabled": True},
     },
@@ -137,6 +150,8 @@ WRONG: dict[str, tuple[Values, str]] = {
         {"static": {"networks": [{"name": "a", "kind": "b"}]}},
         "/static/networks/0",
     ),
+    "price list that is text": ({"prices": {"lists": {"a.yaml": "extends: aws"}}}, "a.yaml"),
+    "price list in a folder": ({"prices": {"lists": {"a/b.yaml": {}}}}, "a/b.yaml"),
     "state per zone": (
         {"state": {"enabled": True}, "perZone": {"enabled": True}},
         "state and perZone do not go together",
@@ -188,6 +203,8 @@ def comparable(value: Any, key: str = "") -> Any:
         return sorted(children, key=_name) if key in NAMED_LISTS else children
     if key == "static.yaml":
         return parse_static(key, value)
+    if key == "prices.yaml":
+        return parse_list(key, value, [aws.PRICES])
     return value
 
 
@@ -411,6 +428,26 @@ def test_wrong_values_are_refused(name: str) -> None:
     values, reason = WRONG[name]
     with pytest.raises(helm.HelmError, match=reason):
         rendered(values)
+
+
+@pytest.mark.parametrize(
+    ("prices", "option"),
+    [
+        ({}, None),
+        ({"installed": False}, "off"),
+        (
+            {"lists": {"b.yaml": PRICES, "a.yaml": PRICES}},
+            "auto,/etc/kzn/prices/a.yaml,/etc/kzn/prices/b.yaml",
+        ),
+        ({"installed": False, "lists": {"a.yaml": PRICES}}, "/etc/kzn/prices/a.yaml"),
+    ],
+)
+def test_prices_are_the_installed_lists_and_files(prices: Values, option: str | None) -> None:
+    things = by_name(rendered({"prices": prices}))
+    [server] = [thing for name, thing in things.items() if name[0] == "Deployment"]
+    [container] = server["spec"]["template"]["spec"]["containers"]
+    found = {one["name"]: one.get("value") for one in container["env"]}
+    assert found.get("KZN_PRICES") == option
 
 
 def test_the_schema_knows_every_default_and_no_more() -> None:

@@ -32,7 +32,10 @@ from manifests import (
 )
 
 from kzn.cli.main import SUBCOMMANDS, load
+from kzn.pricing import aws
+from kzn.pricing.file import parse_list
 from kzn.server.config import AUDIENCE
+from kzn.server.prices import parse_sources
 from kzn.topology.kube.api_objects import is_agentless
 from kzn.topology.static.file import parse_static
 
@@ -409,6 +412,18 @@ def test_the_static_file_is_mounted_as_a_directory_so_that_it_is_updated() -> No
     assert [network.name for network in parse_static("static.yaml", content).networks] == [
         "orders-db"
     ]
+
+
+def test_the_price_list_is_mounted_as_a_directory_so_that_it_is_updated() -> None:
+    things = manifest("prices")
+    (server,) = dict(pods(things))["kzn-server"]["containers"]
+    sources = parse_sources(variables_of(things, "kzn-server", "kzn")["KZN_PRICES"])
+    [path] = sources.files
+    assert sources.shipped
+    (mount,) = [m for m in server["volumeMounts"] if m["mountPath"] == str(path.parent)]
+    assert "subPath" not in mount
+    content = one(things, "ConfigMap", "kzn-prices")["data"][path.name]
+    assert parse_list("prices.yaml", content, [aws.PRICES]).discount == 0.1
 
 
 def test_manifests_takes_an_image_by_digest() -> None:
