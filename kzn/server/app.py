@@ -28,7 +28,8 @@ from kzn.server.flows.queue import FlowLog, LogCounts
 from kzn.server.http import addresses, explain
 from kzn.server.http import prices as price_page
 from kzn.server.http.server import HttpApi
-from kzn.server.ledger.family import FamilyName
+from kzn.server.http.traffic import TrafficPages
+from kzn.server.ledger.family import FAMILIES, FamilyName
 from kzn.server.ledger.first_scrape import FirstScrape
 from kzn.server.ledger.ledger import Ledger
 from kzn.server.ledger.node_totals import TotalsByNode
@@ -36,7 +37,7 @@ from kzn.server.pipeline import Clocks, Pipeline
 from kzn.server.prices import Prices, PriceSources
 from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
-from kzn.server.recording.open import open_recorder
+from kzn.server.recording.open import open_recorder, ring_recorder
 from kzn.server.recording.recorder import Recorder
 from kzn.server.resolve.retry import RetryQueue
 from kzn.server.snapshot import ServerSnapshot, Sources
@@ -109,7 +110,7 @@ class Server:
         self._http_security = http_security or HttpSecurity()
         self._topology = topology
         self._flow_log = flow_log
-        self._recorder = recorder
+        self._recorder, store = (recorder, None) if recorder else ring_recorder(_epoch_of)
         first_scrape, epoch = FirstScrape(config.first_scrape_wait), _epoch_of(0.0)
         limits = replace(config.ledger, priced=self._prices.book is not None)
         ledger = Ledger(limits, holds=first_scrape.holds, epoch=epoch)
@@ -123,7 +124,7 @@ class Server:
             RetryQueue(config.max_held_flows),
             clocks=Clocks(time.monotonic, time.perf_counter),
             flow_log=flow_log,
-            recorder=recorder,
+            recorder=self._recorder,
             first_scrape=first_scrape,
             stand_in=config.stand_in,
             meter=meter,
@@ -161,6 +162,9 @@ class Server:
             hosts=AllowedHosts(config.http_hosts),
             tls=self._http_security.tls,
             authorize=self._http_security.authorize,
+            pages=TrafficPages(store, topology.index, self._any_snapshot, time.time).routes()
+            if store is not None
+            else None,
         )
         self._sources = Sources(
             pipeline=self._pipeline,
@@ -197,9 +201,8 @@ class Server:
                 tasks.create_task(self._tick_forever(), name="retry timer"),
                 tasks.create_task(self._prices.run(), name="prices"),
             ]
-            if self._recorder is not None:
-                await self._recorder.start(self._durability.instance)
-                background.append(tasks.create_task(self._recorder.run(), name="history"))
+            await self._recorder.start(self._durability.instance)
+            background.append(tasks.create_task(self._recorder.run(), name="history"))
             await self._http.start(http)
             await self._receiver.start(agents)
             _LOG.info("listening for agents on port %d, for HTTP on port %d", *ports)
@@ -227,8 +230,7 @@ class Server:
         seconds = self._config.shutdown_seconds / 2
         await self._receiver.close(seconds)
         await self._durability.close()
-        if self._recorder is not None:
-            await self._recorder.close()
+        await self._recorder.close()
         if self._flow_log is not None and not await asyncio.to_thread(
             self._flow_log.close, seconds / 2
         ):
@@ -238,6 +240,9 @@ class Server:
     async def _snapshot(self, families: frozenset[FamilyName]) -> ServerSnapshot:
         counted = await self._durability.committed_snapshot(families)
         return self._sources.snapshot(counted, time.monotonic())
+
+    async def _any_snapshot(self) -> ServerSnapshot:
+        return await self._snapshot(frozenset(FAMILIES))
 
     def _owners(self, asked: list[str]) -> bytes:
         return addresses.answer(self._topology.index, asked, time.monotonic())

@@ -83,8 +83,8 @@ class Meter(Protocol):
 class RecorderSink(FlowSink, Protocol):
     """A sink with books that are part of each snapshot."""
 
-    def counts(self) -> HistoryCounts:
-        """The books now."""
+    def counts(self) -> HistoryCounts | None:
+        """The books now; None without books."""
         ...
 
 

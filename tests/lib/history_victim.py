@@ -51,7 +51,7 @@ async def victim(root: Path, seed: str, begin: float) -> None:
     )
     world.recorder.totals.sums = Journal(root).read()[1]
     await world.recorder.start(INSTANCE)
-    counts = world.recorder.counts()
+    counts = world.recorder.books()
     assert counts.missing() == {}, counts
     document = {"recorded": counts.recorded, "lost": counts.lost, "ledger": counts.ledger}
     print(json.dumps(document), flush=True)  # noqa: T201 - the answer

@@ -63,7 +63,7 @@ class HttpApi:
     ``owners`` returns the body for a list of addresses, ``explain`` that for a query of
     /api/v1/explain (UsageError: answered with 400), ``prices`` that of /api/v1/prices. A page
     without its function answers 404.
-    ``scraped`` is told of each scrape that was received.
+    ``pages`` are further ones. ``scraped`` is told of each scrape that was received.
     """
 
     def __init__(
@@ -80,7 +80,9 @@ class HttpApi:
         hosts: AllowedHosts | None = None,
         tls: ServerTls | None = None,
         authorize: Authorize | None = None,
+        pages: Mapping[str, Route] | None = None,
     ) -> None:
+        self._pages = pages or {}
         self._why_not_ready = why_not_ready
         self._owners = owners
         self._explain = explain
@@ -132,7 +134,7 @@ class HttpApi:
         if self._prices is not None:
             prices = self._prices
             routes["/api/v1/prices"] = Route(lambda _: Response(prices(), content_type=JSON))
-        return routes
+        return routes | dict(self._pages)
 
     async def _metrics(self, request: Request) -> Response:
         if self._is_stopping:

@@ -65,8 +65,16 @@ class Recorder:
         journal: Journal | None = None,
         max_waiting: int = MAX_WAITING,
         max_age: float = 70 * _HOUR,
+        period: int = MINUTE,
+        has_books: bool = True,
     ) -> None:
-        """``durable`` returns when all that was applied before is committed."""
+        """``durable`` returns when all that was applied before is committed.
+
+        Every ``period`` seconds the writer gets what there is. Without ``has_books`` nothing lasts,
+        and there are no counts.
+        """
+        self._period = period
+        self._has_books = has_books
         self.totals = SettledTotals()
         self.durable = durable
         self._writer = writer
@@ -123,7 +131,11 @@ class Recorder:
         if self._journal is not None:
             self._journal.write(self._instance, self.totals.sums)
 
-    def counts(self) -> HistoryCounts:
+    def counts(self) -> HistoryCounts | None:
+        """The books now; None without books."""
+        return self.books() if self._has_books else None
+
+    def books(self) -> HistoryCounts:
         """The books now."""
         with self._lock:
             return HistoryCounts(
@@ -150,7 +162,7 @@ class Recorder:
         """Write each minute when it is over, until cancelled; a flush is never cut short."""
         while True:
             now = self._clock.wall()
-            await asyncio.sleep(MINUTE - now % MINUTE)
+            await asyncio.sleep(self._period - now % self._period)
             await asyncio.shield(asyncio.ensure_future(self.flush()))
 
     async def flush(self) -> None:

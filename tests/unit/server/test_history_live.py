@@ -1,15 +1,18 @@
 """``kzn server --history`` as a process: killed, ended in order, with and without ``--state``."""
 
 import asyncio
+import json
 import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,6 +77,11 @@ class Running:
         assert found["settled"] == sum(found[part] for part in parts)
         return found
 
+    def get(self, page: str) -> Any:
+        """A page of /api/v1."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/api/v1/{page}") as answer:
+            return json.load(answer)
+
     def end(self, signum: int) -> None:
         """Send a signal and wait."""
         self.process.send_signal(signum)
@@ -88,11 +96,12 @@ async def _say(stream: FrameStream, message: ToServer) -> ToAgent:
 
 
 @contextmanager
-def server(root: Path, *options: str) -> Iterator[Running]:
-    """A server whose history is in ``root``/history."""
+def server(root: Path, *options: str, history: bool = True) -> Iterator[Running]:
+    """A server whose history is in ``root``/history, or in memory alone."""
     (root / "cluster.yaml").write_text(CLUSTER)
     command = [sys.executable, "-m", "kzn.cli.main", "server", "--topology"]
-    command += [str(root / "cluster.yaml"), "--history", str(root / "history")]
+    command += [str(root / "cluster.yaml")]
+    command += ["--history", str(root / "history")] if history else []
     command += ["--listen-agents", "127.0.0.1:0", "--listen-http", "127.0.0.1:0"]
     command += ["--first-scrape-wait", "off", *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -144,6 +153,28 @@ def test_without_a_state_file_the_next_server_says_what_was_lost(tmp_path: Path)
         second.ship((1, DB, 40))
         second.end(signal.SIGTERM)
     assert bytes_of(tmp_path / "history") == {"cross_zone": 40}
+
+
+@pytest.mark.slow
+def test_without_a_history_the_last_hour_can_be_asked_for(tmp_path: Path) -> None:
+    with server(tmp_path, history=False) as running:
+        running.ship((1, DB, 100), (2, STORE, 7))
+        deadline = time.monotonic() + 60
+        found = running.get("traffic?since=10m&by=cause_workload,dst_workload,port")
+        while found["total"]["bytes"] < 107 and time.monotonic() < deadline:
+            found = running.get("traffic?since=10m&by=cause_workload,dst_workload,port")
+        assert found["rows"] == [
+            {
+                "cause_workload": "web",
+                "dst_workload": name,
+                "port": 5432,
+                "bytes": size,
+                "packets": 1,
+            }
+            for name, size in (("db", 100), ("store", 7))
+        ]
+        assert running.get("meta")["ranges"] == ["1h"]
+        assert running.get("notices")["notices"][0]["kind"] in {"node_silent", "other_servers"}
 
 
 def test_options_that_are_wrong_are_named_before_anything_starts(tmp_path: Path) -> None:

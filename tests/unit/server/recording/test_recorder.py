@@ -56,7 +56,7 @@ def test_an_unresolved_flow_has_its_reason_and_an_external_one_its_address(tmp_p
         world.apply("n1", (WEB1, "10.77.0.1", 7), (WEB1, "8.8.8.8", 9))
         world.settle()
         await world.recorder.close()
-        assert world.recorder.counts().missing() == {}
+        assert world.recorder.books().missing() == {}
 
     asyncio.run(run())
     found = rows_of(
@@ -83,7 +83,7 @@ def test_a_minute_waits_for_the_commit_of_its_batches(tmp_path: Path) -> None:
         for _ in range(20):
             await asyncio.sleep(0.005)
         assert bytes_of(tmp_path) == {}
-        assert bytes_by_class(world.recorder.counts().open) == {"cross_zone": 700}
+        assert bytes_by_class(world.recorder.books().open) == {"cross_zone": 700}
         committed.set()
         await flush
         assert bytes_of(tmp_path) == {"cross_zone": 700}
@@ -101,7 +101,7 @@ def test_what_does_not_fit_is_dropped_with_its_number(tmp_path: Path, *, is_wait
         world.apply("n1", (WEB1, DB, 5), (WEB1, WEB2, 6))
         world.apply("n1", (WEB1, JOB, 7))
         await world.recorder.flush()
-        counts = world.recorder.counts()
+        counts = world.recorder.books()
         assert counts.missing() == {}
         assert {r: bytes_by_class(s) for r, s in counts.dropped.items()} == {
             "queue_full": {"cross_zone": 11}
@@ -120,7 +120,7 @@ def test_absurd_counts_are_dropped_and_do_not_stop_the_history(tmp_path: Path) -
             world.apply("n1", (WEB1, DB, 1 << 60))
         world.apply("n1", (WEB1, DB, 9))
         await world.recorder.close()
-        counts = world.recorder.counts()
+        counts = world.recorder.books()
         assert counts.missing() == {}
         assert bytes_by_class(counts.dropped["overflow"]) == {"cross_zone": 20 << 60}
 
@@ -135,7 +135,7 @@ def test_a_batch_older_than_the_minutes_that_are_kept_is_dropped(tmp_path: Path)
         world.apply("n1", (WEB1, DB, 9), age=71 * 3600.0)
         world.apply("n1", (WEB1, DB, 10), age=69 * 3600.0)
         await world.recorder.close()
-        counts = world.recorder.counts()
+        counts = world.recorder.books()
         assert counts.missing() == {}
         assert bytes_by_class(counts.dropped["too_late"]) == {"cross_zone": 9}
 
@@ -195,7 +195,7 @@ async def _run_events(root: Path, events: list[object], plan: list[str]) -> None
     await world.recorder.start(7)
     lost: ByClass = {}
     for event in events:
-        before = world.recorder.counts()
+        before = world.recorder.books()
         assert before.missing() == {}
         if isinstance(event, tuple):
             src, dst, size, age = event
@@ -207,24 +207,24 @@ async def _run_events(root: Path, events: list[object], plan: list[str]) -> None
         else:
             if event == "end":
                 await world.recorder.close()
-            dropped = world.recorder.counts().dropped
+            dropped = world.recorder.books().dropped
             after = HistoricWorld(root, FailingWriter(root, plan), clock=world.clock)
             after.recorder.totals.sums = dict(world.recorder.totals.sums)
             after.pipeline.ledger = world.pipeline.ledger
             await after.recorder.start(7)
             if event == "end":
-                assert after.recorder.counts().lost == before.lost
-                assert after.recorder.counts().dropped == dropped
+                assert after.recorder.books().lost == before.lost
+                assert after.recorder.books().dropped == dropped
             world = after
-            lost = world.recorder.counts().lost
-        counts = world.recorder.counts()
+            lost = world.recorder.books().lost
+        counts = world.recorder.books()
         assert counts.missing() == {}
         assert counts.lost == lost
         assert {n: s for n, s in bytes_by_class(counts.ledger).items() if n != "unresolved"} == (
             world.ledger_by_class()
         )
     await world.recorder.close()
-    counts = world.recorder.counts()
+    counts = world.recorder.books()
     assert counts.missing() == {}
     assert counts.open == {}
     assert bytes_of(root) == bytes_by_class(counts.recorded)
@@ -240,13 +240,13 @@ def test_what_a_kill_lost_is_a_number_also_without_a_state_file(tmp_path: Path) 
         # The process is killed here; the next one has another ledger.
         after = HistoricWorld(tmp_path, journal=Journal(tmp_path), clock=world.clock)
         await after.recorder.start(2)
-        counts = after.recorder.counts()
+        counts = after.recorder.books()
         assert counts.ledger == counts.lost == counts.recorded == {}
         assert counts.lost_before == {"cross_zone": Sum(2, 55), "cross_region": Sum(1, 6)}
         await after.recorder.close()
         again = HistoricWorld(tmp_path, journal=Journal(tmp_path), clock=world.clock)
         await again.recorder.start(3)
-        assert again.recorder.counts().lost_before == {}
+        assert again.recorder.books().lost_before == {}
         await again.recorder.close()
 
     asyncio.run(run())
@@ -280,7 +280,7 @@ def test_a_writer_that_does_not_come_back_drops_with_a_reason_and_the_server_can
         world.apply("n1", (WEB1, DB, 1), (WEB1, WEB2, 2), (WEB1, JOB, 3))
         close = asyncio.create_task(world.recorder.close())
         await asyncio.gather(flush, close)
-        counts = world.recorder.counts()
+        counts = world.recorder.books()
         assert counts.missing() == {}
         assert bytes_by_class(added(*counts.dropped.values())) == bytes_by_class(counts.ledger)
         assert set(counts.dropped) == {"writer_gone"}
@@ -319,7 +319,7 @@ def test_a_month_adds_up_by_hour_day_and_in_all(tmp_path: Path) -> None:
         await world.recorder.flush()
         world.clock.seconds += 2 * 86_400
         await world.recorder.flush()
-        assert world.recorder.counts().missing() == {}
+        assert world.recorder.books().missing() == {}
         await world.recorder.close()
 
     asyncio.run(run())

@@ -1,0 +1,106 @@
+"""The query of /api/v1/traffic and of `kzn flows` as text: one grammar for both. Pure.
+
+In: parameters as text. Out: a `TrafficQuery`. UsageError names what is wrong and what there is.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from kzn.client.explain import parse_time
+from kzn.errors import UsageError
+from kzn.history.query import FILTERS, TrafficQuery
+
+DEFAULT_SINCE = "1h"
+PARAMETERS = frozenset({"since", "from", "to", "by", "where", "limit", "points", "compare"})
+_SINCE = re.compile(r"([0-9]{1,6})(s|m|h|d|w)")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+
+
+def parse_query(
+    parameters: Mapping[str, Sequence[str]], now: float, *, limit: int = 50
+) -> TrafficQuery:
+    """The query of repeated text parameters (`PARAMETERS`)."""
+    for name in parameters:
+        if name not in PARAMETERS:
+            raise UsageError(
+                f"{name[:40]!r} is not a parameter", hint=", ".join(sorted(PARAMETERS))
+            )
+    one = {name: _one(name, values) for name, values in parameters.items() if name not in _LISTS}
+    end = _time(one["to"], now) if "to" in one else now
+    if "from" in one:
+        if "since" in one:
+            raise UsageError("since and from exclude each other")
+        begin = _time(one["from"], now)
+    else:
+        begin = end - parse_since(one.get("since", DEFAULT_SINCE))
+    compare = one.get("compare", "")
+    if compare not in {"", "previous"}:
+        raise UsageError(f"compare {compare[:40]!r} is not known", hint="previous")
+    return TrafficQuery(
+        begin=int(begin),
+        end=max(int(end), int(begin) + 1) if begin < end else int(end),
+        by=tuple(name for text in parameters.get("by", ()) for name in text.split(",") if name),
+        where=_where(parameters.get("where", ())),
+        limit=_number("limit", one, limit),
+        points=_number("points", one, 0),
+        compare=compare == "previous",
+    )
+
+
+def parse_since(text: str) -> int:
+    """``90s``, ``15m``, ``24h``, ``7d`` or ``2w`` as seconds; UsageError."""
+    found = _SINCE.fullmatch(text)
+    if found is None or not int(found[1]):
+        raise UsageError(f"{text[:40]!r} is not a duration", hint="write 15m, 24h, 7d or 2w")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def to_parameters(query: TrafficQuery) -> list[tuple[str, str]]:
+    """A query as parameters of a URL."""
+    found = [("from", str(query.begin)), ("to", str(query.end)), ("limit", str(query.limit))]
+    if query.by:
+        found.append(("by", ",".join(query.by)))
+    found += [("where", f"{name}:{value}") for name, values in query.where for value in values]
+    if query.points:
+        found.append(("points", str(query.points)))
+    if query.compare:
+        found.append(("compare", "previous"))
+    return found
+
+
+_LISTS = frozenset({"by", "where"})
+
+
+def _where(texts: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    found: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        # The first of both, so that values may contain either.
+        at = min((text.index(mark) for mark in ":=" if mark in text), default=-1)
+        if at < 0:
+            raise UsageError(f"where {text[:40]!r} has no value", hint="DIMENSION:VALUE")
+        name, value = text[:at], text[at + 1 :]
+        if name not in FILTERS:
+            raise UsageError(f"{name[:40]!r} is not a filter", hint=", ".join(FILTERS))
+        found[name] = (*found.get(name, ()), value)
+    return tuple(found.items())
+
+
+def _time(text: str, now: float) -> float:
+    if text.isascii() and text.isdigit() and len(text) < 12:
+        return float(text)
+    return parse_time(text, now)
+
+
+def _one(name: str, values: Sequence[str]) -> str:
+    if len(values) != 1:
+        raise UsageError(f"{name} is given {len(values)} times")
+    return values[0]
+
+
+def _number(name: str, one: Mapping[str, str], default: int) -> int:
+    text = one.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit()) or len(text) > 9:
+        raise UsageError(f"{name} {text[:40]!r} is not a number")
+    return int(text)

@@ -1,0 +1,205 @@
+"""Pages of past traffic and of what a page of the browser shows beside it.
+
+In: requests, a store that answers `TrafficQuery`, snapshots. Out: /api/v1/traffic, /api/v1/meta and
+/api/v1/notices as JSON. Never: an answer whose rows and rest differ from its total.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from kzn import __version__
+from kzn.client.traffic import PARAMETERS, parse_query
+from kzn.daemon.http.body import body_of
+from kzn.daemon.http.messages import JSON, Request, Response, Route
+from kzn.history.query import Answer, TrafficQuery
+from kzn.model.endpoint import EndpointIndex
+from kzn.server.snapshot import ServerSnapshot
+
+RANGES = {"1h": 3600, "6h": 21_600, "24h": 86_400, "7d": 604_800, "30d": 2_592_000}
+UNRESOLVED_SHARE = 0.005
+SILENT_SECONDS = 120.0
+_NAMES = 10
+_NO_STORE = (("cache-control", "no-store"),)
+
+
+class TrafficStore(Protocol):
+    """Answers queries about the past."""
+
+    @property
+    def kept(self) -> dict[str, int]:
+        """Seconds for which each level is kept."""
+        ...
+
+    async def ask(self, query: TrafficQuery) -> Answer:
+        """The answer; UsageError for a query that this store cannot answer, BusyError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that the reader of a page has to know: ``names`` are the first few concerned."""
+
+    kind: str
+    text: str
+    names: tuple[str, ...] = ()
+    hint: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of the answer."""
+        return {"kind": self.kind, "text": self.text, "names": self.names, "hint": self.hint}
+
+
+class TrafficPages:
+    """The routes; ``wall`` is Unix time, ``snapshot`` a copy of the server's state."""
+
+    def __init__(
+        self,
+        store: TrafficStore,
+        index: EndpointIndex,
+        snapshot: Callable[[], Awaitable[ServerSnapshot]],
+        wall: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._index = index
+        self._snapshot = snapshot
+        self._wall = wall
+
+    def routes(self) -> dict[str, Route]:
+        """The pages by path."""
+        return {
+            "/api/v1/traffic": Route(self._traffic, PARAMETERS),
+            "/api/v1/meta": Route(self._meta),
+            "/api/v1/notices": Route(self._notices),
+        }
+
+    async def _traffic(self, request: Request) -> Response:
+        found = await self._store.ask(parse_query(request.parameters, self._wall()))
+        return _json(found.to_json())
+
+    async def _meta(self, _request: Request) -> Response:
+        snapshot = await self._snapshot()
+        kept = self._store.kept
+        longest = max(kept.values())
+        prices = [
+            {"list": one.name, "valid_from": str(one.valid_from), "currency": one.currency}
+            for one in snapshot.prices.lists
+        ]
+        return _json(
+            {
+                "version": __version__,
+                "cluster": "",
+                "zones": sorted(self._zones()),
+                "ranges": [name for name, seconds in RANGES.items() if seconds <= longest],
+                "resolution": 60,
+                "kept": kept,
+                "prices": prices or None,
+                "prometheus": None,
+            }
+        )
+
+    async def _notices(self, _request: Request) -> Response:
+        found = notices(await self._snapshot(), self._index)
+        return _json({"notices": [notice.to_json() for notice in found]})
+
+    def _zones(self) -> set[str]:
+        return {zone for node in self._index.node_names() if (zone := _zone(self._index, node))}
+
+
+def notices(snapshot: ServerSnapshot, index: EndpointIndex) -> Iterator[Notice]:
+    """What is wrong now, as far as numbers are concerned."""
+    yield from _of_nodes(snapshot, index)
+    yield from _of_bytes(snapshot)
+    full = [name for name, view in snapshot.ledger.views.items() if view.other.bytes]
+    if full:
+        yield Notice(
+            "limit_reached",
+            "A limit of series was reached: what is beyond it is shown as other.",
+            tuple(full),
+            "raise --max-series",
+        )
+    history = snapshot.history
+    dropped = (
+        {reason for reason, sums in history.dropped.items() if any(a.bytes for a in sums.values())}
+        if history is not None
+        else set()
+    )
+    if dropped:
+        yield Notice(
+            "history_dropped",
+            "Some traffic is counted and not in the history.",
+            tuple(sorted(dropped)),
+            "see kzn_server_history_dropped_bytes_total",
+        )
+    if history is not None and any(amount.bytes for amount in history.lost.values()):
+        yield Notice(
+            "restarted",
+            "The server was killed once: what it had not written of its last minute is not in the"
+            " history.",
+        )
+
+
+def _of_nodes(snapshot: ServerSnapshot, index: EndpointIndex) -> Iterator[Notice]:
+    silent = sorted(node for node, age in snapshot.batch_ages if age > SILENT_SECONDS)
+    coverage = snapshot.coverage
+    if silent:
+        yield Notice(
+            "node_silent",
+            f"{len(silent)} nodes do not report.",
+            tuple(silent[:_NAMES]),
+            "kubectl -n kzn get pods -o wide -l app.kubernetes.io/component=agent",
+        )
+    others = coverage.known - coverage.reporting - coverage.without_agent
+    if others > len(silent) and coverage.reporting:
+        yield Notice(
+            "other_servers",
+            f"{coverage.reporting} of {coverage.known} nodes report to this server: with a server"
+            " in each zone the others have their traffic.",
+        )
+    zoneless = sorted(node for node in index.node_names() if not _zone(index, node))
+    if zoneless:
+        yield Notice(
+            "node_without_zone",
+            f"{len(zoneless)} nodes have no zone: their traffic is unresolved.",
+            tuple(zoneless[:_NAMES]),
+            "label them with topology.kubernetes.io/zone, or see --default-zone",
+        )
+
+
+def _of_bytes(snapshot: ServerSnapshot) -> Iterator[Notice]:
+    seen = unresolved = missed = 0
+    reasons: dict[str, int] = {}
+    for totals in snapshot.totals:
+        for (term, reason), counts in totals.counts.items():
+            seen += counts.bytes if term == "seen" else 0
+            missed += counts.bytes if term == "missed" else 0
+            if term == "unresolved":
+                unresolved += counts.bytes
+                reasons[reason] = reasons.get(reason, 0) + counts.bytes
+    if unresolved > UNRESOLVED_SHARE * seen:
+        worst = sorted(reasons, key=lambda reason: -reasons[reason])
+        share = 100 * unresolved / seen if seen else 100.0
+        yield Notice(
+            "unresolved",
+            f"{share:.1f} % of the bytes have no known endpoint or zone.",
+            tuple(worst[:_NAMES]),
+            "kzn explain SRC DST says why",
+        )
+    if missed:
+        yield Notice(
+            "missed",
+            f"{missed} bytes were seen and are in no flow.",
+            hint="see kzn_missed_bytes_total; raise --max-flows of the agents",
+        )
+
+
+def _zone(index: EndpointIndex, node: str) -> str:
+    number = index.node_endpoint(node)
+    return index.endpoint(number).zone if number >= 0 else ""
+
+
+def _json(document: object) -> Response:
+    body = body_of([msgspec.json.encode(document), b"\n"], tagged=True)
+    return Response(body, content_type=JSON, headers=_NO_STORE)

@@ -1,0 +1,77 @@
+"""The text of queries: one grammar for URLs and for the command line."""
+
+import pytest
+
+from kzn.client.traffic import parse_query, to_parameters
+from kzn.errors import UsageError
+from kzn.history.query import TrafficQuery
+
+NOW = 1_795_651_234.5
+
+
+def test_all_parameters() -> None:
+    found = parse_query(
+        {
+            "since": ("24h",),
+            "by": ("src_zone,dst_zone", "port"),
+            "where": (
+                "workload:shop/cart",
+                "port:443",
+                "port=80",
+                "dst_address:fe80::1",
+                "src_zone:",
+            ),
+            "limit": ("7",),
+            "points": ("72",),
+            "compare": ("previous",),
+        },
+        NOW,
+    )
+    assert found == TrafficQuery(
+        begin=1_795_564_834,
+        end=1_795_651_234,
+        by=("src_zone", "dst_zone", "port"),
+        where=(
+            ("workload", ("shop/cart",)),
+            ("port", ("443", "80")),
+            ("dst_address", ("fe80::1",)),
+            ("src_zone", ("",)),
+        ),
+        limit=7,
+        points=72,
+        compare=True,
+    )
+    again: dict[str, tuple[str, ...]] = {}
+    for name, value in to_parameters(found):
+        again[name] = (*again.get(name, ()), value)
+    assert parse_query(again, NOW) == found
+
+
+def test_times_are_unix_seconds_rfc3339_or_ago() -> None:
+    found = parse_query({"from": ("2026-11-26T00:00:00Z",), "to": ("1795651210",)}, NOW)
+    assert (found.begin, found.end) == (1_795_651_200, 1_795_651_210)
+    assert parse_query({"from": ("10m",)}, NOW).begin == 1_795_650_634
+    assert parse_query({}, NOW).begin == 1_795_647_634
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"colour": ("x",)}, "'colour' is not a parameter"),
+        ({"since": ("1y",)}, "not a duration"),
+        ({"since": ("0h",)}, "not a duration"),
+        ({"since": ("1h", "2h")}, "2 times"),
+        ({"since": ("1h",), "from": ("0",)}, "exclude"),
+        ({"from": ("yesterday",)}, "not a time"),
+        ({"from": ("20",), "to": ("10",)}, "span is empty"),
+        ({"where": ("port",)}, "has no value"),
+        ({"where": ("colour:x",)}, "'colour' is not a filter"),
+        ({"by": ("colour",)}, "'colour' is not a dimension"),
+        ({"limit": ("x",)}, "limit 'x' is not a number"),
+        ({"points": ("-1",)}, "points '-1' is not a number"),
+        ({"compare": ("next",)}, "compare 'next'"),
+    ],
+)
+def test_what_is_wrong_is_named(parameters: dict[str, tuple[str, ...]], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_query(parameters, NOW)

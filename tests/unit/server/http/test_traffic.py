@@ -1,0 +1,80 @@
+"""/api/v1/traffic, /meta and /notices over a small server."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from cluster import index_of
+from historic import CLUSTER
+from questions import ENDS, T0, VERDICTS, settled
+from smallserver import snapshot
+
+from kzn.daemon.http.messages import Request, Response
+from kzn.errors import UsageError
+from kzn.history.memory import answer
+from kzn.history.query import Answer, TrafficQuery
+from kzn.server.http.traffic import TrafficPages, notices
+from kzn.server.snapshot import ServerSnapshot
+
+FLOWS: list[tuple[int, ...]] = [(0, 0, 1, 443, 6, 1, 1, 700), (1, 1, 0, 443, 6, 0, 2, 30)]
+
+
+class Store:
+    """Answers from rows of the test."""
+
+    kept = {"raw": 86_400, "hour": 700_000}  # noqa: RUF012 - read alone
+
+    async def ask(self, query: TrafficQuery) -> Answer:
+        return answer(query, settled(FLOWS), ENDS, VERDICTS, T0)
+
+
+async def state() -> ServerSnapshot:
+    return snapshot()
+
+
+def get(path: str, **parameters: str) -> Any:
+    pages = TrafficPages(Store(), index_of(CLUSTER), state, lambda: T0 + 300.0).routes()
+
+    async def run() -> Response:
+        found = pages[path].answer(
+            Request("GET", path, {name: (value,) for name, value in parameters.items()})
+        )
+        assert not isinstance(found, Response)
+        return await found
+
+    response = asyncio.run(run())
+    assert ("cache-control", "no-store") in response.headers
+    assert not isinstance(response.body, bytes)
+    assert response.body.tag
+    return json.loads(b"".join(response.body.pieces()))
+
+
+def test_traffic_of_a_span_by_dimensions() -> None:
+    found = get("/api/v1/traffic", since="5m", by="cause_zone", points="5", compare="previous")
+    assert found["rows"] == [
+        {"cause_zone": "a", "bytes": 730, "packets": 2, "before": 0, "series": [700, 30, 0, 0, 0]}
+    ]
+    assert (found["from"], found["to"], found["step"]) == (T0, T0 + 300, 60)
+
+
+def test_what_is_wrong_is_an_error_for_400() -> None:
+    with pytest.raises(UsageError, match="not a dimension"):
+        get("/api/v1/traffic", by="colour")
+
+
+def test_meta_says_what_can_be_asked() -> None:
+    found = get("/api/v1/meta")
+    assert found["zones"] == ["a", "b", "c"]
+    assert found["ranges"] == ["1h", "6h", "24h", "7d"]
+    assert found["kept"] == {"raw": 86_400, "hour": 700_000}
+    assert found["prices"] is None
+
+
+def test_notices_name_what_is_missing() -> None:
+    index = index_of("nodes: [{name: n1, addresses: [10.0.0.1]}]")
+    found = {notice.kind: notice for notice in notices(snapshot(), index)}
+    assert found["node_without_zone"].names == ("n1",)
+    assert "10 bytes" in found["missed"].text
+    kinds = {one["kind"] for one in get("/api/v1/notices")["notices"]}
+    assert kinds == {"missed"}
