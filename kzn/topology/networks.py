@@ -44,7 +44,7 @@ class Networks:
         self._service_of = AddressTable()
         self._outer_service_of = AddressTable()
         self._pod_cidrs = PodCidrs()
-        self._prefixes = PrefixTable()
+        self._prefixes: PrefixTable | None = None
         self._named: set[Prefix] = set()  # of networks, which come before equal pod CIDRs
 
     @property
@@ -59,6 +59,10 @@ class Networks:
 
     def lookup(self, rows: U8) -> I32:
         """The ids of addresses (n, 16), EXTERNAL, UNKNOWN, or at most IN_POD_CIDR."""
+        if self._prefixes is None:
+            networks = list(self._numbered())
+            self._prefixes = PrefixTable(chain(self._pod_cidrs.codes(), networks))
+            self._named = {prefix for prefix, _ in networks}
         found = self._service_of.find(rows)
         left = np.flatnonzero(found == UNOWNED)
         found[left] = self._prefixes.lookup(rows[left])
@@ -90,10 +94,10 @@ class Networks:
             self._retire(number)
         self._networks = [(net, self._add(network_endpoint(net))) for net in networks]
         numbers = dict(self._numbered())
-        gone, self._named = self._named - numbers.keys(), set(numbers)
-        if len(numbers) > _CHANGED_ONE_BY_ONE:
-            self._prefixes = PrefixTable(chain(self._pod_cidrs.codes(), numbers.items()))
+        if self._prefixes is None or len(numbers) > _CHANGED_ONE_BY_ONE:
+            self._prefixes = None
             return
+        gone, self._named = self._named - numbers.keys(), set(numbers)
         for prefix in gone:
             self._set_range(prefix)
         for prefix, number in numbers.items():
@@ -126,11 +130,13 @@ class Networks:
     def put_pod_cidrs(self, uid: str, node: str, cidrs: tuple[CidrNetwork, ...]) -> None:
         """The pod CIDRs of the node with this uid; none once it is deleted."""
         changed = self._pod_cidrs.put(uid, node, tuple(map(prefix_of, cidrs)))
-        for prefix in changed - self._named:
-            self._set_range(prefix)
+        if self._prefixes is not None:
+            for prefix in changed - self._named:
+                self._set_range(prefix)
 
     def _set_range(self, prefix: Prefix) -> None:
         """Set what a prefix is that no network has, at least not any more."""
+        assert self._prefixes is not None  # noqa: S101 - for the type checker
         code = self._pod_cidrs.code(prefix)
         if code is None:
             self._prefixes.remove(prefix)

@@ -215,6 +215,7 @@ def test_nodes_that_come_and_go_leave_what_a_fresh_table_has(
     living = networks_of({})
     nodes: dict[str, tuple[str, ...]] = {}
     for name, texts in changes:
+        owners(living)  # makes the table that the change is added to
         nodes.pop(name, None)
         nodes |= {name: tuple(texts)} if texts else {}
         living.put_pod_cidrs(f"uid-{name}", name, tuple(map(ip_network, texts)))
