@@ -56,7 +56,7 @@ class AgentAddresses:
         self._waiting: OrderedDict[str, tuple[bytes, ...]] = OrderedDict()
         self._cidrs: dict[str, tuple[str, tuple[CidrNetwork, ...]]] = {}
         self._nodes_of: dict[Prefix, list[int]] = {}
-        self._ranges = PrefixTable()
+        self._ranges: PrefixTable | None = None
 
     def __len__(self) -> int:
         """How many addresses agents have told, each counted for each node."""
@@ -150,6 +150,8 @@ class AgentAddresses:
                 found[row] = self._one_of(rows[row].tobytes(), float(times[row]), own)
         known = np.flatnonzero(found >= 0)
         if len(known):
+            if self._ranges is None:
+                self._ranges = PrefixTable((cidr, of[-1]) for cidr, of in self._nodes_of.items())
             ranges = self._ranges.lookup(rows.take(known, axis=0))
             found[known[(ranges >= 0) & (ranges != found.take(known))]] = UNOWNED
         return found
@@ -234,10 +236,14 @@ class AgentAddresses:
 
     def _set_range(self, prefix: Prefix) -> None:
         """Note the node that came last of those with this pod CIDR."""
-        if self._nodes_of[prefix]:
-            self._ranges.put(prefix, self._nodes_of[prefix][-1])
-        else:
+        nodes = self._nodes_of[prefix]
+        if not nodes:
             del self._nodes_of[prefix]
+        if self._ranges is None:
+            return
+        if nodes:
+            self._ranges.put(prefix, nodes[-1])
+        else:
             self._ranges.remove(prefix)
 
 

@@ -196,10 +196,14 @@ class PodCidrs:
 
     def codes(self) -> Iterator[tuple[Prefix, int]]:
         """Each prefix with its code."""
-        for prefix in self._nodes.values:
-            code = self.code(prefix)
-            assert code is not None  # noqa: S101 - it is a node's
-            yield prefix, code
+        is_flat = self._nodes.is_flat
+        for prefix, nodes in self._nodes.values.items():
+            if is_flat and len(nodes) == 1:
+                yield prefix, IN_POD_CIDR - next(iter(nodes))
+            else:
+                code = self.code(prefix)
+                assert code is not None  # noqa: S101 - it is a node's
+                yield prefix, code
 
     def _take(self, prefix: Prefix, number: int) -> None:
         nodes = self._nodes.values[prefix]

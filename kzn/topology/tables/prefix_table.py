@@ -7,6 +7,7 @@ without a loop. Never: owners of single addresses, which take precedence (owners
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network, ip_network
+from itertools import chain
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -73,43 +74,61 @@ def prefix_of(network: CidrNetwork) -> Prefix:
     return start, network.prefixlen
 
 
+def _is_ipv4(prefix: Prefix) -> bool:
+    return prefix[0] >> 32 == _MAPPED >> 32 and prefix[1] >= 96
+
+
 class Prefixes(Generic[V]):
     """Values by prefix, and which prefixes enclose others."""
 
-    __slots__ = ("_lengths", "values")
+    __slots__ = ("_lengths", "_longest_first", "values")
 
-    def __init__(self) -> None:
-        self.values: dict[Prefix, V] = {}
-        self._lengths: Counter[int] = Counter()
+    def __init__(self, values: Iterable[tuple[Prefix, V]] = ()) -> None:
+        self.values: dict[Prefix, V] = dict(values)
+        self._lengths = Counter((_is_ipv4(prefix), prefix[1]) for prefix in self.values)
+        self._longest_first = sorted({length for _, length in self._lengths}, reverse=True)
 
     def put(self, prefix: Prefix, value: V) -> bool:
         """Set the value of a prefix; True if it had none."""
         is_new = prefix not in self.values
-        self._lengths[prefix[1]] += is_new
         self.values[prefix] = value
+        if is_new:
+            self._count(prefix, 1)
         return is_new
 
     def remove(self, prefix: Prefix) -> None:
         """Remove a prefix, which must be there."""
         del self.values[prefix]
-        self._lengths[prefix[1]] -= 1
-        if not self._lengths[prefix[1]]:
-            del self._lengths[prefix[1]]
+        self._count(prefix, -1)
 
     def enclosing(self, prefix: Prefix) -> Iterator[Prefix]:
         """The prefixes that enclose ``prefix`` and have a value, the longest first; itself too."""
         start, longest = prefix
-        for length in sorted(self._lengths, reverse=True):
-            found = (start & ~(_ALL >> length), length)
-            if length <= longest and found in self.values:
+        for length in self._longest_first:
+            if length <= longest and (found := (start >> 128 - length << 128 - length, length)) in (
+                self.values
+            ):
                 yield found
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether no prefix encloses another for sure: all of a family have one length.
+
+        One of IPv6 that begins at 0 may enclose all of IPv4.
+        """
+        families = {is_ipv4 for is_ipv4, _ in self._lengths}
+        return len(families) == len(self._lengths) and not any(
+            start < _MAPPED < start | _ALL >> length for start, length in self.values if length < 96
+        )
 
     def enclosed(self, prefix: Prefix) -> Iterator[Prefix]:
         """The longer prefixes inside ``prefix`` that have a value."""
         start, length = prefix
-        if max(self._lengths, default=0) <= length:
-            return
         end = start | _ALL >> length
+        with_ipv4 = start <= _MAPPED <= end or _is_ipv4(prefix)
+        lengths = [one for is_ipv4, one in self._lengths if with_ipv4 or not is_ipv4]
+        if max(lengths, default=0) <= length:
+            return
         for found in self.values:
             if found[1] > length and start <= found[0] <= end:
                 yield found
@@ -119,8 +138,15 @@ class Prefixes(Generic[V]):
         return any(
             (address, length) in self.values
             or (address - (_ALL + 1 >> length), length) in self.values
-            for length in self._lengths
+            for length in self._longest_first
         )
+
+    def _count(self, prefix: Prefix, number: int) -> None:
+        key = _is_ipv4(prefix), prefix[1]
+        self._lengths[key] += number
+        if self._lengths[key] == max(number, 0):  # the first of its length, or the last
+            self._lengths = +self._lengths
+            self._longest_first = sorted({length for _, length in self._lengths}, reverse=True)
 
 
 class PrefixTable:
@@ -132,11 +158,7 @@ class PrefixTable:
     """
 
     def __init__(self, networks: Iterable[tuple[Prefix, int]] = ()) -> None:
-        self._prefixes: Prefixes[int] = Prefixes()
-        for prefix, value in _IANA_VALUES.items():
-            self._prefixes.put(prefix, value)
-        for prefix, value in networks:
-            self._prefixes.put(prefix, value)
+        self._prefixes = Prefixes(chain(_IANA_VALUES.items(), networks))
         starts, values = _flatten(self._prefixes.values)
         # Fixed-width byte strings compare like big-endian numbers; the padding NULs are the low
         # bytes that numpy trims, so trimming changes no comparison.
