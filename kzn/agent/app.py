@@ -189,7 +189,10 @@ async def _shipper(
     spool: Spool,
     addresses: Callable[[], tuple[bytes, ...] | None] = lambda: None,
 ) -> AsyncIterator[Shipper]:
-    identity = AgentIdentity(config.node, spool.epoch, probe, __version__, config.process)
+    interval_ms = round(config.interval * 1000)
+    identity = AgentIdentity(
+        config.node, spool.epoch, probe, __version__, config.process, interval_ms
+    )
     shipper = Shipper(
         identity,
         server,

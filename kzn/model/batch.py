@@ -26,7 +26,8 @@ class Batch:
 class AgentIdentity:
     """The agent of a connection: node, map epoch (random, new with new maps), probe, version.
 
-    ``process`` is random, one for each agent process; 0 of an older agent, which does not tell it.
+    ``process`` is random, one for each agent process, and ``interval_ms`` the time between two
+    batches; both are 0 of an older agent, which does not tell them.
     """
 
     node: str
@@ -34,3 +35,4 @@ class AgentIdentity:
     probe: str
     version: str
     process: int = 0
+    interval_ms: int = 0

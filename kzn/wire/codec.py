@@ -43,6 +43,7 @@ def encode_to_server(message: ToServer) -> bytes:
             agent_version=message.agent_version,
             probe=message.probe,
             process=message.process,
+            interval_ms=message.interval_ms,
         )
         return kzn_pb2.ToServer(hello=hello).SerializeToString()
     if isinstance(message, NodeAddresses):
@@ -79,6 +80,7 @@ def decode_to_server(data: bytes) -> ToServer:
             probe=hello.probe,
             protocol=hello.protocol,
             process=hello.process,
+            interval_ms=hello.interval_ms,
         )
     if envelope.WhichOneof("message") == "batch":
         batch = envelope.batch

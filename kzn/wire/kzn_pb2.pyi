@@ -27,7 +27,7 @@ class ToAgent(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("protocol", "node", "epoch", "token", "agent_version", "probe", "process")
+    __slots__ = ("protocol", "node", "epoch", "token", "agent_version", "probe", "process", "interval_ms")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +35,7 @@ class Hello(_message.Message):
     AGENT_VERSION_FIELD_NUMBER: _ClassVar[int]
     PROBE_FIELD_NUMBER: _ClassVar[int]
     PROCESS_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     node: str
     epoch: int
@@ -42,7 +43,8 @@ class Hello(_message.Message):
     agent_version: str
     probe: str
     process: int
-    def __init__(self, protocol: _Optional[int] = ..., node: _Optional[str] = ..., epoch: _Optional[int] = ..., token: _Optional[str] = ..., agent_version: _Optional[str] = ..., probe: _Optional[str] = ..., process: _Optional[int] = ...) -> None: ...
+    interval_ms: int
+    def __init__(self, protocol: _Optional[int] = ..., node: _Optional[str] = ..., epoch: _Optional[int] = ..., token: _Optional[str] = ..., agent_version: _Optional[str] = ..., probe: _Optional[str] = ..., process: _Optional[int] = ..., interval_ms: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("protocol", "last_applied", "max_frame", "max_flows", "max_addresses", "instance", "max_node_addresses")

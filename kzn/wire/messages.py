@@ -37,7 +37,10 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The first message of an agent; ``process`` is random, 0 of an older agent."""
+    """The first message of an agent; ``process`` is random.
+
+    ``process`` and ``interval_ms``, the time between two batches, are 0 of an older agent.
+    """
 
     node: str
     epoch: int
@@ -46,6 +49,7 @@ class Hello:
     probe: str
     protocol: int = PROTOCOL
     process: int = 0
+    interval_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,12 @@ def _greet(hello: Hello) -> Step:
     if hello.epoch == 0:
         return Refusal(Reason.MALFORMED, "epoch 0 is not valid")
     identity = AgentIdentity(
-        hello.node, hello.epoch, hello.probe, hello.agent_version, hello.process
+        hello.node,
+        hello.epoch,
+        hello.probe,
+        hello.agent_version,
+        hello.process,
+        hello.interval_ms,
     )
     return Authenticate(hello, identity)
 
@@ -167,6 +172,7 @@ class AgentSession:
             agent_version=self._identity.version,
             probe=self._identity.probe,
             process=self._identity.process,
+            interval_ms=self._identity.interval_ms,
         )
 
     def welcomed(self, message: ToAgent) -> Welcome:

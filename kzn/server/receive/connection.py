@@ -240,6 +240,7 @@ class AgentConnection:
             identity.process,
             identity.epoch,
             self._context.clock(),
+            identity.interval_ms / 1000,
         )
         rival = self._context.agents.admit(agent)
         if rival is not None:

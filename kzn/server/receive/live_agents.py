@@ -22,8 +22,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 SILENT_SECONDS = 60.0
-"""Six intervals of an agent by default. One that sends less often cannot be told from one that has
-gone."""
+"""Six intervals of an agent by default; one that tells a long interval has more time."""
+SILENT_INTERVALS = 3
+LONGEST_SILENCE = 900.0
+"""Three of the longest intervals: a peer must not hold a node's place for longer by what it tells.
+"""
 
 
 class Connection(Protocol):
@@ -44,6 +47,13 @@ class LiveAgent:
     process: int
     epoch: int
     heard: float
+    interval: float = 0.0
+    """Seconds between two batches; 0 of an agent that does not tell it."""
+
+    @property
+    def silent_after(self) -> float:
+        """Seconds without a frame after which it counts as gone."""
+        return max(SILENT_SECONDS, min(SILENT_INTERVALS * self.interval, LONGEST_SILENCE))
 
 
 class LiveAgents:
@@ -61,7 +71,7 @@ class LiveAgents:
         present = self._by_node.get(new.node, [])
         others = [one for one in present if new.process and one.process != new.process]
         is_restart = any(one.epoch == new.epoch for one in others)
-        live = [one for one in others if self._clock() - one.heard < SILENT_SECONDS]
+        live = [one for one in others if self._clock() - one.heard < one.silent_after]
         if live and not is_restart:
             return live[0]
         for one in others:

@@ -35,7 +35,15 @@ BATCH = EncodedBatch(7, 2**40, 5, Columns(3, 2, 1, 0x3FFFFFFF, b"zz"), b"tt")
 
 U32, U64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 HELLOS = st.builds(
-    Hello, st.text(), U64, st.text(), st.text(), st.text(), protocol=st.integers(0, 9), process=U64
+    Hello,
+    st.text(),
+    U64,
+    st.text(),
+    st.text(),
+    st.text(),
+    protocol=st.integers(0, 9),
+    process=U64,
+    interval_ms=U32,
 )
 BATCHES = st.builds(
     EncodedBatch,

@@ -53,9 +53,9 @@ def test_an_agent_is_welcomed_with_limits_and_last_sequence() -> None:
 
 
 def test_the_process_of_an_agent_is_part_of_its_identity() -> None:
-    identity = replace(IDENTITY, process=9)
+    identity = replace(IDENTITY, process=9, interval_ms=300_000)
     hello = AgentSession(identity).hello("token")
-    assert hello == replace(HELLO, process=9)
+    assert hello == replace(HELLO, process=9, interval_ms=300_000)
     step = ServerSession(AppliedSequences(), LIMITS).receive(hello)
     assert step == Authenticate(hello, identity)
 

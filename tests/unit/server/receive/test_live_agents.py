@@ -73,6 +73,22 @@ def test_a_silent_agent_does_not_lock_its_node_out() -> None:
     assert scene.closed == ["gone"]
 
 
+@pytest.mark.parametrize(
+    ("interval", "silent_after"), [(0.0, 60.0), (10.0, 60.0), (300.0, 900.0), (1e9, 900.0)]
+)
+def test_an_agent_that_tells_a_long_interval_has_time_for_three(
+    interval: float, silent_after: float
+) -> None:
+    scene = Scene()
+    first = scene.agent("first", process=1, epoch=10)
+    first.interval = interval
+    assert scene.agents.admit(first) is None
+    scene.now += silent_after - 1
+    assert scene.agents.admit(scene.agent("second", process=2, epoch=20)) is first
+    scene.now += 1
+    assert scene.agents.admit(scene.agent("second", process=2, epoch=20)) is None
+
+
 def test_the_sets_of_one_process_are_one_agent() -> None:
     scene = Scene()
     scene.connect("counting", process=1, epoch=10)
