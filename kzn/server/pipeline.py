@@ -28,6 +28,7 @@ from kzn.server.ledger.ledger import Ledger
 from kzn.server.ledger.node_totals import NOTHING, NodeTotals, NodeTotalsSnapshot, TotalsByNode
 from kzn.server.ledger.prices_in_use import NO_PRICES, PricesInUse
 from kzn.server.resolve import verdict as v
+from kzn.server.resolve.assumed import assumed
 from kzn.server.resolve.joined import JoinedFlows, join
 from kzn.server.resolve.reporting import (
     LATE,
@@ -205,6 +206,7 @@ class Pipeline:
         """`_account` for each batch."""
         flows, now = joined.table, group.now
         self.ledger.add(resolution, flows.bytes, self.index, now)
+        self.stats.assumed = self.stats.assumed.plus(assumed(flows, resolution))
         by_part = resolution.by_part(joined.part, len(group.batches), flows.packets, flows.bytes)
         packets, sizes = (column.tolist() for column in by_part)
         waiting = _parts_with(joined, v.MAY_RESOLVE_LATER, resolution.verdict)
@@ -338,6 +340,7 @@ class Pipeline:
             observed = self._account_late(observed, resolution, totals, now)
         flows = observed.flows
         self.ledger.add(resolution, flows.bytes, self.index, now)
+        self.stats.assumed = self.stats.assumed.plus(assumed(flows, resolution))
         if resolution.counted_at_destination.any():
             self._add_counted_at_destination(observed, resolution)
         packets, sizes = resolution.by_verdict(flows.packets, flows.bytes)

@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kzn.model.settled import ByClass, Sum, added
 
@@ -28,6 +29,27 @@ class Histogram:
         return Histogram(self.bounds, list(self.counts), self.sum)
 
 
+class AssumedBytes(NamedTuple):
+    """Bytes of flows; a flow is in one of them at most.
+
+    ``from_no_node``: a tunnel delivered them from an address that no node has. They are transit, as
+    if a node had encapsulated and counted them (an egress gateway's answers); from a VPN whose far
+    end is outside the cluster no node counts them.
+    ``far_end_unknown``: a tunnel of the node carries them to an address without an owner. They
+    count as going to the inner destination; to a collector of mirrors that the topology does not
+    know they do not.
+    """
+
+    from_no_node: int = 0
+    far_end_unknown: int = 0
+
+    def plus(self, other: "AssumedBytes") -> "AssumedBytes":
+        """The sums."""
+        return AssumedBytes(
+            self.from_no_node + other.from_no_node, self.far_end_unknown + other.far_end_unknown
+        )
+
+
 @dataclass(slots=True)
 class PipelineStats:
     """Counts since the server started."""
@@ -38,6 +60,7 @@ class PipelineStats:
     mismatched_batches: int = 0
     mismatched_bytes: int = 0
     apply_seconds: Histogram = field(default_factory=Histogram)
+    assumed: AssumedBytes = AssumedBytes()
 
     def copy(self) -> "PipelineStats":
         """A copy that later batches do not change."""
@@ -48,6 +71,7 @@ class PipelineStats:
             self.mismatched_batches,
             self.mismatched_bytes,
             self.apply_seconds.copy(),
+            self.assumed,
         )
 
 

@@ -58,6 +58,13 @@ def _work(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
         f"Bytes by which the flows of mismatched batches differ from their totals ({BYTE}).",
         stats.mismatched_bytes,
     )
+    yield _by(
+        ("reason",),
+        "tunnel_assumed_bytes_total",
+        "counter",
+        f"Bytes of tunnels whose other end the topology does not know ({BYTE}).",
+        [((reason,), size) for reason, size in stats.assumed._asdict().items()],
+    )
     yield _one("held_flows", "gauge", "Flows in the retry queue.", snapshot.held_flows)
     yield _one(
         "hold_overflow_flows_total",

@@ -393,6 +393,11 @@ def _resolve(
     )
 
 
+def is_place(sides: I64) -> BOOL:
+    """Of which ``sides`` it is known where an address is."""
+    return _IS_PLACE.take(sides)
+
+
 def _kind(flows: Flows) -> U8 | None:
     """PLAIN, SENT_HERE or DELIVERED_HERE of each flow; None if all are plain."""
     flags = flows.flags & _BY_TUNNEL
@@ -418,7 +423,7 @@ def _far_ends(dst: I64, via: U32, endpoints: I32, nodes: I32, side: I64, *, fina
     """``dst`` with the row of ``via`` where that is known to be another place."""
     chosen = np.flatnonzero(via != NO_VIA)
     outer, inner = via.take(chosen).astype(np.int64), dst.take(chosen)
-    elsewhere = _IS_PLACE.take(side.take(outer)) & (endpoints.take(outer) != endpoints.take(inner))
+    elsewhere = is_place(side.take(outer)) & (endpoints.take(outer) != endpoints.take(inner))
     at_node = nodes.take(outer)
     elsewhere &= (at_node == NO_CODE) | (at_node != nodes.take(inner))
     if not final:
