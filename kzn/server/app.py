@@ -35,6 +35,7 @@ from kzn.server.ledger.ledger import Ledger
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
 from kzn.server.prices import Prices, PriceSources
+from kzn.server.receive.context import at_once
 from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
 from kzn.server.recording.open import open_recorder, ring_recorder
@@ -142,11 +143,12 @@ class Server:
             meter.begin(time.monotonic())
         self._receiver = Receiver(
             self._pipeline.apply,
+            apply_all=self._pipeline.apply_all,
             limits=_receive_limits(config),
             authenticate=self._authenticator.authenticate,
             tls=self._authenticator.tls,
             sequences=self._durability.sequences,
-            durable=self._durability.durable,
+            durable=self._durability.durable if state is not None else at_once,
             take_addresses=topology.take_addresses,
             instance=self._durability.instance,
             verifies=self._authenticator.verifies,

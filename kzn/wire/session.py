@@ -101,6 +101,12 @@ class ServerSession:
             return Repeat(Ack(batch.sequence, duplicate=True))
         return Apply(identity, batch, gap=check is SequenceCheck.GAP)
 
+    def repeated(self, sequence: int) -> Ack | None:
+        """The ack of batch ``sequence`` if it was applied since it was received, else None."""
+        check = self._sequences.check(self._key, sequence)
+        duplicate = check is SequenceCheck.DUPLICATE
+        return Ack(sequence, duplicate=True) if duplicate else None
+
     def authenticated(self, identity: AgentIdentity) -> Welcome:
         """The agent is authenticated; `close` must be called from now on."""
         self.identity = identity

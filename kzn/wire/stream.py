@@ -24,6 +24,10 @@ class Reader(Protocol):
 class _Transport(Protocol):
     def abort(self) -> None: ...
 
+    def is_closing(self) -> bool: ...
+
+    def get_write_buffer_size(self) -> int: ...
+
 
 class Writer(Protocol):
     """The part of asyncio.StreamWriter that is used."""
@@ -88,14 +92,21 @@ class FrameStream:
         if not self._frames.buffered:
             await self._read()
 
+    def received_message(self) -> bytes | None:
+        """The next message if it has arrived; None if not, or if the peer closed."""
+        for message in self._frames.feed(b""):
+            self._on_buffered(self._frames.buffered)
+            return message
+        return None
+
     async def receive(self) -> bytes | None:
         """The next message, None if the peer closed between two.
 
         WireError for an invalid length or a close within a frame; OSError if the connection broke.
         """
         while True:
-            for message in self._frames.feed(b""):
-                self._on_buffered(self._frames.buffered)
+            message = self.received_message()
+            if message is not None:
                 return message
             if self._ended:
                 break
@@ -113,9 +124,19 @@ class FrameStream:
 
     async def send(self, message: bytes) -> None:
         """Send one message; returns when the send buffer is short."""
+        if not self.sent_at_once(message):
+            await self._writer.drain()
+
+    def sent_at_once(self, message: bytes) -> bool:
+        """Send one message; False: the send buffer may be long, so call `drain`."""
         data = frame(message)
         self.sent += len(data)
         self._writer.write(data)
+        transport = self._writer.transport
+        return not transport.is_closing() and transport.get_write_buffer_size() == 0
+
+    async def drain(self) -> None:
+        """Wait until the send buffer is short."""
         await self._writer.drain()
 
     async def linger(self, limit: int = 1 << 20) -> None:

@@ -16,13 +16,14 @@ from kzn.daemon.tls_stream import TlsStream
 from kzn.errors import WireError
 from kzn.model.batch import AgentIdentity
 from kzn.server.auth.permit import PeerInfo, peer_info
-from kzn.server.receive.context import ConnectionContext
+from kzn.server.receive.context import ConnectionContext, at_once
 from kzn.server.receive.live_agents import LiveAgent
+from kzn.server.receive.turns import Applied
 from kzn.wire.codec import decode_to_server, encode_to_agent
 from kzn.wire.decode_batch import decode_batch
 from kzn.wire.limits import MAX_HELLO
 from kzn.wire.messages import Ack, Reason, Refusal, ToAgent, Welcome
-from kzn.wire.session import Apply, Authenticate, Repeat, ServerSession, Step, TakeAddresses
+from kzn.wire.session import Apply, Authenticate, Repeat, ServerSession, TakeAddresses
 from kzn.wire.stream import FrameStream, Reader, Writer
 
 log = logging.getLogger(__name__)
@@ -143,22 +144,30 @@ class AgentConnection:
         while (message := await self._next_frame()) is not None:
             self._busy = True
             wait, answer = await self._answer(message)
-            async with asyncio.timeout(self._context.limits.write):
-                await self._stream.send(encode_to_agent(answer))
+            await self._send(encode_to_agent(answer))
             self._busy = False
             self._count_bytes()
             if self._stopping:
                 raise _RefusedPeer(Refusal(Reason.SHUTTING_DOWN, "shutting down"))
             if wait:
+                self._context.stats.throttled_frames += 1
                 await asyncio.sleep(wait)
+
+    async def _send(self, message: bytes) -> None:
+        if self._stream.sent_at_once(message):
+            return  # as nearly always: no timeout to set up
+        async with asyncio.timeout(self._context.limits.write):
+            await self._stream.drain()
 
     async def _next_frame(self) -> bytes | None:
         limits = self._context.limits
         silence = limits.idle if self.is_authenticated else limits.handshake
         async with asyncio.timeout(silence):
             await self._stream.wait_readable()
-        async with asyncio.timeout(min(silence, limits.frame)):
-            message = await self._stream.receive()
+        message = self._stream.received_message()
+        if message is None:
+            async with asyncio.timeout(min(silence, limits.frame)):
+                message = await self._stream.receive()
         self._context.stats.frames += message is not None
         if self._agent is not None:
             self._context.agents.heard(self._agent)
@@ -166,14 +175,15 @@ class AgentConnection:
 
     async def _answer(self, message: bytes) -> tuple[float, ToAgent]:
         """Seconds that this address must wait, and the answer."""
-        async with self._context.frame_lock:
-            started = self._context.clock()
-            try:
-                step = self._session.receive(decode_to_server(message))
-                answer = self._do(step)
-            finally:
-                wait = self._charge(started)
-            await asyncio.sleep(0)  # see `ConnectionContext.frame_lock`
+        await self._context.turns.enter(len(message))
+        started = self._context.clock()
+        try:
+            step = self._session.receive(decode_to_server(message))
+            applied = self._submit(step) if isinstance(step, Apply) else None
+            if isinstance(step, TakeAddresses):
+                self._take(step)
+        finally:
+            wait = self._charge(self._context.clock() - started)
         match step:
             case Authenticate():
                 return wait, await self._authenticate(step)
@@ -183,25 +193,15 @@ class AgentConnection:
                 return wait, ack
             case Repeat(ack):
                 self._context.stats.duplicates += 1
-                answer = ack
+            case Apply():
+                assert applied is not None  # noqa: S101 - submitted above
+                wait, ack = await self._applied(step, applied)
         # A repeat too: another connection may have applied the batch a moment ago.
         await self._wait_until_durable()
-        assert answer is not None  # noqa: S101 - a Refusal or Authenticate returned above
-        return wait, answer
+        return wait, ack
 
-    def _do(self, step: Step) -> Ack | None:
-        match step:
-            case Apply():
-                return self._apply(step)
-            case TakeAddresses():
-                self._take(step)
-        return None
-
-    def _charge(self, started: float) -> float:
-        now = self._context.clock()
-        wait = self._context.fair_share.charge(self.payer, now - started, now)
-        self._context.stats.throttled_frames += wait > 0
-        return wait
+    def _charge(self, seconds: float) -> float:
+        return self._context.fair_share.charge(self.payer, seconds, self._context.clock())
 
     async def _authenticate(self, step: Authenticate) -> Welcome:
         self._peer_name = f"agent of {step.identity.node}"
@@ -248,19 +248,27 @@ class AgentConnection:
             raise _RefusedPeer(Refusal(Reason.SECOND_AGENT, text))
         self._agent = agent
 
-    def _apply(self, step: Apply) -> Ack:
+    def _submit(self, step: Apply) -> "asyncio.Future[Applied]":
         self._require_permit()
         batch = decode_batch(step.batch, self._context.limits.wire)
+        return self._context.turns.submit(step, batch, self._session)
+
+    async def _applied(self, step: Apply, applied: "asyncio.Future[Applied]") -> tuple[float, Ack]:
+        """Seconds to wait, and the ack of a batch once it is applied."""
         try:
-            self._context.apply(step.identity, batch)
+            found = await applied
         except Exception as error:
-            node = step.identity.node
-            log.exception("batch %d of %s not applied: internal error", batch.sequence, node)
+            node, sequence = step.identity.node, step.batch.sequence
+            log.exception("batch %d of %s not applied: internal error", sequence, node)
             raise _RefusedPeer(_INTERNAL) from error
-        self._context.stats.batches += 1
-        self._context.stats.flows += len(batch.flows)
-        self._context.stats.gaps += step.gap
-        return self._session.applied(batch.sequence)
+        stats = self._context.stats
+        if found.duplicate:
+            stats.duplicates += 1
+        else:
+            stats.batches += 1
+            stats.flows += step.batch.columns.flows
+            stats.gaps += step.gap
+        return self._charge(found.seconds), found.ack
 
     def _take(self, step: TakeAddresses) -> None:
         self._require_permit()
@@ -276,6 +284,8 @@ class AgentConnection:
             raise _RefusedPeer(_PERMIT_ENDED, "permit_ended")
 
     async def _wait_until_durable(self) -> None:
+        if self._context.durable is at_once:
+            return
         try:
             async with asyncio.timeout(self._context.limits.durable):
                 await self._context.durable()

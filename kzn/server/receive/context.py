@@ -1,9 +1,8 @@
 """State shared by all agent connections."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from kzn.daemon.logs import RateLimited
 from kzn.model.batch import AgentIdentity, Batch
@@ -13,6 +12,7 @@ from kzn.server.receive.frame_memory import UnfinishedFrames
 from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.live_agents import LiveAgents
 from kzn.server.receive.stats import ReceiveStats
+from kzn.server.receive.turns import Turns
 from kzn.wire.sequences import AppliedSequences
 
 ApplyBatch = Callable[[AgentIdentity, Batch], None]
@@ -32,7 +32,7 @@ class ConnectionContext:
     limits: ReceiveLimits
     sequences: AppliedSequences
     stats: ReceiveStats
-    apply: ApplyBatch
+    turns: Turns
     take_addresses: TakeAddresses
     authenticate: Authenticate
     warnings: RateLimited
@@ -44,9 +44,6 @@ class ConnectionContext:
     """Identifies the ledger that batches go to; agents tell servers apart by it."""
     verifies: bool = False
     """Whether an authenticated agent has proved which node it is on."""
-    frame_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while a frame is processed and for one more turn of the event loop: hundreds of frames
-    that arrive at once must not delay other work of the loop, such as topology events."""
     clock: Callable[[], float] = time.monotonic
 
 

@@ -30,6 +30,7 @@ from kzn.server.receive.frame_memory import UnfinishedFrames
 from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.live_agents import LiveAgents
 from kzn.server.receive.stats import ReceiveStats
+from kzn.server.receive.turns import ApplyAll, Turns, one_by_one
 from kzn.wire.codec import encode_to_agent
 from kzn.wire.frames import frame
 from kzn.wire.messages import Reason, Refusal
@@ -48,6 +49,7 @@ _UNREAD_BYTES = 16 << 10
 class Receiver:
     """The agent port of the server. ``apply`` runs on the event loop, once for each batch.
 
+    With ``apply_all`` that is called instead, with the batches that came at the same time.
     ``sequences`` has the sequence numbers restored from a state file; empty when omitted. An ack
     waits until ``durable`` returns. ``stats`` is live. ``verifies``: ``authenticate`` proves the
     node of an agent, so that limits go by agent and not by the address that many may share.
@@ -57,6 +59,7 @@ class Receiver:
         self,
         apply: ApplyBatch,
         *,
+        apply_all: ApplyAll | None = None,
         limits: ReceiveLimits | None = None,
         authenticate: Authenticate = accept_all,
         sequences: AppliedSequences | None = None,
@@ -75,7 +78,7 @@ class Receiver:
             limits=limits,
             sequences=sequences,
             stats=self.stats,
-            apply=apply,
+            turns=Turns(apply_all or one_by_one(apply)),
             take_addresses=take_addresses,
             authenticate=authenticate,
             warnings=RateLimited(log),

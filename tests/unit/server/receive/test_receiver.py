@@ -17,9 +17,10 @@ from kzn.server.auth.permit import Authenticate, PeerInfo, Permit, accept_all
 from kzn.server.receive.context import Durable, TakeAddresses, at_once, ignore_addresses
 from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
+from kzn.server.receive.turns import FRAME_BYTES, TURN_BYTES
 from kzn.wire.codec import decode_to_agent, encode_to_server
 from kzn.wire.encode_batch import encode_batch
-from kzn.wire.frames import frame
+from kzn.wire.frames import HEADER, frame
 from kzn.wire.limits import MAX_NODE_ADDRESSES, Limits
 from kzn.wire.messages import Ack, Hello, NodeAddresses, Reason, Refusal, ToAgent, ToServer, Welcome
 from kzn.wire.stream import FrameStream
@@ -430,18 +431,22 @@ def test_a_peer_with_many_frames_does_not_delay_others() -> None:
     play(act)
 
 
-def test_the_loop_does_other_work_between_batches_that_arrive_at_once() -> None:
+def test_batches_that_arrive_at_once_are_applied_together_and_not_all_in_one_turn() -> None:
     async def act(scene: Scene) -> None:
-        agents = [await scene.agent(replace(HELLO, node=f"node-{n}")) for n in range(40)]
+        agents = [await scene.agent(replace(HELLO, node=f"node-{n}")) for n in range(90)]
         turns = 0
         at: list[int] = []
         scene.applied.on_batch = lambda: at.append(turns)
+        data = frame(encode_to_server(message(1)))
         for agent in agents:
-            agent.writer.write(frame(encode_to_server(message(1))))
+            agent.writer.write(data)
         while len(at) < len(agents):
             turns += 1
             await asyncio.sleep(0)
-        assert len(set(at)) == len(agents)
+        assert max(map(at.count, at)) > 1
+        assert max(map(at.count, at)) <= TURN_BYTES // (FRAME_BYTES + len(data) - HEADER)
+        for agent in agents:
+            assert await agent.next_answer() == Ack(1)
 
     play(act)
 

@@ -1,0 +1,167 @@
+"""Turns of the event loop: how many frames are processed in one, and their batches as one group.
+
+In: frames that connections want to process, and the batches in them. Out: each batch applied, with
+those of other agents that came at the same time. Never: a turn that is longer than its limits allow
+(hundreds of frames that arrive at once must not delay other work of the loop, such as topology
+events); a wait for other batches; a batch applied twice, or after its connection has ended.
+
+The first frame of a turn schedules the end of the turn, which runs once all connections that are
+ready at that moment have run. So a batch that comes alone is applied at once, and the more agents
+send at once, the larger the groups are, each batch of which costs a fraction.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from kzn.model.batch import AgentIdentity, Batch
+from kzn.wire.messages import Ack
+from kzn.wire.session import Apply, ServerSession
+
+TURN_BYTES = 96 << 10
+"""Bytes of frames in a turn, unless it is a single frame: some milliseconds."""
+FRAME_BYTES = 1 << 10
+"""What a frame costs besides its bytes."""
+GROUP_FLOWS = 10_000
+"""Flows of a group, unless it is a single batch."""
+
+ApplyAll = Callable[[Sequence[tuple[AgentIdentity, Batch]]], Sequence[Exception | None]]
+"""Applies batches, each as a whole, or changes nothing for it and returns its error. Must not block
+for long."""
+
+
+class Applied(NamedTuple):
+    """The ack of a batch, and its share of the seconds that its group took.
+
+    A ``duplicate`` was applied by another connection in the meantime.
+    """
+
+    ack: Ack
+    seconds: float
+    duplicate: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Pending:
+    step: Apply
+    batch: Batch
+    session: ServerSession
+    done: "asyncio.Future[Applied]"
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    size: int
+    entered: "asyncio.Future[None]"
+
+
+@dataclass(slots=True, eq=False)
+class Turns:
+    """The turns of one receiver."""
+
+    apply_all: ApplyAll
+    clock: Callable[[], float] = time.monotonic
+    _spent: int = 0
+    _is_scheduled: bool = False
+    _waiting: deque[_Waiting] = field(default_factory=deque)
+    _pending: list[_Pending] = field(default_factory=list)
+    _flows: int = 0
+
+    async def enter(self, size: int) -> None:
+        """Return in a turn that has room for a frame of ``size`` bytes, in the order of calls."""
+        size += FRAME_BYTES
+        if not self._waiting and self._has_room(size):
+            self._spent += size
+            self._schedule()
+            return
+        waiting = _Waiting(size, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._schedule()
+        await waiting.entered
+
+    def submit(
+        self, step: Apply, batch: Batch, session: ServerSession
+    ) -> "asyncio.Future[Applied]":
+        """Apply a batch at the end of this turn; the future has the result, or its error.
+
+        A batch whose future is cancelled before that is not applied.
+        """
+        if self._flows and self._flows + len(batch.flows) > GROUP_FLOWS:
+            self._apply_pending()
+        done: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
+        self._pending.append(_Pending(step, batch, session, done))
+        self._flows += len(batch.flows)
+        self._schedule()
+        return done
+
+    def _has_room(self, size: int) -> bool:
+        return not self._spent or self._spent + size <= TURN_BYTES
+
+    def _schedule(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._is_scheduled = False
+        self._apply_pending()
+        self._spent = 0
+        while self._waiting and self._has_room(self._waiting[0].size):
+            waiting = self._waiting.popleft()
+            if not waiting.entered.done():  # else its connection was cancelled
+                self._spent += waiting.size
+                waiting.entered.set_result(None)
+        if self._spent:
+            self._schedule()  # after those that were woken
+
+    def _apply_pending(self) -> None:
+        pending, self._pending, self._flows = self._pending, [], 0
+        group: list[_Pending] = []
+        keys: set[tuple[str, int]] = set()
+        for one in pending:
+            if one.done.done():
+                continue
+            key = one.step.identity.node, one.step.identity.epoch
+            if key in keys:  # two connections of one agent, maybe with the same batch
+                self._apply_group(group)
+                group, keys = [], set()
+            repeat = one.session.repeated(one.batch.sequence)
+            if repeat is not None:
+                one.done.set_result(Applied(repeat, 0.0, duplicate=True))
+                continue
+            group.append(one)
+            keys.add(key)
+        self._apply_group(group)
+
+    def _apply_group(self, group: list[_Pending]) -> None:
+        if not group:
+            return
+        started = self.clock()
+        errors = self.apply_all([(one.step.identity, one.batch) for one in group])
+        seconds = (self.clock() - started) / sum(1 + len(one.batch.flows) for one in group)
+        for one, error in zip(group, errors, strict=True):
+            if error is not None:
+                one.done.set_exception(error)
+                continue
+            ack = one.session.applied(one.batch.sequence)
+            one.done.set_result(Applied(ack, seconds * (1 + len(one.batch.flows))))
+
+
+def one_by_one(apply: Callable[[AgentIdentity, Batch], None]) -> ApplyAll:
+    """`ApplyAll` that calls ``apply``, which raises the error of a batch, for each."""
+
+    def apply_all(batches: Sequence[tuple[AgentIdentity, Batch]]) -> list[Exception | None]:
+        errors: list[Exception | None] = []
+        for identity, batch in batches:
+            try:
+                apply(identity, batch)
+            except Exception as error:  # noqa: BLE001 - reported by the connection
+                errors.append(error)
+            else:
+                errors.append(None)
+        return errors
+
+    return apply_all

@@ -1,0 +1,185 @@
+"""Turns of the event loop: which batches are applied together, and how much at a time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from kzn.model.batch import AgentIdentity, Batch
+from kzn.model.flows import Flows
+from kzn.model.totals import Totals
+from kzn.server.receive.turns import FRAME_BYTES, GROUP_FLOWS, TURN_BYTES, Applied, Turns
+from kzn.wire.encode_batch import encode_batch
+from kzn.wire.limits import Limits
+from kzn.wire.messages import Ack
+from kzn.wire.sequences import AppliedSequences
+from kzn.wire.session import Apply, ServerSession
+
+
+@dataclass
+class Groups:
+    """Records groups in place of the pipeline; fails for the node ``broken``."""
+
+    found: list[list[tuple[str, int]]] = field(default_factory=list)
+    broken: str = ""
+
+    def __call__(self, batches: Sequence[tuple[AgentIdentity, Batch]]) -> list[Exception | None]:
+        self.found.append([(identity.node, batch.sequence) for identity, batch in batches])
+        return [
+            ZeroDivisionError() if identity.node == self.broken else None for identity, _ in batches
+        ]
+
+
+class Scene:
+    """Turns, and the sessions of agents."""
+
+    def __init__(self) -> None:
+        self.groups = Groups()
+        self.turns = Turns(self.groups, clock=lambda: 0.0)
+        self.sequences = AppliedSequences()
+
+    def session(self, node: str) -> ServerSession:
+        session = ServerSession(self.sequences, Limits())
+        session.authenticated(identity(node))
+        return session
+
+    def submit(
+        self, node: str, sequence: int = 1, flows: int = 0, session: ServerSession | None = None
+    ) -> "asyncio.Future[Applied]":
+        made = Batch(sequence, 0, 0, flows_of(flows), Totals())
+        step = Apply(identity(node), encode_batch(made), gap=False)
+        return self.turns.submit(step, made, session or self.session(node))
+
+
+def identity(node: str) -> AgentIdentity:
+    return AgentIdentity(node, 7, "p", "0")
+
+
+def flows_of(count: int) -> Flows:
+    narrow, wide = np.zeros(count, np.uint32), np.zeros(count, np.uint64)
+    ports, bytes_ = np.zeros(count, np.uint16), np.zeros(count, np.uint8)
+    rows = np.zeros((1, 16), np.uint8)
+    return Flows(rows, narrow, narrow, ports, ports, bytes_, bytes_, wide, wide)
+
+
+def play(act: Callable[[Scene], Awaitable[None]]) -> None:
+    async def run() -> None:
+        async with asyncio.timeout(20):
+            await act(Scene())
+
+    asyncio.run(run())
+
+
+def test_batches_of_one_turn_are_applied_together_and_acked() -> None:
+    async def act(scene: Scene) -> None:
+        waiting = [scene.submit(f"n{number}", 5) for number in range(3)]
+        assert scene.groups.found == []
+        acks = [(await one).ack for one in waiting]
+        assert scene.groups.found == [[("n0", 5), ("n1", 5), ("n2", 5)]]
+        assert acks == [Ack(5)] * 3
+        assert (await scene.submit("n0", 6)).ack == Ack(6)
+        assert scene.groups.found[1:] == [[("n0", 6)]]
+
+    play(act)
+
+
+def test_the_same_batch_on_two_connections_is_applied_once() -> None:
+    async def act(scene: Scene) -> None:
+        first, again = scene.submit("n0", 1), scene.submit("n0", 1)
+        assert await first == Applied(Ack(1), 0.0)
+        assert await again == Applied(Ack(1, duplicate=True), 0.0, duplicate=True)
+        assert scene.groups.found == [[("n0", 1)]]
+
+    play(act)
+
+
+def test_two_batches_of_one_agent_are_applied_in_order_in_two_groups() -> None:
+    async def act(scene: Scene) -> None:
+        waiting = [scene.submit("n0", 1), scene.submit("n1", 1), scene.submit("n0", 2)]
+        await asyncio.gather(*waiting)
+        assert scene.groups.found == [[("n0", 1), ("n1", 1)], [("n0", 2)]]
+
+    play(act)
+
+
+def test_a_batch_whose_connection_has_ended_is_not_applied() -> None:
+    async def act(scene: Scene) -> None:
+        gone, stays = scene.submit("n0"), scene.submit("n1")
+        gone.cancel()
+        await stays
+        assert scene.groups.found == [[("n1", 1)]]
+
+    play(act)
+
+
+def test_the_error_of_a_batch_is_that_of_its_connection_alone() -> None:
+    async def act(scene: Scene) -> None:
+        scene.groups.broken = "n0"
+        bad, good = scene.submit("n0"), scene.submit("n1")
+        assert (await good).ack == Ack(1)
+        with pytest.raises(ZeroDivisionError):
+            await bad
+        assert scene.sequences.last(("n0", 7)) is None
+
+    play(act)
+
+
+def test_a_group_has_a_bounded_number_of_flows() -> None:
+    async def act(scene: Scene) -> None:
+        each = GROUP_FLOWS // 3
+        waiting = [scene.submit(f"n{number}", flows=each) for number in range(7)]
+        large = scene.submit("large", flows=2 * GROUP_FLOWS)
+        await asyncio.gather(*waiting, large)
+        assert [len(group) for group in scene.groups.found] == [3, 3, 1, 1]
+
+    play(act)
+
+
+def test_a_turn_has_room_for_so_many_bytes_and_the_rest_follows_in_order() -> None:
+    async def act(scene: Scene) -> None:
+        fits = TURN_BYTES // (FRAME_BYTES + 5_000)
+        entered: list[tuple[int, int]] = []
+        turn = 0
+
+        async def frame(number: int) -> None:
+            await scene.turns.enter(5_000)
+            entered.append((number, turn))
+
+        frames = [asyncio.create_task(frame(number)) for number in range(3 * fits + 1)]
+        while not all(one.done() for one in frames):
+            turn += 1
+            await asyncio.sleep(0)
+        assert [number for number, _ in entered] == list(range(3 * fits + 1))
+        turns = [at for _, at in entered]
+        assert max(map(turns.count, turns)) == fits
+
+    play(act)
+
+
+def test_a_frame_larger_than_a_turn_has_one_of_its_own() -> None:
+    async def act(scene: Scene) -> None:
+        await scene.turns.enter(100)
+        large = asyncio.create_task(scene.turns.enter(10 * TURN_BYTES))
+        small = asyncio.create_task(scene.turns.enter(100))
+        await large
+        assert not small.done()
+        await small
+
+    play(act)
+
+
+def test_a_connection_that_ends_while_it_waits_leaves_its_place() -> None:
+    async def act(scene: Scene) -> None:
+        await scene.turns.enter(TURN_BYTES)
+        following = asyncio.create_task(scene.turns.enter(TURN_BYTES))
+        gone = asyncio.create_task(scene.turns.enter(TURN_BYTES))
+        stays = asyncio.create_task(scene.turns.enter(TURN_BYTES))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await stays
+        assert following.done()
+        assert gone.cancelled()
+
+    play(act)
