@@ -132,13 +132,16 @@ _Static_assert(sizeof(struct settings) == 72, "settings is 72 bytes");
 /* Set in control.active once another set of programs counts in place of this one. */
 #define KZN_STOPPED 2
 
+#define KZN_UPLINKS 4 /* known without a lookup; any further ones are in the map `devices` */
+
 /* Written by user space, read by every run of a program: one cache line. */
 struct control {
 	__u32 active; /* the buffer that packets are added to; with KZN_STOPPED, none are counted */
 	__u32 skip_inbound; /* packets from a device that leads off to a local one make no flow */
 	__u64 drained; /* jiffies of the first packet after a drain; user space writes 0 */
 	__u64 tunnel_devices; /* bit (index % 64) of each device that encapsulates */
-	__u64 unused[5];
+	__u32 uplinks[KZN_UPLINKS]; /* devices with KZN_DEVICE_LEADS_OFF alone, or 0 */
+	__u64 unused[3];
 };
 _Static_assert(sizeof(struct control) == 64, "control is 64 bytes");
 

@@ -10,6 +10,8 @@
 #ifndef KZN_ROWS_BPF_H
 #define KZN_ROWS_BPF_H
 
+#include "flow_hash.bpf.h"
+
 #define KZN_PLACES 4
 #define KZN_ROW_EMPTY 0
 #define KZN_ROW_BEING_MADE 1
@@ -18,53 +20,77 @@
 #define RAISED_BYTES (1ull << (KZN_PACKED_BYTES - 1))
 #define RAISED_PACKETS (1ull << 63)
 
-#define likely(condition) __builtin_expect(!!(condition), 1)
-#define unlikely(condition) __builtin_expect(!!(condition), 0)
+static __always_inline __u64 packed(const struct flow_counts *counts)
+{
+	return counts->packets << KZN_PACKED_BYTES | counts->bytes;
+}
 
 /* Adds to packed counts. The addition that sets the highest bit of a half moves it to `carry`. What
  * interrupts it before it has done so finds that bit set, and as much room again above it.
  */
-static __always_inline void add_packed(struct packed_counts *to, const struct flow_counts *counts)
+static __always_inline void add_packed(struct packed_counts *to, __u64 added)
 {
-	__u64 added = counts->packets << KZN_PACKED_BYTES | counts->bytes;
 	__u64 before = __sync_fetch_and_add(&to->sum, added);
-	__u64 raised = (before ^ (before + added)) & (RAISED_PACKETS | RAISED_BYTES);
+	__u64 after = before + added, raised;
 
-	if (unlikely(raised)) {
+	if (unlikely(after & (RAISED_PACKETS | RAISED_BYTES))) {
+		raised = (before ^ after) & (RAISED_PACKETS | RAISED_BYTES);
 		__sync_fetch_and_add(&to->sum, -raised);
 		__sync_fetch_and_add(&to->carry,
 				     raised >> 63 << 32 | (raised & RAISED_BYTES ? 1 : 0));
 	}
 }
 
-/* The identity of a row, and its first place. Of IPv4, address[0] has both addresses. */
+/* The row of a flow and CPU. Of IPv4, address[0] has both addresses. */
 struct wanted_row {
-	__u64 word[2];
 	__u64 address[4];
-	__u64 place;
+	__u64 tail; /* of the key */
+	__u64 cpu; /* and above it the family */
+	__u64 hash;
 };
+
+/* The first words of the row. */
+static __always_inline __u64 first_word(const struct wanted_row *row)
+{
+	return row->tail << 32 | row->hash >> 32 | KZN_ROW_TAG;
+}
+
+static __always_inline __u64 second_word(const struct wanted_row *row)
+{
+	__u64 word = row->tail >> 32 << 32 | row->cpu;
+
+	barrier_var(word); /* or the compiler computes it twice, and keeps more */
+	return word;
+}
 
 static __always_inline bool is_mapped(const __u64 *address)
 {
 	return !address[0] && (__u32)address[1] == KZN_MAPPED_PREFIX;
 }
 
-/* Fills in word and place. The hash is a sum of products with odd random factors; a bit of a word
- * reaches no lower bit of its product, so the place is taken from the highest.
+/* The hash is a sum of products with odd random factors; a bit of a word reaches no lower bit of
+ * its product, so the place is taken from the highest. This is the addresses' part, apart so that a
+ * program need not keep them.
  */
-static __always_inline void identify(struct wanted_row *row, __u64 tail, bool ipv4)
+static __always_inline void hash_addresses(struct wanted_row *row, bool ipv4)
 {
-	__u64 hash;
-
-	row->word[1] = tail >> 32 << 32 | (ipv4 ? 4 : 6) << 16 | bpf_get_smp_processor_id();
-	hash = row->address[0] * settings.factors[0] + row->word[1] * settings.factors[1] +
-	       (__u32)tail * settings.factors[2];
+	row->hash = row->address[0] * settings.factors[0];
 	if (!ipv4)
-		hash += row->address[1] * settings.factors[3] +
-			row->address[2] * settings.factors[4] +
-			row->address[3] * settings.factors[5];
-	row->word[0] = tail << 32 | hash >> 32 | KZN_ROW_TAG;
-	row->place = hash >> settings.place_shift;
+		row->hash += row->address[1] * settings.factors[3] +
+			     row->address[2] * settings.factors[4] +
+			     row->address[3] * settings.factors[5];
+}
+
+static __always_inline __u64 get_cpu(bool ipv4)
+{
+	return bpf_get_smp_processor_id() | (ipv4 ? 4 : 6) << 16;
+}
+
+/* Completes the hash. `cpu` and `address` are set. */
+static __always_inline void identify(struct wanted_row *row, __u64 tail)
+{
+	row->tail = tail;
+	row->hash += second_word(row) * settings.factors[1] + (__u32)tail * settings.factors[2];
 }
 
 static __always_inline void identify_key(struct wanted_row *row, const struct flow_words *key)
@@ -79,7 +105,9 @@ static __always_inline void identify_key(struct wanted_row *row, const struct fl
 		row->address[0] = key->src[1] >> 32 | key->dst[1] >> 32 << 32;
 		row->address[1] = row->address[2] = row->address[3] = 0;
 	}
-	identify(row, key->tail, ipv4);
+	row->cpu = get_cpu(ipv4);
+	hash_addresses(row, ipv4);
+	identify(row, key->tail);
 }
 
 static __always_inline void to_key(const struct wanted_row *row, struct flow_words *key)
@@ -88,8 +116,8 @@ static __always_inline void to_key(const struct wanted_row *row, struct flow_wor
 	key->src[1] = row->address[1];
 	key->dst[0] = row->address[2];
 	key->dst[1] = row->address[3];
-	key->tail = row->word[0] >> 32 | row->word[1] >> 32 << 32;
-	if ((row->word[1] >> 16 & 0xffff) == 4) {
+	key->tail = row->tail;
+	if (row->cpu >> 16 == 4) {
 		key->src[0] = key->dst[0] = 0;
 		key->src[1] = KZN_MAPPED_PREFIX | row->address[0] << 32;
 		key->dst[1] = KZN_MAPPED_PREFIX | row->address[0] >> 32 << 32;
@@ -105,66 +133,87 @@ static __always_inline struct flow_row *row_at(__u64 place, __u32 active)
 	return bpf_map_lookup_elem(&rows, &index);
 }
 
+static __always_inline bool has_identity(const struct flow_row *row,
+					 const struct wanted_row *wanted)
+{
+	return row->word[0] == first_word(wanted) && row->word[1] == second_word(wanted);
+}
+
+static __always_inline bool has_addresses(const struct flow_row *row, const __u64 *address,
+					  bool ipv4)
+{
+	return row->address[0] == address[0] &&
+	       (ipv4 || (row->address[1] == address[1] && row->address[2] == address[2] &&
+			 row->address[3] == address[3]));
+}
+
 /* Rows of other CPUs never match, so the order in which their words become visible is of no
  * importance here.
  */
 static __always_inline bool is_same(const struct flow_row *row, const struct wanted_row *wanted)
 {
-	return row->word[0] == wanted->word[0] && row->word[1] == wanted->word[1] &&
-	       row->address[0] == wanted->address[0] && row->address[1] == wanted->address[1] &&
-	       row->address[2] == wanted->address[2] && row->address[3] == wanted->address[3];
+	return has_identity(row, wanted) && has_addresses(row, wanted->address, false);
 }
 
 static __always_inline bool make_row(struct flow_row *row, const struct wanted_row *wanted,
-				     const struct flow_counts *counts)
+				     __u64 added)
 {
 	if (__sync_val_compare_and_swap(&row->word[0], KZN_ROW_EMPTY, KZN_ROW_BEING_MADE) !=
 	    KZN_ROW_EMPTY)
 		return false;
-	row->word[1] = wanted->word[1];
+	row->word[1] = second_word(wanted);
 	row->address[0] = wanted->address[0];
 	row->address[1] = wanted->address[1];
 	row->address[2] = wanted->address[2];
 	row->address[3] = wanted->address[3];
-	add_packed(&row->counts, counts);
-	*(volatile __u64 *)&row->word[0] = wanted->word[0];
+	add_packed(&row->counts, added);
+	*(volatile __u64 *)&row->word[0] = first_word(wanted);
 	return true;
 }
 
 /* Whether the packet was added to a row; with `make` also to a new one. */
 static __always_inline bool add_to_places(const struct wanted_row *wanted, __u32 active,
-					  const struct flow_counts *counts, bool make)
+					  __u64 added, bool make)
 {
 	struct flow_row *row;
 	int i;
 
 #pragma clang loop unroll(full)
 	for (i = 0; i < KZN_PLACES; i++) {
-		row = row_at(wanted->place + i, active);
+		row = row_at((wanted->hash >> settings.place_shift) + i, active);
 		if (!row)
 			break;
 		if (is_same(row, wanted)) {
-			add_packed(&row->counts, counts);
+			add_packed(&row->counts, added);
 			return true;
 		}
 		if (*(volatile __u64 *)&row->word[0] != KZN_ROW_EMPTY)
 			continue;
 		if (!make)
 			break;
-		if (make_row(row, wanted, counts))
+		if (make_row(row, wanted, added))
 			return true;
 	}
 	return false;
 }
 
-static __always_inline bool add_to_first_place(const struct wanted_row *wanted, __u32 active,
-					       const struct flow_counts *counts)
+static __always_inline struct flow_row *first_row(const struct wanted_row *wanted, __u32 active)
 {
-	struct flow_row *row = row_at(wanted->place, active);
+	__u64 shift = settings.place_shift;
+	__u32 index = wanted->hash >> shift | (__u64)active << (64 - shift);
 
-	if (unlikely(!row || !is_same(row, wanted)))
+	return bpf_map_lookup_elem(&rows, &index);
+}
+
+static __always_inline bool add_to_first_place(const struct wanted_row *wanted, bool ipv4,
+					       __u32 active, __u64 added)
+{
+	struct flow_row *row = first_row(wanted, active);
+
+	if (unlikely(!row || !has_identity(row, wanted) ||
+		     !has_addresses(row, wanted->address, ipv4)))
 		return false;
-	add_packed(&row->counts, counts);
+	add_packed(&row->counts, added);
 	return true;
 }
 
@@ -175,7 +224,7 @@ static __noinline bool add_to_existing(const struct wanted_row *wanted,
 	struct flow_counts *present;
 	struct flow_words key;
 
-	if (add_to_places(wanted, active, counts, false))
+	if (add_to_places(wanted, active, packed(counts), false))
 		return true;
 	to_key(wanted, &key);
 	present =
@@ -202,7 +251,7 @@ static __noinline enum total add_to_new(struct control *ctl, const struct wanted
 		return reason;
 	if (is_dormant(ctl))
 		return TOTAL_MISSED_DORMANT;
-	if (add_to_places(wanted, active, counts, true))
+	if (add_to_places(wanted, active, packed(counts), true))
 		return TOTAL_SEEN;
 	return active ? add_to_hash(&flows_1, &key, counts) : add_to_hash(&flows_0, &key, counts);
 }
@@ -214,8 +263,7 @@ static __always_inline bool add_to_present(const struct flow_words *key,
 	struct wanted_row wanted;
 
 	identify_key(&wanted, key);
-	return add_to_first_place(&wanted, active, counts) ||
-	       add_to_existing(&wanted, counts, active);
+	return add_to_existing(&wanted, counts, active);
 }
 
 /* Adds a packet to the flow of a key: TOTAL_SEEN, or the reason why it is in none. */
@@ -226,7 +274,7 @@ static __always_inline enum total add_to_flow(struct control *ctl, const struct 
 	struct wanted_row wanted;
 
 	identify_key(&wanted, key);
-	if (add_to_first_place(&wanted, active, counts) || add_to_existing(&wanted, counts, active))
+	if (add_to_existing(&wanted, counts, active))
 		return TOTAL_SEEN;
 	return add_to_new(ctl, &wanted, counts, active, inbound);
 }

@@ -10,10 +10,12 @@ from counting import attached
 from kzn.agent.devices.device_watch import DeviceWatch
 from kzn.agent.devices.netlink import RouteSocket
 from kzn.agent.devices.table import DeviceTable, read_devices
-from kzn.agent.maps.structs import Role
+from kzn.agent.maps.mapset import MapSet
+from kzn.agent.maps.structs import CONTROL_SIZE, Control, Role
 from kzn.lab import namespaces
 from kzn.lab.lab import Lab
 from kzn.lab.plan import Node
+from kzn.libbpf.maps import Map
 from kzn.model.ip import pack
 
 WAIT = 20.0
@@ -142,6 +144,23 @@ def test_only_entries_that_differ_are_written_and_none_stays_behind(lab: Lab) ->
         assert maps.devices() == {70000: Role.TUNNEL | Role.ENCRYPTS, 3: Role.STAYS}
         maps.set_devices({})
         assert maps.devices() == {}
+
+
+def test_only_devices_that_lead_off_and_do_nothing_else_are_known_without_a_lookup(
+    lab: Lab,
+) -> None:
+    with attached(lab.node("a1")) as maps:
+        uplinks = dict.fromkeys((9, 8, 7, 6, 5), Role.LEADS_OFF)
+        maps.set_devices(uplinks | {1: Role.LEADS_OFF | Role.TUNNEL, 2: Role.STAYS})
+        assert known_without_lookup(maps) == (5, 6, 7, 8)
+        maps.set_devices({8: Role.LEADS_OFF | Role.PASSES_AGAIN, 9: Role.LEADS_OFF, 5: Role.STAYS})
+        assert known_without_lookup(maps) == (9,)
+        maps.set_skip_inbound(skip=True)
+        assert known_without_lookup(maps) == (9,)
+
+
+def known_without_lookup(maps: MapSet) -> tuple[int, ...]:
+    return Control.unpack(Map(maps.fds()["control"], "control").read(0, CONTROL_SIZE)).uplinks
 
 
 def test_of_more_devices_than_fit_the_rest_is_a_number(lab: Lab) -> None:

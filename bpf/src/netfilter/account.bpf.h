@@ -77,17 +77,13 @@ __noinline int account_any_ipv6(struct bpf_nf_ctx *ctx)
 
 static __always_inline void account_ipv4(struct bpf_nf_ctx *ctx)
 {
-	__u16 largest = kernel_cast(struct inet_skb_parm, ctx->skb->cb)->frag_max_size;
-
-	if (!account_plain(ctx, true, largest))
+	if (!account_plain(ctx, true))
 		account_any_ipv4(ctx);
 }
 
 static __always_inline void account_ipv6(struct bpf_nf_ctx *ctx)
 {
-	__u16 largest = kernel_cast(struct inet6_skb_parm, ctx->skb->cb)->frag_max_size;
-
-	if (!account_plain(ctx, false, largest))
+	if (!account_plain(ctx, false))
 		account_any_ipv6(ctx);
 }
 

@@ -8,177 +8,191 @@
 #ifndef KZN_NETFILTER_PLAIN_BPF_H
 #define KZN_NETFILTER_PLAIN_BPF_H
 
-#define IPV4_HEADER 20
-#define IPV6_HEADER 40
-#define IPV4_PLAIN 0xff3f0000000000ffull /* of the first word: version, length, MF and offset */
-#define IPV4_WITHOUT_OPTIONS 0x45
+#include "../short_path.bpf.h"
 
 /* The headers of a packet in 64-bit words, read through a struct of the kernel that consists of
  * such words: eight bytes a load.
  */
 #define words_of(address) kernel_cast(struct rtnl_link_stats64, address)
 
-struct plain {
-	__u32 header; /* bytes of the IP header */
-	__u32 ports; /* as in the packet: source in the low half */
-	__u8 protocol;
-};
+/* Bytes of skb->cb at a constant offset are plain loads. */
+#define cb_word_at(skb, offset) ((skb)->cb[offset] | (skb)->cb[(offset) + 1])
 
-static __always_inline bool read_ipv4(const struct sk_buff *skb, struct wanted_row *row,
-				      struct plain *plain)
+/* Whether conntrack reassembled the packet from fragments: frag_max_size, which is at one or two
+ * places in the kernels there are.
+ */
+static __always_inline bool is_reassembled(const struct sk_buff *skb, bool ipv4)
 {
-	const struct rtnl_link_stats64 *words = words_of(skb->data);
-	__u64 first = words->rx_packets, second = words->tx_packets, third = words->rx_bytes;
-
-	if (unlikely((first & IPV4_PLAIN) != IPV4_WITHOUT_OPTIONS))
-		return false;
-	row->address[0] = second >> 32 | third << 32;
-	row->address[1] = row->address[2] = row->address[3] = 0;
-	plain->header = IPV4_HEADER;
-	plain->protocol = second >> 8;
-	plain->ports = third >> 32;
-	return true;
+	if (ipv4) {
+		if (bpf_core_field_offset(struct inet_skb_parm, frag_max_size) == 22)
+			return cb_word_at(skb, 22);
+		return kernel_cast(struct inet_skb_parm, skb->cb)->frag_max_size;
+	}
+	if (bpf_core_field_offset(struct inet6_skb_parm, frag_max_size) == 18)
+		return cb_word_at(skb, 18);
+	if (bpf_core_field_offset(struct inet6_skb_parm, frag_max_size) == 20) /* with MIP6 */
+		return cb_word_at(skb, 20);
+	return kernel_cast(struct inet6_skb_parm, skb->cb)->frag_max_size;
 }
 
-static __always_inline void read_ipv6(const struct sk_buff *skb, struct wanted_row *row,
-				      struct plain *plain)
+static __always_inline bool read_plain(const struct sk_buff *skb, bool ipv4, struct wanted_row *row,
+				       struct plain *plain)
 {
-	const struct rtnl_link_stats64 *words = words_of(skb->data);
+	const struct rtnl_link_stats64 *words;
+	__u64 second, third;
 
+	if (unlikely(skb->len - skb->data_len < (ipv4 ? IPV4_HEADER : IPV6_HEADER) + UDP_HEADER))
+		return false;
+	words = words_of(skb->data);
+	if (ipv4) {
+		second = words->tx_packets;
+		third = words->rx_bytes;
+		row->address[0] = ipv4_addresses(second, third);
+		return take_ipv4(words->rx_packets, second, third, plain);
+	}
 	row->address[0] = words->tx_packets;
 	row->address[1] = words->rx_bytes;
 	row->address[2] = words->tx_bytes;
 	row->address[3] = words->rx_errors;
-	plain->header = IPV6_HEADER;
 	plain->protocol = words->rx_packets >> 48;
 	plain->ports = words->tx_errors;
+	return true;
 }
 
 /* Whether the protocol is one of the short path, and nothing is encapsulated in it. */
 static __always_inline bool is_plain_protocol(const struct plain *plain)
 {
-	__u16 source = bpf_ntohs(plain->ports & 0xffff), dest = bpf_ntohs(plain->ports >> 16);
-
-	if (plain->protocol == IPPROTO_TCP)
+	if (likely(plain->protocol == IPPROTO_TCP))
 		return true;
-	return plain->protocol == IPPROTO_UDP && !may_be_encrypted(source, dest);
+	return plain->protocol == IPPROTO_UDP &&
+	       !may_be_encrypted(bpf_ntohs(plain->ports & 0xffff), bpf_ntohs(plain->ports >> 16));
 }
 
-__noinline int measure_plain_segments(struct bpf_nf_ctx *ctx, __u32 header,
-				      struct flow_counts *counts)
+/* Packed counts of a packet that is segmented. */
+__noinline __u64 measure_plain_segments(struct bpf_nf_ctx *ctx, __u32 header)
 {
 	const struct sk_buff *skb = ctx->skb;
+	struct flow_counts counts = {.packets = 1, .bytes = skb->len};
 	struct packet packet = {
 		.linear = skb->len - skb->data_len,
 		.transport = header,
 		.unfragmentable = header,
 	};
 
-	if (counts)
-		measure_segments(ctx, &packet,
-				 kernel_cast(struct skb_shared_info, skb->head + skb->end), counts);
-	return 0;
+	measure_segments(ctx, &packet, kernel_cast(struct skb_shared_info, skb->head + skb->end),
+			 &counts);
+	return packed(&counts);
 }
 
-/* False for a packet that will be fragmented, or was. */
-static __always_inline bool measure_plain(struct bpf_nf_ctx *ctx, __u32 header, __u16 largest,
-					  struct flow_counts *counts)
+/* Packed counts; 0 for a packet that will be fragmented, or was. */
+static __always_inline __u64 measure_plain(struct bpf_nf_ctx *ctx, bool ipv4)
 {
 	const struct sk_buff *skb = ctx->skb;
+	__u32 length = skb->len;
 
-	counts->packets = 1;
-	counts->bytes = skb->len;
-	if (kernel_cast(struct skb_shared_info, skb->head + skb->end)->gso_size) {
-		measure_plain_segments(ctx, header, counts);
-		return true;
-	}
-	return !largest && skb->len <= ctx->state->out->mtu;
+	if (kernel_cast(struct skb_shared_info, skb->head + skb->end)->gso_size)
+		return measure_plain_segments(ctx, ipv4 ? IPV4_HEADER : IPV6_HEADER);
+	if (unlikely(length > ctx->state->out->mtu) || unlikely(is_reassembled(skb, ipv4)))
+		return 0;
+	return ONE_PACKET | length;
 }
 
-/* The tail of the key, without an initiator that conntrack does not tell. */
-static __always_inline __u64 plain_tail(const struct sk_buff *skb, const struct plain *plain)
+/* Whether a TCP packet is not part of a handshake. */
+static __always_inline bool is_established(const struct sk_buff *skb, bool ipv4)
 {
-	__u8 initiator = find_initiator(skb);
-	struct flow_words key;
+	__u32 header = ipv4 ? IPV4_HEADER : IPV6_HEADER;
 
-	if (settings.ports == KZN_PORTS_NONE)
-		return service_word(0, plain->protocol, initiator);
-	keep_ports(&key, plain->protocol, initiator, bpf_ntohs(plain->ports & 0xffff),
-		   bpf_ntohs(plain->ports >> 16));
-	return key.tail;
+	return skb->len - skb->data_len >= header + sizeof(struct tcphdr) &&
+	       !(kernel_cast(struct tcphdr, skb->data + header)->flags & TCP_SYN);
 }
 
-/* Whether a TCP packet is not part of a handshake, which the full path has to see. */
-static __always_inline bool is_established(const struct sk_buff *skb, const struct plain *plain)
-{
-	__u32 end = plain->header + sizeof(struct tcphdr);
-
-	return skb->len - skb->data_len >= end &&
-	       !(kernel_cast(struct tcphdr, skb->data + plain->header)->flags & TCP_SYN);
-}
-
-/* Adds the packet to the row at the first place of its flow. Without an initiator from conntrack,
- * the full path has decided on the first packet in this buffer whether it is the presumed one or
- * unknown.
+/* As add_to_other_flow(), false for a packet that does not await an initiator. Reads the headers
+ * again, so that nothing of them has to be kept until here.
  */
-static __always_inline bool add_to_plain_flow(const struct sk_buff *skb, const struct plain *plain,
-					      struct wanted_row *row, __u64 tail, bool ipv4,
-					      __u32 active, const struct flow_counts *counts)
+static __noinline bool add_to_any_plain_flow(struct bpf_nf_ctx *ctx, bool ipv4, __u32 active,
+					     __u64 added)
 {
-	const struct flow_words key = {.tail = tail};
-
-	__u8 lower = presumed_initiator(tail);
-
-	if (awaits_initiator(&key)) {
-		identify(row, kept_tail(tail_with(tail, lower)), ipv4);
-		if (add_to_first_place(row, active, counts))
-			return true;
-		if (!is_established(skb, plain))
-			return false;
-		identify(row, kept_tail(tail_with(tail, lower ^ KZN_INITIATORS)), ipv4);
-		if (add_to_first_place(row, active, counts))
-			return true;
-	}
-	identify(row, kept_tail(tail), ipv4);
-	return add_to_first_place(row, active, counts);
-}
-
-/* Whether the packet was accounted. */
-static __always_inline bool account_plain(struct bpf_nf_ctx *ctx, bool ipv4, __u16 largest)
-{
-	struct sk_buff *skb = ctx->skb;
-	struct control *ctl = get_control();
-	struct totals *buffer_totals;
-	struct flow_counts counts;
+	__u64 input = input_word(input_index(ctx->state));
+	const struct sk_buff *skb = ctx->skb;
 	struct wanted_row row;
 	struct plain plain;
-	enum total reason;
-	__u32 active;
-	__u64 tail;
 
-	if (unlikely(!ctl ||
-		     skb->len - skb->data_len < (ipv4 ? IPV4_HEADER : IPV6_HEADER) + UDP_HEADER))
+	if (ipv4)
+		return read_plain(skb, true, &row, &plain) && awaits(&plain, find_initiator(skb)) &&
+		       is_established(skb, true) &&
+		       add_to_other_flow(&plain, &row, input, true, active, added);
+	return read_plain(skb, false, &row, &plain) && awaits(&plain, find_initiator(skb)) &&
+	       is_established(skb, false) &&
+	       add_to_other_flow(&plain, &row, input, false, active, added);
+}
+
+/* classify_direction() of what is not simply sent by an uplink. */
+static __noinline enum total classify_other(struct control *ctl, const struct bpf_nf_ctx *ctx)
+{
+	return classify_direction(ctl, ctx->skb, ctx->state);
+}
+
+/* Adds a packet that makes no flow, or is in flows and came in by an uplink. */
+static __noinline void add_plain_to_reason(struct totals *buffer_totals, enum total reason,
+					   __u64 added)
+{
+	struct flow_counts counts = {
+		.packets = added >> KZN_PACKED_BYTES,
+		.bytes = added & (ONE_PACKET - 1),
+	};
+
+	add_to_reason(buffer_totals, reason, &counts);
+}
+
+/* Whether the packet was accounted. `reason` as of classify_direction(). */
+static __always_inline bool add_plain(struct bpf_nf_ctx *ctx, struct wanted_row *row, __u64 tail,
+				      bool ipv4, __u32 active, enum total reason)
+{
+	__u64 added = measure_plain(ctx, ipv4);
+	struct totals *buffer_totals;
+
+	if (unlikely(!added))
 		return false;
-	if (!ipv4)
-		read_ipv6(skb, &row, &plain);
-	else if (!read_ipv4(skb, &row, &plain))
-		return false;
-	if (unlikely(!is_plain_protocol(&plain)) || is_in_by_tunnel(ctl, ctx->state) ||
-	    unlikely(!measure_plain(ctx, plain.header, largest, &counts)))
-		return false;
-	active = get_active(ctl);
-	if (unlikely(active > 1)) /* KZN_STOPPED */
+	buffer_totals = get_totals(active);
+	if (unlikely(!buffer_totals)) /* KZN_STOPPED */
 		return true;
-	reason = classify_direction(ctl, skb, ctx->state);
 	if (!reason || reason == KZN_INBOUND_IN_FLOWS) {
-		tail = plain_tail(skb, &plain) | input_word(input_index(ctx->state));
-		if (unlikely(!add_to_plain_flow(skb, &plain, &row, tail, ipv4, active, &counts)))
+		row->cpu = get_cpu(ipv4);
+		hash_addresses(row, ipv4);
+		identify(row, tail);
+		if (unlikely(!add_to_first_place(row, ipv4, active, added)) &&
+		    !add_to_any_plain_flow(ctx, ipv4, active, added))
 			return false;
 	}
-	buffer_totals = add_to_seen(active, &counts, &reason);
-	if (buffer_totals && unlikely(reason))
-		add_to_reason(buffer_totals, reason, &counts);
+	add_packed(seen_of(buffer_totals), added);
+	if (reason)
+		add_plain_to_reason(buffer_totals, reason, added);
 	return true;
+}
+
+/* Whether the packet was accounted. What most packets take is compiled apart, without variables for
+ * what it does not need.
+ */
+static __always_inline bool account_plain(struct bpf_nf_ctx *ctx, bool ipv4)
+{
+	const struct sk_buff *skb = ctx->skb;
+	struct wanted_row row;
+	struct control *ctl;
+	struct plain plain;
+	__u32 active, in;
+	__u64 tail;
+
+	if (!read_plain(skb, ipv4, &row, &plain) || unlikely(!is_plain_protocol(&plain)))
+		return false;
+	in = input_index(ctx->state);
+	tail = first_tail(&plain, find_initiator(skb)) | input_word(in);
+	ctl = get_control();
+	if (unlikely(!ctl) || (in && may_be_tunnel(ctl, in)))
+		return false;
+	active = get_active(ctl);
+	if (likely(is_uplink(ctl, ctx->state->out->ifindex) && !awaits_ipsec(skb)))
+		return add_plain(ctx, &row, tail, ipv4, active, TOTAL_SEEN);
+	return add_plain(ctx, &row, tail, ipv4, active, classify_other(ctl, ctx));
 }
 
 #endif

@@ -13,6 +13,18 @@ static __always_inline bool awaits_ipsec(const struct sk_buff *skb)
 	return bpf_core_field_exists(dst->xfrm) && dst->xfrm;
 }
 
+/* True for the first few devices that lead off the node and do nothing else: no lookup. */
+static __always_inline bool is_uplink(const struct control *ctl, __u32 index)
+{
+	int i;
+
+#pragma clang loop unroll(full)
+	for (i = 0; i < KZN_UPLINKS; i++)
+		if (likely(ctl->uplinks[i] == index))
+			return true;
+	return false;
+}
+
 /* The reason for account(): TOTAL_SEEN for a packet that leaves the node, or may leave it because
  * its device has no role. What a tunnel or a VRF sends passes again, and is accounted then. A
  * packet that came in by an uplink was already accounted by its sender if that is a node with an
@@ -22,11 +34,13 @@ static __always_inline bool awaits_ipsec(const struct sk_buff *skb)
 static __always_inline enum total classify_direction(struct control *ctl, const struct sk_buff *skb,
 						     const struct nf_hook_state *state)
 {
-	__u32 out, in;
+	__u32 index = state->out->ifindex, out, in;
 
 	if (awaits_ipsec(skb))
 		return TOTAL_IGNORED_TUNNEL;
-	out = device_role(state->out->ifindex);
+	if (is_uplink(ctl, index))
+		return TOTAL_SEEN;
+	out = device_role(index);
 	if (out & (KZN_DEVICE_TUNNEL | KZN_DEVICE_PASSES_AGAIN))
 		return TOTAL_IGNORED_TUNNEL;
 	if (!(out & KZN_DEVICE_STAYS) || is_unattended(ctl))

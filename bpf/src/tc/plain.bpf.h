@@ -2,166 +2,179 @@
 /* The short path at tc egress: TCP and UDP without VLAN tag, IP options, fragments or tunnels,
  * whose flow has a row at its first place. As netfilter/plain.bpf.h, by direct access to the
  * packet.
+ *
+ * Without CAP_PERFMON the kernel adds a barrier to each store to the stack, some 6 ns. So little is
+ * kept over a lookup: maps first, and headers are read again where they are needed again.
  */
 #ifndef KZN_TC_PLAIN_BPF_H
 #define KZN_TC_PLAIN_BPF_H
 
-#define IPV4_PLAIN 0xff3f0000000000ffull /* of the first word: version, length, MF and offset */
-#define IPV4_WITHOUT_OPTIONS 0x45
+#include "../short_path.bpf.h"
 
 struct words {
 	__u64 word[6];
 };
 
-struct plain {
-	__u64 header; /* bytes of the link and IP headers */
-	__u64 ports; /* as in the packet: source in the low half */
-	__u64 protocol;
-	__u64 tcp_header; /* its bytes, 0 for another protocol */
-	__u64 tcp_flags;
-};
-
-static __always_inline bool read_ipv4(struct __sk_buff *ctx, struct wanted_row *row,
-				      struct plain *plain)
+/* The IP header and the ports, or NULL if these are not in the linear part. */
+static __always_inline const struct words *plain_words(struct __sk_buff *ctx, bool ipv4)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	const struct words *words = data + ETHERNET_HEADER;
-	__u64 first, second, third;
 
-	if (unlikely(data + ETHERNET_HEADER + 3 * sizeof(__u64) > end))
-		return false;
-	first = words->word[0];
-	second = words->word[1];
-	third = words->word[2];
-	if (unlikely((first & IPV4_PLAIN) != IPV4_WITHOUT_OPTIONS))
-		return false;
-	row->address[0] = second >> 32 | third << 32;
-	row->address[1] = row->address[2] = row->address[3] = 0;
-	plain->header = ETHERNET_HEADER + sizeof(struct iphdr);
-	plain->protocol = second >> 8 & 0xff;
-	plain->ports = third >> 32;
+	if (unlikely(data + ETHERNET_HEADER + (ipv4 ? 3 : 6) * sizeof(__u64) > end))
+		return 0;
+	return data + ETHERNET_HEADER;
+}
+
+static __always_inline bool read_plain(const struct words *words, bool ipv4, struct plain *plain)
+{
+	if (ipv4)
+		return take_ipv4(words->word[0], words->word[1], words->word[2], plain);
+	plain->protocol = words->word[0] >> 48;
+	plain->ports = words->word[5];
 	return true;
 }
 
-static __always_inline bool read_ipv6(struct __sk_buff *ctx, struct wanted_row *row,
-				      struct plain *plain)
+static __always_inline void read_addresses(const struct words *words, bool ipv4,
+					   struct wanted_row *row)
 {
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	const struct words *words = data + ETHERNET_HEADER;
-
-	if (unlikely((void *)(words + 1) > end))
-		return false;
+	if (ipv4) {
+		row->address[0] = ipv4_addresses(words->word[1], words->word[2]);
+		return;
+	}
 	row->address[0] = words->word[1];
 	row->address[1] = words->word[2];
 	row->address[2] = words->word[3];
 	row->address[3] = words->word[4];
-	plain->header = ETHERNET_HEADER + sizeof(struct ipv6hdr);
-	plain->protocol = words->word[0] >> 48 & 0xff;
-	plain->ports = words->word[5] & 0xffffffff;
-	return true;
 }
 
-/* Whether it is UDP with nothing encapsulated. */
-static __always_inline bool is_plain_udp(const struct plain *plain)
+/* Whether the protocol is one of the short path, and nothing is encapsulated in it. */
+static __always_inline bool is_plain_protocol(const struct plain *plain)
 {
-	__u16 source = bpf_ntohs(plain->ports), dest = bpf_ntohs(plain->ports >> 16);
+	__u16 source = bpf_ntohs(plain->ports & 0xffff), dest = bpf_ntohs(plain->ports >> 16);
 
+	if (likely(plain->protocol == IPPROTO_TCP))
+		return true;
 	return plain->protocol == IPPROTO_UDP && !may_be_encrypted(source, dest) &&
 	       !is_tunnel_port(dest);
 }
 
-/* Reads length and flags of a TCP header; false if it is not in the linear part. */
-static __always_inline bool read_tcp(struct __sk_buff *ctx, struct plain *plain, bool ipv4)
-{
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	const struct tcphdr *header =
-		data + ETHERNET_HEADER + (ipv4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr));
-
-	if (unlikely((void *)(header + 1) > end))
-		return false;
-	plain->tcp_header = (header->doff_res >> 4) * 4;
-	plain->tcp_flags = header->flags;
-	return true;
-}
-
-/* False for segments of a packet that is not TCP: an unknown tunnel may be in it. */
-static __always_inline bool measure_plain(struct __sk_buff *ctx, const struct plain *plain,
-					  struct flow_counts *counts)
-{
-	__u32 size = ctx->gso_size, length = ctx->len - ETHERNET_HEADER, header, segments;
-
-	counts->packets = 1;
-	counts->bytes = length;
-	if (likely(!size))
-		return true;
-	if (!plain->tcp_header || size == GSO_BY_FRAGS)
-		return false;
-	header = plain->header - ETHERNET_HEADER + plain->tcp_header;
-	if (header >= length)
-		return false;
-	segments = (length - header + size - 1) / size;
-	counts->packets = segments;
-	counts->bytes = length + (__u64)(segments - 1) * header;
-	return true;
-}
-
-/* Adds the packet to the row at the first place of its flow: with one end as the initiator, or
- * none. The full path has decided by the first packet in this buffer; it has to see each packet of
- * a handshake.
+/* Packed counts of a packet that is segmented; 0 if it is not TCP: an unknown tunnel may be in it.
  */
-static __always_inline bool add_to_plain_flow(const struct plain *plain, struct wanted_row *row,
-					      __u64 input, bool ipv4, __u32 active,
-					      const struct flow_counts *counts)
+static __noinline __u64 measure_plain_segments(struct __sk_buff *ctx, bool ipv4)
 {
-	struct flow_words key;
-	__u8 lower;
+	struct packet packet = {
+		.protocol = IPPROTO_TCP,
+		.transport = ETHERNET_HEADER + (ipv4 ? IPV4_HEADER : IPV6_HEADER),
+	};
+	struct flow_counts counts;
+	__u8 protocol = 0;
 
-	if (settings.ports == KZN_PORTS_NONE)
-		key.tail = service_word(0, plain->protocol, 0);
-	else
-		keep_ports(&key, plain->protocol, 0, bpf_ntohs(plain->ports),
-			   bpf_ntohs(plain->ports >> 16));
-	key.tail |= input;
-	if (awaits_initiator(&key)) {
-		lower = presumed_initiator(key.tail);
-		identify(row, kept_tail(tail_with(key.tail, lower)), ipv4);
-		if (add_to_first_place(row, active, counts))
-			return true;
-		if (plain->tcp_flags & TCP_SYN)
-			return false;
-		identify(row, kept_tail(tail_with(key.tail, lower ^ KZN_INITIATORS)), ipv4);
-		if (add_to_first_place(row, active, counts))
-			return true;
-	}
-	identify(row, kept_tail(key.tail), ipv4);
-	return add_to_first_place(row, active, counts);
+	bpf_skb_load_bytes(ctx, ETHERNET_HEADER + (ipv4 ? 9 : 6), &protocol, 1);
+	if (protocol != IPPROTO_TCP)
+		return 0;
+	measure(ctx, ETHERNET_HEADER, &packet, &counts);
+	return packed(&counts);
 }
 
-/* Whether the packet was accounted. */
+/* Flags of a TCP header. */
+static __always_inline __u8 read_tcp_flags(struct __sk_buff *ctx, bool ipv4)
+{
+	__u8 flags = TCP_SYN;
+
+	bpf_skb_load_bytes(ctx,
+			   ETHERNET_HEADER + (ipv4 ? IPV4_HEADER : IPV6_HEADER) +
+				   __builtin_offsetof(struct tcphdr, flags),
+			   &flags, 1);
+	return flags;
+}
+
+/* Whether a row has the addresses of a packet. */
+static __always_inline bool has_words(const struct flow_row *row, const struct words *words,
+				      bool ipv4)
+{
+	struct wanted_row wanted;
+
+	read_addresses(words, ipv4, &wanted);
+	return has_addresses(row, wanted.address, ipv4);
+}
+
+/* Packed counts; 0 for a packet that the full path has to measure. */
+static __always_inline __u64 measure_plain(struct __sk_buff *ctx, bool ipv4)
+{
+	if (unlikely(ctx->gso_size))
+		return measure_plain_segments(ctx, ipv4);
+	return ONE_PACKET | (ctx->len - ETHERNET_HEADER);
+}
+
+static __always_inline void add_packed_seen(__u32 active, __u64 added)
+{
+	struct totals *buffer_totals = get_totals(active);
+
+	if (buffer_totals)
+		add_packed(seen_of(buffer_totals), added);
+}
+
+/* Accounts the packet if it is in the flow of another initiator than the presumed one, or of none.
+ */
+static __always_inline bool account_other(struct __sk_buff *ctx, bool ipv4, __u32 active)
+{
+	bool is_handshake = read_tcp_flags(ctx, ipv4) & TCP_SYN;
+	__u64 added = measure_plain(ctx, ipv4);
+	const struct words *words = plain_words(ctx, ipv4);
+	struct wanted_row row;
+	struct plain plain;
+
+	if (is_handshake || !added || !words || !read_plain(words, ipv4, &plain) ||
+	    !awaits(&plain, 0))
+		return false;
+	read_addresses(words, ipv4, &row);
+	if (!add_to_other_flow(&plain, &row, input_word(ctx->ingress_ifindex), ipv4, active, added))
+		return false;
+	add_packed_seen(active, added);
+	return true;
+}
+
+static __noinline bool account_others(struct __sk_buff *ctx, bool ipv4, __u32 active)
+{
+	return ipv4 ? account_other(ctx, true, active) : account_other(ctx, false, active);
+}
+
+/* Whether the packet was accounted. Over the lookup of the row, four registers are kept. */
 static __always_inline bool account_plain(struct __sk_buff *ctx, bool ipv4)
 {
-	enum total reason = TOTAL_SEEN;
 	struct control *ctl = get_control();
-	struct plain plain = {};
-	struct flow_counts counts;
-	struct wanted_row row;
+	const struct words *words;
+	struct wanted_row wanted;
+	struct flow_row *row;
+	struct plain plain;
+	__u64 added, tail;
 	__u32 active;
 
-	if (unlikely(!ctl) || may_be_tunnel(ctl, ctx->ingress_ifindex) ||
-	    !(ipv4 ? read_ipv4(ctx, &row, &plain) : read_ipv6(ctx, &row, &plain)))
-		return false;
-	if (plain.protocol == IPPROTO_TCP ? unlikely(!read_tcp(ctx, &plain, ipv4))
-					  : unlikely(!is_plain_udp(&plain)))
-		return false;
-	if (unlikely(!measure_plain(ctx, &plain, &counts)))
+	if (unlikely(!ctl) || may_be_tunnel(ctl, ctx->ingress_ifindex))
 		return false;
 	active = get_active(ctl);
 	if (unlikely(active > 1)) /* KZN_STOPPED */
 		return true;
-	if (unlikely(!add_to_plain_flow(&plain, &row, input_word(ctx->ingress_ifindex), ipv4,
-					active, &counts)))
+	wanted.cpu = get_cpu(ipv4);
+	words = plain_words(ctx, ipv4);
+	if (!words || !read_plain(words, ipv4, &plain) || unlikely(!is_plain_protocol(&plain)))
 		return false;
-	add_to_seen(active, &counts, &reason);
+	tail = first_tail(&plain, 0) | input_word(ctx->ingress_ifindex);
+	barrier_var(tail);
+	read_addresses(words, ipv4, &wanted);
+	hash_addresses(&wanted, ipv4);
+	barrier_var(wanted.hash);
+	identify(&wanted, tail);
+	row = first_row(&wanted, active);
+	words = plain_words(ctx, ipv4);
+	wanted.cpu = get_cpu(ipv4);
+	if (unlikely(!row || !words || !has_words(row, words, ipv4) || !has_identity(row, &wanted)))
+		return account_others(ctx, ipv4, active);
+	added = measure_plain(ctx, ipv4);
+	if (unlikely(!added))
+		return false;
+	add_packed(&row->counts, added);
+	add_packed_seen(active, added);
 	return true;
 }
 

@@ -23,6 +23,7 @@ from kzn.agent.maps.structs import (
     ROW_SIZE,
     STATE_SIZE,
     TOTALS_SIZE,
+    UPLINKS,
     Control,
     Role,
     SpoolState,
@@ -185,10 +186,12 @@ class MapSet:
         wanted = {_INDEX.pack(index): _INDEX.pack(role) for index, role in roles.items()}
         self._devices, missing = _update(self._maps["devices"], self._devices, wanted)
         tunnels = sum({1 << index % 64 for index, role in roles.items() if role & Role.TUNNEL})
+        uplinks = sorted(index for index, role in roles.items() if role == Role.LEADS_OFF)
         with self._control_lock:
-            control = self._control()
-            if control.tunnel_devices != tunnels:
-                self._write(replace(control, tunnel_devices=tunnels))
+            old = self._control()
+            new = replace(old, tunnel_devices=tunnels, uplinks=tuple(uplinks[:UPLINKS]))
+            if new != old:
+                self._write(new)
         self._set_places(roles)
         return missing
 

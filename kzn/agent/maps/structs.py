@@ -14,7 +14,9 @@ LAYOUT = 4
 
 MAX_SEQUENCE = (1 << 63) - 1
 
-_CONTROL = struct.Struct("<IIQQ40x")
+UPLINKS = 4
+"""KZN_UPLINKS."""
+_CONTROL = struct.Struct(f"<IIQQ{UPLINKS}I24x")
 _STOPPED = 2
 """KZN_STOPPED."""
 _STATE = struct.Struct("<IIIIQQ2Q2Q32s")
@@ -74,7 +76,8 @@ class Phase(IntEnum):
 class Control:
     """`struct control`: the active buffer, whether inbound traffic makes flows, tunnel devices.
 
-    ``tunnel_devices`` has bit (index % 64) set for each device that encapsulates.
+    ``tunnel_devices`` has bit (index % 64) set for each device that encapsulates. ``uplinks``:
+    at most `UPLINKS` indices of devices whose role is `Role.LEADS_OFF` alone.
     ``is_stopped``: another set counts in place of this one.
     """
 
@@ -82,17 +85,25 @@ class Control:
     skip_inbound: bool = False
     tunnel_devices: int = 0
     is_stopped: bool = False
+    uplinks: tuple[int, ...] = ()
 
     def pack(self) -> bytes:
         """The bytes of `struct control`; 0 for the last drain restarts the dormancy timer."""
         active = self.active | _STOPPED * self.is_stopped
-        return _CONTROL.pack(active, self.skip_inbound, 0, self.tunnel_devices)
+        uplinks = (*self.uplinks, *[0] * UPLINKS)[:UPLINKS]
+        return _CONTROL.pack(active, self.skip_inbound, 0, self.tunnel_devices, *uplinks)
 
     @staticmethod
     def unpack(raw: bytes) -> "Control":
         """From the bytes of `struct control`."""
-        active, skip, _, tunnel_devices = _CONTROL.unpack(raw)
-        return Control(active & 1, bool(skip), tunnel_devices, bool(active & _STOPPED))
+        active, skip, _, tunnel_devices, *uplinks = _CONTROL.unpack(raw)
+        return Control(
+            active & 1,
+            bool(skip),
+            tunnel_devices,
+            bool(active & _STOPPED),
+            tuple(index for index in uplinks if index),
+        )
 
 
 def boottime_ns() -> int:
