@@ -93,7 +93,6 @@ def test_the_short_path_has_no_more_instructions_than_it_needs(probe: Probe) -> 
     with load(probe, Settings()) as loaded:
         calls = CALLS[probe.kind.program_type]
         found = {name: shortest(translated(loaded.program_fd(name)), 2, calls) for name in names}
-    print(found)
     assert {name: count for name, count in found.items() if count > MOST[name]} == {}
     # The way is the short path's: the full one has functions and a hash besides.
     assert all(count > MOST[name] / 2 for name, count in found.items())
