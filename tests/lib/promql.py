@@ -27,7 +27,6 @@ _VARIABLES = {
     "$__rate_interval": "5m",
     "$__range": "1h",
     "$namespace": ".*",
-    "$price": "0.02",
 }
 
 
