@@ -259,24 +259,28 @@ async def measure(pipe: Connection, agents_port: int, http_port: int) -> dict[st
             other = asyncio.ensure_future(asking(http_port, until))
         health = asyncio.create_task(healthy(http_port, until))
         running = asyncio.create_task(agents.run(SECONDS))
-        total: dict[str, float] = {"log_lines": 0, "longest_stall_ms": 0.0}
-        shares = []
+        longest = dict.fromkeys(("longest_stall_ms", "longest_slice_ms"), 0.0)
+        log_lines, shares = 0, {"stalled_share": [0.0], "long_slices_share": [0.0]}
         while not running.done():
             await asyncio.sleep(0.5)
             now = numbers()
             peak = max(peak, now["rss_mb"])
-            total["log_lines"] += now["log_lines"]
-            total["longest_stall_ms"] = max(total["longest_stall_ms"], now["longest_stall_ms"])
-            shares.append(now["stalled_share"])
+            log_lines += now["log_lines"]
+            longest = {name: max(most, now[name]) for name, most in longest.items()}
+            for name, values in shares.items():
+                values.append(now[name])
         answers = await other
         found |= {
             f"{phase}_ack_ms_p99": p99(agents.waits),
             f"{phase}_welcome_ms_max": round(max(agents.welcomed) * 1e3, 1),
             f"{phase}_healthz_ms_max": round(max(await health) * 1e3, 1),
             f"{phase}_rss_mb_above_idle": round(peak - idle, 1),
-            f"{phase}_log_lines": int(total["log_lines"]),
-            f"{phase}_longest_stall_ms": total["longest_stall_ms"],
-            f"{phase}_stalled_share": round(statistics.mean(shares), 4),
+            f"{phase}_log_lines": log_lines,
+        }
+        found |= {f"{phase}_{name}": most for name, most in longest.items()}
+        found |= {
+            f"{phase}_{name}": round(statistics.mean(values[1:]), 4)
+            for name, values in shares.items()
         }
         if answers:
             found[f"{phase}_answers"] = answers

@@ -146,6 +146,7 @@ def main() -> None:
             "ack_ms_max": round(max(agents.waits) * 1e3, 1),
             "first_longest_stall_ms": before["longest_stall_ms"],
             "longest_stall_ms": after["longest_stall_ms"],
+            "longest_slice_ms": after["longest_slice_ms"],
             "stalled_share": after["stalled_share"],
             "server_cpu_share": round(load, 3),
             "agents_at_a_full_cpu": round(options.agents / load),

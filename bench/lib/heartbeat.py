@@ -1,8 +1,9 @@
 """How long the event loop of a server is held by one piece of work.
 
-A task sleeps a millisecond at a time; what a sleep takes longer is time in which no ack is sent. Of
-that counts no more than the CPU time that the process used meanwhile, in all its threads: the rest
-is other load of the machine.
+A task sleeps a millisecond at a time; what a sleep takes longer is time in which no ack is sent, a
+stall. Of that counts no more than the CPU time that the process used meanwhile, in all its threads:
+the rest is other load of the machine. On a loaded machine a stall may still be a wait of the loop's
+thread for a CPU, while others of the process have one; a *slice* is the CPU time of its own.
 """
 
 import asyncio
@@ -24,23 +25,30 @@ class Heartbeat:
         self.began = time.monotonic()
         self.longest = 0.0
         self.stalled = 0.0
+        self.longest_slice = 0.0
+        self.long_slices = 0.0
 
     async def run(self) -> None:
         """Measure until cancelled."""
-        last, last_cpu = time.monotonic(), time.process_time()
+        last, last_cpu, last_own = time.monotonic(), time.process_time(), time.thread_time()
         while True:
             await asyncio.sleep(BEAT)
-            now, cpu = time.monotonic(), time.process_time()
-            gap = min(now - last - BEAT, cpu - last_cpu)
-            last, last_cpu = now, cpu
+            now, cpu, own = time.monotonic(), time.process_time(), time.thread_time()
+            gap, part = min(now - last - BEAT, cpu - last_cpu), own - last_own
+            last, last_cpu, last_own = now, cpu, own
+            self.longest_slice = max(self.longest_slice, part)
+            if part > STALL:
+                self.long_slices += part
             self.longest = max(self.longest, gap)
             if gap > STALL:
                 self.stalled += gap
 
     def numbers(self) -> dict[str, float]:
-        """The longest gap in milliseconds, and the share of time in gaps above STALL."""
+        """The longest gap and slice in milliseconds, and the share of time in those above STALL."""
         took = time.monotonic() - self.began
         return {
             "longest_stall_ms": round(self.longest * 1e3, 1),
             "stalled_share": round(self.stalled / took, 4),
+            "longest_slice_ms": round(self.longest_slice * 1e3, 1),
+            "long_slices_share": round(self.long_slices / took, 4),
         }

@@ -1,15 +1,18 @@
 """kzn/server/http/api.py: the keys of rows, and the limit of a query."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from kzn.client.api import MAX_LIMIT, ROWS, keys
 from kzn.errors import UsageError
+from kzn.model.totals import Counts
 from kzn.server.flows.queue import LogCounts
 from kzn.server.http.api import (
     DEFAULT_LIMIT,
     FAMILIES_OF,
+    NODES_A_PIECE,
     ROWS_A_PIECE,
     answer,
     largest_rows,
@@ -87,6 +90,24 @@ def test_a_list_of_many_pieces_is_one_json_object() -> None:
     assert [row["bytes"] for row in found["pairs"]] == sorted(totals.values(), reverse=True)
     assert found["of"] == len(totals)
     assert len(pauses) == 3
+
+
+@pytest.mark.parametrize("topic", ["status", "nodes"])
+def test_pages_of_all_nodes_leave_the_lock_to_others_now_and_then(topic: str) -> None:
+    totals = TotalsByNode(10_000)
+    for number in range(2 * ROWS_A_PIECE):
+        totals.of(f"n{number}").add("seen", "", Counts(1, number))
+    snapshot = replace(snapshot_of(ledger_of({})), totals=totals.snapshot())
+    pauses = []
+    found = json.loads(b"".join(answer(topic, snapshot, MAX_LIMIT, lambda: pauses.append(1))))
+    size = 2 * ROWS_A_PIECE
+    if topic == "status":
+        assert found["bytes"]["seen"] == size * (size - 1) // 2
+        assert len(pauses) == 2
+    else:
+        assert [row["node"] for row in found["nodes"][:2]] == [f"n{size - 1}", f"n{size - 2}"]
+        assert len(found["nodes"]) == size
+        assert len(pauses) == 2 + size // NODES_A_PIECE
 
 
 def test_a_topic_needs_only_its_own_families() -> None:
