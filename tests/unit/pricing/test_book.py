@@ -133,6 +133,7 @@ FAR_ENDS = (
     Rule("cross_zone", 1, 2),
     Rule("cross_zone", 3, 4, price_class="database", bills_far_end=False),
     Rule("cross_zone", 5, 6, price_class="peering"),
+    Rule("cross_zone", 7, 8, price_class="public"),
 )
 
 
@@ -147,6 +148,7 @@ FAR_ENDS = (
         ("database", "database", (0, 0)),
         ("peering", "database", (3, 0)),
         ("database", "peering", (0, 4)),
+        ("peering", "public", (7, 6)),
         ("free", "peering", (0, 0)),
         ("", "free", (0, 0)),
     ],

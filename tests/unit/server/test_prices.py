@@ -114,7 +114,9 @@ def test_an_update_of_a_config_map_is_seen(tmp_path: Path) -> None:
         (tmp_path / name / "ours.yaml").write_text(ours(price))
         os.utime(tmp_path / name / "ours.yaml", (0, 0))
     (tmp_path / "data").symlink_to("1")
-    prices = Prices(parse_sources(str(tmp_path / "data" / "ours.yaml")), LISTS)
+    path = tmp_path / "ours.yaml"
+    path.symlink_to("data/ours.yaml")
+    prices = Prices(parse_sources(str(path)), LISTS)
     (tmp_path / "new").symlink_to("2")
     (tmp_path / "new").rename(tmp_path / "data")
     asyncio.run(prices.look())

@@ -50,7 +50,7 @@ def test_the_sku_of_traffic_between_zones_is_the_senders_price(tmp_path: Path) -
             page(tmp_path, sku("AAAA-0000-0000", "Network Internet Data Transfer Out", 120000000)),
             page(
                 tmp_path,
-                sku("BBBB-0000-0000", "Network Inter Zone Data Transfer Out from Here", 990000000),
+                sku("ZZZZ-0000-ZZZZ", "Network Inter Zone Data Transfer Out from Here", 990000000),
                 sku(INTER_ZONE, "Network Inter Zone Data Transfer Out", 0, 11000000, 9000000),
             ),
         ],

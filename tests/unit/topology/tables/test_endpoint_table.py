@@ -43,6 +43,8 @@ def test_billing_is_by_provider_and_price_class() -> None:
     for number in ids:
         table.free(number)
     assert table.columns.billing.tolist() == [NO_CODE] * len(ids)
+    later = table.add(replace(node("n"), provider="azure"), 0.0)
+    assert table.columns.billing[later] < 4  # a code of before
 
 
 def test_columns_grow_beyond_their_first_capacity() -> None:
