@@ -151,6 +151,14 @@ if TYPE_CHECKING:
     help="Print a line on stdout for each flow of each interval.",
 )
 @click.option(
+    "--flow-log-classes",
+    default="cross_zone,cross_region",
+    metavar="CLASS,...",
+    show_default=True,
+    help="Classes of flows that have a line: same_zone, cross_zone, cross_region, external,"
+    " unresolved.",
+)
+@click.option(
     "--max-agents",
     type=click.IntRange(min=1),
     default=10_000,
@@ -260,6 +268,7 @@ def server(
     first_scrape_wait: float,
     created_lines: Literal["on", "off"],
     flow_log: Literal["text", "json", "off"],
+    flow_log_classes: str,
     max_agents: int,
     max_agents_per_address: int,
     address_share: float,
@@ -302,7 +311,13 @@ def server(
         from kzn.daemon.tls import ServerTlsFiles
         from kzn.history.retention import parse_keep, parse_size
         from kzn.server.app import run
-        from kzn.server.config import HistoryOptions, ServerConfig, ledger_limits, node_limit
+        from kzn.server.config import (
+            HistoryOptions,
+            ServerConfig,
+            ledger_limits,
+            log_classes,
+            node_limit,
+        )
         from kzn.server.prices import parse_sources
 
         logs.set_up(log_level)
@@ -330,6 +345,7 @@ def server(
             first_scrape_wait=first_scrape_wait,
             created_lines=created_lines == "on",
             flow_log=flow_log,
+            flow_log_classes=log_classes(flow_log_classes),
             max_agents=max_agents,
             max_agents_per_address=max_agents_per_address,
             address_share=address_share,

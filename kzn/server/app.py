@@ -15,6 +15,7 @@ from dataclasses import replace
 from socket import socket
 
 from kzn.daemon import descriptors
+from kzn.daemon.allocator import keep_freed_memory
 from kzn.daemon.http.hosts import AllowedHosts
 from kzn.daemon.listen import bound_port, listen
 from kzn.daemon.signals import Shutdown, shutdown_on_signals
@@ -24,7 +25,7 @@ from kzn.server.auth.authenticator import Authenticator, SecurityState
 from kzn.server.auth.open import HttpSecurity, open_authenticator, open_http_security
 from kzn.server.config import ServerConfig
 from kzn.server.cost.meter import CostMeter
-from kzn.server.flows.queue import FlowLog, LogCounts
+from kzn.server.flows.queue import FlowLog, LogCounts, verdicts_of
 from kzn.server.http import addresses, explain
 from kzn.server.http import prices as price_page
 from kzn.server.http.server import HttpApi
@@ -70,13 +71,19 @@ async def run(
     ``stop`` has caught signals until now.
     """
     descriptors.raise_limit()
+    keep_freed_memory()
     topology = open_topology(config)
     authenticator = open_authenticator(config, topology)
     http_security = open_http_security(config)
     agents, http = listen(config.listen_agents), listen(config.listen_http)
     flow_log = None
     if config.flow_log != "off":
-        flow_log = FlowLog(sys.stdout.buffer, config.flow_log, epoch_of=_epoch_of)
+        flow_log = FlowLog(
+            sys.stdout.buffer,
+            config.flow_log,
+            epoch_of=_epoch_of,
+            logged=verdicts_of(config.flow_log_classes),
+        )
     state = None
     if config.state is not None:
         state = open_state(config.state, begin_anew=config.state_on_mismatch == "begin-anew")

@@ -11,6 +11,7 @@ from kzn.daemon.listen import HostPort
 from kzn.daemon.tls import ServerTlsFiles
 from kzn.errors import UsageError
 from kzn.history.retention import Keep
+from kzn.server.flows.queue import LOGGED_CLASSES
 from kzn.server.ledger.family import FAMILIES
 from kzn.server.ledger.ledger import MAX_SERIES, LedgerLimits
 from kzn.server.prices import PriceSources
@@ -63,6 +64,8 @@ class ServerConfig:
     first_scrape_wait: float = FIRST_SCRAPE_WAIT
     """Seconds for which a new series is exposed at 0, 0 for not at all (ledger/first_scrape.py)."""
     flow_log: FlowLogMode = "off"
+    flow_log_classes: tuple[str, ...] = ("cross_zone", "cross_region")
+    """Classes of flows that have lines, and "unresolved"."""
     kubeconfig: str = ""
     context: str = ""
     prices: PriceSources = field(default_factory=PriceSources)
@@ -134,6 +137,17 @@ def node_limit(series: Mapping[str, int]) -> int:
     if not 1 <= number <= MAX_SERIES:
         raise UsageError(f"{number} nodes with totals is out of range", hint=f"1 to {MAX_SERIES}")
     return number
+
+
+def log_classes(text: str) -> tuple[str, ...]:
+    """The classes in ``text``, with commas between them; UsageError for one that does not exist."""
+    classes = tuple(filter(None, map(str.strip, text.split(","))))
+    for name in classes:
+        if name not in LOGGED_CLASSES:
+            raise UsageError(f"{name!r} is not a class of flows", hint=", ".join(LOGGED_CLASSES))
+    if not classes:
+        raise UsageError("--flow-log-classes has no class", hint=", ".join(LOGGED_CLASSES))
+    return classes
 
 
 def ledger_limits(

@@ -19,7 +19,7 @@ this owner, and one for each combination of ports, protocol and flags.
 import json
 import re
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -28,6 +28,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from kzn.columns.arrays import U64
 from kzn.model import ip
 from kzn.model.endpoint import AMBIGUOUS, EXTERNAL, UNKNOWN, UNSETTLED, Endpoint
 from kzn.model.flows import (
@@ -60,6 +61,8 @@ _PROTOCOLS = {
 CACHED_ADDRESSES = 1 << 17
 """Addresses with a cached text; with as many older ones some 150 MB, in the largest clusters."""
 
+_LINES = 512
+"""Lines of a piece, some 200 kB."""
 _CACHED_PROTOCOLS = 1 << 16
 _PACKED = np.dtype(
     [
@@ -121,6 +124,14 @@ class LineWriter:
 
     def lines(self, records: FlowRecords) -> bytes:
         """All lines of ``records``."""
+        return b"".join(self.pieces(records))
+
+    def pieces(self, records: FlowRecords) -> Iterator[bytes]:
+        """All lines, in pieces of whole lines.
+
+        A piece fits in memory that the process has at hand; one of all lines is fresh pages each
+        time, which cost as much as a third of its formatting.
+        """
         flows, head = records.flows, self._head(records)
         texts = self._texts_of(records)
         sources = _column([text.src for text in texts], flows.src)
@@ -131,23 +142,20 @@ class LineWriter:
         columns = (
             sources,
             destinations,
-            map(self._protocol_texts.__getitem__, _packed(flows)),
-            self._counts(flows),
+            list(map(self._protocol_texts.__getitem__, _packed(flows))),
+            _numbers(flows.packets),
+            [self._style.number("bytes")] * len(records),
+            _numbers(flows.bytes),
             # All lines have the same head, so each line ends with the head of the next.
             _column([end + head for end in self._ends], records.verdict),
         )
-        line: list[bytes] = [b""] * (len(columns) * len(records))
-        for number, column in enumerate(columns):
-            line[number :: len(columns)] = column
-        line[-1] = line[-1].removesuffix(head)
-        return b"".join([head, *line])
-
-    def _counts(self, flows: Flows) -> list[bytes]:
-        """From the number of packets to that of bytes."""
-        # One text of all numbers, made in C, is several times faster than a text of each.
-        pairs = zip(flows.packets.tolist(), flows.bytes.tolist(), strict=True)
-        rows = msgspec.json.encode(list(pairs))[2:-2].replace(b"],[", b"\n")
-        return rows.replace(b",", self._style.number("bytes")).split(b"\n")
+        for first in range(0, len(records), _LINES):
+            part = slice(first, first + _LINES)
+            line: list[bytes] = [b""] * (len(columns) * len(sources[part]))
+            for number, column in enumerate(columns):
+                line[number :: len(columns)] = column[part]
+            line[-1] = line[-1].removesuffix(head)
+            yield b"".join([head, *line])
 
     def _head(self, records: FlowRecords) -> bytes:
         time = _timestamp(records.closed)
@@ -258,6 +266,11 @@ class _ProtocolTexts(dict[int, bytes]):
         )
         self[packed] = made
         return made
+
+
+def _numbers(column: U64) -> list[bytes]:
+    """The text of each number: one text of all, made in C, is several times faster."""
+    return msgspec.json.encode(column.tolist())[1:-1].split(b",")
 
 
 def _packed(flows: Flows) -> list[int]:

@@ -8,13 +8,16 @@ on the event loop.
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple, Protocol
 
-from kzn.columns.arrays import I64
+import numpy as np
+
+from kzn.columns.arrays import BOOL, I64
 from kzn.model.endpoint import EndpointIndex
 from kzn.server.flows.lines import Form, LineWriter
 from kzn.server.flows.records import FlowRecords
+from kzn.server.resolve import verdict as v
 from kzn.server.resolve.resolve import Resolution
 from kzn.server.resolve.retry import ObservedFlows
 
@@ -22,6 +25,22 @@ _LOG = logging.getLogger(__name__)
 
 MAX_LINES = 200_000
 """Some 20 MB of columns: the flows of a few hundred nodes in one interval."""
+
+
+ALL_VERDICTS: BOOL = np.ones(len(v.NAMES), np.bool_)
+UNRESOLVED = "unresolved"
+LOGGED_CLASSES = (*v.CLASSES, UNRESOLVED)
+"""What can be chosen to be logged."""
+
+
+def verdicts_of(classes: Collection[str]) -> BOOL:
+    """By verdict, whether it is one of ``classes`` (of `LOGGED_CLASSES`)."""
+    return np.array(
+        [
+            name in classes if code < v.TRANSIT else code > v.TRANSIT and UNRESOLVED in classes
+            for code, name in enumerate(v.NAMES)
+        ]
+    )
 
 
 class LogCounts(NamedTuple):
@@ -44,7 +63,10 @@ class Stream(Protocol):
 
 
 class FlowLog:
-    """Writes lines to ``stream``; ``epoch_of`` converts the index's clock to epoch seconds."""
+    """Writes lines to ``stream``; ``epoch_of`` converts the index's clock to epoch seconds.
+
+    ``logged`` tells by verdict whether a flow has a line.
+    """
 
     def __init__(
         self,
@@ -52,11 +74,13 @@ class FlowLog:
         form: Form,
         *,
         epoch_of: Callable[[float], float],
+        logged: BOOL = ALL_VERDICTS,
         max_lines: int = MAX_LINES,
     ) -> None:
         self._stream = stream
         self._writer = LineWriter(form)
         self._epoch_of = epoch_of
+        self._logged = logged
         self._max_lines = max_lines
         self._changed = threading.Condition()
         self._waiting: deque[FlowRecords] = deque()
@@ -81,7 +105,8 @@ class FlowLog:
     def offer(
         self, observed: ObservedFlows, resolution: Resolution, chosen: I64, index: EndpointIndex
     ) -> None:
-        """Queue a line for each of the flows ``chosen``, or count them as dropped."""
+        """Queue a line for each of the flows ``chosen`` to be logged, or count them as dropped."""
+        chosen = chosen.compress(self._logged.take(resolution.verdict.take(chosen)))
         if not len(chosen):
             return
         with self._changed:
@@ -107,7 +132,8 @@ class FlowLog:
     def _work(self) -> None:
         while (records := self._next()) is not None:
             try:
-                self._stream.write(self._writer.lines(records))
+                for piece in self._writer.pieces(records):
+                    self._stream.write(piece)
                 self._stream.flush()
             except (OSError, ValueError) as error:  # ValueError: the stream was closed
                 self._stop(error, records)

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from kzn.columns.arrays import F64
+from kzn.columns.arrays import F64, U64
 from kzn.daemon.metrics import Metric, Sample
 from kzn.server.ledger.family import Family, LedgerSnapshot
 from kzn.server.ledger.labels import Labels
@@ -63,17 +63,18 @@ def series(
         other += int(totals[namesake].sum())
         is_there, began = True, float(times[namesake][0])
         keys, totals, times = keys[~namesake], totals[~namesake], times[~namesake]
-    begin = f"{metric.name}{{".encode()
-    begin_created = f"{_created_name(metric)}{{".encode()
     tables = _tables(snapshot, family, pause)
+    begins = _with_begin(tables[0], f"{metric.name}{{")
+    begins_created = _with_begin(tables[0], f"{_created_name(metric)}{{") if created else begins
     for first in range(0, len(keys), CHUNK):
         part = slice(first, first + CHUNK)
         codes = family.layout.unpack(keys[part])
-        labels = [table.take(code).tolist() for table, code in zip(tables, codes, strict=True)]
-        numbers = msgspec.json.encode(totals[part].tolist())[1:-1].split(b",")
-        columns = _columns(begin, labels, numbers)
-        if created:
-            columns += _created_columns(begin_created, labels, times[part])
+        labels = [
+            table.take(code).tolist() for table, code in zip(tables[1:], codes[1:], strict=True)
+        ]
+        columns = [begins.take(codes[0]).tolist(), *labels, _number_lines(totals[part])]
+        if created and times[part].any():
+            columns += _created_columns(begins_created.take(codes[0]).tolist(), labels, times[part])
         yield _joined(columns)
     if is_there:
         yield from lines(metric, [(family.other_labels, other)], [began] if created else ())
@@ -89,14 +90,30 @@ def _created_name(metric: Metric) -> str:
     return metric.name.removesuffix("_total") + "_created"
 
 
-def _columns(begin: bytes, labels: list[list[bytes]], numbers: list[bytes]) -> list[list[bytes]]:
-    rows = len(numbers)
-    return [[begin] * rows, *labels, numbers, [b"\n"] * rows]
+def _with_begin(table: Objects, begin: str) -> Objects:
+    """The texts of the first labels, after the name of the metric."""
+    head = begin.encode()
+    found = np.empty(len(table), object)
+    found[:] = [head + text for text in table.tolist()]
+    return found
 
 
-def _created_columns(begin: bytes, labels: list[list[bytes]], created: F64) -> list[list[bytes]]:
-    columns = _columns(begin, labels, [b"%.3f" % time for time in created.tolist()])
-    if created.all():
+def _number_lines(totals: U64) -> list[bytes]:
+    """The text of each number with the end of its line."""
+    texts = msgspec.json.encode(totals.tolist())[1:-1].replace(b",", b"\n,").split(b",")
+    texts[-1] += b"\n"
+    return texts
+
+
+def _created_columns(
+    begins: list[bytes], labels: list[list[bytes]], created: F64
+) -> list[list[bytes]]:
+    # Series of one batch began at one time, so there are far fewer texts than series.
+    distinct, number = np.unique(created, return_inverse=True)
+    texts = np.empty(len(distinct), object)
+    texts[:] = [b"%.3f\n" % time for time in distinct.tolist()]
+    columns = [begins, *labels, texts.take(number).tolist()]
+    if distinct[0] > 0:
         return columns
     known = (created > 0).tolist()
     return [

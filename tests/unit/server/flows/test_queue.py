@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from cluster import cluster, flows_between, index_of, sent_by, tunnelled
 
+from kzn.errors import UsageError
 from kzn.model.endpoint import UNKNOWN
 from kzn.model.flows import ENCRYPTED, INITIATOR_SOURCE, Flows
 from kzn.model.ip import pack
-from kzn.server.flows.lines import LineWriter
-from kzn.server.flows.queue import FlowLog, LogCounts
+from kzn.server.config import log_classes
+from kzn.server.flows.lines import Form, LineWriter
+from kzn.server.flows.queue import LOGGED_CLASSES, FlowLog, LogCounts, verdicts_of
 from kzn.server.flows.records import FlowRecords
 from kzn.server.resolve.resolve import Resolution, resolve
 from kzn.server.resolve.retry import ObservedFlows, select
@@ -241,3 +243,52 @@ def test_texts_that_were_evicted_or_have_a_new_owner_are_made_again(index: Addre
     unowned = replace(records, owners=[UNKNOWN] * len(owners))
     assert small.lines(unowned) == LineWriter("text").lines(unowned)
     assert b"kind=Unknown" in fresh.lines(unowned)
+
+
+def test_only_lines_of_the_chosen_classes_are_written(index: AddressIndex) -> None:
+    observed, resolution = resolved(index)
+    for classes, expected in (
+        ({"cross_zone", "cross_region"}, ["class=cross_zone"]),
+        ({"unresolved"}, ["reason=unknown_destination"]),
+        ({"external"}, ["class=external"]),
+        ({"same_zone"}, []),
+        (set(LOGGED_CLASSES), ["class=external", "class=cross_zone", "reason=unknown_destination"]),
+    ):
+        stream = io.BytesIO()
+        log = FlowLog(stream, "text", epoch_of=lambda now: now, logged=verdicts_of(classes))
+        log.offer(observed, resolution, np.arange(3), index)
+        assert log.close(DEADLINE)
+        lines = stream.getvalue().decode().splitlines()
+        assert [line.rpartition(" ")[2] for line in lines] == expected
+        assert log.counts == LogCounts(written=len(expected))
+
+
+def test_many_lines_are_written_in_pieces_of_whole_lines(index: AddressIndex) -> None:
+    many = 1_300
+    rows = [(WEB, DB, 1000 + number, 1 + number % 7) for number in range(many)]
+    flows = flows_between(*rows)
+    observed = ObservedFlows("n1", flows, 90.0, 100.0, 10.0, 0)
+    resolution = resolve(flows, "n1", index, 90.0, 100.0)
+    records = FlowRecords.of(observed, resolution, np.arange(many), index, closed=2e9)
+    forms: tuple[Form, ...] = ("text", "json")
+    for form in forms:
+        pieces = list(LineWriter(form).pieces(records))
+        assert len(pieces) > 1
+        assert all(piece.endswith(b"\n") for piece in pieces)
+        lines = b"".join(pieces).decode().splitlines()
+        assert len(lines) == many
+        one_by_one = [
+            LineWriter(form)
+            .lines(FlowRecords.of(observed, resolution, np.array([n]), index, closed=2e9))
+            .decode()
+            .rstrip("\n")
+            for n in (0, 511, 512, 1023, 1024, many - 1)
+        ]
+        assert [lines[n] for n in (0, 511, 512, 1023, 1024, many - 1)] == one_by_one
+
+
+def test_classes_are_words_between_commas() -> None:
+    assert log_classes("cross_zone, unresolved") == ("cross_zone", "unresolved")
+    for wrong in ("", " , ", "cross-zone", "cross_zone,transit"):
+        with pytest.raises(UsageError, match="class"):
+            log_classes(wrong)
