@@ -44,6 +44,8 @@ RECYCLE_SECONDS = 3600.0
 """When an ended endpoint's id is reused: after history + retry queue + a series' life (15 min)."""
 WATCH_LAG = 10.0
 """How old events in transit may be when a watch breaks and loses them."""
+EXPIRE_SECONDS = 0.1
+"""Between two looks at what is too old."""
 MAX_HISTORY = 1_000_000
 """Most ended ownerships that are kept (about 200 bytes each)."""
 
@@ -112,7 +114,7 @@ class AddressIndex:
         self._networks = Networks(self._table, self._claims.retire)
         self._told = AgentAddresses(history)
         self._by_agents: dict[str, tuple[bytes, ...]] = {}
-        self._last_list = -inf
+        self._last_list = self._expired = -inf
         self._ended_unsettled: dict[str, _Record[PodFacts]] = {}
         self._noted = NotedAddresses(history)
 
@@ -504,6 +506,9 @@ class AddressIndex:
 
     def _expire(self) -> None:
         now = self._clock()
+        if 0.0 <= now - self._expired < EXPIRE_SECONDS and not self._ownership.is_over_limit:
+            return  # each event comes here: this would be a tenth of what it costs
+        self._expired = now
         self._claims.expire()
         self._told.expire(now)
         self._noted.expire(now)

@@ -95,6 +95,11 @@ class Ownership:
         """How many ended intervals are kept."""
         return len(self._ended)
 
+    @property
+    def is_over_limit(self) -> bool:
+        """Whether `expire` is to evict ended intervals early."""
+        return len(self._ended) > self._max_history
+
     def add_owner(self, owner: Owner) -> None:
         """Register ``owner`` before its first claim."""
         self._owners[owner.id] = owner
