@@ -18,7 +18,7 @@ from kzn.errors import UsageError
 from kzn.model.ip import pack
 
 MAX_FILE_BYTES = 64 << 20
-_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,18})?")
+_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,40})?")
 
 Signature = tuple[tuple[int, ...] | None, ...]
 

@@ -34,6 +34,7 @@ import datetime as dt
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 from kzn.errors import UsageError
@@ -59,7 +60,7 @@ _RULE_KEYS = {
 }
 _PRICES = "one of: sender and receiver; free: true; unpriced: why"
 _CURRENCY = re.compile(r"[A-Z]{3}")
-_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?) ?%")
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,18})?) ?%")
 
 
 def load_list(path: str | Path, installed: Iterable[PriceList] = ()) -> PriceList:
@@ -171,9 +172,9 @@ def _conversion(value: Value) -> Conversion:
 def _discount(value: Value) -> float:
     text = value.text("a discount")
     found = _PERCENT.fullmatch(text)
-    if found is None or float(found[1]) > 100:
+    if found is None or Decimal(found[1]) > 100:
         value.fail(f'"{text}"', "a discount in percent, such as 10%")
-    return float(found[1]) / 100
+    return float(Decimal(found[1]) / 100)
 
 
 def _unit(value: Value) -> str:

@@ -6,6 +6,7 @@ In: a `PriceList`. Out: text. Never: text that reads as another list.
 import json
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 
 from kzn.pricing.declaration import ANY, GIB, PriceList, Rule
 
@@ -31,7 +32,7 @@ def _lines(one: PriceList, extends: str) -> Iterator[str]:
     yield f"source: {_quoted(one.source)}"
     yield f"date: {one.date}"
     if one.discount:
-        yield f"discount: {_number(one.discount * 100)}%"
+        yield f"discount: {_plain(Decimal(repr(one.discount)) * 100)}%"
     if one.conversion:
         found = one.conversion
         entries = {"currency": found.currency, "rate": _number(found.rate)}
@@ -74,5 +75,9 @@ def _quoted(text: str) -> str:
 
 def _number(value: float) -> str:
     """The shortest decimals that read as this number, without an exponent."""
-    text = format(value, ".15f").rstrip("0").rstrip(".")
-    return text if float(text) == value else format(value, ".18f").rstrip("0").rstrip(".")
+    return _plain(Decimal(repr(value)))
+
+
+def _plain(value: Decimal) -> str:
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
