@@ -227,7 +227,7 @@ def _about_lists(table: "PriceTable") -> Iterator[str]:
     for one in table.lists:
         gb = {1 << 30: "2^30", 10**9: "10^9"}.get(one.gb_bytes, str(one.gb_bytes))
         until = f" until {one.valid_until}" if one.valid_until else ""
-        discount = f", discount {one.discount:.4g}" if one.discount else ""
+        discount = f", discount {one.discount * 100:.4g} %" if one.discount else ""
         rate = f", {one.list_currency} at {one.rate:g}" if one.rate != 1 else ""
         yield (
             f"{one.name} ({one.provider}): {one.currency}{rate}{discount}, a GB is {gb} bytes,"

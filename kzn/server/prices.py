@@ -50,6 +50,8 @@ class Prices:
         self._signature = self._look_at_files()  # before the read: a change meanwhile is seen later
         self._reads = PriceReads(loaded=1 if sources.files else 0)
         self.book: PriceBook | None = self._read() if is_used else None
+        if self.book is not None:
+            _LOG.info("prices: lists %s", _names(self.book))
 
     def reads(self) -> PriceReads:
         """How often the files were read."""
@@ -77,7 +79,7 @@ class Prices:
         self._reads = PriceReads(loaded + 1, failed)
         if self.book is None or book.lists != self.book.lists:
             self.book = book
-            _LOG.info("prices: read again: %s", ", ".join(one.name for one in book.lists))
+            _LOG.info("prices: read again: lists %s", _names(book))
 
     def _read(self) -> PriceBook:
         files = _load(self._sources.files, self._installed)
@@ -89,6 +91,11 @@ class Prices:
         from kzn.yaml_files import signature  # noqa: PLC0415 - yaml only for who has files
 
         return signature(self._sources.files)
+
+
+def _names(book: PriceBook) -> str:
+    lists = [f"{one.name} ({one.provider}, {one.date})" for one in book.lists + book.defaults]
+    return ", ".join(lists) or "none: no package has one"
 
 
 def _load(files: Sequence[Path], lists: Iterable[PriceList]) -> list[PriceList]:

@@ -49,9 +49,11 @@ def test_an_option_that_contradicts_itself_is_refused(text: str) -> None:
         parse_sources(text)
 
 
-def test_without_files_the_installed_lists_are_used() -> None:
+def test_without_files_the_installed_lists_are_used(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     assert sender(Prices(PriceSources(), LISTS)) == 0.01
     assert sender(Prices(PriceSources())) == 0.01
+    assert "aws (aws, 2026-07-01)" in caplog.text
     assert Prices(PriceSources(shipped=False), LISTS).book is None
 
 
