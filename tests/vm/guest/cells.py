@@ -92,7 +92,7 @@ SMP = (
 )
 """Rows of the third table, each on several numbers of CPUs."""
 COST = "cost"
-COSTS = ("one flow, on one CPU", "one flow, on all CPUs", "every flow on every CPU")
+COSTS = ("one flow, on each CPU in turn", "200 flows, on each CPU in turn")
 """Rows of costs, beside those of the plain baseline."""
 
 LACKS = {
