@@ -46,7 +46,7 @@ format: ## fix format and lint, regenerate the generated files
 	@scripts/generated
 	$(BIN)/clang-format -i --style=file:bpf/.clang-format bpf/src/*.[ch] bpf/src/*/*.h docs/examples/*/src/*.c
 
-vm: ## run the kernel tests on other kernels in QEMU (KERNEL="6.1 6.12 7", ARGS="--suite smoke")
+vm: ## run the kernel tests on other kernels in QEMU (KERNEL="6.1 6.12 7", ARGS="--suite smoke", or table, smp)
 	@scripts/setup vm
 	$(BIN)/python tests/vm/run.py $(ARGS) $(KERNEL)
 
