@@ -73,10 +73,15 @@ def number(index: int) -> int:
 
 
 def sender_of(source: bytes, group: tuple[bytes, ...]) -> bytes | None:
-    """The address of ``group`` that sent a packet from ``source``; None if it is the source."""
+    """Another address of ``group`` that the sender may have; None where there is none to tell.
+
+    Of the source's family if the group has one. The server keeps a source that is a pod's own. With
+    two likely ones there is more than a pod behind the device.
+    """
     family = [address for address in group if _is_ipv4(address) == _is_ipv4(source)]
-    likely = next(iter(family or group), None)
-    return None if likely == source else likely
+    others = [address for address in family or group if address != source]
+    likely = [address for address in others if _range(address) == _range(others[0])]
+    return likely[0] if len(likely) == 1 else None
 
 
 def ranked(groups: Iterable[Collection[bytes]]) -> list[tuple[bytes, ...]]:

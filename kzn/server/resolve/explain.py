@@ -68,6 +68,12 @@ SIDE_WORDS = {
 _NO_NODE_YET = "{address} is {owner}, of which the {missing} is not known yet"
 """Of UNKNOWN_SIDE, when the address has an owner."""
 
+_HOST = "the host"
+_SENDER = (
+    "if it came in by the device of a pod of {node} (source NAT at the uplinks, direct return), the"
+    " agent names that pod as the sender, which is then charged in place of {address}"
+)
+
 RULE_WORDS = {
     BY_ZONES: "node {node} counts it, and the zones and regions of both ends decide the class",
     FORWARDED: "the source is not on {node} and the packet leaves {node}, so {node} forwards it: it"
@@ -318,7 +324,7 @@ def _owner_words(owner: Endpoint | int) -> dict[str, str]:
     if isinstance(owner, int):
         return {"owner": "", "end_node": "", "missing": ""}
     if owner.kind == NODE:
-        return {"owner": "the host", "end_node": owner.node, "missing": ""}
+        return {"owner": _HOST, "end_node": owner.node, "missing": ""}
     name = f"{owner.namespace}/{owner.name}" if owner.namespace else owner.name
     kind = owner.workload_kind if owner.kind == STATIC else owner.kind
     missing = "node" if owner.workload else "workload"
@@ -337,9 +343,17 @@ def _sentences(words: _Words) -> list[str]:
         ):
             form = _NO_NODE_YET if side == UNKNOWN_SIDE and known else SIDE_WORDS[side]
             sentences.append(form.format_map(end))
+        if _may_have_sender(words):
+            sentences.append(_SENDER.format_map(words.src))
     if words.rule in RULE_WORDS:
         sentences.append(RULE_WORDS[words.rule].format_map(words.packet))
     return [*sentences, VERDICT_WORDS[words.code].format_map(words.packet)]
+
+
+def _may_have_sender(words: _Words) -> bool:
+    """Whether the source may be one that a pod of the node used, and the agent names the pod."""
+    is_host = words.sides[0] == HERE and words.src["owner"] == _HOST
+    return is_host or words.sides[0] in (OUTSIDE, UNKNOWN_SIDE, SERVICE_SIDE)
 
 
 def _advice(words: _Words) -> list[str]:

@@ -42,7 +42,7 @@ each pair of sides; rows are the source, columns the destination:
 Senders. Of a flow whose source address does not tell which pod sent it (translated before the hook,
 or a load balancer's that the pod answers as), the agent may know the pod by the device that it came
 in by: then the flow has a ``sender``, an address of that pod. If this is a pod of the reporting
-node, it takes the source's place; else the source stays.
+node, and the source is not, it takes the source's place.
 
 Tunnels. What the reporting node encapsulated has a ``via``: the outer destination, where the packet
 goes and what is billed; the inner addresses say whose it is. If the owner of ``via`` is known and
@@ -350,7 +350,7 @@ def _resolve(
     locations, location, nodes = _locations(endpoints, reporting.code, index, absent)
     if flows.sender is not None:
         is_own_pod = (nodes == reporting.code) & (endpoints != reporting.endpoint)
-        src = _senders(src, flows.sender, endpoints, is_own_pod)
+        src = _senders(src, flows.sender, is_own_pod)
     if flows.via is not None:
         side = locations.side.take(location)
         dst = _far_ends(dst, flows.via, endpoints, nodes, side, final=final)
@@ -410,11 +410,11 @@ def _kind(flows: Flows) -> U8 | None:
     return np.where(sent, np.uint8(SENT_HERE), delivered)
 
 
-def _senders(src: I64, sender: U32, endpoints: I32, is_own_pod: BOOL) -> I64:
-    """``src`` with the row of ``sender`` where that is a pod of the reporting node."""
+def _senders(src: I64, sender: U32, is_own_pod: BOOL) -> I64:
+    """``src`` with the row of ``sender`` where that alone is a pod of the reporting node."""
     chosen = np.flatnonzero(sender != NO_SENDER)
     rows = sender.take(chosen).astype(np.int64)
-    usable = is_own_pod.take(rows) & (endpoints.take(rows) != endpoints.take(src.take(chosen)))
+    usable = is_own_pod.take(rows) & ~is_own_pod.take(src.take(chosen))
     src[chosen[usable]] = rows[usable]
     return src
 

@@ -6,13 +6,14 @@ from functools import partial
 from ipaddress import ip_network
 
 import pytest
-from cluster import Clock, cluster, flows_between, index_of
+from cluster import Clock, cluster, flows_between, index_of, tunnelled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kzn.columns.arrays import I64
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.endpoint import EndpointIndex
+from kzn.model.flows import DELIVERED
 from kzn.model.ip import pack
 from kzn.model.totals import Counts, Totals
 from kzn.server.ledger.family import FAMILIES, FamilyName
@@ -246,6 +247,18 @@ def test_the_flow_log_gets_each_flow_once_and_no_transit() -> None:
         ("unknown_destination", 40),
         ("cross_zone", 80),
     ]
+
+
+def test_what_tunnels_deliver_from_outside_is_counted_in_one_batch_and_in_several() -> None:
+    world = World()
+    flows = tunnelled(flows_between(("8.8.8.8", P1, 70)), "", flags=DELIVERED)
+    batch = Batch(1, 10_000, 0, flows, Totals(Counts(1, 70)))
+    nodes = [name for name in ("n1", "n2") if world.index.node_code(name) >= 0]
+    assert len(nodes) == 2
+    world.pipeline.apply(AgentIdentity("n1", 1, "postrouting", "0"), batch)
+    together = [(AgentIdentity(name, 1, "postrouting", "0"), batch) for name in nodes]
+    assert world.pipeline.apply_all(together) == [None, None]
+    assert world.pipeline.stats.copy().assumed == (210, 0)
 
 
 def test_the_totals_of_a_silent_node_are_removed() -> None:

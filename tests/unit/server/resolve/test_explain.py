@@ -272,3 +272,12 @@ def test_a_pod_without_a_node_yet_is_named() -> None:
     found = explained(world.index, HERE, UNOWNED, at=world.clock.now())
     assert (found.verdict, found.dst.side) == ("unknown_destination", "unknown")
     assert "d/pending, of which the node" in found.why[1]
+
+
+@pytest.mark.parametrize(
+    ("src", "is_named"),
+    [(OUTSIDE, True), ("10.0.0.1", True), (HERE, False), (ELSEWHERE, False)],
+)
+def test_a_source_that_is_not_a_pods_may_have_a_sender(src: str, is_named: bool) -> None:
+    why = " ".join(in_world(src, "10.9.2.1", node="n1").why)
+    assert ("names that pod as the sender" in why) is is_named

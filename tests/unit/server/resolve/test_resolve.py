@@ -247,7 +247,7 @@ def test_flows_with_and_without_tunnels_are_resolved_each_by_its_own(world: Worl
     assert int(found.by_verdict(flows.bytes)[0].sum()) == int(flows.bytes.sum())
 
 
-@pytest.mark.parametrize("src", [OUTSIDE, UNOWNED, SERVICE, STATIC, NODE_1, ELSEWHERE, "10.1.1.2"])
+@pytest.mark.parametrize("src", [OUTSIDE, UNOWNED, SERVICE, STATIC, NODE_1, ELSEWHERE])
 def test_a_pod_behind_the_input_device_is_the_source_whatever_the_address_says(
     world: World, src: str
 ) -> None:
@@ -274,3 +274,10 @@ def test_a_sender_that_is_not_a_pod_of_the_reporting_node_changes_nothing(
         if len(plain.attributed):
             own = [int(one.endpoints[one.src[0]]) for one in (plain, found)]
             assert own[0] == own[1]
+
+
+def test_a_source_that_is_a_pod_of_the_reporting_node_stays(world: World) -> None:
+    """Several pods may be behind one device."""
+    flows, now = sent_by(flows_between(("10.1.1.2", STATIC)), HERE), world.clock.now()
+    found = resolve(flows, "n1", world.index, now, now)
+    assert found.src.tolist() == flows.src.tolist()
