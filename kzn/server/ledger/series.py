@@ -22,6 +22,8 @@ from kzn.columns.arrays import BOOL, F64, I64, U64
 from kzn.columns.hash_table import KeyTable
 from kzn.server.ledger.family import Amounts, RowCosts
 
+_PENDING = 10_000
+"""Insertions that may wait for a scrape before those are gathered that have not ended."""
 _EXPOSED_AT_ONCE = 20_000
 """Series: some ten milliseconds. After a time without a scrape all are due at once."""
 
@@ -72,6 +74,7 @@ class SeriesTable:
         "_index",
         "_keys",
         "_pending",
+        "_pending_limit",
         "_priced_bytes",
         "_settled",
         "_touched",
@@ -97,6 +100,7 @@ class SeriesTable:
         self._epoch = epoch
         self._index = KeyTable()
         self._pending: deque[tuple[float, I64]] = deque()  # when series began, and their keys
+        self._pending_limit = _PENDING
         self._keys = np.zeros(0, np.int64)
         self._bytes: Amounts = np.zeros(0, dtype)
         self._touched = np.zeros(0, np.float64)
@@ -282,6 +286,11 @@ class SeriesTable:
             if self._ended is not None:
                 self._changed[rows] = True
 
+    @property
+    def waiting(self) -> int:
+        """Insertions of series, perhaps ended ones, that wait for `expose`."""
+        return len(self._pending)
+
     def drop(self, rows: BOOL) -> None:
         """End the series where ``rows`` (len(self),) is true, and retire their bytes."""
         self.retired += self.bytes[rows].sum().item()
@@ -293,6 +302,18 @@ class SeriesTable:
             column = getattr(self, name)
             column[gaps] = column[fillers]
         self._index.drop(ended, moved, gaps)
+        if len(self._pending) > self._pending_limit:
+            self._gather_pending()
+
+    def _gather_pending(self) -> None:
+        """Forget what has ended: without a scrape nothing else would, and the list would grow."""
+        rows = np.flatnonzero(~self.exposed)
+        rows = rows.take(np.argsort(self._began.take(rows), kind="stable"))
+        self._pending.clear()
+        for first in range(0, len(rows), _EXPOSED_AT_ONCE):
+            part = rows[first : first + _EXPOSED_AT_ONCE]
+            self._pending.append((float(self._began[part[-1]]), self._keys[part]))
+        self._pending_limit = 2 * len(self._pending) + _PENDING
 
     def drop_to_other(self, rows: BOOL, now: float) -> None:
         """`drop`; bytes that were never exposed go to `other` instead of being retired."""

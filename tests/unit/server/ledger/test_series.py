@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kzn.server.ledger import series
 from kzn.server.ledger.series import SeriesTable
 
 ADDS = st.lists(
@@ -104,3 +105,21 @@ def test_many_series_are_exposed_a_part_at_a_time() -> None:
         table.expose(2.0)
         parts.append(int(table.exposed.sum()))
     assert parts == [20_000, 40_000, 50_000]
+
+
+def test_without_a_scrape_series_that_come_and_go_take_no_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(series, "_PENDING", 50)
+    table = SeriesTable(100, holds=True)
+    add(table, [(-1, 5)], now=0.0)
+    for key in range(200):
+        add(table, [(key, 1)], now=float(key))
+        table.drop(table.keys == key)
+    assert table.waiting <= 52
+    add(table, [(7, 3)], now=300.0)
+    table.expose(200.0)
+    assert dict(zip(table.keys.tolist(), table.exposed.tolist(), strict=True)) == {
+        -1: True,
+        7: False,
+    }
