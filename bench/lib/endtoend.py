@@ -21,6 +21,7 @@ from lib.served import allow_many_files, serve
 
 from kzn.model.batch import Batch
 from kzn.wire.codec import decode_to_agent, encode_to_server
+from kzn.wire.compression import Compression
 from kzn.wire.encode_batch import EncodedBatch, encode_batch
 from kzn.wire.messages import Ack, Hello, Welcome
 from kzn.wire.stream import FrameStream
@@ -115,7 +116,10 @@ def measured(
 ) -> Row:
     """``count`` agents, each of which sends its next batch as soon as the last one is acked."""
     batches = [
-        [encode_batch(batch(node, flows, 1 + number)) for number in range(BATCHES)]
+        [
+            encode_batch(batch(node, flows, 1 + number), Compression.ZSTD)
+            for number in range(BATCHES)
+        ]
         for node in range(count)
     ]
     size = statistics.mean(len(encode_to_server(each[0])) for each in batches)

@@ -63,6 +63,7 @@ def encode_to_server(message: ToServer) -> bytes:
         via=message.columns.via,
         sender_planes=message.columns.sender_planes,
         sender=message.columns.sender,
+        compression=message.columns.compression,
     )
     return kzn_pb2.ToServer(batch=batch).SerializeToString()
 
@@ -98,6 +99,7 @@ def decode_to_server(data: bytes) -> ToServer:
                 batch.via,
                 batch.sender_planes,
                 batch.sender,
+                batch.compression,
             ),
             totals=batch.totals,
         )
@@ -125,6 +127,7 @@ def encode_to_agent(message: ToAgent) -> bytes:
         max_addresses=message.limits.max_addresses,
         instance=message.instance,
         max_node_addresses=message.max_node_addresses,
+        compressions=message.compressions,
     )
     return kzn_pb2.ToAgent(welcome=welcome).SerializeToString()
 
@@ -145,6 +148,7 @@ def decode_to_agent(data: bytes) -> ToAgent:
             protocol=welcome.protocol,
             instance=welcome.instance,
             max_node_addresses=welcome.max_node_addresses,
+            compressions=welcome.compressions,
         )
     raise _unknown(data)
 

@@ -1,11 +1,10 @@
-"""Flows as byte planes in a zlib stream: the layout of FlowBatch.columns, and its encoder.
+"""Flows as byte planes in a compressed stream: the layout of FlowBatch.columns, and its encoder.
 
 Counters of thousands of flows differ in their low bytes and agree in their high bytes. All first
 bytes, then all second bytes, compress far better than one counter after the other, and a plane of
 zeros is not sent at all.
 """
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from kzn.columns.arrays import I64, U8, U32
 from kzn.model.flows import NO_VIA, Flows
 from kzn.model.ip import MAPPED_PREFIX
+from kzn.wire.compression import Compression, compress
 
 WIDTHS = (
     ("src", np.uint32),
@@ -30,7 +30,6 @@ WIDTHS = (
 PLANES = sum(np.dtype(kind).itemsize for _, kind in WIDTHS)
 VIA_PLANES = 4
 """Byte planes of each of the two columns of FlowBatch.via, and of FlowBatch.sender."""
-LEVEL = 1
 
 _SORT = ("dst", "src", "src_port", "dst_port", "flags", "protocol")
 """Sort keys, least significant first: rows of one service are neighbours, their ports are runs."""
@@ -42,7 +41,7 @@ PREFIX = np.frombuffer(MAPPED_PREFIX, np.uint8)
 class Columns:
     """The fields of FlowBatch that describe its columns.
 
-    ``data``, ``via`` and ``sender`` are zlib streams.
+    ``data``, ``via`` and ``sender`` are streams of ``compression`` (compression.py).
     """
 
     flows: int
@@ -54,6 +53,7 @@ class Columns:
     via: bytes = b""
     sender_planes: int = 0
     sender: bytes = b""
+    compression: int = Compression.ZLIB
 
     @property
     def inflated(self) -> int:
@@ -66,7 +66,7 @@ class Columns:
         return by_address, (planes >> VIA_PLANES).bit_count() * self.flows
 
 
-def pack(flows: Flows) -> Columns:
+def pack(flows: Flows, compression: Compression = Compression.ZLIB) -> Columns:
     """Columns of ``flows``; rows and addresses are sorted for compression."""
     mapped = (flows.addresses[:, :12] == PREFIX).all(axis=1)
     words = np.ascontiguousarray(flows.addresses).view(">u8")
@@ -77,17 +77,21 @@ def pack(flows: Flows) -> Columns:
     columns = {name: getattr(flows, name) for name, _ in WIDTHS}
     columns["src"], columns["dst"] = rank[flows.src], rank[flows.dst]
     order = np.lexsort([columns[name] for name in _SORT])
-    planes, data = _deflate(
+    planes, data = _packed(
+        compression,
         [columns[name][order].astype(kind) for name, kind in WIDTHS],
         _planes_of(flows.addresses[by_address[:ipv4], 12:]),
         _planes_of(flows.addresses[by_address[ipv4:]]),
     )
-    via = _further(flows.via, flows.dst, rank, order)
-    sender = _further(flows.sender, flows.src, rank, order)
-    return Columns(len(flows), ipv4, len(by_address) - ipv4, planes, data, *via, *sender)
+    via = _further(compression, flows.via, flows.dst, rank, order)
+    sender = _further(compression, flows.sender, flows.src, rank, order)
+    counts = len(flows), ipv4, len(by_address) - ipv4
+    return Columns(*counts, planes, data, *via, *sender, compression=compression)
 
 
-def _further(rows: U32 | None, ends: U32, rank: U32, order: I64) -> tuple[int, bytes]:
+def _further(
+    compression: Compression, rows: U32 | None, ends: U32, rank: U32, order: I64
+) -> tuple[int, bytes]:
     """Planes and stream of ``via``, by flows' destinations, or of ``sender``, by their sources.
 
     A column by address, and one for the flows that differ from that of their end (kzn.proto).
@@ -101,23 +105,24 @@ def _further(rows: U32 | None, ends: U32, rank: U32, order: I64) -> tuple[int, b
     by_address = np.zeros(len(rank), np.uint32)
     by_address[end[told]] = numbers[told]
     by_flow = np.where(by_address[end] == numbers, np.uint32(0), numbers + np.uint32(1))
-    return _deflate([by_address, by_flow[order]])
+    return _packed(compression, [by_address, by_flow[order]])
 
 
 def _planes_of(rows: U8) -> bytes:
     return np.ascontiguousarray(rows.T).tobytes()
 
 
-def _deflate(columns: Sequence[npt.NDArray[Any]], *before: bytes) -> tuple[int, bytes]:
-    """The planes that are not zero, as bits, and ``before`` and these planes in a zlib stream."""
-    deflate = zlib.compressobj(LEVEL)
-    pieces = [deflate.compress(piece) for piece in before]
+def _packed(
+    compression: Compression, columns: Sequence[npt.NDArray[Any]], *before: bytes
+) -> tuple[int, bytes]:
+    """The planes that are not zero, as bits, and ``before`` and these planes in a stream."""
+    pieces = [*before]
     mask = position = 0
     for column in columns:
         little = column.astype(column.dtype.newbyteorder("<"), copy=False)
         for plane in little.view(np.uint8).reshape(len(column), little.itemsize).T:
             if plane.any():
                 mask |= 1 << position
-                pieces.append(deflate.compress(plane.tobytes()))
+                pieces.append(plane.tobytes())
             position += 1
-    return mask, b"".join([*pieces, deflate.flush()])
+    return mask, compress(pieces, compression)

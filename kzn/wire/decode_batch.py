@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from zlib_ng import zlib_ng
 
 from kzn.columns.arrays import U8, U32
 from kzn.errors import WireError
@@ -20,6 +19,7 @@ from kzn.model.flows import Flows
 from kzn.model.totals import SLOTS, Counts, Totals
 from kzn.wire import kzn_pb2
 from kzn.wire.columns import PLANES, PREFIX, VIA_PLANES, WIDTHS, Columns
+from kzn.wire.compression import decompress
 from kzn.wire.encode_batch import EncodedBatch, check_limits
 from kzn.wire.limits import MAX_AGE_MS, MAX_SUM, MAX_TOTALS, Limits
 
@@ -102,7 +102,7 @@ def unpack(columns: Columns) -> Flows:
     """
     if columns.planes >> PLANES:
         raise WireError(f"planes {columns.planes:#x}: there are only {PLANES}", reason="planes")
-    raw = np.frombuffer(_inflate(columns.data, columns.inflated), np.uint8)
+    raw = np.frombuffer(decompress(columns.data, columns.inflated, columns.compression), np.uint8)
     ends = np.cumsum([4 * columns.ipv4, 16 * columns.ipv6])
     addresses = _addresses(
         raw[: ends[0]].reshape(4, columns.ipv4),
@@ -134,7 +134,7 @@ def _further(columns: Columns, name: str, planes: int, data: bytes, ends: U32) -
     if not planes:
         return None
     lengths = columns.further_inflated(planes)
-    raw = np.frombuffer(_inflate(data, sum(lengths)), np.uint8)
+    raw = np.frombuffer(decompress(data, sum(lengths), columns.compression), np.uint8)
     of_addresses, of_flows = raw[: lengths[0]], raw[lengths[0] :]
     addresses = columns.ipv4 + columns.ipv6
     by_address = _numbers(planes & 0xF, of_addresses, addresses)
@@ -152,23 +152,6 @@ def _numbers(planes: int, raw: U8, count: int) -> U32:
     rows = raw.reshape(planes.bit_count(), count)
     [column] = _from_planes(planes, [VIA_PLANES], rows, count)
     return column.view("<u4").reshape(-1).astype(np.uint32, copy=False)
-
-
-def _inflate(data: bytes, length: int) -> bytes:
-    stream = zlib_ng.decompressobj()
-    try:
-        # One byte more than declared detects data that is longer.
-        inflated = stream.decompress(data, length + 1)
-    except zlib_ng.error as error:  # type: ignore[misc]  # its stub says that this is a value
-        raise WireError(f"decompress columns: {error}", reason="inflate") from error
-    if len(inflated) != length or not stream.eof:
-        raise WireError(
-            f"the columns do not decompress to the declared {length} bytes",
-            reason="inflated_length",
-        )
-    if stream.unused_data:
-        raise WireError(f"{len(stream.unused_data)} bytes after the columns", reason="trailing")
-    return inflated
 
 
 def _addresses(ipv4: U8, ipv6: U8) -> U8:

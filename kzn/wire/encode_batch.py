@@ -12,6 +12,7 @@ from kzn.model.batch import Batch
 from kzn.model.totals import Counts, Totals
 from kzn.wire import columns, kzn_pb2
 from kzn.wire.columns import Columns
+from kzn.wire.compression import Compression
 from kzn.wire.limits import MAX_AGE_MS, Limits
 
 
@@ -34,13 +35,13 @@ class EncodedBatch:
         )
 
 
-def encode_batch(batch: Batch) -> EncodedBatch:
+def encode_batch(batch: Batch, compression: Compression = Compression.ZLIB) -> EncodedBatch:
     """The encoded batch; the order of flows and addresses is not kept."""
     return EncodedBatch(
         sequence=batch.sequence,
         opened_ms_ago=batch.opened_ms_ago,
         closed_ms_ago=batch.closed_ms_ago,
-        columns=columns.pack(batch.flows),
+        columns=columns.pack(batch.flows, compression),
         totals=_encode_totals(batch.totals),
     )
 

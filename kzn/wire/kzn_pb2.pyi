@@ -47,7 +47,7 @@ class Hello(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., node: _Optional[str] = ..., epoch: _Optional[int] = ..., token: _Optional[str] = ..., agent_version: _Optional[str] = ..., probe: _Optional[str] = ..., process: _Optional[int] = ..., interval_ms: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("protocol", "last_applied", "max_frame", "max_flows", "max_addresses", "instance", "max_node_addresses")
+    __slots__ = ("protocol", "last_applied", "max_frame", "max_flows", "max_addresses", "instance", "max_node_addresses", "compressions")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     LAST_APPLIED_FIELD_NUMBER: _ClassVar[int]
     MAX_FRAME_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +55,7 @@ class Welcome(_message.Message):
     MAX_ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     MAX_NODE_ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    COMPRESSIONS_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     last_applied: int
     max_frame: int
@@ -62,7 +63,8 @@ class Welcome(_message.Message):
     max_addresses: int
     instance: int
     max_node_addresses: int
-    def __init__(self, protocol: _Optional[int] = ..., last_applied: _Optional[int] = ..., max_frame: _Optional[int] = ..., max_flows: _Optional[int] = ..., max_addresses: _Optional[int] = ..., instance: _Optional[int] = ..., max_node_addresses: _Optional[int] = ...) -> None: ...
+    compressions: int
+    def __init__(self, protocol: _Optional[int] = ..., last_applied: _Optional[int] = ..., max_frame: _Optional[int] = ..., max_flows: _Optional[int] = ..., max_addresses: _Optional[int] = ..., instance: _Optional[int] = ..., max_node_addresses: _Optional[int] = ..., compressions: _Optional[int] = ...) -> None: ...
 
 class Refusal(_message.Message):
     __slots__ = ("reason", "text")
@@ -113,7 +115,7 @@ class NodeAddresses(_message.Message):
     def __init__(self, addresses: _Optional[bytes] = ...) -> None: ...
 
 class FlowBatch(_message.Message):
-    __slots__ = ("sequence", "opened_ms_ago", "closed_ms_ago", "flows", "ipv4", "ipv6", "planes", "columns", "totals", "via_planes", "via", "sender_planes", "sender")
+    __slots__ = ("sequence", "opened_ms_ago", "closed_ms_ago", "flows", "ipv4", "ipv6", "planes", "columns", "totals", "via_planes", "via", "sender_planes", "sender", "compression")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     OPENED_MS_AGO_FIELD_NUMBER: _ClassVar[int]
     CLOSED_MS_AGO_FIELD_NUMBER: _ClassVar[int]
@@ -127,6 +129,7 @@ class FlowBatch(_message.Message):
     VIA_FIELD_NUMBER: _ClassVar[int]
     SENDER_PLANES_FIELD_NUMBER: _ClassVar[int]
     SENDER_FIELD_NUMBER: _ClassVar[int]
+    COMPRESSION_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     opened_ms_ago: int
     closed_ms_ago: int
@@ -140,7 +143,8 @@ class FlowBatch(_message.Message):
     via: bytes
     sender_planes: int
     sender: bytes
-    def __init__(self, sequence: _Optional[int] = ..., opened_ms_ago: _Optional[int] = ..., closed_ms_ago: _Optional[int] = ..., flows: _Optional[int] = ..., ipv4: _Optional[int] = ..., ipv6: _Optional[int] = ..., planes: _Optional[int] = ..., columns: _Optional[bytes] = ..., totals: _Optional[bytes] = ..., via_planes: _Optional[int] = ..., via: _Optional[bytes] = ..., sender_planes: _Optional[int] = ..., sender: _Optional[bytes] = ...) -> None: ...
+    compression: int
+    def __init__(self, sequence: _Optional[int] = ..., opened_ms_ago: _Optional[int] = ..., closed_ms_ago: _Optional[int] = ..., flows: _Optional[int] = ..., ipv4: _Optional[int] = ..., ipv6: _Optional[int] = ..., planes: _Optional[int] = ..., columns: _Optional[bytes] = ..., totals: _Optional[bytes] = ..., via_planes: _Optional[int] = ..., via: _Optional[bytes] = ..., sender_planes: _Optional[int] = ..., sender: _Optional[bytes] = ..., compression: _Optional[int] = ...) -> None: ...
 
 class Totals(_message.Message):
     __slots__ = ("total",)

@@ -65,6 +65,8 @@ class Welcome:
     instance: int = 0
     max_node_addresses: int = 0
     """0: the server, an older one, takes no `NodeAddresses`."""
+    compressions: int = 0
+    """Bit N: the server takes batches of compression N besides zlib (compression.py)."""
 
 
 @dataclass(frozen=True, slots=True)

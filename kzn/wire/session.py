@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from kzn.errors import RefusedError, WireError
 from kzn.model.batch import AgentIdentity
+from kzn.wire.compression import Compression, best_of, offer
 from kzn.wire.encode_batch import EncodedBatch, check_limits
 from kzn.wire.limits import MAX_NODE_ADDRESSES, Limits
 from kzn.wire.messages import (
@@ -117,6 +118,7 @@ class ServerSession:
             limits=self._limits,
             instance=self._instance,
             max_node_addresses=MAX_NODE_ADDRESSES,
+            compressions=offer(),
         )
 
     def applied(self, sequence: int) -> Ack:
@@ -192,6 +194,11 @@ class AgentSession:
             )
         self._welcome = welcome
         return welcome
+
+    @property
+    def compression(self) -> Compression:
+        """The best compression that the server takes."""
+        return best_of(self._welcome.compressions) if self._welcome else Compression.ZLIB
 
     def addresses(self, told: Sequence[bytes]) -> NodeAddresses | None:
         """The message of the node's addresses, the first ones that the server takes; None: none."""

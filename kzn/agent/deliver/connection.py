@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from kzn.errors import WireError
 from kzn.model.batch import AgentIdentity
 from kzn.wire.codec import decode_to_agent, encode_to_server
+from kzn.wire.compression import Compression
 from kzn.wire.encode_batch import EncodedBatch
 from kzn.wire.messages import ToAgent
 from kzn.wire.session import AgentSession
@@ -63,6 +64,11 @@ class ServerConnection:
     def closed_by_server(self) -> bool:
         """Whether the server has closed this connection, so that a batch on it would be lost."""
         return self._reader.at_eof()
+
+    @property
+    def compression(self) -> Compression:
+        """How a batch is to be compressed for this server."""
+        return self._session.compression
 
     async def handshake(self, token: str, stats: ShipStats) -> None:
         """Send Hello, receive Welcome; RefusedError or WireError for another answer."""

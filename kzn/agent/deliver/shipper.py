@@ -22,6 +22,7 @@ from kzn.daemon.listen import HostPort
 from kzn.daemon.logs import RateLimited
 from kzn.errors import KernelError, KznError, RefusedError, WireError
 from kzn.model.batch import AgentIdentity, Batch
+from kzn.wire.compression import Compression
 from kzn.wire.encode_batch import EncodedBatch, encode_batch
 from kzn.wire.messages import Reason
 
@@ -73,6 +74,20 @@ class BatchServer(Protocol):
     def sending_to(self, server: int) -> None:
         """Record that this server may have the batch from now on."""
         ...
+
+
+@dataclass(slots=True)
+class _EncodedOnce:
+    """A batch, encoded once for servers that take the same compression."""
+
+    batch: Batch
+    encoded: EncodedBatch | None = None
+
+    def compressed(self, compression: Compression) -> EncodedBatch:
+        encoded = self.encoded
+        if encoded is None or encoded.columns.compression != compression:
+            encoded = self.encoded = encode_batch(self.batch, compression)
+        return encoded
 
 
 class Shipper:
@@ -129,7 +144,7 @@ class Shipper:
         number. RefusedError when the server refuses this agent for good.
         """
         started = self._clock()
-        encoded = encode_batch(batch)
+        encoded = _EncodedOnce(batch)
         self._backoff.reset()
         self._search.reset()
         self._other_server_since = None
@@ -171,7 +186,7 @@ class Shipper:
         for task in done:
             task.result()
 
-    async def _try(self, encoded: EncodedBatch, started: float) -> None:
+    async def _try(self, encoded: "_EncodedOnce", started: float) -> None:
         try:
             if self._connection is not None and self._connection.closed_by_server:
                 self._disconnect()  # before the batch counts as sent to that server
@@ -179,10 +194,11 @@ class Shipper:
             if (addresses := self._addresses()) is not None:
                 async with asyncio.timeout(self._timeouts.ack):
                     await connection.tell(addresses, self.stats)
-            self._require_first_server(connection, encoded.sequence)
+            self._require_first_server(connection, encoded.batch.sequence)
             waited = round((self._clock() - started) * 1000)
             async with asyncio.timeout(self._timeouts.ack):
-                duplicate = await connection.exchange(encoded.aged_by(waited), self.stats)
+                message = encoded.compressed(connection.compression).aged_by(waited)
+                duplicate = await connection.exchange(message, self.stats)
         except BaseException:
             self._disconnect()
             raise

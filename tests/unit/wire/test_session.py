@@ -8,6 +8,7 @@ from kzn.errors import RefusedError, WireError
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Totals
+from kzn.wire.compression import offer
 from kzn.wire.encode_batch import EncodedBatch, encode_batch
 from kzn.wire.limits import MAX_NODE_ADDRESSES, Limits
 from kzn.wire.messages import Ack, Hello, NodeAddresses, Reason, Refusal, Welcome
@@ -31,7 +32,7 @@ def batch(sequence: int) -> EncodedBatch:
 
 
 def welcome(last: int | None) -> Welcome:
-    return Welcome(last, LIMITS, max_node_addresses=MAX_NODE_ADDRESSES)
+    return Welcome(last, LIMITS, max_node_addresses=MAX_NODE_ADDRESSES, compressions=offer())
 
 
 def welcomed(sequences: AppliedSequences) -> ServerSession:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from kzn.agent.deliver.shipper import HURRIED_WAIT_SECONDS, Shipper, ShipTimeouts
+from kzn.agent.deliver.shipper import HURRIED_WAIT_SECONDS, Shipper, ShipTimeouts, _EncodedOnce
 from kzn.daemon.backoff import Backoff
 from kzn.daemon.connect import Dial, Streams, dial_tcp
 from kzn.daemon.listen import HostPort, bound_port, listen
@@ -22,6 +22,7 @@ from kzn.server.auth.permit import Authenticate, PeerInfo, Permit, accept_all
 from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
 from kzn.wire.codec import encode_to_agent
+from kzn.wire.compression import Compression
 from kzn.wire.frames import frame
 from kzn.wire.limits import Limits
 from kzn.wire.messages import Ack, Hello, Reason, Refusal, Welcome
@@ -549,3 +550,12 @@ def test_an_older_server_is_told_nothing_and_gets_its_batches() -> None:
         assert (shipper.stats.acked, scene.told) == (1, [])
 
     play(act)
+
+
+def test_a_batch_is_encoded_again_only_for_a_server_that_takes_another_compression() -> None:
+    once = _EncodedOnce(batch(7))
+    first = once.compressed(Compression.ZSTD)
+    assert once.compressed(Compression.ZSTD) is first
+    other = once.compressed(Compression.ZLIB)
+    assert (first.sequence, first.totals) == (other.sequence, other.totals)
+    assert [one.columns.compression for one in (first, other)] == [1, 0]
