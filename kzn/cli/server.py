@@ -240,6 +240,11 @@ if TYPE_CHECKING:
     help="Families of series that are counted and exposed.",
 )
 @click.option(
+    "--opencost",
+    is_flag=True,
+    help="Expose the counters of pods that OpenCost reads (kubecost_pod_network_...).",
+)
+@click.option(
     "--nodes-as-pods",
     is_flag=True,
     help="Series of family pod for what nodes send, too: namespace _node_, as in kubezonnet.",
@@ -286,6 +291,7 @@ def server(
     default_zone: str,
     max_series: tuple[tuple[str, int], ...],
     families: str,
+    opencost: bool,
     nodes_as_pods: bool,
     log_level: str,
 ) -> None:
@@ -352,6 +358,7 @@ def server(
             kubeconfig=kubeconfig,
             context=context,
             zone_ids=zone_ids,
+            opencost=opencost,
             zone_label=zone_label,
             region_label=region_label,
             default_zone=default_zone,

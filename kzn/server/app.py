@@ -25,6 +25,7 @@ from kzn.server.auth.authenticator import Authenticator, SecurityState
 from kzn.server.auth.open import HttpSecurity, open_authenticator, open_http_security
 from kzn.server.config import ServerConfig
 from kzn.server.cost.meter import CostMeter
+from kzn.server.cost.opencost import OpenCostCounters
 from kzn.server.flows.queue import FlowLog, LogCounts, verdicts_of
 from kzn.server.http import addresses, explain
 from kzn.server.http import prices as price_page
@@ -125,6 +126,9 @@ class Server:
         meter = None
         if limits.has_costs:
             meter = CostMeter(ledger, self._book, time.time)
+        opencost = None
+        if config.opencost:
+            opencost = OpenCostCounters(time.monotonic, epoch=epoch, holds=first_scrape.holds)
         self._pipeline = Pipeline(
             topology.index,
             ledger,
@@ -133,6 +137,7 @@ class Server:
             clocks=Clocks(time.monotonic, time.perf_counter),
             flow_log=flow_log,
             recorder=self._recorder,
+            opencost=opencost,
             first_scrape=first_scrape,
             stand_in=config.stand_in,
             meter=meter,
@@ -184,6 +189,7 @@ class Server:
             state=self._durability.stats,
             created_lines=config.created_lines,
             instance=self._durability.instance,
+            opencost=opencost,
             http=self._http.stats.copy,
             prices=self._prices.reads,
         )

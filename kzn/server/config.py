@@ -68,6 +68,8 @@ class ServerConfig:
     """Classes of flows that have lines, and "unresolved"."""
     kubeconfig: str = ""
     context: str = ""
+    opencost: bool = False
+    """Whether /metrics has the counters of pods that OpenCost reads."""
     prices: PriceSources = field(default_factory=PriceSources)
     """The price lists in use; those installed unless said otherwise."""
     stand_in: StandIn = "auto"

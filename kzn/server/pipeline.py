@@ -65,6 +65,14 @@ class FlowSink(Protocol):
         ...
 
 
+class OpenCostSink(FlowSink, Protocol):
+    """A sink with counters of pods that end some time after them."""
+
+    def sweep(self, index: EndpointIndex) -> None:
+        """End what belongs to pods that were deleted."""
+        ...
+
+
 class Meter(Protocol):
     """Prices the bytes of the ledger (kzn.server.cost)."""
 
@@ -110,6 +118,7 @@ class Pipeline:
         clocks: Clocks,
         flow_log: FlowSink | None = None,
         recorder: RecorderSink | None = None,
+        opencost: OpenCostSink | None = None,
         first_scrape: FirstScrape | None = None,
         stand_in: StandIn = "auto",
         node_retention: float = 3600.0,
@@ -122,7 +131,10 @@ class Pipeline:
         self.retry_queue = retry_queue
         self.stats = PipelineStats()
         self._clocks = clocks
-        self._sinks: list[FlowSink] = [sink for sink in (flow_log, recorder) if sink is not None]
+        self._sinks: list[FlowSink] = [
+            sink for sink in (flow_log, recorder, opencost) if sink is not None
+        ]
+        self._opencost = opencost
         self._recorder = recorder
         self._node_retention = node_retention
         self.first_scrape = first_scrape or FirstScrape(0.0)
@@ -258,6 +270,8 @@ class Pipeline:
         now = self._clocks.now()
         if self._meter is not None:
             self._meter.tick(now)
+        if self._opencost is not None:
+            self._opencost.sweep(self.index)
         begun_before = self.first_scrape.begun_before(now)
         self.ledger.expose(begun_before)
         self.node_totals.expose(begun_before)

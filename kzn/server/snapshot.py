@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from kzn.daemon.http.stats import HttpStats
 from kzn.server.auth.authenticator import SecurityState
+from kzn.server.cost.opencost import OpenCostCounters, OpenCostSnapshot
 from kzn.server.flows.queue import LogCounts
 from kzn.server.ledger.family import LedgerSnapshot
 from kzn.server.ledger.node_totals import NodeTotalsSnapshot
@@ -51,6 +52,8 @@ class ServerSnapshot:
     http: HttpStats = field(default_factory=HttpStats)
     price_reads: PriceReads = PriceReads()
     prices: PricesInUse = NO_PRICES
+    opencost: OpenCostSnapshot | None = None
+    """None without ``--opencost``."""
     history: HistoryCounts | None = None
     """None without a history."""
 
@@ -73,6 +76,7 @@ class Sources:
     state: Callable[[], CommitStats | None] = lambda: None
     created_lines: bool = True
     instance: int = 0
+    opencost: OpenCostCounters | None = None
     http: Callable[[], HttpStats] = HttpStats
     prices: Callable[[], PriceReads] = PriceReads
 
@@ -100,4 +104,7 @@ class Sources:
             price_reads=self.prices(),
             prices=counted.prices,
             history=counted.history,
+            opencost=self.opencost.snapshot(pipeline.first_scrape.begun_before(now))
+            if self.opencost is not None
+            else None,
         )

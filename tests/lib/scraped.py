@@ -14,11 +14,15 @@ from promql import Prometheus, prometheus, promtool
 
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.totals import Counts, Totals
+from kzn.pricing.book import PriceBook
+from kzn.server.cost.meter import CostMeter
+from kzn.server.cost.opencost import OpenCostCounters
 from kzn.server.ledger.family import FAMILIES
 from kzn.server.ledger.first_scrape import FirstScrape
 from kzn.server.ledger.ledger import Ledger, LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
-from kzn.server.metrics.text import series
+from kzn.server.metrics.opencost import opencost_metrics
+from kzn.server.metrics.text import lines, series
 from kzn.server.metrics.traffic import FAMILY_METRICS
 from kzn.server.pipeline import AccountingSnapshot, Clocks, Pipeline
 from kzn.server.resolve.retry import RetryQueue
@@ -64,8 +68,11 @@ class SimulatedServer:
         *,
         wait: float = 75.0,
         state: Path | None = None,
+        book: PriceBook | None = None,
     ) -> None:
+        """With ``book`` it has prices, and the counters that OpenCost reads."""
         self.instance = instance
+        self._book = book
         self.clock = clock
         self.index = index_of(topology, clock)
         self._written = written
@@ -111,14 +118,32 @@ class SimulatedServer:
             text = b"".join(
                 piece
                 for family in FAMILIES.values()
+                if family.name in taken.ledger.views
                 for piece in series(taken.ledger, family, FAMILY_METRICS[family.name])
             )
+            if self._opencost is not None:
+                text += self._opencost_text(self._opencost)
             self._written.add(text.decode(), self.instance, self.clock.wall())
             self._pipeline.scraped(taken.taken, is_prometheus=True)
 
+    def _opencost_text(self, counters: OpenCostCounters) -> bytes:
+        rule = self._pipeline.first_scrape
+        found = counters.snapshot(rule.begun_before(self.clock.now()))
+        return b"".join(
+            piece
+            for metric, samples, _ in opencost_metrics(found)
+            if metric.labels
+            for piece in lines(metric, samples)
+        )
+
     def _start(self) -> None:
-        rule = FirstScrape(self._wait)
-        ledger = Ledger(LedgerLimits(), holds=rule.holds, epoch=EPOCH)
+        rule, book = FirstScrape(self._wait), self._book
+        limits = LedgerLimits(priced=book is not None)
+        ledger = Ledger(limits, holds=rule.holds, epoch=EPOCH)
+        self._opencost = meter = None
+        if book is not None:
+            meter = CostMeter(ledger, lambda: book, self.clock.wall)
+            self._opencost = OpenCostCounters(self.clock.now, epoch=EPOCH, holds=rule.holds)
         node_totals = TotalsByNode(100, holds=rule.holds, epoch=EPOCH)
         self._pipeline = Pipeline(
             self.index,
@@ -127,8 +152,12 @@ class SimulatedServer:
             RetryQueue(10_000),
             clocks=Clocks(self.clock.now, lambda: 0.0),
             first_scrape=rule,
+            meter=meter,
+            opencost=self._opencost,
         )
-        self._state = CheckpointedState(ledger, node_totals, AppliedSequences())
+        self._state = CheckpointedState(
+            ledger, node_totals, AppliedSequences(), settle=self._pipeline.settle
+        )
         self._file = None if self._path is None else StateFile(self._path, synchronous="OFF")
         if self._file is not None:
             self._state.restore(self._file.read(), self.clock.now())

@@ -99,6 +99,7 @@ ELSEWHERE = {
     "kzn/server/ledger/places.py": "tests/unit/server/cost/test_meter.py",
     "kzn/server/ledger/prices_in_use.py": VALUES,
     "kzn/server/ledger/postings.py": "tests/unit/server/ledger/test_ledger.py",
+    "kzn/server/metrics/opencost.py": "tests/unit/server/cost/test_opencost.py",
     "kzn/server/metrics/prices.py": "tests/unit/server/metrics/test_render.py",
     "kzn/server/metrics/history.py": "tests/unit/server/metrics/test_render.py",
     "kzn/server/metrics/server.py": "tests/unit/server/metrics/test_render.py",

@@ -5,5 +5,5 @@ the ledger, the cost of each row, the prices in use. Never: a price that is not 
 of money that decreases, or a price list read.
 
 Files: route_prices (what a byte costs by class and places) · items (bytes to be priced, netted) ·
-meter (settles them).
+meter (settles them) · opencost (counters of pods that OpenCost prices itself).
 """

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from kzn.daemon.metrics import Metric
 from kzn.daemon.prometheus import new_registry
 from kzn.server.ledger.family import FAMILIES
+from kzn.server.metrics.opencost import opencost_metrics
 from kzn.server.metrics.prices import price_metrics
 from kzn.server.metrics.server import server_metrics
 from kzn.server.metrics.text import head, lines, series
@@ -88,6 +89,7 @@ def _families(
         yield from series(snapshot.ledger, family, metric, pause, created=has_created)
     for metric, samples, created in chain(
         price_metrics(snapshot, pause),
+        opencost_metrics(snapshot.opencost, pause),
         node_metrics(snapshot, pause),
         age_metrics(snapshot),
         server_metrics(snapshot),

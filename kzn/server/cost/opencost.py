@@ -1,0 +1,173 @@
+"""The counters of a pod's traffic that OpenCost reads (``--opencost``).
+
+In: settled flows, as a flow sink. Out: an `OpenCostSnapshot`. Never: a price or a gauge that
+OpenCost emits itself, two uids of one pod at a time, or more pods than a limit.
+
+OpenCost does not read traffic within a zone, so that has no series: a pod has six at most. They are
+not saved: with a new server they begin at 0, as Prometheus expects of a counter.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from kzn.columns.arrays import BOOL, F64, I64, U64
+from kzn.columns.group_sums import group_sums
+from kzn.model.endpoint import POD, Endpoint, EndpointIndex
+from kzn.server.resolve import verdict as v
+from kzn.server.resolve.resolve import Resolution
+from kzn.server.resolve.retry import ObservedFlows
+
+MAX_PODS = 100_000
+RETENTION = 6 * 3600.0
+"""Seconds for which a deleted pod stays after its last byte, as in the family of pods."""
+SWEEP_SECONDS = 60.0
+EGRESS, INGRESS = range(2)
+CLASSES = (v.CROSS_ZONE, v.CROSS_REGION, v.EXTERNAL_CLASS)
+_FIRST = CLASSES[0]
+_SHAPE = (2, len(CLASSES))
+_FEW = 64
+
+PodLabels = tuple[str, str, str]
+"""Name, namespace and uid."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenCostSnapshot:
+    """A copy: ``pods`` (n,) by row, None for a free one; the others (n, 2, 3) by class.
+
+    The second dimension is egress and ingress. A series is there once it has begun (not 0, in Unix
+    time) and shows 0 unless it is ``exposed``. ``dropped`` is bytes of pods beyond the limit.
+    """
+
+    pods: list[PodLabels | None]
+    bytes: U64
+    exposed: BOOL
+    created: F64
+    dropped: int
+
+
+class OpenCostCounters:
+    """A flow sink. ``epoch`` is what to add to ``now`` to get Unix time."""
+
+    def __init__(
+        self,
+        now: Callable[[], float],
+        *,
+        epoch: float = 0.0,
+        holds: bool = True,
+        limit: int = MAX_PODS,
+    ) -> None:
+        self._now, self._epoch, self._holds, self._limit = now, epoch, holds, limit
+        self._rows: dict[tuple[str, str], int] = {}
+        self._pods: list[PodLabels | None] = []
+        self._owners: list[Endpoint | None] = []
+        self._free: list[int] = []
+        self._bytes = np.zeros((0, *_SHAPE), np.uint64)
+        self._exposed = np.zeros((0, *_SHAPE), np.bool_)
+        self._began = np.zeros((0, *_SHAPE))
+        self._touched = np.zeros(0)
+        self._dropped = 0
+        self._next_sweep = 0.0
+
+    def offer(
+        self, observed: ObservedFlows, resolution: Resolution, chosen: I64, index: EndpointIndex
+    ) -> None:
+        """Add the flows that leave a zone to their pods."""
+        verdicts = resolution.verdict.take(chosen)
+        chosen = chosen[(verdicts >= _FIRST) & (verdicts < v.TRANSIT)]
+        if not chosen.size:
+            return
+        cls = resolution.verdict.take(chosen).astype(np.int64) - _FIRST
+        sizes, now = observed.flows.bytes.take(chosen), self._now()
+        for direction, ends in ((EGRESS, resolution.src), (INGRESS, resolution.dst)):
+            cells = ends.take(chosen) * len(CLASSES) + cls
+            filled, amounts = group_sums(cells, sizes, len(resolution.endpoints) * len(CLASSES))
+            self._add(direction, filled, amounts, resolution, index, now)
+
+    def sweep(self, index: EndpointIndex) -> None:
+        """End the series of pods that were deleted and idle; to be called at each tick."""
+        now = self._now()
+        if now < self._next_sweep:
+            return
+        self._next_sweep = now + SWEEP_SECONDS
+        for row in np.flatnonzero(self._touched[: len(self._pods)] < now - RETENTION).tolist():
+            owner = self._owners[row]
+            if owner is not None and not index.lives(owner):
+                del self._rows[owner.namespace, owner.name]
+                self._pods[row] = self._owners[row] = None
+                self._clear(row)
+                self._free.append(row)
+
+    def snapshot(self, begun_before: float) -> OpenCostSnapshot:
+        """A copy; series that began before that time (first_scrape.py) show their bytes."""
+        size = len(self._pods)
+        exposed = self._exposed[:size]
+        exposed |= (self._began[:size] > 0) & (self._began[:size] < begun_before)
+        began = self._began[:size]
+        return OpenCostSnapshot(
+            self._pods.copy(),
+            self._bytes[:size].copy(),
+            exposed.copy(),
+            np.where(began > 0, began + self._epoch, 0.0),
+            self._dropped,
+        )
+
+    def _add(
+        self,
+        direction: int,
+        cells: I64,
+        amounts: U64,
+        resolution: Resolution,
+        index: EndpointIndex,
+        now: float,
+    ) -> None:
+        ends, cls = np.divmod(cells, len(CLASSES))
+        ids = resolution.endpoints.take(ends)
+        for number, kind, amount in zip(ids.tolist(), cls.tolist(), amounts.tolist(), strict=True):
+            owner = index.endpoint(number) if number >= 0 else None
+            if owner is None or owner.kind != POD or not owner.uid:
+                continue
+            row = self._row(owner)
+            if row is None:
+                self._dropped += amount
+                continue
+            if not self._began[row, direction, kind]:
+                self._began[row, direction, kind] = now
+                self._exposed[row, direction, kind] = not self._holds
+            self._bytes[row, direction, kind] += np.uint64(amount)
+            self._touched[row] = now
+
+    def _row(self, owner: Endpoint) -> int | None:
+        """The row of a pod; a new uid of its name begins at 0, and the one before ends."""
+        name = (owner.namespace, owner.name)
+        row = self._rows.get(name)
+        if row is None:
+            if len(self._rows) >= self._limit:
+                return None
+            row = self._rows[name] = self._free.pop() if self._free else self._append()
+        else:
+            known = self._owners[row]
+            if known is not None and known.uid == owner.uid:
+                return row
+            self._clear(row)
+        self._pods[row], self._owners[row] = (owner.name, owner.namespace, owner.uid), owner
+        return row
+
+    def _append(self) -> int:
+        self._pods.append(None)
+        self._owners.append(None)
+        if (size := len(self._pods)) > len(self._touched):
+            more = max(_FEW, size)
+            for name in ("_bytes", "_exposed", "_began", "_touched"):
+                column = getattr(self, name)
+                room = np.zeros((more, *column.shape[1:]), column.dtype)
+                setattr(self, name, np.concatenate([column, room]))
+        return size - 1
+
+    def _clear(self, row: int) -> None:
+        self._bytes[row] = 0
+        self._exposed[row] = False
+        self._began[row] = 0.0
+        self._touched[row] = 0.0
