@@ -49,6 +49,9 @@ SUBCOMMANDS = {
     "doctor": Subcommand(
         "kzn.cli.doctor:doctor", "Check this node and explain what to fix.", "agent,tools"
     ),
+    "flows": Subcommand(
+        "kzn.cli.flows:flows", "Show what was sent in a span of the past.", "tools"
+    ),
     "explain": Subcommand(
         "kzn.cli.explain:explain", "Explain the verdict on a packet between two addresses.", "tools"
     ),

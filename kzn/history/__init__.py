@@ -5,6 +5,6 @@ can read; answers. Never: a file that is changed after it has its name, or bytes
 
 Files: segments (names, which of them count) · books (what was recorded, dropped, lost) · directory
 (the lock and the layout) · columns (the tables and their SQL) · writer (write, merge, roll up) ·
-retention (what is removed) · framing, writer_process, writer_child (the writer as a process) ·
-query (a question and its answer) · memory (answers from rows in memory).
+retention (what is removed) · query (a question and its answer) · memory (answers from rows in
+memory) · sql, reader (answers from files) · processes (writer and reader as child processes).
 """

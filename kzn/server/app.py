@@ -40,7 +40,7 @@ from kzn.server.prices import Prices, PriceSources
 from kzn.server.receive.context import at_once
 from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
-from kzn.server.recording.open import open_recorder, ring_recorder
+from kzn.server.recording.open import HistoryStore, MemoryStore, open_recorder, ring_recorder
 from kzn.server.recording.recorder import Recorder
 from kzn.server.resolve.retry import RetryQueue
 from kzn.server.snapshot import ServerSnapshot, Sources
@@ -119,7 +119,7 @@ class Server:
         self._http_security = http_security or HttpSecurity()
         self._topology = topology
         self._flow_log = flow_log
-        self._recorder, store = (recorder, None) if recorder else ring_recorder(_epoch_of)
+        self._recorder, self._store = _recording(config, recorder)
         first_scrape, epoch = FirstScrape(config.first_scrape_wait), _epoch_of(0.0)
         limits = replace(config.ledger, priced=self._prices.book is not None)
         ledger = Ledger(limits, holds=first_scrape.holds, epoch=epoch)
@@ -176,9 +176,7 @@ class Server:
             hosts=AllowedHosts(config.http_hosts),
             tls=self._http_security.tls,
             authorize=self._http_security.authorize,
-            pages=TrafficPages(store, topology.index, self._any_snapshot, time.time).routes()
-            if store is not None
-            else None,
+            pages=TrafficPages(self._store, topology.index, self._any_snapshot, time.time).routes(),
         )
         self._sources = Sources(
             pipeline=self._pipeline,
@@ -246,6 +244,7 @@ class Server:
         await self._receiver.close(seconds)
         await self._durability.close()
         await self._recorder.close()
+        await self._store.close()
         if self._flow_log is not None and not await asyncio.to_thread(
             self._flow_log.close, seconds / 2
         ):
@@ -291,6 +290,15 @@ class Server:
 
     def _log_counts(self) -> LogCounts:
         return self._flow_log.counts if self._flow_log is not None else LogCounts()
+
+
+def _recording(
+    config: ServerConfig, recorder: Recorder | None
+) -> tuple[Recorder, HistoryStore | MemoryStore]:
+    """The recorder and what answers queries: in files, or an hour in memory."""
+    if recorder is None or config.history is None:
+        return ring_recorder(_epoch_of)
+    return recorder, HistoryStore(config.history)
 
 
 def _receive_limits(config: ServerConfig) -> ReceiveLimits:

@@ -16,10 +16,10 @@ from cluster import Clock, cluster, flows_between, index_of
 
 from kzn.history.books import Books, Gap
 from kzn.history.directory import Journal
+from kzn.history.processes.writer_process import RefusedSegmentError, SegmentWriter
 from kzn.history.retention import Keep
 from kzn.history.segments import Level, listing
 from kzn.history.writer import WriteError, Writer
-from kzn.history.writer_process import RefusedSegmentError, SegmentWriter
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.settled import SETTLED, ByClass, End, Sum
 from kzn.model.totals import Counts, Totals

@@ -7,19 +7,23 @@ memory. UsageError without DuckDB, KznError for a directory that cannot be used.
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from kzn.daemon.http.messages import BusyError
 from kzn.errors import KznError, UsageError
 from kzn.history.directory import Journal, open_directory
+from kzn.history.processes.reader_process import ReaderProcess
+from kzn.history.processes.writer_process import WriterProcess, check_installed
 from kzn.history.query import Answer, TrafficQuery
-from kzn.history.segments import HOUR
-from kzn.history.writer_process import WriterProcess, check_installed
+from kzn.history.segments import HOUR, LEVELS
 from kzn.server.config import HistoryOptions
 from kzn.server.recording.fold import Fold
 from kzn.server.recording.recorder import Recorder, RecorderClock
 from kzn.server.recording.ring import SECONDS, Ring
 from kzn.server.settled_totals import VERDICT_NAMES
 
+MAX_WAITING_QUERIES = 16
 RING_PERIOD = 10
 """Seconds; the interval of agents."""
 
@@ -35,6 +39,9 @@ class MemoryStore:
         """Seconds for which each level is kept."""
         return {"raw": SECONDS}
 
+    async def close(self) -> None:
+        """Nothing is to be done."""
+
     async def ask(self, query: TrafficQuery) -> Answer:
         """The answer; UsageError for pods, nodes and addresses."""
         if query.needs_detail:
@@ -43,6 +50,41 @@ class MemoryStore:
                 hint="start the server with --history DIR",
             )
         return await asyncio.to_thread(self.ring.ask, query)
+
+
+class HistoryStore:
+    """Answers from the files of a directory by a process; one query at a time, few wait."""
+
+    def __init__(self, options: HistoryOptions) -> None:
+        self._options = options
+        self._reader = ReaderProcess(options.directory)
+        self._thread = ThreadPoolExecutor(1, "history-read")
+        self._waiting = 0
+
+    @property
+    def kept(self) -> dict[str, int]:
+        """Seconds for which each level is kept."""
+        return {level: self._options.keep.of(level) for level in LEVELS}
+
+    async def ask(self, query: TrafficQuery) -> Answer:
+        """The answer; BusyError if too many wait."""
+        if self._waiting >= MAX_WAITING_QUERIES:
+            raise BusyError("too many queries at once")
+        self._waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._thread, self._reader.ask, query)
+        except UsageError:
+            raise
+        except KznError as error:
+            raise BusyError(error.message, hint=error.hint) from error
+        finally:
+            self._waiting -= 1
+
+    async def close(self) -> None:
+        """End the process."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._reader.close()
 
 
 def ring_recorder(

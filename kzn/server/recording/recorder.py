@@ -22,7 +22,7 @@ from kzn.daemon.logs import RateLimited
 from kzn.errors import KznError
 from kzn.history.books import Books, Gap
 from kzn.history.directory import Journal
-from kzn.history.writer_process import RefusedSegmentError, SegmentWriter, WriterGoneError
+from kzn.history.processes.writer_process import RefusedSegmentError, SegmentWriter, WriterGoneError
 from kzn.model.endpoint import EndpointIndex
 from kzn.model.settled import ByClass, Sum, added
 from kzn.server.recording.fold import Fold, SettledBatch, Taken

@@ -134,6 +134,13 @@ def test_with_a_state_file_ledger_and_history_agree_after_every_end(tmp_path: Pa
     with server(tmp_path, *state) as third:
         lost = {"settled": 345, "recorded": 300, "lost_at_restart": 45}
         assert third.books() == dict.fromkeys(BOOKS, 0) | lost
+        asked = third.get("traffic?since=24h&by=dst_pod,src_node&compare=previous")
+        assert [(row["dst_pod"], row["src_node"], row["bytes"]) for row in asked["rows"]] == [
+            ("web-2", "n1", 200),
+            ("db-0", "n1", 100),
+        ]
+        assert [gap["reason"] for gap in asked["gaps"]] in ([], ["restart"])
+        assert third.get("meta")["ranges"] == ["1h", "6h", "24h", "7d", "30d"]
         third.ship((4, STORE, 5), (5, DB, 7))  # the first of them was acknowledged before the kill
         third.end(signal.SIGINT)
     with server(tmp_path, *state) as fourth:

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from kzn.history.books import Books
 from kzn.history.directory import Journal
-from kzn.history.writer_process import RefusedSegmentError, WriterGoneError
+from kzn.history.processes.writer_process import RefusedSegmentError, WriterGoneError
 from kzn.model.settled import ByClass, Sum, added
 
 

@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from kzn.history.books import Gap, by_class, document
-from kzn.history.framing import read_message, write_message
+from kzn.history.processes.framing import read_message, write_message
 from kzn.history.retention import Keep
 from kzn.history.writer import WriteError, Writer
 from kzn.model.settled import SETTLED, End

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from kzn.errors import KznError, UsageError
 from kzn.history.books import Books, Gap, from_document
 from kzn.history.directory import Directory
-from kzn.history.framing import read_message_until, write_message
+from kzn.history.processes.framing import read_message_until, write_message
 from kzn.history.retention import Keep
 from kzn.model.settled import ByClass, End, Sum
 
@@ -97,7 +97,7 @@ class WriterProcess:
         self._kill()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "kzn.history.writer_child"],
+                [sys.executable, "-P", "-m", "kzn.history.processes.writer_child"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pass_fds=(self._directory.lock,),

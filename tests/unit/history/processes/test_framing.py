@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kzn.history.framing import read_message, read_message_until, write_message
+from kzn.history.processes.framing import read_message, read_message_until, write_message
 
 MESSAGES = st.lists(st.tuples(st.dictionaries(st.text(), st.integers()), st.binary()), max_size=4)
 

@@ -11,8 +11,8 @@ from historic import bytes_of
 
 from kzn.errors import KznError
 from kzn.history.directory import Directory, open_directory
+from kzn.history.processes.writer_process import RefusedSegmentError, WriterGoneError, WriterProcess
 from kzn.history.retention import Keep
-from kzn.history.writer_process import RefusedSegmentError, WriterGoneError, WriterProcess
 from kzn.model.settled import SETTLED, End, Sum
 
 T0 = 1_795_651_200

@@ -1,0 +1,66 @@
+"""The reader as a process: answers, errors, its death, its deadline."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from questions import ENDS, T0, VERDICTS, check, settled
+
+from kzn.errors import KznError, UsageError
+from kzn.history.processes.reader_process import ReaderProcess
+from kzn.history.query import TrafficQuery, from_wire, to_wire
+from kzn.history.reader import Reader
+from kzn.history.retention import Keep
+from kzn.history.writer import Writer
+
+FLOWS: list[tuple[int, ...]] = [(0, 0, 1, 443, 6, 1, 1, 700), (1, 1, 0, 443, 6, 0, 2, 30)]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    writer = Writer(tmp_path, "00000001", VERDICTS, Keep())
+    writer.add_ends(ENDS, anew=True)
+    writer.write(1, settled(FLOWS), {})
+    writer.close()
+    return tmp_path
+
+
+@pytest.fixture
+def process(root: Path) -> Iterator[ReaderProcess]:
+    made = ReaderProcess(root)
+    yield made
+    made.close()
+
+
+def test_a_process_that_has_ended_is_started_again(process: ReaderProcess) -> None:
+    query = TrafficQuery(
+        T0, T0 + 120, ("src_pod", "port"), (("class", ("same_zone", "cross_zone")),), 5, 2, True
+    )
+    check(process.ask(query), FLOWS, query)
+    os.kill(process.pid, signal.SIGKILL)
+    check(process.ask(query), FLOWS, query)
+
+
+def test_an_answer_is_the_same_on_both_sides_of_the_pipe(root: Path) -> None:
+    reader = Reader(root)
+    found = reader.ask(TrafficQuery(T0, T0 + 120, ("src_pod", "port"), points=2, compare=True))
+    reader.close()
+    assert from_wire(to_wire(found)) == found
+
+
+def test_a_query_without_an_answer_in_time_is_an_error(root: Path) -> None:
+    process = ReaderProcess(root, seconds=0.0)
+    with pytest.raises(KznError, match="no answer within 0 s"):
+        process.ask(TrafficQuery(T0, T0 + 60))
+    assert process.pid == 0
+
+
+def test_errors_keep_their_kind(tmp_path: Path) -> None:
+    (tmp_path / "books.json").write_text("damaged")
+    process = ReaderProcess(tmp_path)
+    with pytest.raises(KznError, match="cannot be read") as caught:
+        process.ask(TrafficQuery(T0, T0 + 60))
+    assert not isinstance(caught.value, UsageError)
+    process.close()
