@@ -13,25 +13,29 @@ from collections import deque
 
 import pytest
 
+from kzn.libbpf import capabilities
 from kzn.probes import clsact, postrouting, tcx
 from kzn.probes.attach import load
 from kzn.probes.declaration import Probe
 from kzn.probes.settings import Settings
 
-SYS_BPF, BPF_OBJ_GET_INFO_BY_FD, INFO_SIZE = 321, 15, 64  # the call's number on x86-64
+SYS_BPF, BPF_OBJ_GET_INFO_BY_FD, INFO_SIZE = 321, 15, 224  # the call's number on x86-64
 EXIT, JUMP, JUMP_LONG, CALL, LOAD_64 = 0x95, 0x05, 0x06, 0x85, 0x18
 FETCH_ADD = (0xDB, 1)
 CALLS = {"netfilter": 0, "sched_cls": 1}  # at tc the short path is a function of its own
 OF_PROGRAM = 1  # source register of a call of another function of the program
 MOST = {"postrouting_ipv4": 195, "postrouting_ipv6": 210, "tcx_egress": 198, "clsact_egress": 198}
 """By program, with 10 % of slack to what the kernels of CI make of them."""
+MOST_VERIFIED = 400_000
+"""Instructions that the verifier may follow, of its limit of a million: it then refuses the program,
+and a start takes seconds."""
 
 Instruction = tuple[int, int, int, int]  # opcode, source register, offset, immediate
 
 
 def translated(program: int) -> list[Instruction]:
     """A loaded program's instructions after the verifier: settings folded, lookups inlined."""
-    size = _info(program, 0, 0)
+    size = int(struct.unpack_from("<I", _info(program), 20)[0])
     code = ctypes.create_string_buffer(size)
     _info(program, ctypes.addressof(code), size)
     return [
@@ -40,7 +44,7 @@ def translated(program: int) -> list[Instruction]:
     ]
 
 
-def _info(program: int, code: int, size: int) -> int:
+def _info(program: int, code: int = 0, size: int = 0) -> bytes:
     info = ctypes.create_string_buffer(INFO_SIZE)
     struct.pack_into("<I8xQ", info, 20, size, code)  # of struct bpf_prog_info
     attributes = ctypes.create_string_buffer(
@@ -49,7 +53,7 @@ def _info(program: int, code: int, size: int) -> int:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.syscall(SYS_BPF, BPF_OBJ_GET_INFO_BY_FD, attributes, 16):
         raise OSError(ctypes.get_errno(), "BPF_OBJ_GET_INFO_BY_FD")
-    return int(struct.unpack_from("<I", info, 20)[0])
+    return info.raw
 
 
 def shortest(code: list[Instruction], additions: int, calls: int) -> int:
@@ -96,3 +100,15 @@ def test_the_short_path_has_no_more_instructions_than_it_needs(probe: Probe) -> 
     assert {name: count for name, count in found.items() if count > MOST[name]} == {}
     # The way is the short path's: the full one has functions and a hash besides.
     assert all(count > MOST[name] / 2 for name, count in found.items())
+
+
+@pytest.mark.parametrize("is_privileged", [True, False], ids=["privileged", "without CAP_PERFMON"])
+@pytest.mark.parametrize(
+    "probe", [postrouting.PROBE, tcx.PROBE, clsact.PROBE], ids=lambda probe: probe.name
+)
+def test_the_verifier_is_far_from_its_limit(probe: Probe, is_privileged: bool) -> None:
+    kept = capabilities.read().permitted if is_privileged else capabilities.mask(probe.capabilities)
+    with capabilities.only(kept), load(probe, Settings()) as loaded:
+        infos = [_info(loaded.program_fd(hook.program)) for hook in probe.hooks]
+    verified = [int(struct.unpack_from("<I", info, 216)[0]) for info in infos]
+    assert 0 < max(verified) < MOST_VERIFIED

@@ -25,11 +25,25 @@ static __always_inline void account_settled(struct __sk_buff *ctx, struct contro
 		add_to_reason(buffer_totals, reason, counts);
 }
 
+/* Makes the verifier forget what it knows of the values of a key, which differs for each way
+ * through the parser: otherwise it follows all that comes after once for each. `zero` always is 0.
+ */
+static __always_inline void forget(const struct control *ctl, struct flow_words *key)
+{
+	__u64 zero = ctl->zero;
+
+	key->src[0] += zero;
+	key->src[1] += zero;
+	key->dst[0] += zero;
+	key->dst[1] += zero;
+	key->tail += zero;
+}
+
 /* `network` is the offset of the network header. Frames without an IP packet are not counted, not
  * even as seen: they have no L3 bytes. What MPLS carries cannot always be told from IP: it is
  * missed where it is not.
  */
-static __noinline int account_any_egress(struct __sk_buff *ctx, __u32 network)
+__noinline int account_any_egress(struct __sk_buff *ctx, __u32 network)
 {
 	enum total reason = TOTAL_MISSED_PARSE;
 	struct flow_counts counts = {.packets = 1};
@@ -49,6 +63,7 @@ static __noinline int account_any_egress(struct __sk_buff *ctx, __u32 network)
 			if ((!may_encapsulate(&packet) || !key_by_inner(ctx, &packet, &key)) &&
 			    may_be_tunnel(ctl, ctx->ingress_ifindex))
 				mark_relayed(ctx, &key);
+			forget(ctl, &key);
 			mark_input(&key, ctx->ingress_ifindex);
 			measure(ctx, network, &packet, &counts);
 			reason = TOTAL_SEEN;
@@ -60,8 +75,10 @@ static __noinline int account_any_egress(struct __sk_buff *ctx, __u32 network)
 	return TC_ACT_UNSPEC;
 }
 
-/* Apart, since its stack and that of the full path do not fit into one. */
-static __noinline bool account_plain_egress(struct __sk_buff *ctx)
+/* Apart, since its stack and that of the full path do not fit into one. Both are global functions,
+ * so that the verifier does not follow the full path once for each way of the short one.
+ */
+__noinline bool account_plain_egress(struct __sk_buff *ctx)
 {
 	if (ctx->protocol == bpf_htons(ETH_P_IP))
 		return account_plain(ctx, true);

@@ -60,7 +60,7 @@ static __always_inline bool is_plain_protocol(const struct plain *plain)
 
 /* Packed counts of a packet that is segmented; 0 if it is not TCP: an unknown tunnel may be in it.
  */
-static __noinline __u64 measure_plain_segments(struct __sk_buff *ctx, bool ipv4)
+__noinline __u64 measure_plain_segments(struct __sk_buff *ctx, bool ipv4)
 {
 	struct packet packet = {
 		.protocol = IPPROTO_TCP,
@@ -134,7 +134,7 @@ static __always_inline bool account_other(struct __sk_buff *ctx, bool ipv4, __u3
 	return true;
 }
 
-static __noinline bool account_others(struct __sk_buff *ctx, bool ipv4, __u32 active)
+__noinline bool account_others(struct __sk_buff *ctx, bool ipv4, __u32 active)
 {
 	return ipv4 ? account_other(ctx, true, active) : account_other(ctx, false, active);
 }
