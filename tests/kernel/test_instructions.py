@@ -27,8 +27,7 @@ OF_PROGRAM = 1  # source register of a call of another function of the program
 MOST = {"postrouting_ipv4": 195, "postrouting_ipv6": 210, "tcx_egress": 198, "clsact_egress": 198}
 """By program, with 10 % of slack to what the kernels of CI make of them."""
 MOST_VERIFIED = 400_000
-"""Instructions that the verifier may follow, of its limit of a million: it then refuses the program,
-and a start takes seconds."""
+"""Instructions that the verifier may follow. Its limit is a million, and a start takes seconds."""
 
 Instruction = tuple[int, int, int, int]  # opcode, source register, offset, immediate
 
