@@ -103,6 +103,43 @@ def test_flows_of_one_address_are_divided_among_the_pods_and_the_node_that_sent_
     }
 
 
+def test_answers_that_a_node_port_translates_back_are_the_pods(lab: Lab) -> None:
+    """At the uplinks they have the node's address as source already."""
+    a1, pod, router = lab.node("a1"), lab.pod("a1-p1"), lab.fabric.namespace
+    nat = (
+        "nft -f - <<'X'\ntable ip senders {\nchain pre {\n"
+        "type nat hook prerouting priority dstnat;\n"
+        f"udp dport 30080 dnat to {pod.ipv4}:5300\n}}\n}}\nX"
+    )
+    with (
+        configured(
+            lab,
+            (router, f"ip addr add {INTERNET}/32 dev lo"),
+            (a1.namespace, nat),
+            (router, f"ip addr del {INTERNET}/32 dev lo"),
+            (a1.namespace, "nft delete table ip senders"),
+        ),
+        on_a1(lab, tcx.PROBE) as counted,
+    ):
+        with namespaces.inside(router):
+            client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with namespaces.inside(pod.namespace):
+            server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with client, server:
+            client.settimeout(WAIT)
+            server.settimeout(WAIT)
+            client.bind((INTERNET, 0))
+            server.bind((pod.ipv4, 5300))
+            for _ in range(20):
+                client.sendto(bytes(100), (a1.ipv4, 30080))
+                server.sendto(bytes(1000), server.recvfrom(65536)[1])
+                assert client.recvfrom(65536)[1] == (a1.ipv4, 30080)
+        counted.drain()
+    assert charged(lab, {"a1": counted}) == {
+        ("external", "a1-p1", "zone-a", ""): 20 * (1000 + UDP4)
+    }
+
+
 @pytest.mark.parametrize("probe", [postrouting.PROBE, tcx.PROBE], ids=lambda probe: probe.name)
 def test_a_pod_at_a_bridge_is_found_by_its_neighbour_entries(lab: Lab, probe: Probe) -> None:
     a1, pod = lab.node("a1"), lab.pod("a1-p1")
