@@ -12,6 +12,7 @@ from kzn.errors import KznError, UsageError
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 MAX_PARAMETERS = 200
+_NO_STORE = "Cache-Control: no-store"
 
 
 class BusyError(KznError):
@@ -126,7 +127,7 @@ def head_of(
         f"Content-Length: {length}",
         *([f"Content-Encoding: {encoding}"] if encoding else []),
         "Vary: Accept, Accept-Encoding",
-        "Cache-Control: no-store",
+        *([] if any(name == "Cache-Control" for name, _ in response.headers) else [_NO_STORE]),
         "X-Content-Type-Options: nosniff",
         *(f"{name}: {value}" for name, value in response.headers),
         f"Connection: {'keep-alive' if keep_alive else 'close'}",

@@ -1,4 +1,4 @@
-"""The server's pages: /metrics, /healthz, /readyz and /api/v1.
+"""The server's routes: the page at /, /metrics, /healthz, /readyz and /api/v1.
 
 In: requests of Prometheus, kubelet, `kzn top` and people. Out: responses rendered from a snapshot
 in worker threads, one rendering for all that ask within a second. Never: renders on the event loop.
@@ -21,6 +21,7 @@ from kzn.daemon.http.places import HttpLimits
 from kzn.daemon.http.server import Authorize, HttpServer
 from kzn.daemon.http.stats import HttpStats
 from kzn.daemon.tls import ServerTls
+from kzn.server.http import page
 from kzn.server.http.addresses import parse_addresses
 from kzn.server.http.api import FAMILIES_OF, TOPICS, answer, parse_limit
 from kzn.server.http.shared import SharedAnswers, SharedSnapshots, Take
@@ -119,7 +120,7 @@ class HttpApi:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _routes(self) -> dict[str, Route]:
-        routes = {
+        routes = page.routes() | {
             "/metrics": Route(self._metrics),
             "/healthz": Route(lambda _request: Response(b"ok\n"), is_open=True),
             "/readyz": Route(self._readyz, is_open=True),

@@ -1,0 +1,134 @@
+"""Every state of a cluster or a server has its words in place of numbers."""
+
+from typing import Any
+
+import pytest
+from page_world import NOW, STATUS, Show, World
+from playwright.sync_api import expect
+
+
+def _status(**changed: Any) -> Any:
+    return lambda _query: (200, STATUS | changed)
+
+
+def _notice(kind: str, text: str, names: list[str]) -> Any:
+    found = {"kind": kind, "text": text, "names": names, "hint": "kzn doctor"}
+    return lambda _query: (200, {"notices": [found]})
+
+
+@pytest.fixture
+def world() -> World:
+    return World.of(pairs=20)
+
+
+def test_not_ready(show: Show, world: World) -> None:
+    world.overrides["status"] = _status(ready=False, why_not_ready="pods were not listed yet")
+    tab = show(world)
+    expect(tab.locator("main")).to_contain_text("pods were not listed yet")
+    expect(tab.locator(".tiles")).to_have_count(0)
+
+
+def test_no_agents(show: Show, world: World) -> None:
+    world.overrides["status"] = _status(agents=0, batches=0)
+    expect(show(world).locator("main")).to_contain_text("No agent has reported")
+
+
+def test_agents_and_no_bytes_yet(show: Show, world: World) -> None:
+    world.overrides["status"] = _status(agents=3, batches=0)
+    expect(show(world).locator("main")).to_contain_text("3 agents are connected")
+
+
+def test_one_zone(show: Show) -> None:
+    world = World.of(zones=("eu-west-1a",), pairs=5)
+    world.prices = False
+    tab = show(world)
+    expect(tab.locator("main")).to_contain_text("All nodes are in one zone")
+    expect(tab.locator(".matrix")).to_have_count(0)
+
+
+def test_no_price(show: Show, world: World) -> None:
+    world.prices = False
+    tab = show(world)
+    expect(tab.locator(".tiles")).to_contain_text("no prices")
+    expect(tab.get_by_role("columnheader", name="A month")).to_have_count(0)
+    tab.get_by_role("link", name="no prices").click()
+    expect(tab.locator("main")).to_contain_text("--prices FILE")
+
+
+def test_free(show: Show, world: World) -> None:
+    plain = world.traffic
+
+    def free(query: Any) -> tuple[int, Any]:
+        found = plain(query)
+        for sums in [*found["rows"], found["total"], found["other"]]:
+            sums["cost"] = {"USD": 0.0}
+        return 200, found
+
+    world.overrides["traffic"] = free
+    tab = show(world)
+    expect(tab.locator(".tiles")).to_contain_text("free here (aws of 2026-07-01)")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("node_without_zone", "3 of 42 nodes have no zone: their bytes are unresolved"),
+        ("unresolved", "0.9 % of the bytes could not be attributed"),
+        ("node_silent", "1 of 42 nodes does not report"),
+        ("other_servers", "14 of 42 nodes report to this server"),
+        ("limit_reached", "the limit of pairs is reached: the rest is in other"),
+    ],
+)
+def test_the_strip_leads_to_the_reason(show: Show, world: World, kind: str, text: str) -> None:
+    world.overrides["notices"] = _notice(kind, text, ["ip-1", "ip-2", "ip-3", "ip-4"])
+    tab = show(world)
+    strip = tab.locator(f"[data-kind={kind}]")
+    expect(strip).to_contain_text(f"{text}: ip-1, ip-2, ip-3")
+    strip.get_by_text("why").click()
+    expect(tab.locator("h2", has_text="Not attributed")).to_be_visible()
+
+
+def test_a_gap_is_hatched(show: Show, world: World) -> None:
+    world.gaps = ({"from": NOW - 9000, "to": NOW - 6000, "reason": "restart"},)
+    gap = show(world).locator(".gap[data-reason=restart]")
+    expect(gap).to_have_count(1)
+    assert float(gap.get_attribute("width")) > 5
+
+
+def test_no_history(show: Show, world: World) -> None:
+    world.ranges = ("1h",)
+    tab = show(world)
+    expect(tab.get_by_role("button", name="1h")).to_have_attribute("aria-pressed", "true")
+    day = tab.get_by_role("button", name="24h")
+    expect(day).to_have_attribute("aria-disabled", "true")
+    assert "--history" in day.get_attribute("title")
+    day.click(force=True)
+    expect(tab.get_by_role("button", name="1h")).to_have_attribute("aria-pressed", "true")
+
+
+def test_older_than_what_is_kept(show: Show, world: World) -> None:
+    world.complete_from = NOW - 40_000
+    tab = show(world)
+    expect(tab.locator("main")).to_contain_text("counted since")
+    expect(tab.locator(".gap")).to_have_count(1)
+
+
+def test_nothing_crossed(show: Show, world: World) -> None:
+    world.sizes[:] = 0
+    tab = show(world)
+    expect(tab.locator("main")).to_contain_text("Nothing crossed zones in this span")
+
+
+def test_server_away(show: Show, world: World) -> None:
+    tab = show(world, expect_errors=True, own_clock=True)
+    expect(tab.locator(".workloads tbody tr").first).to_be_visible()
+    world.overrides |= {"status": lambda _query: (503, {"error": "the server is stopping"})}
+    tab.clock.fast_forward(20_000)
+    expect(tab.locator(".away")).to_contain_text("the server is stopping")
+    expect(tab.locator(".workloads tbody tr").first).to_be_visible()
+
+
+def test_a_wrong_question(show: Show, world: World) -> None:
+    world.overrides["traffic"] = lambda _query: (400, {"error": "unknown dimension 'x'", "hint": "known: port"})
+    tab = show(world, expect_errors=True)
+    expect(tab.locator(".problem")).to_contain_text("unknown dimension 'x': known: port")

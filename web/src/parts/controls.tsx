@@ -1,0 +1,155 @@
+/** Small controls that screens share. */
+
+import type { ComponentChildren } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { ApiError } from "../api";
+
+/** One of some choices, as buttons. */
+export function Choice(props: {
+  label: string;
+  choices: readonly (readonly [string, string])[];
+  value: string;
+  onChange: (value: string) => void;
+  disabled?: ReadonlyMap<string, string>;
+}) {
+  return (
+    <div class="choice" role="group" aria-label={props.label}>
+      {props.choices.map(([value, name]) => {
+        const why = props.disabled?.get(value);
+        return (
+          <button
+            key={value}
+            type="button"
+            aria-pressed={value === props.value}
+            aria-disabled={why ? "true" : undefined}
+            title={why}
+            onClick={() => !why && props.onChange(value)}
+          >
+            {name}
+          </button>
+        );
+      })}
+    </div>
+  );
+}
+
+/** A button that copies a text and says whether it did. */
+export function Copy({ text, children }: { text: string; children: ComponentChildren }) {
+  const [said, setSaid] = useState("");
+  const copy = async () => {
+    let done = false;
+    try {
+      await navigator.clipboard.writeText(text);
+      done = true;
+    } catch {
+      done = copyBySelection(text);
+    }
+    setSaid(done ? "copied" : "could not copy");
+    window.setTimeout(() => setSaid(""), 2000);
+  };
+  return (
+    <button type="button" title={text} onClick={() => void copy()}>
+      {said || children}
+      <span class="hidden" role="status">
+        {said}
+      </span>
+    </button>
+  );
+}
+
+/** Without HTTPS there is no clipboard interface. */
+function copyBySelection(text: string): boolean {
+  const field = document.createElement("textarea");
+  field.value = text;
+  field.className = "hidden";
+  document.body.append(field);
+  field.select();
+  const done = document.execCommand("copy");
+  field.remove();
+  return done;
+}
+
+/** A field for a filter; / moves the focus here, Escape empties it. */
+export function Filter(props: { value: string; label: string; onChange: (value: string) => void }) {
+  const field = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    const press = (event: KeyboardEvent) => {
+      if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.target instanceof HTMLElement && /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName))
+        return;
+      event.preventDefault();
+      field.current?.focus();
+    };
+    document.addEventListener("keydown", press);
+    return () => document.removeEventListener("keydown", press);
+  }, []);
+  return (
+    <input
+      ref={field}
+      type="search"
+      class="filter"
+      placeholder="Filter  /"
+      aria-label={props.label}
+      value={props.value}
+      onInput={(event) => props.onChange(event.currentTarget.value)}
+      onKeyDown={(event) => {
+        if (event.key !== "Escape") return;
+        event.stopPropagation();
+        props.onChange("");
+        event.currentTarget.blur();
+      }}
+    />
+  );
+}
+
+/** A card with a title. */
+export function Card(props: {
+  title: string;
+  note?: string | undefined;
+  tools?: ComponentChildren;
+  children: ComponentChildren;
+  class?: string;
+}) {
+  return (
+    <section class={`card ${props.class ?? ""}`}>
+      <header>
+        <h2>{props.title}</h2>
+        {props.note && <span class="note">{props.note}</span>}
+        {props.tools && <div class="tools">{props.tools}</div>}
+      </header>
+      {props.children}
+    </section>
+  );
+}
+
+/** Instead of numbers: why there are none. */
+export function Nothing({ children }: { children: ComponentChildren }) {
+  return <p class="nothing">{children}</p>;
+}
+
+/** What the server said in place of an answer. */
+export function Problem({ error }: { error: ApiError }) {
+  return (
+    <p class="nothing problem" role="alert">
+      {error.message}
+      {error.hint && <span>: {error.hint}</span>}
+    </p>
+  );
+}
+
+export function Waiting() {
+  return (
+    <p class="nothing" role="status">
+      asking the server …
+    </p>
+  );
+}
+
+/** A part that scrolls by itself, reached with Tab. */
+export function Scroll({ label, children }: { label: string; children: ComponentChildren }) {
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label={label}>
+      {children}
+    </div>
+  );
+}

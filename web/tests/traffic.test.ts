@@ -1,0 +1,90 @@
+import { expect, test } from "vitest";
+import type { Traffic } from "../src/api";
+import { timeTicks, valueTicks } from "../src/charts/scale";
+import { zonesOf } from "../src/charts/zones";
+import { cellWhere, promql, traffic } from "../src/queries";
+import { peersOf } from "../src/screens/workload";
+import { layers, matches } from "../src/workloads";
+
+const answer: Traffic = {
+  from: 0,
+  to: 20,
+  step: 10,
+  by: ["cause_namespace", "cause_workload"],
+  rows: [
+    { cause_namespace: "shop", cause_workload: "web", bytes: 30, packets: 3, series: [10, 20] },
+    { cause_namespace: "", cause_workload: "n1", bytes: 20, packets: 2, series: [15, 5] },
+    { cause_namespace: "shop", cause_workload: "cart", bytes: 5, packets: 1, series: [5, 0] },
+  ],
+  other: { bytes: 4, packets: 1, series: [1, 3] },
+  total: { bytes: 59, packets: 7, series: [31, 28] },
+  of: 5,
+  complete_from: null,
+  gaps: [],
+  source: "raw",
+};
+
+test("the layers of a chart add up to the total", () => {
+  const found = layers(answer, "cause", 2);
+  expect(found.map((layer) => layer.name)).toEqual(["all others", "n1", "shop/web"]);
+  const sums = [0, 1].map((i) => found.reduce((sum, layer) => sum + (layer.values[i] ?? 0), 0));
+  expect(sums).toEqual([31, 28]);
+});
+
+test("without others there is no layer for them", () => {
+  const whole = { ...answer, total: { ...answer.total, series: [30, 25] } };
+  expect(layers(whole, "cause", 5).map((layer) => layer.name)).toEqual(["shop/cart", "n1", "shop/web"]);
+});
+
+test("a filter wants all its words", () => {
+  expect([matches("shop/web", "SH we"), matches("shop/web", "cart"), matches("x", " ")]).toEqual([true, false, true]);
+});
+
+test("peers are added up over both ways, with who asked", () => {
+  const row = (end: string, name: string, initiator: string, bytes: number) => ({
+    [`${end}_namespace`]: "d",
+    [`${end}_workload`]: name,
+    initiator,
+    bytes,
+    packets: 1,
+  });
+  const peers = peersOf(
+    [row("dst", "db", "source", 10), row("dst", "log", "unknown", 2)],
+    [row("src", "db", "destination", 100), row("src", "db", "source", 1)],
+  );
+  expect(peers).toEqual([
+    { name: "d/db", sent: 10, received: 101, own: 110, theirs: 1 },
+    { name: "d/log", sent: 2, received: 0, own: 0, theirs: 0 },
+  ]);
+});
+
+test("a question becomes a path", () => {
+  const span = { name: "6h", from: null, to: null };
+  expect(traffic(span, { by: ["src_zone", "dst_zone"], where: ["class:cross_zone"], limit: 5, compare: true })).toBe(
+    "api/v1/traffic?since=6h&by=src_zone%2Cdst_zone&where=class%3Across_zone&limit=5&compare=previous",
+  );
+  expect(traffic({ name: "custom", from: 1, to: 2 }, { by: ["port"], points: 3 })).toBe(
+    "api/v1/traffic?from=1&to=2&by=port&limit=50&points=3",
+  );
+});
+
+test("a cell is a filter on both ends", () => {
+  expect(cellWhere("a>b")).toEqual(["src_zone:a", "dst_zone:b"]);
+  expect(cellWhere("")).toEqual([]);
+});
+
+test("names in PromQL are quoted", () => {
+  expect(promql('shop/we"b')).toContain('namespace="shop", workload="we\\"b"');
+});
+
+test("zones are in order, outside last", () => {
+  const cell = (src: string, dst: string) => ({ src, dst, bytes: 1, cost: "" });
+  expect(zonesOf([cell("b", ""), cell("a", "b")])).toEqual(["a", "b", ""]);
+});
+
+test("ticks are round", () => {
+  expect(valueTicks(1.2e9, 3)).toEqual([0, 5e8, 1e9]);
+  expect(valueTicks(0, 3)).toEqual([0]);
+  expect(timeTicks(0, 86_400, 8, 0)).toHaveLength(9);
+  expect(timeTicks(100, 86_400, 8, 3600)[0]).toBe(7200);
+});
