@@ -34,7 +34,12 @@ NODE = (
 """Node and npm as a wheel, fetched by pip for the build alone."""
 _NOT_BUILT_FROM = {"node_modules", "tests"}
 _SECONDS = 300
-_NPM_OPTIONS = ("--ignore-scripts", "--fetch-retries=0", "--fetch-timeout=20000", "--loglevel=error")
+_NPM_OPTIONS = (
+    "--ignore-scripts",
+    "--fetch-retries=0",
+    "--fetch-timeout=20000",
+    "--loglevel=error",
+)
 
 
 class PageError(Exception):
@@ -66,13 +71,11 @@ def make(root: Path = ROOT) -> None:
     if is_built(root):
         return
     try:
-        if not (root / "web" / "package.json").exists():
-            raise PageError("web/ is missing")
         _build(root / "web", page)
     except PageError as error:
         if mode == "required":
             raise SystemExit(f"kzn: the page cannot be built: {error}") from None
-        print(f"kzn: installed without the page: {error}", file=sys.stderr)
+        sys.stderr.write(f"kzn: installed without the page: {error}\n")
         _write_absent(page, str(error))
 
 
@@ -102,6 +105,8 @@ def _digest(web: Path) -> str:
 
 
 def _build(web: Path, page: Path) -> None:
+    if not (web / "package.json").exists():
+        raise PageError("web/ is missing")
     node, npm = _node()
     with tempfile.TemporaryDirectory(prefix="kzn-page-") as folder:
         copy, out = Path(folder, "web"), Path(folder, "page")
@@ -131,10 +136,10 @@ def _system_node() -> tuple[Path, Path] | None:
     if node is None or npm is None:
         return None
     try:
-        asked = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=20)
+        asked = subprocess.run([node, "--version"], capture_output=True, check=False, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    major = asked.stdout.strip().removeprefix("v").partition(".")[0]
+    major = asked.stdout.decode().strip().removeprefix("v").partition(".")[0]
     if not major.isdigit() or int(major) < 20 or not Path(npm).resolve().name.endswith(".js"):
         return None
     return Path(node), Path(npm).resolve()
@@ -144,7 +149,13 @@ def _run(folder: Path, command: list[str], name: str, path: Path) -> None:
     environment = os.environ | {"PATH": f"{path}{os.pathsep}{os.environ.get('PATH', '')}"}
     try:
         done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=_SECONDS
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=_SECONDS,
         )
     except subprocess.TimeoutExpired:
         raise PageError(f"{name} took more than {_SECONDS} s") from None

@@ -3,7 +3,7 @@
 Reads the instructions, creates the base of each stage with mmdebstrap, runs each RUN in a chroot,
 copies each COPY, and then starts the result on a read-only root: ``kzn --version``, ``kzn agent
 --print`` in its own network namespace, and ``kzn server`` as the user of USER. Needs root,
-mmdebstrap, and access to Debian and PyPI. Removes everything that it created.
+mmdebstrap, and access to Debian, PyPI and npm. Removes everything that it created.
 """
 
 import os
@@ -116,7 +116,7 @@ def build(folder: Path) -> Stage:
             name, _, value = text.partition("=")
             arguments[name] = value
         elif word == "FROM":
-            image, _, name = text.partition(" AS ")
+            image, _, name = text.removeprefix("--platform=$BUILDPLATFORM ").partition(" AS ")
             stages.append(Stage(image, name, base(image, folder, cache)))
         else:
             step(word, text, stages)
@@ -129,7 +129,7 @@ def step(word: str, text: str, stages: list[Stage]) -> None:
     if word == "RUN":
         environment = variables(stage)
         if BUNDLE.exists():
-            environment |= {"PIP_CERT": "/run/trusted.crt"}
+            environment |= dict.fromkeys(("PIP_CERT", "NODE_EXTRA_CA_CERTS"), "/run/trusted.crt")
         with mounted(stage):
             run(*inside(stage, "/bin/sh", "-c", text), env=environment)
     elif word == "COPY":

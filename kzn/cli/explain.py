@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kzn.cli.params import url_option
+from kzn.cli.params import server_options
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from kzn.client.api import AddressOwner
     from kzn.client.explain import ExplainedEnd, Explanation, OwnerInterval
+    from kzn.client.find import ServerOptions
 
 _WIDTH = 100
 _INDENT = 13
@@ -42,7 +41,7 @@ _INDENT = 13
     allow_from_autoenv=False,
     help="Outer destination, if the node sent the packet in a tunnel (`via` in the flow log).",
 )
-@url_option("http://127.0.0.1:8080", "HTTP address of kzn server.")
+@server_options()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout instead of text.")
 def explain(
     *,
@@ -51,24 +50,19 @@ def explain(
     node: str | None,
     at: str | None,
     via: str | None,
-    url: str,
-    token_file: "Path | None",
-    tls_ca: "Path | None",
+    server: "ServerOptions",
     as_json: bool,
 ) -> None:
     """SRC and DST are IP addresses. Shows their owners and since when, the verdict and why.
 
-    For an unresolved packet it shows what is missing and what to do. To reach a server in a
-    cluster, first run kubectl -n kzn port-forward svc/kzn-server 8080.
+    For an unresolved packet it shows what is missing and what to do.
     """
     from kzn.client.explain import explain as ask
     from kzn.client.explain import parse_time
-    from kzn.client.http import ApiClient
 
     if at:
         parse_time(at, time.time())  # the server's clock decides; this finds typing errors
-    api = ApiClient(url, token_file=token_file, ca=tls_ca)
-    found = ask(api, src, dst, node or "", at or "", via or "")
+    found = ask(server.client(), src, dst, node or "", at or "", via or "")
     click.echo(json.dumps(found.to_json()) if as_json else text_of(found))
 
 

@@ -58,6 +58,7 @@ SUBCOMMANDS = {
     "prices": Subcommand(
         "kzn.cli.prices:prices", "Show what traffic costs, and import price lists.", "server"
     ),
+    "open": Subcommand("kzn.cli.open:open_page", "Open the page of a server.", "tools"),
     "top": Subcommand("kzn.cli.top:top", "Watch cross-zone traffic live.", "tools"),
     "demo": Subcommand(
         "kzn.cli.demo:demo", "Try kzn on this machine and verify its counts.", "demo"

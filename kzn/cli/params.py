@@ -1,9 +1,10 @@
 """Option types (durations, addresses, files, log levels) and options that commands share."""
 
+import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -168,11 +169,69 @@ def url_option(default: str | None, text: str, *, multiple: bool = False) -> Cal
         return click.option(
             "--url",
             metavar="URL",
-            default=(default,) if multiple else default,
+            default=(default,) if multiple and default else default,
             multiple=multiple,
             show_default=True,
             help=text,
         )(command)
+
+    return add
+
+
+def server_options(*, multiple: bool = False) -> Callable[[_F], _F]:
+    """``--url`` and what finds a server without it, as one argument ``server``: ServerOptions.
+
+    ``multiple``: ``--url`` may be repeated.
+    """
+    from kzn.client.find import LOCAL, ServerOptions
+    from kzn.client.service_proxy import NAMESPACE, ServicePlace
+
+    def add(command: _F) -> _F:
+        @functools.wraps(command)
+        def with_server(
+            *,
+            url: str | tuple[str, ...] | None,
+            token_file: Path | None,
+            tls_ca: Path | None,
+            kubeconfig: str,
+            context: str,
+            namespace: str,
+            **others: Any,
+        ) -> Any:
+            urls = (url,) if isinstance(url, str) else url or ()
+            place = ServicePlace(kubeconfig, context, namespace)
+            return command(server=ServerOptions(urls, token_file, tls_ca, place), **others)
+
+        text = (
+            "HTTP address of kzn server. Without it the server is found by the kubeconfig, through"
+            f" the API server; without a kubeconfig it is {LOCAL}."
+        )
+        if multiple:
+            text += " If repeated, the servers are added up."
+        for option in (
+            click.option(
+                "--namespace",
+                "-n",
+                default=NAMESPACE,
+                show_default=True,
+                envvar="KZN_SERVER_NAMESPACE",
+                help="Namespace of the Service kzn-server.",
+            ),
+            click.option(
+                "--context",
+                default="",
+                allow_from_autoenv=False,
+                help="Context of the kubeconfig.  [default: the current one]",
+            ),
+            click.option(
+                "--kubeconfig",
+                default="",
+                allow_from_autoenv=False,
+                help="File to find the cluster by.  [default: KUBECONFIG, ~/.kube/config]",
+            ),
+        ):
+            with_server = option(with_server)
+        return url_option(None, text, multiple=multiple)(cast("_F", with_server))
 
     return add
 

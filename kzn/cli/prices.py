@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kzn.cli.params import FILE, json_option, url_option
+from kzn.cli.params import FILE, json_option, server_options
 
 if TYPE_CHECKING:
+    from kzn.client.find import ServerOptions
     from kzn.client.prices import Price, PriceTable, UsedList
 
 TB = 10**12
 
 
 @click.group(invoke_without_command=True)
-@url_option("http://127.0.0.1:8080", "HTTP address of kzn server.")
+@server_options()
 @click.option(
     "--provider",
     metavar="NAME",
@@ -44,9 +45,7 @@ TB = 10**12
 def prices(
     ctx: click.Context,
     *,
-    url: str,
-    token_file: Path | None,
-    tls_ca: Path | None,
+    server: "ServerOptions",
     provider: str | None,
     regions: tuple[str, ...],
     files: tuple[Path, ...],
@@ -65,11 +64,9 @@ def prices(
     if provider is not None:
         table = _offline(provider, regions, files)
     else:
-        from kzn.client.http import ApiClient
         from kzn.client.prices import PriceTable
 
-        api = ApiClient(url, token_file=token_file, ca=tls_ca)
-        table = api.fetch("prices", PriceTable.from_json)
+        table = server.client().fetch("prices", PriceTable.from_json)
     if as_json:
         click.echo(json.dumps(table.to_json()))
         return

@@ -6,22 +6,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kzn.cli.params import DURATION, url_option
+from kzn.cli.params import DURATION, server_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    from kzn.client.find import ServerOptions
     from kzn.client.http import ApiClient
     from kzn.top.history import History, SortKey
 
 
 @click.command()
-@url_option(
-    "http://127.0.0.1:8080",
-    "HTTP address of kzn server; if repeated, the servers are added up.",
-    multiple=True,
-)
+@server_options(multiple=True)
 @click.option("--json", "as_json", is_flag=True, help="Print each reading as a line of JSON.")
 @click.option("--once", is_flag=True, help="Read once: totals without rates.")
 @click.option(
@@ -43,9 +39,7 @@ if TYPE_CHECKING:
 )
 def top(
     *,
-    url: tuple[str, ...],
-    token_file: "Path | None",
-    tls_ca: "Path | None",
+    server: "ServerOptions",
     as_json: bool,
     once: bool,
     sort: "SortKey",
@@ -54,19 +48,14 @@ def top(
 ) -> None:
     """Bytes from zone to zone, and the workloads and pairs that send most across zones.
 
-    Totals are since the server's counters began. To reach a server in a cluster, first run
-    kubectl -n kzn port-forward svc/kzn-server 8080. With a server in each zone, forward to each
-    pod, and give --url for each.
+    Totals are since the server's counters began. With a server in each zone, forward a port to
+    each (kubectl port-forward), and give --url for each.
     """
-    from kzn.client.http import ApiClient
     from kzn.top.document import document
     from kzn.top.history import History
     from kzn.top.reading import take_reading
 
-    servers, history = (
-        [ApiClient(each, token_file=token_file, ca=tls_ca) for each in url],
-        History(window),
-    )
+    servers, history = server.clients(), History(window)
     if not as_json:
         _show(servers, history, sort, None if once else interval)
         return

@@ -7,7 +7,7 @@ Never: more than MAX_BYTES of an answer, or a socket that is silent for TIMEOUT_
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,16 +15,18 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
+from kzn.client.service_proxy import ServiceProxy
 from kzn.daemon.tls import ClientTls
 from kzn.errors import KznError, UsageError
 
 TIMEOUT_SECONDS = 10.0
 MAX_BYTES = 64 << 20
 BAD_REQUEST = 400
+UNAUTHORIZED = 401
 
 _HINT = (
     "the URL must be the HTTP address of kzn server, such as http://kzn-server:8080; "
-    "outside the cluster run kubectl -n kzn port-forward svc/kzn-server 8080 first"
+    "outside the cluster leave --url out, and the server is found through the kubeconfig"
 )
 _FILE_HINT = "write a token to it, such as that of kubectl create token"
 _T = TypeVar("_T")
@@ -42,13 +44,21 @@ class ApiClient:
 
     ``token_file`` is read for each request (Kubernetes renews the tokens of pods), a pipe once.
     ``ca`` verifies an https URL in place of the system's certificates. UsageError for a file that
-    cannot be used.
+    cannot be used. With ``proxy`` the URL is the proxy's, and so are certificates and credentials.
     """
 
-    def __init__(self, url: str, *, token_file: Path | None = None, ca: Path | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token_file: Path | None = None,
+        ca: Path | None = None,
+        proxy: ServiceProxy | None = None,
+    ) -> None:
         self.url = parse_url(url)
         self._token_file = token_file
         self._token = ""
+        self._proxy = proxy
         https = [HTTPSHandler(context=ClientTls(ca).context())] if ca is not None else []
         self._open = build_opener(_NoRedirects, *https).open
 
@@ -60,30 +70,59 @@ class ApiClient:
         ``read`` may raise KeyError, TypeError, ValueError or AttributeError for another shape.
         """
         page = f"{self.url}/api/v1/{topic}"
-        body = self._get(page, f"{page}?{urlencode(query)}" if query else page)
+        body, _ = self._get(page, f"{page}?{urlencode(query)}" if query else page)
         try:
             return read(json.loads(body))
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise KznError(f"{page}: unexpected answer: {error!r}", hint=_HINT) from error
 
-    def _get(self, page: str, url: str) -> bytes:
-        request = Request(url, headers=self._headers())  # noqa: S310 - http(s), parse_url
+    def get(self, path: str) -> tuple[bytes, Mapping[str, str]]:
+        """The body and headers of any path of the server; errors as `fetch`."""
+        return self._get(f"{self.url}/{path.lstrip('/')}", f"{self.url}/{path.lstrip('/')}")
+
+    def _get(self, page: str, url: str) -> tuple[bytes, Mapping[str, str]]:
         try:
-            with self._open(request, timeout=TIMEOUT_SECONDS) as answer:
-                body = bytes(answer.read(MAX_BYTES + 1))
+            try:
+                answer = self._ask(url)
+            except HTTPError as error:
+                if error.code != UNAUTHORIZED or self._proxy is None:
+                    raise
+                self._proxy.renew()
+                answer = self._ask(url)
+            with answer:
+                body, headers = bytes(answer.read(MAX_BYTES + 1)), answer.headers
         except HTTPError as error:
-            text, hint = _problem(error)
-            if error.code == BAD_REQUEST:
-                raise UsageError(f"{self.url}: {text}", hint=hint) from error
-            hint = hint or ("the server is busy; try again" if error.code == 503 else _HINT)
-            raise KznError(f"{page}: HTTP status {error.code}: {text}", hint=hint) from error
+            raise self._refused(page, error) from error
         except URLError as error:
-            raise KznError(f"{self.url}: {_reason(error)}", hint=_HINT) from error
+            raise self._unreachable(_reason(error)) from error
         except (OSError, HTTPException) as error:
-            raise KznError(f"{self.url}: {error!r}", hint=_HINT) from error
+            raise self._unreachable(repr(error)) from error
         if len(body) > MAX_BYTES:
             raise KznError(f"{page}: the answer is larger than {MAX_BYTES >> 20} MiB", hint=_HINT)
-        return body
+        return body, headers
+
+    def _ask(self, url: str) -> Any:
+        if self._proxy is None:
+            request = Request(url, headers=self._headers())  # noqa: S310 - http(s), parse_url
+            return self._open(request, timeout=TIMEOUT_SECONDS)
+        handlers, headers = self._proxy.handlers()
+        request = Request(url, headers=headers)  # noqa: S310 - http(s), parse_url
+        return build_opener(_NoRedirects, *handlers).open(request, timeout=TIMEOUT_SECONDS)
+
+    def _refused(self, page: str, error: HTTPError) -> KznError:
+        body = error.read(2000)
+        if self._proxy is not None and (found := self._proxy.refusal(error.code, body)):
+            return found
+        text, hint = _problem(body)
+        if error.code == BAD_REQUEST:
+            return UsageError(f"{self.url}: {text}", hint=hint)
+        hint = hint or ("the server is busy; try again" if error.code == 503 else _HINT)
+        return KznError(f"{page}: HTTP status {error.code}: {text}", hint=hint)
+
+    def _unreachable(self, reason: str) -> KznError:
+        if self._proxy is not None:
+            return self._proxy.unreachable(reason)
+        return KznError(f"{self.url}: {reason}", hint=_HINT)
 
     def _headers(self) -> dict[str, str]:
         path = self._token_file
@@ -115,9 +154,8 @@ def parse_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def _problem(error: HTTPError) -> tuple[str, str]:
+def _problem(body: bytes) -> tuple[str, str]:
     """Message and hint of an answer that is an error; the text itself if it is not kzn's JSON."""
-    body = error.read(2000)
     try:
         found = json.loads(body)
         return str(found["error"]), str(found.get("hint", ""))

@@ -38,7 +38,9 @@ def browser(_needs: None) -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        found = driver.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
         yield found
         found.close()
 
@@ -65,7 +67,7 @@ def show(browser: Any, request: pytest.FixtureRequest) -> Iterator[Show]:
         if not url:
             server = FakeServer(world or World.of(), prefix)
             server.__enter__()
-            closing.append(lambda: server.__exit__())
+            closing.append(server.__exit__)
             url = server.url
         context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=bypass_csp
@@ -76,12 +78,22 @@ def show(browser: Any, request: pytest.FixtureRequest) -> Iterator[Show]:
         if own_clock:
             tab.clock.install()
         if not expect_errors:
-            tab.on("console", lambda it: said.append(it.text) if it.type in {"error", "warning"} else None)
-            tab.on("requestfailed", lambda it: said.append(it.url) if "net::ERR_ABORTED" not in str(it.failure) else None)
+            tab.on(
+                "console",
+                lambda it: said.append(it.text) if it.type in {"error", "warning"} else None,
+            )
+            tab.on(
+                "requestfailed",
+                lambda it: (
+                    said.append(it.url) if "net::ERR_ABORTED" not in str(it.failure) else None
+                ),
+            )
         tab.on("pageerror", lambda it: said.append(str(it)))
         tab.goto(url + address)
         if SHOTS:
-            closing.insert(0, lambda: tab.screenshot(path=f"{SHOTS}/{request.node.name}.png", full_page=True))
+            closing.insert(
+                0, lambda: tab.screenshot(path=f"{SHOTS}/{request.node.name}.png", full_page=True)
+            )
         return tab
 
     yield opened

@@ -1,10 +1,11 @@
-"""A server with the page and made-up answers, for screens and states that a live one cannot show."""
+"""A server with the page and made-up answers, for screens and states of any cluster."""
 
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -22,10 +23,13 @@ RANGES = {"1h": 3600, "6h": 21_600, "24h": 86_400, "7d": 604_800, "30d": 2_592_0
 NOW = 1_795_000_000
 POINTS = 144
 ZONES = ("eu-west-1a", "eu-west-1b", "eu-west-1c")
-_NAMES = """platform/cert-manager crm/mailer observability/mimir-distributor media/cdn-origin data/airflow
-observability/loki observability/otel-collector platform/argo-cd media/drm data/postgres
-observability/grafana crm/crm-api kube-system/node-local-dns data/minio observability/prometheus
-shop/web shop/cart shop/checkout shop/redis shop/kafka""".split()
+_NAMES = (
+    *("platform/cert-manager", "crm/mailer", "observability/mimir-distributor", "media/cdn-origin"),
+    *("data/airflow", "observability/loki", "observability/otel-collector", "platform/argo-cd"),
+    *("media/drm", "data/postgres", "observability/grafana", "crm/crm-api", "data/minio"),
+    *("kube-system/node-local-dns", "observability/prometheus", "shop/web", "shop/cart"),
+    *("shop/checkout", "shop/redis", "shop/kafka"),
+)
 
 
 @dataclass
@@ -44,17 +48,24 @@ class World:
     requests: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, *, workloads: Iterable[str] = _NAMES, zones: tuple[str, ...] = ZONES,
-           pairs: int = 200, seed: int = 7) -> "World":
+    def of(
+        cls,
+        *,
+        workloads: Iterable[str] = _NAMES,
+        zones: tuple[str, ...] = ZONES,
+        pairs: int = 200,
+        seed: int = 7,
+    ) -> "World":
         """Flows of ``pairs`` pairs of workloads between all zones."""
         rng = np.random.default_rng(seed)
         names = list(workloads)
         labels: list[dict[str, str]] = []
         for _ in range(pairs):
             src, dst = (names[int(i)] for i in (rng.zipf(1.4, 2) - 1) % len(names))
-            for src_zone in zones:
-                for dst_zone in zones:
-                    labels.append(_flow(src, dst, src_zone, dst_zone, int(rng.integers(0, 3))))
+            labels += [
+                _flow(src, dst, src_zone, dst_zone, int(rng.integers(0, 3)))
+                for src_zone, dst_zone in product(zones, zones)
+            ]
         weight = rng.pareto(1.1, len(labels))[:, None] * 1e9
         wave = 1 + 0.5 * np.sin(np.arange(POINTS) / 20 + rng.uniform(0, 6, (len(labels), 1)))
         noise = rng.uniform(0.6, 1.4, (len(labels), POINTS))
@@ -101,9 +112,16 @@ class World:
 
         rows = [dict(zip(by, key, strict=True)) | sums(groups[key]) for key in order[:limit]]
         return {
-            "from": begin, "to": end, "step": (end - begin) / (points or POINTS), "by": by,
-            "rows": rows, "other": sums(rest), "total": sums(total), "of": len(order),
-            "complete_from": self.complete_from or begin, "gaps": list(self.gaps),
+            "from": begin,
+            "to": end,
+            "step": (end - begin) / (points or POINTS),
+            "by": by,
+            "rows": rows,
+            "other": sums(rest),
+            "total": sums(total),
+            "of": len(order),
+            "complete_from": self.complete_from or begin,
+            "gaps": list(self.gaps),
             "source": "raw",
         }
 
@@ -111,45 +129,74 @@ class World:
         """Status and JSON of a topic."""
         if topic in self.overrides:
             return self.overrides[topic](query)
-        zones = sorted({row["src_zone"] for row in self.labels} | {row["dst_zone"] for row in self.labels})
+        zones = sorted(
+            {row["src_zone"] for row in self.labels} | {row["dst_zone"] for row in self.labels}
+        )
         prices = [{"list": "aws", "valid_from": "2026-07-01", "currency": "USD"}]
-        match topic:
-            case "traffic":
-                return 200, self.traffic(query)
-            case "status":
-                return 200, STATUS
-            case "meta":
-                return 200, {
-                    "version": "0.1.0", "cluster": "prod-eu", "zones": zones,
-                    "ranges": list(self.ranges), "resolution": 60,
-                    "kept": {"raw": 259_200, "hour": 3_024_000, "day": 34_560_000},
-                    "prices": prices if self.prices else None, "prometheus": None,
-                }
-            case "notices":
-                return 200, {"notices": []}
-            case "nodes":
-                return 200, {"nodes": [_node(i) for i in range(42)], "of": 42}
-            case "prices":
-                return 200, {"prices": [_price(a, b) for a in zones for b in zones]}
-            case "explain":
-                return 200, _EXPLAINED
+        meta = {
+            "version": "0.1.0",
+            "cluster": "prod-eu",
+            "zones": zones,
+            "ranges": list(self.ranges),
+            "resolution": 60,
+            "kept": {"raw": 259_200, "hour": 3_024_000, "day": 34_560_000},
+            "prices": prices if self.prices else None,
+            "prometheus": None,
+        }
+        found: dict[str, Any] = {
+            "status": STATUS,
+            "meta": meta,
+            "notices": {"notices": []},
+            "nodes": {"nodes": [_node(i) for i in range(42)], "of": 42},
+            "prices": {"prices": [_price(a, b) for a, b in product(zones, zones)]},
+            "explain": _EXPLAINED,
+        }
+        if topic == "traffic":
+            return 200, self.traffic(query)
+        if topic in found:
+            return 200, found[topic]
         return 404, {"error": "there is no such page"}
 
 
 STATUS: dict[str, Any] = {
-    "version": "0.1.0", "ready": True, "why_not_ready": "", "agents": 42, "nodes": 42,
-    "batches": 99, "flows": 1, "duplicates": 0, "refused": {}, "nodes_known": 42,
-    "nodes_reporting": 42, "nodes_without_agent": 0, "topology": [],
-    "bytes": dict.fromkeys(("seen", "attributed", "transit", "ignored", "unresolved", "missed", "held"), 1),
+    "version": "0.1.0",
+    "ready": True,
+    "why_not_ready": "",
+    "agents": 42,
+    "nodes": 42,
+    "batches": 99,
+    "flows": 1,
+    "duplicates": 0,
+    "refused": {},
+    "nodes_known": 42,
+    "nodes_reporting": 42,
+    "nodes_without_agent": 0,
+    "topology": [],
+    "bytes": dict.fromkeys(
+        ("seen", "attributed", "transit", "ignored", "unresolved", "missed", "held"), 1
+    ),
 }
 _EXPLAINED = {
-    "time": "2026-11-26T08:16:40Z", "node": "n1",
-    "src": {"address": "10.1.1.1", "owner": "pod", "namespace": "shop", "name": "web-1",
-            "workload_kind": "Deployment", "workload": "web", "node": "n1", "zone": "a", "side": "here"},
+    "time": "2026-11-26T08:16:40Z",
+    "node": "n1",
+    "src": {
+        "address": "10.1.1.1",
+        "owner": "pod",
+        "namespace": "shop",
+        "name": "web-1",
+        "workload_kind": "Deployment",
+        "workload": "web",
+        "node": "n1",
+        "zone": "a",
+        "side": "here",
+    },
     "dst": {"address": "10.200.0.1", "owner": "unknown", "side": "unknown"},
-    "verdict": "unknown_destination", "charged_to": "",
-    "why": ["10.1.1.1 is Pod shop/web-1 on node n1, which saw the packet",
-            "10.200.0.1 is private and nothing in the topology has it"],
+    "verdict": "unknown_destination",
+    "charged_to": "",
+    "why": [
+        "10.1.1.1 is Pod shop/web-1 on node n1, which saw the packet",
+        "10.200.0.1 is private and nothing in the topology has it",
+    ],
     "advice": ["add its network to the file of --static"],
 }
 
@@ -158,25 +205,42 @@ def _flow(src: str, dst: str, src_zone: str, dst_zone: str, opener: int) -> dict
     found = {
         "class": "same_zone" if src_zone == dst_zone else "cross_zone",
         "initiator": ("source", "destination", "unknown")[opener],
-        "port": "5432", "protocol": "tcp",
+        "port": "5432",
+        "protocol": "tcp",
     }
     cause = (dst, dst_zone) if opener == 1 else (src, src_zone)
-    for end, (name, zone) in {"src": (src, src_zone), "dst": (dst, dst_zone), "cause": cause}.items():
+    for end, (name, zone) in {
+        "src": (src, src_zone),
+        "dst": (dst, dst_zone),
+        "cause": cause,
+    }.items():
         namespace, workload = name.split("/")
         found |= {
-            f"{end}_namespace": namespace, f"{end}_workload": workload, f"{end}_zone": zone,
-            f"{end}_pod": f"{workload}-{zone[-1]}1", f"{end}_node": f"ip-10-0-{zone[-1]}",
+            f"{end}_namespace": namespace,
+            f"{end}_workload": workload,
+            f"{end}_zone": zone,
+            f"{end}_pod": f"{workload}-{zone[-1]}1",
+            f"{end}_node": f"ip-10-0-{zone[-1]}",
             f"{end}_address": "10.0.0.1",
         }
     return found
 
 
 def _node(i: int) -> dict[str, Any]:
-    terms = {"seen": 10**12, "attributed": 8 * 10**11, "transit": 10**11, "ignored": 9 * 10**10,
-             "unresolved": 9 * 10**9, "missed": 10**9, "held": 0}
+    terms = {
+        "seen": 10**12,
+        "attributed": 8 * 10**11,
+        "transit": 10**11,
+        "ignored": 9 * 10**10,
+        "unresolved": 9 * 10**9,
+        "missed": 10**9,
+        "held": 0,
+    }
     return {
-        "node": f"ip-10-0-17-{i}", "seconds_since_batch": 4.0 if i else 900.0,
-        "unresolved_by_reason": {"unknown_destination": 9 * 10**9}, "missed_by_reason": {"map_full": 10**9},
+        "node": f"ip-10-0-17-{i}",
+        "seconds_since_batch": 4.0 if i else 900.0,
+        "unresolved_by_reason": {"unknown_destination": 9 * 10**9},
+        "missed_by_reason": {"map_full": 10**9},
         "ignored_by_reason": {"local": 9 * 10**10},
     } | {f"{term}_bytes": size for term, size in terms.items()}
 
@@ -184,9 +248,17 @@ def _node(i: int) -> dict[str, Any]:
 def _price(src: str, dst: str) -> dict[str, Any]:
     price = 0.0 if src == dst else 0.01
     return {
-        "src_zone": src, "dst_zone": dst, "class": "same_zone" if src == dst else "cross_zone",
-        "sender": price, "receiver": price, "currency": "USD", "unit_bytes": 2**30, "list": "aws",
-        "valid_from": "2026-07-01", "source": "EC2 on-demand price list", "unpriced": "",
+        "src_zone": src,
+        "dst_zone": dst,
+        "class": "same_zone" if src == dst else "cross_zone",
+        "sender": price,
+        "receiver": price,
+        "currency": "USD",
+        "unit_bytes": 2**30,
+        "list": "aws",
+        "valid_from": "2026-07-01",
+        "source": "EC2 on-demand price list",
+        "unpriced": "",
     }
 
 
@@ -197,7 +269,7 @@ class FakeServer:
         world_, prefix_ = world, prefix
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802 - the library's name
+            def do_GET(self) -> None:
                 parts = urlsplit(self.path)
                 path = parts.path.removeprefix(prefix_)
                 world_.requests.append(self.path)

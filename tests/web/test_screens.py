@@ -41,7 +41,11 @@ def test_axe_finds_nothing_serious(show: Show, world: World, screen: str, scheme
     tab.add_script_tag(path=str(PAGE_TESTS / "node_modules/axe-core/axe.min.js"))
     found = tab.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
     serious = [
-        (one["id"], [node["target"] for node in one["nodes"]][:3], one["nodes"][0]["failureSummary"])
+        (
+            one["id"],
+            [node["target"] for node in one["nodes"]][:3],
+            one["nodes"][0]["failureSummary"],
+        )
         for one in found
         if one["impact"] in {"serious", "critical"}
     ]
@@ -114,12 +118,18 @@ def test_a_cell_filters_chart_table_and_sums(show: Show, world: World) -> None:
     tab.locator(".matrix .cell").nth(1).click()
     expect(tab).to_have_url(re.compile("cell="))
     zones = ["src_zone:eu-west-1a", "dst_zone:eu-west-1b"]
-    found = world.traffic({
-        "since": ["24h"], "by": ["cause_namespace,cause_workload"], "limit": ["500"],
-        "where": ["class:cross_zone", "class:cross_region", *zones],
-    })
+    found = world.traffic(
+        {
+            "since": ["24h"],
+            "by": ["cause_namespace,cause_workload"],
+            "limit": ["500"],
+            "where": ["class:cross_zone", "class:cross_region", *zones],
+        }
+    )
     expect(tab.locator(".tiles b").first).to_have_text(_size(found["total"]["bytes"]))
-    expect(tab.locator(".workloads tbody tr b").first).to_have_text(_size(found["rows"][0]["bytes"]))
+    expect(tab.locator(".workloads tbody tr b").first).to_have_text(
+        _size(found["rows"][0]["bytes"])
+    )
     tab.locator(".matrix .cell").nth(1).click()
     expect(tab).not_to_have_url(re.compile("cell="))
 

@@ -129,6 +129,9 @@ def test_server_away(show: Show, world: World) -> None:
 
 
 def test_a_wrong_question(show: Show, world: World) -> None:
-    world.overrides["traffic"] = lambda _query: (400, {"error": "unknown dimension 'x'", "hint": "known: port"})
+    world.overrides["traffic"] = lambda _query: (
+        400,
+        {"error": "unknown dimension 'x'", "hint": "known: port"},
+    )
     tab = show(world, expect_errors=True)
     expect(tab.locator(".problem")).to_contain_text("unknown dimension 'x': known: port")
