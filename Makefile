@@ -22,6 +22,10 @@ quick: ## run the unit tests that are not slow, under a minute (ARGS="-k name")
 	@scripts/setup test
 	$(BIN)/pytest tests/unit -m "not slow" -q $(ARGS)
 
+web: ## run the tests of the page in Chromium (ARGS="-k name", KZN_SCREENSHOTS=FOLDER)
+	@scripts/setup web
+	$(BIN)/pytest tests/web $(ARGS)
+
 coverage: ## measure the coverage of the quick tests; at least 85 % of code without I/O
 	@scripts/setup test
 	$(BIN)/coverage run -m pytest tests/unit -m "not slow" -q $(ARGS)
@@ -68,5 +72,5 @@ clean: ## remove everything that the other targets created
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	$(MAKE) -C bpf clean
 
-.PHONY: help vm demo test quick coverage check format bench manifests image-check clean
+.PHONY: help web vm demo test quick coverage check format bench manifests image-check clean
 .DEFAULT_GOAL := help

@@ -142,7 +142,7 @@ def _document(query: InspectQuery, snapshot: Snapshot, rows: list[FlowRow]) -> d
 def _page(query: InspectQuery, reading: InspectReading, console: "Console") -> "RenderableType":
     from rich.console import Group
 
-    from kzn.cli.flow_table import Page, section
+    from kzn.cli.output.flow_table import Page, section
 
     parts: list[RenderableType] = []
     for snapshot, rows in reading:

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from kzn import __version__
-from kzn.cli import stdout
+from kzn.cli.output import stdout
 from kzn.errors import EXIT_FAULT, EXIT_OK, KznError, UnsupportedError
 
 ENVIRONMENT = "KZN"

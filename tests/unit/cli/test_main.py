@@ -16,7 +16,7 @@ from kzn.cli.main import SUBCOMMANDS, Subcommand
 from kzn.errors import KznError, UnsupportedError
 
 Body = Callable[..., object]
-LIGHT = {"kzn", "kzn.cli", "kzn.cli.main", "kzn.cli.stdout", "kzn.errors"}
+LIGHT = {"kzn", "kzn.cli", "kzn.cli.main", "kzn.cli.output", "kzn.cli.output.stdout", "kzn.errors"}
 """All of kzn that ``kzn --help`` imports. Everything else would make it slow."""
 PACKAGES = {"click", "kzn"}
 """And all that is not of the standard library."""

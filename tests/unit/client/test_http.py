@@ -97,7 +97,7 @@ def test_a_server_that_is_not_there_is_one_sentence(capsys: pytest.CaptureFixtur
     assert main.run(["top", "--once", "--url", url]) == 1
     first, second = capsys.readouterr().err.splitlines()
     assert first == f"kzn: {url}: Connection refused"
-    assert "port-forward" in second
+    assert "kubeconfig" in second
 
 
 @pytest.mark.parametrize(

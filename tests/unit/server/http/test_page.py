@@ -31,7 +31,7 @@ def _answer(folder: Path, path: str) -> Response:
 def _text(response: Response) -> bytes:
     body = response.body
     assert isinstance(body, Body)
-    return b"".join(body.pieces(gzip=False))
+    return b"".join(body.pieces(""))
 
 
 def test_each_file_has_a_route_and_the_stamp_has_none(built: Path) -> None:

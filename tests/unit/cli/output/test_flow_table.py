@@ -1,4 +1,4 @@
-"""kzn/cli/flow_table.py in every width: no address is wrapped, and what is left out is counted."""
+"""kzn.cli.output.flow_table in every width: no address is wrapped, the rest is counted."""
 
 import io
 
@@ -10,7 +10,7 @@ from snapshots import Key, buffer, snapshot
 
 from kzn.agent.inspect.rows import Rates, ordered
 from kzn.agent.inspect.snapshot import Snapshot
-from kzn.cli.flow_table import Page, section
+from kzn.cli.output.flow_table import Page, section
 from kzn.client.api import AddressOwner
 from kzn.model.flows import ENCRYPTED
 from kzn.model.totals import Counts
