@@ -176,7 +176,13 @@ class Server:
             hosts=AllowedHosts(config.http_hosts),
             tls=self._http_security.tls,
             authorize=self._http_security.authorize,
-            pages=TrafficPages(self._store, topology.index, self._any_snapshot, time.time).routes(),
+            pages=TrafficPages(
+                self._store,
+                topology.index,
+                self._any_snapshot,
+                time.time,
+                lambda: self._prices.book,
+            ).routes(),
         )
         self._sources = Sources(
             pipeline=self._pipeline,

@@ -148,7 +148,10 @@ class World:
             "meta": meta,
             "notices": {"notices": []},
             "nodes": {"nodes": [_node(i) for i in range(42)], "of": 42},
-            "prices": {"prices": [_price(a, b) for a, b in product(zones, zones)]},
+            "prices": {
+                "prices": [_price(a, b) for a, b in product(zones, zones)],
+                "lists": [{"name": "aws", "gb_bytes": 2**30}],
+            },
             "explain": _EXPLAINED,
         }
         if topic == "traffic":
@@ -246,19 +249,18 @@ def _node(i: int) -> dict[str, Any]:
 
 
 def _price(src: str, dst: str) -> dict[str, Any]:
-    price = 0.0 if src == dst else 0.01
-    return {
+    price = 0.0 if src == dst else 0.01 / 2**30
+    empty = dict.fromkeys(("src_name", "dst_name", "rule", "unpriced", "detail"), "")
+    return empty | {
         "src_zone": src,
         "dst_zone": dst,
         "class": "same_zone" if src == dst else "cross_zone",
         "sender": price,
         "receiver": price,
         "currency": "USD",
-        "unit_bytes": 2**30,
         "list": "aws",
-        "valid_from": "2026-07-01",
+        "date": "2026-07-01",
         "source": "EC2 on-demand price list",
-        "unpriced": "",
     }
 
 

@@ -5,6 +5,8 @@ import { halves, RANGES, type Span } from "./address";
 
 /** Classes of traffic that crosses zones. */
 export const CROSSING = ["class:cross_zone", "class:cross_region"];
+/** Classes of traffic between known places. */
+export const PLACED = ["class:same_zone", ...CROSSING, "class:external"];
 export const POINTS = 72;
 export const CHART_POINTS = 144;
 

@@ -121,13 +121,14 @@ def head_of(
     response: Response, length: int, *, encoding: str = "", keep_alive: bool = False
 ) -> bytes:
     """The bytes before the body; ``encoding`` of the body, empty for none."""
+    is_cached = any(name.lower() == "cache-control" for name, _ in response.headers)
     lines = [
         f"HTTP/1.1 {response.status.value} {response.status.phrase}",
         f"Content-Type: {response.content_type}",
         f"Content-Length: {length}",
         *([f"Content-Encoding: {encoding}"] if encoding else []),
         "Vary: Accept, Accept-Encoding",
-        *([] if any(name == "Cache-Control" for name, _ in response.headers) else [_NO_STORE]),
+        *([] if is_cached else [_NO_STORE]),
         "X-Content-Type-Options: nosniff",
         *(f"{name}: {value}" for name, value in response.headers),
         f"Connection: {'keep-alive' if keep_alive else 'close'}",

@@ -15,8 +15,11 @@ from kzn.client.traffic import PARAMETERS, parse_query
 from kzn.daemon.http.body import body_of
 from kzn.daemon.http.messages import JSON, Request, Response, Route
 from kzn.history.query import Answer, TrafficQuery
-from kzn.model.endpoint import EndpointIndex
+from kzn.pricing.book import PriceBook
+from kzn.server.http.prices import places_of
+from kzn.server.http.traffic_costs import Places, costs_of, rest
 from kzn.server.snapshot import ServerSnapshot
+from kzn.topology.index import AddressIndex
 
 RANGES = {"1h": 3600, "6h": 21_600, "24h": 86_400, "7d": 604_800, "30d": 2_592_000}
 UNRESOLVED_SHARE = 0.005
@@ -53,15 +56,20 @@ class Notice:
 
 
 class TrafficPages:
-    """The routes; ``wall`` is Unix time, ``snapshot`` a copy of the server's state."""
+    """The routes; ``wall`` is Unix time, ``snapshot`` a copy of the server's state.
+
+    ``book`` has the price lists, None without prices.
+    """
 
     def __init__(
         self,
         store: TrafficStore,
-        index: EndpointIndex,
+        index: AddressIndex,
         snapshot: Callable[[], Awaitable[ServerSnapshot]],
         wall: Callable[[], float],
+        book: Callable[[], PriceBook | None] = lambda: None,
     ) -> None:
+        self._book = book
         self._store = store
         self._index = index
         self._snapshot = snapshot
@@ -77,7 +85,28 @@ class TrafficPages:
 
     async def _traffic(self, request: Request) -> Response:
         found = await self._store.ask(parse_query(request.parameters, self._wall()))
-        return _json(found.to_json())
+        return _json(found.to_json() | await self._with_costs(found))
+
+    async def _with_costs(self, answer: Answer) -> dict[str, Any]:
+        """Rows, rest and total with what they cost; nothing without prices."""
+        book = self._book()
+        if book is None:
+            return {}
+        index = self._index
+        places = Places(places_of(index.nodes(), index.networks.networks()))
+        found = await costs_of(answer, self._store.ask, book, places)
+        if found is None:
+            return {}
+        rows, total = found
+        document = answer.to_json()
+        return {
+            "rows": [
+                shown | rows[row.values].to_json()
+                for shown, row in zip(document["rows"], answer.rows, strict=True)
+            ],
+            "other": document["other"] | rest(total, rows.values()).to_json(),
+            "total": document["total"] | total.to_json(),
+        }
 
     async def _meta(self, _request: Request) -> Response:
         snapshot = await self._snapshot()
@@ -108,7 +137,7 @@ class TrafficPages:
         return {zone for node in self._index.node_names() if (zone := _zone(self._index, node))}
 
 
-def notices(snapshot: ServerSnapshot, index: EndpointIndex) -> Iterator[Notice]:
+def notices(snapshot: ServerSnapshot, index: AddressIndex) -> Iterator[Notice]:
     """What is wrong now, as far as numbers are concerned."""
     yield from _of_nodes(snapshot, index)
     yield from _of_bytes(snapshot)
@@ -141,7 +170,7 @@ def notices(snapshot: ServerSnapshot, index: EndpointIndex) -> Iterator[Notice]:
         )
 
 
-def _of_nodes(snapshot: ServerSnapshot, index: EndpointIndex) -> Iterator[Notice]:
+def _of_nodes(snapshot: ServerSnapshot, index: AddressIndex) -> Iterator[Notice]:
     silent = sorted(node for node, age in snapshot.batch_ages if age > SILENT_SECONDS)
     coverage = snapshot.coverage
     if silent:
@@ -195,7 +224,7 @@ def _of_bytes(snapshot: ServerSnapshot) -> Iterator[Notice]:
         )
 
 
-def _zone(index: EndpointIndex, node: str) -> str:
+def _zone(index: AddressIndex, node: str) -> str:
     number = index.node_endpoint(node)
     return index.endpoint(number).zone if number >= 0 else ""
 

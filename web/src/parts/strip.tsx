@@ -15,7 +15,7 @@ export function Strip({ notices }: { notices: readonly Notice[] }) {
     <div class="strip" role="status">
       {notices.map((notice) => (
         <span key={notice.kind} data-kind={notice.kind}>
-          <i aria-hidden="true">▲</i> {notice.text}
+          <i aria-hidden="true">▲</i> {notice.text.replace(/\.$/, "")}
           {notice.names?.length ? `: ${notice.names.slice(0, 3).join(", ")}` : ""}{" "}
           <a href={format(moved(place, SCREEN_OF[notice.kind] ?? "nodes"))} title={notice.hint}>
             why

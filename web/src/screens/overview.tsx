@@ -9,7 +9,7 @@ import { Stack } from "../charts/stack";
 import { costOf, useShared } from "../context";
 import { change, percent, size } from "../format";
 import { Card, Choice, Copy, Filter, Nothing, Problem, Waiting } from "../parts/controls";
-import { cellWhere, CHART_POINTS, CROSSING, promql, traffic } from "../queries";
+import { cellWhere, CHART_POINTS, CROSSING, PLACED, promql, traffic } from "../queries";
 import { byName, layers, matches, nameOf } from "../workloads";
 import { Panel } from "./workload";
 
@@ -32,7 +32,7 @@ export function Overview() {
     }),
     EVERY,
   );
-  const scope = ns ? [`cause_namespace:${ns}`] : [];
+  const scope = [...PLACED, ...(ns ? [`cause_namespace:${ns}`] : [])];
   const zones = useAnswer<Traffic>(ask(["src_zone", "dst_zone"], scope, { limit: 1000 }), EVERY);
   const sent = useAnswer<Traffic>(
     ask(["src_namespace", "src_workload"], [...CROSSING, ...filter], { limit: MOST }),

@@ -8,23 +8,34 @@ import { Card, Nothing, Problem, Scroll, Waiting } from "../parts/controls";
 interface PriceRow {
   src_zone: string;
   dst_zone: string;
+  src_name: string;
+  dst_name: string;
   class: string;
-  /** For each unit of ``unit_bytes``. */
+  /** For a byte. */
   sender: number | null;
   receiver: number | null;
   currency: string;
-  unit_bytes: number;
   list: string;
-  valid_from: string;
+  date: string;
+  rule: string;
   source: string;
   unpriced: string;
+  detail: string;
+}
+
+interface PriceTable {
+  prices: PriceRow[];
+  lists: { name: string; gb_bytes: number }[];
 }
 
 export function Prices() {
   const { meta, names } = useShared();
   const isOn = meta.prices !== null;
-  const answer = useAnswer<{ prices: PriceRow[] }>(isOn ? "api/v1/prices" : "", 300);
-  const name = (zone: string) => names.get(zone) ?? (zone || "outside");
+  const answer = useAnswer<PriceTable>(isOn ? "api/v1/prices" : "", 300);
+  const place = (zone: string, entry: string) => entry || (names.get(zone) ?? (zone || "outside"));
+  const unit = new Map(answer.value?.lists.map((list) => [list.name, list.gb_bytes]));
+  const perGb = (price: number | null, row: PriceRow) =>
+    price ? money(price * (unit.get(row.list) ?? 2 ** 30), row.currency) : "free";
   return (
     <div class="screen">
       <h1 class="hidden">Prices</h1>
@@ -62,22 +73,24 @@ export function Prices() {
                 {answer.value.prices.map((row, i) => (
                   <tr key={i}>
                     <th scope="row" title={row.src_zone}>
-                      {name(row.src_zone)}
+                      {place(row.src_zone, row.src_name)}
                     </th>
-                    <td title={row.dst_zone}>{name(row.dst_zone)}</td>
+                    <td title={row.dst_zone}>{place(row.dst_zone, row.dst_name)}</td>
                     <td>{row.class}</td>
                     {row.unpriced ? (
-                      <td colSpan={2}>no price: {row.unpriced}</td>
+                      <td colSpan={2} title={row.detail}>
+                        no price: {row.unpriced}
+                      </td>
                     ) : (
                       <>
-                        <td class="number">{row.sender ? money(row.sender, row.currency) : "free"}</td>
-                        <td class="number">{row.receiver ? money(row.receiver, row.currency) : "free"}</td>
+                        <td class="number">{perGb(row.sender, row)}</td>
+                        <td class="number">{perGb(row.receiver, row)}</td>
                       </>
                     )}
                     <td>
-                      {row.list} {row.valid_from}
+                      {row.list} {row.date}
                     </td>
-                    <td>{row.source}</td>
+                    <td title={row.rule}>{row.source}</td>
                   </tr>
                 ))}
               </tbody>

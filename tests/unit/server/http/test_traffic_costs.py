@@ -1,0 +1,115 @@
+"""Costs of past traffic: both ends, the prices of their time, and what has none."""
+
+import asyncio
+import datetime as dt
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from questions import ENDS, FLOWS, T0, VERDICTS, settled
+
+from kzn.history.memory import answer
+from kzn.history.query import Answer, TrafficQuery
+from kzn.pricing.book import PriceBook
+from kzn.pricing.declaration import PriceList, Rule
+from kzn.pricing.table import Place
+from kzn.server.http.traffic_costs import Cost, Places, costs_of, rest
+
+DAY = dt.date(2026, 1, 1)
+CHANGE = dt.datetime.fromtimestamp(T0, dt.UTC).date()
+LIST = PriceList(
+    name="aws",
+    provider="aws",
+    currency="USD",
+    valid_from=DAY,
+    source="a test",
+    date=DAY,
+    gb_bytes=1,
+    rules=(Rule("cross_zone", 2.0, 3.0), Rule("same_zone")),
+)
+PLACES = [Place("aws", "r", "a"), Place("aws", "r", "b")]
+CROSSING = [(0, 0, 1, 443, 6, 1, 1, 700), (1, 1, 0, 443, 6, 0, 2, 30), (1, 0, 1, 1, 6, 2, 0, 5)]
+
+
+def costs(
+    flows: list[tuple[int, ...]],
+    query: TrafficQuery,
+    book: PriceBook,
+    places: list[Place] | None = None,
+) -> tuple[Answer, dict[tuple[str | int, ...], Cost], Cost]:
+    rows = settled(flows)
+
+    async def ask(asked: TrafficQuery) -> Answer:
+        return answer(asked, rows, ENDS, VERDICTS, T0 - 7200)
+
+    found = answer(query, rows, ENDS, VERDICTS, T0 - 7200)
+    priced = asyncio.run(costs_of(found, ask, book, Places(places or PLACES)))
+    assert priced is not None
+    return found, *priced
+
+
+def test_both_ends_pay_and_what_has_no_price_is_said() -> None:
+    query = TrafficQuery(T0, T0 + 300, ("src_zone",))
+    _, rows, total = costs(CROSSING, query, PriceBook([LIST]))
+    assert rows[("a",)] == Cost({"USD": 5 * 700.0}, 5)
+    assert rows[("b",)] == Cost({"USD": 0.0}, 0)
+    assert total == Cost({"USD": 5 * 700.0}, 5)
+
+
+def test_each_byte_has_the_price_of_its_day() -> None:
+    midnight = int(dt.datetime.combine(CHANGE, dt.time(), dt.UTC).timestamp())
+    first = replace(LIST, valid_until=CHANGE)
+    then = replace(LIST, valid_from=CHANGE, rules=(Rule("cross_zone", 10.0, 0.0),))
+    minutes = (midnight - T0) // 60
+    flows: list[tuple[int, ...]] = [
+        (minutes - 1, 0, 1, 443, 6, 1, 1, 7),
+        (minutes, 0, 1, 443, 6, 1, 1, 100),
+    ]
+    query = TrafficQuery(midnight - 120, midnight + 120, ("port",))
+    _, rows, total = costs(flows, query, PriceBook([first, then]))
+    assert rows == {(443,): Cost({"USD": 7 * 5.0 + 100 * 10.0}, 0)}
+    assert total == Cost({"USD": 1035.0}, 0)
+
+
+def test_without_a_list_nothing_has_a_price() -> None:
+    query = TrafficQuery(T0, T0 + 300, ("src_zone",))
+    _, rows, total = costs(CROSSING, query, PriceBook([]))
+    assert total == Cost({}, 735)
+    assert rows[("a",)] == Cost({}, 705)
+
+
+def test_an_entry_has_its_price_class() -> None:
+    rule = Rule("cross_zone", 0.5, 0.5, price_class="managed-database")
+    book = PriceBook([replace(LIST, rules=(*LIST.rules, rule))])
+    places = [*PLACES, Place("", "r", "b", "managed-database", "db")]
+    query = TrafficQuery(T0, T0 + 300, ("src_zone",))
+    _, _, total = costs(CROSSING, query, book, places)
+    assert total == Cost({"USD": 3500.0}, 5)  # no end is the entry
+    assert Places(places).of("b", "Static", "db").price_class == "managed-database"
+    assert Places(places).of("b", "Pod", "db").price_class == ""
+
+
+def test_too_many_dimensions_have_no_cost() -> None:
+    by = ("src_pod", "dst_pod", "src_node", "dst_node", "port", "protocol", "src_namespace")
+
+    async def ask(_query: TrafficQuery) -> Answer:
+        pytest.fail("it was asked")
+
+    query = TrafficQuery(T0, T0 + 300, by)
+    found = answer(query, settled(CROSSING), ENDS, VERDICTS, T0)
+    assert asyncio.run(costs_of(found, ask, PriceBook([LIST]), Places(PLACES))) is None
+
+
+@given(FLOWS)
+def test_priced_and_unpriced_are_all_bytes_and_rows_and_rest_the_total(
+    flows: list[tuple[int, ...]],
+) -> None:
+    query = TrafficQuery(T0 - 7200, T0 + 7200, ("src_namespace", "dst_workload"), limit=2)
+    one = PriceBook([replace(LIST, rules=tuple(Rule(c, 1.0) for c in ("same_zone", "cross_zone")))])
+    found, rows, total = costs(flows, query, one)
+    for row in found.rows:
+        cost = rows[row.values]
+        assert cost.by_currency.get("USD", 0.0) + cost.unpriced == pytest.approx(row.measure.bytes)
+    left = rest(total, rows.values())
+    assert left.unpriced + sum(row.unpriced for row in rows.values()) == total.unpriced
+    assert total.by_currency.get("USD", 0.0) + total.unpriced == pytest.approx(found.total.bytes)
