@@ -120,7 +120,7 @@ class World:
             "other": sums(rest),
             "total": sums(total),
             "of": len(order),
-            "complete_from": self.complete_from or begin,
+            "complete_from": self.complete_from or 2 * begin - end,
             "gaps": list(self.gaps),
             "source": "raw",
         }

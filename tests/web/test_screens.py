@@ -1,6 +1,7 @@
 """The screens show the API's numbers, and lead from one to the next."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -220,3 +221,13 @@ def test_print_has_no_controls(show: Show, world: World) -> None:
     tab.emulate_media(media="print")
     expect(tab.locator(".top .tools")).to_be_hidden()
     expect(tab.locator(".chart svg").first).to_be_visible()
+
+
+def test_csv_has_all_rows_and_the_total(show: Show, world: World) -> None:
+    tab = show(world)
+    found = _crossing(world, by="cause_namespace,cause_workload", limit="500")
+    with tab.expect_download() as waiting:
+        tab.get_by_role("button", name="CSV").click()
+    lines = Path(waiting.value.path()).read_text().splitlines()
+    assert len(lines) == 1 + len(found["rows"]) + 2
+    assert lines[-1].split(",")[2] == str(found["total"]["bytes"])

@@ -179,6 +179,11 @@ export function useAnswer<T>(path: string, seconds: number): Answer<T> {
   return answer;
 }
 
+/** Whether the whole period before the answer's span is kept. */
+export function hasBefore(answer: Traffic): boolean {
+  return answer.complete_from !== null && answer.complete_from <= 2 * answer.from - answer.to;
+}
+
 /** A label of a row as text; empty if it has none. */
 export function label(row: Row, dimension: string): string {
   const value = row[dimension];

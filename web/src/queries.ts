@@ -26,15 +26,14 @@ export function spanQuery(span: Span): Query {
 }
 
 /** The path of a question about a span. */
-export function traffic(span: Span, question: Question, topic = "traffic", more: Query = {}): string {
-  return pathOf(topic, {
+export function traffic(span: Span, question: Question): string {
+  return pathOf("traffic", {
     ...spanQuery(span),
     by: question.by.join(","),
     where: question.where ?? [],
     limit: question.limit ?? 50,
     points: question.points || undefined,
     compare: question.compare ? "previous" : undefined,
-    ...more,
   });
 }
 

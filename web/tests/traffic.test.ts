@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import type { Traffic } from "../src/api";
+import { csvOf } from "../src/csv";
 import { timeTicks, valueTicks } from "../src/charts/scale";
 import { zonesOf } from "../src/charts/zones";
 import { cellWhere, promql, traffic } from "../src/queries";
@@ -87,4 +88,19 @@ test("ticks are round", () => {
   expect(valueTicks(0, 3)).toEqual([0]);
   expect(timeTicks(0, 86_400, 8, 0)).toHaveLength(9);
   expect(timeTicks(100, 86_400, 8, 3600)[0]).toBe(7200);
+});
+
+test("CSV has the rest and the total, and quotes what needs it", () => {
+  const rows = [{ cause_namespace: "a", cause_workload: 'x,"y"', bytes: 30, packets: 3, cost: { USD: 0.5 }, unpriced_bytes: 1 }];
+  const other = { bytes: 0, packets: 0, cost: {}, unpriced_bytes: 0 };
+  const total = { bytes: 30, packets: 3, cost: { USD: 0.5 }, unpriced_bytes: 1 };
+  expect(csvOf({ ...answer, rows, other, total })).toBe(
+    [
+      "cause_namespace,cause_workload,bytes,packets,cost_USD,unpriced_bytes",
+      'a,"x,""y""",30,3,0.5,1',
+      "(other),,0,0,0,0",
+      "(total),,30,3,0.5,1",
+      "",
+    ].join("\r\n"),
+  );
 });

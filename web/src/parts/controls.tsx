@@ -3,6 +3,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { ApiError } from "../api";
+import { saveCsv } from "../csv";
 
 /** One of some choices, as buttons. */
 export function Choice(props: {
@@ -67,6 +68,21 @@ function copyBySelection(text: string): boolean {
   const done = document.execCommand("copy");
   field.remove();
   return done;
+}
+
+/** A button that saves an answer as CSV and says why it could not. */
+export function Csv({ path, name }: { path: string; name: string }) {
+  const [said, setSaid] = useState("");
+  const save = () =>
+    saveCsv(path, name).then(
+      () => setSaid(""),
+      (error: unknown) => setSaid(error instanceof Error ? error.message : "failed"),
+    );
+  return (
+    <button type="button" onClick={() => void save()}>
+      {said || "CSV"}
+    </button>
+  );
 }
 
 /** A field for a filter; / moves the focus here, Escape empties it. */

@@ -1,14 +1,14 @@
 /** Which zones, which workloads, since when, and what it costs. */
 
 import { useEffect } from "preact/hooks";
-import { type Traffic, useAnswer } from "../api";
+import { hasBefore, type Traffic, useAnswer } from "../api";
 import { changed, format, moved, type Span } from "../address";
 import { Flow, Matrix, type Cell } from "../charts/zones";
 import { Spark } from "../charts/spark";
 import { Stack } from "../charts/stack";
 import { costOf, useShared } from "../context";
 import { change, percent, size } from "../format";
-import { Card, Choice, Copy, Filter, Nothing, Problem, Waiting } from "../parts/controls";
+import { Card, Choice, Copy, Csv, Filter, Nothing, Problem, Waiting } from "../parts/controls";
 import { cellWhere, CHART_POINTS, CROSSING, PLACED, promql, traffic } from "../queries";
 import { byName, layers, matches, nameOf } from "../workloads";
 import { Panel } from "./workload";
@@ -56,6 +56,7 @@ export function Overview() {
   }
   const answer = causers.value;
   const seconds = answer.to - answer.from;
+  const isKept = hasBefore(answer);
   const cells: Cell[] = zones.value.rows
     .filter((row) => row["src_zone"] !== "" || row["dst_zone"] !== "")
     .map((row) => ({
@@ -77,8 +78,6 @@ export function Overview() {
   const exported = traffic(
     span,
     { by: ["cause_namespace", "cause_workload"], where: [...CROSSING, ...filter], limit: 10_000 },
-    "export",
-    { format: "csv" },
   );
   const isOneZone = known.size < 2;
 
@@ -152,9 +151,7 @@ export function Overview() {
                     </option>
                   ))}
               </select>
-              <a class="button" href={exported} download>
-                CSV
-              </a>
+              <Csv path={exported} name="workloads.csv" />
               <Copy text={promql("")}>PromQL</Copy>
               <Copy text={location.href}>link</Copy>
             </>
@@ -195,7 +192,7 @@ export function Overview() {
               <tbody>
                 {rows.slice(0, most).map((row) => {
                   const name = nameOf(row, "cause");
-                  const turn = change(row.bytes, row.before);
+                  const turn = isKept ? change(row.bytes, row.before) : "";
                   return (
                     <tr key={name} class={name === w ? "chosen" : ""}>
                       <th scope="row">
@@ -254,7 +251,7 @@ function Tiles(props: {
   const { place, meta } = useShared();
   const { answer, all, span, priced } = props;
   const total = answer.total;
-  const turn = change(total.bytes, total.before);
+  const turn = hasBefore(answer) ? change(total.bytes, total.before) : "";
   const three = answer.rows.slice(0, 3).reduce((sum, row) => sum + row.bytes, 0);
   const source = meta.prices?.map((price) => `${price.list} of ${price.valid_from}`).join(", ");
   return (

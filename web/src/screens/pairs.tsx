@@ -1,11 +1,11 @@
 /** Source by one dimension, destination by another. */
 
-import { label, type Traffic, useAnswer } from "../api";
+import { hasBefore, label, type Traffic, useAnswer } from "../api";
 import { changed } from "../address";
 import { Spark } from "../charts/spark";
 import { costOf, useShared } from "../context";
 import { change, size } from "../format";
-import { Card, Choice, Copy, Filter, Nothing, Problem, Scroll, Waiting } from "../parts/controls";
+import { Card, Choice, Copy, Csv, Filter, Nothing, Problem, Scroll, Waiting } from "../parts/controls";
 import { CROSSING, POINTS, traffic } from "../queries";
 import { matches } from "../workloads";
 
@@ -22,7 +22,7 @@ export function Pairs() {
   const by = [...dimensions("src", src), ...dimensions("dst", dst), ...(split ? [split] : [])];
   const where = scope === "all" ? [] : CROSSING;
   const answer = useAnswer<Traffic>(traffic(span, { by, where, limit: 500, points: POINTS, compare: true }), EVERY);
-  const csv = traffic(span, { by, where, limit: 10_000 }, "export", { format: "csv" });
+  const csv = traffic(span, { by, where, limit: 10_000 });
   const choose = (name: string, value: string) => (
     <label>
       {name === "src" ? "source by" : "destination by"}{" "}
@@ -61,9 +61,7 @@ export function Pairs() {
               onChange={(name) => go(changed(place, { scope: name === "all" ? name : "" }))}
             />
             <Filter value={q} label="Filter pairs" onChange={(text) => go(changed(place, { q: text }), true)} />
-            <a class="button" href={csv} download>
-              CSV
-            </a>
+            <Csv path={csv} name="pairs.csv" />
             <Copy text={location.href}>link</Copy>
           </>
         }
@@ -104,6 +102,7 @@ function Rows(props: {
   if (!rows.length)
     return <Nothing>{q ? `No pair has "${q}" in its names.` : "There is no such traffic in this span."}</Nothing>;
   const seconds = answer.to - answer.from;
+  const isKept = hasBefore(answer);
   const hasCost = props.prices && costOf(answer.total, seconds, meta.prices) !== null;
   return (
     <Scroll label="pairs">
@@ -142,7 +141,7 @@ function Rows(props: {
                 <b>{size(row.bytes)}</b>
               </td>
               {hasCost && <td class="number">{costOf(row, seconds, meta.prices)?.month ?? "no price"}</td>}
-              <td class="number w1">{change(row.bytes, row.before)}</td>
+              <td class="number w1">{isKept ? change(row.bytes, row.before) : ""}</td>
             </tr>
           ))}
           {answer.other.bytes > 0 && !q && (

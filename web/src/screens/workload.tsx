@@ -1,12 +1,12 @@
 /** One workload: when, between which zones, with whom and who asked; then pods and ports. */
 
-import { label, type Row, type Traffic, useAnswer } from "../api";
+import { hasBefore, label, type Row, type Traffic, useAnswer } from "../api";
 import { changed, format, halves, moved } from "../address";
 import { Matrix } from "../charts/zones";
 import { Stack } from "../charts/stack";
 import { costOf, useShared } from "../context";
 import { change, percent, size } from "../format";
-import { Card, Copy, Nothing, Problem, Scroll, Waiting } from "../parts/controls";
+import { Card, Copy, Csv, Nothing, Problem, Scroll, Waiting } from "../parts/controls";
 import { CHART_POINTS, CROSSING, promql, traffic } from "../queries";
 import { nameOf, shown } from "../workloads";
 
@@ -92,7 +92,8 @@ function Summary({ name }: { name: string }) {
         <div>
           <dt>Caused</dt>
           <dd>
-            <b>{size(answer.total.bytes)}</b> {change(answer.total.bytes, answer.total.before)}
+            <b>{size(answer.total.bytes)}</b>{" "}
+            {hasBefore(answer) ? change(answer.total.bytes, answer.total.before) : ""}
           </dd>
         </div>
         <div>
@@ -242,15 +243,13 @@ function Ports({ name, side }: { name: string; side: "src" | "dst" }) {
   const where = [...CROSSING, ...whereOf(name, side)];
   const answer = useAnswer<Traffic>(traffic(span, { by, where, limit: 100 }), EVERY);
   const title = side === "src" ? "What its pods send" : "What its pods receive";
-  const csv = traffic(span, { by, where, limit: 10_000 }, "export", { format: "csv" });
+  const csv = traffic(span, { by, where, limit: 10_000 });
   return (
     <Card
       title={title}
       note="by pod, peer and port"
       tools={
-        <a class="button" href={csv} download>
-          CSV
-        </a>
+        <Csv path={csv} name={`${side}-ports.csv`} />
       }
     >
       {!answer.value ? (
