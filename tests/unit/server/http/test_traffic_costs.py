@@ -28,7 +28,11 @@ LIST = PriceList(
     rules=(Rule("cross_zone", 2.0, 3.0), Rule("same_zone")),
 )
 PLACES = [Place("aws", "r", "a"), Place("aws", "r", "b")]
-CROSSING = [(0, 0, 1, 443, 6, 1, 1, 700), (1, 1, 0, 443, 6, 0, 2, 30), (1, 0, 1, 1, 6, 2, 0, 5)]
+CROSSING: list[tuple[int, ...]] = [
+    (0, 0, 1, 443, 6, 1, 1, 700),
+    (1, 1, 0, 443, 6, 0, 2, 30),
+    (1, 0, 1, 1, 6, 2, 0, 5),
+]
 
 
 def costs(
