@@ -170,7 +170,8 @@ class Pipeline:
             else:
                 errors += self._apply_group(group)
                 group = _Group(now)
-                errors.append(self._try(observed, batch, now))
+                # Anew: what that group counted at its destinations may be part of this batch.
+                errors.append(self._try(self._observed(identity.node, batch, now), batch, now))
         return errors + self._apply_group(group)
 
     def _is_ordinary(self, observed: ObservedFlows, group: "_Group") -> bool:

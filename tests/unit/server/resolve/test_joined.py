@@ -210,6 +210,17 @@ def test_batches_applied_together_count_as_one_by_one(steps: list[Any], queued: 
     assert together.saved() == alone.saved()
 
 
+def test_a_batch_that_ends_an_absence_is_divided_by_what_its_group_counted() -> None:
+    elsewhere: Part = ("n2", [("10.1.0.1", "10.2.0.1", 1, 100)], 0, 10.0, False)
+    late: Part = ("n1", [("10.1.0.1", "10.2.0.1", 1, 130)], 0, 10.0, False)
+    world = World()
+    for step in ([late], SILENCE, 10.0, [elsewhere], 10.0, [elsewhere, late]):
+        world.step(step, together=True)
+    pods = world.result()["series"]["pod"]
+    assert pods == {("d", "p1"): 130 + 100 + 100 + 30}
+    assert world.pipeline.node_totals.of("n1").counts["transit", ""].bytes == 100
+
+
 def test_a_group_with_each_kind_of_flow_counts_as_one_by_one() -> None:
     ends = [
         (src, dst, 1, 1 << number % 50) for src in ADDRESSES for number, dst in enumerate(ADDRESSES)
