@@ -25,7 +25,10 @@ from prometheus_client.registry import Collector
 
 from kzn.model.batch import AgentIdentity
 from kzn.model.totals import Counts
+from kzn.pricing import aws
+from kzn.pricing.book import PriceBook
 from kzn.server.app import SWITCH_SECONDS, freeze_heap
+from kzn.server.cost.meter import CostMeter
 from kzn.server.flows.queue import LogCounts
 from kzn.server.http.server import HttpApi
 from kzn.server.ledger.family import FAMILIES, FamilyName, Row
@@ -45,7 +48,13 @@ from kzn.wire.decode_batch import decode_batch
 from kzn.wire.encode_batch import EncodedBatch, encode_batch
 from kzn.wire.limits import Limits
 
-SERIES: dict[FamilyName, int] = {"pod": 60_000, "workload": 120_000, "pair": 20_000}
+SERIES: dict[FamilyName, int] = {
+    "pod": 40_000,
+    "workload": 80_000,
+    "pair": 20_000,
+    "workload_cost": 40_000,
+    "caused_cost": 20_000,
+}
 FLOWS, ADDRESSES = 6_000, 600
 BATCHES_PER_SECOND = 500.0
 """Batches a second: 5,000 agents at intervals of ten seconds."""
@@ -80,6 +89,15 @@ def rows(fleet: Fleet) -> Iterator[Row]:
         crossed = "same_zone" if ends[0] == ends[1] else "cross_zone"
         labels = (pod.namespace, *workload, direction, crossed, *ends)
         yield Row("workload", labels, number, created=created(number))
+    for number in range(SERIES["workload_cost"]):
+        pod, workload = fleet.pod(number % fleet.workloads)
+        side = ("sender", "receiver")[number // fleet.workloads % 2]
+        labels = (pod.namespace, *workload, side, "cross_zone", "USD")
+        yield Row("workload_cost", labels, 0)._replace(bytes=number * 1.1e-5)  # type: ignore[arg-type]
+    for number in range(SERIES["caused_cost"]):
+        pod, workload = fleet.pod(number)
+        labels = (pod.namespace, *workload, "cross_zone", "USD")
+        yield Row("caused_cost", labels, 0)._replace(bytes=number * 1.1e-5)  # type: ignore[arg-type]
     for number in range(SERIES["pair"]):
         src, dst = fleet.pod(number), fleet.pod(number + 1)
         source = (src[0].namespace, src[1].name, "zone-a")
@@ -110,7 +128,9 @@ class Bench:
         fleet = Fleet()
         self.index = AddressIndex(clock=time.monotonic, wall=time.time)
         fleet.fill(self.index)
-        ledger = Ledger(LedgerLimits(SERIES))
+        ledger = Ledger(LedgerLimits(SERIES, priced=True))
+        book = PriceBook([aws.PRICES])
+        meter = CostMeter(ledger, lambda: book, time.time)
         ledger.load(rows(fleet), time.monotonic())
         node_totals = TotalsByNode(20_000)
         for number in range(fleet.nodes):
@@ -118,7 +138,7 @@ class Bench:
                 node_totals.of(f"node-{number}").add(term, "parse", Counts(1, 1))  # type: ignore[arg-type]
         parts = ledger, node_totals, RetryQueue(1_000_000)
         clocks = Clocks(time.monotonic, time.perf_counter)
-        self.pipeline = Pipeline(self.index, *parts, clocks=clocks)
+        self.pipeline = Pipeline(self.index, *parts, clocks=clocks, meter=meter)
         source = SourceState("kubernetes", True, TopologyStats(self.index.counts()))
         self.sources = Sources(
             pipeline=self.pipeline,

@@ -66,6 +66,7 @@ SWITCHES: dict[str, Values] = {
     "overlays/prometheus-operator": {"prometheusOperator": {"enabled": True}},
     "overlays/static": {"static": {"networks": [NETWORK]}},
     "overlays/prices": {"prices": {"lists": {"prices.yaml": PRICES}}},
+    "overlays/opencost": {"opencost": {"enabled": True}},
     "overlays/openshift": {"openshift": {"enabled": True}},
     "overlays/owners": {"ownerRules": OWNER_RULES},
 }
@@ -122,6 +123,7 @@ SETS: dict[str, Values] = SWITCHES | {
         "state": {"enabled": True, "storageClassName": "fast"},
         "static": {"networks": [NETWORK | {"price": "managed-database"}]},
         "prices": {"lists": {"prices.yaml": PRICES}},
+        "opencost": {"enabled": True},
         "prometheusOperator": {"enabled": True, "labels": {"release": "p"}},
         "openshift": {"enabled": True},
     },
