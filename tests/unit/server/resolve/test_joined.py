@@ -217,8 +217,10 @@ def test_a_batch_that_ends_an_absence_is_divided_by_what_its_group_counted() -> 
     for step in ([late], SILENCE, 10.0, [elsewhere], 10.0, [elsewhere, late]):
         world.step(step, together=True)
     pods = world.result()["series"]["pod"]
-    assert pods == {("d", "p1"): 130 + 100 + 100 + 30}
-    assert world.pipeline.node_totals.of("n1").counts["transit", ""].bytes == 100
+    assert pods == {("d", "p1"): 130 + 100 + 100}
+    counts = world.pipeline.node_totals.of("n1").counts
+    assert counts["transit", ""].bytes == 100
+    assert counts["unresolved", "late"].bytes == 30
 
 
 def test_a_group_with_each_kind_of_flow_counts_as_one_by_one() -> None:
