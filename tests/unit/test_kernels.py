@@ -38,6 +38,7 @@ def test_the_committed_table_has_every_cell_of_the_suite() -> None:
         ("| refused |", "| exact |", "exact, not refused"),
         ("| 6.12", "| 5.10", "0 kernels 6.12, not one"),
         ("| not seen |", "| exact |", "exact, not not seen"),
+        ("| exact, encrypted |", "| not tried |", "esp: not tried, not exact, encrypted"),
         ("\n| VRF |", "\n| VRFs |", "VRF: missing, not exact"),
     ],
 )

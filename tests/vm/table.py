@@ -232,7 +232,7 @@ def problems(page: str, versions: Sequence[str]) -> Iterator[str]:
             yield f"the table has {len(kernels)} kernels {version}, not one"
         for kernel in kernels:
             yield from wrong(found, kernel)
-            yield from wrong_devices(devices, kernel, may_say_untried=True)
+            yield from wrong_devices(devices, kernel)
 
 
 def wrong(found: Mapping[Key, str], kernel: str) -> Iterator[str]:
@@ -248,16 +248,12 @@ def wrong(found: Mapping[Key, str], kernel: str) -> Iterator[str]:
 
 
 def wrong_devices(
-    found: Mapping[DeviceKey, str],
-    kernel: str,
-    names: Collection[str] = DEVICES,
-    *,
-    may_say_untried: bool = False,
+    found: Mapping[DeviceKey, str], kernel: str, names: Collection[str] = DEVICES
 ) -> Iterator[str]:
-    """As `wrong`, of devices of the second table; a page may say that a cell was not tried."""
+    """As `wrong`, of devices of the second table."""
     for name in (name for name in DEVICES if name in names):
         for probe in on_devices(kernel):
             wanted = DEVICES[name].get(probe, "exact")
             result = found.get((kernel, probe, name), "missing")
-            if result != wanted and not (may_say_untried and result == MISSING):
+            if result != wanted:
                 yield f"{kernel}, {probe}, {name}: {result}, not {wanted}"

@@ -136,7 +136,7 @@ def test_flows_beyond_max_flows_are_flows_or_missed_and_every_byte_is_in_one_of_
 ) -> None:
     cpus = cpu_list("online")
     smp |= {"smp": SMP[2]}
-    fit = 512
+    fit = max(64, 8192 // len(cpus))
     frames = datagrams(4 * fit)
     with subject(fit) as one:
         on_every_cpu(cpus, lambda cpu: send_each(one, frames, cpu * fit // len(cpus)))
