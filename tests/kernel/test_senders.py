@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+import site_of_a1 as sites
 from counting import Counted, attached, spool_of, tell_devices
 from test_tunnel_ends import INTERNET, VIP, WAIT, charged, configured, every_probe
 
 from kzn.lab import namespaces
+from kzn.lab.daemons import wait_for
 from kzn.lab.lab import Lab
 from kzn.probes import postrouting, tcx
 from kzn.probes.declaration import Probe
@@ -177,3 +179,38 @@ def test_a_pod_at_a_bridge_is_found_by_its_neighbour_entries(lab: Lab, probe: Pr
         send(lab, pod.namespace, 5556, 700, VIP)
         counted.drain()
     assert charged(lab, {"a1": counted}) == {("external", "a1-p1", "zone-a", ""): 20 * (700 + UDP4)}
+
+
+def test_an_agent_and_a_server_charge_the_pod_behind_source_nat(lab: Lab) -> None:
+    a1, pod = lab.node("a1"), lab.pod("a1-p1")
+    nat = (
+        "nft -f - <<'X'\ntable ip senders {\nchain post {\n"
+        "type nat hook postrouting priority srcnat;\n"
+        f"oifname {a1.uplink} ip daddr {INTERNET} snat to {a1.ipv4}\n}}\n}}\nX"
+    )
+    with (
+        configured(
+            lab,
+            (lab.fabric.namespace, f"ip addr add {INTERNET}/32 dev lo"),
+            (a1.namespace, nat),
+            (lab.fabric.namespace, f"ip addr del {INTERNET}/32 dev lo"),
+            (a1.namespace, "nft delete table ip senders"),
+        ),
+        sites.made(lab, "senders") as site,
+    ):
+        server = site.server()
+        agent = site.agent("--probe", "tcx")
+        assert agent.has_loop()
+        send(lab, pod.namespace, 5555, 1000)
+        agent.stop()
+
+        def external() -> float:
+            return sum(
+                float(line.rsplit(" ", 1)[1])
+                for line in server.daemon.page("/metrics").splitlines()
+                if line.startswith("kzn_workload_traffic_bytes_total")
+                and f'"{pod.name}"' in line
+                and '"external"' in line
+            )
+
+        assert wait_for(lambda: external() == 20 * (1000 + UDP4), sites.WAIT)
