@@ -123,6 +123,23 @@ def test_the_last_place_is_followed_by_the_first_of_the_same_buffer(
         assert bench.counted.drain().accounted == sent
 
 
+def test_a_row_whose_creation_is_interrupted_is_passed_over_and_both_rows_are_added_up() -> None:
+    with loaded() as bench, on_cpu(0):
+        sent = give(bench, 4, range(1))
+        rows = words(bench.maps)
+        [first] = np.flatnonzero(rows[:, 0])
+        made = rows[first].copy()
+        rows[first, 0] = 1  # taken, and not yet published
+        sent = sent.plus(give(bench, 4, range(1), packets=3))
+        assert np.count_nonzero(rows[:, 0]) == 2
+        rows[first] = made  # what was interrupted goes on
+        sent = sent.plus(give(bench, 4, range(1)))
+        assert sorted(buffers.read_rows(bench.maps, 0).counts[:, 0].tolist()) == [2, 3]
+        del rows
+        [flow] = bench.counted.drain().rows
+        assert flow.counts == sent == bench.counted.seen
+
+
 @pytest.mark.parametrize("family", [4, 6])
 def test_flows_beyond_rows_and_hash_are_missed_and_all_others_exact(family: int) -> None:
     with loaded(Settings(max_flows=64)) as bench, on_cpu(0):

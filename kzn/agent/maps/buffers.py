@@ -14,9 +14,9 @@ import numpy.typing as npt
 from kzn.agent.maps.columns import to_flows
 from kzn.agent.maps.input_devices import name_senders
 from kzn.agent.maps.mapset import MapSet
-from kzn.agent.maps.rows import ROW_WORDS, Rows, decode, merge, unpack_counts
+from kzn.agent.maps.rows import ROW_WORDS, Rows, decode, merge
 from kzn.agent.maps.senders import Senders
-from kzn.agent.maps.structs import TOTALS_SIZE
+from kzn.agent.maps.structs import TOTALS_SIZE, unpack_counts
 from kzn.columns.arrays import U64
 from kzn.libbpf.library import possible_cpus
 from kzn.libbpf.map_batch import copy, delete, read
@@ -78,7 +78,7 @@ def read_totals(maps: MapSet, buffer: int) -> Totals:
     """The totals of a buffer."""
     raw = maps.totals.read(buffer, TOTALS_SIZE * possible_cpus())
     per_cpu = np.frombuffer(raw, np.uint64).reshape(-1, MAX_SLOTS, 2).copy()
-    per_cpu[:, 0] = unpack_counts(per_cpu[:, 0, 0], per_cpu[:, 0, 1])
+    per_cpu[:, 0].T[:] = unpack_counts(per_cpu[:, 0, 0], per_cpu[:, 0, 1])
     rows = [Counts(int(packets), int(size)) for packets, size in per_cpu.sum(axis=0)]
     return Totals(
         seen=rows[0],

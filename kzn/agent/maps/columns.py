@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kzn.columns.arrays import U8, U16, U32, U64
+from kzn.columns.distinct_rows import distinct_rows
 from kzn.model.flows import (
     BY_DEVICE,
     FAR_END_UNKNOWN,
@@ -25,9 +26,6 @@ from kzn.model.flows import (
     Flows,
 )
 from kzn.model.totals import Counts
-
-_MIX = np.uint64(0x9E3779B97F4A7C15)
-
 
 FarEnd = Callable[[int], bytes | None]
 """The address (16 bytes) of a tunnel's far end by its id; None if it is not known."""
@@ -126,15 +124,6 @@ def _via(tunnels: U16, ids: list[int], rows: U32) -> U32 | None:
 
 
 def distinct(addresses: U8) -> tuple[U8, U32]:
-    """Distinct rows of (n, 16), and the number of each input row among them.
-
-    Sorts 64-bit hashes, which is several times faster than sorting rows of 16 bytes. The rows are
-    compared afterwards; in case of a hash collision the rows themselves are sorted.
-    """
-    halves = addresses.view(np.uint64).reshape(-1, 2)
-    hashes = (halves[:, 0] ^ (halves[:, 0] >> np.uint64(29))) * _MIX + halves[:, 1]
-    _, first, index = np.unique(hashes, return_index=True, return_inverse=True)
-    rows = addresses[first]
-    if not np.array_equal(rows[index], addresses):
-        rows, index = np.unique(addresses, axis=0, return_inverse=True)
-    return rows, index.reshape(-1).astype(np.uint32)
+    """Distinct rows of (n, 16), and the number of each input row among them."""
+    first, index = distinct_rows(addresses.view(np.uint64).reshape(-1, 2))
+    return addresses[first], index.astype(np.uint32)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kzn.agent.maps.structs import PACKED_BYTES, ROW_SIZE
+from kzn.agent.maps.structs import ROW_SIZE, unpack_counts
 from kzn.columns.arrays import I64, U16, U64
+from kzn.columns.distinct_rows import distinct_rows
 from kzn.columns.group_sums import sums
 from kzn.model.flows import FLOW_KEY
 
@@ -21,9 +22,7 @@ ROW_WORDS = ROW_SIZE // 8
 _FINISHED = np.uint64(1)  # word 0 of a finished row is above
 _IPV4 = 4
 _HALF = np.uint64(32)
-_LOW = np.uint64((1 << 32) - 1)
 _MAPPED = np.uint64(0xFFFF0000)  # ::ffff:0:0/96, bytes 8 to 11
-_MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,16 +32,6 @@ class Rows:
     keys: npt.NDArray[Any]
     counts: U64
     cpu: U16
-
-
-def unpack_counts(packed: U64, carry: U64) -> U64:
-    """(n, 2) packets and bytes of `struct packed_counts`."""
-    low = np.uint64((1 << PACKED_BYTES) - 1)
-    size = (packed & low) + ((carry & _LOW) << np.uint64(PACKED_BYTES - 1))
-    packets = (packed >> np.uint64(PACKED_BYTES)) + (
-        (carry >> _HALF) << np.uint64(63 - PACKED_BYTES)
-    )
-    return np.stack((packets, size), axis=1)
 
 
 def decode(words: U64) -> Rows:
@@ -59,7 +48,7 @@ def decode(words: U64) -> Rows:
     as_words[:, 4] = found[:, 0] >> _HALF | found[:, 1] >> _HALF << _HALF
     return Rows(
         keys,
-        unpack_counts(found[:, 6], found[:, 7]),
+        np.stack(unpack_counts(found[:, 6], found[:, 7]), axis=1),
         (found[:, 1] & np.uint64(0xFFFF)).astype(np.uint16),
     )
 
@@ -74,16 +63,6 @@ def merge(keys: npt.NDArray[Any], counts: U64) -> tuple[npt.NDArray[Any], U64]:
 
 
 def distinct_keys(keys: npt.NDArray[Any]) -> tuple[I64, I64]:
-    """The number of one row for each distinct key, and for each row the number of its key.
-
-    Sorts 64-bit hashes instead of 40 bytes; after a collision the keys themselves.
-    """
-    words = np.ascontiguousarray(keys).view(np.uint64).reshape(-1, FLOW_KEY.itemsize // 8)
-    hashes = np.zeros(len(words), np.uint64)
-    for column in words.T:
-        hashes = (hashes ^ column) * _MIX
-        hashes ^= hashes >> np.uint64(29)
-    _, first, index = np.unique(hashes, return_index=True, return_inverse=True)
-    if not np.array_equal(words[first][index], words):
-        _, first, index = np.unique(words, axis=0, return_index=True, return_inverse=True)
-    return first.astype(np.int64), index.reshape(-1).astype(np.int64)
+    """The number of one row for each distinct key, and for each row the number of its key."""
+    words = np.ascontiguousarray(keys).view(np.uint64)
+    return distinct_rows(words.reshape(-1, FLOW_KEY.itemsize // 8))

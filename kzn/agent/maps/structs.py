@@ -8,6 +8,7 @@ import struct
 import time
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from typing import Any, TypeVar
 
 LAYOUT = 4
 """KZN_LAYOUT."""
@@ -35,10 +36,12 @@ CONTROL_SIZE = _CONTROL.size
 STATE_SIZE = _STATE.size
 
 
-def unpack_counts(packed: int, carry: int) -> tuple[int, int]:
-    """Packets and bytes of a `struct packed_counts`; rows.py has the same for arrays."""
-    size = packed & ((1 << PACKED_BYTES) - 1)
-    size += (carry & 0xFFFFFFFF) << (PACKED_BYTES - 1)
+N = TypeVar("N", bound=Any)  # int, or an array of numpy.uint64
+
+
+def unpack_counts(packed: N, carry: N) -> tuple[N, N]:
+    """Packets and bytes of a `struct packed_counts`, of one or of an array."""
+    size = (packed & ((1 << PACKED_BYTES) - 1)) + ((carry & 0xFFFFFFFF) << (PACKED_BYTES - 1))
     return (packed >> PACKED_BYTES) + (carry >> 32 << (63 - PACKED_BYTES)), size
 
 
