@@ -24,7 +24,18 @@ from kzn.errors import EXIT_FAULT, EXIT_OK
     help="Time to send, in seconds.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
-@click.option("--serve", is_flag=True, help="Send until Ctrl-C and serve /metrics on this machine.")
+@click.option(
+    "--serve",
+    is_flag=True,
+    help="Send until Ctrl-C and serve the page and the metrics on this machine.",
+)
+@click.option(
+    "--provider",
+    type=click.Choice(["aws", "gcp", "azure", "none"]),
+    default="aws",
+    show_default=True,
+    help="With --serve: the cloud whose prices the page shows.",
+)
 @click.option(
     "--mtu",
     type=click.IntRange(min=1280, max=20000),
@@ -32,7 +43,7 @@ from kzn.errors import EXIT_FAULT, EXIT_OK
     show_default=True,
     help="MTU of all interfaces.",
 )
-def demo(*, seconds: float, as_json: bool, serve: bool, mtu: int) -> int:
+def demo(*, seconds: float, as_json: bool, serve: bool, provider: str, mtu: int) -> int:
     """It makes two zones of network namespaces, sends real packets between them, and compares
     the counts of kzn with those of the interfaces.
 
@@ -40,7 +51,11 @@ def demo(*, seconds: float, as_json: bool, serve: bool, mtu: int) -> int:
     that the uplinks carried.
     """
     _exit_on_sigterm()
-    config = DemoConfig(seconds=None if serve else seconds, mtu=mtu)
+    config = DemoConfig(
+        seconds=None if serve else seconds,
+        mtu=mtu,
+        provider=provider if serve and provider != "none" else "",
+    )
     found = run_demo(config, _Show(live=not as_json))
     if as_json:
         click.echo(json.dumps(found.as_json()))

@@ -40,6 +40,8 @@ class DemoConfig:
     mtu: int = 1500
     interval: str = "2s"
     listen: int = 8080
+    provider: str = ""
+    """The cloud whose price list the server applies; empty: none."""
     first_scrape_wait: str = "off"
     """Of the server. The report compares its page with what was sent."""
 
@@ -143,7 +145,7 @@ class Demo:
 
     def _start_server(self) -> Daemon:
         path = Path(self._lab.directory, "topology.yaml")
-        path.write_text(topology(self._lab.plan))
+        path.write_text(topology(self._lab.plan, self._config.provider))
         arguments = [
             *("server", "--topology", str(path), "--flow-log", "json"),
             *("--first-scrape-wait", self._config.first_scrape_wait),
@@ -181,7 +183,7 @@ def run_demo(config: DemoConfig, show: Show) -> Report:
 
 def _serve(demo: Demo, show: Show) -> None:
     with demo.served() as url:
-        show.say(f"metrics: {url}/metrics  (Ctrl-C stops and prints the report)")
+        show.say(f"page: {url}/  (metrics at /metrics; Ctrl-C stops and prints the report)")
         with suppress(KeyboardInterrupt), show.live(None) as progress:
             demo.send(progress)
 

@@ -9,17 +9,22 @@ REGION = "lab"
 SERVER = "kzn-server"
 
 
-def topology(plan: Plan) -> str:
-    """The YAML text; the server is a network of the first zone."""
-    return "\n".join(_lines(plan)) + "\n"
+def topology(plan: Plan, provider: str = "") -> str:
+    """The YAML text; the server is a network of the first zone.
+
+    ``provider`` is the cloud whose prices apply to the nodes, empty for none.
+    """
+    return "\n".join(_lines(plan, provider)) + "\n"
 
 
-def _lines(plan: Plan) -> Iterator[str]:
+def _lines(plan: Plan, provider: str) -> Iterator[str]:
     yield "nodes:"
     for node in plan.nodes:
         yield f"  - name: {node.name}"
         yield f"    zone: {node.zone}"
         yield f"    region: {REGION}"
+        if provider:
+            yield f"    provider: {provider}"
         yield f"    addresses: ['{node.ipv4}', '{node.ipv6}']"
     yield "pods:"
     for pod in plan.pods:

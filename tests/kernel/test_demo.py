@@ -144,8 +144,8 @@ def test_an_interrupted_demo_leaves_nothing_behind(
 
 
 def test_demo_serve_is_reachable_from_this_machine_until_ctrl_c(machine: Machine) -> None:
-    with started(machine, "--serve", until="metrics: ") as (demo, line):
-        url = line.split()[1]
+    with started(machine, "--serve", until="page: ") as (demo, line):
+        url = f"{line.split()[1]}metrics"
         assert wait_for(lambda: "kzn_seen_bytes_total{" in get(url), 20)
         demo.send_signal(signal.SIGINT)
         report, _ = demo.communicate(timeout=60)

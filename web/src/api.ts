@@ -31,6 +31,7 @@ export interface Traffic {
   total: Sums;
   of: number;
   complete_from: number | null;
+  complete_to?: number | null;
   gaps: Gap[];
   source: string;
 }
@@ -177,6 +178,13 @@ export function useAnswer<T>(path: string, seconds: number): Answer<T> {
     };
   }, [path, seconds]);
   return answer;
+}
+
+/** Seconds of the span of which there are numbers, at least one step. */
+export function counted(answer: Traffic): number {
+  const from = Math.max(answer.from, answer.complete_from ?? answer.from);
+  const to = Math.min(answer.to, answer.complete_to ?? answer.to);
+  return Math.max(to - from, Math.min(answer.step, 60));
 }
 
 /** Whether the whole period before the answer's span is kept. */

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { Traffic } from "../src/api";
+import { counted, type Traffic } from "../src/api";
 import { csvOf } from "../src/csv";
 import { timeTicks, valueTicks } from "../src/charts/scale";
 import { zonesOf } from "../src/charts/zones";
@@ -103,4 +103,12 @@ test("CSV has the rest and the total, and quotes what needs it", () => {
       "",
     ].join("\r\n"),
   );
+});
+
+test("a month is told from the seconds that were counted", () => {
+  const hour = { ...answer, from: 0, to: 3600, step: 60 };
+  expect(counted({ ...hour, complete_from: 0 })).toBe(3600);
+  expect(counted({ ...hour, complete_from: 3480, complete_to: 3540 })).toBe(60);
+  expect(counted({ ...hour, complete_from: null })).toBe(3600);
+  expect(counted({ ...hour, complete_from: 3600 })).toBe(60);
 });

@@ -1,7 +1,7 @@
 /** Which zones, which workloads, since when, and what it costs. */
 
 import { useEffect } from "preact/hooks";
-import { hasBefore, type Traffic, useAnswer } from "../api";
+import { counted, hasBefore, type Traffic, useAnswer } from "../api";
 import { changed, format, moved, type Span } from "../address";
 import { Flow, Matrix, type Cell } from "../charts/zones";
 import { Spark } from "../charts/spark";
@@ -55,7 +55,7 @@ export function Overview() {
     return error ? <Problem error={error} /> : <Waiting />;
   }
   const answer = causers.value;
-  const seconds = answer.to - answer.from;
+  const seconds = counted(answer);
   const isKept = hasBefore(answer);
   const cells: Cell[] = zones.value.rows
     .filter((row) => row["src_zone"] !== "" || row["dst_zone"] !== "")

@@ -1,6 +1,6 @@
 /** Source by one dimension, destination by another. */
 
-import { hasBefore, label, type Traffic, useAnswer } from "../api";
+import { counted, hasBefore, label, type Traffic, useAnswer } from "../api";
 import { changed } from "../address";
 import { Spark } from "../charts/spark";
 import { costOf, useShared } from "../context";
@@ -101,7 +101,7 @@ function Rows(props: {
   );
   if (!rows.length)
     return <Nothing>{q ? `No pair has "${q}" in its names.` : "There is no such traffic in this span."}</Nothing>;
-  const seconds = answer.to - answer.from;
+  const seconds = counted(answer);
   const isKept = hasBefore(answer);
   const hasCost = props.prices && costOf(answer.total, seconds, meta.prices) !== null;
   return (

@@ -1,6 +1,6 @@
 /** One workload: when, between which zones, with whom and who asked; then pods and ports. */
 
-import { hasBefore, label, type Row, type Traffic, useAnswer } from "../api";
+import { counted, hasBefore, label, type Row, type Traffic, useAnswer } from "../api";
 import { changed, format, halves, moved } from "../address";
 import { Matrix } from "../charts/zones";
 import { Stack } from "../charts/stack";
@@ -80,7 +80,7 @@ function Summary({ name }: { name: string }) {
   const { caused, sent, received } = useWorkload(name);
   if (!caused.value) return caused.error ? <Problem error={caused.error} /> : <Waiting />;
   const answer = caused.value;
-  const seconds = answer.to - answer.from;
+  const seconds = counted(answer);
   const cost = costOf(answer.total, seconds, meta.prices);
   const unknown = [...(sent.value?.rows ?? [])]
     .filter((row) => row["initiator"] === "unknown")
