@@ -51,6 +51,12 @@ class End:
             self._later(self.fail)
             self._cut = NEVER
 
+    def is_closing(self) -> bool:
+        return self._error is not None
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     async def drain(self) -> None:
         if self._error is not None:
             raise self._error

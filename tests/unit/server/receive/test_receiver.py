@@ -19,6 +19,7 @@ from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
 from kzn.server.receive.turns import FRAME_BYTES, TURN_BYTES
 from kzn.wire.codec import decode_to_agent, encode_to_server
+from kzn.wire.compression import offer
 from kzn.wire.encode_batch import encode_batch
 from kzn.wire.frames import HEADER, frame
 from kzn.wire.limits import MAX_NODE_ADDRESSES, Limits
@@ -208,7 +209,9 @@ def test_a_replayed_batch_is_acked_but_not_applied_again_on_any_connection() -> 
         await agent.say(message(1))
         assert await agent.say(message(1)) == Ack(1, duplicate=True)
         other = await scene.client()
-        assert await other.say(HELLO) == Welcome(1, Limits(), max_node_addresses=MAX_NODE_ADDRESSES)
+        assert await other.say(HELLO) == Welcome(
+            1, Limits(), max_node_addresses=MAX_NODE_ADDRESSES, compressions=offer()
+        )
         assert await other.say(message(1)) == Ack(1, duplicate=True)
         assert scene.applied.sequences == [1]
         assert scene.receiver.stats.duplicates == 2
