@@ -176,7 +176,7 @@ def _of_nodes(snapshot: ServerSnapshot, index: AddressIndex) -> Iterator[Notice]
     if silent:
         yield Notice(
             "node_silent",
-            f"{len(silent)} nodes do not report.",
+            f"{_nodes(silent, 'does', 'do')} not report.",
             tuple(silent[:_NAMES]),
             "kubectl -n kzn get pods -o wide -l app.kubernetes.io/component=agent",
         )
@@ -191,10 +191,14 @@ def _of_nodes(snapshot: ServerSnapshot, index: AddressIndex) -> Iterator[Notice]
     if zoneless:
         yield Notice(
             "node_without_zone",
-            f"{len(zoneless)} nodes have no zone: their traffic is unresolved.",
+            f"{_nodes(zoneless, 'has', 'have')} no zone: traffic from and to there is unresolved.",
             tuple(zoneless[:_NAMES]),
             "label them with topology.kubernetes.io/zone, or see --default-zone",
         )
+
+
+def _nodes(names: list[str], one: str, many: str) -> str:
+    return f"1 node {one}" if len(names) == 1 else f"{len(names)} nodes {many}"
 
 
 def _of_bytes(snapshot: ServerSnapshot) -> Iterator[Notice]:
