@@ -79,6 +79,22 @@ static __always_inline __u64 first_tail(const struct plain *plain, __u8 initiato
 	return plain_tail(ports, plain->protocol, false, tcp ? KZN_INITIATOR_SOURCE : 0);
 }
 
+/* Adds a packet to the flow to look for first, at any of its places or in the hash. */
+static __always_inline bool add_to_first_flow(const struct plain *plain, struct wanted_row *row,
+					      __u8 initiator, __u64 input, bool ipv4, __u32 active,
+					      __u64 added)
+{
+	struct flow_counts counts = {
+		.packets = added >> KZN_PACKED_BYTES,
+		.bytes = added & (ONE_PACKET - 1),
+	};
+
+	row->cpu = get_cpu(ipv4);
+	hash_addresses(row, ipv4);
+	identify(row, first_tail(plain, initiator) | input);
+	return add_to_existing(row, &counts, active);
+}
+
 /* Adds a packet that awaits an initiator to the flow of the other one than the presumed, or to that
  * of none. The full path has to see each packet of a handshake. `input` is input_word().
  */

@@ -106,24 +106,32 @@ static __always_inline bool is_established(const struct sk_buff *skb, bool ipv4)
 	       !(kernel_cast(struct tcphdr, skb->data + header)->flags & TCP_SYN);
 }
 
-/* As add_to_other_flow(), false for a packet that does not await an initiator. Reads the headers
- * again, so that nothing of them has to be kept until here.
+/* Adds a packet to the flow to look for first at another place than its first, or to another flow.
+ * Reads the headers again, so that nothing of them has to be kept until here.
  */
-static __noinline bool add_to_any_plain_flow(struct bpf_nf_ctx *ctx, bool ipv4, __u32 active,
-					     __u64 added)
+static __always_inline bool add_elsewhere(struct bpf_nf_ctx *ctx, bool ipv4, __u32 active,
+					  __u64 added)
 {
 	__u64 input = input_word(input_index(ctx->state));
 	const struct sk_buff *skb = ctx->skb;
-	struct wanted_row row;
+	struct wanted_row row = {};
 	struct plain plain;
+	__u8 initiator;
 
-	if (ipv4)
-		return read_plain(skb, true, &row, &plain) && awaits(&plain, find_initiator(skb)) &&
-		       is_established(skb, true) &&
-		       add_to_other_flow(&plain, &row, input, true, active, added);
-	return read_plain(skb, false, &row, &plain) && awaits(&plain, find_initiator(skb)) &&
-	       is_established(skb, false) &&
-	       add_to_other_flow(&plain, &row, input, false, active, added);
+	if (!read_plain(skb, ipv4, &row, &plain))
+		return false;
+	initiator = find_initiator(skb);
+	if (add_to_first_flow(&plain, &row, initiator, input, ipv4, active, added))
+		return true;
+	return awaits(&plain, initiator) && is_established(skb, ipv4) &&
+	       add_to_other_flow(&plain, &row, input, ipv4, active, added);
+}
+
+static __noinline bool add_to_any_plain_flow(struct bpf_nf_ctx *ctx, bool ipv4, __u32 active,
+					     __u64 added)
+{
+	return ipv4 ? add_elsewhere(ctx, true, active, added)
+		    : add_elsewhere(ctx, false, active, added);
 }
 
 /* classify_direction() of what is not simply sent by an uplink. */

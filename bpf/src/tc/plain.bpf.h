@@ -114,21 +114,23 @@ static __always_inline void add_packed_seen(__u32 active, __u64 added)
 		add_packed(seen_of(buffer_totals), added);
 }
 
-/* Accounts the packet if it is in the flow of another initiator than the presumed one, or of none.
+/* Accounts the packet if its flow is at another place than the first, or is that of another
+ * initiator than the presumed one.
  */
 static __always_inline bool account_other(struct __sk_buff *ctx, bool ipv4, __u32 active)
 {
 	bool is_handshake = read_tcp_flags(ctx, ipv4) & TCP_SYN;
-	__u64 added = measure_plain(ctx, ipv4);
+	__u64 added = measure_plain(ctx, ipv4), input = input_word(ctx->ingress_ifindex);
 	const struct words *words = plain_words(ctx, ipv4);
-	struct wanted_row row;
-	struct plain plain;
+	struct wanted_row row = {};
+	struct plain plain = {};
 
-	if (is_handshake || !added || !words || !read_plain(words, ipv4, &plain) ||
-	    !awaits(&plain, 0))
+	if (!added || !words || !read_plain(words, ipv4, &plain))
 		return false;
 	read_addresses(words, ipv4, &row);
-	if (!add_to_other_flow(&plain, &row, input_word(ctx->ingress_ifindex), ipv4, active, added))
+	if (!add_to_first_flow(&plain, &row, 0, input, ipv4, active, added) &&
+	    (is_handshake || !awaits(&plain, 0) ||
+	     !add_to_other_flow(&plain, &row, input, ipv4, active, added)))
 		return false;
 	add_packed_seen(active, added);
 	return true;
