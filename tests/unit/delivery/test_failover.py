@@ -22,13 +22,22 @@ from kzn.model.totals import Counts, Totals
 from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
 from kzn.wire.codec import encode_to_agent
+from kzn.wire.compression import offer
 from kzn.wire.frames import frame
 from kzn.wire.limits import MAX_NODE_ADDRESSES, Limits
 from kzn.wire.messages import Welcome
 
 WELCOME = len(
     frame(
-        encode_to_agent(Welcome(None, Limits(), instance=1, max_node_addresses=MAX_NODE_ADDRESSES))
+        encode_to_agent(
+            Welcome(
+                None,
+                Limits(),
+                instance=1,
+                max_node_addresses=MAX_NODE_ADDRESSES,
+                compressions=offer(),
+            )
+        )
     )
 )
 LOST_ACK = Fault(hole=(NEVER, WELCOME))
