@@ -1,5 +1,7 @@
 """The Prometheus rules are valid, and each alert fires as its cases require."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 from manifests import DEPLOY, kustomized, one
@@ -7,15 +9,16 @@ from promql import BOARDS, RULES, panel_queries, promtool, recorded_in
 
 pytestmark = pytest.mark.slow
 
-CASES = DEPLOY / "prometheus" / "rules_test.yaml"
+CASES = [DEPLOY / "prometheus" / f"{name}_test.yaml" for name in ("rules", "rules_days")]
 
 
 def test_the_rules_pass_promtool_check() -> None:
     assert "SUCCESS" in promtool("check", "rules", RULES)
 
 
-def test_the_rules_pass_their_test_cases() -> None:
-    promtool("test", "rules", CASES)
+@pytest.mark.parametrize("cases", CASES, ids=lambda path: path.stem)
+def test_the_rules_pass_their_test_cases(cases: Path) -> None:
+    promtool("test", "rules", cases)
 
 
 def test_every_alert_fires_in_a_test_case() -> None:
@@ -23,7 +26,8 @@ def test_every_alert_fires_in_a_test_case() -> None:
     alerts = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
     fired = {
         case["alertname"]
-        for test in yaml.safe_load(CASES.read_text())["tests"]
+        for cases in CASES
+        for test in yaml.safe_load(cases.read_text())["tests"]
         for case in test.get("alert_rule_test", [])
         if case["exp_alerts"]
     }
