@@ -121,10 +121,10 @@ static __always_inline bool add_elsewhere(struct bpf_nf_ctx *ctx, bool ipv4, __u
 	if (!read_plain(skb, ipv4, &row, &plain))
 		return false;
 	initiator = find_initiator(skb);
-	if (add_to_first_flow(&plain, &row, initiator, input, ipv4, active, added))
+	if (awaits(&plain, initiator) && is_established(skb, ipv4) &&
+	    add_to_other_flow(&plain, &row, input, ipv4, active, added))
 		return true;
-	return awaits(&plain, initiator) && is_established(skb, ipv4) &&
-	       add_to_other_flow(&plain, &row, input, ipv4, active, added);
+	return add_to_first_flow(&plain, &row, initiator, input, ipv4, active, added);
 }
 
 static __noinline bool add_to_any_plain_flow(struct bpf_nf_ctx *ctx, bool ipv4, __u32 active,

@@ -128,9 +128,9 @@ static __always_inline bool account_other(struct __sk_buff *ctx, bool ipv4, __u3
 	if (!added || !words || !read_plain(words, ipv4, &plain))
 		return false;
 	read_addresses(words, ipv4, &row);
-	if (!add_to_first_flow(&plain, &row, 0, input, ipv4, active, added) &&
-	    (is_handshake || !awaits(&plain, 0) ||
-	     !add_to_other_flow(&plain, &row, input, ipv4, active, added)))
+	if ((is_handshake || !awaits(&plain, 0) ||
+	     !add_to_other_flow(&plain, &row, input, ipv4, active, added)) &&
+	    !add_to_first_flow(&plain, &row, 0, input, ipv4, active, added))
 		return false;
 	add_packed_seen(active, added);
 	return true;
