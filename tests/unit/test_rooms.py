@@ -114,6 +114,7 @@ ELSEWHERE = {
     "kzn/server/receive/limits.py": VALUES,
     "kzn/server/receive/stats.py": VALUES,
     "kzn/server/recording/open.py": "tests/unit/server/test_history_live.py",
+    "kzn/server/recording/words.py": "tests/unit/server/recording/test_fold.py",
     "kzn/server/resolve/verdict.py": VALUES,
     "kzn/server/settled_totals.py": "tests/unit/server/recording/test_recorder.py",
     "kzn/server/snapshot.py": "tests/unit/server/metrics/test_render.py",

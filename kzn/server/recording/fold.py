@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from kzn.columns.arrays import I64, U16
+from kzn.columns.arrays import I64, U8, U16, U32
 from kzn.model import ip
 from kzn.model.endpoint import (
     AMBIGUOUS,
@@ -26,11 +25,10 @@ from kzn.model.endpoint import (
 from kzn.model.flows import INITIATOR_DESTINATION, INITIATOR_SOURCE, Flows
 from kzn.model.settled import SETTLED, ByClass, End, Sum, added
 from kzn.server.config import ExternalAddresses
+from kzn.server.recording.words import Rows, Words
 from kzn.server.resolve.resolve import Resolution
 from kzn.server.resolve.retry import ObservedFlows
 from kzn.server.settled_totals import by_class
-
-Rows = npt.NDArray[np.void]
 
 MAX_ROWS = 1_000_000
 """40 MB: the minute of a cluster of some 40,000 pods."""
@@ -40,7 +38,6 @@ MAX_ENDS = 400_000
 """Most ends with a number; from half of it on, numbering begins anew with the next minute."""
 _COMPACT = 1 << 17
 _KINDS = {EXTERNAL: "External", UNKNOWN: "Unknown", AMBIGUOUS: "Ambiguous", UNSETTLED: "Unknown"}
-_MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 _IPV4_CUT = np.frombuffer(b"\xff" * 15 + b"\x00", np.uint8).tobytes()
 _IPV6_CUT = b"\xff" * 6 + b"\x00" * 10
 
@@ -75,16 +72,29 @@ class Taken:
 
 
 class Fold:
-    """Accumulates batches; ``external`` is how addresses of external ends are kept."""
+    """Accumulates batches; ``external`` is how addresses of external ends are kept.
 
-    def __init__(self, external: ExternalAddresses = "full", *, max_rows: int = MAX_ROWS) -> None:
+    Without ``has_detail`` ends have no pod, node and address, and numbering them costs a third.
+    """
+
+    def __init__(
+        self,
+        external: ExternalAddresses = "full",
+        *,
+        max_rows: int = MAX_ROWS,
+        has_detail: bool = True,
+    ) -> None:
         self._external = external
+        self._has_detail = has_detail
+        self._by_owner: dict[int, int] = {}
+        """Numbers by the identity of an owner; `_owners` keeps these alive."""
+        self._owners: list[Endpoint | int] = []
         self._max_rows = max_rows
         self._generation = 0
         self._ends: list[End] = []
         self._numbers: dict[End, int] = {}
         self._by_address: dict[bytes, tuple[Endpoint | int, int]] = {}
-        self._parts: list[Rows] = []
+        self._parts: list[Words] = []
         self._rows = self._loose = 0
         self._sum = Sum()
 
@@ -97,10 +107,10 @@ class Fold:
             self._compact()
             if self._rows + len(batch.chosen) > self._max_rows:
                 return "full"
-        used = _used_addresses(batch)
-        if len(self._ends) + len(used) > MAX_ENDS:
+        used = _used_addresses(batch) if self._has_detail else None
+        if len(self._ends) + len(batch.owners if used is None else used) > MAX_ENDS:
             return "full"
-        self._parts.append(self._rows_of(batch, used))
+        self._parts.append(self._words_of(batch, used))
         self._sum = total
         self._rows += len(batch.chosen)
         self._loose += len(batch.chosen)
@@ -111,7 +121,7 @@ class Fold:
     def take(self) -> Taken:
         """Everything so far, which is forgotten."""
         self._compact()
-        rows = self._parts[0] if self._parts else np.zeros(0, SETTLED)
+        rows = self._parts[0].rows() if self._parts else np.zeros(0, SETTLED)
         self._parts, self._rows, self._sum = [], 0, Sum()
         hours = rows["time"] // 3600
         parts = tuple(rows[hours == hour] for hour in np.unique(hours))
@@ -120,43 +130,63 @@ class Fold:
         if len(self._ends) > MAX_ENDS // 2:
             self._ends, self._numbers = [], {}
             self._by_address.clear()
+            self._by_owner.clear()
+            self._owners.clear()
             self._generation += 1
         return taken
 
     def _compact(self) -> None:
         if len(self._parts) > 1 or self._loose:
-            self._parts = [grouped(np.concatenate(self._parts))]
-            self._rows = len(self._parts[0])
+            self._parts = [Words.joined(self._parts).grouped()]
+            self._rows = len(self._parts[0].ends)
         self._loose = 0
 
-    def _rows_of(self, batch: SettledBatch, used: I64) -> Rows:
+    def _words_of(self, batch: SettledBatch, used: I64 | None) -> Words:
         flows, chosen, resolution = batch.observed.flows, batch.chosen, batch.resolution
-        numbers = self._numbers_of(flows, batch.owners, used)
-        rows = np.zeros(len(chosen), SETTLED)
-        rows["time"] = minute_of(batch.closed)
-        for side, own, charged in (
-            ("src", flows.src, resolution.src),
-            ("dst", flows.dst, resolution.dst),
-        ):
-            at, owned_by = own.take(chosen).astype(np.int64), charged.take(chosen)
-            found = numbers.take(at)
-            for row in np.flatnonzero(at != owned_by).tolist():
-                address, owner = int(at[row]), batch.owners[int(owned_by[row])]
-                is_external = batch.owners[address] == EXTERNAL
-                found[row] = self._number(
-                    flows.addresses[address].tobytes(), owner, is_external=is_external
-                )
-            rows[side] = found
+        if used is None:
+            numbers = self._numbers_of_owners(batch.owners)
+            src = numbers.take(resolution.src.take(chosen))
+            dst = numbers.take(resolution.dst.take(chosen))
+        else:
+            numbers = self._numbers_of(flows, batch.owners, used)
+            src = self._charged(batch, numbers, flows.src, resolution.src)
+            dst = self._charged(batch, numbers, flows.dst, resolution.dst)
         initiator = resolution.initiators(chosen)
-        rows["port"] = service_port(
-            flows.src_port.take(chosen), flows.dst_port.take(chosen), initiator
+        port = service_port(flows.src_port.take(chosen), flows.dst_port.take(chosen), initiator)
+        return Words.of(
+            src,
+            dst,
+            minute_of(batch.closed) // 60,
+            [port, flows.protocol.take(chosen), resolution.verdict.take(chosen), initiator],
+            [flows.packets.take(chosen), flows.bytes.take(chosen)],
         )
-        rows["protocol"] = flows.protocol.take(chosen)
-        rows["verdict"] = resolution.verdict.take(chosen)
-        rows["initiator"] = initiator
-        rows["packets"] = flows.packets.take(chosen)
-        rows["bytes"] = flows.bytes.take(chosen)
-        return rows
+
+    def _charged(self, batch: SettledBatch, numbers: I64, own: U32, charged: I64) -> I64:
+        """The numbers of one end: its own address with the owner that is charged."""
+        at, owned_by = own.take(batch.chosen).astype(np.int64), charged.take(batch.chosen)
+        found = numbers.take(at)
+        for row in np.flatnonzero(at != owned_by).tolist():
+            address, owner = int(at[row]), batch.owners[int(owned_by[row])]
+            is_external = batch.owners[address] == EXTERNAL
+            found[row] = self._number(
+                batch.observed.flows.addresses[address].tobytes(), owner, is_external=is_external
+            )
+        return found
+
+    def _numbers_of_owners(self, owners: Sequence[Endpoint | int]) -> I64:
+        """The number of the end of each owner, without detail."""
+        if len(self._owners) > 2 * MAX_ENDS:
+            self._by_owner.clear()
+            self._owners.clear()
+        found = list(map(self._by_owner.get, map(id, owners)))
+        if None in found:
+            for owner in owners:
+                if id(owner) not in self._by_owner:
+                    end = end_of(owner, "")._replace(pod="", node="")
+                    self._by_owner[id(owner)] = self._numbered(end)
+                    self._owners.append(owner)
+            found = list(map(self._by_owner.get, map(id, owners)))
+        return np.array(found, np.int64)
 
     def _numbers_of(self, flows: Flows, owners: Sequence[Endpoint | int], used: I64) -> I64:
         """The number of the end of each address in ``used`` with its own owner."""
@@ -174,7 +204,11 @@ class Fold:
         return found
 
     def _number(self, address: bytes, owner: Endpoint | int, *, is_external: bool) -> int:
-        end = end_of(owner, _kept(address, self._external if is_external else "full"))
+        return self._numbered(
+            end_of(owner, _kept(address, self._external if is_external else "full"))
+        )
+
+    def _numbered(self, end: End) -> int:
         number = self._numbers.get(end)
         if number is None:
             number = self._numbers[end] = len(self._ends)
@@ -212,31 +246,12 @@ def minute_of(closed: float) -> int:
     return (math.ceil(closed / 60) - 1) * 60
 
 
-def service_port(src: U16, dst: U16, initiator: npt.NDArray[np.uint8]) -> U16:
+def service_port(src: U16, dst: U16, initiator: U8) -> U16:
     """The port of the end that was connected to; the lower one if that is not known."""
     lower = np.where((src == 0) | (dst == 0), np.maximum(src, dst), np.minimum(src, dst))
     known = np.where(initiator == INITIATOR_DESTINATION, src, dst)
     is_known = (initiator == INITIATOR_SOURCE) | (initiator == INITIATOR_DESTINATION)
     found: U16 = np.where(is_known & (known != 0), known, lower)
-    return found
-
-
-def grouped(rows: Rows) -> Rows:
-    """Rows with equal columns added up. Their order is arbitrary, and a key may be left twice."""
-    if not len(rows):
-        return rows
-    ends = (rows["src"].astype(np.uint64) << np.uint64(32)) | rows["dst"].astype(np.uint64)
-    rest = rows["time"].astype(np.uint64) // np.uint64(60) & np.uint64(0xFFFFFFFF)
-    for name, bits in (("port", 16), ("protocol", 8), ("verdict", 4), ("initiator", 2)):
-        rest = (rest << np.uint64(bits)) | rows[name].astype(np.uint64)
-    # Equal keys are neighbours when sorted by a hash of both words; keys of equal hashes may lie
-    # mixed, and then one of them is left twice, which changes no sum.
-    order = np.argsort(ends * _MIX[0] ^ (rest + np.uint64(1)) * _MIX[1])
-    ends, rest = ends.take(order), rest.take(order)
-    first = np.flatnonzero(np.append(True, (ends[1:] != ends[:-1]) | (rest[1:] != rest[:-1])))
-    found: Rows = rows.take(order.take(first))
-    for name in ("packets", "bytes"):
-        found[name] = np.add.reduceat(rows[name].take(order), first)
     return found
 
 

@@ -94,7 +94,7 @@ def ring_recorder(
     ring = Ring(int(wall()))
     recorder = Recorder(
         ring,
-        Fold("none"),
+        Fold("none", has_detail=False),
         RecorderClock(epoch_of, wall),
         max_age=SECONDS,
         period=RING_PERIOD,

@@ -38,6 +38,8 @@ _T = TypeVar("_T")
 MINUTE = 60
 MAX_WAITING = 1_000_000
 """Flows that wait for the folding thread: about a second of the largest clusters."""
+WAKE_FLOWS = 1 << 16
+"""Flows that wait for the folding thread before it is woken; a flush wakes it in any case."""
 RETRIES = 3
 """Of one segment, when the writer ends while it writes it."""
 _BACKOFF = 2.0
@@ -127,7 +129,8 @@ class Recorder:
                 self._open = added(self._open, sums)
                 self._waiting += len(chosen)
                 self._queue.append(SettledBatch(observed, resolution, chosen, owners, closed, sums))
-                self._lock.notify()
+                if self._waiting >= WAKE_FLOWS:  # each wake takes the interpreter from the loop
+                    self._lock.notify()
         if self._journal is not None:
             self._journal.write(self._instance, self.totals.sums)
 

@@ -5,16 +5,16 @@ Never: more than `MAX_ROWS` rows a minute: of more, the smallest are added up by
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from kzn.columns.arrays import I64
+from kzn.columns.arrays import I32
 from kzn.history.books import Books, Gap
 from kzn.history.memory import Rows, answer
 from kzn.history.query import Answer, TrafficQuery
 from kzn.model.settled import SETTLED, ByClass, End, Sum
-from kzn.server.recording.fold import grouped
+from kzn.server.recording.words import grouped
 from kzn.server.settled_totals import VERDICT_NAMES
 
 SECONDS = 3600
@@ -37,6 +37,8 @@ class Ring:
         self._ends: list[End] = []
         self._numbers: dict[End, int] = {}
         self._of_writer: list[int] = []
+        self._rest: I32 = np.zeros(0, np.int32)
+        """By the number of an end that of the rest of its zone, -1 if it has none yet."""
 
     def ask(self, query: TrafficQuery) -> Answer:
         """The answer from what is in memory."""
@@ -72,11 +74,12 @@ class Ring:
             numbers = np.array(self._of_writer, np.int32)
             for side in ("src", "dst"):
                 found[side] = numbers.take(found[side])
-            for minute in np.unique(found["time"]).tolist():
-                part = found[found["time"] == minute]
+            for minute, part in _by_minute(found):
+                # Limited first: then it is a twentieth of the rows that are grouped.
+                kept = self._limited(part)
                 if minute in self._minutes:
-                    part = np.concatenate([self._minutes[minute], part])
-                self._minutes[minute] = self._limited(grouped(part))
+                    kept = np.concatenate([self._minutes[minute], kept])
+                self._minutes[minute] = self._limited(grouped(kept))
             self._until = max(self._until, until)
             self._forget()
 
@@ -106,21 +109,28 @@ class Ring:
     def _limited(self, rows: Rows) -> Rows:
         if len(rows) <= MAX_ROWS:
             return rows
-        order = np.argsort(~rows["bytes"], kind="stable")
-        rest = rows.take(order[MAX_ROWS // 2 :])
+        smaller = len(rows) - MAX_ROWS // 2
+        order = np.argpartition(np.ascontiguousarray(rows["bytes"]), smaller)
+        rest = rows.take(order[:smaller])
         for side in ("src", "dst"):
-            rest[side] = self._by_zone(rest[side])
+            rest[side] = self._by_zone(np.ascontiguousarray(rest[side]))
         rest["port"] = rest["protocol"] = 0
-        return grouped(np.concatenate([rows.take(order[: MAX_ROWS // 2]), rest]))
+        return np.concatenate([rows.take(order[smaller:]), grouped(rest)])
 
-    def _by_zone(self, numbers: I64) -> I64:
-        used, codes = np.unique(numbers, return_inverse=True)
-        changed = []
-        for number in used.tolist():
-            end = self._ends[number]
-            other = End(end.kind, "", "", OTHER, "", "", end.zone, end.region, "")
-            changed.append(self._number(other))
-        return np.array(changed, np.int64).take(codes)
+    def _by_zone(self, numbers: I32) -> I32:
+        """The number of the rest of the zone of each end."""
+        missing = len(self._ends) - len(self._rest)
+        if missing > 0:
+            self._rest = np.append(self._rest, np.full(2 * missing + 1024, -1, np.int32))
+        found = self._rest.take(numbers)
+        if (new := found < 0).any():
+            for number in np.unique(numbers[new]).tolist():
+                end = self._ends[number]
+                self._rest[number] = self._number(
+                    End(end.kind, "", "", OTHER, "", "", end.zone, end.region, "")
+                )
+            found = self._rest.take(numbers)
+        return found
 
     def _forget(self) -> None:
         for minute in [m for m in self._minutes if m < self._until - SECONDS - 60]:
@@ -138,6 +148,7 @@ class Ring:
         new[kept] = np.arange(len(kept))
         self._ends = [self._ends[number] for number in kept]
         self._numbers = {end: number for number, end in enumerate(self._ends)}
+        self._rest = np.zeros(0, np.int32)
         self._of_writer = [int(new[number]) for number in self._of_writer]
         changed = {}
         for minute, rows in self._minutes.items():
@@ -145,3 +156,15 @@ class Ring:
             for side in ("src", "dst"):
                 changed[minute][side] = new.take(rows[side])
         self._minutes = changed
+
+
+def _by_minute(rows: Rows) -> Iterator[tuple[int, Rows]]:
+    """The rows of each minute; nearly always there is one."""
+    if not len(rows):
+        return
+    times = np.ascontiguousarray(rows["time"])
+    if (times == times[0]).all():
+        yield int(times[0]), rows
+        return
+    for minute in np.unique(times).tolist():
+        yield minute, rows[times == minute]

@@ -177,6 +177,8 @@ def test_without_a_history_the_last_hour_can_be_asked_for(tmp_path: Path) -> Non
                 "port": 5432,
                 "bytes": size,
                 "packets": 1,
+                "cost": {},
+                "unpriced_bytes": size,
             }
             for name, size in (("db", 100), ("store", 7))
         ]

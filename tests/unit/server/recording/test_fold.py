@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from kzn.model.flows import INITIATOR_DESTINATION, INITIATOR_SOURCE, INITIATOR_UNKNOWN
 from kzn.model.settled import SETTLED
 from kzn.server.config import ExternalAddresses
-from kzn.server.recording.fold import grouped, minute_of, service_port
+from kzn.server.recording.fold import minute_of, service_port
+from kzn.server.recording.words import grouped
 
 KEY = ("time", "src", "dst", "port", "protocol", "verdict", "initiator")
 
