@@ -156,7 +156,7 @@ if TYPE_CHECKING:
     metavar="CLASS,...",
     show_default=True,
     help="Classes of flows that have a line: same_zone, cross_zone, cross_region, external,"
-    " unresolved.",
+    " unresolved; or all.",
 )
 @click.option(
     "--max-agents",

@@ -148,6 +148,7 @@ class Demo:
         path.write_text(topology(self._lab.plan, self._config.provider))
         arguments = [
             *("server", "--topology", str(path), "--flow-log", "json"),
+            *("--flow-log-classes", "all"),
             *("--first-scrape-wait", self._config.first_scrape_wait),
             *("--listen-agents", f":{BATCH_PORT}", "--listen-http", f"127.0.0.1:{SERVER_PORT}"),
         ]

@@ -142,7 +142,9 @@ def node_limit(series: Mapping[str, int]) -> int:
 
 
 def log_classes(text: str) -> tuple[str, ...]:
-    """The classes in ``text``, with commas between them; UsageError for one that does not exist."""
+    """The classes in ``text``, with commas between them, or ``all``; UsageError for another."""
+    if text.strip() == "all":
+        return LOGGED_CLASSES
     classes = tuple(filter(None, map(str.strip, text.split(","))))
     for name in classes:
         if name not in LOGGED_CLASSES:

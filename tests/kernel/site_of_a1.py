@@ -98,7 +98,8 @@ class Site:
         """Start a server with a static topology, by default the lab's; wait until it is ready."""
         path = Path(self.lab.directory, "topology.yaml")
         path.write_text(text or topology(self.lab.plan))
-        arguments = ["server", "--topology", str(path), "--flow-log", "json", *options]
+        arguments = ["server", "--topology", str(path), "--flow-log", "json"]
+        arguments += ["--flow-log-classes", "all", *options]
         arguments += ["--first-scrape-wait", "off"]
         arguments += ["--listen-agents", f":{BATCH_PORT}", "--listen-http", f":{SERVER_PORT}"]
         daemon, errors = self._start(self.lab.fabric.namespace, arguments, SERVER_PORT)

@@ -97,7 +97,7 @@ def test_global_ipv6_addresses_that_node_objects_lack_are_the_nodes(site: Site) 
     sent = TIMES * (1000 + IPV6_UDP)
     assert wait_for(lambda: pair(server, "a1", "b1") == sent, sites.WAIT)
     assert sent == 20_960
-    assert server.logs("globally routable addresses by its agent")
+    assert server.logs("globally routable address by its agent")
 
 
 def test_an_address_that_comes_and_goes_while_the_agent_runs_is_told(site: Site) -> None:

@@ -289,6 +289,7 @@ def test_many_lines_are_written_in_pieces_of_whole_lines(index: AddressIndex) ->
 
 def test_classes_are_words_between_commas() -> None:
     assert log_classes("cross_zone, unresolved") == ("cross_zone", "unresolved")
+    assert log_classes("all") == LOGGED_CLASSES
     for wrong in ("", " , ", "cross-zone", "cross_zone,transit"):
         with pytest.raises(UsageError, match="class"):
             log_classes(wrong)
