@@ -10,7 +10,7 @@ import logging
 import secrets
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from socket import gethostname, socket
@@ -56,6 +56,8 @@ log = logging.getLogger(__name__)
 HTTP_LIMITS = HttpLimits(connections=32, keep_alive=0.0, unsent_bytes=4 << 20)
 
 T = TypeVar("T")
+DEVICES_SECONDS = 2.0
+"""How long the first batch waits for this node's devices, usually some milliseconds."""
 
 
 async def serve(
@@ -93,6 +95,9 @@ async def serve(
             in_background("hooks", hooks.run, stats),
             in_background("coverage", watchdog.run, stats),
         ):
+            # A batch under way is read at once, and its senders are those of these devices.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(updates.known.wait(), DEVICES_SECONDS)
             if config.server is None:
                 await _print_until_stopped(spool, stats, stop)
             else:
@@ -105,6 +110,7 @@ async def serve(
                     watchdog,
                     stop,
                     lambda: updates.addresses,
+                    reader,
                 )
 
 
@@ -161,6 +167,7 @@ async def _ship_until_stopped(
     watchdog: CoverageWatchdog,
     stop: StopFlag,
     addresses: Callable[[], tuple[bytes, ...] | None],
+    reader: buffers.Reader,
 ) -> None:
     folder = config.pin_dir / probe.name
 
@@ -170,7 +177,7 @@ async def _ship_until_stopped(
 
     async with asyncio.TaskGroup() as group:
         draining = [
-            group.create_task(_keep_draining(config, server, path, stats))
+            group.create_task(_keep_draining(config, server, path, stats, reader))
             for path in directory.retired(None, config.pin_dir)
         ]
         async with _shipper(probe.name, config, server, spool, addresses) as shipper:
@@ -208,19 +215,19 @@ async def _shipper(
 
 
 async def _keep_draining(
-    config: AgentConfig, server: HostPort, folder: Path, stats: AgentStats
+    config: AgentConfig, server: HostPort, folder: Path, stats: AgentStats, reader: buffers.Reader
 ) -> None:
     """Drain a retired set, again after a failure; RefusedError as the agent's own delivery."""
     await keep_running(
         f"draining {folder.name}",
-        lambda: _drain_retired(config, server, folder, stats),
+        lambda: _drain_retired(config, server, folder, stats, reader),
         stats,
         ends_agent=(RefusedError,),
     )
 
 
 async def _drain_retired(
-    config: AgentConfig, server: HostPort, folder: Path, stats: AgentStats
+    config: AgentConfig, server: HostPort, folder: Path, stats: AgentStats, reader: buffers.Reader
 ) -> None:
     """Deliver what a replaced probe counted, under that probe's name, and remove its pins."""
 
@@ -251,7 +258,7 @@ async def _drain_retired(
         )
     else:
         with maps:
-            spool, probe = Spool(maps), directory.probe_of(folder)
+            spool, probe = Spool(maps, access=reader), directory.probe_of(folder)
             async with _shipper(probe, config, server, spool) as shipper:
                 await retried(lambda: empty(spool, shipper.deliver))
     try:

@@ -37,6 +37,8 @@ class DeviceUpdates:
     ) -> None:
         self.addresses: tuple[bytes, ...] | None = None
         self.senders = Senders()
+        self.known = asyncio.Event()
+        """Set once a first table was applied."""
         self._attached = attached
         self._hooks = hooks
         self._stats = stats
@@ -53,6 +55,7 @@ class DeviceUpdates:
         self.addresses = table.told_addresses()
         self._stats.told_addresses = len(self.addresses)
         self.senders = table.senders().after(self.senders)
+        self.known.set()
         maps = self._attached.maps
         missing = maps.set_devices({} if self._accounts_local else table.roles())
         self._warn(missing + maps.set_addresses(table.addresses()), table.unknown_names())

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kzn.cli.params import json_option, url_option
+from kzn.cli.params import json_option, server_options
 
 if TYPE_CHECKING:
+    from kzn.client.find import ServerOptions
     from kzn.history.query import TrafficQuery
 
 _OTHER = "(other)"
@@ -76,7 +77,7 @@ _OTHER = "(other)"
     allow_from_autoenv=False,  # KZN_HISTORY is the server's
     help="Ask these files instead of a server; one may be writing them.",
 )
-@url_option("http://127.0.0.1:8080", "HTTP address of kzn server.")
+@server_options()
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV on stdout.")
 def flows(
@@ -89,17 +90,14 @@ def flows(
     limit: int,
     compare: bool,
     history: Path | None,
-    url: str,
-    token_file: Path | None,
-    tls_ca: Path | None,
+    server: "ServerOptions",
     as_json: bool,
     as_csv: bool,
 ) -> None:
     """The largest groups of flows of a span, their rest and their total.
 
     Pods, nodes and addresses need a server with --history, and are kept for days; workloads and
-    zones for longer. To reach a server in a cluster, first run kubectl -n kzn port-forward
-    svc/kzn-server 8080.
+    zones for longer.
     """
     from kzn.client.traffic import parse_query
 
@@ -113,7 +111,7 @@ def flows(
     parameters |= {"by": by, "where": where, "limit": (str(limit),)}
     parameters |= {"compare": ("previous",)} if compare else {}
     query = parse_query(parameters, time.time())
-    found = _of_files(history, query) if history else _of_server(url, token_file, tls_ca, query)
+    found = _of_files(history, query) if history else _of_server(server, query)
     if as_json:
         click.echo(json.dumps(found))
     elif as_csv:
@@ -180,12 +178,10 @@ def _of_files(root: Path, query: "TrafficQuery") -> Any:
         reader.close()
 
 
-def _of_server(url: str, token_file: Path | None, ca: Path | None, query: "TrafficQuery") -> Any:
-    from kzn.client.http import ApiClient
+def _of_server(server: "ServerOptions", query: "TrafficQuery") -> Any:
     from kzn.client.traffic import to_parameters
 
-    api = ApiClient(url, token_file=token_file, ca=ca)
-    return api.fetch("traffic", _checked, to_parameters(query))
+    return server.client().fetch("traffic", _checked, to_parameters(query))
 
 
 def _checked(found: Any) -> Any:

@@ -25,14 +25,16 @@ def open_page(*, server: "ServerOptions", port: int, no_browser: bool) -> None:
     Only GET, only from this machine: each request goes through the API server with the rights of
     the kubeconfig. No port-forward is needed.
     """
+    import threading
     import webbrowser
 
     from kzn.client.relay import Relay
 
     client = server.client()
-    client.get("api/v1/status")  # an error here says what is wrong, before a browser opens
+    client.fetch("status", lambda answer: answer)  # says what is wrong before a browser opens
     relay = Relay(client, port, report=lambda line: click.echo(f"kzn: {line}", err=True))
     click.echo(relay.url)
     if not no_browser:
-        webbrowser.open(relay.url)
+        # A browser in the terminal does not return before it ends.
+        threading.Thread(target=webbrowser.open, args=(relay.url,), daemon=True).start()
     relay.run()

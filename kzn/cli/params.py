@@ -184,7 +184,7 @@ def server_options(*, multiple: bool = False) -> Callable[[_F], _F]:
     ``multiple``: ``--url`` may be repeated.
     """
     from kzn.client.find import LOCAL, ServerOptions
-    from kzn.client.service_proxy import NAMESPACE, ServicePlace
+    from kzn.client.service_proxy import NAMESPACE, SERVICE, ServicePlace
 
     def add(command: _F) -> _F:
         @functools.wraps(command)
@@ -196,10 +196,11 @@ def server_options(*, multiple: bool = False) -> Callable[[_F], _F]:
             kubeconfig: str,
             context: str,
             namespace: str,
+            service: str,
             **others: Any,
         ) -> Any:
             urls = (url,) if isinstance(url, str) else url or ()
-            place = ServicePlace(kubeconfig, context, namespace)
+            place = ServicePlace(kubeconfig, context, namespace, service)
             return command(server=ServerOptions(urls, token_file, tls_ca, place), **others)
 
         text = (
@@ -215,7 +216,14 @@ def server_options(*, multiple: bool = False) -> Callable[[_F], _F]:
                 default=NAMESPACE,
                 show_default=True,
                 envvar="KZN_SERVER_NAMESPACE",
-                help="Namespace of the Service kzn-server.",
+                help="Namespace of the server's Service.",
+            ),
+            click.option(
+                "--service",
+                default=SERVICE,
+                show_default=True,
+                envvar="KZN_SERVER_SERVICE",
+                help="Name of the Service; https:NAME for a server with TLS.",
             ),
             click.option(
                 "--context",

@@ -20,9 +20,12 @@ from kzn.daemon.tls import ClientTls
 from kzn.errors import KznError, UsageError
 
 TIMEOUT_SECONDS = 10.0
+RELAY_SECONDS = 35.0
+"""More than a server takes for its slowest answer."""
 MAX_BYTES = 64 << 20
 BAD_REQUEST = 400
 UNAUTHORIZED = 401
+MISDIRECTED = 421
 
 _HINT = (
     "the URL must be the HTTP address of kzn server, such as http://kzn-server:8080; "
@@ -70,29 +73,40 @@ class ApiClient:
         ``read`` may raise KeyError, TypeError, ValueError or AttributeError for another shape.
         """
         page = f"{self.url}/api/v1/{topic}"
-        body, _ = self._get(page, f"{page}?{urlencode(query)}" if query else page)
+        body = self._get(page, f"{page}?{urlencode(query)}" if query else page)
         try:
             return read(json.loads(body))
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise KznError(f"{page}: unexpected answer: {error!r}", hint=_HINT) from error
 
-    def get(self, path: str) -> tuple[bytes, Mapping[str, str]]:
-        """The body and headers of any path of the server; errors as `fetch`."""
-        return self._get(f"{self.url}/{path.lstrip('/')}", f"{self.url}/{path.lstrip('/')}")
+    def get(self, path: str) -> tuple[int, bytes, Mapping[str, str]]:
+        """Status, body and headers of any path of the server, errors of the server included.
 
-    def _get(self, page: str, url: str) -> tuple[bytes, Mapping[str, str]]:
+        KznError for a server or an API server that does not answer.
+        """
+        url = f"{self.url}/{path.lstrip('/')}"
         try:
-            try:
-                answer = self._ask(url)
-            except HTTPError as error:
-                if error.code != UNAUTHORIZED or self._proxy is None:
-                    raise
-                self._proxy.renew()
-                answer = self._ask(url)
-            with answer:
-                body, headers = bytes(answer.read(MAX_BYTES + 1)), answer.headers
+            body, headers = self._receive(url, url, RELAY_SECONDS)
+        except HTTPError as error:
+            body = error.read(MAX_BYTES)
+            if self._proxy is not None and (found := self._proxy.refusal(error.code, body)):
+                raise found from error
+            return error.code, body, dict(error.headers.items())
+        return 200, body, headers
+
+    def _get(self, page: str, url: str) -> bytes:
+        try:
+            return self._receive(page, url, TIMEOUT_SECONDS)[0]
         except HTTPError as error:
             raise self._refused(page, error) from error
+
+    def _receive(self, page: str, url: str, seconds: float) -> tuple[bytes, Mapping[str, str]]:
+        """The body and headers of an answer; HTTPError for one that is an error."""
+        try:
+            with self._ask_again(url, seconds) as answer:
+                body, headers = bytes(answer.read(MAX_BYTES + 1)), answer.headers
+        except HTTPError:
+            raise
         except URLError as error:
             raise self._unreachable(_reason(error)) from error
         except (OSError, HTTPException) as error:
@@ -101,13 +115,27 @@ class ApiClient:
             raise KznError(f"{page}: the answer is larger than {MAX_BYTES >> 20} MiB", hint=_HINT)
         return body, headers
 
-    def _ask(self, url: str) -> Any:
+    def _ask_again(self, url: str, seconds: float) -> Any:
+        """Ask, and through an API server once more for what another credential or Host mends."""
+        try:
+            return self._ask(url, seconds)
+        except HTTPError as error:
+            proxy = self._proxy
+            if proxy is None:
+                raise
+            if error.code == UNAUTHORIZED:
+                proxy.renew()
+            elif error.code != MISDIRECTED or not proxy.name_server():
+                raise
+        return self._ask(url, seconds)
+
+    def _ask(self, url: str, seconds: float) -> Any:
         if self._proxy is None:
             request = Request(url, headers=self._headers())  # noqa: S310 - http(s), parse_url
-            return self._open(request, timeout=TIMEOUT_SECONDS)
+            return self._open(request, timeout=seconds)
         handlers, headers = self._proxy.handlers()
         request = Request(url, headers=headers)  # noqa: S310 - http(s), parse_url
-        return build_opener(_NoRedirects, *handlers).open(request, timeout=TIMEOUT_SECONDS)
+        return build_opener(_NoRedirects, *handlers).open(request, timeout=seconds)
 
     def _refused(self, page: str, error: HTTPError) -> KznError:
         body = error.read(2000)

@@ -5,13 +5,13 @@ machine or for another host name, which a page of a stranger could make this bro
 """
 
 import json
+import re
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
 
 from kzn.client.http import ApiClient
-from kzn.errors import KznError, UsageError
+from kzn.errors import KznError
 
 _PASSED_ON = (
     "Cache-Control",
@@ -23,6 +23,15 @@ _PASSED_ON = (
     "X-Frame-Options",
 )
 MOST_PATH = 8192
+_PATH = re.compile(r"/(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|api/v1/[a-z]+)?(?:\?[!-~]*)?")
+"""What a server has: the page and its files, /metrics, /api/v1. No other path of an API server."""
+
+
+class _Server(ThreadingHTTPServer):
+    """A server that is silent about browsers that leave."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Ignore a connection that broke."""
 
 
 class Relay:
@@ -35,7 +44,7 @@ class Relay:
         self._client = client
         self._report = report
         try:
-            self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+            self._server = _Server(("127.0.0.1", port), self._handler())
         except OSError as error:
             raise KznError(
                 f"cannot listen on 127.0.0.1:{port}: {error.strerror}",
@@ -61,17 +70,15 @@ class Relay:
         names = {f"127.0.0.1:{self.port}", f"localhost:{self.port}"}
         if host not in names:
             return 421, [], b'{"error": "this relay is for a browser on the same machine"}\n'
-        if len(path) > MOST_PATH or not path.startswith("/") or urlsplit(path).netloc:
-            return 400, [], b'{"error": "malformed path"}\n'
+        if len(path) > MOST_PATH or not _PATH.fullmatch(path):
+            return 404, _JSON, b'{"error": "there is no such page"}\n'
         try:
-            body, headers = self._client.get(path)
-        except UsageError as error:
-            return 400, _JSON, _problem(error)
+            status, body, headers = self._client.get(path)
         except KznError as error:
             self._report(f"{error.message}; {error.hint}" if error.hint else error.message)
             return 502, _JSON, _problem(error)
         found = [(name, headers[name]) for name in _PASSED_ON if headers.get(name)]
-        return 200, [*found, ("X-Content-Type-Options", "nosniff")], body
+        return status, [*found, ("X-Content-Type-Options", "nosniff")], body
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         relay = self

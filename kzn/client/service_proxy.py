@@ -20,6 +20,7 @@ from kzn.topology.kube.credentials import Access, Credentials, load_cluster
 NAMESPACE = "kzn"
 SERVICE = "kzn-server"
 PORT = "http"
+_CUT_OFF = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,12 @@ class ServicePlace:
     context: str = ""
     namespace: str = NAMESPACE
     service: str = SERVICE
+    """A name, or https:NAME for a server with TLS."""
+
+    @property
+    def name(self) -> str:
+        """The name of the Service."""
+        return self.service.rpartition(":")[2]
 
 
 def is_configured(place: ServicePlace) -> bool:
@@ -47,14 +54,26 @@ class ServiceProxy:
         self._credentials = credentials or load_cluster(place.kubeconfig, place.context)
         path = f"/api/v1/namespaces/{place.namespace}/services/{place.service}:{PORT}/proxy"
         self.url = self._credentials.access().host + path
+        self.is_named = False
 
     def handlers(self) -> tuple[list[BaseHandler], dict[str, str]]:
         """Handlers of urllib and the headers for one request; KznError if credentials fail."""
         access = self._credentials.access()
         proxies = {"http": access.proxy, "https": access.proxy} if access.proxy else {}
         handlers: list[BaseHandler] = [_NamedHandler(access), ProxyHandler(proxies)]
-        authorization = access.authorization
-        return handlers, {"Authorization": authorization} if authorization else {}
+        headers = {"Authorization": access.authorization} if access.authorization else {}
+        if self.is_named:
+            headers["Host"] = f"{self._place.name}.{self._place.namespace}.svc"
+        return handlers, headers
+
+    def name_server(self) -> bool:
+        """Send the Service's name as Host from now on; False if that was done before.
+
+        The API server passes on the Host of the request, which is its own name, and a kzn server
+        refuses names that it does not know. Not at once: a gateway may route by it.
+        """
+        was_named, self.is_named = self.is_named, True
+        return not was_named
 
     def renew(self) -> None:
         """The API server refused the credentials: load them again for the next request."""
@@ -75,27 +94,34 @@ class ServiceProxy:
         if found is None:
             return None
         message = str(found.get("message", "")) or f"status {status}"
-        if status == 401:
-            return KznError(
-                f"the API server refuses the credentials of the kubeconfig: {message}",
-                hint="check that kubectl get --raw /version works; log in again",
-            )
-        if status == 403:
-            return KznError(
-                f"no right to reach the server: {message}",
-                hint=f"the right needed is get on services/proxy in namespace {place.namespace}",
-            )
-        if status == 404:
-            return KznError(
-                f"namespace {place.namespace} has no Service {place.service}: {message}",
-                hint="give --namespace; kubectl get services -A | grep kzn-server finds it",
-            )
-        if status == 503:
-            return KznError(
-                f"the Service {place.service} has no server that is ready: {message}",
-                hint=f"kubectl -n {place.namespace} get pods shows why",
-            )
-        return KznError(f"the API server answers status {status}: {message}")
+        is_cut_off = status in (502, 503) and "trying to reach service" in message
+        said = {
+            401: (
+                "the API server refuses the credentials of the kubeconfig",
+                "check that kubectl get --raw /version works; log in again",
+            ),
+            403: (
+                "no right to reach the server",
+                f"the right needed is get on services/proxy in namespace {place.namespace}",
+            ),
+            404: (
+                f"namespace {place.namespace} has no Service {place.name}",
+                "give --namespace and --service; kubectl get services -A | grep kzn-server",
+            ),
+            503: (
+                f"the Service {place.name} has no server that is ready",
+                f"kubectl -n {place.namespace} get pods shows why",
+            ),
+            _CUT_OFF: (
+                "the API server cannot reach the server",
+                "a NetworkPolicy may not admit the API server's addresses, or the server has TLS"
+                f" (--service https:{place.name}); kubectl port-forward and --url work too",
+            ),
+        }
+        sentence, hint = said.get(
+            _CUT_OFF if is_cut_off else status, (f"the API server answers status {status}", "")
+        )
+        return KznError(f"{sentence}: {message}", hint=hint)
 
 
 def _status_of(body: bytes) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from kzn.client.explain import parse_time
 from kzn.errors import UsageError
-from kzn.history.query import FILTERS, TrafficQuery
+from kzn.history.query import FILTERS, MAX_BY, TrafficQuery
 
 DEFAULT_SINCE = "1h"
 PARAMETERS = frozenset({"since", "from", "to", "by", "where", "limit", "points", "compare"})
@@ -36,10 +36,13 @@ def parse_query(
     compare = one.get("compare", "")
     if compare not in {"", "previous"}:
         raise UsageError(f"compare {compare[:40]!r} is not known", hint="previous")
+    by = tuple(name for text in parameters.get("by", ()) for name in text.split(",") if name)
+    if len(by) > MAX_BY:
+        raise UsageError(f"by: at most {MAX_BY} dimensions, each once")
     return TrafficQuery(
         begin=int(begin),
         end=max(int(end), int(begin) + 1) if begin < end else int(end),
-        by=tuple(name for text in parameters.get("by", ()) for name in text.split(",") if name),
+        by=by,
         where=_where(parameters.get("where", ())),
         limit=_number("limit", one, limit),
         points=_number("points", one, 0),

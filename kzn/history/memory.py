@@ -52,14 +52,20 @@ def answer(
     groups, keys = table.groups(query.by)
     is_now: BOOL = rows["time"] >= query.begin
     step = query.step(60)
-    measures = _measures(query, step, rows, groups, len(keys), is_now)
-    order = sorted(range(len(keys)), key=lambda n: (-measures[n].bytes, tuple(map(str, keys[n]))))
+    sizes = _sums(groups[is_now], rows["bytes"][is_now], len(keys))
+    order = sorted(range(len(keys)), key=lambda n: (-sizes[n], tuple(map(str, keys[n]))))
+    order = order[: query.limit]
+    rank = np.full(len(keys) + 1, -1)  # series are made for the rows that are shown alone
+    rank[order] = np.arange(len(order))
+    places = rank.take(groups)
+    shown: BOOL = places >= 0
+    measures = _measures(query, step, rows[shown], places[shown], len(order), is_now[shown])
     everything = np.zeros(len(rows), np.int64)
     total = _measures(query, step, rows, everything, 1, is_now)[0]
     return Answer(
         query=query,
         step=step,
-        rows=tuple(Row(keys[n], measures[n]) for n in order[: query.limit]),
+        rows=tuple(Row(keys[n], one) for n, one in zip(order, measures, strict=True)),
         total=total,
         of=len(keys),
         source="memory",

@@ -39,6 +39,10 @@ NAMED = ("workload", "pod")
 MAX_LIMIT = 10_000
 MAX_POINTS = 1_000
 MAX_BY = 8
+MAX_INNER_BY = 16
+"""Dimensions of a query that the server makes of another one."""
+MAX_CELLS = 1_000_000
+"""Rows times points of an answer."""
 MAX_VALUES = 100
 LONGEST = 800 * DAY
 
@@ -74,8 +78,13 @@ class TrafficQuery:
                 raise UsageError(f"{name[:40]!r} is not a filter", hint=", ".join(FILTERS))
             if len(values) > MAX_VALUES:
                 raise UsageError(f"too many values of {name}", hint=f"at most {MAX_VALUES}")
-        if len(set(self.by)) != len(self.by) or len(self.by) > MAX_BY:
+        if len(set(self.by)) != len(self.by) or len(self.by) > MAX_INNER_BY:
             raise UsageError(f"by: at most {MAX_BY} dimensions, each once")
+        if self.limit * self.points > MAX_CELLS:
+            raise UsageError(
+                f"limit {self.limit} with {self.points} points is too much",
+                hint=f"at most {MAX_CELLS} numbers in all",
+            )
         for option, number, most in (
             ("limit", self.limit, MAX_LIMIT),
             ("points", self.points, MAX_POINTS),

@@ -153,15 +153,20 @@ class Writer:
             except OSError as error:
                 raise WriteError(f"{self._root}: {error}", reason=_reason(error)) from error
         found = arranged(self._sizes)
+        # Removal first: where the disk is full it is what lets the rest go on.
+        if removed := to_remove(found, self._keep, now):
+            self._remove(removed)
+            return True
+        failed: Exception | None = None
         for step in self._steps(found, now):
             try:
                 step()
             except (duckdb.Error, OSError) as error:
-                raise WriteError(str(error), reason=_reason(error)) from error
+                failed = error  # a file that cannot be read holds up no other hour
+                continue
             return True
-        if removed := to_remove(found, self._keep, now):
-            self._remove(removed)
-            return True
+        if failed is not None:
+            raise WriteError(str(failed), reason=_reason(failed)) from failed
         return False
 
     def _steps(self, found: Listing, now: float) -> Iterator[Callable[[], object]]:

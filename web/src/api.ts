@@ -94,6 +94,8 @@ export interface Answer<T> {
   error: ApiError | null;
   /** When ``value`` came, in milliseconds. */
   at: number;
+  /** Whether ``value`` answers an earlier question. */
+  isOld: boolean;
 }
 
 const FIRST_RETRY = 2000;
@@ -131,10 +133,10 @@ export async function ask<T>(path: string, signal?: AbortSignal): Promise<T> {
 
 /**
  * Ask now and every ``seconds`` (0: once). After an error it asks again, later each time; the last
- * answer stays. A hidden page does not ask. An empty ``path`` asks nothing.
+ * answer to the same question stays, with ``keeps`` that to another one too. A hidden page does not ask. An empty ``path`` asks nothing.
  */
-export function useAnswer<T>(path: string, seconds: number): Answer<T> {
-  const [answer, setAnswer] = useState<Answer<T> & { path: string }>({
+export function useAnswer<T>(path: string, seconds: number, keeps = false): Answer<T> {
+  const [answer, setAnswer] = useState<Omit<Answer<T>, "isOld"> & { path: string }>({
     value: null,
     error: null,
     at: 0,
@@ -165,7 +167,7 @@ export function useAnswer<T>(path: string, seconds: number): Answer<T> {
       } catch (error) {
         if (gone.signal.aborted || !(error instanceof ApiError)) return;
         failures.current += 1;
-        setAnswer((old) => ({ ...(old.path === path ? old : { ...old, value: null }), error, path }));
+        setAnswer((old) => ({ ...old, value: old.path === path ? old.value : null, error, path }));
         const wait = FIRST_RETRY * 2 ** Math.min(failures.current - 1, 5);
         if (error.status === 0 || error.status >= 500) next(Math.min(wait, LAST_RETRY));
         else next(seconds * 1000);
@@ -177,7 +179,10 @@ export function useAnswer<T>(path: string, seconds: number): Answer<T> {
       window.clearTimeout(timer);
     };
   }, [path, seconds]);
-  return answer;
+  // An answer to another question is none, unless the screen says that it shows it meanwhile.
+  return keeps || answer.path === path
+    ? { ...answer, isOld: answer.path !== path }
+    : { value: null, error: null, at: 0, isOld: true };
 }
 
 /** Seconds of the span of which there are numbers, at least one step. */

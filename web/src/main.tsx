@@ -108,7 +108,11 @@ function App() {
         </div>
       )}
       <main class={problem ? "old" : ""}>
-        {status.value.batches === 0 ? <NothingYet status={status.value} /> : <Screen key={place.screen + place.workload} />}
+        {status.value.batches === 0 && ranges.length < 2 ? (
+          <NothingYet status={status.value} />
+        ) : (
+          <Screen key={place.screen + place.workload} />
+        )}
       </main>
       <footer>
         kzn {meta.value.version} · bytes are those on the wire, IP headers included ·{" "}

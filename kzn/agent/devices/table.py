@@ -11,7 +11,6 @@ it to a gateway, an address of a subnet on a veth, or a VLAN or bond above it ma
 leads off the node: nodes that are containers have such uplinks.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -25,7 +24,7 @@ from kzn.agent.devices.netlink_messages import (
     LinkGone,
     TcChange,
 )
-from kzn.agent.maps.senders import Neighbours, Senders, number, ranked
+from kzn.agent.maps.senders import SHARED, Neighbours, Senders, number, ranked
 from kzn.agent.maps.structs import Role
 
 POD_KINDS = frozenset({"veth", "netkit"})
@@ -191,15 +190,20 @@ class DeviceTable:
             for link in self._links.values()
             if link.kind == "bridge" and ports.get(link.index) and self._stays(link, ports)
         ]
-        shared = _shared(number(index) for index in [*(link.index for link in links), *bridges])
+        devices: dict[int, int] = {}
+        for index in self._links:
+            devices[number(index)] = SHARED if number(index) in devices else index
+        pods = {
+            number(link.index): group
+            for link in links
+            if (group := groups[_namespace(link)]) and devices[number(link.index)] != SHARED
+        }
         return Senders(
-            pods={
-                number(link.index): group
-                for link in links
-                if (group := groups[_namespace(link)]) and number(link.index) not in shared
-            },
-            bridges={number(index): index for index in bridges if number(index) not in shared},
+            pods=pods,
+            bridges={number(index): index for index in bridges if devices[number(index)] != SHARED},
             neighbours=neighbours,
+            devices=devices,
+            indices={at: devices[at] for at in pods},
         )
 
     def has_gateway(self, index: int) -> bool:
@@ -307,8 +311,3 @@ class DeviceTable:
 def _namespace(link: Link) -> tuple[int, int]:
     """What identifies the network namespace of a device's peer: its number, or the device."""
     return (link.peer_netns, 0) if link.peer_netns >= 0 else (-1, link.index)
-
-
-def _shared(numbers: Iterable[int]) -> frozenset[int]:
-    """Numbers that occur more than once."""
-    return frozenset(one for one, times in Counter(numbers).items() if times > 1)

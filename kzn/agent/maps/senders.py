@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 DEVICES = 1 << 16
 """Devices that the 16 bits of a key tell apart."""
+SHARED = -1
 MAX_GONE = 4096
 """Devices that are gone and still known."""
 _MAPPED = bytes(10) + b"\xff\xff"
@@ -34,21 +35,38 @@ class Senders:
     ``pods`` are the addresses that routes have for the network namespace behind a device, the most
     likely one of the pod itself first (`ranked`), by the device's number (`number`). ``bridges``
     are indices of bridges of pods, by number: which of their pods has an address, ``neighbours``
-    tell.
+    tell. A number that two devices have, of any kind, tells no pod. ``devices`` are the indices of
+    all devices that are there, by number, `SHARED` if two have it; ``indices`` those of ``pods``.
     """
 
     pods: Mapping[int, tuple[bytes, ...]] = field(default_factory=dict)
     bridges: Mapping[int, int] = field(default_factory=dict)
     neighbours: Neighbours = _no_neighbours
+    devices: Mapping[int, int] = field(default_factory=dict)
+    indices: Mapping[int, int] = field(default_factory=dict)
 
     def after(self, before: "Senders") -> "Senders":
         """With what was behind devices that are gone: what their pods sent last is still to come.
 
         The server knows who had an address in the interval of a batch.
         """
-        gone = [(at, group) for at, group in before.pods.items() if at not in self.pods]
-        kept = {at: group for at, group in gone[-MAX_GONE:] if at not in self.bridges}
-        return replace(self, pods=kept | dict(self.pods))
+        gone = [
+            at
+            for at in before.pods
+            if at not in self.pods
+            and at not in self.bridges
+            # Another device has the number now: what comes in by it is not that pod's.
+            and self.devices.get(at, before.index(at)) == before.index(at)
+        ][-MAX_GONE:]
+        return replace(
+            self,
+            pods={at: before.pods[at] for at in gone} | dict(self.pods),
+            indices={at: before.index(at) for at in gone} | dict(self.indices),
+        )
+
+    def index(self, at: int) -> int:
+        """The index of the pod's device with the number ``at``."""
+        return self.indices.get(at, at)
 
     def of(self, pairs: Iterable[tuple[int, bytes]]) -> list[bytes | None]:
         """For each pair of a device's number and a source: the sender, None if it is the source."""

@@ -4,6 +4,7 @@ In: requests, a store that answers `TrafficQuery`, snapshots. Out: /api/v1/traff
 /api/v1/notices as JSON. Never: an answer whose rows and rest differ from its total.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,11 +14,12 @@ import msgspec
 from kzn import __version__
 from kzn.client.traffic import PARAMETERS, parse_query
 from kzn.daemon.http.body import body_of
-from kzn.daemon.http.messages import JSON, Request, Response, Route
+from kzn.daemon.http.messages import JSON, BusyError, Request, Response, Route
+from kzn.errors import UsageError
 from kzn.history.query import Answer, TrafficQuery
 from kzn.pricing.book import PriceBook
 from kzn.server.http.prices import places_of
-from kzn.server.http.traffic_costs import Places, costs_of, rest
+from kzn.server.http.traffic_costs import Costs, Places, costs_of, rest
 from kzn.server.snapshot import ServerSnapshot
 from kzn.topology.index import AddressIndex
 
@@ -85,28 +87,21 @@ class TrafficPages:
 
     async def _traffic(self, request: Request) -> Response:
         found = await self._store.ask(parse_query(request.parameters, self._wall()))
-        return _json(found.to_json() | await self._with_costs(found))
+        costs = await self._costs(found)
+        # In a thread: a large answer takes a tenth of a second.
+        return await asyncio.to_thread(lambda: _json(_document(found, costs)))
 
-    async def _with_costs(self, answer: Answer) -> dict[str, Any]:
-        """Rows, rest and total with what they cost; nothing without prices."""
+    async def _costs(self, answer: Answer) -> Costs | None:
+        """What rows and total cost; None without prices, or if that cannot be asked now."""
         book = self._book()
         if book is None:
-            return {}
+            return None
         index = self._index
         places = Places(places_of(index.nodes(), index.networks.networks()))
-        found = await costs_of(answer, self._store.ask, book, places)
-        if found is None:
-            return {}
-        rows, total = found
-        document = answer.to_json()
-        return {
-            "rows": [
-                shown | rows[row.values].to_json()
-                for shown, row in zip(document["rows"], answer.rows, strict=True)
-            ],
-            "other": document["other"] | rest(total, rows.values()).to_json(),
-            "total": document["total"] | total.to_json(),
-        }
+        try:
+            return await costs_of(answer, self._store.ask, book, places)
+        except (UsageError, BusyError):  # more groups than can be held, or too many questions
+            return None
 
     async def _meta(self, _request: Request) -> Response:
         snapshot = await self._snapshot()
@@ -135,6 +130,21 @@ class TrafficPages:
 
     def _zones(self) -> set[str]:
         return {zone for node in self._index.node_names() if (zone := _zone(self._index, node))}
+
+
+def _document(answer: Answer, costs: Costs | None) -> dict[str, Any]:
+    document = answer.to_json()
+    if costs is None:
+        return document
+    rows, total = costs
+    return document | {
+        "rows": [
+            shown | rows[row.values].to_json()
+            for shown, row in zip(document["rows"], answer.rows, strict=True)
+        ],
+        "other": document["other"] | rest(total, rows.values()).to_json(),
+        "total": document["total"] | total.to_json(),
+    }
 
 
 def notices(snapshot: ServerSnapshot, index: AddressIndex) -> Iterator[Notice]:

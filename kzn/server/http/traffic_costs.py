@@ -9,17 +9,22 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from kzn.history.query import MAX_BY, MAX_LIMIT, Answer, TrafficQuery, Value
+from kzn.history.query import MAX_LIMIT, Answer, TrafficQuery, Value
 from kzn.pricing.book import PriceBook
 from kzn.pricing.table import Place
-from kzn.pricing.traffic import CLASSES, Traffic, Unpriced
+from kzn.pricing.traffic import CLASSES, NO_RULE, Quote, Traffic, Unpriced
 
 _ROUTE = ("class", "src_zone", "dst_zone")
 _ENTRIES = ("src_kind", "src_workload", "dst_kind", "dst_workload")
 _STATIC = "Static"
 _MOST_PERIODS = 12
 _UNKNOWN = Place("", "", "")
+AMBIGUOUS = Place("", "", "", name="ambiguous")
+"""The place of a zone name that two regions or providers have, and of entries added up."""
+_ADDED_UP = "other"
 
+Costs = tuple[dict[tuple[Value, ...], "Cost"], "Cost"]
+"""The cost of each row by its values, and of the total."""
 Ask = Callable[[TrafficQuery], Awaitable[Answer]]
 
 
@@ -51,7 +56,9 @@ class Places:
             if place.price_class:
                 self._entries[place.name] = place
             else:
-                self._zones.setdefault(place.zone, place)
+                known = self._zones.setdefault(place.zone, place)
+                if (known.provider, known.region) != (place.provider, place.region):
+                    self._zones[place.zone] = AMBIGUOUS
 
     @property
     def has_entries(self) -> bool:
@@ -60,23 +67,23 @@ class Places:
 
     def of(self, zone: str, kind: str, workload: str) -> Place:
         """The place of an end."""
+        if kind == _STATIC and workload == _ADDED_UP and self._entries:
+            return AMBIGUOUS
         entry = self._entries.get(workload) if kind == _STATIC else None
         return entry or self._zones.get(zone, _UNKNOWN)
 
 
-async def costs_of(
-    answer: Answer, ask: Ask, book: PriceBook, places: Places
-) -> tuple[dict[tuple[Value, ...], Cost], Cost] | None:
-    """The cost of each row of an answer by its values, and of the total; None if it has too many
-    dimensions to be priced. Asks once for each period of the lists' validity.
+async def costs_of(answer: Answer, ask: Ask, book: PriceBook, places: Places) -> Costs:
+    """The cost of each row of an answer by its values, and of the total.
+
+    Asks once for each period of the lists' validity; raises what ``ask`` raises.
     """
     query = answer.query
     added = _ROUTE + (_ENTRIES if places.has_entries else ())
     by = query.by + tuple(name for name in added if name not in query.by)
-    if len(by) > MAX_BY:
-        return None
     rows = {row.values: Cost() for row in answer.rows}
     total, known = Cost(), 0
+    prices: dict[tuple[object, ...], Quote | Unpriced] = {}
     seen = dict.fromkeys(rows, 0)
     for begin, end in _periods(query, book):
         found = await ask(
@@ -84,7 +91,10 @@ async def costs_of(
         )
         for row in found.rows:
             values = dict(zip(by, row.values, strict=True))
-            cost = _cost(values, row.measure.bytes, book, places, begin)
+            route = _route(values, places)
+            if (price := prices.get((begin, *route))) is None:
+                price = prices[(begin, *route)] = _price(*route, book, begin)
+            cost = _cost(price, row.measure.bytes)
             total.add(cost)
             known += row.measure.bytes
             group = row.values[: len(query.by)]
@@ -122,15 +132,20 @@ def _periods(query: TrafficQuery, book: PriceBook) -> list[tuple[int, int]]:
     return [*found, (begin, query.end)]
 
 
-def _cost(values: dict[str, Value], size: int, book: PriceBook, places: Places, at: int) -> Cost:
-    cls = str(values["class"])
-    if cls not in CLASSES:
-        return Cost(unpriced=size)
+def _route(values: dict[str, Value], places: Places) -> tuple[str, Place, Place]:
     src, dst = (
         places.of(*(str(values.get(f"{side}_{name}", "")) for name in ("zone", "kind", "workload")))
         for side in ("src", "dst")
     )
-    quote = book.quote(
+    return str(values["class"]), src, dst
+
+
+def _price(cls: str, src: Place, dst: Place, book: PriceBook, at: int) -> Quote | Unpriced:
+    if cls not in CLASSES:
+        return Unpriced(NO_RULE, f"{cls} traffic has no price")
+    if AMBIGUOUS in (src, dst):
+        return Unpriced(NO_RULE, "what was added up has no single price")
+    return book.quote(
         Traffic(
             cls,
             src.provider,
@@ -142,6 +157,9 @@ def _cost(values: dict[str, Value], size: int, book: PriceBook, places: Places, 
         ),
         datetime.fromtimestamp(at, UTC),
     )
-    if isinstance(quote, Unpriced):
+
+
+def _cost(price: Quote | Unpriced, size: int) -> Cost:
+    if isinstance(price, Unpriced):
         return Cost(unpriced=size)
-    return Cost({quote.currency: quote.both * size})
+    return Cost({price.currency: price.both * size})

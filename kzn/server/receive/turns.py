@@ -140,7 +140,10 @@ class Turns:
         if not group:
             return
         started = self.clock()
-        errors = self.apply_all([(one.step.identity, one.batch) for one in group])
+        try:
+            errors = self.apply_all([(one.step.identity, one.batch) for one in group])
+        except Exception as failure:  # noqa: BLE001 - a future that never ends blocks its agent
+            errors = [failure] * len(group)
         seconds = (self.clock() - started) / sum(1 + len(one.batch.flows) for one in group)
         for one, error in zip(group, errors, strict=True):
             if error is not None:

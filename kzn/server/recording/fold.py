@@ -36,6 +36,8 @@ MAX_SUM = 1 << 53
 """9 PB in a minute; the sums of a day of such minutes fit into 64 bits."""
 MAX_ENDS = 400_000
 """Most ends with a number; from half of it on, numbering begins anew with the next minute."""
+MAX_OWNERS = 50_000
+"""Owners whose numbers are kept from one take to the next."""
 _COMPACT = 1 << 17
 _KINDS = {EXTERNAL: "External", UNKNOWN: "Unknown", AMBIGUOUS: "Ambiguous", UNSETTLED: "Unknown"}
 _IPV4_CUT = np.frombuffer(b"\xff" * 15 + b"\x00", np.uint8).tobytes()
@@ -127,6 +129,9 @@ class Fold:
         parts = tuple(rows[hours == hour] for hour in np.unique(hours))
         sums = tuple(by_class(part["verdict"], part["packets"], part["bytes"]) for part in parts)
         taken = Taken(parts, sums, self._ends, len(self._ends), self._generation)
+        if len(self._owners) > MAX_OWNERS:  # most are of pods that have ended
+            self._by_owner.clear()
+            self._owners.clear()
         if len(self._ends) > MAX_ENDS // 2:
             self._ends, self._numbers = [], {}
             self._by_address.clear()

@@ -121,13 +121,13 @@ class Recorder:
         closed = self._clock.epoch_of(observed.closed)
         with self._lock:
             self.totals.add(sums)
-            if self._waiting + len(chosen) > self._max_waiting:
+            if self._waiting + len(flows) > self._max_waiting:
                 self._drop(self._stuck, sums)
             elif closed < self._clock.wall() - self._max_age:
                 self._drop("too_late", sums)
             else:
                 self._open = added(self._open, sums)
-                self._waiting += len(chosen)
+                self._waiting += len(flows)  # all of the batch is kept until it is folded
                 self._queue.append(SettledBatch(observed, resolution, chosen, owners, closed, sums))
                 if self._waiting >= WAKE_FLOWS:  # each wake takes the interpreter from the loop
                     self._lock.notify()
@@ -171,10 +171,11 @@ class Recorder:
     async def flush(self) -> None:
         """Write everything that was offered before the call, then merge what is due."""
         async with self._flushing:
+            until = int(self._clock.wall())
             taken = await self._take()
             if self.durable is not None and not self._is_closing:
                 await self.durable()
-            await self._write(taken)
+            await self._write(taken, until)
             await self._maintain()
 
     async def close(self) -> None:
@@ -205,7 +206,7 @@ class Recorder:
             if isinstance(item, SettledBatch):
                 reason = self._fold.add(item)
                 with self._lock:
-                    self._waiting -= len(item.chosen)
+                    self._waiting -= len(item.observed.flows)
                     if reason:
                         self._close_open(item.sums)
                         self._drop(self._stuck if reason == "full" else reason, item.sums)
@@ -232,12 +233,14 @@ class Recorder:
             self._lock.notify()
         return await taken
 
-    async def _write(self, taken: Taken) -> None:
-        until = int(self._clock.wall())
+    async def _write(self, taken: Taken, until: int) -> None:
         for rows, sums in zip(taken.hours, taken.sums, strict=True):
             self._number += 1
             started = time.perf_counter()
-            reason = await self._write_segment(self._number, rows.tobytes(), taken, until)
+            is_last = rows is taken.hours[-1]
+            reason = await self._write_segment(
+                self._number, rows.tobytes(), taken, until if is_last else self._until
+            )
             with self._lock:
                 self._close_open(sums)
                 self._write_seconds += time.perf_counter() - started

@@ -46,7 +46,7 @@ class Ring:
             parts = list(self._minutes.values())
             ends, until = self._ends, self._until
         rows = np.concatenate(parts) if parts else np.zeros(0, SETTLED)
-        first = max(-(-self._began // 60) * 60, until - SECONDS)
+        first = -(-max(self._began, until - SECONDS - 60) // 60) * 60
         return answer(query, rows, ends, VERDICT_NAMES, first, until)
 
     def open(self) -> Books:

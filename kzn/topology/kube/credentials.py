@@ -62,7 +62,7 @@ class Cluster:
         with self._lock:
             try:
                 return self._access()
-            except KznError:
+            except (KznError, ModuleNotFoundError):
                 raise
             except Exception as error:  # exec plugins and the package raise any type
                 raise _unusable(self._name, error) from error

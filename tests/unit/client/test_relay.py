@@ -57,10 +57,20 @@ def test_another_name_is_refused(host: str) -> None:
         assert ask(relay, "/", host=host.format(port=relay.port)).status == 421
 
 
-@pytest.mark.parametrize("path", ["http://other/", "/" + "x" * 9000])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "http://other/",
+        "/" + "x" * 9000,
+        "/../../api/v1/secrets",
+        "/api/v1/pods/x",
+        "/a/b",
+        "/%2e%2e/",
+    ],
+)
 def test_another_target_is_refused(path: str) -> None:
     with serving(lambda *_: (200, b"{}")) as url, relaying(url) as (relay, _):
-        assert ask(relay, path).status == 400
+        assert ask(relay, path).status == 404
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
@@ -69,14 +79,22 @@ def test_only_get_is_answered(method: str) -> None:
         assert ask(relay, "/", method=method).status == 501
 
 
-def test_an_error_is_told_to_the_page_and_on_the_terminal() -> None:
+def test_an_error_of_the_server_is_passed_on() -> None:
     with (
         serving(lambda *_: (503, b'{"error": "not ready", "hint": "wait"}')) as url,
         relaying(url) as (relay, said),
     ):
         response = ask(relay, "/api/v1/status")
-        assert response.status == 502
+        assert response.status == 503
         assert b"not ready" in response.read()
+    assert said == []
+
+
+def test_a_server_that_is_away_is_told_to_the_page_and_on_the_terminal() -> None:
+    with serving(lambda *_: (200, b"{}")) as url:
+        pass
+    with relaying(url) as (relay, said):
+        assert ask(relay, "/api/v1/status").status == 502
     assert len(said) == 1
 
 

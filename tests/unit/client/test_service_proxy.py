@@ -89,6 +89,33 @@ def test_an_expired_token_is_renewed_once() -> None:
     assert asked == ["Bearer t0", "Bearer t1"]
 
 
+def test_a_host_name_that_the_server_does_not_know_is_the_services_own_then() -> None:
+    hosts = []
+
+    class Named(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            hosts.append(self.headers["Host"])
+            known = hosts[-1] == "traffic.net.svc"
+            body = b"{}" if known else b'{"error": "this server is not known as x"}'
+            self.send_response(200 if known else 421)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Log nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Named) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        place = ServicePlace(namespace="net", service="https:traffic")
+        api = client(f"http://127.0.0.1:{server.server_port}", place)
+        assert "/services/https:traffic:http/proxy" in api.url
+        assert api.fetch("status", lambda found: found) == {}
+        assert api.fetch("status", lambda found: found) == {}
+        server.shutdown()
+    assert [host == "traffic.net.svc" for host in hosts] == [False, True, True]
+
+
 @pytest.mark.parametrize(
     ("code", "sentence", "hint"),
     [

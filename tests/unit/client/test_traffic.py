@@ -4,7 +4,7 @@ import pytest
 
 from kzn.client.traffic import parse_query, to_parameters
 from kzn.errors import UsageError
-from kzn.history.query import TrafficQuery
+from kzn.history.query import DIMENSIONS, TrafficQuery
 
 NOW = 1_795_651_234.5
 
@@ -75,3 +75,9 @@ def test_times_are_unix_seconds_rfc3339_or_ago() -> None:
 def test_what_is_wrong_is_named(parameters: dict[str, tuple[str, ...]], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         parse_query(parameters, NOW)
+
+
+def test_a_user_may_group_by_eight_dimensions() -> None:
+    assert len(parse_query({"by": (",".join(DIMENSIONS[:8]),)}, 1e9).by) == 8
+    with pytest.raises(UsageError, match="at most 8"):
+        parse_query({"by": (",".join(DIMENSIONS[:9]),)}, 1e9)

@@ -18,10 +18,15 @@ interface Props {
   onChoose: (cell: string) => void;
 }
 
+/** Between two zones of the cluster: what comes from or goes outside crosses none. */
+function isCrossing(cell: Cell): boolean {
+  return cell.src !== cell.dst && cell.src !== "" && cell.dst !== "";
+}
+
 function sums(cells: readonly Cell[], end: "src" | "dst"): Map<string, number> {
   const found = new Map<string, number>();
   for (const cell of cells)
-    if (cell.src !== cell.dst) found.set(cell[end], (found.get(cell[end]) ?? 0) + cell.bytes);
+    if (isCrossing(cell)) found.set(cell[end], (found.get(cell[end]) ?? 0) + cell.bytes);
   return found;
 }
 
@@ -34,7 +39,7 @@ export function zonesOf(cells: readonly Cell[]): string[] {
 export function Matrix({ cells, names, chosen, onChoose }: Props) {
   const zones = zonesOf(cells);
   const at = new Map(cells.map((cell) => [`${cell.src}>${cell.dst}`, cell]));
-  const most = Math.max(...cells.filter((c) => c.src !== c.dst).map((c) => c.bytes), 1);
+  const most = Math.max(...cells.filter(isCrossing).map((c) => c.bytes), 1);
   const [sent, received] = [sums(cells, "src"), sums(cells, "dst")];
   const total = [...sent.values()].reduce((a, b) => a + b, 0);
   return (
@@ -63,13 +68,15 @@ export function Matrix({ cells, names, chosen, onChoose }: Props) {
                 const cell = at.get(`${src}>${dst}`);
                 const key = `${src}>${dst}`;
                 if (src === dst && src === "") return <td key={dst} />;
-                const heat = src === dst ? 0 : Math.sqrt((cell?.bytes ?? 0) / most);
+                const isOutside = src === "" || dst === "";
+                const heat = src === dst || isOutside ? 0 : Math.sqrt((cell?.bytes ?? 0) / most);
                 const under = src === dst ? "same zone" : (cell?.cost ?? "");
                 return (
                   <td key={dst}>
                     <button
                       type="button"
-                      class={`cell ${src === dst ? "same" : ""}`}
+                      class={`cell ${src === dst || isOutside ? "same" : ""}`}
+                      disabled={isOutside}
                       style={{ "--heat": heat.toFixed(3) }}
                       aria-pressed={chosen === key}
                       onClick={() => onChoose(chosen === key ? "" : key)}
@@ -105,8 +112,8 @@ const BAR = 12;
 const MARGIN = 130;
 
 export function Flow({ cells, names, chosen, onChoose }: Props) {
-  const zones = zonesOf(cells);
-  const crossing = cells.filter((cell) => cell.src !== cell.dst && cell.bytes > 0);
+  const zones = zonesOf(cells).filter((zone) => zone !== "");
+  const crossing = cells.filter((cell) => isCrossing(cell) && cell.bytes > 0);
   const total = crossing.reduce((sum, cell) => sum + cell.bytes, 0) || 1;
   const unit = (HEIGHT - GAP * (zones.length - 1)) / total;
   const place = (of: Map<string, number>) => {

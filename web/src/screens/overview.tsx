@@ -31,9 +31,10 @@ export function Overview() {
       compare: true,
     }),
     EVERY,
+    true,
   );
   const scope = [...PLACED, ...(ns ? [`cause_namespace:${ns}`] : [])];
-  const zones = useAnswer<Traffic>(ask(["src_zone", "dst_zone"], scope, { limit: 1000 }), EVERY);
+  const zones = useAnswer<Traffic>(ask(["src_zone", "dst_zone"], scope, { limit: 1000 }), EVERY, true);
   const sent = useAnswer<Traffic>(
     ask(["src_namespace", "src_workload"], [...CROSSING, ...filter], { limit: MOST }),
     EVERY,
@@ -57,6 +58,7 @@ export function Overview() {
   const answer = causers.value;
   const seconds = counted(answer);
   const isKept = hasBefore(answer);
+  const isOld = causers.isOld || zones.isOld;
   const cells: Cell[] = zones.value.rows
     .filter((row) => row["src_zone"] !== "" || row["dst_zone"] !== "")
     .map((row) => ({
@@ -83,7 +85,7 @@ export function Overview() {
 
   return (
     <div class={w ? "beside" : ""}>
-      <div class="screen">
+      <div class={`screen ${isOld ? "old" : ""}`} aria-busy={isOld}>
         <h1 class="hidden">Overview</h1>
         <Tiles answer={answer} all={zones.value.total.bytes} span={span} priced={priced} />
         <div class="two">

@@ -290,6 +290,29 @@ def test_devices_whose_numbers_in_keys_are_the_same_tell_no_sender() -> None:
     assert table(POD, far, hosts=hosts).senders().pods == {}
 
 
+def test_a_number_that_another_device_has_tells_no_sender_later_either() -> None:
+    pod = pack("10.1.0.5")
+    alone = table(POD, hosts=(HostRoute(10, pod),))
+    before = alone.senders()
+    assert before.pods == {10: (pod,)}
+    uplink = Link(10 + (1 << 16), "eth1")
+    alone.apply(uplink)
+    assert alone.senders().pods == {}
+    assert alone.senders().after(before).pods == {}
+    alone.apply(LinkGone(10))
+    assert alone.senders().after(before).pods == {}
+    alone.apply(LinkGone(uplink.index))
+    assert alone.senders().after(before).pods == {10: (pod,)}
+
+
+def test_a_pods_device_that_only_lost_its_route_keeps_its_sender() -> None:
+    pod = pack("10.1.0.5")
+    devices = table(POD, hosts=(HostRoute(10, pod),))
+    before = devices.senders()
+    devices.apply(HostRoute(10, pod, is_gone=True))
+    assert devices.senders().after(before).pods == {10: (pod,)}
+
+
 def test_a_bridge_of_pods_is_asked_for_its_neighbours() -> None:
     bridge = Link(9, "cni0", kind="bridge")
     with_pods = table(bridge, replace(POD, master=9))

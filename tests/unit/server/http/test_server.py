@@ -172,7 +172,7 @@ def test_zones_workloads_nodes_and_status() -> None:
     [
         ("POST", "/metrics", 405),
         ("DELETE", "/api/v1/pairs", 405),
-        ("GET", "/", 404),
+        ("GET", "/nowhere", 404),
         ("GET", "/api/v1/secrets", 404),
         ("GET", "/api/v1/pairs?limit=many", 400),
         ("GET", "/api/v1/pairs?limit=-1", 400),

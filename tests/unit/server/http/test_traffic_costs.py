@@ -13,7 +13,7 @@ from kzn.history.query import Answer, TrafficQuery
 from kzn.pricing.book import PriceBook
 from kzn.pricing.declaration import PriceList, Rule
 from kzn.pricing.table import Place
-from kzn.server.http.traffic_costs import Cost, Places, costs_of, rest
+from kzn.server.http.traffic_costs import AMBIGUOUS, Cost, Places, costs_of, rest
 
 DAY = dt.date(2026, 1, 1)
 CHANGE = dt.datetime.fromtimestamp(T0, dt.UTC).date()
@@ -48,7 +48,6 @@ def costs(
 
     found = answer(query, rows, ENDS, VERDICTS, T0 - 7200)
     priced = asyncio.run(costs_of(found, ask, book, Places(places or PLACES)))
-    assert priced is not None
     return found, *priced
 
 
@@ -93,15 +92,20 @@ def test_an_entry_has_its_price_class() -> None:
     assert Places(places).of("b", "Pod", "db").price_class == ""
 
 
-def test_too_many_dimensions_have_no_cost() -> None:
-    by = ("src_pod", "dst_pod", "src_node", "dst_node", "port", "protocol", "src_namespace")
+def test_a_query_with_all_its_dimensions_is_priced_too() -> None:
+    by = ("src_pod", "dst_pod", "src_node", "dst_node", "port", "protocol", "src_zone", "dst_zone")
+    places = [*PLACES, Place("", "r", "b", "managed-database", "db")]
+    found, rows, total = costs(CROSSING, TrafficQuery(T0, T0 + 300, by), PriceBook([LIST]), places)
+    assert len(rows) == len(found.rows) == 3
+    assert total == Cost({"USD": 3500.0}, 5)
 
-    async def ask(_query: TrafficQuery) -> Answer:
-        pytest.fail("it was asked")
 
-    query = TrafficQuery(T0, T0 + 300, by)
-    found = answer(query, settled(CROSSING), ENDS, VERDICTS, T0)
-    assert asyncio.run(costs_of(found, ask, PriceBook([LIST]), Places(PLACES))) is None
+def test_a_zone_of_two_regions_and_entries_added_up_have_no_price() -> None:
+    places = Places([*PLACES, Place("aws", "q", "b"), Place("", "r", "a", "free", "db")])
+    assert places.of("b", "Pod", "web") == places.of("a", "Static", "other") == AMBIGUOUS
+    query = TrafficQuery(T0, T0 + 300, ("src_zone",))
+    _, _, total = costs(CROSSING, query, PriceBook([LIST]), [*PLACES, Place("aws", "q", "b")])
+    assert total == Cost({}, 735)
 
 
 @given(FLOWS)

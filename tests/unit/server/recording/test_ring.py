@@ -53,7 +53,7 @@ def test_minutes_end_after_an_hour_and_unused_ends_are_forgotten(
     ring.write(2, settled([(100, 0, 1, 443, 6, 0, 0, 9)]).tobytes(), {}, T0 + 6060)
     found = ring.ask(TrafficQuery(T0, T0 + 9000, ("src_kind", "dst_kind")))
     assert [(row.values, row.measure.bytes) for row in found.rows] == [(("Node", "External"), 9)]
-    assert found.complete_from == T0 + 2460
+    assert found.complete_from == T0 + 2400
     assert len(ring._ends) == 2
 
 
