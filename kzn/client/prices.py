@@ -122,7 +122,7 @@ class PriceTable:
 
 def price_table(book: PriceBook | None, places: Iterable[Place], at: datetime) -> PriceTable:
     """What ``book`` says between ``places`` at ``at``; None: prices are off."""
-    known = sorted(set(places))
+    known = sorted(set(places), key=lambda place: (bool(place.name), place))  # zones first
     time = at.strftime("%Y-%m-%dT%H:%M:%SZ")
     if book is None:
         return PriceTable(time, is_off=True, places=len(known), lists=(), prices=())

@@ -50,9 +50,19 @@ PRICES = PriceList(
     date=_JULY_2026,
     rules=(
         Rule("same_zone", 0, 0),
+        *(
+            Rule(cls, src_regions=("cn-*",), unpriced="China has a price list of its own")
+            for cls in ("cross_zone", "cross_region", "external")
+        ),
         Rule("cross_zone", 0.01, 0.01),
         *_region_rules(),
         Rule("external", 0, 0, (OUTSIDE,)),
+        Rule(
+            "external",
+            src_regions=("us-gov-*",),
+            dst_regions=(OUTSIDE,),
+            unpriced="GovCloud has another price than us-* for what leaves it",
+        ),
         Rule("external", 0.09, 0, ("us-*", "ca-*", "eu-*"), (OUTSIDE,)),
         Rule("same_zone", 0.01, 0.01, price_class="public-address"),
         Rule("cross_zone", 0.01, 0.01, price_class="public-address"),

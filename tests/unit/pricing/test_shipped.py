@@ -120,3 +120,15 @@ def test_what_aws_sends_outside_is_the_first_paid_tier() -> None:
 def test_every_rule_has_a_source_and_a_date(one: PriceList) -> None:
     assert all((rule.source or one.source).startswith("https://") for rule in one.rules)
     assert all((rule.date or one.date) >= date(2024, 1, 1) for rule in one.rules)
+
+
+@pytest.mark.parametrize("cls", ["cross_zone", "cross_region", "external"])
+def test_aws_in_china_has_another_list(cls: str) -> None:
+    assert ask("aws", cls, "cn-north-1", "cn-north-1") == "left_unpriced"
+
+
+def test_what_leaves_aws_govcloud_has_no_price_and_its_zones_have() -> None:
+    found = BOOK.quote(Traffic("external", "aws", "us-gov-west-1"), TODAY)
+    assert isinstance(found, Unpriced)
+    assert found.reason == "left_unpriced"
+    assert ask("aws", "cross_zone", "us-gov-west-1", "us-gov-west-1") == (0.01, 0.01)
