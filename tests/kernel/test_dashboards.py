@@ -40,6 +40,7 @@ QUIET = {
     "State file",
     "Age of the topology",
     "Top senders to the outside",
+    "Bytes without a price, by reason",
 }
 """Panels without data on a healthy lab: static topology, no external traffic."""
 
@@ -64,7 +65,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             lab = stack.enter_context(Lab(PREFIX, nodes_per_zone=1, pods_per_node=1))
         except UnsupportedError as error:
             pytest.skip(f"{error}: {error.hint}")
-        demo = Demo(lab, DemoConfig(seconds=0, interval="500ms"))
+        demo = Demo(lab, DemoConfig(seconds=0, interval="500ms", provider="aws"))
         demo.start_agents()
         server = stack.enter_context(relay(lab.fabric.namespace, SERVER_PORT, 0))
         agent = stack.enter_context(relay(lab.nodes[0].namespace, AGENT_PORT, 0))

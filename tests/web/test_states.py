@@ -30,12 +30,19 @@ def test_not_ready(show: Show, world: World) -> None:
 
 def test_no_agents(show: Show, world: World) -> None:
     world.overrides["status"] = _status(agents=0, batches=0)
+    world.ranges = ("1h",)
     expect(show(world).locator("main")).to_contain_text("No agent has reported")
 
 
 def test_agents_and_no_bytes_yet(show: Show, world: World) -> None:
     world.overrides["status"] = _status(agents=3, batches=0)
+    world.ranges = ("1h",)
     expect(show(world).locator("main")).to_contain_text("3 agents are connected")
+
+
+def test_without_agents_the_history_is_still_there(show: Show, world: World) -> None:
+    world.overrides["status"] = _status(agents=0, batches=0)
+    expect(show(world).locator(".workloads tbody tr").first).to_be_visible()
 
 
 def test_one_zone(show: Show) -> None:

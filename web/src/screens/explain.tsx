@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import { pathOf, useAnswer } from "../api";
 import { changed } from "../address";
 import { useShared } from "../context";
-import { Card, Copy, Nothing, Problem, Waiting } from "../parts/controls";
+import { Card, Copy, Nothing, Problem, Scroll, Waiting } from "../parts/controls";
 
 interface End {
   address: string;
@@ -90,39 +90,41 @@ function Verdict({ found }: { found: Explanation }) {
         <b>{found.verdict}</b>, as node {found.node || "?"} sees it
         {found.charged_to && <>; charged to {found.charged_to}</>}
       </p>
-      <table class="list">
-        <thead>
-          <tr>
-            <th scope="col">End</th>
-            <th scope="col">Address</th>
-            <th scope="col">Owner</th>
-            <th scope="col">Workload</th>
-            <th scope="col">Node</th>
-            <th scope="col">Zone</th>
-          </tr>
-        </thead>
-        <tbody>
-          {(
-            [
-              ["from", found.src],
-              ["to", found.dst],
-            ] as const
-          ).map(([name, end]) => (
-            <tr key={name}>
-              <th scope="row">{name}</th>
-              <td>
-                <code>{end.address}</code>
-              </td>
-              <td>
-                {end.owner} {[end.namespace, end.name].filter(Boolean).join("/")}
-              </td>
-              <td>{end.workload ? `${end.workload_kind} ${end.workload}` : "–"}</td>
-              <td>{end.node || "–"}</td>
-              <td>{end.zone || "–"}</td>
+      <Scroll label="The two ends">
+        <table class="list">
+          <thead>
+            <tr>
+              <th scope="col">End</th>
+              <th scope="col">Address</th>
+              <th scope="col">Owner</th>
+              <th scope="col">Workload</th>
+              <th scope="col">Node</th>
+              <th scope="col">Zone</th>
             </tr>
-          ))}
-        </tbody>
-      </table>
+          </thead>
+          <tbody>
+            {(
+              [
+                ["from", found.src],
+                ["to", found.dst],
+              ] as const
+            ).map(([name, end]) => (
+              <tr key={name}>
+                <th scope="row">{name}</th>
+                <td>
+                  <code>{end.address}</code>
+                </td>
+                <td>
+                  {end.owner} {[end.namespace, end.name].filter(Boolean).join("/")}
+                </td>
+                <td>{end.workload ? `${end.workload_kind} ${end.workload}` : "–"}</td>
+                <td>{end.node || "–"}</td>
+                <td>{end.zone || "–"}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </Scroll>
       <h3>Why</h3>
       <ol>
         {found.why.map((line) => (
