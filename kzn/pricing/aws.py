@@ -5,7 +5,7 @@ Public list prices in USD. AWS does not say what its GB is; docs/money.md says w
 
 from datetime import date
 
-from kzn.pricing.declaration import PriceList, Rule
+from kzn.pricing.declaration import ANY, PriceList, Rule
 from kzn.pricing.traffic import OUTSIDE
 
 _EC2 = "https://aws.amazon.com/ec2/pricing/on-demand/"
@@ -30,14 +30,15 @@ _BETWEEN_REGIONS = (
 """USD a GB by the sender's region. Pairs can differ: the offer file of AWS has all of them."""
 
 
-def _region_rules() -> tuple[Rule, ...]:
+def _region_rules(price_class: str = "") -> tuple[Rule, ...]:
     ohio_virginia = ("us-east-1", "us-east-2")
-    return (
-        Rule("cross_region", 0.01, 0, ohio_virginia, ohio_virginia, source=_EC2, date=_2024),
-        *(
-            Rule("cross_region", price, 0, regions, source=_EC2, date=_2024)
-            for regions, price in _BETWEEN_REGIONS
-        ),
+    routes = [
+        (ohio_virginia, ohio_virginia, 0.01),
+        *((regions, ANY, price) for regions, price in _BETWEEN_REGIONS),
+    ]
+    return tuple(
+        Rule("cross_region", price, 0, src, dst, price_class, source=_EC2, date=_2024)
+        for src, dst, price in routes
     )
 
 
@@ -68,10 +69,7 @@ PRICES = PriceList(
         Rule("cross_zone", 0.01, 0.01, price_class="public-address"),
         Rule("same_zone", 0, 0, price_class="peering", source=_PEERING),
         Rule("cross_zone", 0.01, 0.01, price_class="peering", source=_PEERING),
-        *(
-            Rule("cross_region", price, 0, regions, price_class="peering", source=_EC2, date=_2024)
-            for regions, price in _BETWEEN_REGIONS
-        ),
+        *_region_rules("peering"),
         Rule("same_zone", 0, 0, price_class="managed-database", source=_RDS),
         Rule(
             "cross_zone",

@@ -87,18 +87,27 @@ def parse_list(file: str, content: str, installed: Iterable[PriceList] = ()) -> 
             replace(rule, source=rule.source or source, date=rule.date or date)
             for rule in base.rules
         )
+    begin = _day(entry, "valid_from") or (base.valid_from if base else dt.date.min)
+    end = _day(entry, "valid_until") or (base.valid_until if base else None)
+    if end is not None and end <= begin:
+        at = entry["valid_until" if "valid_until" in entry else "valid_from"]
+        at.fail(f"valid from {begin} until {end}", "an end after the begin")
     return PriceList(
         name=entry["name"].text("a name") if "name" in entry else Path(file).stem,
         provider=_text(entry, "provider") or (base.provider if base else ""),
         currency=_currency(entry.get("currency")) or (base.currency if base else ""),
-        valid_from=_day(entry, "valid_from") or (base.valid_from if base else dt.date.min),
-        valid_until=_day(entry, "valid_until"),
+        valid_from=begin,
+        valid_until=end,
         source=_text(entry, "source") or (base.source if base else ""),
         date=_day(entry, "date") or (base.date if base else dt.date.min),
         rules=own,
         gb_bytes=UNITS[_unit(entry["unit"])] if "unit" in entry else base.gb_bytes if base else GIB,
-        discount=_discount(entry["discount"]) if "discount" in entry else 0.0,
-        conversion=_conversion(entry["convert"]) if "convert" in entry else None,
+        discount=_discount(entry["discount"])
+        if "discount" in entry
+        else (base.discount if base else 0.0),
+        conversion=_conversion(entry["convert"])
+        if "convert" in entry
+        else (base.conversion if base else None),
     )
 
 

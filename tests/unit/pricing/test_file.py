@@ -128,7 +128,7 @@ MISTAKES = [
     (HEAD + "rules:\n- {class: cross_zone, free: true, far_end: free}", 7, '"free"'),
     (HEAD + "rules:\n- {class: cross_zone, free: true, from: []}", 7, "empty list"),
     (HEAD + "rules: [", 6, "YAML"),
-    (HEAD + "valid_until: 2020-01-01\nrules: []", 0, "ends before it begins"),
+    (HEAD + "valid_until: 2020-01-01\nrules: []", 6, "until 2020-01-01"),
 ]
 
 
@@ -148,6 +148,19 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | No
         path.write_bytes(content)
     with pytest.raises(UsageError, match=r"p\.yaml"):
         load_list(path)
+
+
+def test_a_list_that_extends_one_with_a_discount_has_it_too() -> None:
+    conversion = Conversion("EUR", 0.9, "bank", date(2026, 1, 2))
+    base = replace(aws.PRICES, discount=0.2, valid_until=date(2030, 1, 1), conversion=conversion)
+    found = parse_list("ours.yaml", "extends: aws\nname: ours\n", [base])
+    assert (found.discount, found.valid_until, found.conversion) == (
+        0.2,
+        date(2030, 1, 1),
+        conversion,
+    )
+    own = parse_list("ours.yaml", "extends: aws\ndiscount: 10%\nvalid_until: 2029-01-01\n", [base])
+    assert (own.discount, own.valid_until) == (0.1, date(2029, 1, 1))
 
 
 @given(st.text(max_size=200))

@@ -132,3 +132,9 @@ def test_what_leaves_aws_govcloud_has_no_price_and_its_zones_have() -> None:
     assert isinstance(found, Unpriced)
     assert found.reason == "left_unpriced"
     assert ask("aws", "cross_zone", "us-gov-west-1", "us-gov-west-1") == (0.01, 0.01)
+
+
+def test_peering_between_regions_has_the_prices_between_regions() -> None:
+    pair = "us-east-1", "us-east-2"
+    assert ask("aws", "cross_region", *pair, far="peering") == (0.01, 0)
+    assert ask("aws", "cross_region", "us-east-1", "us-west-2", far="peering") == (0.02, 0)
