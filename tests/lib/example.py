@@ -18,7 +18,15 @@ def install(source: Path, folder: Path) -> Path:
     """Build and unpack a package with pip, without dependencies; the folder for sys.path."""
     need("hatchling")
     copy, site = folder / "source", folder / "site"
-    wanted = ("pyproject.toml", "README.md", "LICENSE", "kzn", "kzn_probe_marked", "bpf")
+    wanted = (
+        "pyproject.toml",
+        "hatch_build.py",
+        "README.md",
+        "LICENSE",
+        "kzn",
+        "kzn_probe_marked",
+        "bpf",
+    )
     copy.mkdir(parents=True)
     for path in source.iterdir():
         if path.is_dir() and path.name in wanted:
@@ -34,7 +42,7 @@ def install(source: Path, folder: Path) -> Path:
         str(site),
     ]
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q"]
-    run([*pip, *options, str(copy)])
+    run([*pip, *options, str(copy)], KZN_PAGE="none")  # the page needs npm
     return site
 
 
