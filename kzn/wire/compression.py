@@ -54,7 +54,7 @@ def _of_package() -> _Zstd:
     unpacker = zstandard.ZstdDecompressor(max_window_size=1 << _WINDOW_LOG)
 
     def decompress(data: bytes, most: int) -> tuple[bytes, bool]:
-        # It allocates the size that the frame tells, whatever the caller's limit is.
+        # It allocates the size that the frame tells, not only what the caller's limit allows.
         if zstandard.frame_content_size(data) != most:
             return b"", False
         return unpacker.decompress(data, max_output_size=most, allow_extra_data=False), True

@@ -1,14 +1,16 @@
-"""Messages between a server and its history processes: a JSON object and raw bytes.
+"""Messages between a server and its history processes, and the end of one.
 
-In: a header and a payload. Out: both at the other end of a pipe. Never: an answer that is waited
-for without a deadline.
+In: a header (a JSON object) and a payload (raw bytes). Out: both at the other end of a pipe.
+Never: an answer that is waited for without a deadline.
 """
 
 import json
 import os
 import select
 import struct
+import subprocess
 import time
+from contextlib import suppress
 from typing import IO, Any
 
 _HEAD = struct.Struct("<IQ")
@@ -56,3 +58,13 @@ def _exactly(descriptor: int, size: int, deadline: float) -> bytes:
         parts.append(part)
         size -= len(part)
     return b"".join(parts)
+
+
+def end_process(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a process and close its pipes; what was buffered for it is dropped."""
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with suppress(OSError):
+                stream.close()

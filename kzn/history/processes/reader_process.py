@@ -8,13 +8,12 @@ Never: more than the time given: the process is killed then, which harms nothing
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from kzn.errors import KznError, UsageError
-from kzn.history.processes.framing import read_message_until, write_message
+from kzn.history.processes.framing import end_process, read_message_until, write_message
 from kzn.history.query import Answer, TrafficQuery, from_wire
 
 ASK_SECONDS = 30.0
@@ -52,14 +51,8 @@ class ReaderProcess:
     def close(self) -> None:
         """End the process."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with suppress(OSError):
-                    stream.close()
+        if process is not None:
+            end_process(process)
 
     def _say(self, question: Any) -> Any:
         if self._process is None or self._process.poll() is not None:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -17,7 +16,7 @@ from typing import Any, Protocol
 from kzn.errors import KznError, UsageError
 from kzn.history.books import Books, Gap, from_document
 from kzn.history.directory import Directory
-from kzn.history.processes.framing import read_message_until, write_message
+from kzn.history.processes.framing import end_process, read_message_until, write_message
 from kzn.history.retention import Keep
 from kzn.model.settled import ByClass, End, Sum
 
@@ -181,11 +180,5 @@ class WriterProcess:
 
     def _kill(self) -> None:
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with suppress(OSError):  # what was buffered for the process
-                    stream.close()
+        if process is not None:
+            end_process(process)

@@ -41,7 +41,7 @@ from kzn.server.ledger.prices_in_use import PricesInUse
 from kzn.server.resolve.verdict import CROSS_REGION, CROSS_ZONE, CROSSES, EXTERNAL_CLASS, SAME_ZONE
 
 SETTLE_SECONDS = 5.0
-"""Longest time between two settlements while nobody scrapes or commits."""
+"""Longest time between two settlements without a scrape or a commit."""
 MAX_UNSETTLED = 200_000
 """Rows that wait for a settlement beside the tables, some 20 MB."""
 OUTSIDE = ("", "External", "external")

@@ -173,7 +173,7 @@ class SeriesTable:
         return found
 
     def add_costs(self, rows: I64, cost: F64, priced_bytes: I64, currency: I64) -> None:
-        """Add to what the bytes of distinct ``rows`` cost, all (n,); `NONE` is no currency.
+        """Add to what the bytes of distinct ``rows`` cost, all (n,); `NONE` is not a currency.
 
         The cost of a row whose currency is another than before begins anew.
         """

@@ -1,4 +1,4 @@
-"""The recorder: ledger = recorded + dropped + lost + open, by class, whatever happens."""
+"""The recorder: ledger = recorded + dropped + lost + open, by class, after any events."""
 
 import asyncio
 import threading
