@@ -141,8 +141,7 @@ struct control {
 	__u64 drained; /* jiffies of the first packet after a drain; user space writes 0 */
 	__u64 tunnel_devices; /* bit (index % 64) of each device that encapsulates */
 	__u32 uplinks[KZN_UPLINKS]; /* devices with KZN_DEVICE_LEADS_OFF alone, or 0 */
-	__u64 zero; /* unknown to the verifier */
-	__u64 unused[2];
+	__u64 unused[3];
 };
 _Static_assert(sizeof(struct control) == 64, "control is 64 bytes");
 

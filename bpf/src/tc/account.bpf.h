@@ -25,20 +25,6 @@ static __always_inline void account_settled(struct __sk_buff *ctx, struct contro
 		add_to_reason(buffer_totals, reason, counts);
 }
 
-/* Makes the verifier forget what it knows of the values of a key, which differs for each way
- * through the parser: otherwise it follows all that comes after once for each. `zero` always is 0.
- */
-static __always_inline void forget(const struct control *ctl, struct flow_words *key)
-{
-	__u64 zero = ctl->zero;
-
-	key->src[0] += zero;
-	key->src[1] += zero;
-	key->dst[0] += zero;
-	key->dst[1] += zero;
-	key->tail += zero;
-}
-
 /* `network` is the offset of the network header. Frames without an IP packet are not counted, not
  * even as seen: they have no L3 bytes. What MPLS carries cannot always be told from IP: it is
  * missed where it is not.
@@ -63,7 +49,6 @@ __noinline int account_any_egress(struct __sk_buff *ctx, __u32 network)
 			if ((!may_encapsulate(&packet) || !key_by_inner(ctx, &packet, &key)) &&
 			    may_be_tunnel(ctl, ctx->ingress_ifindex))
 				mark_relayed(ctx, &key);
-			forget(ctl, &key);
 			mark_input(&key, ctx->ingress_ifindex);
 			measure(ctx, network, &packet, &counts);
 			reason = TOTAL_SEEN;

@@ -138,15 +138,17 @@ static __always_inline bool is_own_tunnel(struct __sk_buff *ctx, const struct pa
  * the tunnel is this node's: then it returns true. Without an inner packet both are kept, and the
  * key of an encrypted packet is marked. Of nested tunnels only the outermost is removed.
  */
-static __noinline bool key_by_inner(struct __sk_buff *ctx, struct packet *packet,
-				    struct flow_words *key)
+__noinline bool key_by_inner(struct __sk_buff *ctx, struct packet *packet, struct flow_words *key)
 {
-	__u32 network = packet->transport;
-	struct flow_words inner_key;
+	struct flow_words inner_key = {};
 	struct packet inner = {};
 	__u16 protocol = 0;
+	__u32 network;
 	bool is_own;
 
+	if (!packet || !key)
+		return false;
+	network = packet->transport;
 	if (packet->protocol == IPPROTO_UDP)
 		protocol = inner_of_udp(ctx, &network, key);
 	else if (packet->protocol == IPPROTO_ESP)

@@ -191,9 +191,14 @@ static __always_inline bool parse_ipv6(struct __sk_buff *ctx, struct packet *pac
 	return parse_ports(ctx, packet, head.ports, loaded_all, key);
 }
 
-static __always_inline bool parse(struct __sk_buff *ctx, __u16 protocol, struct packet *packet,
-				  struct flow_words *key)
+/* A global function: the verifier follows it once, and nothing of what comes after once for each
+ * way through it. Values of `packet` and `key` are unknown to the verifier from here on.
+ */
+__noinline bool parse(struct __sk_buff *ctx, __u16 protocol, struct packet *packet,
+		      struct flow_words *key)
 {
+	if (!packet || !key)
+		return false;
 	if (protocol == ETH_P_IP)
 		return parse_ipv4(ctx, packet, key);
 	return parse_ipv6(ctx, packet, key);

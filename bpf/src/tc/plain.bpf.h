@@ -76,15 +76,18 @@ __noinline __u64 measure_plain_segments(struct __sk_buff *ctx, bool ipv4)
 	return packed(&counts);
 }
 
-/* Flags of a TCP header. */
+/* Flags of a TCP header. Without CAP_PERFMON, Linux 6.1 lets no helper write to a byte of the stack
+ * that has a constant other than 0.
+ */
 static __always_inline __u8 read_tcp_flags(struct __sk_buff *ctx, bool ipv4)
 {
-	__u8 flags = TCP_SYN;
+	__u8 flags = 0;
 
-	bpf_skb_load_bytes(ctx,
-			   ETHERNET_HEADER + (ipv4 ? IPV4_HEADER : IPV6_HEADER) +
-				   __builtin_offsetof(struct tcphdr, flags),
-			   &flags, 1);
+	if (bpf_skb_load_bytes(ctx,
+			       ETHERNET_HEADER + (ipv4 ? IPV4_HEADER : IPV6_HEADER) +
+				       __builtin_offsetof(struct tcphdr, flags),
+			       &flags, 1))
+		return TCP_SYN;
 	return flags;
 }
 
