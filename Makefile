@@ -10,7 +10,7 @@ PURE := kzn/model/*,kzn/columns/*,kzn/wire/*,kzn/server/resolve/*,kzn/server/led
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## count real packets between two zones in network namespaces (root; ARGS="--json", SECONDS=10)
+demo: ## count real packets of a small shop in three zones of network namespaces (root; ARGS="--serve", SECONDS=10)
 	@scripts/setup demo
 	@$(BIN)/kzn demo --seconds $(SECONDS) $(ARGS)
 
@@ -25,6 +25,10 @@ quick: ## run the unit tests that are not slow, under a minute (ARGS="-k name")
 web: ## run the tests of the page in Chromium (ARGS="-k name", KZN_SCREENSHOTS=FOLDER)
 	@scripts/setup web
 	$(BIN)/pytest tests/web $(ARGS)
+
+screenshots: ## make the pictures of docs/pictures of a served demo, in some ten minutes (root; ARGS="--url URL")
+	@scripts/setup web
+	$(BIN)/python scripts/screenshots.py $(ARGS)
 
 coverage: ## measure the coverage of the quick tests; at least 85 % of code without I/O
 	@scripts/setup test
@@ -72,5 +76,5 @@ clean: ## remove everything that the other targets created
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	$(MAKE) -C bpf clean
 
-.PHONY: help web vm demo test quick coverage check format bench manifests image-check clean
+.PHONY: help web screenshots vm demo test quick coverage check format bench manifests image-check clean
 .DEFAULT_GOAL := help

@@ -30,7 +30,7 @@ from lib.served import FleetSource, allow_many_files, resident
 from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.daemon.signals import Shutdown
 from kzn.model.totals import Counts
-from kzn.server.app import SWITCH_SECONDS, Server, freeze_heap
+from kzn.server.app import SWITCH_SECONDS, Server, freeze_heap, limit_collections
 from kzn.server.config import ServerConfig
 from kzn.server.ledger.family import Row
 from kzn.server.topology import Topology
@@ -82,6 +82,7 @@ def serve(pipe: Connection, watch: socket.socket) -> None:
     """Serve until the pipe receives "stop"; answer any other message with numbers."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
     sys.setswitchinterval(SWITCH_SECONDS)
+    limit_collections()
     asyncio.run(_serve(pipe, watch))
 
 

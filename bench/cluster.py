@@ -106,7 +106,7 @@ def main() -> None:
     watched, told = socketpair()
     folder = TemporaryDirectory()
     state = Path(folder.name) / "state" if options.state else None
-    server = get_context("fork").Process(target=serve, args=(theirs, watched, fleet, 0, state))
+    server = get_context("fork").Process(target=serve, args=(theirs, watched, fleet, {0}, state))
     server.start()  # before this process opens what the child would inherit
     watched.close()
     other_cpu = 1 if (os.cpu_count() or 1) > 1 else 0

@@ -3,31 +3,38 @@
 Two clusters: 2,000 records a minute between 2,000 pods, and 500,000 between 40,000. Minutes of the
 first are written for two hours and merged as a server does; three days of it are asked six
 questions, on one thread. Ingest is that of bench/ingest.py without and with a recorder, whose
-threads are counted in, so the ratio is of CPU time.
+threads are counted in, so the ratio is of CPU time. Acks are those of a server process while its
+history is written, merged and asked, and of one without (lib/recorded.py). All of it takes some
+eight minutes; each part is told on stderr when it is done.
 """
 
 import asyncio
+import re
 import resource
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from lib.fleet import Fleet, spread
+from lib.recorded import measured
 from lib.report import finish
 
 from kzn.history.books import Books, Gap
 from kzn.history.memory import Rows
+from kzn.history.processes.reader_process import ReaderProcess
 from kzn.history.query import TrafficQuery
-from kzn.history.reader import Reader
 from kzn.history.retention import Keep
 from kzn.history.segments import DAY, HOUR, MINUTE, listing
 from kzn.history.writer import Writer
 from kzn.model.batch import AgentIdentity
 from kzn.model.settled import SETTLED, ByClass, End, Sum
-from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.ledger import Ledger
+from kzn.server.ledger.limits import LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
 from kzn.server.recording.fold import Fold
@@ -46,6 +53,7 @@ SMALL, LARGE = 2_000, 500_000
 RAW = 3 * DAY
 FLOWS, ADDRESSES, REPORTING, ROUNDS = 10_000, 1_000, 30, 7
 LIMIT_CPU = 6.0
+_T = TypeVar("_T")
 
 
 class Cluster:
@@ -129,8 +137,8 @@ def questions(end: int) -> dict[str, TrafficQuery]:
 
 
 def asked(root: Path, end: int) -> dict[str, float]:
-    """Milliseconds of each question, the best of three."""
-    reader = Reader(root)
+    """Milliseconds of each question, the best of three, and the memory of the server's reader."""
+    reader = ReaderProcess(root)
     found = {}
     for name, query in questions(end).items():
         times = []
@@ -140,7 +148,9 @@ def asked(root: Path, end: int) -> dict[str, float]:
             times.append((time.perf_counter() - began) * 1000)
         if not answer.total.bytes:
             raise SystemExit(f"{name} has no answer")
-        found[name] = round(min(times), 1)
+        found[f"{name}_ms"] = round(min(times), 1)
+    status = Path(f"/proc/{reader.pid}/status").read_text()
+    found["reader_rss_mib"] = int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) >> 10
     reader.close()
     return found
 
@@ -157,6 +167,9 @@ class Discard:
         return Books(instance, lost=dict(ledger))
 
     def add_ends(self, ends: Sequence[End], *, anew: bool) -> None:
+        """See `SegmentWriter`."""
+
+    def describe(self, cluster: str, provider_ids: Mapping[str, str]) -> None:
         """See `SegmentWriter`."""
 
     def write(self, number: int, rows: bytes, dropped: Mapping[str, ByClass], until: int) -> None:
@@ -233,6 +246,14 @@ def _take(to: Pipeline, frames: list[tuple[str, bytes]]) -> None:
         to.apply(AgentIdentity(node, 1, "postrouting", "bench"), decode_batch(message, Limits()))
 
 
+def part(name: str, work: Callable[[], _T]) -> _T:
+    """What ``work`` returns, and on stderr as soon as it is there, with the time that it took."""
+    began = time.monotonic()
+    found = work()
+    print(f"{name}: {time.monotonic() - began:.0f} s, {found}", file=sys.stderr, flush=True)
+    return found
+
+
 def rss() -> int:
     """Largest resident set so far, MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
@@ -243,16 +264,19 @@ def main() -> None:
     small, large = Cluster(2_000, 200, SMALL), Cluster(40_000, 4_000, LARGE)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        for name in ("small", "large", "asked"):
+        for name in ("small", "large", "asked", "acks"):
             (root / name).mkdir()
-        found = asyncio.run(ingest())
-        cpu, size = written(small, root / "small", 120, 1, seconds_later=600)
+        found = part("ingest", lambda: asyncio.run(ingest()))
+        cpu, size = part("small", lambda: written(small, root / "small", 120, 1, seconds_later=600))
         before = rss()
-        large_cpu, large_size = written(large, root / "large", 3, 1, seconds_later=7200)
+        large_cpu, large_size = part(
+            "large", lambda: written(large, root / "large", 3, 1, seconds_later=7200)
+        )
         large_rss = rss()
         hours = RAW // HOUR
-        written(small, root / "asked", hours, 60, seconds_later=2 * HOUR)
-        times = asked(root / "asked", T0 + RAW)
+        part("three days", lambda: written(small, root / "asked", hours, 60, seconds_later=9000))
+        times = part("questions", lambda: asked(root / "asked", T0 + RAW))
+        acks = part("acks", lambda: measured(root / "acks"))
         files = listing(root / "asked")
         by_level = {
             level: sum(files.sizes[one] for one in segments)
@@ -270,11 +294,14 @@ def main() -> None:
             "large_bytes_a_record": round(large_size, 1),
             "rss_mib_small": before,
             "rss_mib_large": large_rss,
-            **{f"{name}_ms": ms for name, ms in times.items()},
+            **times,
             **found,
+            **acks,
             "disk_mb_raw_72h": round(by_level["raw"] / 1e6, 1),
             "disk_mb_hours_35d": round(by_level["hour"] / RAW * 35 * DAY / 1e6, 1),
             "disk_mb_days_400d": round(by_level["day"] / RAW * 400 * DAY / 1e6, 1),
+            "disk_mb_node_hours_35d": round(by_level["node_hour"] / RAW * 35 * DAY / 1e6, 1),
+            "disk_mb_node_days_400d": round(by_level["node_day"] / RAW * 400 * DAY / 1e6, 1),
             "records_a_day": day,
         },
     )

@@ -18,7 +18,13 @@ from kzn.errors import UsageError
 from kzn.model.ip import pack
 
 MAX_FILE_BYTES = 64 << 20
-_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,40})?")
+MAX_LIST_BYTES = 1 << 20
+"""Of price lists and budgets, as much as a ConfigMap holds; some 10,000 rules."""
+_UNPRINTABLE = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_FAST_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
+_MOST = 10.0**12
+"""Numbers are less: twelve digits before the point."""
 
 Signature = tuple[tuple[int, ...] | None, ...]
 
@@ -81,11 +87,15 @@ class Value:
             self.fail(f'"{value}"', "an IPv4 or IPv6 address")
 
     def number(self, what: str) -> float:
-        """A decimal number of at least 0, as 0.0105; no sign and no exponent."""
+        """A decimal number of at least 0, as 0.0105 or 1.05e-2, and less than 10^12.
+
+        Programs that write YAML, Helm's ``toYaml`` among them, write large and small numbers with
+        an exponent.
+        """
         value = self.text(what)
-        if not _NUMBER.fullmatch(value):
+        if not _NUMBER.fullmatch(value) or not (number := float(value)) < _MOST:
             self.fail(f'"{value}"', what)
-        return float(value)
+        return number
 
     def day(self, what: str) -> date:
         """A day as YYYY-MM-DD."""
@@ -150,8 +160,11 @@ def parse(file: str, text: str, hint: str = "") -> Value | None:
 
     ``file`` names it in errors, and ``hint`` says there where the format is described.
     """
+    if found := _UNPRINTABLE.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        raise UsageError(f"{file}:{line}: the character U+{ord(found[0]):04X}, expected text")
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = _compose(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark is not None else 1
@@ -161,6 +174,17 @@ def parse(file: str, text: str, hint: str = "") -> Value | None:
     return Value(file, node, hint) if node is not None else None
 
 
+def _compose(text: str) -> yaml.Node | None:
+    """By libyaml, which is faster by ten times; what that refuses, by yaml, whose errors are known.
+
+    libyaml refuses more: half of a surrogate pair as an escape, and what is nested deeply.
+    """
+    try:
+        return yaml.compose(text, Loader=_FAST_LOADER)
+    except (yaml.YAMLError, RecursionError, UnicodeError):
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+
+
 def each(value: Value | None, what: str, read: Callable[[Value], None]) -> None:
     """Call ``read`` with every entry of a list that may be absent."""
     if value is not None:
@@ -168,16 +192,16 @@ def each(value: Value | None, what: str, read: Callable[[Value], None]) -> None:
             read(item)
 
 
-def read_text(path: str | Path, what: str) -> str:
-    """The text of a file of at most `MAX_FILE_BYTES`; UsageError, which calls it ``what``."""
+def read_text(path: str | Path, what: str, limit: int = MAX_FILE_BYTES) -> str:
+    """The text of a file of at most ``limit`` bytes; UsageError, which calls it ``what``."""
     try:
         size = Path(path).stat().st_size
-        content = Path(path).read_bytes() if size <= MAX_FILE_BYTES else b""
+        content = Path(path).read_bytes() if size <= limit else b""
     except OSError as error:
         reason = error.strerror or str(error)
         raise UsageError(f"{path}: {reason}, expected a readable {what}") from error
-    if size > MAX_FILE_BYTES:
-        raise UsageError(f"{path}: {size} bytes, expected at most {MAX_FILE_BYTES}")
+    if size > limit:
+        raise UsageError(f"{path}: {size} bytes, expected at most {limit} of a {what}")
     try:
         return content.decode()
     except UnicodeDecodeError as error:

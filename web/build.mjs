@@ -18,6 +18,8 @@ const { metafile } = await build({
   jsx: "automatic",
   jsxImportSource: "preact",
   legalComments: "none",
+  // Chromium compiles all functions while the file comes, beside the page's thread.
+  banner: { js: "//# allFunctionsCalledOnLoad" },
   entryNames: "[name]-[hash]",
   outdir: out,
   metafile: true,

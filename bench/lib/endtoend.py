@@ -8,7 +8,7 @@ import asyncio
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -20,6 +20,7 @@ from lib.fleet import Fleet
 from lib.served import allow_many_files, serve
 
 from kzn.model.batch import Batch
+from kzn.server.ledger import family
 from kzn.wire.codec import decode_to_agent, encode_to_server
 from kzn.wire.compression import Compression
 from kzn.wire.encode_batch import EncodedBatch, encode_batch
@@ -78,26 +79,32 @@ def rows(
     allow_many_files()
     for mix in mixes:
         fleet, batch = MIXES[mix]
-        with served(fleet) as (pipe, port):
+        with served(fleet, {0}) as (pipe, port, _):
             for flows in sizes:
                 for count in nodes:
                     yield measured(mix, flows, count, batch, pipe, port, rounds)
 
 
 @contextmanager
-def served(fleet: Fleet) -> Iterator[tuple[Connection, int]]:
-    """A server in its own process on CPU 0; the pipe to it, and its port for agents."""
+def served(
+    fleet: Fleet, cpus: set[int], rows: Callable[[Fleet], Iterable[family.Row]] | None = None
+) -> Iterator[tuple[Connection, int, int]]:
+    """A server in its own process on ``cpus``, which begins with ``rows``.
+
+    Gives the pipe to it, its port for agents, and that for HTTP. This process has the other CPUs.
+    """
     ours, theirs = get_context("fork").Pipe()
     watched, told = socketpair()
     before = os.sched_getaffinity(0)
-    server = get_context("fork").Process(target=serve, args=(theirs, watched, fleet, 0))
+    server = get_context("fork").Process(
+        target=serve, args=(theirs, watched, fleet, cpus, None, rows)
+    )
     server.start()
     watched.close()
-    if len(before) > 1:
-        os.sched_setaffinity(0, before - {0})
-    port, _ = ours.recv()
+    os.sched_setaffinity(0, before - cpus or before)
+    ports = ours.recv()
     try:
-        yield ours, port
+        yield ours, *ports
     finally:
         ours.send("stop")
         server.join(30)
@@ -149,16 +156,24 @@ class Agents:
     def __init__(self, port: int, batches: list[list[EncodedBatch]]) -> None:
         self._port = port
         self._batches = batches
+        self.acked = 0
 
     async def run(self, times: int) -> None:
         """Connect, send ``times`` batches from each agent, and wait for every ack."""
+        await self._run(lambda sequence: sequence <= times)
+
+    async def run_while(self, more: Callable[[], bool]) -> None:
+        """Connect, and send from each agent as long as ``more``; `acked` are the batches so far."""
+        await self._run(lambda _: more())
+
+    async def _run(self, more: Callable[[int], bool]) -> None:
         epoch = time.monotonic_ns()
         streams = await asyncio.gather(
             *(self._connect(node, epoch) for node in range(len(self._batches)))
         )
         await asyncio.gather(
             *(
-                self._send(stream, batches, times)
+                self._send(stream, batches, more)
                 for stream, batches in zip(streams, self._batches, strict=True)
             )
         )
@@ -176,11 +191,16 @@ class Agents:
             raise SystemExit(f"agent {node}: {answer}")
         return stream
 
-    async def _send(self, stream: FrameStream, batches: list[EncodedBatch], times: int) -> None:
-        for sequence in range(1, 1 + times):
+    async def _send(
+        self, stream: FrameStream, batches: list[EncodedBatch], more: Callable[[int], bool]
+    ) -> None:
+        sequence = 1
+        while more(sequence):
             batch = replace(batches[sequence % len(batches)], sequence=sequence)
             await stream.send(encode_to_server(batch))
             answer = decode_to_agent(await stream.receive() or b"")
             if answer != Ack(sequence, duplicate=False):
                 raise SystemExit(f"{answer} instead of an ack of batch {sequence}")
+            self.acked += 1
+            sequence += 1
         stream.abort()

@@ -8,7 +8,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import count
 from multiprocessing.connection import Connection
@@ -21,10 +21,12 @@ from lib.apifleet import ApiFleet
 from lib.fleet import Fleet
 from lib.heartbeat import Heartbeat
 
+from kzn.daemon.allocator import keep_freed_memory
 from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.daemon.signals import Shutdown
 from kzn.server.app import SWITCH_SECONDS, Server, limit_collections
 from kzn.server.config import ServerConfig
+from kzn.server.ledger.family import Row
 from kzn.server.state.sqlite_store import StateFile
 from kzn.server.topology import Topology
 from kzn.topology.facts import OwnerFacts, OwnerRef
@@ -43,6 +45,7 @@ class FleetSource:
     """A topology source that starts with the whole fleet and then reads a watch of its pods."""
 
     ready = True
+    cluster = ""
 
     def __init__(self, fleet: Fleet, watch: socket) -> None:
         self.index = AddressIndex(clock=time.monotonic, wall=time.time)
@@ -116,17 +119,28 @@ def send_events(watch: socket, fleet: Fleet, cpu: int, rate: int) -> None:
 
 
 def serve(
-    pipe: Connection, watch: socket, fleet: Fleet, cpu: int, state: Path | None = None
+    pipe: Connection,
+    watch: socket,
+    fleet: Fleet,
+    cpus: set[int],
+    state: Path | None = None,
+    rows: Callable[[Fleet], Iterable[Row]] | None = None,
 ) -> None:
-    """Serve until the pipe receives "stop"; answer any other message with numbers."""
-    os.sched_setaffinity(0, {cpu})
+    """Serve on ``cpus`` until the pipe receives "stop"; answer any other message with numbers.
+
+    The ledger begins with ``rows``.
+    """
+    os.sched_setaffinity(0, cpus)
     allow_many_files()
+    keep_freed_memory()
     sys.setswitchinterval(SWITCH_SECONDS)
     limit_collections()
-    asyncio.run(_serve(pipe, FleetSource(fleet, watch), state))
+    asyncio.run(_serve(pipe, FleetSource(fleet, watch), state, rows(fleet) if rows else ()))
 
 
-async def _serve(pipe: Connection, source: FleetSource, state: Path | None) -> None:
+async def _serve(
+    pipe: Connection, source: FleetSource, state: Path | None, rows: Iterable[Row]
+) -> None:
     agents, http = listen(HostPort("127.0.0.1", 0)), listen(HostPort("127.0.0.1", 0))
     server = Server(
         ServerConfig(),
@@ -134,6 +148,7 @@ async def _serve(pipe: Connection, source: FleetSource, state: Path | None) -> N
         None,
         state=StateFile(state) if state else None,
     )
+    server._pipeline.ledger.load(rows, time.monotonic())
     shutdown = Shutdown()
     ports = bound_port(agents), bound_port(http)
     heartbeat = Heartbeat()

@@ -68,17 +68,22 @@ static __always_inline bool is_mapped(const __u64 *address)
 	return !address[0] && (__u32)address[1] == KZN_MAPPED_PREFIX;
 }
 
-/* The hash is a sum of products with odd random factors; a bit of a word reaches no lower bit of
- * its product, so the place is taken from the highest. This is the addresses' part, apart so that a
- * program need not keep them.
+/* The hash. A sum of products with odd random factors comes first, of words whose first byte in the
+ * packet is the highest: addresses differ in their last bytes mostly, and a bit of a word reaches
+ * no lower bit of its product. Flows in sequence have such sums in arithmetic progressions, which
+ * may crowd; folding the sum and multiplying it again spreads these like random ones. The CPU has
+ * a product of its own: added to another word, it would make the CPUs of one flow those of others.
+ * This is the sum without the tail, apart so that a program need not keep addresses and CPU, which
+ * are set.
  */
-static __always_inline void hash_addresses(struct wanted_row *row, bool ipv4)
+static __always_inline void begin_hash(struct wanted_row *row, bool ipv4)
 {
-	row->hash = row->address[0] * settings.factors[0];
+	row->hash = bpf_be64_to_cpu(row->address[0]) * settings.factors[0] +
+		    row->cpu * settings.factors[5];
 	if (!ipv4)
-		row->hash += row->address[1] * settings.factors[3] +
-			     row->address[2] * settings.factors[4] +
-			     row->address[3] * settings.factors[5];
+		row->hash += bpf_be64_to_cpu(row->address[1]) * settings.factors[1] +
+			     bpf_be64_to_cpu(row->address[2]) * settings.factors[2] +
+			     bpf_be64_to_cpu(row->address[3]) * settings.factors[3];
 }
 
 static __always_inline __u64 get_cpu(bool ipv4)
@@ -86,11 +91,13 @@ static __always_inline __u64 get_cpu(bool ipv4)
 	return bpf_get_smp_processor_id() | (ipv4 ? 4 : 6) << 16;
 }
 
-/* Completes the hash. `cpu` and `address` are set. */
+/* Completes the hash. */
 static __always_inline void identify(struct wanted_row *row, __u64 tail)
 {
+	__u64 hash = row->hash + tail * settings.factors[4];
+
 	row->tail = tail;
-	row->hash += second_word(row) * settings.factors[1] + (__u32)tail * settings.factors[2];
+	row->hash = (hash ^ hash >> 32) * settings.factors[5];
 }
 
 static __always_inline void identify_key(struct wanted_row *row, const struct flow_words *key)
@@ -106,7 +113,7 @@ static __always_inline void identify_key(struct wanted_row *row, const struct fl
 		row->address[1] = row->address[2] = row->address[3] = 0;
 	}
 	row->cpu = get_cpu(ipv4);
-	hash_addresses(row, ipv4);
+	begin_hash(row, ipv4);
 	identify(row, key->tail);
 }
 
@@ -148,7 +155,7 @@ static __always_inline bool has_addresses(const struct flow_row *row, const __u6
 }
 
 /* Rows of other CPUs never match, so the order in which their words become visible is of no
- * importance here.
+ * importance here. Of IPv4, all but the first address are 0 in both.
  */
 static __always_inline bool is_same(const struct flow_row *row, const struct wanted_row *wanted)
 {
@@ -171,9 +178,20 @@ static __always_inline bool make_row(struct flow_row *row, const struct wanted_r
 	return true;
 }
 
-/* Whether the packet was added to a row; with `make` also to a new one. */
-static __always_inline bool add_to_places(const struct wanted_row *wanted, __u32 active,
-					  __u64 added, bool make)
+enum found {
+	FOUND_IN_ROW, /* the packet was added to it */
+	FOUND_NOWHERE,
+	MAY_BE_IN_HASH,
+};
+
+/* Adds a packet to the row of its flow, or to a new one if `make`. A flow is added to the hash if
+ * none of its places is empty, and a place that is taken stays so: of a flow with an empty place,
+ * this CPU has added nothing to the hash for the same wanted row. It may have for another row of
+ * the flow, and user space adds up both: that of programs with other factors, loaded for these maps
+ * before, and that of IPv6 with mapped addresses, which is of IPv4 on the full path alone.
+ */
+static __always_inline enum found add_to_row(const struct wanted_row *wanted, __u32 active,
+					     __u64 added, bool make)
 {
 	struct flow_row *row;
 	int i;
@@ -183,18 +201,18 @@ static __always_inline bool add_to_places(const struct wanted_row *wanted, __u32
 		row = row_at((wanted->hash >> settings.place_shift) + i, active);
 		if (!row)
 			break;
-		if (is_same(row, wanted)) {
+		if (is_same(row, wanted)) { /* if `make`, of an interrupt since it was looked for */
 			add_packed(&row->counts, added);
-			return true;
+			return FOUND_IN_ROW;
 		}
 		if (*(volatile __u64 *)&row->word[0] != KZN_ROW_EMPTY)
 			continue;
 		if (!make)
-			break;
+			return FOUND_NOWHERE;
 		if (make_row(row, wanted, added))
-			return true;
+			return FOUND_IN_ROW;
 	}
-	return false;
+	return MAY_BE_IN_HASH;
 }
 
 static __always_inline struct flow_row *first_row(const struct wanted_row *wanted, __u32 active)
@@ -221,11 +239,12 @@ static __always_inline bool add_to_first_place(const struct wanted_row *wanted, 
 static __noinline bool add_to_existing(const struct wanted_row *wanted,
 				       const struct flow_counts *counts, __u32 active)
 {
+	enum found found = add_to_row(wanted, active, packed(counts), false);
 	struct flow_counts *present;
 	struct flow_words key;
 
-	if (add_to_places(wanted, active, packed(counts), false))
-		return true;
+	if (found != MAY_BE_IN_HASH)
+		return found == FOUND_IN_ROW;
 	to_key(wanted, &key);
 	present =
 		active ? bpf_map_lookup_elem(&flows_1, &key) : bpf_map_lookup_elem(&flows_0, &key);
@@ -251,7 +270,7 @@ static __noinline enum total add_to_new(struct control *ctl, const struct wanted
 		return reason;
 	if (is_dormant(ctl))
 		return TOTAL_MISSED_DORMANT;
-	if (add_to_places(wanted, active, packed(counts), true))
+	if (add_to_row(wanted, active, packed(counts), true) == FOUND_IN_ROW)
 		return TOTAL_SEEN;
 	return active ? add_to_hash(&flows_1, &key, counts) : add_to_hash(&flows_0, &key, counts);
 }

@@ -79,39 +79,52 @@ static __always_inline __u64 first_tail(const struct plain *plain, __u8 initiato
 	return plain_tail(ports, plain->protocol, false, tcp ? KZN_INITIATOR_SOURCE : 0);
 }
 
-/* Adds a packet to the flow to look for first, at any of its places or in the hash. */
-static __always_inline bool add_to_first_flow(const struct plain *plain, struct wanted_row *row,
-					      __u8 initiator, __u64 input, bool ipv4, __u32 active,
-					      __u64 added)
+/* Sets the identity of a packet's flow with a tail. The addresses are set. */
+static __always_inline void identify_plain(struct wanted_row *row, bool ipv4, __u64 tail)
 {
-	struct flow_counts counts = {
-		.packets = added >> KZN_PACKED_BYTES,
-		.bytes = added & (ONE_PACKET - 1),
-	};
-
 	row->cpu = get_cpu(ipv4);
-	hash_addresses(row, ipv4);
-	identify(row, first_tail(plain, initiator) | input);
-	return add_to_existing(row, &counts, active);
+	begin_hash(row, ipv4);
+	identify(row, tail);
 }
 
-/* Adds a packet that awaits an initiator to the flow of the other one than the presumed, or to that
- * of none. The full path has to see each packet of a handshake. `input` is input_word().
+/* Adds a packet to a flow of its own if that is known: the one to look for first, or, if its
+ * initiator is awaited, that of the other initiator or of none. `row` becomes the last of these.
+ * The full path has to see each packet of a handshake. `input` is input_word().
  */
-static __always_inline bool add_to_other_flow(const struct plain *plain, struct wanted_row *row,
-					      __u64 input, bool ipv4, __u32 active, __u64 added)
+static __always_inline bool add_to_plain_flow(const struct plain *plain, struct wanted_row *row,
+					      __u8 initiator, __u64 input, bool ipv4, bool others,
+					      __u32 active, const struct flow_counts *counts)
 {
+	__u64 first = first_tail(plain, initiator) | input;
 	bool of_source = is_from_lower_port(plain);
 	__u8 other = of_source ? KZN_INITIATOR_SOURCE : KZN_INITIATOR_DESTINATION;
 
-	row->cpu = get_cpu(ipv4);
-	hash_addresses(row, ipv4);
-	identify(row, plain_tail(plain->ports, IPPROTO_TCP, !of_source, other) | input);
-	if (add_to_first_place(row, ipv4, active, added))
+	identify_plain(row, ipv4, first);
+	if (add_to_existing(row, counts, active))
 		return true;
-	hash_addresses(row, ipv4);
-	identify(row, plain_tail(plain->ports, IPPROTO_TCP, of_source, 0) | input);
-	return add_to_first_place(row, ipv4, active, added);
+	if (!others)
+		return false;
+	identify_plain(row, ipv4, plain_tail(plain->ports, IPPROTO_TCP, !of_source, other) | input);
+	if (add_to_existing(row, counts, active))
+		return true;
+	identify_plain(row, ipv4, plain_tail(plain->ports, IPPROTO_TCP, of_source, 0) | input);
+	return add_to_existing(row, counts, active);
+}
+
+/* The addresses and ports of a packet, for a lookup of endpoints. */
+static __always_inline void read_plain_ends(const struct plain *plain, const struct wanted_row *row,
+					    struct ends *ends)
+{
+	__u64 protocol = service_word(0, plain->protocol, 0);
+	struct flow_words key;
+
+	to_key(row, &key);
+	ends->source.address[0] = key.src[0];
+	ends->source.address[1] = key.src[1];
+	ends->source.port = protocol | bpf_ntohs(plain->ports & 0xffff);
+	ends->destination.address[0] = key.dst[0];
+	ends->destination.address[1] = key.dst[1];
+	ends->destination.port = protocol | bpf_ntohs(plain->ports >> 16);
 }
 
 #endif

@@ -76,6 +76,7 @@ async def serve(
         probe=probe.name,
         interval=config.interval,
         capacity=maps.capacity(),
+        row_capacity=maps.row_capacity(),
         attached=tuple(hook.name for hook in probe.netfilter_hooks()),
         uncounted_bytes=attached.uncounted_bytes,
         lost_sets=attached.lost.sets,
@@ -88,6 +89,7 @@ async def serve(
         updates = DeviceUpdates(config, attached, stats, meter, hooks)
         # A cut switches the active buffer, which the meter must not see in the middle.
         reader = buffers.Reader(lambda: updates.senders)
+        stats.entries = reader.entries
         spool = Spool(maps, around_cut=meter.paused, access=reader)
         async with (
             _http(config, sockets, stats),
@@ -177,7 +179,9 @@ async def _ship_until_stopped(
 
     async with asyncio.TaskGroup() as group:
         draining = [
-            group.create_task(_keep_draining(config, server, path, stats, reader))
+            group.create_task(
+                _keep_draining(config, server, path, stats, buffers.Reader(reader.senders))
+            )
             for path in directory.retired(None, config.pin_dir)
         ]
         async with _shipper(probe.name, config, server, spool, addresses) as shipper:

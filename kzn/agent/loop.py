@@ -58,13 +58,17 @@ class Loop:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _check_hooks(self) -> None:
-        """Check the hooks and keep the programs awake, also while a delivery waits."""
+        """Check the hooks and keep the programs awake, also while a delivery waits.
+
+        While it waits the other buffer fills up, which the metrics tell.
+        """
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             self._check()
             # A map that cannot be written cannot be cut either, and `once` logs that.
             with suppress(KernelError):
                 self._spool.mark_drained()
+                await asyncio.to_thread(self._spool.look_at_waiting)
 
     async def _run(self, stop: asyncio.Event) -> None:
         if self._has_batch_under_way():

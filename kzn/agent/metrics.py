@@ -115,6 +115,7 @@ def _cuts(stats: AgentStats) -> Iterator[MetricSamples]:
     yield single(
         "kzn_agent_flows_capacity", "gauge", "Flows that a buffer holds at least.", stats.capacity
     )
+    yield from _tables(stats)
     yield single(
         "kzn_agent_last_cut_timestamp_seconds",
         "gauge",
@@ -122,6 +123,31 @@ def _cuts(stats: AgentStats) -> Iterator[MetricSamples]:
         stats.last_cut,
     )
     yield single("kzn_agent_interval_seconds", "gauge", "Seconds between cuts.", stats.interval)
+
+
+def _tables(stats: AgentStats) -> Iterator[MetricSamples]:
+    found = sorted(stats.entries.items())
+    used = [((str(number), "rows"), each.rows) for number, each in found]
+    used += [((str(number), "hash"), each.in_hash) for number, each in found]
+    yield MetricSamples(
+        Metric(
+            "kzn_agent_map_entries",
+            "gauge",
+            ("buffer", "table"),
+            "Rows and entries of the hash behind them in use, by buffer, when it was cut, or at the"
+            " last look at the active one while a batch waits for a server.",
+        ),
+        used,
+    )
+    yield MetricSamples(
+        Metric(
+            "kzn_agent_map_capacity",
+            "gauge",
+            ("table",),
+            "Rows, and entries of the hash behind them, that a buffer has.",
+        ),
+        [(("rows",), stats.row_capacity), (("hash",), stats.capacity)],
+    )
 
 
 def _hooks(stats: AgentStats) -> Iterator[MetricSamples]:

@@ -1,9 +1,11 @@
 """The agent's counters about itself, exposed by metrics.py."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kzn.agent.deliver.connection import ShipStats
+from kzn.agent.maps.buffers import Entries
 from kzn.agent.maps.columns import by_lower_port
 from kzn.daemon.http.stats import HttpStats
 from kzn.model.batch import Batch
@@ -21,6 +23,11 @@ class AgentStats:
     probe: str
     interval: float
     capacity: int = 0
+    """Flows in the hash of a buffer, at most."""
+    row_capacity: int = 0
+    """Rows of a buffer."""
+    entries: Mapping[int, Entries] = field(default_factory=dict)
+    """What was in use of each buffer when it was last looked at."""
     attached: tuple[str, ...] = ()
     """Names of hooks that the kernel has attached; on devices, the devices' names."""
     lost: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""``kzn demo``: two zones on this machine, real packets, the real hook, counts compared."""
+"""``kzn demo``: three zones on this machine, real packets, the real hook, counts compared."""
 
 import json
 import signal
@@ -44,16 +44,18 @@ from kzn.errors import EXIT_FAULT, EXIT_OK
     help="MTU of all interfaces.",
 )
 def demo(*, seconds: float, as_json: bool, serve: bool, provider: str, mtu: int) -> int:
-    """It makes two zones of network namespaces, sends real packets between them, and compares
-    the counts of kzn with those of the interfaces.
+    """It makes three zones of network namespaces, in which the workloads of a small shop send each
+    other real packets, and compares the counts of kzn with those of the interfaces. After a minute
+    one workload moves to other zones, as in a rollout.
 
     Needs root. It removes everything that it made. Exit code: 0 only if kzn counted every byte
     that the uplinks carried.
     """
-    _exit_on_sigterm()
+    _exit_on_signals()
     config = DemoConfig(
         seconds=None if serve else seconds,
         mtu=mtu,
+        history=serve,
         provider=provider if serve and provider != "none" else "",
     )
     found = run_demo(config, _Show(live=not as_json))
@@ -86,8 +88,14 @@ class _Show:
             yield show
 
 
-def _exit_on_sigterm() -> None:
+def _exit_on_signals() -> None:
+    """SIGTERM and SIGINT end the demo, and it removes what it made.
+
+    SIGINT too: a shell without job control starts what is in the background with SIGINT ignored.
+    """
+
     def end(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -50,13 +50,25 @@ SUBCOMMANDS = {
         "kzn.cli.doctor:doctor", "Check this node and explain what to fix.", "agent,tools"
     ),
     "flows": Subcommand(
-        "kzn.cli.flows:flows", "Show what was sent in a span of the past.", "tools"
+        "kzn.cli.history.flows:flows", "Show what was sent in a span of the past.", "tools"
     ),
     "explain": Subcommand(
         "kzn.cli.explain:explain", "Explain the verdict on a packet between two addresses.", "tools"
     ),
+    "opencost": Subcommand(
+        "kzn.cli.open:opencost", "Serve a server's counters to OpenCost's collector.", "tools"
+    ),
     "prices": Subcommand(
         "kzn.cli.prices:prices", "Show what traffic costs, and import price lists.", "server"
+    ),
+    "report": Subcommand(
+        "kzn.cli.history.report:report", "Report what a month cost, and whom.", "tools"
+    ),
+    "diff": Subcommand(
+        "kzn.cli.history.diff:diff", "Compare two spans: load and crossing.", "tools"
+    ),
+    "advise": Subcommand(
+        "kzn.cli.history.advise:advise", "Say what would end traffic between zones.", "tools"
     ),
     "open": Subcommand("kzn.cli.open:open_page", "Open the page of a server.", "tools"),
     "top": Subcommand("kzn.cli.top:top", "Watch cross-zone traffic live.", "tools"),

@@ -1,13 +1,14 @@
-"""``kzn open``: the page of a server in a cluster, on a port of this machine."""
+"""``kzn open`` and ``kzn opencost``: what a server answers, on a port of this machine or pod."""
 
 from typing import TYPE_CHECKING
 
 import click
 
-from kzn.cli.params import server_options
+from kzn.cli.params import ADDRESS, log_level_option, server_options
 
 if TYPE_CHECKING:
     from kzn.client.find import ServerOptions
+    from kzn.daemon.listen import HostPort
 
 
 @click.command()
@@ -38,3 +39,34 @@ def open_page(*, server: "ServerOptions", port: int, no_browser: bool) -> None:
         # A browser in the terminal does not return before it ends.
         threading.Thread(target=webbrowser.open, args=(relay.url,), daemon=True).start()
     relay.run()
+
+
+@click.command()
+@server_options()
+@click.option(
+    "--listen-http",
+    type=ADDRESS,
+    default=":3001",
+    show_default=True,
+    help="Address that serves /metrics to OpenCost, and /healthz.",
+)
+@log_level_option
+def opencost(*, server: "ServerOptions", listen_http: "HostPort", log_level: str) -> None:
+    """It serves the counters of kzn server --opencost on the port that OpenCost's collector mode
+    scrapes, in a pod with the labels that it looks for (deploy/components/opencost-collector).
+    """
+    import asyncio
+
+    from kzn.client.opencost import OpenCostExporter
+    from kzn.daemon import logs
+    from kzn.daemon.listen import listen
+    from kzn.daemon.signals import shutdown_on_signals
+
+    logs.set_up(log_level)
+    client, sockets = server.client(), listen(listen_http)
+
+    async def serve() -> None:
+        with shutdown_on_signals() as shutdown:
+            await OpenCostExporter(client).run(sockets, shutdown.asked)
+
+    asyncio.run(serve())

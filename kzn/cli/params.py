@@ -178,10 +178,13 @@ def url_option(default: str | None, text: str, *, multiple: bool = False) -> Cal
     return add
 
 
-def server_options(*, multiple: bool = False) -> Callable[[_F], _F]:
+def server_options(
+    *, multiple: bool = False, service_option: str = "--service"
+) -> Callable[[_F], _F]:
     """``--url`` and what finds a server without it, as one argument ``server``: ServerOptions.
 
-    ``multiple``: ``--url`` may be repeated.
+    ``multiple``: ``--url`` may be repeated. ``service_option`` names the server's Service, for
+    commands whose ``--service`` is another.
     """
     from kzn.client.find import LOCAL, ServerOptions
     from kzn.client.service_proxy import NAMESPACE, SERVICE, ServicePlace
@@ -219,7 +222,8 @@ def server_options(*, multiple: bool = False) -> Callable[[_F], _F]:
                 help="Namespace of the server's Service.",
             ),
             click.option(
-                "--service",
+                service_option,
+                "service",
                 default=SERVICE,
                 show_default=True,
                 envvar="KZN_SERVER_SERVICE",

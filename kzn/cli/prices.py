@@ -1,6 +1,9 @@
 """``kzn prices``: what a GB costs between the zones of a cluster; importers of price lists."""
 
 import json
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -107,6 +110,13 @@ def import_(provider: str, files: tuple[Path, ...]) -> None:
         " traffic and products were ignored",
         err=True,
     )
+    if found.missing:
+        kinds = ", ".join(map(str, found.missing))
+        click.echo(
+            f"kzn: no price in {found.prices.currency}, so unpriced in this list unless you write"
+            f" one: {kinds}",
+            err=True,
+        )
 
 
 def _offline(provider: str, regions: Sequence[str], files: Sequence[Path]) -> "PriceTable":
@@ -134,30 +144,62 @@ class _Line:
 
 
 def _show(table: "PriceTable") -> None:
-    click.echo("\n".join(text_of(table)))
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    click.echo("\n".join(text_of(table, columns)))
 
 
 _HEADER = ("from", "", "to", "class", "sender/GB", "receiver/GB", "both/GB", "1 TB", "by")
 _RIGHT = range(4, 8)
 
 
-def text_of(table: "PriceTable") -> Iterator[str]:
-    """The table for people: prices, then lists, then what has no price."""
+def text_of(table: "PriceTable", columns: int | None = None) -> Iterator[str]:
+    """The table for people: prices, then lists, then what has no price.
+
+    On a terminal of fewer ``columns`` than the table needs, each price has two lines.
+    """
     if table.is_off:
         yield f"prices are off (kzn server --prices off), as of {table.time}"
         return
     lists = {one.provider: one for one in table.lists}
     lines = list(lines_of(table.prices))
+    found = [*_rows(lines, lists)] if lines else []
+    if columns is not None and max(map(len, found), default=0) > columns:
+        found = [line for x in lines for line in _two_lines(x, lists)]
+    found += [*_about_lists(table), *_about_unpriced(lines), *_about_limits(table)]
+    for line in found:
+        if columns is None or len(line) <= columns:
+            yield line
+        else:
+            indent = line[: len(line) - len(line.lstrip())] or "  "
+            yield from textwrap.wrap(
+                line, max(columns, 20), subsequent_indent=indent, break_long_words=False
+            )
+
+
+def _two_lines(line: _Line, lists: dict[str, "UsedList"]) -> Iterator[str]:
+    """The two ends and the class, and below what a byte between them costs."""
+    sender, receiver, _, terabyte, by = cells(line.price, lists)
+    yield " ".join(filter(None, (line.src, line.arrow if line.dst else "", line.dst))) + (
+        f": {line.price.class_}"
+    )
+    if terabyte == "unpriced":
+        yield f"  unpriced: {by}"
+    elif terabyte == "free":
+        yield f"  free; {by}"
+    else:
+        yield f"  per GB {sender} sender, {receiver} receiver; 1 TB {terabyte}; {by}"
+
+
+def _rows(lines: Sequence[_Line], lists: dict[str, "UsedList"]) -> Iterator[str]:
     rows: list[tuple[str, ...]] = [_HEADER]
     rows += [(x.src, x.arrow, x.dst, x.price.class_, *cells(x.price, lists)) for x in lines]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows if lines else ():
+    for row in rows:
         padded = (
             cell.rjust(width) if number in _RIGHT else cell.ljust(width)
             for number, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         yield "  ".join(padded).rstrip()
-    yield from (*_about_lists(table), *_about_unpriced(lines), *_about_limits(table))
 
 
 def lines_of(found: Sequence["Price"]) -> Iterator[_Line]:
@@ -209,7 +251,8 @@ def _end(price: "Price", end: str) -> tuple[str, str]:
     zone, region = getattr(price, f"{end}_zone"), getattr(price, f"{end}_region")
     name, provider = getattr(price, f"{end}_name"), getattr(price, f"{end}_provider")
     if name:
-        return f"{name} ({getattr(price, f'{end}_price_class')})", provider
+        price_class = getattr(price, f"{end}_price_class")
+        return name + f" ({price_class})" * bool(price_class), provider
     if region and price.class_ in ("cross_region", "external"):
         zone = region
     elif region and not zone.startswith(region):

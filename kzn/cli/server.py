@@ -65,6 +65,13 @@ if TYPE_CHECKING:
     help="Source of pods, nodes and zones: the Kubernetes API or a YAML file.",
 )
 @click.option(
+    "--cluster",
+    default="",
+    metavar="NAME",
+    help="Name of the cluster in the history and in kzn_build_info.  [default: the uid of namespace"
+    " kube-system]",
+)
+@click.option(
     "--static",
     type=FILE,
     metavar="FILE",
@@ -77,6 +84,12 @@ if TYPE_CHECKING:
     metavar="auto|off|FILE[,FILE]",
     help="Price lists: those installed, by each node's provider; none; or YAML files, also beside"
     " auto.",
+)
+@click.option(
+    "--budgets",
+    type=FILE,
+    metavar="FILE",
+    help="YAML file of budgets of a month, whose use is in metrics; needs --history.",
 )
 @click.option(
     "--state",
@@ -120,6 +133,27 @@ if TYPE_CHECKING:
     " not kept.",
 )
 @click.option(
+    "--history-store",
+    metavar="URL",
+    help="Answer queries about the past from this engine, which sinks fill, instead of --history:"
+    " clickhouse://HOST/DATABASE.",
+)
+@click.option(
+    "--sink",
+    "sinks",
+    multiple=True,
+    metavar="URL",
+    help="Deliver the minutes of --history to clickhouse://HOST/DATABASE, dir:///PATH or another"
+    " sink; may be repeated.",
+)
+@click.option(
+    "--sink-spool",
+    default="1Gi",
+    show_default=True,
+    metavar="SIZE",
+    help="Most bytes of files that wait for a sink; then the oldest are dropped, and counted.",
+)
+@click.option(
     "--stand-in",
     type=click.Choice(["auto", "on", "off"]),
     default="auto",
@@ -157,6 +191,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="Classes of flows that have a line: same_zone, cross_zone, cross_region, external,"
     " unresolved; or all.",
+)
+@click.option(
+    "--flow-log-cost",
+    is_flag=True,
+    help="Each line of the flow log has what its bytes cost at both ends, or why that is unknown.",
 )
 @click.option(
     "--max-agents",
@@ -223,6 +262,13 @@ if TYPE_CHECKING:
     metavar="KEY",
     help="Label of nodes that has their region.  [default: topology.kubernetes.io/region]",
 )
+@click.option(
+    "--group-label",
+    multiple=True,
+    metavar="KEY",
+    help="Label or annotation of pods or namespaces that names the team (group) of a workload. May"
+    " be repeated: the first that is there counts.",
+)
 @click.option("--default-zone", default="", metavar="ZONE", help="Zone of nodes that have none.")
 @click.option(
     "--max-series",
@@ -261,19 +307,25 @@ def server(
     http_max_connections: int,
     http_max_connections_per_address: int,
     topology: str,
+    cluster: str,
     static: Path | None,
     prices: str,
+    budgets: Path | None,
     state: Path | None,
     state_on_mismatch: Literal["fail", "begin-anew"],
     history: Path | None,
     history_keep: str,
     history_size: str,
     history_external: Literal["full", "/24", "none"],
+    history_store: str | None,
+    sinks: tuple[str, ...],
+    sink_spool: str,
     stand_in: Literal["auto", "on", "off"],
     first_scrape_wait: float,
     created_lines: Literal["on", "off"],
     flow_log: Literal["text", "json", "off"],
     flow_log_classes: str,
+    flow_log_cost: bool,
     max_agents: int,
     max_agents_per_address: int,
     address_share: float,
@@ -288,6 +340,7 @@ def server(
     zone_ids: bool,
     zone_label: str,
     region_label: str,
+    group_label: tuple[str, ...],
     default_zone: str,
     max_series: tuple[tuple[str, int], ...],
     families: str,
@@ -304,6 +357,8 @@ def server(
         raise click.UsageError("--tls-cert and --tls-key go together")
     if (http_tls_cert is None) != (http_tls_key is None):
         raise click.UsageError("--http-tls-cert and --http-tls-key go together")
+    if sinks and history is None:
+        raise click.UsageError("--sink needs --history DIR, where what it has not got yet waits")
     if tls_client_ca and not tls_cert:
         raise click.UsageError("--tls-client-ca needs --tls-cert and --tls-key")
     from kzn.daemon.stop_flag import StopFlag
@@ -325,9 +380,16 @@ def server(
             node_limit,
         )
         from kzn.server.prices import parse_sources
+        from kzn.sinks.registry import parse_store, parse_targets
 
         logs.set_up(log_level)
         keep = parse_keep(history_keep, parse_size(history_size))
+        history_options = None
+        if history is not None:
+            spool = parse_size(sink_spool, "--sink-spool")
+            history_options = HistoryOptions(
+                history, keep, history_external, parse_targets(sinks), spool
+            )
         config = ServerConfig(
             listen_agents=listen_agents,
             listen_http=listen_http,
@@ -342,16 +404,20 @@ def server(
             http_auth=http_auth,
             max_refused_tokens=max_refused_tokens,
             topology=None if topology == "kubernetes" else Path(topology),
+            cluster=cluster,
             static=static,
             prices=parse_sources(prices),
+            budgets=budgets,
             state=state,
             state_on_mismatch=state_on_mismatch,
-            history=HistoryOptions(history, keep, history_external) if history else None,
+            history=history_options,
+            history_store=parse_store(history_store) if history_store else None,
             stand_in=stand_in,
             first_scrape_wait=first_scrape_wait,
             created_lines=created_lines == "on",
             flow_log=flow_log,
             flow_log_classes=log_classes(flow_log_classes),
+            flow_log_cost=flow_log_cost,
             max_agents=max_agents,
             max_agents_per_address=max_agents_per_address,
             address_share=address_share,
@@ -361,6 +427,7 @@ def server(
             opencost=opencost,
             zone_label=zone_label,
             region_label=region_label,
+            group_labels=group_label,
             default_zone=default_zone,
             tls=ServerTlsFiles(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None,
             auth=auth or ("mtls" if tls_client_ca else "none"),

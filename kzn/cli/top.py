@@ -48,8 +48,9 @@ def top(
 ) -> None:
     """Bytes from zone to zone, and the workloads and pairs that send most across zones.
 
-    Totals are since the server's counters began. With a server in each zone, forward a port to
-    each (kubectl port-forward), and give --url for each.
+    Enter opens the selected workload, / filters, ? lists all keys. Totals are since the server's
+    counters began; the last minutes of each workload are from the server's history. With a server
+    in each zone, forward a port to each (kubectl port-forward), and give --url for each.
     """
     from kzn.top.document import document
     from kzn.top.history import History
@@ -74,7 +75,9 @@ def _show(
     from rich.console import Console
 
     from kzn.top.reading import take_reading
-    from kzn.top.screen import page, shown
+    from kzn.top.screen import Size, page, shown
+    from kzn.top.trends import take_trends
+    from kzn.top.view import View
 
     console = Console()
     if interval is not None and console.is_terminal:
@@ -83,4 +86,5 @@ def _show(
         watch(servers, history, interval, sort, console)
         return
     history.add(take_reading(servers))
-    console.print(page(history, sort, None, shown(servers)))
+    size, trends = Size(console.width, None), take_trends(servers)
+    console.print(page(history, View(sort), size, shown(servers), trends=trends))

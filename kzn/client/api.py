@@ -6,7 +6,7 @@ for an answer of another shape; keys that are not known are ignored.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
@@ -36,7 +36,7 @@ class ZoneRow(NamedTuple):
 
 
 class WorkloadRow(NamedTuple):
-    """A row of ``workloads``. A node has no namespace."""
+    """A row of ``workloads``. A node has no namespace. ``group`` is empty without one."""
 
     namespace: str
     workload_kind: str
@@ -49,10 +49,14 @@ class WorkloadRow(NamedTuple):
     cost: float | None = None
     currency: str = ""
     unpriced_bytes: int | None = None
+    group: str = ""
 
 
 class PairRow(NamedTuple):
-    """A row of ``pairs``: one for each value of ``initiator``."""
+    """A row of ``pairs``: one for each value of ``initiator``.
+
+    A group is empty, too, if workloads of the same name and of two kinds have different ones.
+    """
 
     src_namespace: str
     src_workload: str
@@ -65,6 +69,8 @@ class PairRow(NamedTuple):
     cost: float | None = None
     currency: str = ""
     unpriced_bytes: int | None = None
+    src_group: str = ""
+    dst_group: str = ""
 
 
 ROWS: dict[str, type[ZoneRow | WorkloadRow | PairRow]] = {
@@ -74,9 +80,11 @@ ROWS: dict[str, type[ZoneRow | WorkloadRow | PairRow]] = {
 }
 """Topics that are lists of series: a row is the labels of a series, its bytes and their cost.
 
-``cost`` is None where no byte has a known price, ``unpriced_bytes`` is None from an older server.
+``cost`` is None where no byte has a known price, and with the currency "mixed" where bytes are of
+several; ``unpriced_bytes`` is None from an older server.
 """
 _COST_KEYS = ("cost", "currency", "unpriced_bytes")
+_GROUP_KEYS = ("group", "src_group", "dst_group")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +168,13 @@ class Status:
     nodes_reporting: int = 0
     nodes_without_agent: int = 0
     prices: tuple[PriceListRow, ...] = ()
+    proposals: int | None = None
+    """Of /api/v1/advice; None before the first answer, and from an older server."""
+    saving_per_month: Mapping[str, float] = field(default_factory=dict)
+    connected_seconds: float | None = None
+    """Since the first of the connected agents came; None without one."""
+    first_batch_seconds: float | None = None
+    """Until the first interval ends at the latest; None after the first batch or if not known."""
 
     def to_json(self) -> dict[str, Any]:
         """The object of the answer."""
@@ -183,13 +198,24 @@ class Status:
                 PriceListRow(**{f.name: str(one[f.name]) for f in fields(PriceListRow)})
                 for one in answer.get("prices", ())
             ),
+            proposals=None if answer.get("proposals") is None else int(answer["proposals"]),
+            saving_per_month={
+                str(name): float(amount)
+                for name, amount in answer.get("saving_per_month", {}).items()
+            },
             **{name: int(answer.get(name, 0)) for name in _COVERAGE_COUNTS},
+            connected_seconds=_seconds(answer.get("connected_seconds")),
+            first_batch_seconds=_seconds(answer.get("first_batch_seconds")),
             **counts,
         )
 
 
 _COVERAGE_COUNTS = ("nodes_known", "nodes_reporting", "nodes_without_agent")
 _STATUS_COUNTS = ("agents", "nodes", "batches", "flows", "duplicates")
+
+
+def _seconds(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +273,8 @@ def to_objects(row: type[_R], found: Iterable[_R]) -> list[dict[str, Any]]:
 
 def rows(topic: str, row: type[_R], answer: Any) -> tuple[list[_R], int]:
     """The rows of an answer, and how many the server has in all."""
-    names = [name for name in keys(row) if name not in _COST_KEYS]
+    names = [name for name in keys(row) if name not in (*_COST_KEYS, *_GROUP_KEYS)]
+    groups = [name for name in keys(row) if name in _GROUP_KEYS]  # an older server has none
     get, found = itemgetter(*names), []
     for one in answer[topic]:
         *labels, total = get(one)
@@ -257,7 +284,8 @@ def rows(topic: str, row: type[_R], answer: Any) -> tuple[list[_R], int]:
             str(one.get("currency", "")),
             None if unpriced is None else int(unpriced),
         )
-        found.append(row._make((*map(str, labels), int(total), *costs)))
+        named = (str(one.get(name, "")) for name in groups)
+        found.append(row._make((*map(str, labels), int(total), *costs, *named)))
     return found, int(answer["of"])
 
 

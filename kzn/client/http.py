@@ -3,19 +3,24 @@
 In: a base URL, a topic of /api/v1 and a query. Out: a value made of the JSON answer.
 Raises: UsageError for a URL or a query that cannot be used, KznError for everything that fails
 afterwards.
-Never: more than MAX_BYTES of an answer, or a socket that is silent for TIMEOUT_SECONDS.
+Never: more than MAX_BYTES of an answer at once, a part of an answer for the whole, or a socket that
+is silent for TIMEOUT_SECONDS.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
 from kzn.client.service_proxy import ServiceProxy
+from kzn.daemon.http.body import PIECE
 from kzn.daemon.tls import ClientTls
 from kzn.errors import KznError, UsageError
 
@@ -31,6 +36,8 @@ _HINT = (
     "the URL must be the HTTP address of kzn server, such as http://kzn-server:8080; "
     "outside the cluster leave --url out, and the server is found through the kubeconfig"
 )
+_COMPRESSED = {"Accept-Encoding": "gzip"}
+_GZIP = 31
 _FILE_HINT = "write a token to it, such as that of kubectl create token"
 _T = TypeVar("_T")
 
@@ -86,39 +93,67 @@ class ApiClient:
         """
         url = f"{self.url}/{path.lstrip('/')}"
         try:
-            body, headers = self._receive(url, url, RELAY_SECONDS)
+            body, headers = self._receive(url, RELAY_SECONDS, partial(_whole, url))
         except HTTPError as error:
-            body = error.read(MAX_BYTES)
-            if self._proxy is not None and (found := self._proxy.refusal(error.code, body)):
-                raise found from error
-            return error.code, body, dict(error.headers.items())
+            return self._error_of_server(error)
         return 200, body, headers
+
+    def take(
+        self, path: str, make: Callable[[Iterator[bytes]], _T], most: int
+    ) -> tuple[int, _T, Mapping[str, str]]:
+        """As `get`, with what ``make`` makes of the body's pieces, which are compressed on the way.
+
+        KznError for a body of more than ``most`` bytes, too.
+        """
+        url = f"{self.url}/{path.lstrip('/')}"
+
+        def made(answer: Any) -> _T:
+            return make(_pieces(url, answer, most))
+
+        try:
+            body, headers = self._receive(url, RELAY_SECONDS, made, _COMPRESSED)
+        except HTTPError as error:
+            status, text, headers = self._error_of_server(error)
+            return status, make(iter([text])), headers
+        return 200, body, headers
+
+    def _error_of_server(self, error: HTTPError) -> tuple[int, bytes, Mapping[str, str]]:
+        body = error.read(MAX_BYTES)
+        if self._proxy is not None and (found := self._proxy.refusal(error.code, body)):
+            raise found from error
+        return error.code, body, dict(error.headers.items())
 
     def _get(self, page: str, url: str) -> bytes:
         try:
-            return self._receive(page, url, TIMEOUT_SECONDS)[0]
+            return self._receive(url, TIMEOUT_SECONDS, partial(_whole, page))[0]
         except HTTPError as error:
             raise self._refused(page, error) from error
 
-    def _receive(self, page: str, url: str, seconds: float) -> tuple[bytes, Mapping[str, str]]:
-        """The body and headers of an answer; HTTPError for one that is an error."""
+    def _receive(
+        self,
+        url: str,
+        seconds: float,
+        read: Callable[[Any], _T],
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> tuple[_T, Mapping[str, str]]:
+        """What ``read`` makes of an answer, and its headers; HTTPError for one that is an error.
+
+        ``more`` are headers of the request.
+        """
         try:
-            with self._ask_again(url, seconds) as answer:
-                body, headers = bytes(answer.read(MAX_BYTES + 1)), answer.headers
+            with self._ask_again(url, seconds, more) as answer:
+                return read(answer), answer.headers
         except HTTPError:
             raise
         except URLError as error:
             raise self._unreachable(_reason(error)) from error
         except (OSError, HTTPException) as error:
             raise self._unreachable(repr(error)) from error
-        if len(body) > MAX_BYTES:
-            raise KznError(f"{page}: the answer is larger than {MAX_BYTES >> 20} MiB", hint=_HINT)
-        return body, headers
 
-    def _ask_again(self, url: str, seconds: float) -> Any:
+    def _ask_again(self, url: str, seconds: float, more: Mapping[str, str]) -> Any:
         """Ask, and through an API server once more for what another credential or Host mends."""
         try:
-            return self._ask(url, seconds)
+            return self._ask(url, seconds, more)
         except HTTPError as error:
             proxy = self._proxy
             if proxy is None:
@@ -127,14 +162,15 @@ class ApiClient:
                 proxy.renew()
             elif error.code != MISDIRECTED or not proxy.name_server():
                 raise
-        return self._ask(url, seconds)
+        return self._ask(url, seconds, more)
 
-    def _ask(self, url: str, seconds: float) -> Any:
+    def _ask(self, url: str, seconds: float, more: Mapping[str, str]) -> Any:
         if self._proxy is None:
-            request = Request(url, headers=self._headers())  # noqa: S310 - http(s), parse_url
+            headers = {**self._headers(), **more}
+            request = Request(url, headers=headers)  # noqa: S310 - http(s), parse_url
             return self._open(request, timeout=seconds)
-        handlers, headers = self._proxy.handlers()
-        request = Request(url, headers=headers)  # noqa: S310 - http(s), parse_url
+        handlers, own = self._proxy.handlers()
+        request = Request(url, headers={**own, **more})  # noqa: S310 - http(s), parse_url
         return build_opener(_NoRedirects, *handlers).open(request, timeout=seconds)
 
     def _refused(self, page: str, error: HTTPError) -> KznError:
@@ -167,19 +203,72 @@ class ApiClient:
 
 
 def parse_url(text: str) -> str:
-    """The base of an HTTP URL without a slash at its end; UsageError if it is not one."""
+    """The base of an HTTP URL without a slash at its end; UsageError if it is not one.
+
+    An address copied from the page is that of its server: what only the page reads of it, the
+    screen after # and a query before that, is dropped.
+    """
     hint = "write http://HOST:PORT"
     shown = repr(text[:60])
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(text.strip())
         port = parts.port
     except ValueError as error:
         raise UsageError(f"{shown} is not a URL: {error}", hint=hint) from error
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise UsageError(f"{shown} is not an HTTP URL", hint=hint)
-    if parts.query or parts.fragment:
-        raise UsageError(f"{shown}: a base URL cannot have a query or a fragment", hint=hint)
-    return text.rstrip("/")
+    if parts.query and not parts.fragment:
+        raise UsageError(f"{shown}: a base URL cannot have a query", hint=hint)
+    path = parts.path.removesuffix("/index.html")
+    return urlunsplit((parts.scheme, parts.netloc, path.rstrip("/"), "", ""))
+
+
+def _whole(page: str, answer: Any) -> bytes:
+    body = bytes(answer.read(MAX_BYTES + 1))
+    if len(body) > MAX_BYTES:
+        raise _too_large(page, MAX_BYTES)
+    if answer.length:
+        raise _cut_off(page)
+    return body
+
+
+def _pieces(page: str, answer: Any, most: int) -> Iterator[bytes]:
+    """The pieces of a body that may be compressed by gzip; KznError unless it is complete."""
+    is_compressed = answer.headers.get("Content-Encoding") == "gzip"
+    size = 0
+    for piece in (
+        _inflated(page, answer) if is_compressed else iter(lambda: answer.read(PIECE), b"")
+    ):
+        size += len(piece)
+        if size > most:
+            raise _too_large(page, most)
+        yield piece
+    if answer.length:
+        raise _cut_off(page)
+
+
+def _inflated(page: str, answer: Any) -> Iterator[bytes]:
+    stream = zlib.decompressobj(_GZIP)
+    left = b""
+    while not stream.eof:
+        left = left or answer.read(PIECE)
+        try:
+            piece = stream.decompress(left, PIECE)
+        except zlib.error as error:
+            raise KznError(f"{page}: not gzip: {error}", hint=_HINT) from error
+        if not left and not piece:
+            raise _cut_off(page)
+        left = stream.unconsumed_tail
+        if piece:
+            yield piece
+
+
+def _too_large(page: str, most: int) -> KznError:
+    return KznError(f"{page}: the answer is larger than {most >> 20} MiB", hint=_HINT)
+
+
+def _cut_off(page: str) -> KznError:
+    return KznError(f"{page}: the answer was cut off", hint="try again")
 
 
 def _problem(body: bytes) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 In: a book and places, or a JSON answer. Out: a `PriceTable`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -42,7 +42,7 @@ class Price:
 
     ``sender`` and ``receiver`` are for a byte in ``currency``, None without a price: then
     ``unpriced`` is the reason and ``detail`` says more. ``src_name`` and ``dst_name`` are entries
-    of the static topology, with their price class.
+    of the static topology, with their price class, if they have one.
     """
 
     class_: str
@@ -122,7 +122,7 @@ class PriceTable:
 
 def price_table(book: PriceBook | None, places: Iterable[Place], at: datetime) -> PriceTable:
     """What ``book`` says between ``places`` at ``at``; None: prices are off."""
-    known = sorted(set(places), key=lambda place: (bool(place.name), place))  # zones first
+    known = sorted(set(places), key=_importance)
     time = at.strftime("%Y-%m-%dT%H:%M:%SZ")
     if book is None:
         return PriceTable(time, is_off=True, places=len(known), lists=(), prices=())
@@ -130,7 +130,7 @@ def price_table(book: PriceBook | None, places: Iterable[Place], at: datetime) -
         time=time,
         is_off=False,
         places=len(known),
-        lists=tuple(_used_lists(book, known, at)),
+        lists=tuple(used_lists(book, known, at)),
         prices=tuple(
             _price(row.cls, row.src, row.dst, row.answer)
             for row in rows(book, known[:MAX_PLACES], at)
@@ -138,7 +138,13 @@ def price_table(book: PriceBook | None, places: Iterable[Place], at: datetime) -
     )
 
 
-def _used_lists(book: PriceBook, places: Iterable[Place], at: datetime) -> Iterable[UsedList]:
+def _importance(place: Place) -> tuple[bool, bool, Place]:
+    """Zones first, then entries with a price class."""
+    return bool(place.name), not place.price_class, place
+
+
+def used_lists(book: PriceBook, places: Iterable[Place], at: datetime) -> Iterator[UsedList]:
+    """The list that counts at ``at`` for each provider of ``places``."""
     for provider in sorted({place.provider for place in places} - {""}):
         found = book.list_for(provider, at)
         if isinstance(found, Unpriced):

@@ -5,13 +5,16 @@ In: parameters as text. Out: a `TrafficQuery`. UsageError names what is wrong an
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from kzn.client.explain import parse_time
 from kzn.errors import UsageError
+from kzn.history.export_query import DEFAULT_ROWS, Export, Format
 from kzn.history.query import FILTERS, MAX_BY, TrafficQuery
 
 DEFAULT_SINCE = "1h"
 PARAMETERS = frozenset({"since", "from", "to", "by", "where", "limit", "points", "compare"})
+EXPORT_PARAMETERS = PARAMETERS - {"compare"} | {"format"}
 _SINCE = re.compile(r"([0-9]{1,6})(s|m|h|d|w)")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
@@ -43,11 +46,25 @@ def parse_query(
         begin=int(begin),
         end=max(int(end), int(begin) + 1) if begin < end else int(end),
         by=by,
-        where=_where(parameters.get("where", ())),
+        where=parse_where(parameters.get("where", ())),
         limit=_number("limit", one, limit),
         points=_number("points", one, 0),
         compare=compare == "previous",
     )
+
+
+def parse_export(parameters: Mapping[str, Sequence[str]], now: float) -> Export:
+    """The export of repeated text parameters (`EXPORT_PARAMETERS`)."""
+    for name in parameters:
+        if name not in EXPORT_PARAMETERS:
+            raise UsageError(
+                f"{name[:40]!r} is not a parameter", hint=", ".join(sorted(EXPORT_PARAMETERS))
+            )
+    asked = dict(parameters)
+    form = _one("format", asked.pop("format", ("csv",)))
+    limit = asked.pop("limit", None)
+    rows = DEFAULT_ROWS if limit is None else _number("limit", {"limit": _one("limit", limit)}, 0)
+    return Export(parse_query(asked, now, limit=0), cast(Format, form), rows)
 
 
 def parse_since(text: str) -> int:
@@ -74,7 +91,8 @@ def to_parameters(query: TrafficQuery) -> list[tuple[str, str]]:
 _LISTS = frozenset({"by", "where"})
 
 
-def _where(texts: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def parse_where(texts: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """``DIMENSION=VALUE`` or ``DIMENSION:VALUE`` as filters; UsageError."""
     found: dict[str, tuple[str, ...]] = {}
     for text in texts:
         # The first of both, so that values may contain either.

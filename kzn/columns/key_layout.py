@@ -32,6 +32,10 @@ class KeyLayout:
             key |= code << shift
         return key
 
+    def column(self, keys: I64, number: int) -> I64:
+        """One column of ``keys``."""
+        return (keys >> self._shifts[number]) & ((1 << self._widths[number]) - 1)
+
     def unpack(self, keys: I64) -> tuple[I64, ...]:
         """The columns of ``keys``, each of the same shape."""
         return tuple(

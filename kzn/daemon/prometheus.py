@@ -30,16 +30,19 @@ class MetricCollector(Collector):
             yield family
 
 
-def new_registry(component: str) -> CollectorRegistry:
-    """A registry with process metrics and build info of ``component`` (agent or server)."""
+def new_registry(component: str, cluster: str = "") -> CollectorRegistry:
+    """A registry with process metrics and build info of ``component`` (agent or server).
+
+    ``cluster`` is a name or a uid, empty where it is not known.
+    """
     build = MetricSamples(
         Metric(
             "kzn_build_info",
             "gauge",
-            ("component", "version"),
-            "Component and version of this kzn; always 1.",
+            ("component", "version", "cluster"),
+            "Component, version and cluster of this kzn; always 1.",
         ),
-        [((component, __version__), 1.0)],
+        [((component, __version__, cluster), 1.0)],
     )
     registry = CollectorRegistry(auto_describe=True)
     registry.register(MetricCollector(lambda: [build]))

@@ -21,7 +21,8 @@ def month_rows(pairs: Iterable[PairRow], seconds: float, day: date) -> tuple[Mon
     """A row for each of `PROVIDERS`; none without traffic or time. All pairs are of one region."""
     counted = {"same_zone": 0, "cross_zone": 0}
     for row in pairs:
-        counted["same_zone" if row.src_zone == row.dst_zone else "cross_zone"] += row.counted_bytes
+        if row.dst_zone:  # what leaves the cluster has other prices
+            counted["cross_zone" if row.crosses else "same_zone"] += row.counted_bytes
     if not seconds or not sum(counted.values()):
         return ()
     factor = MONTH_HOURS * 3600 / seconds

@@ -3,12 +3,16 @@
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 
 from kzn.lab.namespaces import inside
 
 CONNECT_SECONDS = 5.0
+START_SECONDS = 30.0
+"""How long a connection waits for a server that does not listen yet."""
+RETRY_SECONDS = 0.1
 
 
 @contextmanager
@@ -17,8 +21,9 @@ def relay(namespace: str, port: int, listen: int) -> Iterator[str]:
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            with inside(namespace):
-                upstream = socket.create_connection(("127.0.0.1", port), CONNECT_SECONDS)
+            upstream = _connect(namespace, port)
+            if upstream is None:
+                return
             with closing(upstream), suppress(OSError):
                 upstream.settimeout(None)
                 back = threading.Thread(target=_copy, args=(upstream, self.request), daemon=True)
@@ -32,6 +37,19 @@ def relay(namespace: str, port: int, listen: int) -> Iterator[str]:
             yield f"http://127.0.0.1:{server.server_address[1]}"
         finally:
             server.shutdown()
+
+
+def _connect(namespace: str, port: int) -> socket.socket | None:
+    """A connection to the port; None if nothing listens there in time."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with inside(namespace):
+                return socket.create_connection(("127.0.0.1", port), CONNECT_SECONDS)
+        except OSError:
+            if time.monotonic() > deadline:
+                return None
+        time.sleep(RETRY_SECONDS)
 
 
 def _listen(

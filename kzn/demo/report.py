@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from kzn.demo.shop import End
 from kzn.lab.jobs import Sum
-from kzn.lab.plan import Node, Plan, Pod
+from kzn.lab.plan import Node, Plan
 from kzn.lab.witness import DeviceCounters, WireKey
 from kzn.model.totals import Counts
 
@@ -18,7 +19,7 @@ PROTOCOL_NAMES = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
 
 @dataclass(frozen=True, slots=True)
 class PairRow:
-    """One direction between two pods, by protocol and IP version.
+    """What one pod or node sent to another, or outside, by protocol and IP version.
 
     ``sent_bytes`` is payload that sockets accepted; ``computed_bytes`` its L3 bytes on the wire,
     None for TCP, where only the kernel knows segments and acknowledgements.
@@ -30,6 +31,8 @@ class PairRow:
     family: int
     src_address: str
     dst_address: str
+    src_workload: str
+    dst_workload: str
     src_zone: str
     dst_zone: str
     sent_bytes: int
@@ -38,6 +41,11 @@ class PairRow:
     wire_packets: int
     counted_bytes: int
     counted_packets: int
+
+    @property
+    def crosses(self) -> bool:
+        """Whether the bytes go to another zone."""
+        return bool(self.dst_zone) and self.src_zone != self.dst_zone
 
     @property
     def difference(self) -> int:
@@ -142,19 +150,21 @@ class Report:
 
 
 def pair_rows(
-    plan: Plan,
+    ends: Mapping[str, End],
     sent: Mapping[WireKey, Sum],
     carried: Mapping[WireKey, Counts],
     counted: Mapping[WireKey, Counts],
 ) -> tuple[PairRow, ...]:
-    """A row for every direction between two pods that occurs in one of the counts."""
-    pods = {address: pod for pod in plan.pods for address in (pod.ipv4, pod.ipv6)}
+    """A row for what occurs in one of the counts, from an end in a zone to any of ``ends``.
+
+    ``ends`` are by address. What arrives from outside leaves no node of the lab.
+    """
     keys = {key for counts in (sent, carried, counted) for key in counts}
-    between = [key for key in keys if key.src in pods and key.dst in pods]
+    between = [key for key in keys if key.src in ends and key.dst in ends and ends[key.src].zone]
     rows = [
         _pair_row(
             key,
-            pods,
+            ends,
             sent.get(key, Sum(0, None)),
             carried.get(key, Counts()),
             counted.get(key, Counts()),
@@ -165,9 +175,9 @@ def pair_rows(
 
 
 def _pair_row(
-    key: WireKey, pods: Mapping[str, Pod], sent: Sum, carried: Counts, counted: Counts
+    key: WireKey, ends: Mapping[str, End], sent: Sum, carried: Counts, counted: Counts
 ) -> PairRow:
-    src, dst = pods[key.src], pods[key.dst]
+    src, dst = ends[key.src], ends[key.dst]
     return PairRow(
         src=src.name,
         dst=dst.name,
@@ -175,6 +185,8 @@ def _pair_row(
         family=6 if ":" in key.src else 4,
         src_address=key.src,
         dst_address=key.dst,
+        src_workload=src.workload,
+        dst_workload=dst.workload,
         src_zone=src.zone,
         dst_zone=dst.zone,
         sent_bytes=sent.payload,

@@ -4,9 +4,10 @@ In: a `DemoConfig` and a `Show` for progress. Out: a `Report`.
 Never: leaves a namespace, process, mount or pin behind, even after SIGKILL.
 """
 
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,12 +17,13 @@ from kzn.demo.cost import month_rows
 from kzn.demo.flow_log import FlowLogReader, snapshot_sums
 from kzn.demo.relay import relay
 from kzn.demo.report import PairRow, Report, own_rows, pair_rows, uplink_rows
+from kzn.demo.shop import ROLLOUT, SPEC, Shop, ends_of
 from kzn.errors import KznError
 from kzn.lab import jobs
 from kzn.lab.daemons import KZN, STOP_SECONDS, Daemon
-from kzn.lab.jobs import Sums
+from kzn.lab.jobs import Sums, Worker
 from kzn.lab.lab import Lab
-from kzn.lab.plan import Node
+from kzn.lab.plan import Node, host_pod_batches
 from kzn.lab.topology import topology
 from kzn.lab.witness import WireKey
 from kzn.model.totals import Counts
@@ -30,6 +32,12 @@ AGENT_PORT = 9102
 SERVER_PORT = 8080
 BATCH_PORT = 7070
 SHOW_SECONDS = 0.5
+ROLLOUT_SECONDS = 60.0
+"""When checkout of the shop is rolled out."""
+LAST_HOUR = "#/?range=1h"
+"""The address of the page within it: the demo has minutes, not days."""
+SERVED_REST_SECONDS = 1.0
+"""Between two rounds with --serve, so that the machine stays usable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,8 @@ class DemoConfig:
 
     seconds: float | None
     mtu: int = 1500
+    history: bool = False
+    """Whether the server keeps minutes of its own in the lab's directory."""
     interval: str = "2s"
     listen: int = 8080
     provider: str = ""
@@ -70,11 +80,14 @@ class Show(Protocol):
 
 
 class Demo:
-    """The server and the agents in a lab."""
+    """The server and the agents in a lab; without a ``shop``, every pod is a workload."""
 
-    def __init__(self, lab: Lab, config: DemoConfig) -> None:
+    def __init__(self, lab: Lab, config: DemoConfig, shop: Shop | None = None) -> None:
         self._lab = lab
         self._config = config
+        self._names = shop.names if shop else None
+        self._more = (shop.ingress,) if shop else ()
+        self._ends = shop.ends if shop else ends_of(lab.plan)
         self._sums = Sums()
         self._server = self._start_server()
         self._counted = FlowLogReader(self._server.stdout)
@@ -88,17 +101,26 @@ class Demo:
         for agent in self._agents:
             agent.wait_ready("/healthz")
 
-    def send(self, show: ShowProgress | None) -> None:
-        """Send for the configured time; KznError if a daemon or a sender fails."""
+    def send(
+        self,
+        workers: Sequence[Worker],
+        at: Callable[[float], None],
+        show: ShowProgress | None,
+    ) -> None:
+        """Send for the configured time; ``at`` is called with the seconds so far now and then.
+
+        KznError if a daemon or a worker fails.
+        """
         started = time.monotonic()
-        with jobs.running(self._lab.plan, self._sums) as check_senders:
+        with jobs.running(workers, self._sums) as check_workers:
             for elapsed in _ticks(started, self._config.seconds):
                 self._seconds = elapsed
-                check_senders()
+                check_workers()
                 for daemon in (self._server, *self._agents):
                     daemon.check()
                 if show is not None:
                     show(Progress(self._rows(), elapsed))
+                at(elapsed)
 
     def served(self) -> AbstractContextManager[str]:
         """Make the server's pages reachable on this machine's loopback; yields their URL."""
@@ -117,7 +139,7 @@ class Demo:
         counted = self._counted.finish(STOP_SECONDS)
         left = self._left_in_kernel()
         carried = lab.carried()
-        pairs = pair_rows(lab.plan, self._sums.copy(), carried, counted)
+        pairs = pair_rows(self._ends, self._sums.copy(), carried, counted)
         return Report(
             pairs=pairs,
             uplinks=uplink_rows(
@@ -141,17 +163,19 @@ class Demo:
 
     def _rows(self) -> tuple[PairRow, ...]:
         lab = self._lab
-        return pair_rows(lab.plan, self._sums.copy(), lab.carried(), self._counted.copy())
+        return pair_rows(self._ends, self._sums.copy(), lab.carried(), self._counted.copy())
 
     def _start_server(self) -> Daemon:
         path = Path(self._lab.directory, "topology.yaml")
-        path.write_text(topology(self._lab.plan, self._config.provider))
+        path.write_text(topology(self._lab.plan, self._config.provider, self._names, self._more))
         arguments = [
             *("server", "--topology", str(path), "--flow-log", "json"),
             *("--flow-log-classes", "all"),
             *("--first-scrape-wait", self._config.first_scrape_wait),
             *("--listen-agents", f":{BATCH_PORT}", "--listen-http", f"127.0.0.1:{SERVER_PORT}"),
         ]
+        if self._config.history:
+            arguments += ["--history", str(self._lab.directory / "history")]
         namespace = self._lab.fabric.namespace
         return Daemon(self._lab, "kzn server", namespace, arguments, port=SERVER_PORT)
 
@@ -168,25 +192,36 @@ class Demo:
 
 def run_demo(config: DemoConfig, show: Show) -> Report:
     """Run the demo once; UnsupportedError if this machine cannot."""
-    with Lab("kzn", nodes_per_zone=2, pods_per_node=1, mtu=config.mtu) as lab:
-        show.say(f"lab: {len(lab.nodes)} nodes in 2 zones, {len(lab.pods)} pods")
-        demo = Demo(lab, config)
-        demo.start_agents()
-        show.say("server and agents: ready, hooks attached")
-        if config.seconds is None:
-            _serve(demo, show)
-        else:
-            with show.live(config.seconds) as progress:
-                demo.send(progress)
+    with Lab("kzn", **SPEC, mtu=config.mtu) as lab:
+        rolled_out = threading.Event()
+        shop = Shop(lab.plan, rolled_out.is_set)
+        for namespace, commands in host_pod_batches(lab.plan, shop.ingress):
+            lab.configure(namespace, commands)
+        demo = Demo(lab, config, shop)
+
+        def roll_out(elapsed: float) -> None:
+            if elapsed >= ROLLOUT_SECONDS and not rolled_out.is_set():
+                rolled_out.set()
+                show.say(f"rollout: {ROLLOUT}")
+
+        with ExitStack() as stack:
+            if config.seconds is None:
+                url = stack.enter_context(demo.served())
+                show.say(f"page: {url}/{LAST_HOUR}  (Ctrl-C stops and prints the report)")
+            zones, workloads = len(lab.plan.spec.zones), len(shop.workloads)
+            show.say(
+                f"lab: {len(lab.nodes)} nodes in {zones} zones, {len(shop.names)} pods of"
+                f" {workloads} workloads"
+            )
+            demo.start_agents()
+            show.say("server and agents: ready, hooks attached")
+            if config.seconds is None:
+                stack.enter_context(suppress(KeyboardInterrupt))
+            rest = jobs.REST_SECONDS if config.seconds is not None else SERVED_REST_SECONDS
+            progress = stack.enter_context(show.live(config.seconds))
+            demo.send(shop.workers(rest), roll_out, progress)
         show.say("traffic: ended; stopping the agents, which ship their last batch")
         return demo.finish()
-
-
-def _serve(demo: Demo, show: Show) -> None:
-    with demo.served() as url:
-        show.say(f"page: {url}/  (metrics at /metrics; Ctrl-C stops and prints the report)")
-        with suppress(KeyboardInterrupt), show.live(None) as progress:
-            demo.send(progress)
 
 
 def _ticks(started: float, seconds: float | None) -> Iterator[float]:

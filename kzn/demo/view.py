@@ -3,7 +3,8 @@
 In: rows of the report. Out: renderables. Never: reads a counter.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -13,6 +14,21 @@ from kzn.demo.cost import PROVIDERS
 from kzn.demo.report import PairRow, Report
 
 PLAIN_WIDTH = 120
+SHOWN = 16
+"""Groups that have a line of their own."""
+
+
+class _Sums(NamedTuple):
+    """Rows added up. ``off`` is the sum of their differences without signs."""
+
+    sent: int
+    wire: int
+    counted: int
+    off: int
+    is_exact: bool
+
+
+_Ends = tuple[str, str]
 
 
 def console(*, plain: bool = False) -> Console:
@@ -22,44 +38,33 @@ def console(*, plain: bool = False) -> Console:
 
 
 def live(rows: Iterable[PairRow], elapsed: float, seconds: float | None) -> RenderableType:
-    """Bytes carried and counted so far, IPv4 and IPv6 added up.
+    """Bytes carried and counted so far, of the largest groups.
 
     The counts of kzn lag by up to the agents' interval.
     """
-    table = Table(title="L3 bytes so far", title_justify="left", box=None)
-    for name in ("from", "to", "protocol"):
-        table.add_column(name)
-    for name in ("payload sent", "uplink carried", "kzn counted"):
-        table.add_column(name, justify="right")
-    sums: dict[tuple[str, str, str], tuple[int, int, int]] = {}
-    for row in rows:
-        ends = (*_ends(row), row.protocol.removesuffix("v6"))
-        sent, wire, counted = sums.get(ends, (0, 0, 0))
-        sums[ends] = sent + row.sent_bytes, wire + row.wire_bytes, counted + row.counted_bytes
-    for ends, amounts in sorted(sums.items()):
-        table.add_row(*ends, *(f"{amount:,}" for amount in amounts))
+    table = _table("L3 bytes so far", "payload sent", "uplink carried", "kzn counted")
+    groups = _groups(rows)
+    for ends, group in groups[:SHOWN]:
+        table.add_row(*ends, *(f"{amount:,}" for amount in group[:3]))
+    if rest := groups[SHOWN:]:
+        table.add_row(*_rest(rest), *(f"{amount:,}" for amount in _sum(rest)[:3]))
     return Group(table, Text(""), Text(_progress(elapsed, seconds)))
 
 
 def report(found: Report) -> RenderableType:
-    """Bytes sent, carried and counted, and the result."""
-    table = Table(title="L3 bytes per pair and protocol", title_justify="left", box=None)
-    for name in ("from", "to", "protocol"):
-        table.add_column(name)
-    for name in ("payload sent", "computed", "uplink carried", "kzn counted", "difference"):
-        table.add_column(name, justify="right")
-    for row in found.pairs:
-        computed = "" if row.computed_bytes is None else f"{row.computed_bytes:,}"
-        table.add_row(
-            *_ends(row),
-            f"{row.protocol.removesuffix('v6')}/IPv{row.family}",
-            f"{row.sent_bytes:,}",
-            computed,
-            f"{row.wire_bytes:,}",
-            f"{row.counted_bytes:,}",
-            f"{row.difference:+,}" if row.difference else "0",
-            style=None if row.exact else "red",
-        )
+    """Bytes sent, carried and counted, and the result.
+
+    Rows are added up by workload and zone; the largest have a line, and each that is not exact.
+    """
+    columns = ("payload sent", "uplink carried", "kzn counted", "difference")
+    table = _table("L3 bytes from workload to workload", *columns)
+    groups = _groups(found.pairs)
+    small = [one for one in groups[SHOWN:] if one[1].is_exact]
+    for ends, group in groups:
+        if (ends, group) not in small:
+            table.add_row(*ends, *_amounts(group), style=None if group.is_exact else "red")
+    if small:
+        table.add_row(*_rest(small), *_amounts(_sum(small)))
     parts: list[RenderableType] = [table, _uplinks(found), _own(found), _result(found)]
     parts += [_months(found)] if found.months else []
     spaced = [line for part in parts for line in (part, Text(""))]
@@ -96,9 +101,12 @@ def _own(found: Report) -> Text:
 def _result(found: Report) -> Text:
     wire = sum(row.wire_bytes for row in found.pairs)
     counted = sum(row.counted_bytes for row in found.pairs)
-    across = sum(row.wire_bytes for row in found.pairs if row.src_zone != row.dst_zone)
+    across = sum(row.wire_bytes for row in found.pairs if row.crosses)
     if found.exact:
-        words = f"exact: {counted:,} bytes counted of {wire:,}, {across:,} of them across zones"
+        words = (
+            f"exact: {counted:,} bytes counted of {wire:,}, {across:,} of them across zones;"
+            f" no difference in {len(found.pairs)} rows by pod, protocol and IP version"
+        )
         return Text(words, style="green")
     return Text(f"NOT exact: {counted:,} bytes counted of {wire:,}", style="red")
 
@@ -123,8 +131,51 @@ def _months(found: Report) -> RenderableType:
     return table
 
 
-def _ends(row: PairRow) -> tuple[str, str]:
-    return f"{row.src} ({row.src_zone})", f"{row.dst} ({row.dst_zone})"
+def _table(title: str, *numbers: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None)
+    for name in ("from", "to"):
+        table.add_column(name)
+    for name in numbers:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _groups(rows: Iterable[PairRow]) -> list[tuple[_Ends, _Sums]]:
+    """Sums by workload and zone of both ends, largest first."""
+    found: dict[_Ends, list[_Sums]] = {}
+    for row in rows:
+        one = _Sums(
+            row.sent_bytes, row.wire_bytes, row.counted_bytes, abs(row.difference), row.exact
+        )
+        found.setdefault(_ends(row), []).append(one)
+    sums = {ends: _added(parts) for ends, parts in found.items()}
+    return sorted(sums.items(), key=lambda item: (-item[1].wire, item[0]))
+
+
+def _added(parts: Sequence[_Sums]) -> _Sums:
+    sent, wire, counted, off = (sum(column) for column in list(zip(*parts, strict=True))[:4])
+    return _Sums(sent, wire, counted, off, all(part.is_exact for part in parts))
+
+
+def _sum(groups: Sequence[tuple[_Ends, _Sums]]) -> _Sums:
+    return _added([sums for _, sums in groups])
+
+
+def _rest(groups: Sequence[tuple[_Ends, _Sums]]) -> _Ends:
+    return f"{len(groups)} more", ""
+
+
+def _amounts(sums: _Sums) -> list[str]:
+    difference = sums.counted - sums.wire
+    shown = (
+        f"{difference:+,}" if abs(difference) == sums.off else f"{difference:+,} (±{sums.off:,})"
+    )
+    return [*(f"{amount:,}" for amount in sums[:3]), shown if sums.off else "0"]
+
+
+def _ends(row: PairRow) -> _Ends:
+    dst = f"{row.dst_workload} ({row.dst_zone})" if row.dst_zone else row.dst_workload
+    return f"{row.src_workload} ({row.src_zone})", dst
 
 
 def _progress(elapsed: float, seconds: float | None) -> str:

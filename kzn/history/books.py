@@ -45,12 +45,20 @@ class Books:
     gaps: tuple[Gap, ...] = ()
     until: int = 0
     """All flows whose intervals ended before this Unix time are recorded, dropped or lost."""
+    since: int = 0
+    """The first minute of the history, 0 if it is not known (books of before)."""
+    checked: int = 0
+    """Which rules the files that were there at a start are known to obey: kzn.history.writer."""
 
     def with_segment(self, number: int, sums: Mapping[str, Sum]) -> "Books":
         """The books with one more segment; unchanged if they have it already."""
         if number <= self.number:
             return self
         return replace(self, number=number, recorded=added(self.recorded, sums))
+
+    def begun(self, minute: int) -> "Books":
+        """The books of a history whose first files have ``minute``."""
+        return replace(self, since=min(self.since or minute, minute))
 
     def accounted(self) -> ByClass:
         """Everything but what is open."""
@@ -67,7 +75,8 @@ class Books:
         """
         if instance != self.instance:
             lost = dict(ledger)
-            return Books(instance, self.number, gaps=self.gaps, lost=lost, until=self.until)
+            kept = Books(instance, self.number, gaps=self.gaps, lost=lost, until=self.until)
+            return replace(kept, since=self.since, checked=self.checked)
         accounted, recorded, lost = self.accounted(), self.recorded, self.lost
         for name in ledger.keys() | accounted.keys():
             missing = ledger.get(name, Sum()).minus(accounted.get(name, Sum()))
@@ -119,6 +128,8 @@ def from_document(found: Any) -> Books:
         lost=by_class(found["lost"]),
         gaps=tuple(Gap(**gap) for gap in found["gaps"]),
         until=int(found["until"]),
+        since=int(found.get("since", 0)),
+        checked=int(found.get("checked", 0)),
     )
 
 

@@ -1,87 +1,168 @@
 """The tables of a history and the SQL that fills them. Pure.
 
 Raw files have one row for each minute, pair of ends, port, protocol, class, reason and initiator.
-Rollups lack the columns pod, node and address of both ends; all other columns have the same names.
+Rollups lack the columns `DETAIL` of both ends; all other columns have the same names. Rollups of
+nodes have each flow twice: as ``sent`` with the node of its source, and as ``received`` with that
+of its destination. Files of schema 1 lack the columns `ADDED`, which are read as empty there.
 """
 
-from kzn.history.segments import DAY, HOUR, Level
+from kzn.history.segments import DAY, FOLDERS, HOUR, Level
 from kzn.model.settled import End
 
-SCHEMA = 1
+SCHEMA = 2
 """In the metadata of each file, key ``kzn_history``."""
 
-END_FIELDS = End._fields
-DETAIL = ("pod", "node", "address")
+END_FIELDS = (*End._fields, "provider_id")
+"""``provider_id`` is spec.providerID of the end's node."""
+DETAIL = ("pod", "node", "address", "provider_id")
 """Fields of an end that only raw files have."""
-FLOW_FIELDS = ("port", "protocol", "class", "reason", "initiator")
+FLOW_FIELDS = ("port", "protocol", "class", "reason", "initiator", "cluster")
+ADDED = ("src_group", "src_provider_id", "dst_group", "dst_provider_id", "cluster")
+"""Columns since schema 2."""
 ORDER = ("dst_workload", "src_workload", "dst_namespace", "src_namespace", "time")
 """Sorted files are a quarter of the size, and row groups without a workload are skipped."""
-ROW_GROUP = 122_880
+ORDER_OF_NODES = ("direction", "src_node", "dst_node", "time")
+ROW_GROUP = 32_768
+"""Rows; small groups let a reader skip more of them."""
 
-KEYS: dict[Level, tuple[str, ...]] = {
-    level: (
-        *(
-            f"{side}_{name}"
-            for side in ("src", "dst")
-            for name in END_FIELDS
-            if level == "raw" or name not in DETAIL
-        ),
-        *FLOW_FIELDS,
-    )
-    for level in ("raw", "hour", "day")
+OF_NODE = ("node", "provider_id")
+"""Fields of an end that rollups of nodes have of one end alone."""
+OF_PLACE = ("zone", "region")
+"""Those that they have of both."""
+DIRECTION = "direction"
+SENT, RECEIVED = "sent", "received"
+KEPT_OF_NODES = {
+    "src": f"{DIRECTION} = '{SENT}'",
+    "dst": f"{DIRECTION} = '{RECEIVED}'",
+    "cause": f"({DIRECTION} = '{SENT}') = (initiator <> 'destination')",
 }
+"""SQL of a rollup of nodes: the rows that have each flow once, with the node of this side."""
+_NODE_FLOW = ("class", "reason", "initiator", "cluster")
+NODE_FIELDS = frozenset(
+    (
+        *OF_PLACE,
+        *(f"{side}_{name}" for side in ("src", "dst", "cause") for name in (*OF_NODE, *OF_PLACE)),
+        *_NODE_FLOW,
+    )
+)
+"""The dimensions and filters that rollups of nodes may have, those of `OF_NODE` of one side."""
+
+
+def _keys(level: Level) -> tuple[str, ...]:
+    if level in {"node_hour", "node_day"}:
+        of_ends = [f"{s}_{name}" for s in ("src", "dst") for name in (*OF_NODE, *OF_PLACE)]
+        return DIRECTION, *of_ends, *_NODE_FLOW
+    fields = [name for name in END_FIELDS if level == "raw" or name not in DETAIL]
+    return *(f"{side}_{name}" for side in ("src", "dst") for name in fields), *FLOW_FIELDS
+
+
+KEYS: dict[Level, tuple[str, ...]] = {level: _keys(level) for level in FOLDERS}
 """The columns of a file but for time, packets and bytes."""
 
-CREATE_ENDS = "CREATE OR REPLACE TABLE ends (id INTEGER, {})".format(
-    ", ".join(f"{name} VARCHAR" for name in END_FIELDS)
-)
-INSERT_ENDS = "INSERT INTO ends SELECT unnest($1::INTEGER[]), {}".format(
-    ", ".join(f"unnest(${number}::VARCHAR[])" for number, _ in enumerate(END_FIELDS, 2))
-)
-CREATE_VERDICTS = "CREATE OR REPLACE TABLE verdicts (id UTINYINT, class VARCHAR, reason VARCHAR)"
-CREATE_INITIATORS = (
-    "CREATE OR REPLACE TABLE initiators AS SELECT * FROM"
-    " (VALUES (0::UTINYINT, 'unknown'), (1, 'source'), (2, 'destination')) AS t(id, initiator)"
-)
-CREATE_PROTOCOLS = (
-    "CREATE OR REPLACE TABLE protocols AS SELECT range::UTINYINT AS id, CASE range"
-    " WHEN 1 THEN 'icmp' WHEN 6 THEN 'tcp' WHEN 17 THEN 'udp' WHEN 58 THEN 'icmpv6'"
-    " WHEN 132 THEN 'sctp' ELSE range::VARCHAR END AS protocol FROM range(256)"
-)
+PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
+INITIATORS = ("unknown", "source", "destination")
 
 
-def from_rows() -> str:
-    """SELECT of the raw columns from the table ``rows`` of ids, joined with the names."""
-    ends = ", ".join(
-        f"{side}.{name} AS {side}_{name}" for side in ("src", "dst") for name in End._fields
-    )
-    return f"""SELECT make_timestamp(r.time * 1000000) AS time, {ends},
-        r.port, p.protocol, v.class, v.reason, i.initiator, r.packets, r.bytes
-        FROM rows r JOIN ends src ON src.id = r.src JOIN ends dst ON dst.id = r.dst
-        JOIN verdicts v ON v.id = r.verdict JOIN protocols p ON p.id = r.protocol
-        JOIN initiators i ON i.id = r.initiator"""
+def merged(files: str, condition: str = "true") -> str:
+    """SELECT of everything in a list of raw files; a minute's late rows stay rows of their own."""
+    return f"SELECT * FROM {relation(files)} WHERE {condition}"
 
 
-def from_files(level: Level, files: str) -> str:
-    """SELECT of the columns of ``level`` from a list of files, as an SQL expression, added up."""
-    span = {"raw": "time", "hour": _trunc(HOUR), "day": _trunc(DAY)}[level]
+def from_files(level: Level, files: str, condition: str = "true") -> str:
+    """SELECT of the columns of a rollup from a list of files, as an SQL expression, added up.
+
+    Rollups of hours are made of raw files, those of days of the hours' rollups of their kind. Of
+    rows that do not fulfil ``condition`` nothing is in it.
+    """
     keys = ", ".join(KEYS[level])
-    return f"""SELECT {span} AS time, {keys},
+    relation_of = of_directions(files) if level == "node_hour" else relation(files)
+    if level == "node_day":
+        relation_of = f"read_parquet({files})"
+    return f"""SELECT {_trunc(HOUR if level in {"hour", "node_hour"} else DAY)} AS time, {keys},
         sum(packets)::UBIGINT AS packets, sum(bytes)::UBIGINT AS bytes
-        FROM read_parquet({files}, union_by_name = true) GROUP BY ALL"""
+        FROM {relation_of} WHERE {condition} GROUP BY ALL"""
+
+
+def of_directions(files: str) -> str:
+    """A relation of raw files that has each flow twice, as rollups of nodes have it."""
+    nodes = ", ".join(
+        f"CASE {DIRECTION} WHEN '{kept}' THEN {side}_{name} ELSE '' END AS {side}_{name}"
+        for side, kept in (("src", SENT), ("dst", RECEIVED))
+        for name in OF_NODE
+    )
+    return f"""(SELECT * REPLACE ({nodes})
+        FROM {relation(files)} CROSS JOIN (VALUES ('{SENT}'), ('{RECEIVED}')) AS d({DIRECTION}))"""
+
+
+def of_nodes(side: str, *, has_rollups: bool, has_raw: bool) -> str:
+    """A relation of rollups of nodes and of raw files: a parameter for each kind that there is.
+
+    Each flow is in it once, with the node of ``side``: src, dst or cause.
+    """
+    kept = KEPT_OF_NODES[side]
+    names = ", ".join(("time", *KEYS["node_hour"][1:], "packets", "bytes"))
+    parts = [f"SELECT {names} FROM read_parquet(?) WHERE {kept}"] * has_rollups
+    parts += [f"SELECT {names} FROM {relation('?')}"] * has_raw
+    return f"({' UNION ALL '.join(parts)})"
+
+
+def relation(files: str) -> str:
+    """A relation of a list of files, as an SQL expression or a parameter, that has `ADDED`."""
+    added = ", ".join(f"coalesce({name}, '') AS {name}" for name in ADDED)
+    missing = ", ".join(f"NULL::VARCHAR AS {name}" for name in ADDED)
+    return f"""(SELECT * REPLACE ({added}) FROM (
+        FROM read_parquet({files}, union_by_name = true)
+        UNION ALL BY NAME SELECT {missing} WHERE false))"""
+
+
+def everything(files: str) -> str:
+    """SELECT of the rows of a list of files of one level, in their order."""
+    return f"SELECT * FROM read_parquet({files})"
+
+
+def ordered(select: str, level: Level) -> str:
+    """``select`` in the order of a level's files."""
+    order = ", ".join(ORDER_OF_NODES if level in {"node_hour", "node_day"} else ORDER)
+    return f"{select} ORDER BY {order}"
 
 
 def copy(select: str, path: str) -> str:
-    """COPY of ``select`` to a sorted file; ``path`` is an SQL literal."""
-    return f"""COPY (SELECT * FROM ({select}) ORDER BY {", ".join(ORDER)}) TO {path}
+    """COPY of ``select``, which is sorted, to a file; ``path`` is an SQL literal."""
+    return f"""COPY ({select}) TO {path}
         (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP},
         KV_METADATA {{kzn_history: '{SCHEMA}'}})"""
+
+
+def rows_of(files: str) -> str:
+    """SELECT of the number of rows in a list of files, from their footers."""
+    return f"SELECT sum(num_rows) FROM parquet_file_metadata({files})"
+
+
+def rows_by(files: str, column: str, condition: str = "true") -> str:
+    """SELECT of the values of a column in a list of files, ascending, and their rows."""
+    return f"""SELECT {column}, count(*) FROM read_parquet({files}, union_by_name = true)
+        WHERE {condition} GROUP BY 1 ORDER BY 1"""
+
+
+def between(column: str, low: str, high: str) -> str:
+    """A condition: the column is from ``low`` to ``high``, both included."""
+    return f"{column} >= {literal(low)} AND {column} <= {literal(high)}"
+
+
+def bytes_by_file(files: str, condition: str) -> str:
+    """SELECT of the names of files and their bytes in rows that fulfil ``condition``."""
+    return f"""SELECT filename, coalesce(sum(bytes) FILTER ({condition}), 0)
+        FROM read_parquet({files}, union_by_name = true, filename = true) GROUP BY 1"""
 
 
 def sums_of(files: str) -> str:
     """SELECT of class, packets and bytes of a list of files."""
     return f"""SELECT class, sum(packets), sum(bytes)
         FROM read_parquet({files}, union_by_name = true) GROUP BY class"""
+
+
+READ_ALL = "SELECT bit_xor(hash(COLUMNS(*))) FROM read_parquet($1)"
+"""Reads each value of a file, which a maximum need not: the footer has it."""
 
 
 def literal(text: str) -> str:

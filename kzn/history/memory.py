@@ -5,7 +5,7 @@ compare the answers of files with.
 """
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -43,11 +43,17 @@ def answer(
     verdicts: Sequence[tuple[str, str]],
     complete_from: int | None,
     complete_to: int | None = None,
+    *,
+    cluster: str = "",
+    provider_ids: Mapping[str, str] | None = None,
 ) -> Answer:
-    """The answer from rows that may lie outside the span; ``verdicts`` as `Writer` has them."""
+    """The answer from rows that may lie outside the span.
+
+    ``verdicts`` as `Writer` has them; ``provider_ids`` by node.
+    """
     query = query.aligned(60)
     rows = rows[(rows["time"] >= query.first) & (rows["time"] < query.end)]
-    table = _Table(rows, ends, verdicts)
+    table = _Table(rows, ends, verdicts, cluster, provider_ids or {})
     rows, table = table.where(query)
     groups, keys = table.groups(query.by)
     is_now: BOOL = rows["time"] >= query.begin
@@ -106,11 +112,18 @@ class _Table:
     """Rows with their dimensions."""
 
     def __init__(
-        self, rows: Rows, ends: Sequence[End], verdicts: Sequence[tuple[str, str]]
+        self,
+        rows: Rows,
+        ends: Sequence[End],
+        verdicts: Sequence[tuple[str, str]],
+        cluster: str,
+        provider_ids: Mapping[str, str],
     ) -> None:
         self._rows = rows
         self._ends = ends
         self._verdicts = verdicts
+        self._cluster = cluster
+        self._provider_ids = provider_ids
 
     def where(self, query: TrafficQuery) -> tuple[Rows, "_Table"]:
         """The rows that all filters accept."""
@@ -122,7 +135,7 @@ class _Table:
             else:
                 kept &= self._accepts(name, accepted)
         rows = self._rows[kept]
-        return rows, _Table(rows, self._ends, self._verdicts)
+        return rows, _Table(rows, self._ends, self._verdicts, self._cluster, self._provider_ids)
 
     def groups(self, by: Sequence[str]) -> tuple[I64, list[tuple[Value, ...]]]:
         """The number of each row's group, and the values of each group."""
@@ -150,7 +163,7 @@ class _Table:
         chosen = np.zeros(len(self._ends) + 1, np.bool_)
         for number in used.tolist():
             end = self._ends[number]
-            chosen[number] = matches(name, accepted, getattr(end, field), end.namespace)
+            chosen[number] = matches(name, accepted, self._field(end, field), end.namespace)
         return chosen.take(numbers)
 
     def _dimension(self, name: str) -> tuple[I64, list[Value]]:
@@ -159,10 +172,17 @@ class _Table:
         if side in SIDES:
             numbers = self._numbers(side)
             used, codes = np.unique(numbers, return_inverse=True)
-            return _interned(codes, [getattr(self._ends[n], field) for n in used.tolist()])
+            return _interned(codes, [self._field(self._ends[n], field) for n in used.tolist()])
+        if name == "cluster":
+            return np.zeros(len(self._rows), np.int64), [self._cluster]
         column = "verdict" if name in {"class", "reason"} else name
         used, codes = np.unique(self._rows[column], return_inverse=True)
         return _interned(codes, [self._value(name, n) for n in used.tolist()])
+
+    def _field(self, end: End, field: str) -> str:
+        if field == "provider_id":
+            return self._provider_ids.get(end.node, "")
+        return str(getattr(end, field))
 
     def _value(self, name: str, number: int) -> Value:
         if name == "class":

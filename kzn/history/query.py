@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from kzn.errors import UsageError
-from kzn.history.columns import DETAIL
+from kzn.history.columns import DETAIL, NODE_FIELDS, OF_NODE
 from kzn.history.segments import DAY, HOUR, MINUTE
 
 END_DIMENSIONS = (
@@ -23,9 +23,11 @@ END_DIMENSIONS = (
     "region",
     "address",
     "kind",
+    "group",
+    "provider_id",
 )
-SIDES = ("src", "dst", "cause")
-FLOW_DIMENSIONS = ("port", "protocol", "class", "reason", "initiator")
+SIDES: tuple[Literal["src", "dst", "cause"], ...] = ("src", "dst", "cause")
+FLOW_DIMENSIONS = ("port", "protocol", "class", "reason", "initiator", "cluster")
 DIMENSIONS = (
     *(f"{side}_{name}" for side in SIDES for name in END_DIMENSIONS),
     *FLOW_DIMENSIONS,
@@ -39,7 +41,7 @@ NAMED = ("workload", "pod")
 MAX_LIMIT = 10_000
 MAX_POINTS = 1_000
 MAX_BY = 8
-MAX_INNER_BY = 16
+MAX_INNER_BY = 20
 """Dimensions of a query that the server makes of another one."""
 MAX_CELLS = 1_000_000
 """Rows times points of an answer."""
@@ -97,6 +99,25 @@ class TrafficQuery:
         """Whether only minute data can answer it."""
         names = [*self.by, *(name for name, _ in self.where)]
         return any(name.removeprefix(f"{side}_") in DETAIL for name in names for side in SIDES)
+
+    @property
+    def side_of_nodes(self) -> Literal["src", "dst", "cause", ""]:
+        """Whose node the rollups of nodes must have to answer it, empty if they cannot.
+
+        They have one node of each flow, its id, the zones and regions of both ends, and no more. A
+        query that names no node is answered by those of the source.
+        """
+        sides: set[Literal["src", "dst", "cause"]] = set()
+        for name in (*self.by, *(name for name, _ in self.where)):
+            for side in SIDES:
+                field = name.removeprefix(f"{side}_")
+                if field != name and field in OF_NODE:
+                    sides.add(side)
+            if name not in NODE_FIELDS:
+                return ""
+        if len(sides) > 1:
+            return ""
+        return next(iter(sides), "src")
 
     def aligned(self, unit: int) -> "TrafficQuery":
         """The query with its span widened to whole minutes, hours or days."""

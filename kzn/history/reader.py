@@ -8,33 +8,45 @@ rollups of hours or days, and finer files where a rollup is not made yet. A file
 removes meanwhile is looked for under its new name.
 """
 
+import logging
+import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 
 from kzn.errors import KznError, UsageError
+from kzn.history import columns
 from kzn.history.books import Books, load
-from kzn.history.query import UNITS, Answer, Measure, MissingSpan, Row, Source, TrafficQuery
-from kzn.history.segments import DAY, HOUR, Level, Listing, Segment, listing
+from kzn.history.node_holes import node_holes
+from kzn.history.query import UNITS, Answer, Measure, MissingSpan, Row, TrafficQuery
+from kzn.history.segments import DAY, HOUR, Listing, Segment, listing
+from kzn.history.sources import Chosen, choose_source
 from kzn.history.sql import Statement, Statements, compile_query
 
+_T = TypeVar("_T")
+_LOG = logging.getLogger(__name__)
+
 MEMORY = "256MB"
-MINUTES_UP_TO = 6 * HOUR
-"""Spans for which minutes are read although rollups would do."""
-HOURS_UP_TO = 45 * DAY
 _TRIES = 5
-_LEVELS: dict[Source, Level] = {"minutes": "raw", "hours": "hour", "days": "day"}
+_HELD = "/proc/self/fd/"
+"""Where files that are open have a name until they are closed."""
 
 
 class Reader:
-    """A connection that can read the files of one directory and nothing else."""
+    """A connection that can read the files of one directory and nothing else.
 
-    def __init__(self, root: Path) -> None:
+    With ``output``, a pipe that may be written, it holds the files that it has chosen open, so that
+    no merge takes them away while they are written.
+    """
+
+    def __init__(self, root: Path, *, output: str = "") -> None:
         """KznError if there is no such directory."""
+        self._damaged: set[str] = set()
+        self._is_holding, self._held = bool(output), list[int]()
         if not root.is_dir():
             raise KznError(f"history {root}: there is no such directory")
         self._root = root.resolve()
@@ -43,34 +55,111 @@ class Reader:
         )
         self._db.execute("SET timezone = 'UTC'")
         self._db.execute("SET enable_progress_bar = false")
-        self._db.execute("SET allowed_directories = [$1 || '/']", [str(self._root)])
+        folders = [f"{self._root}/", *([_HELD] if output else [])]
+        self._db.execute("SET allowed_directories = $1", [folders])
+        if output:
+            self._db.execute("SET allowed_paths = [$1]", [output])
         self._db.execute("SET enable_external_access = false")
         self._db.execute("SET lock_configuration = true")
 
     def ask(self, query: TrafficQuery) -> Answer:
         """The answer; its span may be wider than that of the query."""
+        return self.with_files(query, self._answer)
+
+    def execute(self, statement: Statement) -> list[Any]:
+        """The rows of a statement."""
+        return self._db.execute(statement.sql, list(statement.parameters)).fetchall()
+
+    def with_files(
+        self,
+        query: TrafficQuery,
+        work: Callable[[Answer, Statement | None], _T],
+        *,
+        may_be_nodes: bool = True,
+    ) -> _T:
+        """What ``work`` makes of an answer without numbers and a relation, None without files.
+
+        With ``may_be_nodes`` the relation may lack columns that the query does not name.
+        It is called again, up to `_TRIES` times, if files were merged meanwhile or are damaged.
+        """
         for attempt in range(_TRIES):
             try:
-                return self._ask(query)
-            except duckdb.IOException as error:  # a merge has removed a file since it was listed
+                return work(*self._chosen(query, may_be_nodes=may_be_nodes))
+            except duckdb.OutOfMemoryException as error:
+                raise _too_much() from error
+            except (duckdb.Error, FileNotFoundError) as error:
+                # A merge has removed a file since it was listed, or a file is damaged.
                 if attempt == _TRIES - 1:
                     raise KznError(f"history {self._root}: {error}") from error
-            except duckdb.OutOfMemoryException as error:
-                raise UsageError(
-                    "the answer has too many groups",
-                    hint="ask for a shorter span, fewer dimensions, or add where",
-                ) from error
+                self._look_for_damage(query, may_be_nodes=may_be_nodes)
         raise AssertionError
+
+    def execute_once(self, statement: Statement) -> None:
+        """Execute a statement over files that are held; UsageError, KznError."""
+        try:
+            self.execute(statement)
+        except duckdb.OutOfMemoryException as error:
+            raise _too_much() from error
+        except duckdb.Error as error:
+            raise KznError(f"history {self._root}: {error}") from error
+
+    def _look_for_damage(self, query: TrafficQuery, *, may_be_nodes: bool) -> None:
+        """Note the files of a query that cannot be read, each logged once; they are left out."""
+        found = listing(self._root)
+        chosen = choose(found, query, may_be_nodes=may_be_nodes)
+        for one in files_of(found, query.aligned(UNITS[chosen.source]), chosen):
+            path = one.path(self._root)
+            if one.name in self._damaged or not path.exists():
+                continue
+            try:
+                self._db.execute(columns.READ_ALL, [str(path)])
+            except duckdb.OutOfMemoryException:
+                continue
+            except duckdb.Error as error:
+                if path.exists():
+                    self._damaged.add(one.name)
+                    _LOG.warning("history: %s cannot be read and is left out: %s", path, error)
 
     def close(self) -> None:
         """Close the connection."""
         self._db.close()
+        self._release()
 
-    def _ask(self, query: TrafficQuery) -> Answer:
+    def _release(self) -> None:
+        for descriptor in self._held:
+            os.close(descriptor)
+        self._held.clear()
+
+    def _name(self, segment: Segment) -> str:
+        """The path of a file, or one that stays when a merge removes it; FileNotFoundError."""
+        path = segment.path(self._root)
+        if self._is_holding:
+            try:
+                self._held.append(os.open(path, os.O_RDONLY))
+            except FileNotFoundError:
+                raise
+            except OSError:  # too many files are open
+                return str(path)
+            return f"{_HELD}{self._held[-1]}"
+        return str(path)
+
+    def _answer(self, about: Answer, files: Statement | None) -> Answer:
+        if files is None:
+            return about
+        return self._run(about, compile_query(about.query, files, about.step))
+
+    def _chosen(
+        self, query: TrafficQuery, *, may_be_nodes: bool
+    ) -> tuple[Answer, Statement | None]:
         found, books = listing(self._root), load(self._root) or Books()
-        source, first = choose(found, query)
+        chosen = choose(found, query, may_be_nodes=may_be_nodes)
+        source, first = chosen.source, chosen.first
         query = query.aligned(UNITS[source])
-        files = [str(one.path(self._root)) for one in files_of(found, query, source)]
+        used = files_of(found, query, chosen)
+        self._release()
+        readable = [one for one in used if one.name not in self._damaged]
+        files = self._relation(readable, chosen)
+        damaged = [one for one in used if one.name in self._damaged]
         step = query.step(UNITS[source])
         about = Answer(
             query=query,
@@ -79,83 +168,85 @@ class Reader:
             total=_measure(query, step, (0, 0, 0), {}),
             of=0,
             source=source,
-            complete_from=first,
+            complete_from=None if first is None else max(first, books.since),
             complete_to=books.until or None,
             gaps=tuple(
                 MissingSpan(gap.begin, gap.end, gap.reason)
                 for gap in books.gaps
                 if gap.begin < query.end and gap.end > query.first
-            ),
+            )
+            + tuple(MissingSpan(one.begin, one.end, "damaged") for one in damaged)
+            + tuple(MissingSpan(*hole, "not_by_node") for hole in chosen.holes),
         )
-        if not files:
-            return about
-        relation = Statement("read_parquet(?, union_by_name = true)", (files,))
-        return self._run(about, compile_query(query, relation, step))
+        return about, files
+
+    def _relation(self, used: list[Segment], chosen: Chosen) -> Statement | None:
+        if not used:
+            return None
+        if not chosen.side:
+            return Statement(columns.relation("?"), ([self._name(one) for one in used],))
+        raw = [self._name(one) for one in used if one.level == "raw"]
+        rollups = [self._name(one) for one in used if one.level != "raw"]
+        sql = columns.of_nodes(chosen.side, has_rollups=bool(rollups), has_raw=bool(raw))
+        return Statement(sql, tuple(filter(None, (rollups, raw))))
 
     def _run(self, about: Answer, statements: Statements) -> Answer:
         query, step, width = about.query, about.step, len(about.query.by)
-        self._all(statements.groups)
-        ((of, *total),) = self._all(statements.total)
+        self.execute(statements.groups)
+        ((of, *total),) = self.execute(statements.total)
         series: defaultdict[tuple[Any, ...], dict[int, int]] = defaultdict(dict)
         total_series: dict[int, int] = {}
         if statements.series is not None and statements.total_series is not None:
-            for *values, bucket, size in self._all(statements.series):
+            for *values, bucket, size in self.execute(statements.series):
                 series[tuple(values)][int(bucket)] = int(size)
-            total_series = {int(b): int(size) for b, size in self._all(statements.total_series)}
+            total_series = {int(b): int(size) for b, size in self.execute(statements.total_series)}
         rows = [
             Row(
                 tuple(row[:width]),
                 _measure(query, step, row[width:], series[tuple(row[:width])]),
             )
-            for row in self._all(statements.rows)
+            for row in self.execute(statements.rows)
         ]
         sums = [number or 0 for number in total]
         measure = _measure(query, step, sums, total_series)
         return replace(about, rows=tuple(rows), total=measure, of=int(of))
 
-    def _all(self, statement: Statement) -> list[Any]:
-        return self._db.execute(statement.sql, list(statement.parameters)).fetchall()
+
+def _too_much() -> UsageError:
+    return UsageError(
+        "the answer has too many groups",
+        hint="ask for a shorter span, fewer dimensions, or add where",
+    )
 
 
-def choose(found: Listing, query: TrafficQuery) -> tuple[Source, int | None]:
-    """The source for a query, and from when on it has data; None without any."""
-    firsts = {
-        source: found.levels[level][0].begin
-        for source, level in _LEVELS.items()
-        if found.levels[level]
-    }
-    if query.needs_detail or not firsts:
-        return "minutes", firsts.get("minutes")
-    length = query.end - query.first
-    wanted: list[Source] = ["minutes", "hours", "days"]
-    if length > MINUTES_UP_TO:
-        wanted = ["hours", "days"] if length <= HOURS_UP_TO else ["days"]
-    best: Source | None = None
-    begin = 0
-    for source in wanted:
-        # Unfinished spans are read from finer files, so a source has all that finer ones have.
-        finer = [first for other, first in firsts.items() if UNITS[other] <= UNITS[source]]
-        if not finer:
-            continue
-        goes_further = min(finer) < begin // UNITS[source] * UNITS[source]
-        if best is None or (begin > query.first and goes_further):
-            best, begin = source, min(finer)
-    return (best, begin) if best is not None else ("minutes", None)
+def choose(found: Listing, query: TrafficQuery, *, may_be_nodes: bool = True) -> Chosen:
+    """The source for a query, and from when on it has data.
+
+    Rollups of nodes that lack some of its span answer only what those of pairs cannot.
+    """
+    firsts = {level: parts[0].begin for level, parts in found.levels.items() if parts}
+    chosen = choose_source(firsts, query, may_be_nodes=may_be_nodes)
+    if not chosen.side:
+        return chosen
+    holes = node_holes(found, query.aligned(UNITS[chosen.source]), chosen.source)
+    if holes and not query.needs_detail:
+        return choose_source(firsts, query, may_be_nodes=False)
+    return replace(chosen, holes=holes)
 
 
-def files_of(found: Listing, query: TrafficQuery, source: Source) -> list[Segment]:
+def files_of(found: Listing, query: TrafficQuery, chosen: Chosen) -> list[Segment]:
     """The files that have the span of an aligned query, each flow in one of them."""
 
     def within(segments: Iterable[Segment]) -> list[Segment]:
         return [one for one in segments if one.begin < query.end and one.end > query.first]
 
     raw = within(found.levels["raw"])
-    if source == "minutes":
+    if chosen.source == "minutes":
         return raw
-    hours = _coarser(within(found.levels["hour"]), raw, HOUR)
-    if source == "hours":
+    hours = _coarser(within(found.levels[chosen.levels["hours"]]), raw, HOUR)
+    if chosen.source == "hours":
         return hours
-    return _coarser(within(found.levels["day"]), hours, DAY)
+    return _coarser(within(found.levels[chosen.levels["days"]]), hours, DAY)
 
 
 def _coarser(rollups: list[Segment], finer: list[Segment], span: int) -> list[Segment]:

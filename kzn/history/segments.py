@@ -6,7 +6,8 @@ that begins at that Unix time, written by that server as its segment number 73. 
 those files count no more, whether they are still there or not. Rollups are named the same way.
 
 So a merge is: write the merged file under a temporary name, sync, rename, then remove what it
-covers. Killed at any point, the files that count add up to the same.
+covers. Killed at any point, the files that count add up to the same. The minutes of an hour are
+removed newest first: where the rollup is newer than all that is left, they count no more.
 """
 
 import re
@@ -19,14 +20,24 @@ from typing import Literal
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
-Level = Literal["raw", "hour", "day"]
+Level = Literal["raw", "hour", "day", "node_hour", "node_day"]
 LEVELS: tuple[Level, ...] = ("raw", "hour", "day")
-"""Folders, finest first."""
-KINDS: dict[str, Level] = {"m": "raw", "h": "raw", "r": "hour", "d": "day"}
+"""Minutes and the rollups of pairs of workloads, finest first."""
+OF_NODES: dict[Level, Level] = {"raw": "raw", "hour": "node_hour", "day": "node_day"}
+"""The rollups of nodes that are as fine, which are kept as long."""
+FOLDERS: tuple[Level, ...] = (*LEVELS, "node_hour", "node_day")
+KINDS: dict[str, Level] = {
+    "m": "raw",
+    "h": "raw",
+    "r": "hour",
+    "d": "day",
+    "nr": "node_hour",
+    "nd": "node_day",
+}
 """First letters of names: segments of minutes, merged segments of an hour, rollups."""
 TEMPORARY = ".tmp"
 
-_NAME = re.compile(r"([mhrd])([0-9]{1,12})-([0-9a-f]{8})-([0-9]{1,12})\.parquet")
+_NAME = re.compile(r"(m|h|r|d|nr|nd)([0-9]{1,12})-([0-9a-f]{8})-([0-9]{1,12})\.parquet")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -50,7 +61,7 @@ class Segment:
     @property
     def end(self) -> int:
         """The end of the span, exclusive."""
-        return self.begin + (DAY if self.kind == "d" else HOUR)
+        return self.begin + (DAY if self.kind in {"d", "nd"} else HOUR)
 
     @property
     def name(self) -> str:
@@ -90,7 +101,7 @@ def listing(root: Path) -> Listing:
     """The files below ``root``; files with other names are ignored."""
     temporary: list[Path] = []
     sizes: dict[Segment, int] = {}
-    for level in LEVELS:
+    for level in FOLDERS:
         for path in (root / level).glob("*/*"):
             if path.name.endswith(TEMPORARY):
                 temporary.append(path)
@@ -108,10 +119,35 @@ def listing(root: Path) -> Listing:
 def arranged(sizes: Mapping[Segment, int], temporary: Iterable[Path] = ()) -> Listing:
     """The listing of segments with their sizes in bytes."""
     counting, covered = _counting(sizes)
-    levels: dict[Level, list[Segment]] = {level: [] for level in LEVELS}
+    counting, left = _without_removed_hours(counting)
+    covered += left
+    levels: dict[Level, list[Segment]] = {level: [] for level in FOLDERS}
     for segment in sorted(counting):
         levels[segment.level].append(segment)
     return Listing(levels, covered, list(temporary), sizes)
+
+
+def _without_removed_hours(counting: list[Segment]) -> tuple[list[Segment], list[Segment]]:
+    """Without the minutes of hours whose removal was not finished, and these.
+
+    The minutes of an hour are removed newest first, so what is left has not all that its rollup
+    has: to read it, or to roll it up again with a late minute, would lose the rest.
+    """
+    newest: dict[tuple[int, str], int] = {}
+    rolled: dict[tuple[int, str], int] = {}
+    for one in counting:
+        if one.level in {"raw", "hour"}:
+            of = newest if one.level == "raw" else rolled
+            key = (one.begin, one.server)
+            of[key] = max(of.get(key, -1), one.number)
+    removed = {key for key, number in newest.items() if number < rolled.get(key, -1)}
+    if not removed:
+        return counting, []
+    is_left = [one.level == "raw" and (one.begin, one.server) in removed for one in counting]
+    return (
+        [one for one, left in zip(counting, is_left, strict=True) if not left],
+        [one for one, left in zip(counting, is_left, strict=True) if left],
+    )
 
 
 def _counting(found: Iterable[Segment]) -> tuple[list[Segment], list[Segment]]:

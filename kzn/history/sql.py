@@ -10,7 +10,9 @@ below them, so that rows, rest and total add up.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kzn.history.query import END_DIMENSIONS, NAMED, TrafficQuery
+from kzn.history.columns import KEYS
+from kzn.history.query import END_DIMENSIONS, NAMED, Source, TrafficQuery
+from kzn.history.segments import Level
 
 Parameter = str | int | list[str]
 
@@ -45,7 +47,7 @@ def compile_query(query: TrafficQuery, relation: Statement, step: int) -> Statem
     source = f"FROM {relation.sql} WHERE {where.sql}"
     parameters = (*relation.parameters, *where.parameters)
     names = [f"d{number}" for number, _ in enumerate(query.by)]
-    values = [f"{_expression(name)} AS d{number}" for number, name in enumerate(query.by)]
+    values = [f"{expression(name)} AS d{number}" for number, name in enumerate(query.by)]
     listed, columns = ", ".join(values), ", ".join(names)
     is_now = f"time >= {_timestamp(query.begin)}"
     sums = (
@@ -83,6 +85,35 @@ def compile_query(query: TrafficQuery, relation: Statement, step: int) -> Statem
     )
 
 
+def compile_export(
+    query: TrafficQuery, relation: Statement | None, step: int, source: Source
+) -> Statement:
+    """The groups of an aligned query by name, or without dimensions all columns of its flows.
+
+    Without a relation there are no rows. With points there is a row for each step of time.
+    """
+    level: Level = {"hours": "hour", "days": "day"}.get(source, "raw")  # type: ignore[assignment]
+    names = list(query.by or KEYS[level])
+    time = "time" if not query.by else ""
+    if query.by and query.points:
+        bucket = f"(epoch(time)::BIGINT - {query.begin}) // {step}"
+        time = f"make_timestamp(({query.begin} + {bucket} * {step}) * 1000000) AS time"
+    listed = [*filter(None, [time]), *(f'{expression(name)} AS "{name}"' for name in names)]
+    counts = ("packets", "bytes")
+    if relation is None:
+        empty = ["NULL::TIMESTAMP AS time"] if time else []
+        empty += [f'NULL::{"USMALLINT" if n == "port" else "VARCHAR"} AS "{n}"' for n in names]
+        empty += [f"NULL::UBIGINT AS {name}" for name in counts]
+        return Statement(f"SELECT {', '.join(empty)} WHERE false")
+    where = _where(query)
+    listed += [f"sum({name})::UBIGINT AS {name}" for name in counts] if query.by else counts
+    tail = " GROUP BY ALL" if query.by else ""
+    return Statement(
+        f"SELECT {', '.join(listed)} FROM {relation.sql} WHERE {where.sql}{tail}",
+        (*relation.parameters, *where.parameters),
+    )
+
+
 def _where(query: TrafficQuery) -> Statement:
     parts = [f"time >= {_timestamp(query.first)}", f"time < {_timestamp(query.end)}"]
     parameters: list[Parameter] = []
@@ -95,18 +126,31 @@ def _where(query: TrafficQuery) -> Statement:
 
 
 def _accepts(name: str, accepted: Sequence[str]) -> Statement:
-    value = f"{_expression(name)}::VARCHAR"
+    value = f"{expression(name)}::VARCHAR"
     marks = ", ".join("?" * len(accepted))
     sql, parameters = f"{value} IN ({marks})", list(accepted)
     side, _, field = name.partition("_")
-    if field in NAMED:
-        namespace = _expression(f"{side}_namespace")
+    if field in NAMED and (names := names_of(accepted)):
+        namespace = expression(f"{side}_namespace")
         sql += f" OR ({namespace} <> '' AND concat({namespace}, '/', {value}) IN ({marks}))"
         parameters += accepted
+        sql = f"{value} IN ({', '.join('?' * len(names))}) AND ({sql})"
+        parameters = [*names, *parameters]
     return Statement(f"({sql})", tuple(parameters))
 
 
-def _expression(name: str) -> str:
+def names_of(accepted: Sequence[str]) -> list[str]:
+    """All names that values of a `NAMED` filter may mean; none if none has a namespace.
+
+    A plain list of names lets an engine skip what has none of them.
+    """
+    if not any("/" in one for one in accepted):
+        return []
+    cut = (one[at + 1 :] for one in accepted for at, char in enumerate(one) if char == "/" and at)
+    return sorted({*accepted, *cut})
+
+
+def expression(name: str) -> str:
     """The SQL of a dimension, whose name is one of a closed list."""
     if name.startswith("cause_"):
         field = name.removeprefix("cause_")

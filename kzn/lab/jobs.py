@@ -6,11 +6,12 @@ counts are compared.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 
 from kzn.lab import traffic
 from kzn.lab.plan import Plan, Pod
@@ -92,28 +93,39 @@ def round_of(route: Route) -> Iterator[Callable[[], list[Sent]]]:
         yield partial(traffic.tcp_calls, *between, calls=20, ask=300, answer=9000, port=port)
 
 
-@contextmanager
-def running(plan: Plan, sums: Sums) -> Iterator[Callable[[], None]]:
-    """Send rounds on all routes until the block ends.
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A thread of its own: ``round_of`` has the exchanges of the round of that number.
 
-    Yields a function that raises the error of a route's thread, if there is one.
+    It rests ``rest`` seconds between two rounds.
+    """
+
+    name: str
+    round_of: Callable[[int], Iterable[Callable[[], list[Sent]]]]
+    rest: float = REST_SECONDS
+
+
+@contextmanager
+def running(workers: Sequence[Worker], sums: Sums) -> Iterator[Callable[[], None]]:
+    """Send rounds of all workers until the block ends.
+
+    Yields a function that raises the error of a worker's thread, if there is one.
     """
     stop = threading.Event()
-    ways = routes(plan)
-    with ThreadPoolExecutor(len(ways), thread_name_prefix="traffic") as pool, ExitStack() as last:
+    with ThreadPoolExecutor(len(workers), thread_name_prefix="traffic") as pool, ExitStack() as end:
         # Before the first thread starts: on Ctrl-C between two, the pool waits for its threads.
-        last.callback(stop.set)
-        futures = [pool.submit(_repeat, route, sums, stop) for route in ways]
+        end.callback(stop.set)
+        futures = [pool.submit(_repeat, worker, sums, stop) for worker in workers]
         yield lambda: _raise_failure(futures)
     _raise_failure(futures)
 
 
-def _repeat(route: Route, sums: Sums, stop: threading.Event) -> None:
-    while True:
-        for exchange in round_of(route):
+def _repeat(worker: Worker, sums: Sums, stop: threading.Event) -> None:
+    for number in count():
+        for exchange in worker.round_of(number):
             for sent in exchange():
                 sums.add(sent)
-        if stop.wait(REST_SECONDS):
+        if stop.wait(worker.rest):
             return
 
 

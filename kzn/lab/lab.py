@@ -15,7 +15,7 @@ from typing import IO, Self
 
 from kzn.errors import UnsupportedError
 from kzn.lab import namespaces, plan, witness
-from kzn.lab.plan import LabSpec, Node, Pod
+from kzn.lab.plan import CONNTRACK, LabSpec, Node, Pod
 from kzn.model.totals import Counts
 
 TOOLS = {"ip": "iproute2", "nft": "nftables", "setpriv": "util-linux"}
@@ -41,8 +41,13 @@ class Lab:
         nodes_per_zone: int = 1,
         pods_per_node: int = 2,
         mtu: int = 1500,
+        *,
+        outside: bool = False,
+        conntrack: bool = False,
     ) -> None:
-        self.plan = plan.make_plan(LabSpec(prefix, zones, nodes_per_zone, pods_per_node, mtu))
+        self.plan = plan.make_plan(
+            LabSpec(prefix, zones, nodes_per_zone, pods_per_node, mtu, outside, conntrack)
+        )
         self.fabric = self.plan.fabric
         self.nodes = self.plan.nodes
         self.pods = self.plan.pods
@@ -62,6 +67,8 @@ class Lab:
             witness.install(self.fabric.namespace)  # before the first packet
             for namespace, lines in plan.batches(self.plan):
                 self.configure(namespace, lines)
+            for node in self.nodes if self.plan.spec.conntrack else ():
+                witness.run(["ip", "netns", "exec", node.namespace, "nft", "-f", "-"], CONNTRACK)
             self._stack = stack.pop_all()
         return self
 

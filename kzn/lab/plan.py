@@ -30,16 +30,30 @@ SYSCTLS = {
 }
 ROUTER_SYSCTLS = {"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1"}
 
+OUTSIDE = ("8.8.8.8", "2001:4860:4860::8888")
+"""Addresses of the host outside: of the internet, which kzn tells from reserved ones."""
+CONNTRACK = """
+table inet track {
+  chain arrive { type filter hook prerouting priority 0; ct state new accept; }
+  chain send { type filter hook output priority 0; ct state new accept; }
+}"""
+"""Rules of nftables that turn connection tracking on in a namespace, and change nothing else."""
+
 
 @dataclass(frozen=True, slots=True)
 class LabSpec:
-    """The size of a lab; at most 9 zones, 9 nodes a zone, 90 pods a node."""
+    """The size of a lab; at most 9 zones, 9 nodes a zone, 90 pods a node.
+
+    ``outside`` adds a host behind the fabric, ``conntrack`` turns connection tracking on in nodes.
+    """
 
     prefix: str = "kzn"
     zones: tuple[str, ...] = ("zone-a", "zone-b")
     nodes_per_zone: int = 1
     pods_per_node: int = 2
     mtu: int = 1500
+    outside: bool = False
+    conntrack: bool = False
 
     def __post_init__(self) -> None:
         """UsageError for the first size that is out of range."""
@@ -93,12 +107,13 @@ class Fabric:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The fabric, nodes and pods of a lab."""
+    """The fabric, nodes and pods of a lab; the host outside, if there is one, is of no node."""
 
     spec: LabSpec
     fabric: Fabric
     nodes: tuple[Node, ...]
     pods: tuple[Pod, ...]
+    outside: Pod | None = None
 
     def pods_of(self, node: Node) -> list[Pod]:
         """The pods behind a node."""
@@ -108,7 +123,8 @@ class Plan:
     def namespaces(self) -> list[str]:
         """Names of all network namespaces."""
         nodes, pods = (node.namespace for node in self.nodes), (pod.namespace for pod in self.pods)
-        return [self.fabric.namespace, *nodes, *pods]
+        outside = [self.outside.namespace] if self.outside else []
+        return [self.fabric.namespace, *nodes, *pods, *outside]
 
 
 def make_plan(spec: LabSpec) -> Plan:
@@ -116,7 +132,22 @@ def make_plan(spec: LabSpec) -> Plan:
     nodes = tuple(_nodes(spec))
     pods = tuple(pod for node in nodes for pod in _pods(spec, node))
     fabric = Fabric(f"{spec.prefix}-fabric", "10.0.0.1", f"{ULA}:f000::1")
-    return Plan(spec, fabric, nodes, pods)
+    return Plan(spec, fabric, nodes, pods, _outside(spec) if spec.outside else None)
+
+
+def _outside(spec: LabSpec) -> Pod:
+    ipv4, ipv6 = OUTSIDE
+    return Pod(
+        name="outside",
+        namespace=f"{spec.prefix}-outside",
+        node="",
+        zone="",
+        ipv4=ipv4,
+        ipv6=ipv6,
+        device=POD_DEVICE,
+        veth="outside",
+        number=0,
+    )
 
 
 def _nodes(spec: LabSpec) -> Iterator[Node]:
@@ -151,12 +182,42 @@ def _pods(spec: LabSpec, node: Node) -> Iterator[Pod]:
         )
 
 
+def host_pod(node: Node, name: str) -> Pod:
+    """A pod on a node's network at an address of its own, as a load balancer's virtual address is.
+
+    The plan has no such pod: `host_pod_batches` makes it.
+    """
+    return Pod(
+        name=name,
+        namespace=node.namespace,
+        node=node.name,
+        zone=node.zone,
+        ipv4=f"10.0.{node.number}.3",
+        ipv6=f"{ULA}:f{node.number:03x}::3",
+        device=node.uplink,
+        veth="",
+        number=0,
+    )
+
+
+def host_pod_batches(plan: Plan, pod: Pod) -> Iterator[tuple[str, list[str]]]:
+    """(namespace, iproute2 commands) that give a `host_pod` its addresses."""
+    node = next(node for node in plan.nodes if node.name == pod.node)
+    yield pod.namespace, _addresses(pod.device, f"{pod.ipv4}/24", f"{pod.ipv6}/64")
+    # Without it a node would answer ARP: a packet of its device that is not of IP.
+    neighbour = f"lladdr {_mac(node.number, 2)} dev {node.name} nud permanent"
+    addresses = (pod.ipv4, pod.ipv6)
+    yield plan.fabric.namespace, [f"neigh add {address} {neighbour}" for address in addresses]
+
+
 def batches(plan: Plan) -> Iterator[tuple[str, list[str]]]:
     """(namespace, iproute2 commands) in the order of execution."""
     for node in plan.nodes:
         yield node.namespace, _node_batch(plan, node)
     for pod in plan.pods:
         yield pod.namespace, _pod_batch(plan, pod)
+    if plan.outside is not None:
+        yield plan.outside.namespace, _outside_batch(plan, plan.outside)
     yield plan.fabric.namespace, _fabric_batch(plan)
 
 
@@ -212,6 +273,24 @@ def _pod_batch(plan: Plan, pod: Pod) -> list[str]:
     return lines
 
 
+def _outside_batch(plan: Plan, host: Pod) -> list[str]:
+    mtu = plan.spec.mtu
+    lines = [
+        "link set lo up",
+        f"link add {host.device} mtu {mtu} address {_mac(0, 2)} type veth"
+        f" peer name {host.veth} mtu {mtu} address {_mac(0, 1)} netns {plan.fabric.namespace}",
+        f"link set {host.device} gso_max_segs 1 up",
+        *_addresses(host.device, f"{host.ipv4}/32", f"{host.ipv6}/128"),
+    ]
+    for gateway in (plan.fabric.ipv4, plan.fabric.ipv6):
+        lines += [
+            f"neigh add {gateway} lladdr {_mac(0, 1)} dev {host.device} nud permanent",
+            f"route add {gateway} dev {host.device}",
+            f"route add default via {gateway} dev {host.device}",
+        ]
+    return lines
+
+
 def _fabric_batch(plan: Plan) -> list[str]:
     lines = [
         "link set lo up",
@@ -229,6 +308,14 @@ def _fabric_batch(plan: Plan) -> list[str]:
             lines += [
                 f"neigh add {address} lladdr {_mac(node.number, 2)} dev {node.name} nud permanent",
                 f"route add {pods} via {address}",
+            ]
+    if plan.outside is not None:
+        host = plan.outside
+        lines.append(f"link set {host.veth} gso_max_segs 1 up")
+        for address in (host.ipv4, host.ipv6):
+            lines += [
+                f"neigh add {address} lladdr {_mac(0, 2)} dev {host.veth} nud permanent",
+                f"route add {address} dev {host.veth}",
             ]
     return lines
 

@@ -26,6 +26,7 @@ RECEIVE_BUFFER = 128 * 1024
 WINDOW = 16  # packets of one sender; with their fragments far below netdev_max_backlog (1000)
 WRITE = b"k" * 65536
 SO_RCVBUFFORCE = 33  # include/uapi/asm-generic/socket.h: may pass net.core.rmem_max
+IP_BIND_ADDRESS_NO_PORT = 24  # include/uapi/linux/in.h: the port is chosen by connect
 IPV6_MTU = 24  # include/uapi/linux/in6.h: the size of fragments
 TCP_CLOSE = 7  # enum in include/net/tcp_states.h, the first byte of TCP_INFO
 AF = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -103,6 +104,29 @@ def echo(src: Pod, dst: Pod, family: Family, *, requests: int, size: int, mtu: i
     ]
 
 
+def udp_calls(
+    src: Pod, dst: Pod, family: Family, *, calls: int, ask: int, answer: int, mtu: int, port: int
+) -> list[Sent]:
+    """Send requests one by one, and answers to the port of the sender, as a name server does."""
+    here, there = addresses(src, dst, family)
+    with ExitStack() as stack:
+        server = stack.enter_context(_socket(dst, family, socket.SOCK_DGRAM))
+        server.bind((there, port))
+        client = stack.enter_context(_socket(src, family, socket.SOCK_DGRAM))
+        client.connect((there, port))
+        if family == 6:
+            server.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU, mtu)
+        for _ in range(calls):
+            client.send(bytes(ask))
+            server.sendto(bytes(answer), server.recvfrom(65535)[1])
+            client.recv(65535)
+    asked, answered = (wire_counts(size + 8, mtu, family, calls) for size in (ask, answer))
+    return [
+        Sent(here, there, socket.IPPROTO_UDP, calls * ask, asked),
+        Sent(there, here, socket.IPPROTO_UDP, calls * answer, answered),
+    ]
+
+
 def tcp_bulk(src: Pod, dst: Pod, family: Family, *, size: int, port: int = 5400) -> list[Sent]:
     """Send ``size`` bytes in one direction, in writes of 64 KiB, so that the kernel uses GSO."""
     with _connection(src, dst, family, port) as (client, server):
@@ -167,7 +191,7 @@ def _connection(
     src: Pod, dst: Pod, family: Family, port: int
 ) -> Iterator[tuple[socket.socket, socket.socket]]:
     """A TCP connection; on exit both ends have closed and the last ACK has arrived."""
-    there = addresses(src, dst, family)[1]
+    here, there = addresses(src, dst, family)
     with ExitStack() as stack:
         listener = stack.enter_context(_socket(dst, family, socket.SOCK_STREAM))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -176,6 +200,9 @@ def _connection(
         listener.listen()
         client = stack.enter_context(_socket(src, family, socket.SOCK_STREAM))
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        # It may be the second address of its namespace.
+        client.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+        client.bind((here, 0))
         client.connect((there, port))
         server = stack.enter_context(listener.accept()[0])
         server.settimeout(TIMEOUT)

@@ -1,7 +1,7 @@
 """Reads, copies and empties hashes as numpy columns, by the kernel's batch commands."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,24 @@ def read(
 
     Each entry is read once unless entries are inserted or deleted meanwhile.
     """
+    return _chunks(source, key, value, libbpf().bpf_map_lookup_batch)
+
+
+def empty(target: Map, key: np.dtype[Any], value: np.dtype[Any]) -> None:
+    """Delete all entries of a hash that no program inserts to."""
+    for _ in _chunks(target, key, value, libbpf().bpf_map_lookup_and_delete_batch):
+        pass
+
+
+def _chunks(
+    source: Map, key: np.dtype[Any], value: np.dtype[Any], command: Callable[..., int]
+) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
     keys, values = _room(key, value, _rows(key, value))
     positions, count = ffi.new("__u32[2]"), ffi.new("__u32 *")
     before = ffi.NULL
     while True:
         count[0] = len(keys)
-        result = libbpf().bpf_map_lookup_batch(
+        result = command(
             source.fd, before, positions, _bytes(keys), _bytes(values), count, ffi.NULL
         )
         if result == -errno.ENOSPC:  # one bucket holds more than the rows asked for
@@ -51,16 +63,6 @@ def copy(source: Map, target: Map, key: np.dtype[Any], value: np.dtype[Any]) -> 
             )
             if result < 0:
                 raise _failed("copy to", target, result)
-
-
-def delete(target: Map, keys: npt.NDArray[Any]) -> None:
-    """Delete existing ``keys``."""
-    if len(keys):
-        count = ffi.new("__u32 *", len(keys))
-        some = np.ascontiguousarray(keys)
-        result = libbpf().bpf_map_delete_batch(target.fd, _bytes(some), count, ffi.NULL)
-        if result < 0:
-            raise _failed("delete from", target, result)
 
 
 def _rows(key: np.dtype[Any], value: np.dtype[Any]) -> int:

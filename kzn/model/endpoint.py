@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from kzn.columns.arrays import F64, I32, OBJECTS, U8
+from kzn.columns.arrays import BOOL, F64, I32, OBJECTS, U8
 
 POD = "Pod"
 NODE = "Node"
@@ -13,6 +13,10 @@ SERVICE = "Service"
 
 ZONE_UNKNOWN = "zone-unknown"
 """``uid`` of a static endpoint whose zone is not known; without a zone it is otherwise in none."""
+
+NO_ZONE_CLASS = "no-zone"
+"""``price_class`` of a static entry that is in no zone and says nothing of the bill: it is outside
+the zones of the cluster, and how its bytes go there is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,8 @@ class Endpoint:
     zone. ``uid`` distinguishes a pod from its successor of the same name; empty without one, and
     ZONE_UNKNOWN for a static entry that is in a zone which is not known. ``provider`` is the cloud
     of the node ("aws", "gcp"), also of a pod's. ``price_class`` is what a static entry says of the
-    bill ("free", "managed-database"), empty for ordinary ends.
+    bill ("free", "managed-database"), empty for ordinary ends. ``group`` is the team of a pod's
+    workload, empty where groups are not told.
     """
 
     kind: str
@@ -40,6 +45,7 @@ class Endpoint:
     uid: str = ""
     provider: str = ""
     price_class: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +145,14 @@ class EndpointIndex(Protocol):
 
     def agentless_nodes(self) -> Iterable[str]:
         """The names of nodes that exist and cannot have an agent."""
+        ...
+
+    def proxied(self, addresses: U8) -> BOOL:
+        """Which addresses (n, 16) are of load balancers that connect to pods themselves."""
+        ...
+
+    def captured(self, addresses: U8) -> BOOL:
+        """Which addresses (n, 16) of load balancers each node translates to pods' itself: (n,)."""
         ...
 
     def lives(self, endpoint: Endpoint) -> bool:

@@ -27,3 +27,14 @@ def provider_of(provider_id: str) -> str:
     if scheme.startswith("ocid1."):
         return NAMES["ocid1"]
     return NAMES.get(scheme, scheme)
+
+
+def spelled(text: str) -> str:
+    """A provider as its name in kzn: "gcp" of ``gce`` and of ``GCP``, "aws" of ``aws:///z/i-0``.
+
+    What is neither a name nor a scheme in any spelling is a name of the user's own, without spaces
+    at its ends.
+    """
+    text = text.strip()
+    name = provider_of(text.lower())
+    return name if name in NAMES.values() else text

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +38,8 @@ class End(NamedTuple):
 
     ``kind`` is Pod, Node, Static, Service, External, Unknown or Ambiguous. ``workload`` is the
     node's name for a node and the entry's name for a static entry; ``pod`` is of pods alone.
-    ``address`` is text, empty if addresses of its kind are not kept.
+    ``address`` is text, empty if addresses of its kind are not kept. ``group`` is the team or
+    product of its namespace or pod, empty where groups are not told.
     """
 
     kind: str
@@ -49,6 +51,18 @@ class End(NamedTuple):
     zone: str
     region: str
     address: str
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFacts:
+    """What the rows of one server have in common: ``cluster`` is a name or a uid, empty if unknown.
+
+    ``provider_ids`` are spec.providerID by node.
+    """
+
+    cluster: str = ""
+    provider_ids: Mapping[str, str] = field(default_factory=dict)
 
 
 class Sum(NamedTuple):

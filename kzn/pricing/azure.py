@@ -30,6 +30,12 @@ PRICES = PriceList(
         ),
         Rule("same_zone", 0, 0, price_class="public-address"),
         Rule("cross_zone", 0, 0, price_class="public-address"),
+        Rule(
+            "cross_region",
+            price_class="peering",
+            unpriced="global peering: 0.035 to 0.09 USD a GB at both ends, by zone of the regions",
+            source=_PEERING,
+        ),
         Rule("same_zone", 0.01, 0.01, price_class="peering", source=_PEERING),
         Rule("cross_zone", 0.01, 0.01, price_class="peering", source=_PEERING),
     ),

@@ -7,13 +7,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
 
+from kzn.model.endpoint import NO_ZONE_CLASS
 from kzn.pricing.declaration import PriceList, Rule
+from kzn.pricing.rule_index import RuleIndex
 from kzn.pricing.traffic import (
     FREE_CLASS,
     LEFT_UNPRICED,
     NO_LIST,
     NO_PROVIDER,
     NO_RULE,
+    NO_ZONE,
     NOT_VALID,
     OUTSIDE,
     PROVIDERS_DIFFER,
@@ -21,6 +24,9 @@ from kzn.pricing.traffic import (
     Traffic,
     Unpriced,
 )
+
+MOST_REMEMBERED = 100_000
+"""Answers that a book keeps: regions come from labels of nodes, which may change."""
 
 
 class PriceBook:
@@ -33,6 +39,8 @@ class PriceBook:
     def __init__(self, lists: Iterable[PriceList], defaults: Iterable[PriceList] = ()) -> None:
         self.lists = tuple(lists)
         self.defaults = tuple(defaults)
+        self._periods = [[_Period(one) for one in some] for some in (self.lists, self.defaults)]
+        self._remembered: dict[tuple[int, Traffic], Quote | Unpriced] = {}
 
     def quote(self, traffic: Traffic, at: date) -> Quote | Unpriced:
         """What a byte of ``traffic`` costs at ``at``, a datetime with a zone or a day (00:00 UTC).
@@ -46,23 +54,35 @@ class PriceBook:
         if traffic.dst_provider and traffic.dst_provider != provider:
             detail = f"from {provider} to {traffic.dst_provider}"
             return Unpriced(PROVIDERS_DIFFER, detail)
-        found = self.list_for(provider, at)
-        return found if isinstance(found, Unpriced) else _quote(found, traffic)
+        found = self._period_for(provider, at)
+        return found if isinstance(found, Unpriced) else self._answer(found, traffic)
 
     def list_for(self, provider: str, at: date) -> PriceList | Unpriced:
         """The list of ``provider`` that counts at ``at``."""
+        found = self._period_for(provider, at)
+        return found if isinstance(found, Unpriced) else found.list
+
+    def _period_for(self, provider: str, at: date) -> "_Period | Unpriced":
         moment = instant(at)
         known = False
-        for lists in (self.lists, self.defaults):
-            of_provider = [one for one in lists if one.provider == provider]
-            valid = [one for one in of_provider if _is_valid(one, moment)]
+        for periods in self._periods:
+            of_provider = [one for one in periods if one.list.provider == provider]
+            valid = [one for one in of_provider if one.has(moment)]
             if valid:
-                latest = max(one.valid_from for one in valid)
-                return [one for one in valid if one.valid_from == latest][-1]
+                latest = max(one.begin for one in valid)
+                return [one for one in valid if one.begin == latest][-1]
             known |= bool(of_provider)
         if known:
             return Unpriced(NOT_VALID, f"no price list of {provider} is valid at {at}")
         return Unpriced(NO_LIST, f"no price list of provider {provider} is in use")
+
+    def _answer(self, found: "_Period", traffic: Traffic) -> Quote | Unpriced:
+        key = id(found), traffic
+        if (answer := self._remembered.get(key)) is None:
+            if len(self._remembered) >= MOST_REMEMBERED:
+                self._remembered.clear()
+            answer = self._remembered[key] = _quote(found.list, found.rules, traffic)
+        return answer
 
     def changes_after(self, at: date) -> datetime | None:
         """The next instant after ``at`` at which an answer can change; None if there is none."""
@@ -78,18 +98,30 @@ def instant(at: date) -> datetime:
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
-def _is_valid(one: PriceList, moment: datetime) -> bool:
-    if moment < instant(one.valid_from):
-        return False
-    return one.valid_until is None or moment < instant(one.valid_until)
+class _Period:
+    """A list, the instants from which and until which it is valid, and its rules."""
+
+    __slots__ = ("begin", "end", "list", "rules")
+
+    def __init__(self, one: PriceList) -> None:
+        self.list = one
+        self.begin = instant(one.valid_from)
+        self.end = instant(one.valid_until) if one.valid_until is not None else None
+        self.rules = RuleIndex(one.rules)
+
+    def has(self, moment: datetime) -> bool:
+        """Whether it is valid then."""
+        return self.begin <= moment and (self.end is None or moment < self.end)
 
 
-def _quote(found: PriceList, traffic: Traffic) -> Quote | Unpriced:
+def _quote(found: PriceList, rules: RuleIndex, traffic: Traffic) -> Quote | Unpriced:
     src, dst = traffic.src_price_class, traffic.dst_price_class
     if FREE_CLASS in (src, dst):
         rule = Rule(traffic.cls, price_class=FREE_CLASS, source="the static topology's price: free")
         return _answer(found, rule, 0.0, 0.0)
     is_external = traffic.cls == "external"
+    if not is_external:  # its region tells where it is
+        src, dst = (one if one != NO_ZONE_CLASS else "" for one in (src, dst))
     src_outside = is_external and not traffic.src_provider
     dst_outside = is_external and not traffic.dst_provider
     placed = replace(
@@ -97,8 +129,8 @@ def _quote(found: PriceList, traffic: Traffic) -> Quote | Unpriced:
         src_region=OUTSIDE if src_outside else traffic.src_region,
         dst_region=OUTSIDE if dst_outside else traffic.dst_region,
     )
-    sends = _rule(found, placed, own=src, far=dst)
-    receives = _rule(found, placed, own=dst, far=src) if src != dst else sends
+    sends = _rule(found, rules, placed, own=src, far=dst)
+    receives = _rule(found, rules, placed, own=dst, far=src) if src != dst else sends
     if isinstance(sends, Unpriced):
         return sends
     if isinstance(receives, Unpriced):
@@ -108,19 +140,27 @@ def _quote(found: PriceList, traffic: Traffic) -> Quote | Unpriced:
     return _answer(found, receives if src_outside else sends, sender, receiver)
 
 
-def _rule(found: PriceList, traffic: Traffic, *, own: str, far: str) -> Rule | Unpriced:
+def _rule(
+    found: PriceList, rules: RuleIndex, traffic: Traffic, *, own: str, far: str
+) -> Rule | Unpriced:
     """The rule for an end of price class ``own`` whose far end has ``far``.
 
     An end that its own class spares from the bill is not asked what its far end is.
     """
-    by_own = _checked(found, traffic, own) if own else None
+    by_own = _checked(found, rules, traffic, own) if own else None
     if by_own is not None and (isinstance(by_own, Unpriced) or _is_spared(by_own, own)):
         return by_own
-    return by_own if by_own is not None and far in ("", own) else _checked(found, traffic, far)
+    if by_own is not None and far in ("", own):
+        return by_own
+    return _checked(found, rules, traffic, far)
 
 
-def _checked(found: PriceList, traffic: Traffic, price_class: str) -> Rule | Unpriced:
-    rule = found.rule_for(traffic.cls, traffic.src_region, traffic.dst_region, price_class)
+def _checked(
+    found: PriceList, rules: RuleIndex, traffic: Traffic, price_class: str
+) -> Rule | Unpriced:
+    rule = rules.first(traffic.cls, traffic.src_region, traffic.dst_region, price_class)
+    if rule is None and price_class == NO_ZONE_CLASS:
+        return Unpriced(NO_ZONE, "a network without a zone and without a price class")
     if rule is None:
         return Unpriced(NO_RULE, f"{found.name} has no rule for {_words(traffic, price_class)}")
     if rule.unpriced:

@@ -1,9 +1,7 @@
 """What a price list is, for the shipped ones, those of plugins and those of files."""
 
 import datetime as dt
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 from kzn.errors import UsageError
 from kzn.pricing.traffic import CLASSES
@@ -37,15 +35,6 @@ class Rule:
     unpriced: str = ""
     source: str = ""
     date: dt.date | None = None
-
-    def applies(self, cls: str, src_region: str, dst_region: str, price_class: str) -> bool:
-        """Whether it is for this class, from and to these regions, with this far end."""
-        return (
-            cls == self.cls
-            and price_class == self.price_class
-            and _matches(src_region, self.src_regions)
-            and _matches(dst_region, self.dst_regions)
-        )
 
     def __str__(self) -> str:
         regions = ""
@@ -110,14 +99,3 @@ class PriceList:
         """A price of its rules as what is paid for a byte, in `shown_currency`."""
         rate = self.conversion.rate if self.conversion else 1.0
         return price / self.gb_bytes * (1.0 - self.discount) * rate
-
-    def rule_for(self, cls: str, src_region: str, dst_region: str, price_class: str) -> Rule | None:
-        """The first rule that applies."""
-        for rule in self.rules:
-            if rule.applies(cls, src_region, dst_region, price_class):
-                return rule
-        return None
-
-
-def _matches(region: str, globs: Sequence[str]) -> bool:
-    return any(fnmatchcase(region, glob) for glob in globs)

@@ -38,9 +38,10 @@ from decimal import Decimal
 from pathlib import Path
 
 from kzn.errors import UsageError
+from kzn.model.provider import spelled
 from kzn.pricing.declaration import ANY, GIB, Conversion, PriceList, Rule
 from kzn.pricing.traffic import CLASSES, FREE_CLASS
-from kzn.yaml_files import Value, parse, read_text
+from kzn.yaml_files import MAX_LIST_BYTES, Value, parse, read_text
 
 UNITS = {"GiB": GIB, "GB": 10**9}
 _HINT = "`python3 -m pydoc kzn.pricing.file` shows the format"
@@ -65,7 +66,7 @@ _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,18})?) ?%")
 
 def load_list(path: str | Path, installed: Iterable[PriceList] = ()) -> PriceList:
     """Read and check a price list; UsageError for the first mistake."""
-    return parse_list(str(path), read_text(path, "price list"), installed)
+    return parse_list(str(path), read_text(path, "price list", MAX_LIST_BYTES), installed)
 
 
 def parse_list(file: str, content: str, installed: Iterable[PriceList] = ()) -> PriceList:
@@ -94,7 +95,7 @@ def parse_list(file: str, content: str, installed: Iterable[PriceList] = ()) -> 
         at.fail(f"valid from {begin} until {end}", "an end after the begin")
     return PriceList(
         name=entry["name"].text("a name") if "name" in entry else Path(file).stem,
-        provider=_text(entry, "provider") or (base.provider if base else ""),
+        provider=_provider(entry) or (base.provider if base else ""),
         currency=_currency(entry.get("currency")) or (base.currency if base else ""),
         valid_from=begin,
         valid_until=end,
@@ -184,6 +185,15 @@ def _discount(value: Value) -> float:
     if found is None or Decimal(found[1]) > 100:
         value.fail(f'"{text}"', "a discount in percent, such as 10%")
     return float(Decimal(found[1]) / 100)
+
+
+def _provider(entry: dict[str, Value]) -> str:
+    """The provider's name; a list under another spelling of it would never answer."""
+    text = _text(entry, "provider")
+    name = spelled(text)
+    if name != text:
+        entry["provider"].fail(f'"{text}"', f'the name "{name}"' if name else "a name such as aws")
+    return text
 
 
 def _unit(value: Value) -> str:

@@ -6,6 +6,7 @@ from importlib.metadata import EntryPoint
 
 from kzn.errors import UsageError
 from kzn.plugins import BrokenPlugin, load_plugins, registered
+from kzn.pricing.checked import mistake_of
 from kzn.pricing.declaration import API, PriceList
 
 log = logging.getLogger(__name__)
@@ -46,4 +47,4 @@ def _problem(name: str, one: PriceList) -> str:
         return f"it was written for price list API {one.api}, this kzn has {API}"
     if one.name != name:
         return f"its entry point is named {name!r}, its declaration {one.name!r}"
-    return ""
+    return mistake_of(one)

@@ -15,13 +15,17 @@ from kzn.pricing.traffic import OUTSIDE, Quote, Traffic, Unpriced
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """A zone of a provider, or an entry ``name`` of the static topology with a price class."""
+    """A zone of a provider, or an entry ``name`` of the static topology.
+
+    ``is_counted``: of a network nothing is counted, of a node and of a pod what they send is.
+    """
 
     provider: str
     region: str
     zone: str
     price_class: str = ""
     name: str = ""
+    is_counted: bool = False
 
 
 OUTSIDE_PLACE = Place("", "", OUTSIDE)
@@ -41,19 +45,24 @@ class Row:
 def rows(book: PriceBook, places: Iterable[Place], at: date) -> Iterator[Row]:
     """From each place to each, to the outside and back, in the order of the places.
 
-    Not from an entry to an entry: the bytes between them pass no node.
+    Not from a network to a network: the bytes between them pass no node.
     """
     known = sorted(set(places))
     ask = cache(lambda traffic: book.quote(traffic, at))  # what a byte costs depends on no zone
     for src in known:
         for dst in known:
             cls = _class_of(src, dst)
-            if cls and not (src.name and dst.name):
+            is_one_entry = bool(src.name) and src == dst  # what it sends itself stays in it
+            if cls and (_passes_node(src) or _passes_node(dst)) and not is_one_entry:
                 yield _row(ask, src, dst, cls)
     for place in known:
-        if not place.name:
+        if _passes_node(place):
             yield _row(ask, place, OUTSIDE_PLACE, "external")
             yield _row(ask, OUTSIDE_PLACE, place, "external")
+
+
+def _passes_node(place: Place) -> bool:
+    return place.is_counted or not place.name
 
 
 def _class_of(src: Place, dst: Place) -> str:
@@ -61,7 +70,7 @@ def _class_of(src: Place, dst: Place) -> str:
     if src.region and dst.region and src.region != dst.region:
         return "cross_region"
     if not src.zone or not dst.zone:
-        is_nowhere = any(place.name and not place.zone for place in (src, dst))
+        is_nowhere = any(not _passes_node(place) and not place.zone for place in (src, dst))
         return "external" if is_nowhere else ""
     if src.zone == dst.zone:
         return "same_zone"

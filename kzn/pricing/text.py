@@ -70,7 +70,9 @@ def _flow(entries: dict[str, str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+    if _PLAIN.fullmatch(text) and text.lower() != "null":
+        return text
+    return json.dumps(text).replace("\x7f", "\\x7f")  # which YAML has as an escape only
 
 
 def _number(value: float) -> str:

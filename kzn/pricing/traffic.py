@@ -12,7 +12,7 @@ CLASSES = ("same_zone", "cross_zone", "cross_region", "external")
 """The classes of traffic that rules have; those of kzn.server.resolve.verdict."""
 
 Reason = Literal[
-    "no_provider", "no_list", "not_valid", "no_rule", "providers_differ", "left_unpriced"
+    "no_provider", "no_list", "not_valid", "no_rule", "no_zone", "providers_differ", "left_unpriced"
 ]
 NO_PROVIDER: Reason = "no_provider"
 """Neither end's provider is known: nodes without spec.providerID, entries of a static topology."""
@@ -22,6 +22,8 @@ NOT_VALID: Reason = "not_valid"
 """The provider's lists are not valid at this time."""
 NO_RULE: Reason = "no_rule"
 """The provider's list has no rule for this traffic."""
+NO_ZONE: Reason = "no_zone"
+"""To or from a network of a static file without a zone: how the bytes go there is not known."""
 PROVIDERS_DIFFER: Reason = "providers_differ"
 """The ends have different providers: what the way between them costs is in neither's list."""
 LEFT_UNPRICED: Reason = "left_unpriced"
@@ -31,6 +33,7 @@ REASONS: tuple[Reason, ...] = (
     NO_LIST,
     NOT_VALID,
     NO_RULE,
+    NO_ZONE,
     PROVIDERS_DIFFER,
     LEFT_UNPRICED,
 )

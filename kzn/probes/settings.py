@@ -18,8 +18,13 @@ DORMANT_SECONDS = 600.0
 CLOCK_MONOTONIC_COARSE = 6  # include/uapi/linux/time.h; the time module lacks it
 
 MAX_ROWS_BITS = 17
-"""A buffer has at most 2^17 rows, 8 MiB; flows beyond go to the hash."""
+"""A buffer has at most 2^17 rows, 8 MiB; flows that find no row go to the hash."""
+ROWS_A_FLOW = 2
+"""For each flow of `Settings.max_flows`, up to that limit: a flow has a row on each CPU, and of as
+many rows as flows one in six finds all of its places taken (docs/adr/0007)."""
+
 FACTORS = 6
+"""Factors of the hash of rows (rows.bpf.h)."""
 
 _SETTINGS = struct.Struct(f"<QIIQ{FACTORS}Q")
 
@@ -37,12 +42,12 @@ class Settings:
 
     @property
     def rows(self) -> int:
-        """The rows of a buffer: as many as flows, rounded up to a power of two, with a limit."""
+        """The rows of a buffer: two for each flow, rounded up to a power of two, with a limit."""
         return 1 << self._row_bits
 
     @property
     def _row_bits(self) -> int:
-        return min(MAX_ROWS_BITS, max(1, (self.max_flows - 1).bit_length()))
+        return min(MAX_ROWS_BITS, (ROWS_A_FLOW * self.max_flows - 1).bit_length())
 
     def constants(self) -> bytes:
         """The bytes of the object's variable `settings`; the hash's factors differ at each call.
@@ -56,5 +61,5 @@ class Settings:
 
     def digest(self, image: bytes) -> bytes:
         """32 bytes that are equal if pinned maps and programs have the same object and settings."""
-        text = f"{self.ports} {self.max_flows} {self.dormant_seconds} ".encode()
+        text = f"{self.ports} {self.max_flows} {self.rows} {self.dormant_seconds} ".encode()
         return hashlib.sha256(text + image).digest()

@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from socket import socket
+from typing import TYPE_CHECKING
 
+from kzn.advisor.gather import Reporting
 from kzn.daemon import descriptors
 from kzn.daemon.allocator import keep_freed_memory
 from kzn.daemon.http.hosts import AllowedHosts
@@ -21,14 +23,21 @@ from kzn.daemon.listen import bound_port, listen
 from kzn.daemon.signals import Shutdown, shutdown_on_signals
 from kzn.daemon.stop_flag import StopFlag
 from kzn.pricing.book import PriceBook
+from kzn.reports.budget import BudgetState
+from kzn.server.advice import Adviser
+from kzn.server.advice import Sources as AdviceSources
 from kzn.server.auth.authenticator import Authenticator, SecurityState
 from kzn.server.auth.open import HttpSecurity, open_authenticator, open_http_security
 from kzn.server.config import ServerConfig
 from kzn.server.cost.meter import CostMeter
 from kzn.server.cost.opencost import OpenCostCounters
+from kzn.server.flows.costs import FlowPrices
 from kzn.server.flows.queue import FlowLog, LogCounts, verdicts_of
 from kzn.server.http import addresses, explain
 from kzn.server.http import prices as price_page
+from kzn.server.http.advice import AdvicePage
+from kzn.server.http.budgets import budget_route
+from kzn.server.http.rollouts import RolloutsPage
 from kzn.server.http.server import HttpApi
 from kzn.server.http.traffic import TrafficPages
 from kzn.server.ledger.family import FAMILIES, FamilyName
@@ -36,11 +45,18 @@ from kzn.server.ledger.first_scrape import FirstScrape
 from kzn.server.ledger.ledger import Ledger
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
+from kzn.server.placement import PlacementSampler
 from kzn.server.prices import Prices, PriceSources
 from kzn.server.receive.context import at_once
 from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
-from kzn.server.recording.open import HistoryStore, MemoryStore, open_recorder, ring_recorder
+from kzn.server.recording.open import (
+    EngineStore,
+    HistoryStore,
+    MemoryStore,
+    open_recorder,
+    ring_recorder,
+)
 from kzn.server.recording.recorder import Recorder
 from kzn.server.resolve.retry import RetryQueue
 from kzn.server.snapshot import ServerSnapshot, Sources
@@ -48,6 +64,10 @@ from kzn.server.state.aside import open_state
 from kzn.server.state.durability import Durability
 from kzn.server.state.sqlite_store import StateFile
 from kzn.server.topology import Topology, open_topology
+from kzn.sinks.deliver import Deliveries
+
+if TYPE_CHECKING:
+    from kzn.server.budgets import Budgets
 
 _LOG = logging.getLogger(__name__)
 
@@ -77,6 +97,7 @@ async def run(
     authenticator = open_authenticator(config, topology)
     http_security = open_http_security(config)
     agents, http = listen(config.listen_agents), listen(config.listen_http)
+    prices = Prices(config.prices)
     flow_log = None
     if config.flow_log != "off":
         flow_log = FlowLog(
@@ -84,14 +105,24 @@ async def run(
             config.flow_log,
             epoch_of=_epoch_of,
             logged=verdicts_of(config.flow_log_classes),
+            prices=FlowPrices(lambda: prices.book) if config.flow_log_cost else None,
         )
     state = None
     if config.state is not None:
         state = open_state(config.state, begin_anew=config.state_on_mismatch == "begin-anew")
-    recorder = None if config.history is None else open_recorder(config.history, _epoch_of)
-    prices = Prices(config.prices)
+    recorder, deliveries = None, Deliveries()
+    if config.history is not None:
+        recorder, deliveries = open_recorder(config.history, _epoch_of, topology.cluster_facts)
     server = Server(
-        config, topology, flow_log, authenticator, state, http_security, prices, recorder
+        config,
+        topology,
+        flow_log,
+        authenticator,
+        state,
+        http_security,
+        prices,
+        recorder,
+        deliveries,
     )
     sys.setswitchinterval(SWITCH_SECONDS)
     limit_collections()
@@ -112,23 +143,28 @@ class Server:
         http_security: HttpSecurity | None = None,
         prices: Prices | None = None,
         recorder: Recorder | None = None,
+        deliveries: Deliveries | None = None,
     ) -> None:
         self._config = config
+        self._deliveries = deliveries or Deliveries()
         self._prices = prices or Prices(PriceSources(shipped=False))
         self._authenticator = authenticator or Authenticator("none", topology.why_not_ready)
         self._http_security = http_security or HttpSecurity()
         self._topology = topology
         self._flow_log = flow_log
-        self._recorder, self._store = _recording(config, recorder)
+        self._recorder, self._store = _recording(config, recorder, topology.cluster)
         first_scrape, epoch = FirstScrape(config.first_scrape_wait), _epoch_of(0.0)
         limits = replace(config.ledger, priced=self._prices.book is not None)
         ledger = Ledger(limits, holds=first_scrape.holds, epoch=epoch)
+        if flow_log is not None and flow_log.prices is not None:
+            flow_log.prices.provider_of = ledger.label_codes.provider_of
         meter = None
         if limits.has_costs:
             meter = CostMeter(ledger, self._book, time.time)
         opencost = None
         if config.opencost:
-            opencost = OpenCostCounters(time.monotonic, epoch=epoch, holds=first_scrape.holds)
+            own_first_scrape = FirstScrape(config.first_scrape_wait)
+            opencost = OpenCostCounters(time.monotonic, epoch=epoch, first_scrape=own_first_scrape)
         self._pipeline = Pipeline(
             topology.index,
             ledger,
@@ -165,6 +201,27 @@ class Server:
             instance=self._durability.instance,
             verifies=self._authenticator.verifies,
         )
+        store = self._store
+        self._adviser = Adviser(
+            AdviceSources(
+                ask=store.ask,
+                longest=lambda: max(store.kept.values()),
+                index=topology.index,
+                routing=topology.routing,
+                book=lambda: self._prices.book,
+                wall=time.time,
+                clock=time.monotonic,
+                reporting=Reporting if isinstance(store, EngineStore) else self._reporting,
+            )
+        )
+        self._pages = TrafficPages(
+            self._store,
+            topology.index,
+            self._any_snapshot,
+            time.time,
+            lambda: self._prices.book,
+        )
+        self._budgets = _budgets(config, self._pages)
         self._http = HttpApi(
             self._snapshot,
             topology.why_not_ready,
@@ -176,13 +233,11 @@ class Server:
             hosts=AllowedHosts(config.http_hosts),
             tls=self._http_security.tls,
             authorize=self._http_security.authorize,
-            pages=TrafficPages(
-                self._store,
-                topology.index,
-                self._any_snapshot,
-                time.time,
-                lambda: self._prices.book,
-            ).routes(),
+            opencost=opencost.scraped if opencost is not None else None,
+            pages=self._pages.routes()
+            | budget_route(self._budget_states)
+            | AdvicePage(self._adviser).routes()
+            | RolloutsPage(topology.routing, time.time).routes(),
         )
         self._sources = Sources(
             pipeline=self._pipeline,
@@ -196,6 +251,12 @@ class Server:
             opencost=opencost,
             http=self._http.stats.copy,
             prices=self._prices.reads,
+            budgets=self._budget_states,
+            cluster=topology.cluster,
+            groups=topology.index.groups,
+            sinks=self._deliveries.counts,
+            advice=self._adviser.sums,
+            waiting=self._receiver.waiting,
         )
 
     async def serve(
@@ -214,14 +275,23 @@ class Server:
         ):
             await stack.enter_async_context(self._authenticator.api_client)
             await stack.enter_async_context(self._http_security.api_client)
+            await stack.enter_async_context(self._deliveries.running())
             stack.push_async_callback(self._stop, shutdown)
             background = [
                 tasks.create_task(self._topology.run(), name="topology"),
                 tasks.create_task(self._tick_forever(), name="retry timer"),
                 tasks.create_task(self._prices.run(), name="prices"),
+                tasks.create_task(self._adviser.run(), name="advice"),
             ]
+            if (rollouts := self._topology.routing.rollouts) is not None:
+                sampler = PlacementSampler(
+                    self._topology.index, rollouts, self._topology.why_not_ready
+                )
+                background.append(tasks.create_task(sampler.run(), name="placement"))
             await self._recorder.start(self._durability.instance)
             background.append(tasks.create_task(self._recorder.run(), name="history"))
+            if self._budgets is not None:
+                background.append(tasks.create_task(self._budgets.run(), name="budgets"))
             await self._http.start(http)
             await self._receiver.start(agents)
             _LOG.info("listening for agents on port %d, for HTTP on port %d", *ports)
@@ -245,11 +315,12 @@ class Server:
         await asyncio.gather(*both, return_exceptions=True)
 
     async def _close(self) -> None:
-        """Close the receiver, then the state file, the history and the flow log, then HTTP."""
+        """Close the receiver, the state file, the history, its sinks, the flow log, then HTTP."""
         seconds = self._config.shutdown_seconds / 2
         await self._receiver.close(seconds)
         await self._durability.close()
         await self._recorder.close()
+        await self._deliveries.close(seconds / 2)
         await self._store.close()
         if self._flow_log is not None and not await asyncio.to_thread(
             self._flow_log.close, seconds / 2
@@ -264,6 +335,11 @@ class Server:
     async def _any_snapshot(self) -> ServerSnapshot:
         return await self._snapshot(frozenset(FAMILIES))
 
+    def _reporting(self) -> Reporting:
+        """Nodes whose agents report here; those that cannot have an agent do not count."""
+        counts = self._pipeline.reporting.counts(time.monotonic())
+        return Reporting(counts.reporting, counts.known - counts.agentless)
+
     def _owners(self, asked: list[str]) -> bytes:
         return addresses.answer(self._topology.index, asked, time.monotonic())
 
@@ -274,7 +350,11 @@ class Server:
     def _price_table(self) -> bytes:
         index = self._topology.index
         return price_page.answer(
-            self._prices.book, index.nodes(), index.networks.networks(), time.time()
+            self._prices.book,
+            index.nodes(),
+            index.networks.networks(),
+            time.time(),
+            index.static_pods(),
         )
 
     async def _tick_forever(self) -> None:
@@ -285,8 +365,12 @@ class Server:
                 frozen_lists = lists
                 freeze_heap()
             self._topology.report()
-            more = self._pipeline.tick()
+            more = self._topology.index.describe_some()
+            more = self._pipeline.tick() or more
             await asyncio.sleep(0 if more else TICK_SECONDS)
+
+    def _budget_states(self) -> tuple[BudgetState, ...]:
+        return self._budgets.states() if self._budgets is not None else ()
 
     def _book(self) -> PriceBook:
         return self._prices.book or PriceBook(())
@@ -299,12 +383,25 @@ class Server:
 
 
 def _recording(
-    config: ServerConfig, recorder: Recorder | None
-) -> tuple[Recorder, HistoryStore | MemoryStore]:
-    """The recorder and what answers queries: in files, or an hour in memory."""
-    if recorder is None or config.history is None:
-        return ring_recorder(_epoch_of)
-    return recorder, HistoryStore(config.history)
+    config: ServerConfig, recorder: Recorder | None, cluster: Callable[[], str]
+) -> tuple[Recorder, HistoryStore | MemoryStore | EngineStore]:
+    """The recorder and what answers queries: an engine, the files, or an hour in memory."""
+    files = HistoryStore(config.history) if recorder is not None and config.history else None
+    engine = None
+    if config.history_store is not None:
+        engine = EngineStore(config.history_store, files)
+    if recorder is None or files is None:
+        ring, memory = ring_recorder(_epoch_of, cluster=cluster)
+        return ring, engine or memory
+    return recorder, engine or files
+
+
+def _budgets(config: ServerConfig, pages: TrafficPages) -> "Budgets | None":
+    if config.budgets is None:
+        return None
+    from kzn.server.budgets import Budgets  # noqa: PLC0415 - yaml only for who has files
+
+    return Budgets(config.budgets, pages.ask, time.time)
 
 
 def _receive_limits(config: ServerConfig) -> ReceiveLimits:

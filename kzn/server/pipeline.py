@@ -6,38 +6,32 @@ Never: awaits, I/O, a byte that is missing from its node's totals.
 """
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, pairwise
 from math import inf
-from typing import Protocol
 
 import numpy as np
 
-from kzn.columns.arrays import BOOL, I64, U8, U64
-from kzn.columns.group_sums import sums
-from kzn.daemon.logs import RateLimitedNames
+from kzn.columns.arrays import BOOL, I64, U8
+from kzn.daemon.logs import RateLimited, RateLimitedNames
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.endpoint import NO_CODE, EndpointIndex
-from kzn.model.flows import Flows
 from kzn.model.totals import Counts
+from kzn.server.changes import Changes, amounts_of, changes_of, changes_of_part, counts_of
 from kzn.server.ledger.family import FAMILIES, FamilyName, LedgerSnapshot
 from kzn.server.ledger.first_scrape import FirstScrape
 from kzn.server.ledger.ledger import Ledger
-from kzn.server.ledger.node_totals import NOTHING, NodeTotals, NodeTotalsSnapshot, TotalsByNode
+from kzn.server.ledger.node_totals import ERROR, NodeTotalsSnapshot, TotalsByNode
+from kzn.server.ledger.postings import BilledApart, Posting
 from kzn.server.ledger.prices_in_use import NO_PRICES, PricesInUse
 from kzn.server.resolve import verdict as v
 from kzn.server.resolve.assumed import assumed
 from kzn.server.resolve.joined import JoinedFlows, join
-from kzn.server.resolve.reporting import (
-    LATE,
-    NOTHING_ELSEWHERE,
-    ReportingNodes,
-    StandIn,
-)
-from kzn.server.resolve.resolve import Resolution, resolve, resolve_joined
+from kzn.server.resolve.reporting import NOTHING_ELSEWHERE, ReportingNodes, StandIn
+from kzn.server.resolve.resolution import Resolution
+from kzn.server.resolve.resolve import resolve, resolve_joined
 from kzn.server.resolve.retry import ObservedFlows, RetryQueue
+from kzn.server.sinks import FlowSink, Meter, OpenCostSink, RecorderSink
 from kzn.server.stats import HistoryCounts, PipelineStats
 
 _LOG = logging.getLogger(__name__)
@@ -53,48 +47,6 @@ _UNKNOWN_NODE = (
 _DONE = object()
 _RETRIES_PER_TICK = 64
 _RETRIED_FLOWS_PER_TICK = 10_000  # some ten milliseconds: acks wait for a tick to end
-
-
-class FlowSink(Protocol):
-    """Takes flows with a final verdict; must not block."""
-
-    def offer(
-        self, observed: ObservedFlows, resolution: Resolution, chosen: I64, index: EndpointIndex
-    ) -> None:
-        """Take the flows ``chosen`` of ``observed``."""
-        ...
-
-
-class OpenCostSink(FlowSink, Protocol):
-    """A sink with counters of pods that end some time after them."""
-
-    def sweep(self, index: EndpointIndex) -> None:
-        """End what belongs to pods that were deleted."""
-        ...
-
-
-class Meter(Protocol):
-    """Prices the bytes of the ledger (kzn.server.cost)."""
-
-    def tick(self, now: float) -> None:
-        """Use the prices of this time; settle if that is due."""
-        ...
-
-    def settle(self, now: float) -> None:
-        """Price all bytes that came since the last call."""
-        ...
-
-    def prices(self) -> PricesInUse:
-        """The prices of zone pairs."""
-        ...
-
-
-class RecorderSink(FlowSink, Protocol):
-    """A sink with books that are part of each snapshot."""
-
-    def counts(self) -> HistoryCounts | None:
-        """The books now; None without books."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +83,15 @@ class Pipeline:
         self.retry_queue = retry_queue
         self.stats = PipelineStats()
         self._clocks = clocks
-        self._sinks: list[FlowSink] = [
-            sink for sink in (flow_log, recorder, opencost) if sink is not None
-        ]
+        sinks = {"flow_log": flow_log, "opencost": opencost}
+        self._sinks: dict[str, FlowSink] = {
+            name: sink for name, sink in sinks.items() if sink is not None
+        }
+        """Those that take each batch by itself."""
+        self._all_sinks = dict(self._sinks)
+        if recorder is not None:
+            self._all_sinks["history"] = recorder
+        self._errors = RateLimited(_LOG, clock=clocks.now, level=logging.ERROR)
         self._opencost = opencost
         self._recorder = recorder
         self._node_retention = node_retention
@@ -179,8 +137,7 @@ class Pipeline:
         code = self.index.node_code(observed.node)
         if observed.is_late or code == NO_CODE or self.index.node_endpoint(observed.node) < 0:
             return False
-        absent = self.reporting.absent_nodes(group.now)
-        if absent.contains(np.array([code], np.int32)).any():
+        if self.reporting.absent_nodes(group.now).has(code):
             return False
         return self.retry_queue.stays_half_empty(
             group.flows + len(observed.flows), len(group.nodes) + 1
@@ -190,19 +147,71 @@ class Pipeline:
         if len(group.batches) < 2:
             return [self._try(one, batch, group.now) for one, batch in group.batches]
         started = self._clocks.timer()
-        joined = join([one.flows for one, _ in group.batches])
         try:
-            resolution = self._resolve_group(joined, group)
+            found = self._changes_of_group(group)
         except Exception:  # noqa: BLE001 - it is raised again by the batch that caused it
             return [self._try(one, batch, group.now) for one, batch in group.batches]
-        try:
-            self._account_group(joined, resolution, group)
-        except Exception as error:  # noqa: BLE001 - of the server: the caller reports it
-            return [error] * len(group.batches)
+        self._step("ledger", self.ledger.post, found.postings, group.now)
+        self._step("history", self._record, found, group)
+        for (_, batch), (change, accounted) in zip(group.batches, found.changes, strict=True):
+            self._change(batch, accounted, change, group.now)
+            self._offer(self._sinks, change)
         took = (self._clocks.timer() - started) / len(group.batches)
         for _, batch in group.batches:
             self._count_batch(batch, took)
         return [None] * len(group.batches)
+
+    def _record(self, found: "_GroupChanges", group: "_Group") -> None:
+        """Offer all settled flows of a group to the recorder at once."""
+        if self._recorder is None:
+            return
+        verdict, part = found.resolution.verdict, found.joined.part
+        settled = verdict != v.TRANSIT
+        queued = np.array([change.later is not None for change, _ in found.changes])
+        if queued.any():
+            settled &= ~(v.MAY_RESOLVE_LATER.take(verdict) & queued.take(part))
+        self._recorder.offer_joined(
+            found.joined.table,
+            [one.closed for one, _ in group.batches],
+            part,
+            found.resolution,
+            np.flatnonzero(settled),
+            self.index,
+        )
+
+    def _changes_of_group(self, group: "_Group") -> "_GroupChanges":
+        """What the batches change; no state has changed."""
+        now = group.now
+        joined = join([one.flows for one, _ in group.batches])
+        resolution = self._resolve_group(joined, group)
+        flows = joined.table
+        postings = self.ledger.postings(resolution, flows.bytes, self.index, now)
+        by_part = resolution.by_part(joined.part, len(group.batches), flows.packets, flows.bytes)
+        packets, sizes = (column.tolist() for column in by_part)
+        waiting = _parts_with(joined, v.MAY_RESOLVE_LATER, resolution.verdict)
+        counted_here = _parts_with(
+            joined, resolution.counted_at_destination.ravel(), resolution.cell
+        )
+        changes = []
+        for number, (one, _) in enumerate(group.batches):
+            accounted = Counts(sum(packets[number]), sum(sizes[number]))
+            if self._sinks or number in waiting or number in counted_here:
+                change = changes_of_part(
+                    one,
+                    resolution.part(joined, number),
+                    packets[number],
+                    sizes[number],
+                    self.retry_queue,
+                    self.index,
+                    has_sinks=bool(self._sinks),
+                    may_wait=number in waiting,
+                )
+            else:
+                change = Changes(one, resolution, amounts_of(packets[number], sizes[number]))
+            changes.append((change, accounted))
+        first, accounted = changes[0]
+        changes[0] = replace(first, assumed=assumed(flows, resolution)), accounted
+        return _GroupChanges(joined, resolution, postings, changes)
 
     def _resolve_group(self, joined: JoinedFlows, group: "_Group") -> Resolution:
         return resolve_joined(
@@ -215,30 +224,6 @@ class Pipeline:
             absent=self.reporting.absent_nodes(group.now),
         )
 
-    def _account_group(self, joined: JoinedFlows, resolution: Resolution, group: "_Group") -> None:
-        """`_account` for each batch."""
-        flows, now = joined.table, group.now
-        self.ledger.add(resolution, flows.bytes, self.index, now)
-        self.stats.assumed = self.stats.assumed.plus(assumed(flows, resolution))
-        by_part = resolution.by_part(joined.part, len(group.batches), flows.packets, flows.bytes)
-        packets, sizes = (column.tolist() for column in by_part)
-        waiting = _parts_with(joined, v.MAY_RESOLVE_LATER, resolution.verdict)
-        at_destination = _parts_with(
-            joined, resolution.counted_at_destination.ravel(), resolution.cell
-        )
-        for number, (one, batch) in enumerate(group.batches):
-            totals = self.node_totals.of(one.node, now)
-            self._add_batch(totals, batch, Counts(sum(packets[number]), sum(sizes[number])), now)
-            queued = False
-            if self._sinks or number in waiting or number in at_destination:
-                part = resolution.part(joined, number)
-                if number in at_destination:
-                    self._add_counted_at_destination(one, part)
-                queued = number in waiting and self._queue_for_retry(one, part, totals, now)
-                self._offer(one, part, queued=queued)
-            self._add_terms(totals, packets[number], sizes[number], queued=queued)
-            self.reporting.add_batch(one.node, one.interval, one.closed, now)
-
     def _try(self, observed: ObservedFlows, batch: Batch, now: float) -> Exception | None:
         try:
             self._apply(observed, batch, now)
@@ -248,19 +233,66 @@ class Pipeline:
 
     def _apply(self, observed: ObservedFlows, batch: Batch, now: float) -> None:
         started = self._clocks.timer()
-        resolution = self._resolve(observed)  # first: if it raises, no state has changed
-        totals = self.node_totals.of(observed.node, now)
-        self._add_batch(totals, batch, _sum(batch.flows), now)
-        self._account(observed, resolution, totals, now)
-        self.reporting.add_batch(observed.node, observed.interval, observed.closed, now)
+        accounted = counts_of(batch.flows)
+        found, change = self._changes_of(observed, now)
+        self._step("ledger", self.ledger.post, found, now)
+        self._change(batch, accounted, change, now)
+        self._offer(self._all_sinks, change)
         self._count_batch(batch, self._clocks.timer() - started)
+
+    def _changes_of(
+        self, observed: ObservedFlows, now: float
+    ) -> tuple[list[Posting | BilledApart], Changes]:
+        """What the flows change; no state has changed."""
+        change = changes_of(
+            observed,
+            self._resolve(observed),
+            self.retry_queue,
+            self.index,
+            has_sinks=bool(self._all_sinks),
+        )
+        sizes = change.observed.flows.bytes
+        return self.ledger.postings(change.resolution, sizes, self.index, now), change
+
+    def _change(self, batch: Batch, accounted: Counts, change: Changes, now: float) -> None:
+        """Apply what a batch changes apart from the ledger."""
+        self._step("totals", self._add_batch, batch, accounted, change.observed, now)
+        self._step("totals", self._add, change, now)
+        observed = change.observed
+        self._step(
+            "reporting",
+            self.reporting.add_batch,
+            observed.node,
+            observed.interval,
+            observed.closed,
+            now,
+        )
+
+    def _step(self, part: str, step: Callable[..., None], *arguments: object) -> None:
+        """Change a part of the state that the others do not depend on.
+
+        The batch is acknowledged even if that fails, since other parts have counted it: sent again
+        they would count it twice.
+        """
+        try:
+            step(*arguments)
+        except Exception as error:  # noqa: BLE001 - of the server: counted and logged
+            self._failed(part, error)
+
+    def _failed(self, part: str, error: Exception) -> None:
+        self.stats.errors[part] += 1
+        self._errors.warn(part, "flows are missing in the %s, an error of kzn: %r", part, error)
+        _LOG.debug("%s: %r", part, error, exc_info=error)
 
     def _count_batch(self, batch: Batch, seconds: float) -> None:
         self.stats.batches += 1
         self.stats.flows += len(batch.flows)
         self.stats.apply_seconds.observe(seconds)
 
-    def _add_batch(self, totals: NodeTotals, batch: Batch, accounted: Counts, now: float) -> None:
+    def _add_batch(
+        self, batch: Batch, accounted: Counts, observed: ObservedFlows, now: float
+    ) -> None:
+        totals = self.node_totals.of(observed.node, now)
         totals.touched = now
         mismatch = totals.add_batch(batch.totals, accounted)
         self.stats.mismatched_batches += mismatch != Counts()
@@ -291,13 +323,24 @@ class Pipeline:
             if observed is None:
                 return self._sweep is not None
             retried += len(observed.flows)
-            resolution = self._resolve(observed)
-            totals = self.node_totals.of(observed.node, now)
-            totals.release(_sum(observed.flows))
-            self._account(observed, resolution, totals, now)
+            self._retry(observed, now)
             if retried >= _RETRIED_FLOWS_PER_TICK:
                 break
         return True
+
+    def _retry(self, observed: ObservedFlows, now: float) -> None:
+        totals = self.node_totals.of(observed.node, now)
+        counts = counts_of(observed.flows)
+        totals.release(counts)
+        try:
+            found, change = self._changes_of(observed, now)
+        except Exception as error:  # noqa: BLE001 - of the server: counted and logged
+            self._failed("retry", error)
+            totals.add("unresolved", ERROR, counts)
+            return
+        self._step("ledger", self.ledger.post, found, now)
+        self._step("totals", self._add, change, now)
+        self._offer(self._all_sinks, change)
 
     def scraped(self, taken: float, *, is_prometheus: bool) -> None:
         """A scrape of the snapshot of the time ``taken`` was received completely."""
@@ -347,93 +390,30 @@ class Pipeline:
             absent=absent,
         )
 
-    def _account(
-        self, observed: ObservedFlows, resolution: Resolution, totals: NodeTotals, now: float
-    ) -> None:
+    def _add(self, change: Changes, now: float) -> None:
         """Add every flow to exactly one of the node's totals."""
-        if observed.is_late:
-            observed = self._account_late(observed, resolution, totals, now)
-        flows = observed.flows
-        self.ledger.add(resolution, flows.bytes, self.index, now)
-        self.stats.assumed = self.stats.assumed.plus(assumed(flows, resolution))
-        if resolution.counted_at_destination.any():
-            self._add_counted_at_destination(observed, resolution)
-        packets, sizes = resolution.by_verdict(flows.packets, flows.bytes)
-        queued = not observed.is_late and self._queue_for_retry(observed, resolution, totals, now)
-        self._add_terms(totals, packets.tolist(), sizes.tolist(), queued=queued)
-        if sizes[v.UNKNOWN_NODE] and not queued:
+        observed = change.observed
+        totals = self.node_totals.of(observed.node, now)
+        for amount in change.amounts:
+            totals.add(*amount)
+        if change.later is not None and self.retry_queue.put(change.later, now):
+            totals.hold(change.held)
+        self.stats.retry_overflow_flows += change.overflow_flows
+        self.stats.assumed = self.stats.assumed.plus(change.assumed)
+        if change.counted_here is not None:
+            self.reporting.add_counted_at_destination(
+                change.counted_here, observed.opened, observed.closed
+            )
+        if change.is_node_unknown:
             self._unknown_nodes.warn(observed.node)
-        self._offer(observed, resolution, queued=queued)
 
-    def _add_terms(
-        self, totals: NodeTotals, packets: list[int], sizes: list[int], *, queued: bool
-    ) -> None:
-        """Add counts by verdict, except those of flows that were queued."""
-        for code, counts in enumerate(map(Counts, packets, sizes)):
-            if counts != NOTHING and not (queued and v.MAY_RESOLVE_LATER[code]):
-                _add(totals, code, counts)
-
-    def _offer(self, observed: ObservedFlows, resolution: Resolution, *, queued: bool) -> None:
-        if not self._sinks:
+    def _offer(self, sinks: Mapping[str, FlowSink], change: Changes) -> None:
+        if change.settled is None:
             return
-        logged = resolution.verdict != v.TRANSIT
-        if queued:
-            logged &= ~v.MAY_RESOLVE_LATER[resolution.verdict]
-        if observed.is_late:
-            logged &= observed.flows.packets > 0
-        settled = np.flatnonzero(logged)
-        for sink in self._sinks:
-            sink.offer(observed, resolution, settled, self.index)
-
-    def _add_counted_at_destination(self, observed: ObservedFlows, resolution: Resolution) -> None:
-        chosen = np.flatnonzero(resolution.counted_at_destination.ravel().take(resolution.cell))
-        rows, sizes = resolution.src.take(chosen), observed.flows.bytes.take(chosen)
-        by_row = sums(rows, sizes, len(resolution.endpoints))
-        by_node: Counter[str] = Counter()
-        for row in np.flatnonzero(by_row).tolist():
-            by_node[self.index.endpoint(int(resolution.endpoints[row])).node] += int(by_row[row])
-        self.reporting.add_counted_at_destination(by_node, observed.opened, observed.closed)
-
-    def _account_late(
-        self, observed: ObservedFlows, resolution: Resolution, totals: NodeTotals, now: float
-    ) -> ObservedFlows:
-        """``observed`` without what others counted of it, which is transit or `LATE`.
-
-        It is divided once all flows are resolved: until then all that may be part of it are queued.
-        """
-        may_resolve = v.MAY_RESOLVE_LATER[resolution.verdict]
-        to_others = resolution.to_other_agents()
-        if observed.retries_left and may_resolve.any():
-            chosen = np.flatnonzero(may_resolve | to_others)
-            if self._queue(observed, chosen, totals, now):
-                left = np.ones(len(may_resolve), np.uint64)
-                left[chosen] = 0
-                return _with_counts(
-                    observed, observed.flows.packets * left, observed.flows.bytes * left
-                )
-            self.stats.retry_overflow_flows += int(may_resolve.sum())
-        return _divide_late(observed, np.flatnonzero(to_others), totals)
-
-    def _queue_for_retry(
-        self, observed: ObservedFlows, resolution: Resolution, totals: NodeTotals, now: float
-    ) -> bool:
-        """Whether all flows that may resolve later were queued."""
-        if not observed.retries_left or not v.MAY_RESOLVE_LATER[resolution.verdicts].any():
-            return False
-        chosen = np.flatnonzero(v.MAY_RESOLVE_LATER[resolution.verdict])
-        if not chosen.size:
-            return False
-        if not self._queue(observed, chosen, totals, now):
-            self.stats.retry_overflow_flows += len(chosen)
-            return False
-        return True
-
-    def _queue(self, observed: ObservedFlows, chosen: I64, totals: NodeTotals, now: float) -> bool:
-        later = observed.for_retry(chosen)
-        if not self.retry_queue.put(later, now):
-            return False
-        totals.hold(_sum(later.flows))
-        return True
+        for name, sink in sinks.items():
+            self._step(
+                name, sink.offer, change.observed, change.resolution, change.settled, self.index
+            )
 
 
 @dataclass(slots=True, eq=False)
@@ -449,6 +429,16 @@ class _Group:
         self.batches.append((observed, batch))
         self.nodes.add(observed.node)
         self.flows += len(observed.flows)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _GroupChanges:
+    """``changes`` are those of each batch, with the counts of its flows."""
+
+    joined: JoinedFlows
+    resolution: Resolution
+    postings: list[Posting | BilledApart]
+    changes: list[tuple[Changes, Counts]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -474,44 +464,3 @@ def _parts_with(joined: JoinedFlows, marked: BOOL, values: I64 | U8) -> set[int]
     if not marked.any():
         return set()
     return set(joined.part.compress(marked.take(values)).tolist())
-
-
-def _divide_late(observed: ObservedFlows, chosen: I64, totals: NodeTotals) -> ObservedFlows:
-    """Take what others counted from the flows ``chosen``: it is transit, or `LATE` if unclear."""
-    flows, elsewhere = observed.flows, observed.elsewhere
-    sizes, packets = flows.bytes.take(chosen), flows.packets.take(chosen)
-    total = int(sizes.sum())
-    if not total:
-        return observed
-    transit = elsewhere.certain if elsewhere.certain <= total else 0
-    part = total if not transit and elsewhere.certain else min(sum(elsewhere), total)
-    # Exactly ``part`` in sum: the differences of the rounded running sums.
-    ends = [0, *(end * part // total for end in accumulate(sizes.tolist()))]
-    taken = np.array([end - begin for begin, end in pairwise(ends)], np.uint64)
-    share = taken / np.maximum(sizes, np.uint64(1))
-    fewer = np.where(taken == sizes, packets, np.floor(packets * share).astype(np.uint64))
-    in_transit = Counts(int(fewer.sum()) * transit // max(part, 1), transit)
-    totals.add("transit", "", in_transit)
-    late = Counts(int(fewer.sum()) - in_transit.packets, part - transit)
-    totals.add("unresolved", LATE, late)
-    left_bytes, left_packets = flows.bytes.copy(), flows.packets.copy()
-    left_bytes[chosen] -= taken
-    left_packets[chosen] -= fewer
-    return _with_counts(observed, left_packets, left_bytes)
-
-
-def _with_counts(observed: ObservedFlows, packets: U64, sizes: U64) -> ObservedFlows:
-    return replace(observed, flows=replace(observed.flows, packets=packets, bytes=sizes))
-
-
-def _add(totals: NodeTotals, code: int, counts: Counts) -> None:
-    if code < v.TRANSIT:
-        totals.add("attributed", "", counts)
-    elif code == v.TRANSIT:
-        totals.add("transit", "", counts)
-    else:
-        totals.add("unresolved", v.NAMES[code], counts)
-
-
-def _sum(flows: Flows) -> Counts:
-    return Counts(int(flows.packets.sum()), int(flows.bytes.sum()))

@@ -6,7 +6,7 @@ reads. Never: a file with a mistake in the book: what was read before stays in u
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,9 @@ from kzn.errors import UsageError
 from kzn.pricing.book import PriceBook
 from kzn.pricing.declaration import PriceList
 from kzn.pricing.registry import installed, usable
+from kzn.pricing.table import Place
+from kzn.topology.describe import price_class_of
+from kzn.topology.facts import Network, NodeFacts
 
 _LOG = logging.getLogger(__name__)
 
@@ -117,3 +120,14 @@ def parse_sources(text: str) -> PriceSources:
         return PriceSources(shipped=False)
     files = tuple(Path(word) for word in words if word != "auto")
     return PriceSources(shipped="auto" in words, files=files)
+
+
+def places_of(nodes: Iterable[NodeFacts], networks: Iterable[Network]) -> Iterator[Place]:
+    """The zones of nodes, and networks with a price class."""
+    for node in nodes:
+        if node.zone:
+            yield Place(node.provider, node.region, node.zone)
+    for network in networks:
+        price_class = price_class_of(network)
+        if price_class and not network.is_zone_unknown:
+            yield Place("", network.region, network.zone, price_class, network.name)

@@ -3,10 +3,12 @@
 In: the pipeline and other sources, read on the event loop. Out: a `ServerSnapshot`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from kzn.daemon.http.stats import HttpStats
+from kzn.reports.budget import BudgetState
+from kzn.server.advice import AdviceSums
 from kzn.server.auth.authenticator import SecurityState
 from kzn.server.cost.opencost import OpenCostCounters, OpenCostSnapshot
 from kzn.server.flows.queue import LogCounts
@@ -15,11 +17,14 @@ from kzn.server.ledger.node_totals import NodeTotalsSnapshot
 from kzn.server.ledger.prices_in_use import NO_PRICES, PricesInUse
 from kzn.server.pipeline import AccountingSnapshot, Pipeline
 from kzn.server.prices import PriceReads
+from kzn.server.receive.live_agents import Waiting
 from kzn.server.receive.stats import ReceiveStats
 from kzn.server.resolve.reporting import BatchAges, ReportingCounts
 from kzn.server.state.group_commit import CommitStats
 from kzn.server.stats import HistoryCounts, PipelineStats
 from kzn.server.topology import SourceState, why_waiting
+from kzn.sinks.spool import SinkCounts
+from kzn.topology.groups import WorkloadGroups, WorkloadName
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +61,14 @@ class ServerSnapshot:
     """None without ``--opencost``."""
     history: HistoryCounts | None = None
     """None without a history."""
+    budgets: tuple[BudgetState, ...] = ()
+    cluster: str = ""
+    """Its name or uid; empty if that is not known."""
+    groups: Mapping[WorkloadName, str] | None = None
+    """The teams of workloads, None if groups are not told (topology/groups.py)."""
+    sinks: tuple[SinkCounts, ...] = ()
+    advice: AdviceSums = AdviceSums()
+    waiting: Waiting = Waiting()
 
     @property
     def why_not_ready(self) -> str:
@@ -79,6 +92,12 @@ class Sources:
     opencost: OpenCostCounters | None = None
     http: Callable[[], HttpStats] = HttpStats
     prices: Callable[[], PriceReads] = PriceReads
+    cluster: Callable[[], str] = str
+    budgets: Callable[[], tuple[BudgetState, ...]] = tuple
+    groups: WorkloadGroups = field(default_factory=WorkloadGroups)
+    sinks: Callable[[], tuple[SinkCounts, ...]] = tuple
+    advice: Callable[[], AdviceSums] = AdviceSums
+    waiting: Callable[[], Waiting] = Waiting
 
     def snapshot(self, counted: AccountingSnapshot, now: float) -> ServerSnapshot:
         """A snapshot as of ``now``; ``counted`` may have been taken slightly earlier."""
@@ -104,6 +123,12 @@ class Sources:
             price_reads=self.prices(),
             prices=counted.prices,
             history=counted.history,
+            cluster=self.cluster(),
+            budgets=self.budgets(),
+            groups=self.groups.copy() if self.groups.is_used else None,
+            sinks=self.sinks(),
+            advice=self.advice(),
+            waiting=self.waiting(),
             opencost=self.opencost.snapshot(pipeline.first_scrape.begun_before(now))
             if self.opencost is not None
             else None,

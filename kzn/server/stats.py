@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from kzn.model.settled import ByClass, Sum, added
 
+PARTS = ("ledger", "totals", "reporting", "retry", "flow_log", "history", "opencost")
+"""The parts of the server that take a batch; the last three are sinks."""
 APPLY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 """Upper bounds in seconds; a batch of 10,000 flows takes about one millisecond."""
 
@@ -61,6 +63,8 @@ class PipelineStats:
     mismatched_bytes: int = 0
     apply_seconds: Histogram = field(default_factory=Histogram)
     assumed: AssumedBytes = AssumedBytes()
+    errors: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PARTS, 0))
+    """Batches that a part of the server failed to take."""
 
     def copy(self) -> "PipelineStats":
         """A copy that later batches do not change."""
@@ -72,6 +76,7 @@ class PipelineStats:
             self.mismatched_bytes,
             self.apply_seconds.copy(),
             self.assumed,
+            dict(self.errors),
         )
 
 
@@ -91,6 +96,7 @@ class HistoryCounts:
     writer_starts: int = 0
     until: int = 0
     """All flows of before this time are written, dropped or lost."""
+    damaged_files: int = 0
 
     def missing(self) -> ByClass:
         """By which each class does not add up; empty, or there is a defect."""

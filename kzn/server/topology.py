@@ -10,8 +10,12 @@ from pathlib import Path
 
 from kzn.daemon.logs import RateLimited, counted
 from kzn.model import ip
+from kzn.model.settled import ClusterFacts
 from kzn.server.config import ServerConfig
+from kzn.topology.groups import WorkloadGroups
 from kzn.topology.index import AddressIndex
+from kzn.topology.rollouts import Rollouts
+from kzn.topology.routing import Routing
 from kzn.topology.source import TopologySource, TopologyStats
 from kzn.topology.static.source import open_static
 from kzn.topology.zones import Zones
@@ -43,6 +47,10 @@ class Topology:
 
     index: AddressIndex
     sources: tuple[tuple[str, TopologySource], ...]
+    named: str = ""
+    """The name of the cluster, empty to use that of the sources."""
+    routing: Routing = field(default_factory=Routing)
+    """Services with their endpoints, controllers and versions, as far as a source tells them."""
     _public: RateLimited = field(
         default_factory=lambda: RateLimited(_LOG, level=logging.INFO, max_conditions=20_000)
     )
@@ -52,6 +60,17 @@ class Topology:
     def states(self) -> tuple[SourceState, ...]:
         """The state of each source."""
         return tuple(SourceState(name, s.ready, s.stats()) for name, s in self.sources)
+
+    def cluster(self) -> str:
+        """The name of the cluster, else its uid; empty while neither is known."""
+        return self.named or next((s.cluster for _, s in self.sources if s.cluster), "")
+
+    def cluster_facts(self) -> ClusterFacts:
+        """What the history says of the cluster and its nodes."""
+        nodes = self.index.nodes()
+        return ClusterFacts(
+            self.cluster(), {one.name: one.provider_id for one in nodes if one.provider_id}
+        )
 
     def lists(self) -> int:
         """How many lists were complete so far, over all sources and resources; at least 1."""
@@ -108,13 +127,18 @@ def open_topology(config: ServerConfig) -> Topology:
     """The topology of ``config``; UsageError if a file or the kubeconfig cannot be used."""
     agents = frozenset(config.agent_accounts)
     zones = Zones(use_ids=config.zone_ids, default_zone=config.default_zone)
-    index = AddressIndex(clock=time.monotonic, wall=time.time, agents=agents, zones=zones)
+    groups = WorkloadGroups(config.group_labels)
+    index = AddressIndex(
+        clock=time.monotonic, wall=time.time, agents=agents, zones=zones, groups=groups
+    )
+    routing = Routing()
     sources: list[tuple[str, TopologySource]] = []
     if config.topology is None:
-        sources.append(("kubernetes", _kubernetes(index, config)))
+        routing.rollouts = Rollouts(time.time)
+        sources.append(("kubernetes", _kubernetes(index, config, routing)))
     files = [path for path in (config.topology, config.static) if path is not None]
     sources += _static(index, files)
-    return Topology(index, tuple(sources))
+    return Topology(index, tuple(sources), config.cluster, routing)
 
 
 def why_waiting(source: SourceState) -> str:
@@ -159,7 +183,7 @@ def _names(found: Iterable[str]) -> str:
     return (", ".join(names[:_MAX_NAMED]) or "none") + more
 
 
-def _kubernetes(index: AddressIndex, config: ServerConfig) -> TopologySource:
+def _kubernetes(index: AddressIndex, config: ServerConfig, routing: Routing) -> TopologySource:
     # Imported here: a server with static topology needs neither the package nor its import time.
     from kzn.topology.kube.api_objects import (  # noqa: PLC0415
         REGION_LABELS,
@@ -173,7 +197,13 @@ def _kubernetes(index: AddressIndex, config: ServerConfig) -> TopologySource:
         (config.zone_label,) if config.zone_label else ZONE_LABELS,
         (config.region_label,) if config.region_label else REGION_LABELS,
     )
-    return KubernetesSource(index, load_cluster(config.kubeconfig, config.context), places=places)
+    return KubernetesSource(
+        index,
+        load_cluster(config.kubeconfig, config.context),
+        places=places,
+        routing=routing,
+        asks_uid=not config.cluster,
+    )
 
 
 def _static(index: AddressIndex, files: Sequence[Path]) -> list[tuple[str, TopologySource]]:

@@ -2,5 +2,6 @@
 
 In: an `ApiClient` for each. Out: a screen, a page of text or JSON. Never: anything that other
 clients of the API cannot get. `reading` asks for all sums, `history` makes rates of readings,
-`screen` and `document` show them, `live` is the loop with keys.
+`trends` asks the server for its last minutes; `view` is what keys change; `screen`, `detail` (with
+`text`) and `document` show all of it; `live` is the loop.
 """

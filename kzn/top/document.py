@@ -20,6 +20,8 @@ def document(history: History, sort: SortKey) -> dict[str, Any]:
         "unresolved_bytes": status.bytes.unresolved,
         "missed_bytes": status.bytes.missed,
         "rate_seconds": round(history.seconds, 3),
+        "proposals": status.proposals,
+        "saving_per_month": dict(status.saving_per_month),
         "prices": [asdict(one) for one in status.prices],
         "zones": [
             {"src_zone": key.src, "dst_zone": key.dst, "class": key.traffic_class}
@@ -29,7 +31,7 @@ def document(history: History, sort: SortKey) -> dict[str, Any]:
         "workloads": [
             {"namespace": key.namespace, "workload_kind": key.kind, "workload": key.name}
             | _numbers(amount)
-            for key, amount in ordered(history.workloads("sent"), sort)
+            for key, amount in ordered(history.listed_workloads(sort), sort)
         ],
         "pairs": [
             {

@@ -2,10 +2,11 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Literal, NamedTuple, TypeVar
 
 from kzn.client.api import Status
-from kzn.top.reading import Cost, Pair, Reading, Workload, ZonePair
+from kzn.top.reading import CROSS, Cost, Pair, Reading, Workload, ZonePair
 
 SortKey = Literal["rate", "total", "name", "cost"]
 HOURS_A_MONTH = 730
@@ -86,22 +87,62 @@ class History:
 
         return self._amounts(of, lambda reading: reading.workload_costs)
 
+    def sent_rates(self, name: Workload) -> tuple[float, ...]:
+        """Bytes a second that a workload sent across zones between each two readings."""
+        sent = [reading.workloads.get(name, {}).get("sent", 0) for reading in self._readings]
+        return self._between(sent)
+
+    def crossing_rates(self) -> tuple[float, ...]:
+        """The same of all that crosses zones or regions."""
+        return self._between(
+            [
+                sum(n for key, n in reading.zones.items() if key.traffic_class in CROSS)
+                for reading in self._readings
+            ]
+        )
+
+    def _between(self, totals: list[int]) -> tuple[float, ...]:
+        times = [reading.at for reading in self._readings]
+        return tuple(
+            _grown(a, b) / (t2 - t1)
+            for (a, b), (t1, t2) in zip(pairwise(totals), pairwise(times), strict=True)
+            if t2 > t1
+        )
+
+    def listed_workloads(self, sort: SortKey) -> dict[Workload, Amount]:
+        """The workloads of the list, with what they sent across zones or regions.
+
+        By cost it has also those of which only other traffic costs something, with no bytes.
+        """
+        found = self.workloads("sent")
+        if sort != "cost":
+            return found
+        rate = 0.0 if self.seconds > 0 else None
+        for name, cost in self._costs(lambda reading: reading.workload_costs).items():
+            if name not in found and any(cost.total.values()):
+                found[name] = Amount(0, rate, cost)
+        return found
+
     def _amounts(
         self,
         of: Callable[[Reading], Mapping[_K, int]],
         costs: Callable[[Reading], Mapping[_K, Cost]],
     ) -> dict[_K, Amount]:
         first, last, seconds = of(self._readings[0]), of(self.last), self.seconds
-        costs_first, costs_last = costs(self._readings[0]), costs(self.last)
+        found = self._costs(costs)
         return {
             key: Amount(
                 total,
                 None if seconds <= 0 else _grown(first.get(key, 0), total) / seconds,
-                _monthly(costs_first.get(key), costs_last[key], seconds)
-                if key in costs_last
-                else None,
+                found.get(key),
             )
             for key, total in last.items()
+        }
+
+    def _costs(self, of: Callable[[Reading], Mapping[_K, Cost]]) -> dict[_K, MonthlyCost]:
+        first = of(self._readings[0])
+        return {
+            key: _monthly(first.get(key), cost, self.seconds) for key, cost in of(self.last).items()
         }
 
 

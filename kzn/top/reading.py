@@ -167,6 +167,11 @@ def _added(statuses: Sequence[Status]) -> Status:
         batches=sum(status.batches for status in statuses),
         flows=sum(status.flows for status in statuses),
         duplicates=sum(status.duplicates for status in statuses),
+        # Each server prices its own bytes, by its own lists: all of them stand behind the sums.
+        prices=tuple(dict.fromkeys(one for status in statuses for one in status.prices)),
+        # Several may have the same proposals, of the same bytes if they ask one engine.
+        proposals=None,
+        saving_per_month={},
     )
 
 

@@ -8,10 +8,12 @@ topology (index.py asks here last); a guess between two nodes.
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
 from math import inf
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from kzn.columns.arrays import F64, I32, OBJECTS, U8
+from kzn.columns.arrays import F64, I32, I64, OBJECTS, U8
 from kzn.model.endpoint import EXTERNAL
 from kzn.model.ip import MAPPED_PREFIX
 from kzn.topology.facts import CidrNetwork
@@ -30,6 +32,14 @@ MAX_WAITING = 100
 _SEVERAL = -6
 """The number of an address that several nodes have, or that a node had."""
 _IANA = PrefixTable()
+
+
+V = TypeVar("V", float, str)
+
+
+def of_rows(value: V | npt.NDArray[Any], rows: I64) -> V | npt.NDArray[Any]:
+    """What is of all rows, or the part of ``rows`` of what is of each."""
+    return value.take(rows) if isinstance(value, np.ndarray) else value
 
 
 class AgentAddresses:
@@ -155,6 +165,27 @@ class AgentAddresses:
             ranges = self._ranges.lookup(rows.take(known, axis=0))
             found[known[(ranges >= 0) & (ranges != found.take(known))]] = UNOWNED
         return found
+
+    def fill_in(
+        self,
+        ids: I32,
+        left: I64,
+        rows: U8,
+        opened: float | F64,
+        reporting: str | OBJECTS,
+        endpoint_of: Callable[[str], int],
+    ) -> None:
+        """Enter the endpoints of nodes, by name, into ``ids`` for the rows ``left``.
+
+        Times and reporting nodes are of all rows, or of each of them.
+        """
+        numbers = self.find(
+            rows.take(left, axis=0), of_rows(opened, left), of_rows(reporting, left)
+        )
+        for number in set(numbers[numbers >= 0].tolist()):
+            endpoint = endpoint_of(self.name(number))
+            if endpoint >= 0:
+                ids[left[numbers == number]] = endpoint
 
     def intervals(self, address: bytes) -> list[tuple[int, float]]:
         """The nodes that have or had ``address``, each with the end (inf: it has it)."""

@@ -1,10 +1,15 @@
 """Converts facts of pods, nodes and networks to endpoints, the form used outside of topology."""
 
-from kzn.model.endpoint import NODE, POD, SERVICE, STATIC, ZONE_UNKNOWN, Endpoint
+from kzn.model.endpoint import NO_ZONE_CLASS, NODE, POD, SERVICE, STATIC, ZONE_UNKNOWN, Endpoint
 from kzn.topology.facts import Network, NodeFacts, PodFacts, ServiceFacts, Workload
 
+INTERNET = "internet"
+"""The price class of a network without a zone that is billed as the internet is."""
 
-def pod_endpoint(pod: PodFacts, workload: Workload | None, node: NodeFacts | None) -> Endpoint:
+
+def pod_endpoint(
+    pod: PodFacts, workload: Workload | None, node: NodeFacts | None, group: str = ""
+) -> Endpoint:
     """A pod, in the zone of its node; without a zone while the node is not known.
 
     Without a workload it is on no node, so that no byte can be charged to it yet.
@@ -23,6 +28,7 @@ def pod_endpoint(pod: PodFacts, workload: Workload | None, node: NodeFacts | Non
         uid=pod.uid,
         provider=node.provider if node is not None else "",
         price_class=pod.price_class,
+        group=group,
     )
 
 
@@ -55,8 +61,16 @@ def network_endpoint(network: Network) -> Endpoint:
         zone=network.zone,
         region=network.region,
         uid=ZONE_UNKNOWN if network.is_zone_unknown else "",
-        price_class=network.price_class,
+        price_class=price_class_of(network),
     )
+
+
+def price_class_of(network: Network) -> str:
+    """How its bytes are billed: as it says, or NO_ZONE_CLASS without a zone; empty if ordinary."""
+    if network.price_class == INTERNET:
+        return ""
+    is_nowhere = not network.zone and not network.is_zone_unknown
+    return network.price_class or (NO_ZONE_CLASS if is_nowhere else "")
 
 
 def service_endpoint(service: ServiceFacts) -> Endpoint:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import NamedTuple
 
+from kzn.topology.routing_facts import ServiceRouting
+
 CLOCK_MARGIN = 2.0
 """Seconds that node and server clocks may differ without losing a pod's first bytes."""
 
@@ -37,7 +39,8 @@ class PodFacts:
     ``finished`` (the end of the last container of a finished pod) are seconds since the epoch by
     the cluster's clocks, None when unknown. It has its addresses since CLOCK_MARGIN before
     ``started`` at the earliest. ``version`` is metadata.resourceVersion as a number, 0
-    when it is not a number. ``account`` is its ServiceAccount, NAMESPACE/NAME.
+    when it is not a number. ``account`` is its ServiceAccount, NAMESPACE/NAME. ``groups`` are its
+    values of the keys of groups (groups.py), empty if it has none of them.
     """
 
     uid: str
@@ -53,6 +56,7 @@ class PodFacts:
     controller: OwnerRef | None = None
     version: int = 0
     account: str = ""
+    groups: tuple[str, ...] = ()
 
     @property
     def own_addresses(self) -> tuple[bytes, ...]:
@@ -103,6 +107,7 @@ class NodeFacts:
     ``noted_addresses`` are those that its CNI plugin noted in annotations (of tunnels, of devices).
     ``provider_id`` is spec.providerID, ``provider`` the name of its cloud ("aws", "gcp"), empty
     without one. ``is_agentless``: no agent can run on it. ``price_class``: see `Network`.
+    ``kubelet`` is the version of its kubelet ("v1.34.2"), empty when not known.
     """
 
     uid: str
@@ -119,6 +124,7 @@ class NodeFacts:
     is_agentless: bool = False
     provider_id: str = ""
     price_class: str = ""
+    kubelet: str = ""
 
     @property
     def own_addresses(self) -> tuple[bytes, ...]:
@@ -127,11 +133,22 @@ class NodeFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class NamespaceFacts:
+    """A namespace, with its values of the keys of groups (groups.py)."""
+
+    uid: str
+    name: str
+    groups: tuple[str, ...] = ()
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceFacts:
     """A Service and its cluster IPs, which are destinations until they are translated.
 
     ``outer_addresses`` are those of its load balancers (status.loadBalancer.ingress[].ip) and
-    spec.externalIPs.
+    spec.externalIPs; ``captured_addresses`` are those of them that each node translates itself: not
+    the addresses of load balancers with ipMode Proxy. ``routing`` is how its endpoints are chosen.
     """
 
     uid: str
@@ -140,16 +157,23 @@ class ServiceFacts:
     addresses: tuple[bytes, ...] = ()
     version: int = 0
     outer_addresses: tuple[bytes, ...] = ()
+    captured_addresses: tuple[bytes, ...] = ()
+    routing: ServiceRouting = ServiceRouting()
 
 
 @dataclass(frozen=True, slots=True)
 class OwnerFacts:
-    """A controller (a ReplicaSet, a Job, ...), reduced to its own controller."""
+    """A controller (a ReplicaSet, a Job, ...), reduced to its own controller.
+
+    ``created`` is its creationTimestamp in seconds since the epoch, None when not known.
+    """
 
     uid: str
     name: str
     controller: OwnerRef | None = None
     version: int = 0
+    namespace: str = ""
+    created: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

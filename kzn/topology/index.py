@@ -4,39 +4,35 @@ In: facts of pods, nodes and networks, as sources learn them. Out: endpoint ids,
 endpoints. Never: I/O, or more than one thread: the event loop's changes and reads it.
 """
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from itertools import islice
 from math import inf
-from typing import Any, Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from kzn.columns.arrays import F64, I32, I64, OBJECTS, U8
+from kzn.columns.arrays import BOOL, F64, I32, I64, OBJECTS, U8
 from kzn.errors import KznError
 from kzn.model.endpoint import NODE, POD, STATIC, UNKNOWN, Endpoint, EndpointColumns, OwnedInterval
-from kzn.model.ip import MAPPED_PREFIX
-from kzn.topology.agent_addresses import AgentAddresses
+from kzn.topology.agent_addresses import AgentAddresses, of_rows
 from kzn.topology.describe import node_endpoint, pod_endpoint
 from kzn.topology.facts import (
+    NamespaceFacts,
     Network,
     NodeFacts,
     PodFacts,
     Workload,
-    address_range,
     is_older,
 )
+from kzn.topology.groups import WorkloadGroups
 from kzn.topology.networks import IN_POD_CIDR, Networks
 from kzn.topology.noted_addresses import NotedAddresses
 from kzn.topology.ownership.claims import Claims
 from kzn.topology.ownership.ended import EndedOwners
-from kzn.topology.ownership.intervals import Owner, Ownership
+from kzn.topology.ownership.intervals import Ownership
+from kzn.topology.records import F, IndexCounts, Record, Records
 from kzn.topology.tables.address_table import UNOWNED
 from kzn.topology.tables.endpoint_table import EndpointTable
 from kzn.topology.zones import Zones
-
-F = TypeVar("F", PodFacts, NodeFacts)
-V = TypeVar("V", float, str)
 
 HISTORY_SECONDS = 1800.0
 """How long an ended ownership is kept, hence how late a batch may arrive and still be resolved."""
@@ -46,36 +42,10 @@ WATCH_LAG = 10.0
 """How old events in transit may be when a watch breaks and loses them."""
 EXPIRE_SECONDS = 0.1
 """Between two looks at what is too old."""
+DESCRIBED_AT_ONCE = 400
+"""Pods with another group that `describe_some` describes, some 7 ms."""
 MAX_HISTORY = 1_000_000
 """Most ended ownerships that are kept (about 200 bytes each)."""
-
-
-@dataclass(frozen=True, slots=True)
-class IndexCounts:
-    """Contents of an index, for metrics. ``addresses`` includes those of ended ownerships.
-
-    ``agent_addresses`` are those that agents told, ``ignored_addresses`` those that were not taken,
-    by reason.
-    """
-
-    nodes: int
-    pods: int
-    addresses: int
-    networks: int
-    services: int
-    endpoints: int
-    ended_ownerships: int
-    evicted_ownerships: int
-    agent_addresses: int = 0
-    ignored_addresses: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(slots=True, eq=False)
-class _Record(Generic[F]):
-    facts: F
-    workload: Workload | None
-    owner: Owner | None = None
-    is_deleted: bool = False
 
 
 class AddressIndex:
@@ -83,7 +53,8 @@ class AddressIndex:
 
     The facts behind an id never change. An owner whose facts change (its node's zone, its workload)
     gets a new id, which look-ups of its past return too. ``agents`` are the ServiceAccounts
-    (NAMESPACE/NAME) that kzn agents run under. ``zones`` places nodes and networks.
+    (NAMESPACE/NAME) that kzn agents run under. ``zones`` places nodes and networks, and ``groups``
+    knows the teams of workloads.
     """
 
     def __init__(
@@ -96,26 +67,27 @@ class AddressIndex:
         max_history: int = MAX_HISTORY,
         agents: Container[str] = (),
         zones: Zones | None = None,
+        groups: WorkloadGroups | None = None,
     ) -> None:
         self._clock, self._agents = clock, agents
         self.zones = zones or Zones()
+        self.groups = groups or WorkloadGroups()
         self._recycle = max(recycle, history)
         self._ownership = Ownership(history, max_history)
         self._table = EndpointTable()
         self._claims = Claims(
             self._table, self._ownership, clock=clock, wall=wall, recycle=self._recycle
         )
-        self._pods: dict[str, _Record[PodFacts]] = {}
-        self._pods_by_node: dict[str, set[str]] = {}
-        self._nodes: dict[str, _Record[NodeFacts]] = {}
-        self._node_by_name: dict[str, _Record[NodeFacts]] = {}
-        self._deleted_nodes = 0
-        self._ended: EndedOwners[_Record[PodFacts]] = EndedOwners()
+        self._records = Records()
+        self._pods, self._nodes = self._records.pods, self._records.nodes
+        self._has_price_classes = False
+        self._ended: EndedOwners[Record[PodFacts]] = EndedOwners()
         self._networks = Networks(self._table, self._claims.retire)
         self._told = AgentAddresses(history)
         self._by_agents: dict[str, tuple[bytes, ...]] = {}
         self._last_list = self._expired = -inf
-        self._ended_unsettled: dict[str, _Record[PodFacts]] = {}
+        self._ended_unsettled: dict[str, Record[PodFacts]] = {}
+        self._to_describe: dict[str, None] = {}
         self._noted = NotedAddresses(history)
 
     # EndpointIndex, for readers.
@@ -143,10 +115,10 @@ class AddressIndex:
             ids[unowned] = self._networks.lookup(rows[unowned])
             if self._told.has_any:
                 left = unowned[ids.take(unowned) < 0]
-                self._fill_in_told(ids, left, rows, opened, node)
+                self._told.fill_in(ids, left, rows, opened, node, self._records.node_endpoint)
             if self._noted.has_any:
                 left = unowned[ids.take(unowned) < 0]
-                self._noted.fill_in(ids, left, rows, _of_rows(opened, left), _of_rows(closed, left))
+                self._noted.fill_in(ids, left, rows, of_rows(opened, left), of_rows(closed, left))
             in_pod_cidr = unowned[ids.take(unowned) <= IN_POD_CIDR]
             if len(in_pod_cidr):
                 self._fill_in_pod_cidrs(ids, in_pod_cidr, opened, closed, held=held)
@@ -198,32 +170,37 @@ class AddressIndex:
 
     def node_endpoint(self, node: str) -> int:
         """The endpoint id of a node by name, also for a time after its deletion; else UNKNOWN."""
-        record = self._node_by_name.get(node)
-        return record.owner.id if record is not None and record.owner is not None else UNKNOWN
+        return self._records.node_endpoint(node)
 
     def node_names(self) -> list[str]:
         """The names of all nodes that exist."""
-        return [record.facts.name for record in self._nodes.values() if not record.is_deleted]
+        return [facts.name for facts in self._records.existing_nodes()]
 
     def nodes(self) -> Iterator[NodeFacts]:
         """The nodes that exist, in the zones that count."""
-        return (record.facts for record in self._nodes.values() if not record.is_deleted)
+        return self._records.existing_nodes()
 
     def has_agent(self, node: str) -> bool:
         """Whether the node has a pod of ``agents``' ServiceAccounts, in any phase."""
-        here = self._pods_by_node.get(node, ())
-        return any(self._pods[uid].facts.account in self._agents for uid in here)
+        return self._records.has_pod_of(self._agents, node)
 
     def agentless_nodes(self) -> list[str]:
         """The names of nodes that exist and cannot have an agent."""
         return [facts.name for facts in self.nodes() if facts.is_agentless]
 
+    def proxied(self, addresses: U8) -> BOOL:
+        """See `Networks.proxied`."""
+        return self._networks.proxied(addresses)
+
+    def captured(self, addresses: U8) -> BOOL:
+        """See `Networks.captured`."""
+        return self._networks.captured(addresses)
+
     def lives(self, endpoint: Endpoint) -> bool:
         """Whether the endpoint exists now: a pod or node by its uid, a network by its name."""
         if endpoint.kind == STATIC:
             return self._networks.has_network(endpoint.workload_kind, endpoint.workload)
-        records = self._pods if endpoint.kind == POD else self._nodes
-        record = records.get(endpoint.uid)
+        record = (self._pods if endpoint.kind == POD else self._nodes).get(endpoint.uid)
         return record is not None and not record.is_deleted
 
     @property
@@ -234,7 +211,7 @@ class AddressIndex:
     def counts(self) -> IndexCounts:
         """How much is in the index."""
         return IndexCounts(
-            nodes=len(self._nodes) - self._deleted_nodes,
+            nodes=self._records.node_count,
             pods=len(self._pods),
             addresses=len(self._ownership),
             networks=self._networks.network_count,
@@ -250,6 +227,19 @@ class AddressIndex:
         """The facts of a pod that exists; None for others."""
         record = self._pods.get(uid)
         return record.facts if record is not None else None
+
+    def static_pods(self) -> Iterator[tuple[PodFacts, Workload | None]]:
+        """All pods with their workloads, if one of them ever had a price class; else none."""
+        records = self._pods.values() if self._has_price_classes else ()
+        return ((record.facts, record.workload) for record in records)
+
+    def nodes_of_pods(self) -> list[str]:
+        """The names of nodes that pods are scheduled to."""
+        return self._records.nodes_of_pods()
+
+    def pods_of(self, node: str) -> list[tuple[PodFacts, Workload | None]]:
+        """The pods of a node by name, with their workloads where those are known."""
+        return [(record.facts, record.workload) for record in self._records.pods_on(node)]
 
     def pod_watch_lost(self, since: float) -> None:
         """The pod watch has delivered nothing since ``since`` (-inf: ever), until the next list.
@@ -269,7 +259,7 @@ class AddressIndex:
         Returns the globally routable ones that are new. For a node that is not in the topology they
         are kept until it is.
         """
-        record = self._node_by_name.get(node)
+        record = self._records.node(node)
         if record is None or record.is_deleted:
             self._told.wait(node, addresses)
             return ()
@@ -305,17 +295,21 @@ class AddressIndex:
         if pod.uid in self._ended:
             return False
         record = self._pods.get(pod.uid)
+        is_new = record is None
         if record is None:
-            if pod.is_finished and not self._ended_recently(pod):
-                return False
-            record = self._pods[pod.uid] = _Record(pod, workload)
-            self._pods_by_node.setdefault(pod.node, set()).add(pod.uid)
+            if pod.is_finished:
+                self.groups.put_ended_pod(pod, workload)
+                if not self._ended_recently(pod):
+                    return False
+            record = self._records.add_pod(Record(pod, workload))
         elif is_older(pod, record.facts):
             return True
         elif record.facts.node != pod.node:
-            self._remove_from_node(record.facts)
-            self._pods_by_node.setdefault(pod.node, set()).add(pod.uid)
+            self._records.move_pod(record, pod.node)
         record.facts, record.workload = pod, workload
+        self._has_price_classes |= bool(pod.price_class)
+        if not is_new or not pod.is_finished:
+            self._describe_later(self.groups.put_pod(pod, workload))
         if pod.is_finished:
             self._finish_pod(record)
             return False
@@ -334,6 +328,7 @@ class AddressIndex:
         record = self._pods.get(uid)
         if record is not None:
             record.workload = workload
+            self._describe_later(self.groups.put_pod(record.facts, workload))
             self._describe_pod(record)
             return
         record = self._ended_unsettled.pop(uid, None)
@@ -352,14 +347,13 @@ class AddressIndex:
         record = self._nodes.get(uid)
         if record is None or record.is_deleted:
             return
-        record.is_deleted = True
+        self._records.delete_node(record)
         self.zones.drop_node(uid)
         self._networks.put_pod_cidrs(uid, record.facts.name, ())
         self._told.put_pod_cidrs(uid, record.facts.name, ())
-        if self._node_by_name.get(record.facts.name) is record:
+        if self._records.node(record.facts.name) is record:
             self._by_agents.pop(record.facts.name, None)
             self._told.end_node(record.facts.name, self._clock())
-        self._deleted_nodes += 1
         if record.owner is not None:
             self._claims.end(record.owner, self._clock())
         self._ended.remember_node(uid, self._clock() + self._recycle)
@@ -371,6 +365,25 @@ class AddressIndex:
         if record is not None:
             self._end_pod(record, self._clock())
 
+    def put_namespace(self, namespace: NamespaceFacts, *, listing: int = 0) -> None:
+        """A namespace was listed, added or changed."""
+        del listing
+        self._describe_later(self.groups.put_namespace(namespace))
+
+    def drop_namespace(self, uid: str) -> None:
+        """A namespace was deleted."""
+        self.groups.drop_namespace(uid)
+
+    def describe_some(self) -> bool:
+        """Give pods of a changed group their new one, at each tick; True when more is due.
+
+        Pods that are added or changed have it at once.
+        """
+        for uid in list(islice(self._to_describe, DESCRIBED_AT_ONCE)):
+            del self._to_describe[uid]
+            self._describe_pod(self._pods[uid])
+        return bool(self._to_describe)
+
     def put_networks(self, networks: Sequence[Network]) -> None:
         """Replace all networks."""
         self._networks.put_networks(self.zones.put_networks(networks))
@@ -379,7 +392,7 @@ class AddressIndex:
         record = self._nodes.get(node.uid)
         noted_before = record.facts.noted_addresses if record is not None else ()
         if record is None:
-            record = self._nodes[node.uid] = _Record(node, Workload("Node", node.name))
+            record = self._nodes[node.uid] = Record(node, Workload("Node", node.name))
         self._networks.put_pod_cidrs(node.uid, node.name, node.pod_cidrs)
         self._told.put_pod_cidrs(node.uid, node.name, node.pod_cidrs)
         record.facts = node
@@ -405,58 +418,28 @@ class AddressIndex:
             raise KznError("held addresses are looked up for one interval")
         if self._ownership.has_watch_gap(opened, closed):
             return
-        for code in set(codes.tolist()):
-            name = self._networks.node_of_range(code)
-            owner = self.node_endpoint(name)
-            if owner >= 0 and self._uses_pod_cidrs(name):
-                ids[left[codes == code]] = owner
+        self._networks.fill_in_pod_cidrs(ids, left, codes, self._records.owner_of_pod_cidrs)
 
-    def _uses_pod_cidrs(self, node: str) -> bool:
-        """Whether the node's pods have their addresses within its pod CIDRs of the same family."""
-        cidrs = self._node_by_name[node].facts.pod_cidrs
-        ranges = [address_range(cidr) for cidr in cidrs]
-        families = {first.startswith(MAPPED_PREFIX) for first, _ in ranges}
-        return all(
-            any(first <= address <= last for first, last in ranges)
-            for uid in self._pods_by_node.get(node, ())
-            for address in self._pods[uid].facts.own_addresses
-            if address.startswith(MAPPED_PREFIX) in families
-        )
-
-    def _fill_in_told(
-        self, ids: I32, left: I64, rows: U8, opened: float | F64, reporting: str | OBJECTS
-    ) -> None:
-        """Enter the owners that agents told for the rows ``left``."""
-        numbers = self._told.find(
-            rows.take(left, axis=0), _of_rows(opened, left), _of_rows(reporting, left)
-        )
-        for number in set(numbers[numbers >= 0].tolist()):
-            owner = self.node_endpoint(self._told.name(number))
-            if owner >= 0:
-                ids[left[numbers == number]] = owner
-
-    def _bind_name(self, record: _Record[NodeFacts]) -> None:
+    def _bind_name(self, record: Record[NodeFacts]) -> None:
         """Make the record the node of its name, unless a later node of that name exists."""
-        name = record.facts.name
-        known = self._node_by_name.setdefault(name, record)
-        if (
-            known is not record
-            and not known.is_deleted
-            and known.facts.version > record.facts.version
-        ):
+        if not self._records.bind_name(record):
             return
-        self._node_by_name[name] = record
+        name = record.facts.name
         for past in self._ended.take_without_zone(name) if record.facts.zone else ():
             if past.owner is not None:
                 self._claims.describe_past(past.owner, self._pod_endpoint(past))
-        for uid in self._pods_by_node.get(name, ()):
-            self._describe_pod(self._pods[uid])
+        for pod in self._records.pods_on(name):
+            self._describe_pod(pod)
 
-    def _describe_pod(self, record: _Record[PodFacts]) -> None:
+    def _describe_pod(self, record: Record[PodFacts]) -> None:
         if record.owner is not None:
             self._claims.describe(record.owner, self._pod_endpoint(record))
 
-    def _update_owner(self, record: _Record[F], endpoint: Endpoint, listing: int) -> None:
+    def _describe_later(self, uids: Iterable[str]) -> None:
+        """Their group is another one: of a namespace they may be most pods of the cluster."""
+        self._to_describe.update(dict.fromkeys(uids))
+
+    def _update_owner(self, record: Record[F], endpoint: Endpoint, listing: int) -> None:
         wanted = record.facts.own_addresses
         if record.owner is not None:
             self._claims.describe(record.owner, endpoint)
@@ -467,10 +450,9 @@ class AddressIndex:
         if isinstance(record.facts, PodFacts) and record.facts.is_deleting and record.owner:
             self._claims.deletion_announced(record.owner)
 
-    def _finish_pod(self, record: _Record[PodFacts]) -> None:
+    def _finish_pod(self, record: Record[PodFacts]) -> None:
         pod = record.facts
-        end = self._claims.end_of(pod)
-        addresses = pod.own_addresses
+        end, addresses = self._claims.end_of(pod), pod.own_addresses
         if record.owner is None and addresses:
             record.owner = self._claims.new_owner(
                 pod, self._pod_endpoint(record), 0, self._last_list
@@ -480,11 +462,13 @@ class AddressIndex:
 
     def _ended_recently(self, pod: PodFacts) -> bool:
         # Finished pods stay listed for days; without an end time their history is unknown.
-        has_end = pod.finished is not None
-        return has_end and self._clock() - self._claims.end_of(pod) < self._ownership.history
+        return pod.finished is not None and self._clock() - self._claims.end_of(pod) < self.history
 
-    def _end_pod(self, record: _Record[PodFacts], end: float) -> None:
+    def _end_pod(self, record: Record[PodFacts], end: float) -> None:
         uid, node, until = record.facts.uid, record.facts.node, self._clock() + self._recycle
+        if uid in self._to_describe:
+            del self._to_describe[uid]
+            self._describe_pod(record)
         if record.workload is None:
             self._ended_unsettled[uid] = record
             self._ended.remember_pod(uid, until)
@@ -495,14 +479,8 @@ class AddressIndex:
         if record.owner is not None:
             self._noted.put(record.owner, (), end)
             self._claims.end(record.owner, end)
-        self._remove_from_node(record.facts)
-        del self._pods[uid]
-
-    def _remove_from_node(self, pod: PodFacts) -> None:
-        here = self._pods_by_node[pod.node]
-        here.remove(pod.uid)
-        if not here:
-            del self._pods_by_node[pod.node]
+        self._records.drop_pod(uid)
+        self._describe_later(self.groups.drop_pod(uid))
 
     def _expire(self) -> None:
         now = self._clock()
@@ -513,17 +491,10 @@ class AddressIndex:
         self._told.expire(now)
         self._noted.expire(now)
         for uid in self._ended.expire(now):
-            node = self._nodes.get(uid)
-            if node is not None:
-                del self._nodes[uid]
-                self._deleted_nodes -= 1
-                if self._node_by_name.get(node.facts.name) is node:
-                    del self._node_by_name[node.facts.name]
+            self._records.forget_node(uid)
 
-    def _pod_endpoint(self, record: _Record[PodFacts]) -> Endpoint:
-        node = self._node_by_name.get(record.facts.node)
-        return pod_endpoint(record.facts, record.workload, node.facts if node else None)
-
-
-def _of_rows(value: V | npt.NDArray[Any], rows: I64) -> V | npt.NDArray[Any]:
-    return value.take(rows) if isinstance(value, np.ndarray) else value
+    def _pod_endpoint(self, record: Record[PodFacts]) -> Endpoint:
+        node = self._records.node(record.facts.node)
+        facts, workload = record.facts, record.workload
+        group = self.groups.of(facts.namespace, workload) if workload is not None else ""
+        return pod_endpoint(facts, workload, node.facts if node else None, group)

@@ -11,7 +11,7 @@ from itertools import chain
 
 import numpy as np
 
-from kzn.columns.arrays import I32, U8
+from kzn.columns.arrays import BOOL, I32, I64, U8
 from kzn.model.endpoint import UNKNOWN, Endpoint
 from kzn.topology.describe import network_endpoint, service_endpoint
 from kzn.topology.facts import CidrNetwork, Network, ServiceFacts
@@ -43,6 +43,7 @@ class Networks:
         self._services: dict[str, tuple[ServiceFacts, int]] = {}
         self._service_of = AddressTable()
         self._outer_service_of = AddressTable()
+        self._captured_by = AddressTable()
         self._pod_cidrs = PodCidrs()
         self._prefixes: PrefixTable | None = None
         self._named: set[Prefix] = set()  # of networks, which come before equal pod CIDRs
@@ -72,6 +73,17 @@ class Networks:
             found[unknown] = np.where(outer == UNOWNED, UNKNOWN, outer)
         return found
 
+    def proxied(self, rows: U8) -> BOOL:
+        """Which addresses (n, 16) are Services' outer ones alone, and no node translates them."""
+        found: BOOL = self._outer_service_of.find(rows) != UNOWNED
+        found &= (self._service_of.find(rows) == UNOWNED) & ~self.captured(rows)
+        return found
+
+    def captured(self, rows: U8) -> BOOL:
+        """Which addresses (n, 16) are outer ones of Services that nodes translate themselves."""
+        found: BOOL = self._captured_by.find(rows) != UNOWNED
+        return found
+
     def networks(self) -> list[Network]:
         """The networks of the static file."""
         return [network for network, _ in self._networks]
@@ -79,6 +91,18 @@ class Networks:
     def node_of_range(self, code: int) -> str:
         """The name of the node that a result of `lookup`, at most IN_POD_CIDR, stands for."""
         return self._pod_cidrs.name(IN_POD_CIDR - code)
+
+    def fill_in_pod_cidrs(
+        self, ids: I32, left: I64, codes: I32, owner_of: Callable[[str], int]
+    ) -> None:
+        """Enter owners into ``ids`` for the rows ``left``, by the name of a node.
+
+        ``codes`` are the results of `lookup` for these rows, at most IN_POD_CIDR.
+        """
+        for code in set(codes.tolist()):
+            owner = owner_of(self.node_of_range(code))
+            if owner >= 0:
+                ids[left[codes == code]] = owner
 
     def is_service(self, address: bytes) -> bool:
         """Whether a Service has ``address`` (16 bytes)."""
@@ -149,8 +173,8 @@ class Networks:
                 yield prefix_of(cidr), number
 
     @property
-    def _tables(self) -> tuple[AddressTable, AddressTable]:
-        return self._service_of, self._outer_service_of
+    def _tables(self) -> tuple[AddressTable, ...]:
+        return self._service_of, self._outer_service_of, self._captured_by
 
     def _add(self, endpoint: Endpoint) -> int:
         return self._table.add(endpoint, 0.0)
@@ -220,5 +244,5 @@ class PodCidrs:
         return number
 
 
-def _addresses(service: ServiceFacts) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-    return service.addresses, service.outer_addresses
+def _addresses(service: ServiceFacts) -> tuple[tuple[bytes, ...], ...]:
+    return service.addresses, service.outer_addresses, service.captured_addresses

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from kzn.topology.index import AddressIndex, IndexCounts
+from kzn.topology.index import AddressIndex
+from kzn.topology.records import IndexCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,11 @@ class TopologySource(Protocol):
     @property
     def index(self) -> AddressIndex:
         """The index that this source feeds."""
+        ...
+
+    @property
+    def cluster(self) -> str:
+        """The uid of the cluster; empty if it is not known or there is none."""
         ...
 
     @property

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kzn.columns.arrays import I64, U8, U32
+from kzn.columns.sort_order import sort_order
 from kzn.model.flows import NO_VIA, Flows
 from kzn.model.ip import MAPPED_PREFIX
 from kzn.wire.compression import Compression, compress
@@ -27,7 +28,8 @@ WIDTHS = (
     ("packets", np.uint64),
     ("bytes", np.uint64),
 )
-PLANES = sum(np.dtype(kind).itemsize for _, kind in WIDTHS)
+SIZES = tuple(np.dtype(kind).itemsize for _, kind in WIDTHS)
+PLANES = sum(SIZES)
 VIA_PLANES = 4
 """Byte planes of each of the two columns of FlowBatch.via, and of FlowBatch.sender."""
 
@@ -70,16 +72,16 @@ def pack(flows: Flows, compression: Compression = Compression.ZLIB) -> Columns:
     """Columns of ``flows``; rows and addresses are sorted for compression."""
     mapped = (flows.addresses[:, :12] == PREFIX).all(axis=1)
     words = np.ascontiguousarray(flows.addresses).view(">u8")
-    by_address = np.lexsort((words[:, 1], words[:, 0], ~mapped))
+    by_address = sort_order((words[:, 1], words[:, 0], ~mapped))
     rank = np.empty(len(by_address), np.uint32)
     rank[by_address] = np.arange(len(by_address), dtype=np.uint32)
     ipv4 = int(mapped.sum())
     columns = {name: getattr(flows, name) for name, _ in WIDTHS}
-    columns["src"], columns["dst"] = rank[flows.src], rank[flows.dst]
-    order = np.lexsort([columns[name] for name in _SORT])
+    columns["src"], columns["dst"] = rank.take(flows.src), rank.take(flows.dst)
+    order = sort_order([columns[name] for name in _SORT])
     planes, data = _packed(
         compression,
-        [columns[name][order].astype(kind) for name, kind in WIDTHS],
+        [columns[name].take(order).astype(kind, copy=False) for name, kind in WIDTHS],
         _planes_of(flows.addresses[by_address[:ipv4], 12:]),
         _planes_of(flows.addresses[by_address[ipv4:]]),
     )

@@ -8,10 +8,11 @@ witness counts it after all tags and headers of these devices are gone.
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,10 @@ NODE, FABRIC, POD = (
 )
 """IPv4 and IPv6 addresses of the layout's device on the node, in the fabric, and in the pod."""
 NODE_MAC, FABRIC_MAC, POD_MAC, OTHER_MAC = (f"02:6b:7a:00:51:0{n}" for n in (2, 1, 3, 4))
+IN_USE = ("UP", "UNKNOWN")
+"""Operational states of a device that sends: the kernel sets them a moment after the carrier."""
+DISTRIBUTES = 0x38
+"""The port state of an 802.3ad cable that is in use: synchronization, collecting, distributing."""
 LACKING = ("Unknown device type", "not found", "not supported", "No such file", "No such device")
 """Words of iproute2, modprobe and ovs-dpctl for what a kernel lacks."""
 
@@ -58,7 +63,6 @@ class Layout:
     """Whether bridges give their frames to netfilter (br_netfilter); None: not a bridge."""
     is_seen: bool = True
     """Whether netfilter on the node sees what the pod sends by net1."""
-    ready: Callable[[Lab], bool] = lambda _: True
 
 
 def bond(mode: str, side: str) -> tuple[str, ...]:
@@ -75,9 +79,9 @@ def bond(mode: str, side: str) -> tuple[str, ...]:
     )
 
 
-def bonds(mode: str, ready: Callable[[Lab], bool] = lambda _: True) -> Layout:
+def bonds(mode: str) -> Layout:
     """A bond on both ends."""
-    return Layout(bond(mode, "n"), bond(mode, "f"), "nbond", "fbond", ready=ready)
+    return Layout(bond(mode, "n"), bond(mode, "f"), "nbond", "fbond")
 
 
 def vlan(below: str, name: str, tag: int = 100, options: str = "") -> tuple[str, ...]:
@@ -85,15 +89,6 @@ def vlan(below: str, name: str, tag: int = 100, options: str = "") -> tuple[str,
     return (
         f"link add link {below} name {name} type vlan {options} id {tag}",
         f"link set {name} up",
-    )
-
-
-def aggregates(lab: Lab) -> bool:
-    """Whether both ends of an 802.3ad bond have both cables in their aggregator."""
-    return all(
-        lab.run(space, ["cat", f"/sys/class/net/{name}/bonding/ad_num_ports"]).stdout.strip()
-        == str(CABLES)
-        for space, name in ((lab.node("a1").namespace, "nbond"), (lab.fabric.namespace, "fbond"))
     )
 
 
@@ -121,7 +116,7 @@ LAYOUTS = {
     ),
     "bond, active-backup": bonds("active-backup"),
     "bond, balance-rr": bonds("balance-rr"),
-    "bond, 802.3ad": bonds(_LACP, aggregates),
+    "bond, 802.3ad": bonds(_LACP),
     "VLAN on a bond": Layout(
         (*bond("active-backup", "n"), *vlan("nbond", "nbond.100")),
         (*bond("active-backup", "f"), *vlan("fbond", "fbond.100")),
@@ -265,7 +260,7 @@ def laid_out(lab: Lab, name: str) -> Iterator[Layout]:
             _switch(lab, node.namespace, layout)
         if layout.calls_netfilter is not None:
             _call_netfilter(lab, node, calls=layout.calls_netfilter)
-        assert wait_for(lambda: layout.ready(lab), WAIT), f"{name} did not come up"
+        assert wait_for(lambda: _carries(lab), WAIT), f"{name} did not come up"
         yield layout
     finally:
         if layout.ports:
@@ -279,6 +274,48 @@ def laid_out(lab: Lab, name: str) -> Iterator[Layout]:
             )
 
 
+def _carries(lab: Lab) -> bool:
+    """Whether devices that are up have a carrier, and both ends of bonds use the same cables."""
+    spaces = (lab.node("a1").namespace, lab.fabric.namespace)
+    links = [link for space in spaces for link in _links(lab, space)]
+    if any("UP" in link["flags"] and link["operstate"] not in IN_USE for link in links):
+        return False
+    return all(
+        _uses_its_cables(lab, space, link["ifname"])
+        for space in spaces
+        for link in _links(lab, space)
+        if link.get("linkinfo", {}).get("info_kind") == "bond"
+    )
+
+
+def _uses_its_cables(lab: Lab, namespace: str, name: str) -> bool:
+    """Whether a bond can send and receive: by its first cable, if it uses one at a time.
+
+    A bond drops what arrives by a cable that is not its active one, and each end chooses by itself.
+    """
+
+    def value(path: str) -> str:
+        return lab.run(namespace, ["cat", f"/sys/class/net/{path}"]).stdout.strip()
+
+    cables = value(f"{name}/bonding/slaves").split()
+    mode = value(f"{name}/bonding/mode").split()[0]
+    if any(value(f"{cable}/bonding_slave/mii_status") != "up" for cable in cables):
+        return False
+    if mode == "active-backup":
+        first = min(cables)
+        if value(f"{name}/bonding/active_slave") != first:
+            lab.configure(namespace, [f"link set {name} type bond active_slave {first}"])
+        return value(f"{name}/bonding/active_slave") == first
+    if mode == "802.3ad":
+        return all(
+            int(value(f"{cable}/bonding_slave/ad_{end}_oper_port_state")) & DISTRIBUTES
+            == DISTRIBUTES
+            for cable in cables
+            for end in ("actor", "partner")
+        )
+    return True
+
+
 def _force(lab: Lab, namespace: str, lines: Sequence[str]) -> None:
     """Run iproute2 commands of which some may fail: a device may be gone with another one."""
     batch = Path(lab.directory, "batch")
@@ -286,9 +323,12 @@ def _force(lab: Lab, namespace: str, lines: Sequence[str]) -> None:
     lab.run(namespace, ["ip", "-force", "-batch", str(batch)])
 
 
+def _links(lab: Lab, namespace: str) -> list[Any]:
+    return list(json.loads(lab.run(namespace, ["ip", "-j", "-d", "link", "show"]).stdout))
+
+
 def _names(lab: Lab, namespace: str) -> set[str]:
-    done = lab.run(namespace, ["ip", "-j", "link", "show"])
-    return {row["ifname"] for row in json.loads(done.stdout)}
+    return {link["ifname"] for link in _links(lab, namespace)}
 
 
 def _cable(fabric: str, n: int) -> Iterator[str]:

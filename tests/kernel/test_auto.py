@@ -18,6 +18,7 @@ from site_of_a1 import Process, Site, wait_ready
 from kzn.agent.devices.datapath import BRIDGE_SYSCTLS
 from kzn.agent.maps.structs import boottime_ns
 from kzn.agent.pins.notes import APART_SECONDS, LastTrial, Notes
+from kzn.agent.select.takeover import MAX_RETIRED
 from kzn.errors import KznError
 from kzn.lab import namespaces, traffic
 from kzn.lab.daemons import wait_for
@@ -441,6 +442,8 @@ def test_what_a_switch_loses_is_at_most_the_reported_bound_and_nothing_is_double
             for probe in [other, "postrouting"] * (times // 2):
                 least = sent().packets + 500
                 assert wait_for(lambda least=least: sent().packets > least, sites.WAIT)
+                # Of more than `MAX_RETIRED` sets the oldest is dropped, with its bytes as a number.
+                assert wait_for(lambda: len(pins(site)) <= MAX_RETIRED, sites.WAIT)
                 agent.kill()
                 agent = site.agent("--probe", probe)
                 reported += agent.metric(UNCOUNTED)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import urllib.request
@@ -21,6 +22,10 @@ from kzn.lab.namespaces import NAMES
 
 DEMO = [*KZN, "demo"]
 ATTACHED = "hooks attached"
+INGRESS = "ingress-k7x2p"
+POD = "pod_cross_zone_network_traffic_bytes_total"
+PAIR = "kzn_workload_pair_bytes_total"
+WORKLOAD = "kzn_workload_traffic_bytes_total"
 
 
 class Machine:
@@ -77,7 +82,7 @@ def run_json(machine: Machine, *options: str) -> dict[str, Any]:
         env=machine.environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr + done.stdout[:2000]
@@ -97,21 +102,39 @@ def test_every_byte_of_the_demo_is_counted(machine: Machine, mtu: int) -> None:
     for row in pairs:
         assert row["counted_bytes"] == row["wire_bytes"] > row["sent_bytes"], row
         assert row["counted_packets"] == row["wire_packets"] > 0, row
+    assert {row["dst_zone"] for row in pairs} == {"zone-a", "zone-b", "zone-c", ""}
     crossed: dict[str, int] = {}
     for row in pairs:
-        if row["src_zone"] != row["dst_zone"]:
+        if row["dst_zone"] not in {row["src_zone"], ""}:
             crossed[row["src"]] = crossed.get(row["src"], 0) + row["wire_bytes"]
-    metric = "pod_cross_zone_network_traffic_bytes_total"
+    text = report["prometheus"]
+    assert len(crossed) > 12
     for pod, size in crossed.items():
-        assert value_of(report["prometheus"], metric, f'pod="{pod}"') == size
+        assert value_of(text, f'{POD}{{[^}}]*pod="{pod}"') == size
+    # Both ends are known to conntrack: the end that asked is the cause.
+    opened = dict(re.findall(rf"{PAIR}{{([^}}]*)}} (\d+)", text))
+    by = {label(key, "initiator") for key in opened if label(key, "dst_workload") != "kzn-server"}
+    assert by == {"source", "destination"}
+    sent = sum(
+        int(size) for key, size in opened.items() if label(key, "src_workload") == "postgres"
+    )
+    assert sent == sum(crossed[f"postgres-{n}"] for n in (0, 1))
+    outside = sum(
+        row["wire_bytes"] for row in pairs if (row["src"], row["dst_zone"]) == (INGRESS, "")
+    )
+    ingress = 'namespace="edge",workload_kind="DaemonSet",workload="ingress"'
+    egress = f'{WORKLOAD}{{{ingress},direction="egress",[^}}]*"external"'
+    assert value_of(text, egress) == outside > 0
     assert machine.is_clean(), machine.processes()
 
 
-def value_of(text: str, metric: str, label: str) -> float:
-    [line] = [
-        line for line in text.splitlines() if line.startswith(f"{metric}{{") and label in line
-    ]
-    return float(line.rsplit(" ", 1)[1])
+def label(labels: str, name: str) -> str:
+    return re.findall(rf'\b{name}="([^"]*)"', labels)[0]
+
+
+def value_of(text: str, series: str) -> float:
+    [value] = re.findall(rf"^{series}[^}}]*}} (\S+)", text, re.MULTILINE)
+    return float(value)
 
 
 @contextmanager
@@ -138,17 +161,25 @@ def test_an_interrupted_demo_leaves_nothing_behind(
 ) -> None:
     with started(machine, "--seconds", "600", until=moment) as (demo, _):
         demo.send_signal(how)
-        demo.communicate(timeout=60)
+        demo.communicate(timeout=300)
         assert demo.returncode == status
     assert wait_for(machine.is_clean, 20), machine.processes()
 
 
 def test_demo_serve_is_reachable_from_this_machine_until_ctrl_c(machine: Machine) -> None:
-    with started(machine, "--serve", until="page: ") as (demo, line):
-        url = f"{line.split()[1]}metrics"
-        assert wait_for(lambda: "kzn_seen_bytes_total{" in get(url), 20)
+    with started(machine, "--serve", until=": ") as (demo, line):
+        assert line.startswith("page: http://127.0.0.1:"), "the address is the first line"
+        assert demo.stderr is not None
+        assert any(ATTACHED in line for line in demo.stderr)
+        url, _, place = line.split()[1].partition("#")
+        assert place == "/?range=1h"
+        assert wait_for(lambda: "kzn_seen_bytes_total{" in get(f"{url}metrics"), 60)
+        meta = json.loads(get(f"{url}api/v1/meta"))
+        assert [one["list"] for one in meta["prices"]] == ["aws"]
+        assert meta["zones"] == ["zone-a", "zone-b", "zone-c"]
+        assert "7d" in meta["ranges"], "it keeps a history"
         demo.send_signal(signal.SIGINT)
-        report, _ = demo.communicate(timeout=60)
+        report, _ = demo.communicate(timeout=300)
     assert demo.returncode == 0
     assert json.loads(report)["exact"] is True
     assert machine.is_clean(), machine.processes()
@@ -165,7 +196,7 @@ def test_without_privileges_the_demo_is_an_error_with_a_hint(machine: Machine) -
         env=machine.environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 3

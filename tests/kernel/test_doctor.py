@@ -11,12 +11,15 @@ import pytest
 import site_of_a1 as sites
 from counting import difference
 from site_of_a1 import Site
+from test_takeover import Node
+from test_takeover import detach as remove_pins
 
+from kzn.agent.doctor import process
 from kzn.agent.doctor.devices import interfaces
 from kzn.agent.doctor.finding import Finding
 from kzn.agent.doctor.proof import prove
 from kzn.agent.select.selftest import Net, Sent
-from kzn.lab import namespaces
+from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
 from kzn.lab.witness import WireKey
 from kzn.libbpf.links import NF_INET_POST_ROUTING, attach_netfilter, detach
@@ -99,6 +102,19 @@ def test_the_proof_is_a_packet_on_the_wire_and_leaves_nothing_attached(site: Sit
         pass
 
 
+def test_a_hash_that_is_nearly_full_is_a_warning(lab: Lab) -> None:
+    node = Node(lab, lab.pin_dir(lab.node("a1")).parent / "filled", PROBE)
+    maps, _ = node.start(Settings(max_flows=4))
+    with maps:
+        a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
+        for port in range(5400, 5430):
+            traffic.udp(a, b, 4, datagrams=1, size=10, mtu=1500, port=port)
+    [finding] = process.filled(node.pin_dir)
+    assert (finding.name, finding.state) == ("filled postrouting", "warn")
+    assert "8 of 8 rows and 4 of 4 entries" in finding.message
+    remove_pins(node)
+
+
 def test_an_agent_on_the_node_loses_nothing_by_the_proof(site: Site) -> None:
     server = site.server()
     site.agent()
@@ -107,6 +123,8 @@ def test_an_agent_on_the_node_loses_nothing_by_the_proof(site: Site) -> None:
     assert found["proof ipv4"].state == found["proof ipv6"].state == "ok"
     assert found["pinned postrouting/ipv4"].state == found["pinned postrouting/ipv6"].state == "ok"
     assert found["pins"].message.endswith("postrouting (on 2 hooks)")
+    assert found["filled postrouting"].state == "ok"
+    assert "of 131072 rows" in found["filled postrouting"].message
     assert "are at 50" in found["priorities ipv4"].message
     more = site.send(7)
     assert server.gets(site.key, sent.plus(more))

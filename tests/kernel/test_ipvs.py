@@ -27,22 +27,30 @@ from kzn.topology.facts import ServiceFacts
 SERVICE, UDP_PORT, TCP_PORT = "10.96.0.10", 5301, 5401
 """The ports are those of the Service and of the pod behind it."""
 BULK = 500_000
+BALANCER = "8.8.4.4"
+"""A public address of the Service's load balancer, which IPVS translates on each node as well."""
+FACTS = {
+    SERVICE: ServiceFacts("s", "d", "api", (pack(SERVICE),)),
+    BALANCER: ServiceFacts(
+        "s", "d", "api", outer_addresses=(pack(BALANCER),), captured_addresses=(pack(BALANCER),)
+    ),
+}
 
 
 @contextmanager
-def service(lab: Lab) -> Iterator[None]:
+def service(lab: Lab, address: str = SERVICE) -> Iterator[None]:
     """The Service's address on a dummy of a1, and one backend, pod b1-p1, behind it."""
     a1, backend = lab.node("a1").namespace, lab.pod("b1-p1").ipv4
     configure(
         lab,
         "IPVS",
         a1,
-        ["link add kube-ipvs0 type dummy", f"addr add {SERVICE}/32 dev kube-ipvs0"],
+        ["link add kube-ipvs0 type dummy", f"addr add {address}/32 dev kube-ipvs0"],
     )
     try:
         for flag, port in (("-u", UDP_PORT), ("-t", TCP_PORT)):
-            _ipvs(lab, "-A", flag, f"{SERVICE}:{port}", "-s", "rr")
-            _ipvs(lab, "-a", flag, f"{SERVICE}:{port}", "-r", f"{backend}:{port}", "-m")
+            _ipvs(lab, "-A", flag, f"{address}:{port}", "-s", "rr")
+            _ipvs(lab, "-a", flag, f"{address}:{port}", "-r", f"{backend}:{port}", "-m")
         with namespaces.inside(a1):
             Path("/proc/sys/net/ipv4/vs/conntrack").write_text("1")
         yield
@@ -58,7 +66,7 @@ def _ipvs(lab: Lab, *words: str) -> None:
         raise AssertionError(done.stderr)
 
 
-def ask(lab: Lab) -> None:
+def ask(lab: Lab, address: str = SERVICE) -> None:
     """Twenty datagrams of 1,000 bytes to the Service, each answered by 500 bytes; then a stream."""
     p, q = lab.pod("a1-p1"), lab.pod("b1-p1")
     with namespaces.inside(p.namespace):
@@ -70,10 +78,10 @@ def ask(lab: Lab) -> None:
         server.settimeout(WAIT)
         server.bind((q.ipv4, UDP_PORT))
         for _ in range(20):
-            client.sendto(bytes(1000), (SERVICE, UDP_PORT))
+            client.sendto(bytes(1000), (address, UDP_PORT))
             server.sendto(bytes(500), server.recvfrom(2000)[1])
-            assert client.recvfrom(2000)[1][0] == SERVICE
-    pour(p.namespace, q.namespace, (SERVICE, TCP_PORT), BULK, at=(q.ipv4, TCP_PORT))
+            assert client.recvfrom(2000)[1][0] == address
+    pour(p.namespace, q.namespace, (address, TCP_PORT), BULK, at=(q.ipv4, TCP_PORT))
 
 
 def test_a_service_of_ipvs_is_counted_between_the_pods_on_both_nodes(
@@ -105,24 +113,25 @@ def test_a_service_of_ipvs_is_counted_between_the_pods_on_both_nodes(
     row |= dict.fromkeys(counted, "exact")
 
 
+@pytest.mark.parametrize("address", [SERVICE, BALANCER])
 @pytest.mark.parametrize("probe", [postrouting.PROBE], ids=lambda probe: probe.name)
 def test_answers_that_ipvs_translated_before_the_hook_are_transit_on_the_clients_node(
-    lab: Lab, probe: Probe
+    lab: Lab, probe: Probe, address: str
 ) -> None:
     """With `--uplink all` they are flows of the Service's address, which the server settles."""
     node, p, q = lab.node("a1"), lab.pod("a1-p1"), lab.pod("b1-p1")
-    with service(lab), attached(node, probe=probe) as maps:
+    with service(lab, address), attached(node, probe=probe) as maps:
         tell_devices(maps, node, skip_inbound=False)
         counted = Counted(Spool(maps))
-        ask(lab)
+        ask(lab, address)
         [batch] = counted.drain().batches
-    answers = counted.by_key()[WireKey(SERVICE, p.ipv4, 17)]
+    answers = counted.by_key()[WireKey(address, p.ipv4, 17)]
     assert answers == Counts(20, 20 * 528)
     index = index_of(
         cluster("a1 a r\nb1 b r", f"d/client a1 {p.ipv4}\nd/backend b1 {q.ipv4}"),
         agents=("a1", "b1"),
     )
-    index.networks.put_service(ServiceFacts("s", "d", "api", (pack(SERVICE),)))
+    index.networks.put_service(FACTS[address])
     found = resolve(batch.flows, "a1", index, 0.0, 0.0)
-    back = sum(row.counts.bytes for row in counted.rows if row.src == SERVICE)
+    back = sum(row.counts.bytes for row in counted.rows if row.src == address)
     assert sum(int(size[TRANSIT]) for size in found.by_verdict(batch.flows.bytes)) == back

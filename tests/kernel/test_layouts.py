@@ -1,4 +1,4 @@
-"""Whatever lies between the IP stack and the cable: each packet is counted once, to the byte."""
+"""For any devices between the IP stack and the cable, each packet is counted once, to the byte."""
 
 import re
 import subprocess

@@ -91,13 +91,13 @@ def test_traffic_between_pods_of_one_node_is_counted(lab: Lab) -> None:
 
 def test_with_a_full_map_new_flows_are_counted_as_missed(lab: Lab) -> None:
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
-    flows, limit, size = 200, 64, 120
+    flows, limit, size = 200, 32, 120
     with counting(lab.node("a1"), Settings(max_flows=limit)) as counted:
         for port in range(20_000, 20_000 + flows):
             traffic.udp(a, b, 4, datagrams=2, size=size, mtu=1500, port=port)
         counted.drain()
     kept = len(counted.rows)
-    assert limit < kept <= 2 * limit  # in rows, of which some find no place, and in the hash
+    assert limit < kept <= 3 * limit  # in rows, of which some find no place, and in the hash
     assert counted.seen == Counts(flows * 2, flows * 2 * (size + 28))
     assert counted.accounted == Counts(kept * 2, kept * 2 * (size + 28))
     assert counted.missed("map_full") == Counts(
@@ -107,7 +107,7 @@ def test_with_a_full_map_new_flows_are_counted_as_missed(lab: Lab) -> None:
 
 def test_a_full_map_is_empty_again_after_a_drain(lab: Lab) -> None:
     a, b = lab.pod("a1-p1"), lab.pod("b1-p1")
-    with counting(lab.node("a1"), Settings(max_flows=8)) as counted:
+    with counting(lab.node("a1"), Settings(max_flows=4)) as counted:
         for round_ in range(4):
             for port in range(8):
                 first = 20_000 + round_ * 8

@@ -5,30 +5,34 @@ import random
 import secrets
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
 from counting import Bench, Counted, WireKey, loaded, rows
+from row_hash import IDENTITY, PLACES, low_half, row_hash
 
 from kzn.agent.maps import buffers
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.rows import ROW_WORDS
+from kzn.agent.maps.senders import Senders
 from kzn.agent.maps.spool import Spool
+from kzn.agent.maps.structs import ROW_SIZE
 from kzn.columns.arrays import U64
+from kzn.libbpf.maps import Map
 from kzn.libbpf.testrun import run_netfilter, run_tc
 from kzn.model import ip
 from kzn.model.totals import Counts
 from kzn.probes import postrouting, tcx
 from kzn.probes.attach import MAPS, load
 from kzn.probes.declaration import Probe
-from kzn.probes.settings import PortsMode, Settings
+from kzn.probes.settings import FACTORS, PortsMode, Settings
 
 PAYLOAD = 72
 SIZE = {4: 28 + PAYLOAD, 6: 48 + PAYLOAD}
 """L3 bytes of each packet, by family."""
-FlowId = tuple[WireKey, int, int]
+FlowId = tuple[WireKey, int, int, int]
 BYTES, PACKETS = 2**39, 2**23
 """What is moved to the carry at once."""
 
@@ -56,7 +60,9 @@ def give(bench: Bench, family: int, flows: range, packets: int = 1) -> Counts:
 
 def words(maps: MapSet, buffer: int = 0) -> U64:
     """The rows of a buffer, shared with the kernel."""
-    return np.frombuffer(maps.rows(buffer, writable=True), np.uint64).reshape(-1, ROW_WORDS)
+    size = maps.row_capacity() * ROW_SIZE
+    view = Map(maps.fds()["rows"], "rows").mapped(buffer * size, size, writable=True)
+    return np.frombuffer(view, np.uint64).reshape(-1, ROW_WORDS)
 
 
 @contextmanager
@@ -111,11 +117,55 @@ def test_flows_that_collide_are_exact_in_four_rows_and_the_hash(
         assert {row.counts for row in flows} == {Counts(3, 3 * SIZE[family])}
 
 
+def test_the_hash_of_rows_is_that_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(9)
+    factors = [rng.getrandbits(64) | 1 for _ in range(FACTORS)]
+    numbers = iter(factors)
+    monkeypatch.setattr(secrets, "randbits", lambda _: next(numbers))
+    with loaded() as bench:
+        give(bench, 4, range(0, 60_000, 5_000))
+        give(bench, 6, range(0, 60_000, 5_000))
+        places, capacity = words(bench.maps), bench.maps.row_capacity()
+        [at] = np.nonzero(places[:, 0])
+        found = places[at].copy()
+        del places
+    assert len(found) == 24
+    hashes = row_hash(found[:, :IDENTITY], factors)
+    assert np.array_equal(found[:, 0] & np.uint64(0xFFFFFFFF), low_half(hashes))
+    first = (hashes >> np.uint64(64 - capacity.bit_length() + 1)).astype(np.int64)
+    assert ((at - first) % capacity < PLACES).all()
+
+
+def test_flows_that_collide_at_one_load_do_not_at_another() -> None:
+    with loaded() as bench, on_cpu(0):  # those of the test before, with random factors
+        give(bench, 4, range(40))
+        assert buffers.count_entries(bench.maps, 0).rows >= 20
+
+
+def test_a_sender_that_knows_the_factors_costs_others_no_row_and_no_byte(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    factors = iter([0x9E37_79B9_7F4A_7C15, 0, 0, 0, 0, 0])  # that of ports is 1
+    monkeypatch.setattr(secrets, "randbits", lambda _: next(factors))
+    with loaded(Settings(max_flows=64)) as bench, on_cpu(0):
+        flood = give(bench, 4, range(200))  # differ in their ports alone
+        assert buffers.count_entries(bench.maps, 0) == buffers.Entries(4, 64)
+        others = give(bench, 4, range(30_000, 630_000, 30_000), packets=3)
+        assert buffers.count_entries(bench.maps, 0) == buffers.Entries(4 + 20, 64)
+        counted = bench.counted.drain()
+        assert counted.seen == flood.plus(others)
+        assert counted.missed("map_full") == Counts(200 - 68, (200 - 68) * SIZE[4])
+        assert sum(row.counts == Counts(3, 3 * SIZE[4]) for row in counted.rows) == 20
+
+
 def test_the_last_place_is_followed_by_the_first_of_the_same_buffer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(secrets, "randbits", lambda bits: (1 << bits) - 1)  # -1
-    with loaded(Settings(max_flows=64)) as bench, on_cpu(0):
+    addresses = int.from_bytes(datagram(4, 0)[26:34], "big")  # both addresses, odd
+    factor = -pow(addresses, -1, 1 << 64) % (1 << 64)  # their product is -1
+    factors = iter([factor, 0, 0, 0, (1 << 64) - 1, 0])  # that of ports is -1
+    monkeypatch.setattr(secrets, "randbits", lambda _: next(factors))
+    with loaded(Settings(max_flows=32)) as bench, on_cpu(0):
         sent = give(bench, 4, range(8))
         taken = np.flatnonzero(words(bench.maps)[:, 0])
         assert taken.tolist() == [0, 1, 2, 63]
@@ -144,9 +194,14 @@ def test_a_row_whose_creation_is_interrupted_is_passed_over_and_both_rows_are_ad
 def test_flows_beyond_rows_and_hash_are_missed_and_all_others_exact(family: int) -> None:
     with loaded(Settings(max_flows=64)) as bench, on_cpu(0):
         sent = give(bench, family, range(300))
+        used = buffers.count_entries(bench.maps, 0)
         rows = len(buffers.read_rows(bench.maps, 0).keys)
+        assert used == buffers.Entries(rows, 64)
+        reader = buffers.Reader(Senders)
+        reader.read_flows(bench.maps, 0)
+        assert reader.entries == {0: used}
         counted = bench.counted.drain()
-        assert 0 < rows <= 64
+        assert 0 < rows <= 128
         assert len(counted.rows) == rows + 64
         left = 300 - rows - 64
         assert counted.missed("map_full") == Counts(left, left * SIZE[family])
@@ -167,7 +222,7 @@ def test_a_flow_on_two_cpus_is_one_flow_with_two_rows() -> None:
 def test_a_drained_buffer_is_empty_and_keeps_nothing_of_its_last_use() -> None:
     with loaded(Settings(max_flows=64)) as bench, on_cpu(0):
         for turn in range(4):
-            give(bench, 4, range(100 * turn, 100 * turn + 90))
+            give(bench, 4, range(200 * turn, 200 * turn + 150))
             bench.counted.drain()
             assert not words(bench.maps, turn % 2).any()
             assert not len(buffers.read_hash(bench.maps, turn % 2)[0])
@@ -233,11 +288,11 @@ def random_frames(seed: int, count: int) -> list[tuple[int, bytes]]:
     return frames
 
 
-@pytest.mark.parametrize("ports", ["service", "all", "none"])
-@pytest.mark.parametrize("probe", [postrouting.PROBE, tcx.PROBE], ids=["postrouting", "tcx"])
-def test_the_short_path_finds_the_key_and_the_counts_of_the_full_one(
+@contextmanager
+def flows_of(
     probe: Probe, ports: PortsMode
-) -> None:
+) -> Iterator[Callable[[list[tuple[int, bytes]], int], dict[FlowId, Counts]]]:
+    """A function that gives frames to the probe so many times; what a drain then has."""
     with load(probe, Settings(ports=ports)) as program, ExitStack() as stack:
         fds = {name: os.dup(program.map_fd(name)) for name in MAPS}
         counted = Counted(Spool(stack.enter_context(MapSet(fds))))
@@ -251,16 +306,25 @@ def test_the_short_path_finds_the_key_and_the_counts_of_the_full_one(
                     run_netfilter(program.program_fd(hook.program), frame, family=family)
             flows: dict[FlowId, Counts] = {}
             for row in rows(counted.drain().batches[-1]):
-                key = (row.key, row.src_port, row.dst_port)
+                key = (row.key, row.src_port, row.dst_port, row.flags)
                 flows[key] = flows.get(key, Counts()).plus(row.counts)
             return flows
 
-        frames = random_frames(7, 120)
-        # Of each flow the first packet in a buffer takes the full path, all others the short one.
+        yield run
+
+
+@pytest.mark.parametrize("ports", ["service", "all", "none"])
+def test_the_short_path_finds_the_key_and_the_counts_of_the_full_one(ports: PortsMode) -> None:
+    frames = random_frames(7, 120)
+    with flows_of(tcx.PROBE, ports) as at_tc, flows_of(postrouting.PROBE, ports) as at_netfilter:
+        # At tc the first packet of a flow in a buffer takes the full path, the others the short
+        # one. At POSTROUTING both paths make flows, and a flow has the same key as at tc.
         once: dict[FlowId, Counts] = {}
         for frame in frames:
-            for key, counts in run([frame], 1).items():
+            for key, counts in at_tc([frame], 1).items():
                 once[key] = once.get(key, Counts()).plus(counts)
         four = {key: Counts(4 * each.packets, 4 * each.bytes) for key, each in once.items()}
         assert len(four) > 15
-        assert run(frames, 4) == four
+        assert at_tc(frames, 4) == four
+        assert at_netfilter(frames, 1) == once
+        assert at_netfilter(frames, 4) == four

@@ -8,7 +8,7 @@ unacknowledged.
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +268,32 @@ def test_the_bytes_of_a_damaged_set_are_known_from_its_totals(node: Node) -> Non
     assert install.held_bytes(folder) == seen
     (folder / "totals").unlink()
     assert install.held_bytes(folder) == 0
+
+
+@pytest.mark.parametrize("node", ["postrouting"], indirect=True)
+def test_programs_of_another_build_get_maps_of_their_own(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same layout and options: only their hash of rows, say, is another one."""
+    built = tmp_path / "otherbuild"
+    built.mkdir()
+    (built / "__init__.py").touch()
+    (built / node.probe.resource).parent.mkdir()
+    (built / node.probe.resource).write_bytes(node.probe.image() + bytes(8))
+    monkeypatch.syspath_prepend(tmp_path)
+    other = replace(node, probe=replace(node.probe, package=built.name))
+    epochs, maps = [], other.start(OLD)[0]
+    node.send(3)
+    for started in (other, other, node, node, other):  # an agent ends, the next one starts
+        epochs.append(maps.state().epoch)
+        maps.close()
+        maps, uncounted = started.start(OLD)
+        assert uncounted == 0
+        node.send(4)
+    epochs.append(maps.state().epoch)
+    maps.close()
+    assert [epochs.index(epoch) for epoch in epochs] == [0, 0, 0, 3, 3, 5]
+    assert node.drained() == node.sent
 
 
 def test_a_set_that_stopped_for_one_that_is_gone_counts_again(node: Node) -> None:

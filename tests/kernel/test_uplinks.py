@@ -1,17 +1,19 @@
 """The devices of a real namespace: their roles, and what happens when they change."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import itertools
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 from counting import attached
 
 from kzn.agent.devices.device_watch import DeviceWatch
-from kzn.agent.devices.netlink import RouteSocket
+from kzn.agent.devices.netlink import GROUPS, RouteSocket
 from kzn.agent.devices.table import DeviceTable, read_devices
 from kzn.agent.maps.mapset import MapSet
-from kzn.agent.maps.structs import CONTROL_SIZE, Control, Role
+from kzn.agent.maps.structs import CONTROL_SIZE, DEVICE_PLACES, Control, Role
 from kzn.lab import namespaces
 from kzn.lab.lab import Lab
 from kzn.lab.plan import Node
@@ -113,6 +115,43 @@ def test_a_device_that_gets_a_gateway_leads_off_until_it_loses_it(lab: Lab) -> N
         asyncio.run(scenario())
 
 
+def test_addresses_behind_pods_devices_follow_each_change_of_a_route(lab: Lab) -> None:
+    node = lab.node("a1")
+    first, second = (pod.veth for pod in lab.plan.pods if pod.node == node.name)
+    routes = (
+        f"route add 10.9.9.9/32 dev {first}",
+        f"route replace 10.9.9.9/32 dev {second}",
+        f"route append 10.9.9.9/32 dev {first}",
+        f"route del 10.9.9.9/32 dev {second}",
+        f"route change 10.9.9.9/32 dev {second}",
+        f"route add 10.9.9.9/32 dev {first} metric 5",
+        f"route add 10.9.9.9/32 dev {second} table 77",
+        "route replace blackhole 10.9.9.9/32",
+        f"route del 10.9.9.9/32 dev {second} table 77",
+        f"route replace 10.9.9.9/32 via 198.51.100.1 dev {second} onlink metric 5",
+        f"route replace 10.9.9.9/32 dev {first} metric 5",
+        "route del 10.9.9.9/32 metric 5",
+        "route del blackhole 10.9.9.9/32",
+        f"-6 route add fd09::9/128 dev {first}",
+        f"-6 route replace fd09::9/128 dev {second}",
+        "-6 route replace blackhole fd09::9/128",
+        "-6 route del blackhole fd09::9/128",
+    )
+    with namespaces.inside(node.namespace):
+        table = read_devices()
+        before = table.senders().pods
+        with RouteSocket(GROUPS) as notifications, RouteSocket() as questions:
+            for route in routes:
+                ip(lab, node, route)
+                for change in notifications.pending():
+                    for index in table.apply(change):
+                        table.set_gateway(index, has_gateway=index in questions.gateways(index))
+                loaded = read_devices()
+                assert table.senders().pods == loaded.senders().pods, route
+                assert table.roles() == loaded.roles(), route
+        assert loaded.senders().pods == before
+
+
 def test_notifications_that_are_lost_lead_to_one_more_look(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,7 +199,72 @@ def test_only_devices_that_lead_off_and_do_nothing_else_are_known_without_a_look
 
 
 def known_without_lookup(maps: MapSet) -> tuple[int, ...]:
-    return Control.unpack(Map(maps.fds()["control"], "control").read(0, CONTROL_SIZE)).uplinks
+    return read_control(maps).uplinks
+
+
+def read_control(maps: MapSet) -> Control:
+    return Control.unpack(Map(maps.fds()["control"], "control").read(0, CONTROL_SIZE))
+
+
+SETS_OF_ROLES = (
+    {5: Role.LEADS_OFF, 6: Role.LEADS_OFF, 7: Role.TUNNEL, 1029: Role.TUNNEL, 8: Role.STAYS},
+    {5: Role.PASSES_AGAIN, 6: Role.LEADS_OFF, 9: Role.LEADS_OFF, 10: Role.TUNNEL, 8: Role.TUNNEL},
+    {},
+    {1029: Role.LEADS_OFF, 10: Role.LEADS_OFF, 7: Role.STAYS, 2057: Role.TUNNEL, 5: Role.STAYS},
+    {1029: Role.TUNNEL | Role.LEADS_OFF, 10: Role.LEADS_OFF, 2057: Role.LEADS_OFF},
+)
+"""Some indices have the same place, index % 1024."""
+
+
+def test_between_two_writes_a_device_has_its_old_or_new_role_and_control_agrees(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = 0
+    with attached(lab.node("a1")) as maps:
+        maps.set_devices({})
+        for old, new in itertools.permutations(SETS_OF_ROLES, 2):
+            maps.set_devices(old)
+            indices = sorted(old.keys() | new.keys())
+
+            def check(old: Mapping[int, Role], new: Mapping[int, Role], all_of: list[int]) -> None:
+                nonlocal checked
+                checked += 1
+                control = read_control(maps)
+                for index in all_of:
+                    role = role_to_programs(maps, index)
+                    assert role in (old.get(index, Role(0)), new.get(index, Role(0)))
+                    assert index not in control.uplinks or role == Role.LEADS_OFF
+                    assert not role & Role.TUNNEL or control.tunnel_devices >> index % 64 & 1
+
+            with monkeypatch.context() as patch:
+                for name in ("put", "remove", "write"):
+                    patch.setattr(
+                        Map, name, then(getattr(Map, name), partial(check, old, new, indices))
+                    )
+                maps.set_devices(new)
+            assert {index: role_to_programs(maps, index) for index in new} == new
+            control = read_control(maps)
+            tunnels = {index % 64 for index, role in new.items() if role & Role.TUNNEL}
+            assert control.tunnel_devices == sum(1 << bit for bit in tunnels)
+            wanted = sorted(index for index, role in new.items() if role == Role.LEADS_OFF)
+            assert control.uplinks == tuple(wanted)
+    assert checked > 100
+
+
+def then(work: Callable[..., object], check: Callable[[], None]) -> Callable[..., object]:
+    def worked(*args: object) -> object:
+        done = work(*args)
+        check()
+        return done
+
+    return worked
+
+
+def role_to_programs(maps: MapSet, index: int) -> Role:
+    """As device_role() in bpf/src/account.bpf.h."""
+    raw = Map(maps.fds()["device_places"], "places").read(index % DEVICE_PLACES, 8)
+    place = int.from_bytes(raw, "little")
+    return Role(place & 0xFFFFFFFF) if place >> 32 == index else maps.devices().get(index, Role(0))
 
 
 def test_of_more_devices_than_fit_the_rest_is_a_number(lab: Lab) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 from churn_run import Replay
 
-from kzn.columns.arrays import F64, I32, OBJECTS, U8
+from kzn.columns.arrays import BOOL, F64, I32, OBJECTS, U8
 from kzn.model.endpoint import UNKNOWN, Endpoint, EndpointColumns
 from kzn.topology.describe import node_endpoint, pod_endpoint
 from kzn.topology.facts import NodeFacts, PodFacts, Workload
@@ -90,6 +90,12 @@ class LastEventWins:
     def agentless_nodes(self) -> list[str]:
         """Unknown."""
         return []
+
+    def proxied(self, addresses: U8) -> BOOL:
+        return np.zeros(len(addresses), np.bool_)
+
+    def captured(self, addresses: U8) -> BOOL:
+        return np.zeros(len(addresses), np.bool_)
 
     def lives(self, endpoint: Endpoint) -> bool:
         """Whether the pod exists."""

@@ -22,10 +22,11 @@ from kzn.pricing.traffic import Quote, Traffic, Unpriced
 from kzn.server.cost.meter import OUTSIDE, CostMeter
 from kzn.server.ledger.family import FAMILIES
 from kzn.server.ledger.labels import Labels
-from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.ledger import Ledger
+from kzn.server.ledger.limits import LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
-from kzn.server.resolve.resolve import Resolution
+from kzn.server.resolve.resolution import Resolution
 from kzn.server.resolve.retry import ObservedFlows, RetryQueue
 from kzn.server.resolve.verdict import CLASSES
 from kzn.server.state.checkpoint import CheckpointedState
@@ -53,6 +54,7 @@ networks:
      price: managed-database}
   - {name: bucket, kind: Store, cidr: 10.9.1.0/24, region: us-east-1}
   - {name: office, kind: Office, cidr: 10.9.2.0/24}
+  - {name: partner, kind: Partner, cidr: 10.9.5.0/24, price: internet}
   - {name: mirror, kind: Mirror, cidr: 10.9.3.0/24, zone: b, region: eu-west-1, price: free}
   - {name: plain, kind: Database, cidr: 10.9.4.0/24, zone: b, region: eu-west-1}
 """
@@ -65,7 +67,16 @@ ADDRESSES = {
     "n6": ["10.6.0.1"],
 }
 """The addresses of each node and its pods."""
-OUTER = ("10.9.0.1", "10.9.1.1", "10.9.2.1", "10.9.3.1", "10.9.4.1", "8.8.8.8", "9.9.9.9")
+OUTER = (
+    "10.9.5.1",
+    "10.9.0.1",
+    "10.9.1.1",
+    "10.9.2.1",
+    "10.9.3.1",
+    "10.9.4.1",
+    "8.8.8.8",
+    "9.9.9.9",
+)
 """Addresses of no node: databases, a bucket of another region, an office, the internet."""
 
 PROVIDERS = {"eu-west-1": "aws"}
@@ -143,7 +154,8 @@ class CostWorld:
 
     def _start(self) -> None:
         ledger = Ledger(self.limits)
-        self.meter = CostMeter(ledger, lambda: self.book, self.clock.wall)
+        meter = CostMeter(ledger, lambda: self.book, self.clock.wall)
+        self.meter = meter if self.limits.has_costs else None  # as in the server
         self.pipeline = Pipeline(
             self.index,
             ledger,
@@ -159,7 +171,8 @@ class CostWorld:
         if self._path is not None:
             self._file = StateFile(self._path, synchronous="OFF")
             self._state.restore(self._file.read(), self.clock.now())
-        self.meter.begin(self.clock.now())
+        if self.meter is not None:
+            self.meter.begin(self.clock.now())
         self._quote = QuoteOf(self.book, self._at())
 
     def restart(self) -> None:

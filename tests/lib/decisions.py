@@ -3,7 +3,8 @@
 from cluster import Clock, cluster, flows_between, index_of
 
 from kzn.model.ip import pack
-from kzn.server.resolve.resolve import Resolution, resolve
+from kzn.server.resolve.resolution import Resolution
+from kzn.server.resolve.resolve import resolve
 from kzn.server.resolve.verdict import NAMES
 from kzn.topology.facts import PodFacts, ServiceFacts, Workload
 

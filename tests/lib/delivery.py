@@ -27,7 +27,8 @@ from kzn.daemon.listen import HostPort
 from kzn.errors import StateError
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.totals import Counts
-from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.ledger import Ledger
+from kzn.server.ledger.limits import LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
 from kzn.server.receive.limits import ReceiveLimits

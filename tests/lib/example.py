@@ -25,6 +25,7 @@ def install(source: Path, folder: Path) -> Path:
         "LICENSE",
         "kzn",
         "kzn_probe_marked",
+        "kzn_sink_nats",
         "bpf",
     )
     copy.mkdir(parents=True)

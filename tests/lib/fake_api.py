@@ -17,8 +17,14 @@ PATHS = {
     "/api/v1/pods": "pods",
     "/api/v1/nodes": "nodes",
     "/api/v1/services": "services",
+    "/api/v1/namespaces": "namespaces",
     "/apis/apps/v1/replicasets": "replicasets",
     "/apis/batch/v1/jobs": "jobs",
+    "/apis/discovery.k8s.io/v1/endpointslices": "endpointslices",
+    "/apis/apps/v1/deployments": "deployments",
+    "/apis/apps/v1/statefulsets": "statefulsets",
+    "/apis/apps/v1/daemonsets": "daemonsets",
+    "/api/v1/persistentvolumes": "persistentvolumes",
 }
 Object = dict[str, Any]
 Fault = Callable[[web.Request], "web.Response | bytes | None"]
@@ -50,6 +56,9 @@ class FakeApi:
     paths: dict[str, str] = field(default_factory=lambda: dict(PATHS))
     discovery: dict[str, list[Object]] = field(default_factory=dict)
     forbidden: set[str] = field(default_factory=set)
+    objects_by_path: dict[str, Object] = field(
+        default_factory=lambda: {"/version": {"gitVersion": "v1.34.2"}}
+    )
 
     def serve_kind(self, api_version: str, kind: str, resource: str) -> None:
         """Serve a further kind of objects, and discovery of it."""
@@ -134,9 +143,11 @@ class FakeApi:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.requests.append((request.path, dict(request.query), dict(request.headers)))
+        found = self.objects_by_path.get(request.path)
         if request.path in self.discovery:
-            resources = self.discovery[request.path]
-            return web.json_response({"kind": "APIResourceList", "resources": resources})
+            found = {"kind": "APIResourceList", "resources": self.discovery[request.path]}
+        if found is not None:
+            return web.json_response(found)
         if request.path not in self.paths:
             return status(404, "NotFound")
         resource = self.paths[request.path]

@@ -69,6 +69,7 @@ class FakeMaps:
     def __init__(self, kernel: FakeKernel, left: int) -> None:
         self._kernel = kernel
         self._left = left
+        self.looked: list[int] = []
 
     def fail_at(self, step: int) -> None:
         """Count the steps anew."""
@@ -109,6 +110,10 @@ class FakeMaps:
         missed = self._kernel.missed[buffer]
         by_reason = {"map_full": missed} if missed != Counts() else {}
         return Totals(self._kernel.seen[buffer], missed=by_reason)
+
+    def count_entries(self, _maps: Any, buffer: int) -> int:
+        self.looked.append(buffer)
+        return len(self._kernel.flows[buffer])
 
     def clear(self, _maps: Any, buffer: int) -> None:
         kernel = self._kernel

@@ -5,7 +5,7 @@ what a plain dictionary says that they must be.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,12 @@ from kzn.history.retention import Keep
 from kzn.history.segments import Level, listing
 from kzn.history.writer import WriteError, Writer
 from kzn.model.batch import AgentIdentity, Batch
-from kzn.model.settled import SETTLED, ByClass, End, Sum
+from kzn.model.settled import SETTLED, ByClass, ClusterFacts, End, Sum
 from kzn.model.totals import Counts, Totals
 from kzn.server.config import ExternalAddresses
 from kzn.server.ledger.family import FAMILIES
-from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.ledger import Ledger
+from kzn.server.ledger.limits import LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
 from kzn.server.recording.fold import Fold
@@ -66,6 +67,10 @@ class InProcessWriter:
         """See `SegmentWriter`."""
         self._now().add_ends(ends, anew=anew)
 
+    def describe(self, cluster: str, provider_ids: Mapping[str, str]) -> None:
+        """See `SegmentWriter`."""
+        self._now().describe(cluster, provider_ids)
+
     def write(self, number: int, rows: bytes, dropped: Mapping[str, ByClass], until: int) -> None:
         """See `SegmentWriter`."""
         try:
@@ -105,6 +110,8 @@ class HistoricWorld:
         max_rows: int = 100_000,
         journal: Journal | None = None,
         clock: Clock | None = None,
+        facts: Callable[[], ClusterFacts] = ClusterFacts,
+        has_detail: bool = True,
     ) -> None:
         self.root = root
         self.clock = clock or Clock()
@@ -112,10 +119,11 @@ class HistoricWorld:
         self.writer = writer or InProcessWriter(root)
         self.recorder = Recorder(
             self.writer,
-            Fold(external, max_rows=max_rows),
+            Fold(external, max_rows=max_rows, has_detail=has_detail),
             RecorderClock(self.epoch_of, self.clock.wall),
             journal=journal,
             max_waiting=max_waiting,
+            facts=facts,
         )
         self.pipeline = Pipeline(
             self.index,
@@ -139,6 +147,17 @@ class HistoricWorld:
         port: int = 0,
         flags: int = 0,
     ) -> None:
+        """Apply `batch`."""
+        self.pipeline.apply(*self.batch(node, *rows, age=age, port=port, flags=flags))
+
+    def batch(
+        self,
+        node: str,
+        *rows: tuple[str, str, int],
+        age: float = 0.0,
+        port: int = 0,
+        flags: int = 0,
+    ) -> tuple[AgentIdentity, Batch]:
         """One batch with a packet for each (source, destination, bytes), closed ``age`` ago."""
         flows = flows_between(*rows)
         flows = replace(
@@ -150,7 +169,7 @@ class HistoricWorld:
         self.sequence += 1
         ago = int(age * 1000)
         batch = Batch(self.sequence, ago + 10_000, ago, flows, Totals(seen))
-        self.pipeline.apply(AgentIdentity(node, 1, "postrouting", "0"), batch)
+        return AgentIdentity(node, 1, "postrouting", "0"), batch
 
     def settle(self) -> None:
         """Let the retries of flows without an owner end."""

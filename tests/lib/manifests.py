@@ -61,8 +61,9 @@ def name_of(thing: Object) -> tuple[str, str, str]:
 def pods(things: list[Object]) -> Iterator[tuple[str, Object]]:
     """Name and pod spec of each workload."""
     for thing in things:
-        template = thing.get("spec", {}).get("template")
-        if template and thing["apiVersion"] == "apps/v1":
+        spec = thing.get("spec", {})
+        template = spec.get("jobTemplate", {}).get("spec", spec).get("template")
+        if template and thing["apiVersion"] in ("apps/v1", "batch/v1"):
             yield thing["metadata"]["name"], template["spec"]
 
 

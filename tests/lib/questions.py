@@ -15,12 +15,13 @@ from kzn.model.settled import SETTLED, End
 T0 = 1_795_651_200
 VERDICTS = [("same_zone", ""), ("cross_zone", ""), ("unresolved", "ambiguous")]
 ENDS = [
-    End("Pod", "shop", "Deployment", "web", "web-1", "n1", "a", "r", "10.0.0.1"),
+    End("Pod", "shop", "Deployment", "web", "web-1", "n1", "a", "r", "10.0.0.1", "team-a"),
     End("Pod", "shop", "Deployment", "web", "web-2", "n2", "b", "r", "10.0.0.2"),
-    End("Pod", "bank", "Deployment", "web", "web-1", "n2", "b", "r", "10.0.0.3"),
+    End("Pod", "bank", "Deployment", "web", "web-1", "n3", "b", "r", "10.0.0.3"),
     End("Node", "", "Node", "n1", "", "n1", "a", "r", "10.0.0.4"),
     End("External", "", "", "", "", "", "", "", "8.8.8.8"),
 ]
+CLUSTER, PROVIDER_IDS = "east", {"n1": "aws:///a/i-1"}
 PROTOCOLS = {6: "tcp", 17: "udp", 99: "99"}
 INITIATORS = ("unknown", "source", "destination")
 
@@ -52,6 +53,9 @@ _VALUES = [
     "tcp",
     "same_zone",
     "10.0.0.2",
+    "team-a",
+    "east",
+    "aws:///a/i-1",
 ]
 QUERIES = st.builds(
     lambda begin, length, by, where, limit, points, compare: TrafficQuery(
@@ -163,9 +167,18 @@ def _values(flow: tuple[int, ...]) -> dict[str, Any]:
     _, src, dst, port, protocol, verdict, initiator, _ = flow
     ends = {"src": ENDS[src], "dst": ENDS[dst], "cause": ENDS[dst if initiator == 2 else src]}
     found: dict[str, Any] = {
-        f"{side}_{name}": getattr(ends[side], name) for side in SIDES for name in END_DIMENSIONS
+        f"{side}_{name}": PROVIDER_IDS.get(ends[side].node, "")
+        if name == "provider_id"
+        else getattr(ends[side], name)
+        for side in SIDES
+        for name in END_DIMENSIONS
     }
-    found |= {"port": port, "protocol": PROTOCOLS[protocol], "initiator": INITIATORS[initiator]}
+    found |= {
+        "cluster": CLUSTER,
+        "port": port,
+        "protocol": PROTOCOLS[protocol],
+        "initiator": INITIATORS[initiator],
+    }
     return found | dict(zip(("class", "reason"), VERDICTS[verdict], strict=True))
 
 

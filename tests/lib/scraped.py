@@ -19,8 +19,10 @@ from kzn.server.cost.meter import CostMeter
 from kzn.server.cost.opencost import OpenCostCounters
 from kzn.server.ledger.family import FAMILIES
 from kzn.server.ledger.first_scrape import FirstScrape
-from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.ledger import Ledger
+from kzn.server.ledger.limits import LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
+from kzn.server.metrics.groups import group_metrics
 from kzn.server.metrics.opencost import opencost_metrics
 from kzn.server.metrics.text import lines, series
 from kzn.server.metrics.traffic import FAMILY_METRICS
@@ -95,9 +97,12 @@ class SimulatedServer:
         batch = Batch(self._sequence, 10_000, 0, flows_between(*flows), Totals(seen))
         self._pipeline.apply(AgentIdentity(node, 1, "postrouting", "0"), batch)
 
-    def pod(self, name: str, node: str, address: bytes, workload: Workload) -> None:
-        """A pod begins."""
-        facts = PodFacts(f"uid-{name}", "shop", name, node=node, addresses=(address,))
+    def pod(
+        self, name: str, node: str, address: bytes, workload: Workload, group: str = ""
+    ) -> None:
+        """A pod begins, or changes its group."""
+        uid, groups = f"uid-{name}", (group,) if group else ()
+        facts = PodFacts(uid, "shop", name, node=node, addresses=(address,), groups=groups)
         self.index.put_pod(facts, workload)
 
     def pod_ends(self, name: str) -> None:
@@ -106,6 +111,8 @@ class SimulatedServer:
 
     def tick(self) -> None:
         """Run the timer."""
+        while self.index.describe_some():
+            pass
         while self._pipeline.tick():
             pass
 
@@ -121,6 +128,10 @@ class SimulatedServer:
                 if family.name in taken.ledger.views
                 for piece in series(taken.ledger, family, FAMILY_METRICS[family.name])
             )
+            if self.index.groups.is_used:
+                for found in group_metrics(taken.ledger, self.index.groups.copy()):
+                    if found is not None:
+                        text += b"".join(lines(found.metric, found.samples))
             if self._opencost is not None:
                 text += self._opencost_text(self._opencost)
             self._written.add(text.decode(), self.instance, self.clock.wall())
@@ -131,7 +142,7 @@ class SimulatedServer:
         found = counters.snapshot(rule.begun_before(self.clock.now()))
         return b"".join(
             piece
-            for metric, samples, _ in opencost_metrics(found)
+            for metric, samples, _ in filter(None, opencost_metrics(found))
             if metric.labels
             for piece in lines(metric, samples)
         )
@@ -143,7 +154,7 @@ class SimulatedServer:
         self._opencost = meter = None
         if book is not None:
             meter = CostMeter(ledger, lambda: book, self.clock.wall)
-            self._opencost = OpenCostCounters(self.clock.now, epoch=EPOCH, holds=rule.holds)
+            self._opencost = OpenCostCounters(self.clock.now, epoch=EPOCH)
         node_totals = TotalsByNode(100, holds=rule.holds, epoch=EPOCH)
         self._pipeline = Pipeline(
             self.index,

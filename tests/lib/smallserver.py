@@ -1,9 +1,10 @@
 """The HTTP API of a small server: answers rendered from one snapshot, over loopback."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from urllib.parse import parse_qs, urlsplit
 
 from kzn.client.api import Status, StatusBytes
@@ -11,7 +12,8 @@ from kzn.model.totals import Counts, Totals
 from kzn.server.flows.queue import LogCounts
 from kzn.server.http.api import answer, parse_limit
 from kzn.server.ledger.family import Row
-from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.ledger import Ledger
+from kzn.server.ledger.limits import LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import AccountingSnapshot, Clocks, Pipeline
 from kzn.server.receive.stats import ReceiveStats
@@ -80,8 +82,10 @@ def status(*, agents: int, batches: int, seen: int, unresolved: int = 0) -> Stat
 
 
 @contextmanager
-def serving(answers: Answers) -> Iterator[str]:
-    """Serve answers on loopback; yields the URL."""
+def serving(
+    answers: Answers, headers: Mapping[str, str] = MappingProxyType({}), missing: int = 0
+) -> Iterator[str]:
+    """Serve answers on loopback without their last ``missing`` bytes; yields the URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -91,8 +95,10 @@ def serving(answers: Answers) -> Iterator[str]:
             status, body = answers(parts.path.removeprefix("/api/v1/"), limit)
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
+            for header in headers.items():
+                self.send_header(*header)
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(body[: len(body) - missing])
 
         def log_message(self, *_: object) -> None:
             """Log nothing."""

@@ -83,6 +83,7 @@ def snapshot(active: Buffer, other: Buffer | None = None, *, taken: float = 10.0
         epoch=0xABC,
         sequence=1,
         capacity=100,
+        row_capacity=256,
         links=(NetfilterLinkInfo(1, 7, "ipv4", 50, 4),),
         devices=(),
         buffers=(active, other or buffer(1 - active.number, "empty", {})),

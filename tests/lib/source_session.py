@@ -14,6 +14,7 @@ from fake_api import FakeApi, node, owned, pod
 
 from kzn.model.endpoint import Endpoint
 from kzn.model.ip import pack
+from kzn.topology.groups import WorkloadGroups
 from kzn.topology.index import AddressIndex
 from kzn.topology.kube.credentials import Credentials
 from kzn.topology.kube.source import KubernetesSource
@@ -59,6 +60,8 @@ class Session:
         self.time = time
 
     def endpoint(self, address: str) -> Endpoint | None:
+        while self.source.index.describe_some():
+            pass
         asked = np.frombuffer(pack(address), np.uint8).reshape(1, 16)
         now = self.time.now
         found = int(self.source.index.lookup(asked, now, now)[0])
@@ -79,10 +82,11 @@ async def running(
     api: FakeApi,
     credentials: Credentials | None = None,
     zones: Zones | None = None,
+    groups: WorkloadGroups | None = None,
     **settings: Any,
 ) -> AsyncIterator[Session]:
     time = Time()
-    index = AddressIndex(clock=time, wall=lambda: 1.7e9 + time.now, zones=zones)
+    index = AddressIndex(clock=time, wall=lambda: 1.7e9 + time.now, zones=zones, groups=groups)
     async with api.serve():
         source = KubernetesSource(
             index,

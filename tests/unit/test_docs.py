@@ -26,6 +26,7 @@ FOREIGN_OPTIONS = {
     "--manifest",
     "--set",
     "--no-deps",
+    "--reuse-values",
     "--target",
 }
 """Of kubectl, podman, helm and pip."""

@@ -7,16 +7,25 @@ from typing import Any
 
 import pytest
 from page_world import PAGE_TESTS, FakeServer, Show, World
+from playwright.sync_api import expect
 
 from kzn.server.http import page as page_files
 
+expect.set_options(timeout=20_000)
+"""A machine at work on other things takes long."""
 SHOTS = os.environ.get("KZN_SCREENSHOTS")
 """A folder for screenshots of what the tests show; empty: none are taken."""
 
 
+def chromium() -> str | None:
+    """Chromium's path: of the distribution, else what scripts/setup unpacked."""
+    own = PAGE_TESTS / "browser" / "chromium"
+    return shutil.which("chromium") or (str(own) if own.exists() else None)
+
+
 def _missing() -> str:
-    if shutil.which("chromium") is None:
-        return "there is no chromium"
+    if chromium() is None:
+        return "there is no chromium (scripts/setup web)"
     if not (PAGE_TESTS / "node_modules").is_dir():
         return "web/tests/node_modules is missing (scripts/setup web)"
     if not (page_files.FOLDER / page_files.INDEX).exists():
@@ -34,13 +43,11 @@ def _needs() -> None:
 
 @pytest.fixture(scope="session")
 def browser(_needs: None) -> Iterator[Any]:
-    """Debian's Chromium, without a window."""
+    """Chromium without a window."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        found = driver.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
+        found = driver.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         yield found
         found.close()
 
@@ -63,6 +70,7 @@ def show(browser: Any, request: pytest.FixtureRequest) -> Iterator[Show]:
         expect_errors: bool = False,
         bypass_csp: bool = False,
         own_clock: bool = False,
+        first: str = "",
     ) -> Any:
         if not url:
             server = FakeServer(world or World.of(), prefix)
@@ -77,6 +85,8 @@ def show(browser: Any, request: pytest.FixtureRequest) -> Iterator[Show]:
         tab = context.new_page()
         if own_clock:
             tab.clock.install()
+        if first:
+            tab.add_init_script(first)
         if not expect_errors:
             tab.on(
                 "console",

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import product
@@ -12,7 +13,10 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
+from page_answers import ADVICE, EXPLAINED, ROLLOUTS, STATUS, node_row, price_row
 
+from kzn.client.traffic import parse_query
+from kzn.errors import UsageError
 from kzn.server.http import page
 
 PROJECT = Path(__file__).parents[2]
@@ -22,6 +26,7 @@ Show = Callable[..., Any]
 RANGES = {"1h": 3600, "6h": 21_600, "24h": 86_400, "7d": 604_800, "30d": 2_592_000}
 NOW = 1_795_000_000
 POINTS = 144
+SIDES = ("src", "dst", "cause")
 ZONES = ("eu-west-1a", "eu-west-1b", "eu-west-1c")
 _NAMES = (
     *("platform/cert-manager", "crm/mailer", "observability/mimir-distributor", "media/cdn-origin"),
@@ -30,6 +35,15 @@ _NAMES = (
     *("kube-system/node-local-dns", "observability/prometheus", "shop/web", "shop/cart"),
     *("shop/checkout", "shop/redis", "shop/kafka"),
 )
+
+
+KINDS = {
+    "postgres": "StatefulSet",
+    "kafka": "StatefulSet",
+    "redis": "StatefulSet",
+    "node-local-dns": "DaemonSet",
+}
+"""Kinds of workloads that are not Deployments."""
 
 
 @dataclass
@@ -55,21 +69,37 @@ class World:
         zones: tuple[str, ...] = ZONES,
         pairs: int = 200,
         seed: int = 7,
+        crossings: int = 0,
     ) -> "World":
-        """Flows of ``pairs`` pairs of workloads between all zones."""
+        """Flows of ``pairs`` pairs of workloads between all zones, or ``crossings`` of these."""
         rng = np.random.default_rng(seed)
         names = list(workloads)
         labels: list[dict[str, str]] = []
         for _ in range(pairs):
             src, dst = (names[int(i)] for i in (rng.zipf(1.4, 2) - 1) % len(names))
+            between = list(product(zones, zones))
+            if crossings:
+                between = [between[int(i)] for i in rng.choice(len(between), crossings, False)]
             labels += [
                 _flow(src, dst, src_zone, dst_zone, int(rng.integers(0, 3)))
-                for src_zone, dst_zone in product(zones, zones)
+                for src_zone, dst_zone in between
             ]
         weight = rng.pareto(1.1, len(labels))[:, None] * 1e9
         wave = 1 + 0.5 * np.sin(np.arange(POINTS) / 20 + rng.uniform(0, 6, (len(labels), 1)))
         noise = rng.uniform(0.6, 1.4, (len(labels), POINTS))
         return cls(labels, (weight * wave * noise / POINTS).astype(np.int64))
+
+    def add(self, src: str, dst: str, size: int, *, kinds: Mapping[str, str] | None = None) -> None:
+        """A flow of the source's own connection, from the first zone to the second."""
+        row = _flow(src, dst, *ZONES[:2], 0)
+        for end in SIDES:
+            row[f"{end}_workload_kind"] = (kinds or {}).get(
+                row[f"{end}_workload"], row[f"{end}_workload_kind"]
+            )
+        self.labels.append(row)
+        series = np.full((1, POINTS), size // POINTS, np.int64)
+        series[0, 0] += size % POINTS
+        self.sizes = np.concatenate([self.sizes.reshape(-1, POINTS), series])
 
     def traffic(self, query: Mapping[str, list[str]]) -> dict[str, Any]:
         """The answer of /api/v1/traffic."""
@@ -122,17 +152,24 @@ class World:
             "of": len(order),
             "complete_from": self.complete_from or 2 * begin - end,
             "gaps": list(self.gaps),
-            "source": "raw",
+            "source": "minutes" if end - begin <= 21_600 else "hours",
         }
 
     def answer(self, topic: str, query: Mapping[str, list[str]]) -> tuple[int, Any]:
-        """Status and JSON of a topic."""
+        """Status and JSON of a topic. A question about traffic is checked as the server does."""
+        if topic == "traffic":
+            try:
+                parse_query(query, NOW)
+            except UsageError as error:
+                return 400, {"error": str(error), "hint": error.hint}
         if topic in self.overrides:
             return self.overrides[topic](query)
         zones = sorted(
             {row["src_zone"] for row in self.labels} | {row["dst_zone"] for row in self.labels}
         )
-        prices = [{"list": "aws", "valid_from": "2026-07-01", "currency": "USD"}]
+        prices = [
+            {"list": "aws", "valid_from": "2026-01-01", "date": "2026-07-01", "currency": "USD"}
+        ]
         meta = {
             "version": "0.1.0",
             "cluster": "prod-eu",
@@ -145,63 +182,23 @@ class World:
         }
         found: dict[str, Any] = {
             "status": STATUS,
+            "advice": ADVICE,
+            "rollouts": ROLLOUTS,
             "meta": meta,
             "notices": {"notices": []},
-            "nodes": {"nodes": [_node(i) for i in range(42)], "of": 42},
+            "budgets": {"budgets": []},
+            "nodes": {"nodes": [node_row(i) for i in range(42)], "of": 42},
             "prices": {
-                "prices": [_price(a, b) for a, b in product(zones, zones)],
+                "prices": [price_row(a, b) for a, b in product(zones, zones)],
                 "lists": [{"name": "aws", "gb_bytes": 2**30}],
             },
-            "explain": _EXPLAINED,
+            "explain": EXPLAINED,
         }
         if topic == "traffic":
             return 200, self.traffic(query)
         if topic in found:
             return 200, found[topic]
         return 404, {"error": "there is no such page"}
-
-
-STATUS: dict[str, Any] = {
-    "version": "0.1.0",
-    "ready": True,
-    "why_not_ready": "",
-    "agents": 42,
-    "nodes": 42,
-    "batches": 99,
-    "flows": 1,
-    "duplicates": 0,
-    "refused": {},
-    "nodes_known": 42,
-    "nodes_reporting": 42,
-    "nodes_without_agent": 0,
-    "topology": [],
-    "bytes": dict.fromkeys(
-        ("seen", "attributed", "transit", "ignored", "unresolved", "missed", "held"), 1
-    ),
-}
-_EXPLAINED = {
-    "time": "2026-11-26T08:16:40Z",
-    "node": "n1",
-    "src": {
-        "address": "10.1.1.1",
-        "owner": "pod",
-        "namespace": "shop",
-        "name": "web-1",
-        "workload_kind": "Deployment",
-        "workload": "web",
-        "node": "n1",
-        "zone": "a",
-        "side": "here",
-    },
-    "dst": {"address": "10.200.0.1", "owner": "unknown", "side": "unknown"},
-    "verdict": "unknown_destination",
-    "charged_to": "",
-    "why": [
-        "10.1.1.1 is Pod shop/web-1 on node n1, which saw the packet",
-        "10.200.0.1 is private and nothing in the topology has it",
-    ],
-    "advice": ["add its network to the file of --static"],
-}
 
 
 def _flow(src: str, dst: str, src_zone: str, dst_zone: str, opener: int) -> dict[str, str]:
@@ -221,6 +218,7 @@ def _flow(src: str, dst: str, src_zone: str, dst_zone: str, opener: int) -> dict
         found |= {
             f"{end}_namespace": namespace,
             f"{end}_workload": workload,
+            f"{end}_workload_kind": KINDS.get(workload, "Deployment"),
             f"{end}_zone": zone,
             f"{end}_pod": f"{workload}-{zone[-1]}1",
             f"{end}_node": f"ip-10-0-{zone[-1]}",
@@ -229,48 +227,36 @@ def _flow(src: str, dst: str, src_zone: str, dst_zone: str, opener: int) -> dict
     return found
 
 
-def _node(i: int) -> dict[str, Any]:
-    terms = {
-        "seen": 10**12,
-        "attributed": 8 * 10**11,
-        "transit": 10**11,
-        "ignored": 9 * 10**10,
-        "unresolved": 9 * 10**9,
-        "missed": 10**9,
-        "held": 0,
-    }
-    return {
-        "node": f"ip-10-0-17-{i}",
-        "seconds_since_batch": 4.0 if i else 900.0,
-        "unresolved_by_reason": {"unknown_destination": 9 * 10**9},
-        "missed_by_reason": {"map_full": 10**9},
-        "ignored_by_reason": {"local": 9 * 10**10},
-    } | {f"{term}_bytes": size for term, size in terms.items()}
-
-
-def _price(src: str, dst: str) -> dict[str, Any]:
-    price = 0.0 if src == dst else 0.01 / 2**30
-    empty = dict.fromkeys(("src_name", "dst_name", "rule", "unpriced", "detail"), "")
-    return empty | {
-        "src_zone": src,
-        "dst_zone": dst,
-        "class": "same_zone" if src == dst else "cross_zone",
-        "sender": price,
-        "receiver": price,
-        "currency": "USD",
-        "list": "aws",
-        "date": "2026-07-01",
-        "source": "EC2 on-demand price list",
-    }
+def size_text(bytes_: int) -> str:
+    """Bytes as the page writes them."""
+    value, unit = float(bytes_), 0
+    while value >= 999.5:
+        value, unit = value / 1000, unit + 1
+    digits = 0 if unit == 0 or value >= 99.95 else 1 if value >= 9.995 else 2
+    return f"{value:.{digits}f} {['B', 'kB', 'MB', 'GB', 'TB', 'PB'][unit]}"
 
 
 class FakeServer:
-    """Serves a world below ``prefix``; a context manager."""
+    """Serves a world below ``prefix``; a context manager.
 
-    def __init__(self, world: World, prefix: str = "") -> None:
+    ``keeps`` connections as a real server does: they outlive the context.
+    """
+
+    def __init__(self, world: World, prefix: str = "", *, keeps: bool = False) -> None:
         world_, prefix_ = world, prefix
 
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1" if keeps else "HTTP/1.0"
+            wbufsize = -1  # head and body in one segment
+
+            def handle(self) -> None:
+                with suppress(ConnectionError):  # the browser went elsewhere
+                    super().handle()
+
+            def finish(self) -> None:
+                with suppress(ConnectionError):
+                    super().finish()
+
             def do_GET(self) -> None:
                 parts = urlsplit(self.path)
                 path = parts.path.removeprefix(prefix_)
@@ -281,7 +267,8 @@ class FakeServer:
                         self._send(200, "text/csv", b"a,b\n1,2\n")
                         return
                     status, body = world_.answer(path.removeprefix("/api/v1/"), query)
-                    self._send(status, "application/json", json.dumps(body).encode())
+                    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+                    self._send(status, "application/json", content)
                     return
                 name = path.removeprefix("/") or page.INDEX
                 file = page.FOLDER / Path(name).name

@@ -1,9 +1,12 @@
 """Every state of a cluster or a server has its words in place of numbers."""
 
+import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from page_world import NOW, STATUS, Show, World
+from page_answers import STATUS
+from page_world import NOW, Show, World
 from playwright.sync_api import expect
 
 
@@ -38,6 +41,25 @@ def test_agents_and_no_bytes_yet(show: Show, world: World) -> None:
     world.overrides["status"] = _status(agents=3, batches=0)
     world.ranges = ("1h",)
     expect(show(world).locator("main")).to_contain_text("3 agents are connected")
+
+
+def test_the_first_interval_has_its_end(show: Show, world: World) -> None:
+    world.overrides["status"] = _status(
+        agents=3, batches=0, connected_seconds=2.6, first_batch_seconds=6.4
+    )
+    world.ranges = ("1h",)
+    tab = show(world)
+    expect(tab.locator("main")).to_contain_text("The first interval ends in 7 s")
+    expect(tab.locator("main")).to_contain_text(
+        re.compile(r"3 agents are connected since \d\d:\d\d:\d\d UTC")
+    )
+    # The page asks again soon, until there are numbers.
+    world.overrides["status"] = _status(
+        agents=3, batches=0, connected_seconds=10.6, first_batch_seconds=0.0
+    )
+    expect(tab.locator("main")).to_contain_text("its numbers are on the way", timeout=8000)
+    world.overrides["status"] = _status()
+    expect(tab.locator(".tiles")).to_be_visible(timeout=8000)
 
 
 def test_without_agents_the_history_is_still_there(show: Show, world: World) -> None:
@@ -117,7 +139,40 @@ def test_older_than_what_is_kept(show: Show, world: World) -> None:
     world.complete_from = NOW - 40_000
     tab = show(world)
     expect(tab.locator("main")).to_contain_text("counted since")
-    expect(tab.locator(".gap")).to_have_count(1)
+    expect(tab.locator(".gap")).to_have_count(0)
+    # The curve begins there, at a whole step of the 144 of a day.
+    tab.get_by_text("show as table").click()
+    begin = NOW - 86_400
+    first = begin + (world.complete_from - begin) // 600 * 600
+    at = datetime.fromtimestamp(first, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    expect(tab.locator(".scroll tbody th").first).to_have_text(at)
+
+
+@pytest.mark.parametrize("screen", ["#/", "#/w/data/postgres"])
+def test_a_span_older_than_the_minutes_is_by_the_hour(
+    show: Show, world: World, screen: str
+) -> None:
+    said = "minutes are kept for 3 d: this is by the hour"
+    tab = show(world, f"{screen}?range=7d")
+    expect(tab.get_by_text(said).first).to_be_visible()
+    tab.get_by_role("button", name="24h").click()
+    expect(tab.get_by_text(said)).to_have_count(0)
+
+
+def test_a_span_older_than_the_hours_is_by_the_day(show: Show, world: World) -> None:
+    plain = world.traffic
+    world.overrides["traffic"] = lambda query: (200, plain(query) | {"source": "days"})
+    end = NOW - 40 * 86_400
+    tab = show(world, f"#/?from={end - 864_000}&to={end}")
+    expect(tab.get_by_text("hours are kept for 35 d: this is by the day")).to_be_visible()
+
+
+def test_what_is_not_kept_has_no_column(show: Show, world: World) -> None:
+    world.complete_from = NOW - 40_000
+    tab = show(world)
+    expect(tab.locator(".workloads tbody tr").first).to_be_visible()
+    expect(tab.get_by_text("not kept")).to_be_visible()
+    expect(tab.get_by_text("vs. before")).to_have_count(0)
 
 
 def test_nothing_crossed(show: Show, world: World) -> None:
@@ -133,6 +188,18 @@ def test_server_away(show: Show, world: World) -> None:
     tab.clock.fast_forward(20_000)
     expect(tab.locator(".away")).to_contain_text("the server is stopping")
     expect(tab.locator(".workloads tbody tr").first).to_be_visible()
+
+
+def test_servers_that_answer_in_turn_are_told_from_a_restart(show: Show, world: World) -> None:
+    tab = show(world, own_clock=True)
+    said = tab.locator("[data-kind=servers_in_turn]")
+    expect(tab.locator(".workloads tbody tr").first).to_be_visible()
+    for instance, count in ((2, 0), (1, 1)):
+        world.overrides["status"] = _status(instance=instance)
+        with tab.expect_response("**/status"):
+            tab.clock.fast_forward(11_000)
+        expect(said).to_have_count(count)
+    expect(said).to_contain_text("2 servers answer here in turn")
 
 
 def test_a_wrong_question(show: Show, world: World) -> None:

@@ -2,7 +2,7 @@
 
 import type { Zone } from "./format";
 
-export const SCREENS = ["overview", "pairs", "nodes", "explain", "prices"] as const;
+export const SCREENS = ["overview", "advice", "pairs", "nodes", "explain", "prices"] as const;
 export type Screen = (typeof SCREENS)[number] | "workload";
 
 /** Ranges by name, in seconds. */
@@ -50,13 +50,24 @@ export function halves(workload: string): [string, string] {
 export function format(place: Place): string {
   const path =
     place.screen === "workload"
-      ? `w/${halves(place.workload).map(encodeURIComponent).join("/")}`
+      ? `w/${halves(place.workload).map(encoded).join("/")}`
       : place.screen === "overview"
         ? ""
         : place.screen;
   const options = Object.entries(place.options).filter(([, value]) => value !== "");
-  const query = new URLSearchParams(options).toString();
+  // By hand, because URLSearchParams takes milliseconds for the links of a table.
+  const query = options.map((entry) => entry.map(encoded).join("=")).join("&");
   return `#/${path}${query ? `?${query}` : ""}`;
+}
+
+/** Half of a pair of code units is not a character: it cannot be encoded. */
+function encoded(text: string): string {
+  return encodeURIComponent(text.replace(/[\uD800-\uDFFF]/gu, "\uFFFD"));
+}
+
+/** The whole address of a place, for other people. */
+export function addressed(place: Place): string {
+  return location.href.replace(/#.*$/s, "") + format(place);
 }
 
 /** The place with some options changed; an empty value removes one. */
@@ -64,18 +75,35 @@ export function changed(place: Place, options: Record<string, string>): Place {
   return { ...place, options: { ...place.options, ...options } };
 }
 
-/** Another screen; what holds for all screens stays. */
-export function moved(place: Place, screen: Screen, workload = ""): Place {
+/** Another screen; what holds for all screens stays. ``kind`` is that of the workload, if it is known. */
+export function moved(place: Place, screen: Screen, workload = "", kind = ""): Place {
   const { range, from, to, tz } = place.options;
-  const kept = Object.entries({ range, from, to, tz }).filter((entry) => entry[1]);
+  const kept = Object.entries({ range, from, to, tz, kind }).filter((entry) => entry[1]);
   return { screen, workload, options: Object.fromEntries(kept) as Record<string, string> };
 }
 
+/** The longest span that the server answers, and its last second, in seconds. */
+const LONGEST = 800 * 86_400;
+const LAST = 10 ** 11;
+
+/** The span of the address, in whole seconds; what the server would refuse is the fallback. */
 export function spanOf(place: Place, fallback: string): Span {
   const { range, from, to } = place.options;
-  const [begin, end] = [Number(from), Number(to)];
-  if (from && to && begin < end) return { name: "custom", from: begin, to: end };
+  const [begin, end] = [Math.floor(Number(from)), Math.ceil(Number(to))];
+  if (from && to && begin >= 0 && begin < end && end < LAST && end - begin <= LONGEST)
+    return { name: "custom", from: begin, to: end };
   return { name: range && range in RANGES ? range : fallback, from: null, to: null };
+}
+
+/** An option that is one of ``names``; the first if it is not. */
+export function oneOf<T extends string>(place: Place, option: string, names: readonly [T, ...T[]]): T {
+  return names.find((name) => name === place.options[option]) ?? names[0];
+}
+
+/** An option that is a number of rows: whole, from 1 to ``most``; the fallback if it is not a number of rows. */
+export function countOf(place: Place, option: string, fallback: number, most: number): number {
+  const found = Number(place.options[option]);
+  return Number.isInteger(found) && found > 0 ? Math.min(found, most) : fallback;
 }
 
 export function zoneOf(place: Place, fallback: Zone): Zone {

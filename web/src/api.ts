@@ -1,6 +1,6 @@
 /** The server's JSON (docs/api.md), and how it is asked. */
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 
 /** Sums of one row, of the rest, or of all. ``cost`` is by currency. */
 export interface Sums {
@@ -39,6 +39,8 @@ export interface Traffic {
 export interface Price {
   list: string;
   valid_from: string;
+  /** When its source was read. */
+  date: string;
   currency: string;
 }
 
@@ -61,6 +63,8 @@ export interface Notice {
 }
 
 export interface Status {
+  /** Of the server that answered: kept over a restart with --state. */
+  instance: number;
   ready: boolean;
   why_not_ready: string;
   agents: number;
@@ -69,6 +73,9 @@ export interface Status {
   nodes_known: number;
   nodes_reporting: number;
   bytes: Record<string, number>;
+  /** Since the first agent connected, and until its first interval ends; of an older server neither. */
+  connected_seconds?: number | null;
+  first_batch_seconds?: number | null;
 }
 
 export interface NodeRow {
@@ -131,26 +138,58 @@ export async function ask<T>(path: string, signal?: AbortSignal): Promise<T> {
   throw new ApiError(said.error ?? `status ${answer.status}`, answer.status, said.hint ?? "");
 }
 
+interface Early {
+  /** Ends with the answer, or undefined where there was none. */
+  asked: Promise<unknown>;
+  /** The answer, once it came. */
+  value?: unknown;
+}
+
+const early = new Map<string, Early>();
+
+/**
+ * Ask before the part that shows the answer is drawn: its first `useAnswer` of this path takes it.
+ * Resolves when the answer came or failed.
+ */
+export function askEarly<T>(path: string): Promise<T | undefined> {
+  const one: Early = { asked: Promise.resolve(undefined) };
+  one.asked = ask<T>(path).then(
+    (value) => (one.value = value),
+    () => early.delete(path) && undefined,
+  );
+  early.set(path, one);
+  return one.asked as Promise<T | undefined>;
+}
+
+/** Take what was asked for before: the next question goes to the server. */
+function takeEarly(path: string): Early | undefined {
+  const found = early.get(path);
+  early.delete(path);
+  return found;
+}
+
 /**
  * Ask now and every ``seconds`` (0: once). After an error it asks again, later each time; the last
  * answer to the same question stays, with ``keeps`` that to another one too. A hidden page does not ask. An empty ``path`` asks nothing.
  */
 export function useAnswer<T>(path: string, seconds: number, keeps = false): Answer<T> {
-  const [answer, setAnswer] = useState<Omit<Answer<T>, "isOld"> & { path: string }>({
-    value: null,
-    error: null,
-    at: 0,
-    path: "",
+  const [answer, setAnswer] = useState<Omit<Answer<T>, "isOld"> & { path: string }>(() => {
+    const value = early.get(path)?.value as T | undefined;
+    return value === undefined
+      ? { value: null, error: null, at: 0, path: "" }
+      : { value, error: null, at: Date.now(), path };
   });
   const failures = useRef(0);
-  useEffect(() => {
+  // Not useEffect, which waits for the frame that shows that there is no answer yet.
+  useLayoutEffect(() => {
     if (!path) return undefined;
     const gone = new AbortController();
     let timer = 0;
     const next = (milliseconds: number) => {
-      if (milliseconds > 0) timer = window.setTimeout(turn, milliseconds);
+      if (milliseconds > 0) timer = window.setTimeout(() => void turn(), milliseconds);
     };
-    const turn = async () => {
+    const begun = takeEarly(path);
+    const turn = async (asked?: Promise<unknown>) => {
       if (document.hidden) {
         document.addEventListener("visibilitychange", () => void turn(), {
           once: true,
@@ -159,7 +198,7 @@ export function useAnswer<T>(path: string, seconds: number, keeps = false): Answ
         return;
       }
       try {
-        const value = await ask<T>(path, gone.signal);
+        const value = ((await asked) as T | undefined) ?? (await ask<T>(path, gone.signal));
         if (gone.signal.aborted) return;
         failures.current = 0;
         setAnswer({ value, error: null, at: Date.now(), path });
@@ -173,7 +212,8 @@ export function useAnswer<T>(path: string, seconds: number, keeps = false): Answ
         else next(seconds * 1000);
       }
     };
-    void turn();
+    if (begun && begun.value === answer.value && answer.path === path) next(seconds * 1000);
+    else void turn(begun?.asked);
     return () => {
       gone.abort();
       window.clearTimeout(timer);
@@ -190,6 +230,16 @@ export function counted(answer: Traffic): number {
   const from = Math.max(answer.from, answer.complete_from ?? answer.from);
   const to = Math.min(answer.to, answer.complete_to ?? answer.to);
   return Math.max(to - from, Math.min(answer.step, 60));
+}
+
+/** The part of the answer's series that has numbers: a first point and one after the last. */
+export function known(answer: Traffic): [number, number] {
+  const points = Math.round((answer.to - answer.from) / answer.step);
+  const at = (time: number) => Math.floor((time - answer.from) / answer.step);
+  const first = Math.max(0, at(answer.complete_from ?? answer.from));
+  const last = Math.min(points, at(answer.complete_to ?? answer.to));
+  // Of a single point there is no curve.
+  return last - first < 2 ? [Math.max(0, Math.min(first, points - 2)), points] : [first, last];
 }
 
 /** Whether the whole period before the answer's span is kept. */

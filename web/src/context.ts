@@ -8,6 +8,8 @@ import { money, type Zone } from "./format";
 
 export interface Shared {
   place: Place;
+  /** The place as the address has it: it follows when typing pauses. */
+  settled: Place;
   /** Show another place; ``typing`` replaces the entry of the history. */
   go: (place: Place, typing?: boolean) => void;
   span: Span;

@@ -1,31 +1,37 @@
 /** An answer about traffic as CSV (RFC 4180). */
 
 import { ask, type Traffic } from "./api";
+import { save } from "./save";
 
 function cell(value: unknown): string {
   const text = value === null || value === undefined ? "" : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
 }
 
+/** A name that no spreadsheet takes for a formula: groups and static names may be any text. */
+function name(value: unknown): unknown {
+  return typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+}
+
 /** A line for each row, then other and total, so that the sums can be checked. */
 export function csvOf(answer: Traffic): string {
   const all = [...answer.rows, answer.other, answer.total];
   const currencies = [...new Set(all.flatMap((sums) => Object.keys(sums.cost ?? {})))].sort();
-  const head = [...answer.by, "bytes", "packets", ...currencies.map((name) => `cost_${name}`), "unpriced_bytes"];
+  const head = [...answer.by, "bytes", "packets", ...currencies.map((unit) => `cost_${unit}`), "unpriced_bytes"];
   const line = (labels: unknown[], sums: Traffic["total"]) =>
     [
-      ...labels,
+      ...labels.map(name),
       sums.bytes,
       sums.packets,
-      ...currencies.map((name) => sums.cost?.[name] ?? 0),
+      ...currencies.map((unit) => sums.cost?.[unit] ?? 0),
       sums.unpriced_bytes,
     ]
       .map(cell)
       .join(",");
-  const named = (name: string) => answer.by.map((_, i) => (i === 0 ? name : ""));
+  const named = (what: string) => answer.by.map((_, i) => (i === 0 ? what : ""));
   return [
     head.map(cell).join(","),
-    ...answer.rows.map((row) => line(answer.by.map((name) => row[name]), row)),
+    ...answer.rows.map((row) => line(answer.by.map((label) => row[label]), row)),
     line(named("(other)"), answer.other),
     line(named("(total)"), answer.total),
     "",
@@ -35,9 +41,5 @@ export function csvOf(answer: Traffic): string {
 /** Ask for an answer and let the browser save it. */
 export async function saveCsv(path: string, name: string): Promise<void> {
   const text = csvOf(await ask<Traffic>(path));
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
-  link.download = name;
-  link.click();
-  window.setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  save(new Blob([text], { type: "text/csv" }), name);
 }

@@ -34,6 +34,13 @@ function digits(value: number): string {
   return value.toFixed(whole >= 99.95 ? 0 : whole >= 9.995 ? 1 : 2);
 }
 
+/** 1,791: by hand, because toLocaleString takes milliseconds for a table. */
+export function grouped(value: number, digits: number): string {
+  const [whole = "", rest] = value.toFixed(digits).split(".");
+  const found = whole.replace(/\B(?=(\d{3})+$)/g, ",");
+  return rest === undefined ? found : `${found}.${rest}`;
+}
+
 const SIGNS: Record<string, string> = { USD: "$", EUR: "€", GBP: "£", JPY: "¥", INR: "₹" };
 
 /** An amount with its currency: $1,791; below 10 with two digits, below a cent "< $0.01". */
@@ -44,10 +51,7 @@ export function money(amount: number, currency: string): string {
   const text =
     whole > 0 && whole < least
       ? "0.01"
-      : whole.toLocaleString("en-US", {
-          minimumFractionDigits: whole < 100 ? 2 : 0,
-          maximumFractionDigits: whole < 100 ? 2 : 0,
-        });
+      : grouped(whole, whole < 100 ? 2 : 0);
   const less = whole > 0 && whole < least ? "< " : "";
   const minus = amount < 0 && !less ? "−" : "";
   return sign ? `${less}${minus}${sign}${text}` : `${less}${minus}${text} ${currency}`;
@@ -67,7 +71,7 @@ export function change(now: number, before: number | null | undefined): string {
   if (before === null || before === undefined) return "";
   if (before === 0) return now > 0 ? "new" : "0 %";
   const value = Math.round((now / before - 1) * 100);
-  if (value > 999) return `× ${Math.round(now / before).toLocaleString("en-US")}`;
+  if (value > 999) return `× ${grouped(now / before, 0)}`;
   return value > 0 ? `+${value} %` : value < 0 ? `−${-value} %` : "0 %";
 }
 
@@ -79,6 +83,12 @@ const pad = (value: number) => String(value).padStart(2, "0");
 export function instant(seconds: number, zone: Zone): string {
   const [date, time] = parts(seconds, zone);
   return `${date} ${time}${zone === "utc" ? " UTC" : ""}`;
+}
+
+/** The time of day with seconds: 14:02:10 UTC. */
+export function clock(seconds: number, zone: Zone): string {
+  const second = pad(Math.floor(seconds) % 60);
+  return `${parts(seconds, zone)[1]}:${second}${zone === "utc" ? " UTC" : ""}`;
 }
 
 /** As short as the span allows: 03:12, or 11-26 03:12, or 11-26. */

@@ -1,7 +1,7 @@
 /** The questions that screens ask of /api/v1/traffic. Pure. */
 
 import { pathOf, type Query } from "./api";
-import { halves, RANGES, type Span } from "./address";
+import { RANGES, type Span } from "./address";
 
 /** Classes of traffic that crosses zones. */
 export const CROSSING = ["class:cross_zone", "class:cross_region"];
@@ -9,6 +9,10 @@ export const CROSSING = ["class:cross_zone", "class:cross_region"];
 export const PLACED = ["class:same_zone", ...CROSSING, "class:external"];
 export const POINTS = 72;
 export const CHART_POINTS = 144;
+/** The most rows that an answer can have, without a series. */
+export const MOST = 10_000;
+/** Rows of pairs of zones: with a series all of some thirty zones. */
+export const ZONE_PAIRS = 1000;
 
 export interface Question {
   by: readonly string[];
@@ -41,18 +45,4 @@ export function traffic(span: Span, question: Question): string {
 export function cellWhere(cell: string): string[] {
   const [src, dst] = cell.split(">", 2);
   return src === undefined || dst === undefined ? [] : [`src_zone:${src}`, `dst_zone:${dst}`];
-}
-
-/** PromQL of what workloads cause from zone to zone, as a rate. */
-export function promql(workload: string): string {
-  const [namespace, name] = halves(workload);
-  const quoted = (text: string) => `"${text.replace(/["\\]/g, "\\$&")}"`;
-  const labels = [
-    'class=~"cross_zone|cross_region"',
-    ...(workload ? [`namespace=${quoted(namespace)}`, `workload=${quoted(name)}`] : []),
-  ];
-  return (
-    "sum by (namespace, workload, direction) " +
-    `(rate(kzn_workload_traffic_bytes_total{${labels.join(", ")}}[5m]))`
-  );
 }

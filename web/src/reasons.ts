@@ -11,6 +11,7 @@ export const ADVICE: Record<string, string> = {
   ambiguous: "The address changed hands within an interval. A little of it is normal while pods come and go.",
   service_address: "Seen before a Service's address was translated: try another --probe on these nodes.",
   late: "Delivered after other nodes had counted it: the agent was cut off for long.",
+  error: "An error in kzn: the log of the server names it. Please report it.",
   held_at_restart: "Was waiting for an owner when the server ended.",
   map_full: "More flows than --max-flows in one interval: raise it.",
   no_memory: "The kernel had no memory for a new flow: look at the node's memory.",

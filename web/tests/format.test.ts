@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { change, duration, instant, money, percent, shortRate, shortZones, size, tick } from "../src/format";
+import { change, duration, instant, money, percent, shortRate, shortZones, size, tick, grouped } from "../src/format";
 
 test.each([
   [0, "0 B"],
@@ -66,4 +66,8 @@ describe("short names of zones", () => {
   test("stay if there is one", () => expect(of("eu-west-1a")).toEqual(["eu-west-1a"]));
   test("stay if one is the beginning of the other", () => expect(of("a", "ab")).toEqual(["a", "ab"]));
   test("outside has a name", () => expect(of("", "x-1", "x-2")).toEqual(["outside", "1", "2"]));
+});
+
+test("thousands are grouped", () => {
+  expect([grouped(0, 0), grouped(999, 0), grouped(1234567.6, 0), grouped(1000, 2)]).toEqual(["0", "999", "1,234,568", "1,000.00"]);
 });

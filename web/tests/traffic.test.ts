@@ -1,11 +1,12 @@
 import { expect, test } from "vitest";
-import { counted, type Traffic } from "../src/api";
+import { counted, known, type Traffic } from "../src/api";
 import { csvOf } from "../src/csv";
-import { timeTicks, valueTicks } from "../src/charts/scale";
+import { chartWidth, matrixRowsInSight, rowsInSight, timeTicks, valueTicks } from "../src/charts/scale";
+import { thinned } from "../src/charts/spark";
 import { zonesOf } from "../src/charts/zones";
-import { cellWhere, promql, traffic } from "../src/queries";
-import { peersOf } from "../src/screens/workload";
-import { layers, matches } from "../src/workloads";
+import { cellWhere, traffic } from "../src/queries";
+import { peersOf, questionsOf } from "../src/screens/workload";
+import { bytesBy, layers, matches } from "../src/workloads";
 
 const answer: Traffic = {
   from: 0,
@@ -45,18 +46,35 @@ test("peers are added up over both ways, with who asked", () => {
   const row = (end: string, name: string, initiator: string, bytes: number) => ({
     [`${end}_namespace`]: "d",
     [`${end}_workload`]: name,
+    [`${end}_workload_kind`]: "StatefulSet",
     initiator,
     bytes,
     packets: 1,
   });
-  const peers = peersOf(
-    [row("dst", "db", "source", 10), row("dst", "log", "unknown", 2)],
-    [row("src", "db", "destination", 100), row("src", "db", "source", 1)],
-  );
-  expect(peers).toEqual([
-    { name: "d/db", sent: 10, received: 101, own: 110, theirs: 1 },
-    { name: "d/log", sent: 2, received: 0, own: 0, theirs: 0 },
-  ]);
+  const sent = [row("dst", "db", "source", 10), row("dst", "log", "unknown", 2)];
+  const received = [row("src", "db", "destination", 100), row("src", "db", "source", 1)];
+  const [db, log] = [
+    { name: "d/db", kind: "StatefulSet", sent: 10, received: 101, own: 110, theirs: 1 },
+    { name: "d/log", kind: "StatefulSet", sent: 2, received: 0, own: 0, theirs: 0 },
+  ];
+  expect(peersOf({ rows: sent, of: 2 }, { rows: received, of: 2 })).toEqual([db, log]);
+  // A peer without a row may be among those that the answer left out.
+  expect(peersOf({ rows: sent, of: 2 }, { rows: received, of: 3 })).toEqual([db, { ...log, received: null }]);
+});
+
+test("the server answers every question about a workload", () => {
+  for (const { limit = 50, points = 0 } of Object.values(questionsOf("shop/web", "Deployment"))) {
+    // MAX_LIMIT and MAX_CELLS of kzn/history/query.py.
+    expect(limit).toBeLessThanOrEqual(10_000);
+    expect(limit * points).toBeLessThanOrEqual(1_000_000);
+  }
+});
+
+test("a workload without a row has nothing, unless the answer left rows out", () => {
+  const whole = bytesBy({ ...answer, of: 3 }, "cause");
+  expect([whole(":shop/web"), whole(":shop/db")]).toEqual([30, 0]);
+  const cut = bytesBy(answer, "cause");
+  expect([cut(":shop/web"), cut(":shop/db"), bytesBy(null, "cause")(":shop/web")]).toEqual([30, null, null]);
 });
 
 test("a question becomes a path", () => {
@@ -72,10 +90,6 @@ test("a question becomes a path", () => {
 test("a cell is a filter on both ends", () => {
   expect(cellWhere("a>b")).toEqual(["src_zone:a", "dst_zone:b"]);
   expect(cellWhere("")).toEqual([]);
-});
-
-test("names in PromQL are quoted", () => {
-  expect(promql('shop/we"b')).toContain('namespace="shop", workload="we\\"b"');
 });
 
 test("zones are in order, outside last", () => {
@@ -105,10 +119,46 @@ test("CSV has the rest and the total, and quotes what needs it", () => {
   );
 });
 
+test.each(["=1+1", "+1", "-1", "@x", "\t=1"])("the name %j is no formula of a spreadsheet", (group) => {
+  const sums = { bytes: 30, packets: 3, cost: {}, unpriced_bytes: 0 };
+  const rows = [{ cause_namespace: group, cause_workload: "x", ...sums }];
+  const text = csvOf({ ...answer, rows, other: sums, total: sums });
+  expect(text).toContain(`\r\n'${group},x,30,3,0\r\n`);
+});
+
 test("a month is told from the seconds that were counted", () => {
   const hour = { ...answer, from: 0, to: 3600, step: 60 };
   expect(counted({ ...hour, complete_from: 0 })).toBe(3600);
   expect(counted({ ...hour, complete_from: 3480, complete_to: 3540 })).toBe(60);
   expect(counted({ ...hour, complete_from: null })).toBe(3600);
   expect(counted({ ...hour, complete_from: 3600 })).toBe(60);
+});
+
+test("a chart is drawn about as wide as it will be", () => {
+  expect(chartWidth(390, false)).toBe(344);
+  expect(chartWidth(820, false)).toBe(758);
+  expect(chartWidth(1440, false)).toBe(715);
+  expect(chartWidth(1440, true)).toBe(922);
+  expect(chartWidth(2560, false)).toBe(843);
+});
+
+test("a curve begins and ends where there are numbers", () => {
+  const hour = { ...answer, from: 0, to: 3600, step: 25 };
+  expect(known({ ...hour, complete_from: null })).toEqual([0, 144]);
+  expect(known({ ...hour, complete_from: 0, complete_to: 3600 })).toEqual([0, 144]);
+  expect(known({ ...hour, complete_from: -60, complete_to: null })).toEqual([0, 144]);
+  expect(known({ ...hour, complete_from: 3000, complete_to: 3540 })).toEqual([120, 141]);
+  // Of less than two points there is no curve: to the end, then.
+  expect(known({ ...hour, complete_from: 3540, complete_to: 3570 })).toEqual([141, 144]);
+  expect(known({ ...hour, complete_from: 3600, complete_to: 3600 })).toEqual([142, 144]);
+});
+
+test("a small curve has means of points that follow one another", () => {
+  expect(thinned([1, 3, 10, 20, 7], 2)).toEqual([2, 15, 7]);
+  expect(thinned([1, 3], 1)).toEqual([1, 3]);
+});
+
+test("rows that a window shows before it is scrolled", () => {
+  expect([rowsInSight(300), rowsInSight(720), rowsInSight(1440)]).toEqual([6, 9, 35]);
+  expect([matrixRowsInSight(480), matrixRowsInSight(720)]).toEqual([8, 12]);
 });

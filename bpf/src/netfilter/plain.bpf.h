@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The short path of nearly all packets: TCP and UDP without IP options, fragments or tunnels, whose
- * flow has a row at its first place, or which make no flow because of their devices.
+ * flow has a row, or which make no flow because of their devices.
  *
  * Every other packet is left, uncounted, to the full path. For each packet that the short path
  * takes, the full one would find the same key and the same counts; tests compare both.
@@ -14,6 +14,8 @@
  * such words: eight bytes a load.
  */
 #define words_of(address) kernel_cast(struct rtnl_link_stats64, address)
+
+#define KZN_LEFT (-1)
 
 /* Bytes of skb->cb at a constant offset are plain loads. */
 #define cb_word_at(skb, offset) ((skb)->cb[offset] | (skb)->cb[(offset) + 1])
@@ -106,38 +108,125 @@ static __always_inline bool is_established(const struct sk_buff *skb, bool ipv4)
 	       !(kernel_cast(struct tcphdr, skb->data + header)->flags & TCP_SYN);
 }
 
-/* Adds a packet to the flow to look for first at another place than its first, or to another flow.
- * Reads the headers again, so that nothing of them has to be kept until here.
- */
-static __always_inline bool add_elsewhere(struct bpf_nf_ctx *ctx, bool ipv4, __u32 active,
-					  __u64 added)
-{
-	__u64 input = input_word(input_index(ctx->state));
-	const struct sk_buff *skb = ctx->skb;
-	struct wanted_row row = {};
-	struct plain plain;
-	__u8 initiator;
-
-	if (!read_plain(skb, ipv4, &row, &plain))
-		return false;
-	initiator = find_initiator(skb);
-	if (awaits(&plain, initiator) && is_established(skb, ipv4) &&
-	    add_to_other_flow(&plain, &row, input, ipv4, active, added))
-		return true;
-	return add_to_first_flow(&plain, &row, initiator, input, ipv4, active, added);
-}
-
-static __noinline bool add_to_any_plain_flow(struct bpf_nf_ctx *ctx, bool ipv4, __u32 active,
-					     __u64 added)
-{
-	return ipv4 ? add_elsewhere(ctx, true, active, added)
-		    : add_elsewhere(ctx, false, active, added);
-}
-
 /* classify_direction() of what is not simply sent by an uplink. */
 static __noinline enum total classify_other(struct control *ctl, const struct bpf_nf_ctx *ctx)
 {
 	return classify_direction(ctl, ctx->skb, ctx->state);
+}
+
+/* Adds a packet to its flow in the hash, to that of another initiator than the presumed one, or to
+ * a new one. Reads the headers again, so that nothing of them has to be kept until here.
+ * TOTAL_SEEN, or the reason why it is in no flow; KZN_LEFT for a packet that is to take the full
+ * path.
+ */
+static __always_inline int add_elsewhere(struct bpf_nf_ctx *ctx, bool ipv4, __u32 active,
+					 const struct flow_counts *counts, bool inbound)
+{
+	__u64 input = input_word(input_index(ctx->state));
+	const struct sk_buff *skb = ctx->skb;
+	struct control *ctl = get_control();
+	bool is_awaited, is_handshake;
+	struct wanted_row row = {};
+	struct plain plain;
+	struct ends ends;
+	__u8 initiator;
+
+	if (!ctl || !read_plain(skb, ipv4, &row, &plain))
+		return KZN_LEFT;
+	initiator = find_initiator(skb);
+	is_awaited = awaits(&plain, initiator);
+	is_handshake = is_awaited && !is_established(skb, ipv4);
+	if (add_to_plain_flow(&plain, &row, initiator, input, ipv4, is_awaited && !is_handshake,
+			      active, counts))
+		return TOTAL_SEEN;
+	if (is_handshake)
+		return KZN_LEFT;
+	if (is_awaited) {
+		read_plain_ends(&plain, &row, &ends);
+		initiator = find_by_endpoints(&ends);
+		if (initiator)
+			identify_plain(&row, ipv4,
+				       plain_tail(plain.ports, IPPROTO_TCP,
+						  initiator == KZN_INITIATOR_DESTINATION,
+						  initiator) |
+					       input);
+	}
+	return add_to_new(ctl, &row, counts, active, inbound);
+}
+
+/* Whether the packet, whose flow is not at its first place, was accounted. A global function, which
+ * the verifier follows once.
+ */
+__noinline bool account_elsewhere(struct bpf_nf_ctx *ctx, bool ipv4, __u32 active, __u64 added,
+				  enum total reason)
+{
+	struct flow_counts counts = {
+		.packets = added >> KZN_PACKED_BYTES,
+		.bytes = added & (ONE_PACKET - 1),
+	};
+	struct totals *buffer_totals = get_totals(active);
+	bool inbound = reason == KZN_INBOUND_IN_FLOWS;
+	int missed;
+
+	if (!buffer_totals)
+		return true;
+	missed = ipv4 ? add_elsewhere(ctx, true, active, &counts, inbound)
+		      : add_elsewhere(ctx, false, active, &counts, inbound);
+	if (missed == KZN_LEFT)
+		return false;
+	add_packed(seen_of(buffer_totals), added);
+	if (inbound)
+		add(&buffer_totals->slot[KZN_INBOUND_IN_FLOWS], &counts);
+	if (missed)
+		add_to_reason(buffer_totals, missed, &counts);
+	return true;
+}
+
+/* Adds a packet to the row of its flow, after all at the first place or at the next ones. By
+ * values, and the addresses read again, so that what most packets take keeps nothing in memory.
+ */
+static __always_inline bool add_to_next_place(struct bpf_nf_ctx *ctx, __u64 hash, __u64 tail,
+					      bool ipv4, __u32 active, __u64 added)
+{
+	struct wanted_row wanted = {.cpu = get_cpu(ipv4), .hash = hash, .tail = tail};
+	struct flow_row *row;
+	struct plain plain;
+	int i;
+
+	if (!read_plain(ctx->skb, ipv4, &wanted, &plain))
+		return false;
+#pragma clang loop unroll(full)
+	for (i = 0; i < KZN_PLACES; i++) {
+		row = row_at((hash >> settings.place_shift) + i, active);
+		if (!row)
+			break;
+		if (has_identity(row, &wanted) && has_addresses(row, wanted.address, ipv4)) {
+			add_packed(&row->counts, added);
+			return true;
+		}
+		if (*(volatile __u64 *)&row->word[0] == KZN_ROW_EMPTY)
+			break; /* of most new flows the first */
+	}
+	return false;
+}
+
+static __noinline bool add_to_next_ipv4(struct bpf_nf_ctx *ctx, __u64 hash, __u64 tail,
+					__u32 active, __u64 added)
+{
+	return add_to_next_place(ctx, hash, tail, true, active, added);
+}
+
+static __noinline bool add_to_next_ipv6(struct bpf_nf_ctx *ctx, __u64 hash, __u64 tail,
+					__u32 active, __u64 added)
+{
+	return add_to_next_place(ctx, hash, tail, false, active, added);
+}
+
+static __always_inline bool add_to_next(struct bpf_nf_ctx *ctx, const struct wanted_row *row,
+					bool ipv4, __u32 active, __u64 added)
+{
+	return ipv4 ? add_to_next_ipv4(ctx, row->hash, row->tail, active, added)
+		    : add_to_next_ipv6(ctx, row->hash, row->tail, active, added);
 }
 
 /* Adds a packet that makes no flow, or is in flows and came in by an uplink. */
@@ -165,12 +254,10 @@ static __always_inline bool add_plain(struct bpf_nf_ctx *ctx, struct wanted_row 
 	if (unlikely(!buffer_totals)) /* KZN_STOPPED */
 		return true;
 	if (!reason || reason == KZN_INBOUND_IN_FLOWS) {
-		row->cpu = get_cpu(ipv4);
-		hash_addresses(row, ipv4);
-		identify(row, tail);
+		identify_plain(row, ipv4, tail);
 		if (unlikely(!add_to_first_place(row, ipv4, active, added)) &&
-		    !add_to_any_plain_flow(ctx, ipv4, active, added))
-			return false;
+		    !add_to_next(ctx, row, ipv4, active, added))
+			return account_elsewhere(ctx, ipv4, active, added, reason);
 	}
 	add_packed(seen_of(buffer_totals), added);
 	if (reason)

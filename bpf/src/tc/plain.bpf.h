@@ -126,14 +126,16 @@ static __always_inline bool account_other(struct __sk_buff *ctx, bool ipv4, __u3
 	__u64 added = measure_plain(ctx, ipv4), input = input_word(ctx->ingress_ifindex);
 	const struct words *words = plain_words(ctx, ipv4);
 	struct wanted_row row = {};
+	struct flow_counts counts;
 	struct plain plain = {};
 
 	if (!added || !words || !read_plain(words, ipv4, &plain))
 		return false;
 	read_addresses(words, ipv4, &row);
-	if ((is_handshake || !awaits(&plain, 0) ||
-	     !add_to_other_flow(&plain, &row, input, ipv4, active, added)) &&
-	    !add_to_first_flow(&plain, &row, 0, input, ipv4, active, added))
+	counts.packets = added >> KZN_PACKED_BYTES;
+	counts.bytes = added & (ONE_PACKET - 1);
+	if (!add_to_plain_flow(&plain, &row, 0, input, ipv4, !is_handshake && awaits(&plain, 0),
+			       active, &counts))
 		return false;
 	add_packed_seen(active, added);
 	return true;
@@ -167,7 +169,7 @@ static __always_inline bool account_plain(struct __sk_buff *ctx, bool ipv4)
 	tail = first_tail(&plain, 0) | input_word(ctx->ingress_ifindex);
 	barrier_var(tail);
 	read_addresses(words, ipv4, &wanted);
-	hash_addresses(&wanted, ipv4);
+	begin_hash(&wanted, ipv4);
 	barrier_var(wanted.hash);
 	identify(&wanted, tail);
 	row = first_row(&wanted, active);

@@ -41,6 +41,26 @@ app.kubernetes.io/part-of: kzn
 {{- with .Values.image.digest -}}@{{ . }}{{- end -}}
 {{- end -}}
 
+{{/* A quantity such as 500Mi or 1.5G in bytes; the schema has the units. */}}
+{{- define "kzn.bytes" -}}
+{{- $units := dict "" 1.0 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 -}}
+{{- $number := regexFind "^[0-9.]+" . -}}
+{{- printf "%.0f" (mulf (float64 $number) (get $units (trimPrefix $number .))) -}}
+{{- end -}}
+
+{{/* Bytes that the history takes at most: of its files, of those that a merge has not yet removed, and of what waits for sinks. */}}
+{{- define "kzn.historyBytes" -}}
+{{- $size := int64 (include "kzn.bytes" .Values.history.size) -}}
+{{- $spool := int64 (include "kzn.bytes" .Values.history.sinkSpool) -}}
+{{- add (mul 2 $size) (mul (len .Values.history.sinks) $spool) -}}
+{{- end -}}
+
+{{/* Bytes as a quantity in Gi, or in Mi. */}}
+{{- define "kzn.quantity" -}}
+{{- $bytes := int64 . -}}
+{{- if mod $bytes 1073741824 -}}{{ div (add $bytes 1048575) 1048576 }}Mi{{- else -}}{{ div $bytes 1073741824 }}Gi{{- end -}}
+{{- end -}}
+
 {{/* The value of --prices: the installed lists, and the files of the ConfigMap. */}}
 {{- define "kzn.prices" -}}
 {{- $words := list }}

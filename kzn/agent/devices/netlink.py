@@ -109,10 +109,8 @@ class RouteSocket:
                     self._discard()
                     raise OverrunError from error
                 raise _failed("read netlink notifications", error) from error
-            for kind, body in messages.messages(data):
-                change = messages.change(kind, body)
-                if change is not None:
-                    found.append(change)
+            for kind, flags, body in messages.flagged(data):
+                found += messages.changes(kind, flags, body)
         return found
 
     def _discard(self) -> None:
@@ -172,7 +170,8 @@ class RouteSocket:
             for kind, route in messages.messages(data):
                 if kind == messages.RTM_NEWROUTE:
                     gateways.update(messages.gateway_devices(route))
-                    if host := messages.host_route(route):
+                    host = messages.host_route(route)
+                    if host is not None and host.index:
                         hosts.add(host)
 
         for family in (socket.AF_INET, socket.AF_INET6):

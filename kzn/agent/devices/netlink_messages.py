@@ -12,9 +12,10 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x300, 0x10
+NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REPLACE = 0x1, 0x300, 0x10, 0x100
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
@@ -44,8 +45,8 @@ _TCA_ACT = {"basic": 3, "flower": 3, "matchall": 2, "u32": 7}
 """Of the options of a filter by its kind: TCA_U32_ACT and so on, a list of actions."""
 _TCA_ACT_KIND, _TCA_ACT_OPTIONS, _TCA_MIRRED_PARMS, _TCA_EGRESS_REDIR = 1, 2, 2, 1
 _NDA_DST, _NDA_LLADDR, _NDA_IFINDEX = 1, 2, 8
-_RTA_DST = 1
-_RTA_OIF, _RTA_GATEWAY, _RTA_MULTIPATH, _RTA_VIA = 4, 5, 9, 18
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
+_RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA = 9, 15, 18
 _OIF_HEADER = struct.pack("=HH", 8, _RTA_OIF)
 _MULTIPATH_TYPE = struct.pack("=H", _RTA_MULTIPATH)
 
@@ -122,15 +123,27 @@ class GatewayRoute:
 
     devices: tuple[int, ...]
     is_gone: bool = False
+    replaces: bool = False
+    """Another route to the same destination, through any device, is gone."""
+
+
+class RouteKey(NamedTuple):
+    """What one route replaces another by; ``address`` has 16 bytes."""
+
+    address: bytes
+    table: int = 254
+    tos: int = 0
+    metric: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class HostRoute:
-    """A route to one address (16 bytes), which is directly behind a device."""
+    """A route to one address; ``index`` is 0 where that is not directly behind a device."""
 
     index: int
-    address: bytes
+    key: RouteKey
     is_gone: bool = False
+    replaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +201,18 @@ def error_of(data: bytes) -> OSError:
 
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Type and body of each message of a datagram."""
+    for kind, _, body in flagged(data):
+        yield kind, body
+
+
+def flagged(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Type, flags and body of each message of a datagram."""
     at = 0
     while at + _HEADER.size <= len(data):
-        size, kind, _, _, _ = _HEADER.unpack_from(data, at)
+        size, kind, flags, _, _ = _HEADER.unpack_from(data, at)
         if size < _HEADER.size:
             return
-        yield kind, data[at + _HEADER.size : at + size]
+        yield kind, flags, data[at + _HEADER.size : at + size]
         at += size + 3 & ~3
 
 
@@ -221,8 +240,15 @@ def _attributes(data: bytes, at: int, wanted: frozenset[int] | None = None) -> d
     return found
 
 
-def change(kind: int, body: bytes) -> Change | None:
-    """The change in a notification; None if it is not relevant."""
+def changes(kind: int, flags: int, body: bytes) -> tuple[Change, ...]:
+    """The changes in a notification; none if it is not relevant."""
+    if kind in (RTM_NEWROUTE, RTM_DELROUTE):
+        return tuple(_route_changes(body, kind == RTM_DELROUTE, bool(flags & NLM_F_REPLACE)))
+    found = _change(kind, body)
+    return () if found is None else (found,)
+
+
+def _change(kind: int, body: bytes) -> Change | None:
     if kind == RTM_NEWLINK:
         # AF_BRIDGE messages describe a port of a bridge, with few of a link's attributes.
         return link(body) if body[0] == socket.AF_UNSPEC else None
@@ -230,11 +256,18 @@ def change(kind: int, body: bytes) -> Change | None:
         return LinkGone(_LINK.unpack_from(body)[2]) if body[0] == socket.AF_UNSPEC else None
     if kind in (RTM_NEWADDR, RTM_DELADDR):
         return address(kind, body)
-    if kind in (RTM_NEWROUTE, RTM_DELROUTE):
-        return route(body, is_gone=kind == RTM_DELROUTE)
     if kind in (RTM_NEWTFILTER, RTM_DELTFILTER, RTM_NEWQDISC, RTM_DELQDISC):
         return TcChange(struct.unpack_from("=i", body, 4)[0])  # struct tcmsg
     return None
+
+
+def _route_changes(body: bytes, is_gone: bool, replaces: bool) -> Iterator[Change]:
+    devices = gateway_devices(body)
+    if devices or replaces:
+        yield GatewayRoute(tuple(sorted(devices)), is_gone, replaces)
+    host = host_route(body, is_gone=is_gone, replaces=replaces)
+    if host is not None and (host.index or replaces):
+        yield host
 
 
 def link(body: bytes) -> Link:
@@ -305,22 +338,24 @@ def gateway_devices(body: bytes) -> set[int]:
     return devices - {0}
 
 
-def route(body: bytes, *, is_gone: bool) -> GatewayRoute | HostRoute | None:
-    """The route of an RTM_NEWROUTE or RTM_DELROUTE; None if it is not relevant."""
-    devices = gateway_devices(body)
-    return GatewayRoute(tuple(sorted(devices)), is_gone) if devices else host_route(body, is_gone)
-
-
-def host_route(body: bytes, is_gone: bool = False) -> HostRoute | None:
-    """The route of an RTM_NEWROUTE or RTM_DELROUTE if it is to one address behind a device."""
-    length = 4 if body[0] == socket.AF_INET else 16
-    if body[7] != RTN_UNICAST or body[1] != 8 * length:  # rtm_type, rtm_dst_len
+def host_route(body: bytes, *, is_gone: bool = False, replaces: bool = False) -> HostRoute | None:
+    """The route of an RTM_NEWROUTE or RTM_DELROUTE; None if it is not to one address."""
+    family, prefix, _, tos, table, _, _, kind, _ = _ROUTE.unpack_from(body)
+    length = 4 if family == socket.AF_INET else 16
+    if prefix != 8 * length:
         return None
     found = _attributes(body, _ROUTE.size)
-    address, index = found.get(_RTA_DST, b""), _number(found.get(_RTA_OIF))
-    if len(address) != length or not index or _RTA_GATEWAY in found or _RTA_VIA in found:
+    address = found.get(_RTA_DST, b"")
+    if len(address) != length:
         return None
-    return HostRoute(index, _MAPPED + address if length == 4 else address, is_gone)
+    is_direct = kind == RTN_UNICAST and _RTA_GATEWAY not in found and _RTA_VIA not in found
+    key = RouteKey(
+        _MAPPED + address if length == 4 else address,
+        _number(found.get(_RTA_TABLE)) or table,
+        tos,
+        _number(found.get(_RTA_PRIORITY)),
+    )
+    return HostRoute(_number(found.get(_RTA_OIF)) if is_direct else 0, key, is_gone, replaces)
 
 
 def neighbour_body(index: int) -> bytes:

@@ -14,6 +14,7 @@ leads off the node: nodes that are containers have such uplinks.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from kzn.agent.devices.host_routes import HostRoutes
 from kzn.agent.devices.netlink import Routes, RouteSocket, read_neighbours
 from kzn.agent.devices.netlink_messages import (
     Change,
@@ -80,7 +81,7 @@ class DeviceTable:
         self._links: dict[int, Link] = {}
         self._addresses: dict[int, set[InterfaceAddress]] = {}
         self._gateways: set[int] = set()
-        self._hosts: dict[int, set[bytes]] = {}
+        self._hosts = HostRoutes()
         self._carriers: frozenset[int] | None = None
 
     def load(
@@ -96,9 +97,7 @@ class DeviceTable:
         for address in addresses:
             self._addresses.setdefault(address.index, set()).add(address)
         self._gateways = set(routes.gateways)
-        self._hosts = {}
-        for host in routes.hosts:
-            self._hosts.setdefault(host.index, set()).add(host.address)
+        self._hosts = HostRoutes(routes.hosts)
 
     def apply(self, change: Change) -> frozenset[int]:
         """Apply a change; returns devices for which gateways must be read again."""
@@ -107,23 +106,22 @@ class DeviceTable:
                 self._carriers = None
                 self._links[change.index] = change
                 if not change.is_up:  # the kernel removes its routes, and tells of none
-                    self._hosts.pop(change.index, None)
+                    self._hosts.drop(change.index)
             case LinkGone():
                 self._carriers = None
                 self._links.pop(change.index, None)
                 self._addresses.pop(change.index, None)
                 self._gateways.discard(change.index)
-                self._hosts.pop(change.index, None)
+                self._hosts.drop(change.index)
             case InterfaceAddress():
                 self._enter(change)
             case GatewayRoute(devices, is_gone=True):
                 return frozenset(devices) & self._gateways
-            case GatewayRoute(devices):
+            case GatewayRoute(devices, replaces=replaces):
                 self._gateways.update(devices)
-            case HostRoute(index, address, is_gone=False):
-                self._hosts.setdefault(index, set()).add(address)
-            case HostRoute(index, address):
-                self._hosts.get(index, set()).discard(address)
+                return self._judged_by_gateways(devices) if replaces else frozenset()
+            case HostRoute():
+                self._hosts.apply(change)
             case TcChange():
                 pass
         return frozenset()
@@ -182,7 +180,7 @@ class DeviceTable:
         links = self.pods()
         behind: dict[tuple[int, int], set[bytes]] = {}
         for link in links:
-            behind.setdefault(_namespace(link), set()).update(self._hosts.get(link.index, ()))
+            behind.setdefault(_namespace(link), set()).update(self._hosts.behind(link.index))
         groups = dict(zip(behind, ranked(behind.values()), strict=True))
         ports = self._ports()
         bridges = [
@@ -244,6 +242,15 @@ class DeviceTable:
                 held.discard(old)
         if not change.is_gone:
             held.add(change)
+
+    def _judged_by_gateways(self, but: Iterable[int]) -> frozenset[int]:
+        """Devices with a gateway, but for these, whose role would be another one without it."""
+        others = self._gateways.difference(but)
+        return frozenset(
+            index
+            for index in others
+            if (link := self._links.get(index)) and link.kind in POD_KINDS | {"bridge"}
+        )
 
     def _ports(self) -> dict[int, list[Link]]:
         """Ports by the index of their master."""

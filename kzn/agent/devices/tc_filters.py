@@ -21,7 +21,8 @@ from kzn.libbpf.objects import program_id
 
 log = logging.getLogger(__name__)
 
-ASK_SECONDS = 20.0
+ASK_SECONDS = 60.0
+"""A busy node may need tens of seconds to start the child."""
 INGRESS = 0xFFFFFFF2
 ETH_P_ALL = 3
 """include/uapi/linux/pkt_sched.h (TC_H_CLSACT, TC_H_MIN_EGRESS), if_ether.h."""

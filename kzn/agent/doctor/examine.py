@@ -56,10 +56,15 @@ def _machine(wanted: Examination, probe: Probe) -> Iterator[Finding]:
     yield from checked("libbpf", process.libbpf)
     yield from checked("capabilities", lambda: process.capabilities(host, probe))
     yield from checked("bpffs", lambda: process.bpffs(wanted.pin_dir))
-    yield from checked("memory", lambda: process.memory(host))
+    yield from checked("memory", lambda: _memory(wanted))
+    yield from checked("filled", lambda: process.filled(wanted.pin_dir))
     if probe.netfilter_hooks():
         yield from checked("priorities", lambda: priorities(probe, all_netfilter_links()))
     yield from checked(f"load {probe.name}", lambda: process.trial_load(host, probe))
+
+
+def _memory(wanted: Examination) -> Iterator[Finding]:
+    return process.memory(wanted.host, process.pinned_flows(wanted.pin_dir))
 
 
 def _proof(wanted: Examination, probe: Probe) -> Proof:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from kzn.agent.doctor.finding import Finding, Host, text_of
 from kzn.agent.inspect.snapshot import ATTACHED
-from kzn.agent.maps.structs import ROW_SIZE
+from kzn.agent.maps.buffers import count_entries
+from kzn.agent.maps.memory import maps_bytes
 from kzn.agent.pins.directory import is_note
-from kzn.errors import UnsupportedError
+from kzn.agent.pins.install import open_set
+from kzn.errors import KernelError, UnsupportedError
 from kzn.libbpf import library
 from kzn.libbpf.capabilities import missing
 from kzn.libbpf.pins import require_bpffs
@@ -16,9 +18,11 @@ from kzn.probes import support
 from kzn.probes.declaration import Probe
 from kzn.probes.settings import MAX_FLOWS, Settings
 
-AGENT_BYTES = 48 << 20
-"""Resident memory of an agent, with a margin."""
+AGENT_BYTES = 80 << 20
+"""Resident memory of an agent that drains a full buffer, 75 MiB, with a margin."""
 NO_LIMIT = 1 << 60
+NEARLY_FULL = 0.6
+"""Of the hash; the alert KznMapNearlyFull has the same."""
 
 
 def libbpf() -> Iterator[Finding]:
@@ -107,9 +111,10 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def memory(host: Host) -> Iterator[Finding]:
-    """Whether the cgroup's memory limit has room for an agent with full maps."""
-    full = AGENT_BYTES + maps_bytes(MAX_FLOWS)
+def memory(host: Host, max_flows: int = MAX_FLOWS) -> Iterator[Finding]:
+    """Whether the cgroup's memory limit has room for an agent with full maps of so many flows."""
+    maps = maps_bytes(Settings(max_flows=max_flows), possible_cpus(host), max_flows)
+    full = AGENT_BYTES + sum(maps.values())
     limit = memory_limit(host)
     need = f"an agent with full maps needs {full >> 20} MiB"
     if limit is None:
@@ -125,15 +130,47 @@ def memory(host: Host) -> Iterator[Finding]:
         yield Finding("memory", "ok", f"this cgroup's memory limit is {limit >> 20} MiB; {need}")
 
 
-def maps_bytes(max_flows: int) -> int:
-    """Bytes of both buffers when full: rows, buckets and entries of the hash.
+def pinned_flows(pin_dir: Path) -> int:
+    """The most flows that a pinned set's hash holds; as by default without a set, or if denied."""
+    found = []
+    try:
+        for folder in pin_dir.iterdir():
+            if _is_set(folder) and (maps := open_set(folder)) is not None:
+                with maps:
+                    found.append(maps.capacity())
+    except (OSError, KernelError):  # `bpffs` and `filled` report it
+        pass
+    return max(found, default=MAX_FLOWS)
 
-    The number of CPUs does not matter. An entry is htab_elem, key and value, and what the allocator
-    adds (kernel/bpf/hashtab.c).
-    """
-    entry, bucket = 136, 16
-    places = 1 << (max_flows - 1).bit_length()
-    return 2 * (Settings(max_flows=max_flows).rows * ROW_SIZE + places * bucket + max_flows * entry)
+
+def filled(pin_dir: Path) -> Iterator[Finding]:
+    """How full the buffers of each pinned set are: bytes are missed when rows and hash are."""
+    for folder in sorted(pin_dir.iterdir()) if pin_dir.exists() else []:
+        maps = open_set(folder) if _is_set(folder) else None
+        if maps is None:
+            continue
+        with maps:
+            found = [count_entries(maps, buffer) for buffer in (0, 1)]
+            rows, in_hash = max(each.rows for each in found), max(each.in_hash for each in found)
+            capacity = maps.capacity()
+            text = (
+                f"the fuller buffer of {folder.name} has {rows} of {maps.row_capacity()} rows"
+                f" and {in_hash} of {capacity} entries of the hash in use"
+            )
+        if in_hash > NEARLY_FULL * capacity:
+            hint = "raise --max-flows, or see in the agent's log why batches wait for a server"
+            yield Finding(f"filled {folder.name}", "warn", text, hint)
+        else:
+            yield Finding(f"filled {folder.name}", "ok", text)
+
+
+def possible_cpus(host: Host) -> int:
+    """How many CPUs the kernel has made room for, present or not; 1 if it does not tell."""
+    ranges = text_of(host.sys / "devices/system/cpu/possible")
+    if not ranges:
+        return 1
+    ends = [one.partition("-") for one in ranges.strip().split(",")]
+    return sum(int(last or first) - int(first) + 1 for first, _, last in ends)
 
 
 def memory_limit(host: Host) -> int | None:

@@ -23,6 +23,7 @@ def document(
         "epoch": f"{snapshot.epoch:016x}",
         "sequence": snapshot.sequence,
         "capacity": snapshot.capacity,
+        "row_capacity": snapshot.row_capacity,
         "links": [
             {"family": link.family, "priority": link.priority, "program_id": link.program_id}
             for link in snapshot.links
@@ -50,7 +51,7 @@ def _buffer(buffer: Buffer) -> dict[str, Any]:
         "state": buffer.state,
         "seconds": round(buffer.seconds, 3),
         "flows": len(buffer.flows),
-        "rows": len(buffer.entries.row) - buffer.entries.in_hash,
+        "rows": buffer.entries.in_rows,
         "in_hash": buffer.entries.in_hash,
         "seen": totals.seen._asdict(),
         "accounted": totals.accounted._asdict(),

@@ -13,7 +13,7 @@ from kzn.agent.maps.buffers import read_hash, read_rows
 from kzn.agent.maps.columns import to_flows
 from kzn.agent.maps.input_devices import name_senders
 from kzn.agent.maps.mapset import MapSet
-from kzn.agent.maps.rows import distinct_keys
+from kzn.agent.maps.rows import distinct_keys, join_keys
 from kzn.agent.maps.senders import Senders
 from kzn.columns.arrays import I64, U64
 from kzn.model.flows import Flows
@@ -36,6 +36,11 @@ class PerCpuEntries:
     counts: U64
     in_hash: int
 
+    @property
+    def in_rows(self) -> int:
+        """How many parts are rows."""
+        return len(self.row) - self.in_hash
+
     def flows(self) -> Flows:
         """The sums over the CPUs, in the order of the keys."""
         folded = np.zeros((len(self.keys), 2), np.uint64)
@@ -54,7 +59,7 @@ class PerCpuEntries:
 def read_entries(maps: MapSet, buffer: int) -> PerCpuEntries:
     """All flows of a buffer; approximate while programs add to it."""
     rows, (keys, counts) = read_rows(maps, buffer), read_hash(maps, buffer)
-    every = np.concatenate((rows.keys, keys))
+    every = join_keys((rows.keys, keys))
     name_senders(every, Senders())
     first, index = distinct_keys(every)
     order = np.argsort(index, kind="stable")

@@ -51,6 +51,9 @@ class Snapshot:
     epoch: int
     sequence: int
     capacity: int
+    """Entries of a buffer's hash."""
+    row_capacity: int
+    """Rows of a buffer."""
     links: tuple[NetfilterLinkInfo, ...]
     devices: tuple[int, ...]
     """Interface indices of a probe with hooks on devices."""
@@ -94,6 +97,7 @@ def _one(folder: Path) -> Iterator[Snapshot]:
             epoch=state.epoch,
             sequence=state.sequence,
             capacity=maps.capacity(),
+            row_capacity=maps.row_capacity(),
             links=_links(folder),
             devices=_devices(folder),
             buffers=found,

@@ -7,7 +7,7 @@ before numpy is imported (main.py says why).
 import errno
 import os
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from threading import Lock
@@ -39,6 +39,10 @@ _INDEX = struct.Struct("<I")
 _WORDS = TOTALS_SIZE // 8  # of one CPU: packets and bytes alternate
 _SEEN = 2 * SLOTS.index(Slot("seen", ""))
 _PLACE = struct.Struct("<Q")
+MAPS_OF_ROWS = ("rows", "device_places")
+"""The maps that came with `LAYOUT`."""
+ROWS_PART = 1 << 20
+"""Bytes of rows that are mapped at once."""
 
 
 @cache
@@ -55,10 +59,13 @@ class DamagedError(KznError):
 
 
 class MapSet:
-    """The maps of one epoch; owns and closes their descriptors."""
+    """The maps of one epoch; owns and closes their descriptors.
+
+    A set of `LAYOUT_BEFORE_ROWS` lacks `MAPS_OF_ROWS`; it can be read, cleared and stopped.
+    """
 
     def __init__(self, fds: Mapping[str, int]) -> None:
-        self._maps = {name: Map(fds[name], name) for name in MAPS}
+        self._maps = {name: Map(fds[name], name) for name in MAPS if name in fds}
         self._control_lock = Lock()  # the event loop writes while a worker thread switches
         self._devices: dict[bytes, bytes] | None = None
         self._places: dict[int, int] | None = None
@@ -86,13 +93,19 @@ class MapSet:
         """The descriptors by map name."""
         return {name: owned.fd for name, owned in self._maps.items()}
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether flows are in rows; else they are in a hash for each CPU."""
+        return "rows" in self._maps
+
     def layout_fits(self) -> bool:
         """Whether keys and values have the sizes that this version of kzn reads."""
         sizes = {name: owned.info() for name, owned in self._maps.items()}
         return (
             all(sizes[name].key_size == KEY_SIZE for name in BUFFERS)
             and all(sizes[name].value_size == COUNTS_SIZE for name in BUFFERS)
-            and sizes["rows"].value_size == ROW_SIZE
+            and (not self.has_rows or sizes["rows"].value_size == ROW_SIZE)
+            and len(sizes) == len(MAPS) - (0 if self.has_rows else len(MAPS_OF_ROWS))
             and sizes["totals"].value_size == TOTALS_SIZE
             and sizes["control"].value_size == CONTROL_SIZE
             and (sizes["devices"].key_size, sizes["addresses"].key_size) == (4, 16)
@@ -105,11 +118,15 @@ class MapSet:
         """The flow hash of a buffer."""
         return self._maps[BUFFERS[buffer]]
 
-    def rows(self, buffer: int, *, writable: bool = False) -> memoryview:
-        """The rows of a buffer, shared with the kernel until nothing refers to them any more."""
-        rows = self._maps["rows"]
-        size = rows.info().max_entries // 2 * ROW_SIZE
-        return rows.mapped(buffer * size, size, writable=writable)
+    def rows(self, buffer: int, *, writable: bool = False) -> Iterator[memoryview]:
+        """The rows of a buffer in parts, shared with the kernel while anything refers to them.
+
+        What is mapped counts as the agent's memory, so no more than a part should be held.
+        """
+        size = self.row_capacity() * ROW_SIZE
+        for begin in range(buffer * size, (buffer + 1) * size, ROWS_PART):
+            length = min(ROWS_PART, (buffer + 1) * size - begin)
+            yield self._maps["rows"].mapped(begin, length, writable=writable)
 
     @property
     def totals(self) -> Map:
@@ -122,8 +139,12 @@ class MapSet:
         return self._maps[ENDPOINTS]
 
     def capacity(self) -> int:
-        """Maximum number of flows in a buffer."""
+        """Maximum number of flows in the hash of a buffer."""
         return self._maps["flows_0"].info().max_entries
+
+    def row_capacity(self) -> int:
+        """The number of rows of a buffer."""
+        return self._maps["rows"].info().max_entries // 2 if self.has_rows else 0
 
     def state(self) -> SpoolState:
         """The agent's pinned state; DamagedError for one that no agent has written."""
@@ -165,7 +186,7 @@ class MapSet:
 
     def seen(self, buffer: int) -> Counts:
         """What programs saw while a buffer was active; without numpy, unlike buffers.py."""
-        return _seen(self.totals, buffer)
+        return _seen(self.totals, buffer, is_packed=self.has_rows)
 
     def mark_drained(self) -> None:
         """Restart the programs' dormancy timer, as a drain does."""
@@ -180,20 +201,35 @@ class MapSet:
     def set_devices(self, roles: Mapping[int, Role]) -> int:
         """Make the map of devices hold these roles, by interface index; how many do not fit.
 
-        Only entries that differ are written. A device that does not fit has no role: what it sends
-        is accounted.
+        Only entries that differ are written, one after the other; a packet in between meets each
+        device with its old role or its new one. A device that does not fit has no role: what it
+        sends is accounted.
         """
         wanted = {_INDEX.pack(index): _INDEX.pack(role) for index, role in roles.items()}
-        self._devices, missing = _update(self._maps["devices"], self._devices, wanted)
         tunnels = sum({1 << index % 64 for index, role in roles.items() if role & Role.TUNNEL})
         uplinks = sorted(index for index, role in roles.items() if role == Role.LEADS_OFF)
+        # Meanwhile what control says is true of the old roles and of the new ones.
+        self._set_shortcuts(
+            lambda old: replace(
+                old,
+                tunnel_devices=old.tunnel_devices | tunnels,
+                uplinks=tuple(index for index in old.uplinks if index in uplinks),
+            )
+        )
+        self._devices, missing = _update(self._maps["devices"], self._devices, wanted)
+        self._set_places(roles)
+        self._set_shortcuts(
+            lambda old: replace(old, tunnel_devices=tunnels, uplinks=tuple(uplinks[:UPLINKS]))
+        )
+        return missing
+
+    def _set_shortcuts(self, change: Callable[[Control], Control]) -> None:
+        """Change what control says of devices, which programs believe without asking for a role."""
         with self._control_lock:
             old = self._control()
-            new = replace(old, tunnel_devices=tunnels, uplinks=tuple(uplinks[:UPLINKS]))
+            new = change(old)
             if new != old:
                 self._write(new)
-        self._set_places(roles)
-        return missing
 
     def _set_places(self, roles: Mapping[int, Role]) -> None:
         """The same roles where programs look first; of devices with one place, the last of them."""
@@ -250,21 +286,25 @@ class MapSet:
         self._maps["fence"].write_fd(0, fence_map().fd)
 
 
-def seen_bytes(totals: Map) -> int:
+def seen_bytes(totals: Map, *, is_packed: bool) -> int:
     """The bytes that programs saw in both buffers, of totals without the rest of their set.
+
+    ``is_packed``: as in a set with rows.
 
     KernelError when the map is not one of totals.
     """
     info = totals.info()
     if (info.key_size, info.value_size, info.max_entries) != (4, TOTALS_SIZE, 2):
         raise KernelError(f"map {totals.name} has other sizes than totals", errno=errno.EINVAL)
-    return sum(_seen(totals, buffer).bytes for buffer in (0, 1))
+    return sum(_seen(totals, buffer, is_packed=is_packed).bytes for buffer in (0, 1))
 
 
-def _seen(totals: Map, buffer: int) -> Counts:
+def _seen(totals: Map, buffer: int, *, is_packed: bool) -> Counts:
     raw = memoryview(totals.read(buffer, TOTALS_SIZE * possible_cpus())).cast("Q")
-    per_cpu = zip(raw[_SEEN::_WORDS], raw[_SEEN + 1 :: _WORDS], strict=True)
-    packets, sizes = zip(*(unpack_counts(*packed) for packed in per_cpu), strict=True)
+    per_cpu = list(zip(raw[_SEEN::_WORDS], raw[_SEEN + 1 :: _WORDS], strict=True))
+    if is_packed:
+        per_cpu = [unpack_counts(*packed) for packed in per_cpu]
+    packets, sizes = zip(*per_cpu, strict=True)
     return Counts(sum(packets), sum(sizes))
 
 

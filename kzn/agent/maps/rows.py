@@ -4,6 +4,7 @@ In: bytes of the map `rows` (bpf/src/flow.h: struct flow_row), keys and counts o
 Out: keys (m,) of `FLOW_KEY` with counts (m, 2) of packets and bytes. Never: a call to the kernel.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,7 @@ import numpy.typing as npt
 
 from kzn.agent.maps.structs import ROW_SIZE, unpack_counts
 from kzn.columns.arrays import I64, U16, U64
-from kzn.columns.distinct_rows import distinct_rows
-from kzn.columns.group_sums import sums
+from kzn.columns.distinct_rows import distinct_rows, group_rows
 from kzn.model.flows import FLOW_KEY
 
 ROW_WORDS = ROW_SIZE // 8
@@ -36,16 +36,17 @@ class Rows:
 
 def decode(words: U64) -> Rows:
     """The finished rows of (places, 8) words."""
-    found = words[words[:, 0] > _FINISHED]
-    keys = np.zeros(len(found), FLOW_KEY)
+    found = words.take(np.flatnonzero(words[:, 0] > _FINISHED), axis=0)
+    keys = np.empty(len(found), FLOW_KEY)
     as_words = keys.view(np.uint64).reshape(-1, 5)
-    ipv4 = (found[:, 1] >> np.uint64(16)) & np.uint64(0xFFFF) == _IPV4
-    first = found[:, 2]
-    as_words[:, 0] = np.where(ipv4, 0, first)
-    as_words[:, 1] = np.where(ipv4, _MAPPED | first << _HALF, found[:, 3])
-    as_words[:, 2] = np.where(ipv4, 0, found[:, 4])
-    as_words[:, 3] = np.where(ipv4, _MAPPED | first >> _HALF << _HALF, found[:, 5])
+    as_words[:, :4] = found[:, 2:6]
     as_words[:, 4] = found[:, 0] >> _HALF | found[:, 1] >> _HALF << _HALF
+    ipv4 = (found[:, 1] >> np.uint64(16)) & np.uint64(0xFFFF) == _IPV4
+    which = slice(None) if ipv4.all() else np.flatnonzero(ipv4)
+    both = found[which, 2]
+    as_words[which, 0] = as_words[which, 2] = 0
+    as_words[which, 1] = _MAPPED | both << _HALF
+    as_words[which, 3] = _MAPPED | both >> _HALF << _HALF
     return Rows(
         keys,
         np.stack(unpack_counts(found[:, 6], found[:, 7]), axis=1),
@@ -55,14 +56,23 @@ def decode(words: U64) -> Rows:
 
 def merge(keys: npt.NDArray[Any], counts: U64) -> tuple[npt.NDArray[Any], U64]:
     """Each key of (n,) once, with the sums of its counts (n, 2)."""
-    first, index = distinct_keys(keys)
-    if len(first) == len(keys):
+    words = _words(keys)
+    order, starts = group_rows(words)
+    if len(starts) == len(keys):
         return keys, counts
-    total = np.stack([sums(index, counts[:, column], len(first)) for column in (0, 1)], axis=1)
-    return keys[first], total
+    merged = words.take(order.take(starts), axis=0).view(FLOW_KEY).reshape(-1)
+    return merged, np.add.reduceat(counts.take(order, axis=0), starts, axis=0)
+
+
+def join_keys(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """A copy of all keys; numpy copies records, unlike words, one field after the other."""
+    return np.concatenate([_words(keys) for keys in parts]).view(FLOW_KEY).reshape(-1)
 
 
 def distinct_keys(keys: npt.NDArray[Any]) -> tuple[I64, I64]:
     """The number of one row for each distinct key, and for each row the number of its key."""
-    words = np.ascontiguousarray(keys).view(np.uint64)
-    return distinct_rows(words.reshape(-1, FLOW_KEY.itemsize // 8))
+    return distinct_rows(_words(keys))
+
+
+def _words(keys: npt.NDArray[Any]) -> U64:
+    return np.ascontiguousarray(keys).view(np.uint64).reshape(-1, FLOW_KEY.itemsize // 8)

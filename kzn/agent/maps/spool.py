@@ -43,6 +43,7 @@ class BufferAccess(Protocol):
     def read_flows(self, maps: Any, buffer: int) -> Flows: ...
     def read_totals(self, maps: Any, buffer: int) -> Totals: ...
     def clear(self, maps: Any, buffer: int) -> None: ...
+    def count_entries(self, maps: Any, buffer: int) -> object: ...
 
 
 class Spool:
@@ -84,6 +85,12 @@ class Spool:
         state = self._maps.state()
         if state.server != server:
             self._maps.write_state(replace(state, server=server))
+
+    def look_at_waiting(self) -> None:
+        """Count what the active buffer has while a batch waits: it is not cut before that went."""
+        state = self._maps.state()
+        if state.phase is Phase.CUT:
+            self._access.count_entries(self._maps, 1 - state.buffer)
 
     def mark_drained(self) -> None:
         """Keep the programs from going dormant while no batch can be delivered."""

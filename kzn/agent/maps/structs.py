@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 LAYOUT = 4
 """KZN_LAYOUT."""
+LAYOUT_BEFORE_ROWS = 3
+"""Sets of this layout are still read: a hash for each CPU instead of rows, `seen` not packed."""
 
 MAX_SEQUENCE = (1 << 63) - 1
 
@@ -47,6 +49,11 @@ def unpack_counts(packed: N, carry: N) -> tuple[N, N]:
 
 DEVICE_PLACES = 1024
 """KZN_DEVICE_PLACES."""
+MAX_DEVICES = 16_384
+MAX_ADDRESSES = 4_096
+MAX_TUNNELS = 16_384
+MAX_ENDPOINTS = 32_768
+"""KZN_MAX_DEVICES and so on: the entries of these maps."""
 
 
 class Role(IntFlag):

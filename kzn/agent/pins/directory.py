@@ -108,7 +108,7 @@ def next_retired(folder: Path) -> Path:
 
 
 def put_aside(folder: Path) -> Path:
-    """Rename what is in the place of a set, and is not one, so that nobody reads it any more."""
+    """Rename what is in the place of a set, and is not one, so that no agent reads it any more."""
     stem = f"{probe_of(folder)}{FOREIGN}"
     number = max(map(_number, folder.parent.glob(f"{stem}*")), default=0)
     return folder.rename(folder.with_name(f"{stem}{number + 1}"))

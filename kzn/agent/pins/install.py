@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kzn.agent.devices.table import Device
-from kzn.agent.maps.mapset import DamagedError, MapSet, seen_bytes
-from kzn.agent.maps.structs import LAYOUT, Phase, SpoolState, boottime_ns
+from kzn.agent.maps.mapset import MAPS_OF_ROWS, DamagedError, MapSet, seen_bytes
+from kzn.agent.maps.structs import LAYOUT, LAYOUT_BEFORE_ROWS, Phase, SpoolState, boottime_ns
 from kzn.agent.pins.attachments import (
     AttachmentStore,
     PinnedAttachments,
@@ -162,16 +162,21 @@ def retire(folder: Path) -> Path:
 
 
 def open_set(folder: Path) -> MapSet | None:
-    """The maps pinned in a folder; None when it is not a whole, undamaged set of this layout."""
+    """The maps pinned in a folder; None when it is not a whole, undamaged set.
+
+    It may be of the layout before (`MapSet.has_rows`): it is shipped and replaced.
+    """
     with ExitStack() as cleanup:
         fds: dict[str, int] = {}
         for name in MAPS:
             try:
                 fds[name] = open_pin(folder / name)
             except KernelError as error:
-                if error.errno in (errno.ENOENT, errno.ENOTDIR):
-                    return None
-                raise
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                    raise
+                if name in MAPS_OF_ROWS:
+                    continue
+                return None
             cleanup.callback(os.close, fds[name])
         maps = MapSet(fds)
         if not _is_readable(maps):
@@ -190,7 +195,7 @@ def held_bytes(folder: Path) -> int:
             return sum(maps.seen(buffer).bytes for buffer in (0, 1) if buffer != applied)
     try:
         with opened(folder / "totals") as fd:
-            return seen_bytes(Map(fd, "totals"))
+            return seen_bytes(Map(fd, "totals"), is_packed=(folder / "rows").exists())
     except KernelError:
         return 0
 
@@ -206,7 +211,8 @@ def _is_readable(maps: MapSet) -> bool:
         if error.errno in (errno.EINVAL, errno.EBADF, errno.ENOENT):  # not maps, or of other types
             return False
         raise
-    return state.layout == LAYOUT and state.epoch != 0
+    layout = LAYOUT if maps.has_rows else LAYOUT_BEFORE_ROWS
+    return state.layout == layout and state.epoch != 0
 
 
 def detach_all(pin_dir: Path) -> list[Path]:

@@ -172,7 +172,7 @@ class _Selection(ABC):
 
 
 class _UnpinnedSelection(_Selection):
-    """Attached by this process alone, beside whatever is pinned."""
+    """Attached by this process alone, beside programs that are pinned."""
 
     def attach(self) -> AttachedProbe:
         """The only candidate, or the best of several."""
@@ -191,7 +191,7 @@ class _UnpinnedSelection(_Selection):
 
 
 class _PinnedSelection(_Selection):
-    """Attached by pins, in place of whatever is pinned."""
+    """Attached by pins, in place of programs that are pinned."""
 
     def __init__(
         self, config: AgentConfig, probes: Sequence[Probe], stack: ExitStack, stop: StopFlag

@@ -23,7 +23,7 @@ class TrialResult:
     """One candidate. ``rejected`` is why it could not be tried; empty when it was.
 
     ``share`` is the part that it saw of the bytes that the uplinks sent, None when they sent too
-    few. ``doubt`` is why it misses pods' packets, or may, whatever it saw of the node's own: it is
+    few. ``doubt`` is why it misses pods' packets, or may, even if it saw the node's own: it is
     selected only if no candidate without a doubt sees the traffic.
     """
 

@@ -71,7 +71,9 @@ def totals_lines(snapshot: Snapshot) -> Iterator[str]:
         parts = [f"seen {totals.seen.bytes:,} bytes", accounted]
         parts += [f"missed ({why}) {c.bytes:,}" for why, c in totals.missed.items()]
         parts += [f"ignored ({why}) {c.bytes:,}" for why, c in totals.ignored.items()]
-        flows = f"{len(buffer.flows)}/{snapshot.capacity} flows"
+        entries = buffer.entries
+        flows = f"{len(buffer.flows)} flows in {entries.in_rows}/{snapshot.row_capacity} rows"
+        flows += f" and {entries.in_hash}/{snapshot.capacity} of the hash"
         yield f"{buffer.state}, {buffer.seconds:.1f} s, {flows}: " + ", ".join(parts)
 
 

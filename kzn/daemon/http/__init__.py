@@ -5,5 +5,6 @@ the daemon's routes, compressed if asked. Never: aiohttp, whose import takes 9 M
 whose server limits neither connections, nor the time for a head, nor unsent bytes.
 
 Files: messages (requests and responses as values) · body (a rendered body, kept compressed) ·
+slices (a body made on the event loop) ·
 hosts (the Host header) · places (who may be connected) · stats (counters) · server (connections).
 """

@@ -85,41 +85,61 @@ def zstd_maker() -> Callable[[int], Any] | None:
     return None
 
 
-def body_of(pieces: Iterable[bytes], *, tagged: bool = False, coding: str = "gzip") -> Body:
-    """A body; to be called in a thread if it may be large. ``tagged``: with an entity tag.
+class BodyMaker:
+    """Makes a body of its pieces; to be called in threads if it may be large, in one at a time.
 
-    A body that is compressed by zstd is for clients that want that: its plain form is not kept.
+    ``tagged``: with an entity tag. A body that is compressed by zstd is for clients that want that:
+    its plain form is not kept.
     """
-    make_zstd = zstd_maker() if coding == "zstd" else None
-    plain: list[bytes] | None = []
-    compressed: list[bytes] = []
-    compressor = None
-    digest = hashlib.blake2b(digest_size=12)
-    size = 0
-    for piece in pieces:
-        size += len(piece)
-        if tagged:
-            digest.update(piece)
-        if plain is not None:
-            plain.append(piece)
-        if compressor is not None:
-            compressed.append(compressor.compress(piece))
-        elif size >= COMPRESSED_FROM and plain is not None:
-            compressor = (
-                make_zstd(_LEVEL)
-                if make_zstd is not None
+
+    def __init__(self, *, tagged: bool = False, coding: str = "gzip") -> None:
+        self._make_zstd = zstd_maker() if coding == "zstd" else None
+        self._digest = hashlib.blake2b(digest_size=12) if tagged else None
+        self._plain: list[bytes] | None = []
+        self._compressed: list[bytes] = []
+        self._compressor: Any = None
+        self._size = 0
+
+    def add(self, pieces: Iterable[bytes]) -> None:
+        """Add pieces."""
+        for piece in pieces:
+            self._add(piece)
+
+    def body(self) -> Body:
+        """The body, once all pieces were added."""
+        if self._compressor is not None:
+            self._compressed.append(self._compressor.flush())
+        packed = b"".join(self._compressed) if self._compressor is not None else None
+        is_zstd = self._make_zstd is not None
+        return Body(
+            self._size,
+            b"".join(self._plain) if self._plain is not None else None,
+            None if is_zstd else packed,
+            f'W/"{self._digest.hexdigest()}"' if self._digest is not None else "",
+            packed if is_zstd else None,
+        )
+
+    def _add(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._digest is not None:
+            self._digest.update(piece)
+        if self._plain is not None:
+            self._plain.append(piece)
+        if self._compressor is not None:
+            self._compressed.append(self._compressor.compress(piece))
+        elif self._size >= COMPRESSED_FROM and self._plain is not None:
+            self._compressor = (
+                self._make_zstd(_LEVEL)
+                if self._make_zstd is not None
                 else make_compressor(_LEVEL, zlib.DEFLATED, _GZIP)
             )
-            compressed += [compressor.compress(part) for part in plain]
-        if size > PLAIN_UP_TO:
-            plain = None
-    if compressor is not None:
-        compressed.append(compressor.flush())
-    packed = b"".join(compressed) if compressor is not None else None
-    return Body(
-        size,
-        b"".join(plain) if plain is not None else None,
-        None if make_zstd is not None else packed,
-        f'W/"{digest.hexdigest()}"' if tagged else "",
-        packed if make_zstd is not None else None,
-    )
+            self._compressed += [self._compressor.compress(part) for part in self._plain]
+        if self._size > PLAIN_UP_TO:
+            self._plain = None
+
+
+def body_of(pieces: Iterable[bytes], *, tagged: bool = False, coding: str = "gzip") -> Body:
+    """The body of all ``pieces``, as `BodyMaker` makes it."""
+    maker = BodyMaker(tagged=tagged, coding=coding)
+    maker.add(pieces)
+    return maker.body()

@@ -1,9 +1,10 @@
 """Requests and responses as values, and their bytes (RFC 9112). Pure."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 from kzn.daemon.http.body import Body, zstd_maker
@@ -33,6 +34,8 @@ class Request:
     address: str = ""
     keeps_alive: bool = False
     has_body: bool = False
+    knows_chunks: bool = True
+    """False for HTTP/1.0."""
 
     def one(self, name: str) -> str | None:
         """The value of a parameter, None without it; UsageError if it is given twice."""
@@ -42,11 +45,20 @@ class Request:
         return values[0] if values else None
 
 
+class Stream(Protocol):
+    """Pieces of a body, none of them empty, made as they are asked for; closed in any case."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+    async def aclose(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     """The answer of a route. ``headers`` are added to those that every answer has.
 
-    ``received`` is called when the client has read a body, but for what sockets buffer.
+    ``received`` is called when the client has read a body, but for what sockets buffer. ``stream``
+    are the pieces of a body of unknown length instead of ``body``; a KznError of it cuts the
+    connection, so that the client sees that the body is not complete.
     """
 
     body: bytes | Body
@@ -54,6 +66,7 @@ class Response:
     content_type: str = TEXT
     headers: tuple[tuple[str, str], ...] = ()
     received: Callable[[], None] | None = None
+    stream: Stream | None = None
 
 
 Answer = Callable[[Request], Response | Awaitable[Response]]
@@ -104,6 +117,7 @@ def parse(head: bytes, address: str = "") -> Request | None:
         address,
         keeps_alive="close" not in connection
         and (version != "HTTP/1.0" or "keep-alive" in connection),
+        knows_chunks=version != "HTTP/1.0",
         has_body="transfer-encoding" in headers or headers.get("content-length", "0") != "0",
     )
 
@@ -118,14 +132,23 @@ def problem(status: HTTPStatus, error: str = "", hint: str = "") -> Response:
 
 
 def head_of(
-    response: Response, length: int, *, encoding: str = "", keep_alive: bool = False
+    response: Response,
+    length: int | None,
+    *,
+    encoding: str = "",
+    keep_alive: bool = False,
+    chunked: bool = False,
 ) -> bytes:
-    """The bytes before the body; ``encoding`` of the body, empty for none."""
+    """The bytes before the body; ``encoding`` of the body, empty for none.
+
+    Without a length the body is ``chunked`` or ends with the connection.
+    """
     is_cached = any(name.lower() == "cache-control" for name, _ in response.headers)
     lines = [
         f"HTTP/1.1 {response.status.value} {response.status.phrase}",
         f"Content-Type: {response.content_type}",
-        f"Content-Length: {length}",
+        *([f"Content-Length: {length}"] if length is not None else []),
+        *(["Transfer-Encoding: chunked"] if chunked else []),
         *([f"Content-Encoding: {encoding}"] if encoding else []),
         "Vary: Accept, Accept-Encoding",
         *([] if is_cached else [_NO_STORE]),

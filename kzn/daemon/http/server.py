@@ -10,7 +10,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from http import HTTPStatus
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from kzn.daemon.http.messages import (
     Request,
     Response,
     Route,
+    Stream,
     coding_of,
     head_of,
     parse,
@@ -33,7 +34,7 @@ from kzn.daemon.http.stats import HttpStats
 from kzn.daemon.logs import RateLimited
 from kzn.daemon.tls import ServerTls
 from kzn.daemon.tls_stream import TlsStream
-from kzn.errors import UsageError
+from kzn.errors import KznError, UsageError
 
 _LOG = logging.getLogger(__name__)
 
@@ -117,6 +118,10 @@ class HttpServer:
     def count(self, reason: str) -> None:
         """Count a refused request or a connection that was cut."""
         self.stats.refused[reason] += 1
+
+    def warn(self, condition: str, text: str, *arguments: object) -> None:
+        """One log line a minute for each condition."""
+        self._faults.warn(condition, text, *arguments)
 
     def limited(self, reason: str, address: str) -> None:
         """`count`, and one log line a minute for all such reasons."""
@@ -288,11 +293,15 @@ class _Connection:
         response = await self._server.answer(request)
         can_stay = self._limits.keep_alive > 0 and not self._server.is_closing
         keep = can_stay and request.keeps_alive and not request.has_body
+        keep = keep and (response.stream is None or request.knows_chunks)
         await self._send(response, request, keep_alive=keep)
         self._server.places.waits(self)
         return keep
 
     async def _send(self, response: Response, request: Request, *, keep_alive: bool) -> None:
+        if response.stream is not None:
+            await self._send_stream(response, response.stream, request, keep_alive=keep_alive)
+            return
         accepted = request.headers.get("accept-encoding", "")
         coding = coding_of(accepted)
         body = response.body
@@ -317,6 +326,36 @@ class _Connection:
         await self._write(body, coding if body.form(coding) is not None else "")
         if received is not None and request.method == "GET":
             received()
+
+    async def _send_stream(
+        self,
+        response: Response,
+        stream: Stream,
+        request: Request,
+        *,
+        keep_alive: bool,
+    ) -> None:
+        """Send pieces as they come; the next is asked for when the client has taken the last."""
+        chunked = request.knows_chunks
+        async with aclosing(stream):
+            self._sink.write(head_of(response, None, keep_alive=keep_alive, chunked=chunked))
+            try:
+                await self._drain()
+                if request.method == "HEAD":
+                    return
+                async for piece in stream:
+                    self._sink.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+                    await self._drain()
+                if chunked:
+                    self._sink.write(b"0\r\n\r\n")
+                    await self._drain()
+            except TimeoutError:
+                self.cut("write_timeout")
+                raise ConnectionAbortedError from None
+            except KznError as error:
+                self._server.count("cut_short")
+                self._server.warn("stream", "HTTP: %s was cut short: %s", request.path, error)
+                raise ConnectionAbortedError from error
 
     async def _write(self, body: Body, coding: str) -> None:
         self._server.places.sends(self, body)

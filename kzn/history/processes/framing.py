@@ -13,24 +13,28 @@ import time
 from contextlib import suppress
 from typing import IO, Any
 
-_HEAD = struct.Struct("<IQ")
+HEAD = struct.Struct("<IQ")
+
+
+def message(header: Any, size: int = 0) -> bytes:
+    """A message up to its payload of ``size`` bytes."""
+    text = json.dumps(header).encode()
+    return HEAD.pack(len(text), size) + text
 
 
 def write_message(stream: IO[bytes], header: Any, payload: bytes = b"") -> None:
     """Write and flush one message; OSError if the other end is gone."""
-    text = json.dumps(header).encode()
-    stream.write(_HEAD.pack(len(text), len(payload)))
-    stream.write(text)
+    stream.write(message(header, len(payload)))
     stream.write(payload)
     stream.flush()
 
 
 def read_message(stream: IO[bytes]) -> tuple[Any, bytes] | None:
     """The next message of a blocking stream; None at its end, also within a message."""
-    head = stream.read(_HEAD.size)
-    if len(head) < _HEAD.size:
+    head = stream.read(HEAD.size)
+    if len(head) < HEAD.size:
         return None
-    text_size, size = _HEAD.unpack(head)
+    text_size, size = HEAD.unpack(head)
     text, payload = stream.read(text_size), stream.read(size)
     if len(text) < text_size or len(payload) < size:
         return None
@@ -39,7 +43,7 @@ def read_message(stream: IO[bytes]) -> tuple[Any, bytes] | None:
 
 def read_message_until(descriptor: int, deadline: float) -> tuple[Any, bytes]:
     """The next message; EOFError at the end, TimeoutError at ``deadline`` (time.monotonic)."""
-    text_size, size = _HEAD.unpack(_exactly(descriptor, _HEAD.size, deadline))
+    text_size, size = HEAD.unpack(_exactly(descriptor, HEAD.size, deadline))
     text = _exactly(descriptor, text_size, deadline)
     return json.loads(text), _exactly(descriptor, size, deadline)
 

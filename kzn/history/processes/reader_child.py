@@ -17,7 +17,7 @@ from kzn.history.query import query_from_wire, to_wire
 from kzn.history.reader import Reader
 
 IDLE_SECONDS = 60.0
-NICE = 5
+NICE = 10
 
 
 def main() -> None:

@@ -1,12 +1,13 @@
 """The reader of a history as a child process: started when something is asked, ended when idle.
 
 In: queries, one at a time. Out: answers. UsageError for a query that the data cannot answer,
-KznError for one that takes too long or needs too much memory.
+KznError for one that takes too long or needs too much memory, or comes when it is stopped.
 Never: more than the time given: the process is killed then, which harms nothing.
 """
 
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -20,12 +21,15 @@ ASK_SECONDS = 30.0
 
 
 class ReaderProcess:
-    """Asks about one directory; every call blocks, and one thread calls at a time."""
+    """Asks about one directory; every call blocks, and one thread asks at a time."""
 
     def __init__(self, root: Path, *, seconds: float = ASK_SECONDS) -> None:
         self._root = root
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_stopped = False
+        self._starting = threading.Lock()
+        self._asking = threading.Lock()
 
     @property
     def pid(self) -> int:
@@ -34,36 +38,38 @@ class ReaderProcess:
 
     def ask(self, query: TrafficQuery) -> Answer:
         """The answer."""
-        try:
-            answer = self._say(asdict(query))
-        except (OSError, EOFError):  # it was idle and has ended, or was killed: once more
-            self.close()
+        with self._asking:
             try:
                 answer = self._say(asdict(query))
-            except (OSError, EOFError) as error:
+            except (OSError, EOFError):  # it was idle and has ended, or was killed: once more
                 self.close()
-                raise KznError("history: the reader process ended") from error
+                try:
+                    answer = self._say(asdict(query))
+                except (OSError, EOFError) as error:
+                    self.close()
+                    raise KznError("history: the reader process ended") from error
         if "error" in answer:
             kind = UsageError if answer["usage"] else KznError
             raise kind(answer["error"], hint=answer["hint"])
         return from_wire(answer["answer"])
 
     def close(self) -> None:
-        """End the process."""
+        """End the process; the thread that asks calls it."""
         process, self._process = self._process, None
         if process is not None:
             end_process(process)
 
-    def _say(self, question: Any) -> Any:
-        if self._process is None or self._process.poll() is not None:
+    def stop(self) -> None:
+        """End the process and its query, from any thread; later queries fail."""
+        with self._starting:
+            self._is_stopped = True
+            if self._process is not None:
+                self._process.kill()  # the thread that asks reads the end of the pipe
+        with self._asking:
             self.close()
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "kzn.history.processes.reader_child", str(self._root)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                process_group=0,
-            )
-        process = self._process
+
+    def _say(self, question: Any) -> Any:
+        process = self._started()
         assert process.stdin is not None  # noqa: S101 - both are pipes
         assert process.stdout is not None  # noqa: S101
         write_message(process.stdin, question)
@@ -76,3 +82,23 @@ class ReaderProcess:
                 f"history: no answer within {self._seconds:g} s",
                 hint="ask for a shorter span or fewer dimensions",
             ) from error
+
+    def _started(self) -> "subprocess.Popen[bytes]":
+        with self._starting:
+            if self._is_stopped:
+                raise KznError("history: the server is stopping")
+            if self._process is None or self._process.poll() is not None:
+                self.close()
+                self._process = subprocess.Popen(
+                    [
+                        sys.executable,
+                        "-P",
+                        "-m",
+                        "kzn.history.processes.reader_child",
+                        str(self._root),
+                    ],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    process_group=0,
+                )
+            return self._process

@@ -1,7 +1,8 @@
 """The writer process: requests on stdin, answers on stdout, until stdin ends.
 
 In: `framing` messages of `writer_process`. Out: the answers of a `Writer`. Never: a request left
-half done because the server is gone: it is completed, then the process ends.
+half done because the server is gone: it is completed, then the process ends. Only a merge of files
+is given up, which the next start repeats.
 """
 
 import os
@@ -19,7 +20,7 @@ from kzn.history.retention import Keep
 from kzn.history.writer import WriteError, Writer
 from kzn.model.settled import SETTLED, End
 
-NICE = 5
+NICE = 10
 """Below the server, which acknowledges batches meanwhile."""
 
 
@@ -49,7 +50,9 @@ def serve(source: IO[bytes], sink: IO[bytes]) -> None:
         try:
             write_message(sink, answer)
         except BrokenPipeError:
-            return
+            break
+    if writer is not None:
+        writer.close()
 
 
 def _open(header: Any) -> Writer:
@@ -63,6 +66,11 @@ def _books(writer: Writer, header: Any, _payload: bytes) -> Any:
 
 def _ends(writer: Writer, header: Any, _payload: bytes) -> Any:
     writer.add_ends([End(*end) for end in header["ends"]], anew=header["anew"])
+    return {}
+
+
+def _describe(writer: Writer, header: Any, _payload: bytes) -> Any:
+    writer.describe(header["cluster"], header["provider_ids"])
     return {}
 
 
@@ -85,6 +93,7 @@ def _maintain(writer: Writer, header: Any, _payload: bytes) -> Any:
 _OPERATIONS: dict[str, Callable[[Writer, Any, bytes], Any]] = {
     "books": _books,
     "ends": _ends,
+    "describe": _describe,
     "write": _write,
     "note": _note,
     "maintain": _maintain,

@@ -22,7 +22,7 @@ from kzn.model.settled import ByClass, End, Sum
 
 OPEN_SECONDS = 60.0
 WRITE_SECONDS = 120.0
-"""A merge of the largest hours takes some seconds; a disk that is slower than this hangs."""
+"""Merges of files go on in a thread of the child: a disk that is slower than this hangs."""
 
 
 class WriterGoneError(KznError):
@@ -50,6 +50,10 @@ class SegmentWriter(Protocol):
 
     def add_ends(self, ends: Sequence[End], *, anew: bool) -> None:
         """Names for the next numbers."""
+        ...
+
+    def describe(self, cluster: str, provider_ids: Mapping[str, str]) -> None:
+        """The name of the cluster from now on, and further spec.providerID by node."""
         ...
 
     def write(self, number: int, rows: bytes, dropped: Mapping[str, ByClass], until: int) -> None:
@@ -124,6 +128,11 @@ class WriterProcess:
     def add_ends(self, ends: Sequence[End], *, anew: bool) -> None:
         """See `SegmentWriter`."""
         self._ask({"op": "ends", "ends": list(ends), "anew": anew})
+
+    def describe(self, cluster: str, provider_ids: Mapping[str, str]) -> None:
+        """See `SegmentWriter`."""
+        ids = dict(provider_ids)
+        self._ask({"op": "describe", "cluster": cluster, "provider_ids": ids})
 
     def write(self, number: int, rows: bytes, dropped: Mapping[str, ByClass], until: int) -> None:
         """See `SegmentWriter`."""

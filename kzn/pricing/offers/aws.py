@@ -19,8 +19,17 @@ from pathlib import Path
 import msgspec
 
 from kzn.errors import UsageError
+from kzn.pricing import aws
 from kzn.pricing.declaration import PriceList, Rule
-from kzn.pricing.offers.imported import Imported, Pair, day_of, read_offer, rules_by_regions
+from kzn.pricing.offers.imported import (
+    Imported,
+    Pair,
+    check_price,
+    day_of,
+    extending,
+    read_offer,
+    rules_by_regions,
+)
 from kzn.pricing.traffic import OUTSIDE
 
 _REGION, _EXTERNAL = "AWS Region", "External"
@@ -106,10 +115,19 @@ def import_aws(files: Sequence[Path], read: date) -> Imported:
                 ignored += 1
                 continue
             used += 1
+            price = check_price(price, f"product {sku[:40]}")
             prices[kind].add(pair, price, is_general=not product.attributes.operation)
+    if not used:
+        names = ", ".join(map(str, files))
+        raise UsageError(
+            f"{names}: no price in USD for a GB between zones, between regions or to the internet",
+            hint="take the offer AWSDataTransfer of a region; those of China are in CNY, for which"
+            " a list is written by hand",
+        )
     latest = max(offers, key=lambda offer: offer.publication_date)
-    return Imported(
-        prices=PriceList(
+    return extending(
+        aws.PRICES,
+        PriceList(
             name="aws-offer",
             provider="aws",
             currency="USD",
@@ -118,7 +136,6 @@ def import_aws(files: Sequence[Path], read: date) -> Imported:
             date=read,
             rules=tuple(_rules(prices)),
         ),
-        extends="aws",
         used=used,
         ignored=ignored,
     )

@@ -16,8 +16,18 @@ from pathlib import Path
 import msgspec
 
 from kzn.errors import UsageError
+from kzn.pricing import azure
 from kzn.pricing.declaration import PriceList, Rule
-from kzn.pricing.offers.imported import Imported, Pair, day_of, read_offer, rules_by_regions
+from kzn.pricing.offers.imported import (
+    Imported,
+    Pair,
+    check_price,
+    currency_of,
+    day_of,
+    extending,
+    read_offer,
+    rules_by_regions,
+)
 from kzn.pricing.traffic import OUTSIDE
 
 CONTINENTS = {
@@ -71,23 +81,21 @@ def import_azure(files: Sequence[Path], read: date) -> Imported:
     """The list of pages that were read on the day ``read``; UsageError."""
     items = [item for path in files for item in read_offer(path, _Page, "a page of Items").items]
     found = [item for item in items if _is_used(item)]
-    currencies = sorted({item.currency_code for item in found})
-    if len(currencies) != 1:
-        problem = f"currencies {', '.join(currencies)}" if found else "no meters of Bandwidth"
-        hint = "filter by serviceName eq 'Bandwidth', in one currency"
-        raise UsageError(f"{', '.join(map(str, files))}: {problem}", hint=hint)
+    if not found:
+        hint = "filter by serviceName eq 'Bandwidth'"
+        raise UsageError(f"{', '.join(map(str, files))}: no meters of Bandwidth", hint=hint)
     starts = [item.effective_start_date for item in found if item.effective_start_date]
-    return Imported(
-        prices=PriceList(
+    return extending(
+        azure.PRICES,
+        PriceList(
             name="azure-retail",
             provider="azure",
-            currency=currencies[0],
+            currency=currency_of({item.currency_code for item in found}, files),
             valid_from=day_of(max(starts), "effectiveStartDate") if starts else read,
             source="Azure retail prices, service Bandwidth",
             date=read,
             rules=tuple(_rules(found)),
         ),
-        extends="azure" if currencies == ["USD"] else "",
         used=len(found),
         ignored=len(items) - len(found),
     )
@@ -123,7 +131,9 @@ def _by_region(items: Iterable[_Item], meter: str) -> dict[str, float]:
             tier = item.tier_minimum_units, item.retail_price
             tiers.setdefault(item.arm_region_name, []).append(tier)
     return {
-        region: next((price for _, price in sorted(found) if price), 0.0)
+        region: check_price(
+            next((price for _, price in sorted(found) if price), 0.0), f"{meter} of {region[:40]}"
+        )
         for region, found in tiers.items()
     }
 

@@ -11,8 +11,16 @@ from pathlib import Path
 import msgspec
 
 from kzn.errors import UsageError
+from kzn.pricing import gcp
 from kzn.pricing.declaration import PriceList, Rule
-from kzn.pricing.offers.imported import Imported, day_of, read_offer
+from kzn.pricing.offers.imported import (
+    Imported,
+    check_price,
+    currency_of,
+    day_of,
+    extending,
+    read_offer,
+)
 from kzn.pricing.traffic import OUTSIDE
 
 INTER_ZONE = "DE9E-AFBC-A15A"
@@ -60,13 +68,14 @@ def import_gcp(files: Sequence[Path], read: date) -> Imported:
         raise UsageError(f"{names}: no SKU of traffic between zones ({INTER_ZONE})", hint=hint)
     sku = max(found, key=lambda one: (one.sku_id == INTER_ZONE, one.sku_id))
     pricing = max(sku.pricing_info, key=lambda one: one.effective_time)
-    price, currency = _price(sku, pricing.pricing_expression)
+    price, currencies = _price(sku, pricing.pricing_expression)
     starts = day_of(pricing.effective_time, "effectiveTime") if pricing.effective_time else read
-    return Imported(
-        prices=PriceList(
+    return extending(
+        gcp.PRICES,
+        PriceList(
             name="gcp-catalogue",
             provider="gcp",
-            currency=currency,
+            currency=currency_of(currencies, files),
             valid_from=starts,
             source=f"Google Cloud catalogue, SKU {sku.sku_id}",
             date=read,
@@ -79,7 +88,6 @@ def import_gcp(files: Sequence[Path], read: date) -> Imported:
                 Rule("cross_zone", price, 0, price_class="peering"),
             ),
         ),
-        extends="gcp" if currency == "USD" else "",
         used=1,
         ignored=len(skus) - 1,
     )
@@ -89,13 +97,13 @@ def _is_inter_zone(sku: _Sku) -> bool:
     return sku.sku_id == INTER_ZONE or sku.description.startswith(DESCRIPTIONS)
 
 
-def _price(sku: _Sku, expression: _Expression) -> tuple[float, str]:
+def _price(sku: _Sku, expression: _Expression) -> tuple[float, set[str]]:
     if expression.usage_unit != "GiBy" or not expression.tiered_rates:
         raise UsageError(f"SKU {sku.sku_id} is per {expression.usage_unit!r}, expected GiBy")
     tiers = sorted(expression.tiered_rates, key=lambda tier: tier.start_usage_amount)
     try:
         prices = [int(tier.unit_price.units) + tier.unit_price.nanos / 1e9 for tier in tiers]
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UsageError(f"SKU {sku.sku_id}: a price is not a number: {error}") from error
-    paid = next((price for price in prices if price), 0.0)
-    return paid, tiers[0].unit_price.currency_code
+    paid = check_price(next((price for price in prices if price), 0.0), f"SKU {sku.sku_id}")
+    return paid, {tier.unit_price.currency_code for tier in tiers}

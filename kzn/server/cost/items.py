@@ -1,7 +1,8 @@
 """Bytes to be priced: columns of keys, routes and bytes, of which each byte is on one route.
 
 In: rows of a table with new bytes, bytes beyond its limit, and flows whose price their zones do not
-tell. Out: `Items`. Never: a negative number of bytes, or a byte lost between two routes.
+tell. Out: `Items`; a route is its row in `RoutePrices`. Never: a negative number of bytes, or a
+byte lost between two routes.
 """
 
 from collections.abc import Sequence

@@ -35,9 +35,10 @@ from kzn.server.ledger.family import (
 )
 from kzn.server.ledger.family import PRICED as PRICED_FAMILY
 from kzn.server.ledger.ledger import Ledger
-from kzn.server.ledger.places import NONE
+from kzn.server.ledger.places import NONE, OTHER
 from kzn.server.ledger.postings import BilledApart, Posting
 from kzn.server.ledger.prices_in_use import PricesInUse
+from kzn.server.ledger.series import SeriesTable
 from kzn.server.resolve.verdict import CROSS_REGION, CROSS_ZONE, CROSSES, EXTERNAL_CLASS, SAME_ZONE
 
 SETTLE_SECONDS = 5.0
@@ -100,8 +101,7 @@ class CostMeter:
             return
         sides = self._sides(overflow[WORKLOAD.name], apart)
         pairs = self._pairs(apart)
-        rows = [self._routes.rows(items.routes) for items in (zones, sides, pairs)]
-        _Settlement(self._ledger, self._routes, now).add(zones, sides, pairs, rows)
+        _Settlement(self._ledger, self._routes, now).add(zones, sides, pairs)
 
     def prices(self) -> PricesInUse:
         """The prices of the zone pairs that have series."""
@@ -122,39 +122,51 @@ class CostMeter:
         )
 
     def _new_routes(self) -> RoutePrices:
+        for name in (ZONE.name, WORKLOAD.name, PAIR.name):
+            self._ledger.table(name).forget_routes()
         return RoutePrices(self._book(), self._codes, self._wall())
+
+    def _new(self, table: SeriesTable, routes: Callable[[I64], I64]) -> Items:
+        """The new bytes of a table; ``routes`` tells the routes of keys."""
+        new = table.unsettled()
+        found, unknown = new.routes, np.flatnonzero(new.routes < 0)
+        if unknown.size:
+            found[unknown] = routes(new.keys.take(unknown))
+            table.note_routes(new.rows.take(unknown), found.take(unknown))
+        return of_rows(new, found)
+
+    def _own_route(self, apart: BilledApart) -> I64:
+        return self._routes.rows(ROUTE.pack(apart.cls, apart.src_place, apart.dst_place))
 
     def _zones(self, overflow: list[Posting], apart: BilledApart | None) -> Items:
         def routes(keys: I64) -> I64:
             src, dst, cls = ZONE.layout.unpack(keys)
-            return ROUTE.pack(cls, src, dst)
+            return self._routes.rows(ROUTE.pack(cls, src, dst))
 
         table = self._ledger.table(ZONE.name)
-        new = table.unsettled()
-        parts = [of_rows(new, routes(new.keys))]
+        parts = [self._new(table, routes)]
         if overflow:
             keys = np.concatenate([one.keys for one in overflow])
             parts.append(of_other(overflow, table.find(keys), routes(keys)))
         if apart is not None:
             keys = ZONE.layout.pack(apart.src_zone, apart.dst_zone, apart.cls)
             amounts = apart.bytes.astype(np.int64)
-            both = routes(keys), _own_route(apart)
+            both = routes(keys), self._own_route(apart)
             parts.append(moved(keys, table.find(keys), both, amounts, np.zeros_like(amounts)))
         return netted(parts)
 
     def _sides(self, overflow: list[Posting], apart: BilledApart | None) -> Items:
         def routes(keys: I64) -> I64:
             _, _, cls, src, dst = WORKLOAD.layout.unpack(keys)
-            return ROUTE.pack(cls, src, dst)
+            return self._routes.rows(ROUTE.pack(cls, src, dst))
 
         table = self._ledger.table(WORKLOAD.name)
-        new = table.unsettled()
-        parts = [of_rows(new, routes(new.keys))]
+        parts = [self._new(table, routes)]
         if overflow:
             keys = np.concatenate([one.keys for one in overflow])
             parts.append(of_other(overflow, table.find(keys), routes(keys)))
         if apart is not None:
-            by_dst = apart.initiator == INITIATOR_DESTINATION
+            by_dst, own_route = apart.initiator == INITIATOR_DESTINATION, self._own_route(apart)
             for direction, workload, has_caused in (
                 (EGRESS, apart.src_workload, ~by_dst),
                 (INGRESS, apart.dst_workload, by_dst),
@@ -164,23 +176,22 @@ class CostMeter:
                     workload, direction, apart.cls, apart.src_zone, apart.dst_zone
                 ).take(named)
                 amounts = apart.bytes.astype(np.int64).take(named)
-                both = routes(keys), _own_route(apart).take(named)
+                both = routes(keys), own_route.take(named)
                 caused = amounts * has_caused.take(named)
                 parts.append(moved(keys, table.find(keys), both, amounts, caused))
         return netted(parts)
 
     def _pairs(self, apart: BilledApart | None) -> Items:
-        regions = self._region_of_zone()
-
         def routes(keys: I64) -> I64:
+            regions = self._region_of_zone()
             _, src, _, dst, _ = PAIR.layout.unpack(keys)
             ends = regions.take(src), regions.take(dst)
             crosses_region = (ends[0] > 0) & (ends[1] > 0) & (ends[0] != ends[1])
-            return ROUTE.pack(np.where(crosses_region, CROSS_REGION, CROSS_ZONE), src, dst)
+            cls = np.where(crosses_region, CROSS_REGION, CROSS_ZONE)
+            return self._routes.rows(ROUTE.pack(cls, src, dst))
 
         table = self._ledger.table(PAIR.name)
-        new = table.unsettled()
-        parts = [of_rows(new, routes(new.keys))]
+        parts = [self._new(table, routes)]
         if apart is not None:
             keys = PAIR.layout.pack(
                 apart.src_owner, apart.src_zone, apart.dst_owner, apart.dst_zone, apart.initiator
@@ -188,7 +199,7 @@ class CostMeter:
             rows = table.find(keys)
             chosen = np.flatnonzero(CROSSES.take(apart.cls) & (rows >= 0))
             keys, amounts = keys.take(chosen), apart.bytes.astype(np.int64).take(chosen)
-            both = routes(keys), _own_route(apart).take(chosen)
+            both = routes(keys), self._own_route(apart).take(chosen)
             parts.append(moved(keys, rows.take(chosen), both, amounts, np.zeros_like(amounts)))
         return netted(parts)
 
@@ -209,60 +220,78 @@ class _Settlement:
     routes: RoutePrices
     now: float
 
-    def add(self, zones: Items, sides: Items, pairs: Items, rows: list[I64]) -> None:
-        """Add all; ``rows`` are the routes' rows of each of the three."""
-        self._add_zones(zones, rows[0])
-        self._add_sides(sides, rows[1])
-        size = len(self.routes)
-        by_route = int_sums(rows[0], zones.bytes, size)
-        self._add_rest(by_route, sides, rows[1])
-        self._add_pairs(by_route, pairs, rows[2])
+    def add(self, zones: Items, sides: Items, pairs: Items) -> None:
+        """Add all."""
+        self._add_zones(zones)
+        self._add_sides(sides)
+        by_route = int_sums(zones.routes, zones.bytes, len(self.routes))
+        self._add_rest(by_route, sides)
+        self._add_pairs(by_route, pairs)
         self._count_bytes(by_route)
 
-    def _add_zones(self, items: Items, rows: I64) -> None:
-        prices = self.routes.prices.take(rows)
+    def _add_zones(self, items: Items) -> None:
+        prices = self.routes.prices.take(items.routes)
         cost = _cost(items.bytes, prices.both)
         src, dst, cls = ZONE.layout.unpack(items.keys)
         keys = ZONE_COST.layout.pack(src, dst, cls, prices.currency)
         self._add(ZONE_COST, keys, cost, _shown(prices, cls, prices.both))
-        self._add_to_rows(ZONE, items, cost, prices)
+        self._add_to_rows(ZONE, items, cost)
 
-    def _add_sides(self, items: Items, rows: I64) -> None:
-        prices = self.routes.prices.take(rows)
-        name, direction, cls, _, _ = WORKLOAD.layout.unpack(items.keys)
-        price = np.where(direction == EGRESS, prices.sender, prices.receiver)
-        keys = WORKLOAD_COST.layout.pack(name, direction, cls, prices.currency)
-        cost = _cost(items.bytes, price)
-        self._add(WORKLOAD_COST, keys, cost, _shown(prices, cls, price))
-        keys = CAUSED_COST.layout.pack(name, cls, prices.currency)
-        shown = _shown(prices, cls, prices.both) & (items.caused > 0)
-        self._add(CAUSED_COST, keys, _cost(items.caused, prices.both), shown)
-        self._add_to_rows(WORKLOAD, items, cost, prices)
+    def _add_sides(self, items: Items) -> None:
+        """Add to both families of workloads.
 
-    def _add_rest(self, by_route: I64, sides: Items, rows: I64) -> None:
+        What a series' labels, price and existence have of its route is worked out for each route
+        and not for each item, of which there are a thousand times as many.
+        """
+        prices, cls, size = self.routes.prices, self.routes.classes, len(self.routes)
+        name, direction = (WORKLOAD.layout.column(items.keys, number) for number in range(2))
+        at = direction * size + items.routes
+        price = np.concatenate([prices.sender, prices.receiver])  # in the order of directions
+        cost = _cost(items.bytes, price.take(at))
+        shown = np.concatenate(
+            [_shown(prices, cls, one) for one in (prices.sender, prices.receiver)]
+        )
+        labels = np.concatenate(
+            [WORKLOAD_COST.layout.pack(0, side, cls, prices.currency) for side in (EGRESS, INGRESS)]
+        )
+        chosen = np.flatnonzero(shown.take(at))
+        keys = WORKLOAD_COST.layout.pack(name.take(chosen), 0, 0, 0) | labels.take(at.take(chosen))
+        self.ledger.add_costs(WORKLOAD_COST.name, keys, cost.take(chosen), self.now)
+        self._add_to_rows(WORKLOAD, items, cost)
+
+        shown = _shown(prices, cls, prices.both)
+        chosen = np.flatnonzero(shown.take(items.routes) & (items.caused > 0))
+        labels, routes = CAUSED_COST.layout.pack(0, cls, prices.currency), items.routes.take(chosen)
+        keys = CAUSED_COST.layout.pack(name.take(chosen), 0, 0) | labels.take(routes)
+        cost = _cost(items.caused.take(chosen), prices.both.take(routes))
+        self.ledger.add_costs(CAUSED_COST.name, keys, cost, self.now)
+
+    def _add_rest(self, by_route: I64, sides: Items) -> None:
         """Give what no workload has to `OUTSIDE`: ends without a name."""
         size, prices = len(by_route), self.routes.prices
-        _, direction, *_ = WORKLOAD.layout.unpack(sides.keys)
+        direction = WORKLOAD.layout.column(sides.keys, 1)
+        named = int_sums(direction * size + sides.routes, sides.bytes, 2 * size)
         priced = prices.reason == PRICED
         outside = self.ledger.label_codes.workloads.code(OUTSIDE, None)
         for side, price in enumerate((prices.sender, prices.receiver)):
-            rest = by_route - int_sums(rows, sides.bytes * (direction == side), size)
+            rest = by_route - named[side * size : (side + 1) * size]
             keys = WORKLOAD_COST.layout.pack(outside, side, EXTERNAL_CLASS, prices.currency)
             cost = _cost(rest, price)
             self._add(WORKLOAD_COST, keys, cost, priced & (cost > 0))
-        rest = by_route - int_sums(rows, sides.caused, size)
+        rest = by_route - int_sums(sides.routes, sides.caused, size)
         keys = CAUSED_COST.layout.pack(outside, EXTERNAL_CLASS, prices.currency)
         cost = _cost(rest, prices.both)
         self._add(CAUSED_COST, keys, cost, priced & (cost > 0))
 
-    def _add_pairs(self, by_route: I64, items: Items, rows: I64) -> None:
+    def _add_pairs(self, by_route: I64, items: Items) -> None:
         """Add to the rows of pairs; the series other has the rest of what crosses zones."""
         prices = self.routes.prices
-        cost = _cost(items.bytes, prices.both.take(rows))
-        self._add_to_rows(PAIR, items, cost, prices.take(rows))
+        cost = _cost(items.bytes, prices.both.take(items.routes))
+        self._add_to_rows(PAIR, items, cost)
         if not self.ledger.limits.shows(PAIR.name):
             return
-        rest = (by_route - int_sums(rows, items.bytes, len(by_route))) * self.routes.crosses()
+        size = len(by_route)
+        rest = (by_route - int_sums(items.routes, items.bytes, size)) * self.routes.crosses()
         self._add_to_other(PAIR, rest, _cost(rest, prices.both), prices)
 
     def _count_bytes(self, by_route: I64) -> None:
@@ -279,25 +308,22 @@ class _Settlement:
         if rows.size:
             self.ledger.add_costs(family.name, keys.take(rows), cost.take(rows), self.now)
 
-    def _add_to_rows(self, family: Family, items: Items, cost: F64, prices: Prices) -> None:
+    def _add_to_rows(self, family: Family, items: Items, cost: F64) -> None:
         """Add to the rows of the family's table, and to its series other."""
-        table = self.ledger.table(family.name)
-        priced = items.bytes * (prices.reason == PRICED)
-        known = items.rows >= 0
-        if not known.all():
+        prices, table = self.routes.prices, self.ledger.table(family.name)
+        priced = items.bytes * (prices.reason == PRICED).take(items.routes)
+        currency, rows = prices.currency.take(items.routes), items.rows
+        if not (known := rows >= 0).all():
             beyond = np.flatnonzero(~known)
-            self._add_to_other(
-                family, items.bytes.take(beyond), cost.take(beyond), prices.take(beyond)
-            )
-        rows = items.rows[known]
-        if len(rows) and not (rows[1:] > rows[:-1]).all():  # a row on two routes
+            of_beyond = prices.take(items.routes.take(beyond))
+            self._add_to_other(family, items.bytes.take(beyond), cost.take(beyond), of_beyond)
+            rows, cost, priced, currency = rows[known], cost[known], priced[known], currency[known]
+        if not (rows[1:] > rows[:-1]).all():  # a row on two routes
             rows, at = np.unique(rows, return_inverse=True)
-            sums: F64 = np.bincount(at, cost[known], len(rows)).astype(np.float64)
-            currency = np.zeros(len(rows), np.int64)
-            np.maximum.at(currency, at, prices.currency[known])
-            table.add_costs(rows, sums, int_sums(at, priced[known], len(rows)), currency)
-            return
-        table.add_costs(rows, cost[known], priced[known], prices.currency[known])
+            cost = np.bincount(at, cost, len(rows)).astype(np.float64)
+            priced = int_sums(at, priced, len(rows))
+            currency = _currency_of_rows(at, currency, len(rows))
+        table.add_costs(rows, cost, priced, currency)
 
     def _add_to_other(self, family: Family, amounts: I64, cost: F64, prices: Prices) -> None:
         table = self.ledger.table(family.name)
@@ -312,8 +338,14 @@ def _cost(amounts: I64, price: F64) -> F64:
     return found
 
 
-def _own_route(apart: BilledApart) -> I64:
-    return ROUTE.pack(apart.cls, apart.src_place, apart.dst_place)
+def _currency_of_rows(rows: I64, currency: I64, size: int) -> I64:
+    """The currency of each row below ``size``: `OTHER` for several, `NONE` without one."""
+    last, first = np.zeros(size, np.int64), np.full(size, np.iinfo(np.int64).max)
+    has_one = currency != NONE
+    np.maximum.at(last, rows[has_one], currency[has_one])
+    np.minimum.at(first, rows[has_one], currency[has_one])
+    found: I64 = np.where((last != NONE) & (first != last), OTHER, last)
+    return found
 
 
 def _shown(prices: Prices, cls: I64, price: F64) -> BOOL:

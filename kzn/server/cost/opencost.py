@@ -8,15 +8,16 @@ not saved: with a new server they begin at 0, as Prometheus expects of a counter
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from kzn.columns.arrays import BOOL, F64, I64, U64
 from kzn.columns.group_sums import group_sums
 from kzn.model.endpoint import POD, Endpoint, EndpointIndex
+from kzn.server.ledger.first_scrape import FirstScrape
 from kzn.server.resolve import verdict as v
-from kzn.server.resolve.resolve import Resolution
+from kzn.server.resolve.resolution import Resolution
 from kzn.server.resolve.retry import ObservedFlows
 
 MAX_PODS = 100_000
@@ -28,6 +29,8 @@ CLASSES = (v.CROSS_ZONE, v.CROSS_REGION, v.EXTERNAL_CLASS)
 _FIRST = CLASSES[0]
 _SHAPE = (2, len(CLASSES))
 _FEW = 64
+_REPLACED = 8
+"""Former uids of a name that are remembered: batches of so many pods before can be late."""
 
 PodLabels = tuple[str, str, str]
 """Name, namespace and uid."""
@@ -38,34 +41,46 @@ class OpenCostSnapshot:
     """A copy: ``pods`` (n,) by row, None for a free one; the others (n, 2, 3) by class.
 
     The second dimension is egress and ingress. A series is there once it has begun (not 0, in Unix
-    time) and shows 0 unless it is ``exposed``. ``dropped`` is bytes of pods beyond the limit.
+    time) and shows 0 unless it is ``exposed``, or on the page of these counters alone
+    ``exposed_alone``. ``dropped`` is bytes of pods beyond the limit, and of ended pods whose name
+    another pod has by now.
     """
 
     pods: list[PodLabels | None]
     bytes: U64
     exposed: BOOL
+    exposed_alone: BOOL
     created: F64
     dropped: int
 
+    def alone(self) -> "OpenCostSnapshot":
+        """What the page of these counters alone shows."""
+        return replace(self, exposed=self.exposed_alone)
+
 
 class OpenCostCounters:
-    """A flow sink. ``epoch`` is what to add to ``now`` to get Unix time."""
+    """A flow sink. ``epoch`` is what to add to ``now`` to get Unix time.
+
+    ``first_scrape`` is the rule of the page with these counters alone: who scrapes that does not
+    scrape the others, and the reverse.
+    """
 
     def __init__(
         self,
         now: Callable[[], float],
         *,
         epoch: float = 0.0,
-        holds: bool = True,
+        first_scrape: FirstScrape | None = None,
         limit: int = MAX_PODS,
     ) -> None:
-        self._now, self._epoch, self._holds, self._limit = now, epoch, holds, limit
+        self._now, self._epoch, self._limit = now, epoch, limit
+        self._first_scrape = first_scrape or FirstScrape(0.0)
         self._rows: dict[tuple[str, str], int] = {}
         self._pods: list[PodLabels | None] = []
         self._owners: list[Endpoint | None] = []
+        self._replaced: list[tuple[str, ...]] = []
         self._free: list[int] = []
         self._bytes = np.zeros((0, *_SHAPE), np.uint64)
-        self._exposed = np.zeros((0, *_SHAPE), np.bool_)
         self._began = np.zeros((0, *_SHAPE))
         self._touched = np.zeros(0)
         self._dropped = 0
@@ -97,22 +112,26 @@ class OpenCostCounters:
             if owner is not None and not index.lives(owner):
                 del self._rows[owner.namespace, owner.name]
                 self._pods[row] = self._owners[row] = None
+                self._replaced[row] = ()
                 self._clear(row)
                 self._free.append(row)
 
     def snapshot(self, begun_before: float) -> OpenCostSnapshot:
         """A copy; series that began before that time (first_scrape.py) show their bytes."""
         size = len(self._pods)
-        exposed = self._exposed[:size]
-        exposed |= (self._began[:size] > 0) & (self._began[:size] < begun_before)
         began = self._began[:size]
         return OpenCostSnapshot(
             self._pods.copy(),
             self._bytes[:size].copy(),
-            exposed.copy(),
+            began < begun_before,
+            began < self._first_scrape.begun_before(self._now()),
             np.where(began > 0, began + self._epoch, 0.0),
             self._dropped,
         )
+
+    def scraped(self, taken: float, *, is_prometheus: bool) -> None:
+        """The page of these counters alone, as of the time ``taken``, was received completely."""
+        self._first_scrape.scraped(taken, self._now(), is_prometheus=is_prometheus)
 
     def _add(
         self,
@@ -129,18 +148,22 @@ class OpenCostCounters:
             owner = index.endpoint(number) if number >= 0 else None
             if owner is None or owner.kind != POD or not owner.uid:
                 continue
-            row = self._row(owner)
+            row = self._row(owner, index)
             if row is None:
                 self._dropped += amount
                 continue
             if not self._began[row, direction, kind]:
                 self._began[row, direction, kind] = now
-                self._exposed[row, direction, kind] = not self._holds
             self._bytes[row, direction, kind] += np.uint64(amount)
             self._touched[row] = now
 
-    def _row(self, owner: Endpoint) -> int | None:
-        """The row of a pod; a new uid of its name begins at 0, and the one before ends."""
+    def _row(self, owner: Endpoint, index: EndpointIndex) -> int | None:
+        """The row of a pod; a new uid of its name begins at 0, and the one before ends.
+
+        None beyond the limit, and for an ended pod that has a successor: its batch is late. While
+        the index has two pods of the name, one deletion was not seen, and which is the ended one is
+        not known: the row stays until the pods are listed again.
+        """
         name = (owner.namespace, owner.name)
         row = self._rows.get(name)
         if row is None:
@@ -151,6 +174,10 @@ class OpenCostCounters:
             known = self._owners[row]
             if known is not None and known.uid == owner.uid:
                 return row
+            if known is not None:
+                if owner.uid in self._replaced[row] or index.lives(known):
+                    return None
+                self._replaced[row] = (known.uid, *self._replaced[row][: _REPLACED - 1])
             self._clear(row)
         self._pods[row], self._owners[row] = (owner.name, owner.namespace, owner.uid), owner
         return row
@@ -158,9 +185,10 @@ class OpenCostCounters:
     def _append(self) -> int:
         self._pods.append(None)
         self._owners.append(None)
+        self._replaced.append(())
         if (size := len(self._pods)) > len(self._touched):
             more = max(_FEW, size)
-            for name in ("_bytes", "_exposed", "_began", "_touched"):
+            for name in ("_bytes", "_began", "_touched"):
                 column = getattr(self, name)
                 room = np.zeros((more, *column.shape[1:]), column.dtype)
                 setattr(self, name, np.concatenate([column, room]))
@@ -168,6 +196,5 @@ class OpenCostCounters:
 
     def _clear(self, row: int) -> None:
         self._bytes[row] = 0
-        self._exposed[row] = False
         self._began[row] = 0.0
         self._touched[row] = 0.0

@@ -73,7 +73,7 @@ class RoutePrices:
         self._at = datetime.fromtimestamp(at, UTC)
         self._index = KeyTable()
         self._prices = _columns([])
-        self._crosses = np.zeros(0, np.bool_)
+        self._classes = np.zeros(0, np.int64)
         self._lists: dict[PriceListInUse, None] = {}
         following = book.changes_after(self._at)
         self.valid_until = following.timestamp() if following is not None else np.inf
@@ -93,9 +93,14 @@ class RoutePrices:
         """The prices by row."""
         return self._prices
 
+    @property
+    def classes(self) -> I64:
+        """The class by row."""
+        return self._classes
+
     def crosses(self) -> BOOL:
         """By row: whether the class of the route crosses zones."""
-        return self._crosses
+        return CROSSES.take(self._classes)
 
     def rows(self, routes: I64) -> I64:
         """The row of each route, which may repeat."""
@@ -107,7 +112,7 @@ class RoutePrices:
             columns = (cls.tolist(), *(column.tolist() for column in places))
             found = _columns([self._quote(*one) for one in zip(*columns, strict=True)])
             self._prices = self._prices.plus(found)
-            self._crosses = np.append(self._crosses, CROSSES.take(cls))
+            self._classes = np.append(self._classes, cls)
             rows[new] = self._index.find(routes[new])
         return rows
 

@@ -6,11 +6,12 @@ is an object with all keys. Both have the same keys in the same order:
 time, node, then for src and dst each the address and, of the endpoint that is charged (the node for
 a forwarded flow, the pod that sent it where the source does not tell it, the owner of via where
 that is not empty), _kind, _namespace, _name,
-_workload_kind, _workload, _zone, then via (the outer destination, if a tunnel of the node carries
-the flow to another place than dst), protocol,
+_workload_kind, _workload, _zone, _group, then via (the outer destination, if a tunnel of the node
+carries the flow to another place than dst), protocol,
 src_port, dst_port (0: not kept), initiator (source, destination, unknown), encrypted ("yes" for
 WireGuard and ESP, where the inner packet is not visible), packets, bytes, class (or
-"unresolved"), reason (why it is unresolved).
+"unresolved"), reason (why it is unresolved). With prices: cost (at both ends; null in JSON without
+a price), currency, unpriced (why there is no price).
 
 A line is joined from cached texts: one for each address and its owner, reused while the address has
 this owner, and one for each combination of ports, protocol and flags.
@@ -38,6 +39,7 @@ from kzn.model.flows import (
     INITIATOR_SOURCE,
     Flows,
 )
+from kzn.server.flows.costs import FlowPrices
 from kzn.server.flows.records import FlowRecords
 from kzn.server.resolve import verdict as v
 
@@ -113,14 +115,23 @@ _STYLES: dict[Form, _Style] = {
 class LineWriter:
     """Formats records; caches the texts of at least ``cached_addresses`` addresses."""
 
-    def __init__(self, form: Form, *, cached_addresses: int = CACHED_ADDRESSES) -> None:
+    def __init__(
+        self,
+        form: Form,
+        *,
+        cached_addresses: int = CACHED_ADDRESSES,
+        prices: FlowPrices | None = None,
+    ) -> None:
+        """With ``prices`` lines have costs."""
+        self._prices = prices
         self._style = _STYLES[form]
         self._cached_addresses = cached_addresses
         self._endpoint_texts: dict[bytes, _EndpointText] = {}
         self._older: dict[bytes, _EndpointText] = {}
         self._protocol_texts = _ProtocolTexts(self._style)
         ends = [self._style.fields(_verdict(code)) for code in range(len(v.NAMES))]
-        self._ends = [end + self._style.end.encode() for end in ends]
+        last = b"" if prices is not None else self._style.end.encode()
+        self._ends = [end + last for end in ends]
 
     def lines(self, records: FlowRecords) -> bytes:
         """All lines of ``records``."""
@@ -147,7 +158,7 @@ class LineWriter:
             [self._style.number("bytes")] * len(records),
             _numbers(flows.bytes),
             # All lines have the same head, so each line ends with the head of the next.
-            _column([end + head for end in self._ends], records.verdict),
+            *self._last_columns(records, head),
         )
         for first in range(0, len(records), _LINES):
             part = slice(first, first + _LINES)
@@ -156,6 +167,26 @@ class LineWriter:
                 line[number :: len(columns)] = column[part]
             line[-1] = line[-1].removesuffix(head)
             yield b"".join([head, *line])
+
+    def _last_columns(self, records: FlowRecords, head: bytes) -> list[list[bytes]]:
+        """The columns from the class on, with the head of the next line."""
+        if self._prices is None:
+            return [_column([end + head for end in self._ends], records.verdict)]
+        found, style = self._prices.price(records), self._style
+        before, none = style.number("cost"), style.fields([("cost", "")])
+        if none:  # JSON: a number, or null
+            none = before + b"null"
+        has_cost = np.array([bool(currency) for currency, _ in found.rows], np.bool_)
+        numbers = msgspec.json.encode(found.cost.tolist())[1:-1].split(b",")
+        costs = [
+            before + number if known else none
+            for number, known in zip(numbers, has_cost.take(found.row).tolist(), strict=True)
+        ]
+        ends = [
+            style.fields([("currency", currency), ("unpriced", reason)]) + style.end.encode() + head
+            for currency, reason in found.rows
+        ]
+        return [_column(self._ends, records.verdict), costs, _column(ends, found.row)]
 
     def _head(self, records: FlowRecords) -> bytes:
         time = _timestamp(records.closed)
@@ -288,7 +319,7 @@ def _column(texts: list[bytes], rows: npt.NDArray[np.integer[Any]]) -> list[byte
 
 def _owner(end: str, owner: Endpoint | int) -> list[Field]:
     if isinstance(owner, int):
-        values = (_KINDS[owner], "", "", "", "", "")
+        values = (_KINDS[owner], "", "", "", "", "", "")
     else:
         values = (
             owner.kind,
@@ -297,8 +328,9 @@ def _owner(end: str, owner: Endpoint | int) -> list[Field]:
             owner.workload_kind,
             owner.workload,
             owner.zone,
+            owner.group,
         )
-    keys = ("kind", "namespace", "name", "workload_kind", "workload", "zone")
+    keys = ("kind", "namespace", "name", "workload_kind", "workload", "zone", "group")
     return [(f"{end}_{key}", value) for key, value in zip(keys, values, strict=True)]
 
 

@@ -15,10 +15,11 @@ import numpy as np
 
 from kzn.columns.arrays import BOOL, I64
 from kzn.model.endpoint import EndpointIndex
+from kzn.server.flows.costs import FlowPrices
 from kzn.server.flows.lines import Form, LineWriter
 from kzn.server.flows.records import FlowRecords
 from kzn.server.resolve import verdict as v
-from kzn.server.resolve.resolve import Resolution
+from kzn.server.resolve.resolution import Resolution
 from kzn.server.resolve.retry import ObservedFlows
 
 _LOG = logging.getLogger(__name__)
@@ -76,9 +77,12 @@ class FlowLog:
         epoch_of: Callable[[float], float],
         logged: BOOL = ALL_VERDICTS,
         max_lines: int = MAX_LINES,
+        prices: FlowPrices | None = None,
     ) -> None:
+        """With ``prices`` lines have costs."""
         self._stream = stream
-        self._writer = LineWriter(form)
+        self.prices = prices
+        self._writer = LineWriter(form, prices=prices)
         self._epoch_of = epoch_of
         self._logged = logged
         self._max_lines = max_lines

@@ -11,7 +11,7 @@ import numpy as np
 from kzn.columns.arrays import I64, U8
 from kzn.model.endpoint import Endpoint, EndpointIndex
 from kzn.model.flows import Flows
-from kzn.server.resolve.resolve import Resolution
+from kzn.server.resolve.resolution import Resolution
 from kzn.server.resolve.retry import ObservedFlows, select
 
 
@@ -59,6 +59,17 @@ class FlowRecords:
 
     def __len__(self) -> int:
         return len(self.flows)
+
+    def charged(self) -> tuple[I64, I64]:
+        """The rows in ``owners`` of the two ends of each flow."""
+        flows = self.flows
+        src, dst = flows.src.astype(np.int64), flows.dst.astype(np.int64)
+        src[self.forwarded] = len(self.owners) - 1
+        if flows.sender is not None:
+            src[self.sent] = flows.sender[self.sent]
+        if flows.via is not None:
+            dst[self.rerouted] = flows.via[self.rerouted]
+        return src, dst
 
 
 def _rerouted(observed: ObservedFlows, resolution: Resolution, chosen: I64) -> I64:

@@ -25,6 +25,7 @@ from kzn.columns.arrays import I64
 from kzn.errors import UsageError
 from kzn.model.totals import Counts
 from kzn.server.ledger.family import FAMILIES, Family, FamilyName, LedgerSnapshot, View
+from kzn.server.ledger.labels import OTHER_LABEL
 from kzn.server.ledger.node_totals import TERMS, NodeTotalsSnapshot
 from kzn.server.snapshot import ServerSnapshot
 
@@ -63,7 +64,8 @@ def answer(
     else:
         family, keys = _LISTS[topic], _keys(topic)
         rows, of = largest_rows(snapshot.ledger, family, limit)
-        objects = (dict(zip(keys, values, strict=True)) for values in rows)
+        groups_of = _groups_of(topic, snapshot)
+        objects = (dict(zip(keys, (*row, *groups_of(row)), strict=True)) for row in rows)
     yield b'{"%s":[' % topic.encode()
     between = b""
     while part := list(islice(objects, at_once)):
@@ -74,6 +76,8 @@ def answer(
 
 
 Row = tuple[str | int | float | None, ...]
+MIXED = "mixed"
+"""In place of a currency: the row's bytes cost something in several."""
 _NO_COSTS: tuple[float | None, str] = (None, "")
 
 
@@ -124,13 +128,19 @@ def _costs(
     names = [name for (name,) in ledger.tables["currency"]]
     columns = (view.costs.cost, view.costs.priced_bytes, view.costs.currency)
     found = zip(*(column[rows].tolist() for column in columns), strict=True)
-    return ((*((cost, names[code]) if code else _NO_COSTS), n) for cost, n, code in found)
+    return ((*_cost_in(cost, names[code]), n) for cost, n, code in found)
 
 
 def _other_costs(view: View, size: int) -> tuple[float | None, str, int]:
     other = view.other
-    cost = (other.cost, other.currency) if other.currency else _NO_COSTS
-    return *cost, size - other.priced_bytes
+    return *_cost_in(other.cost, other.currency), size - other.priced_bytes
+
+
+def _cost_in(cost: float, currency: str) -> tuple[float | None, str]:
+    """A cost and its currency; without a price neither, of several currencies no sum."""
+    if currency == OTHER_LABEL:
+        return None, MIXED
+    return (cost, currency) if currency else _NO_COSTS
 
 
 def parse_limit(text: str | None) -> int:
@@ -143,6 +153,20 @@ def parse_limit(text: str | None) -> int:
     if not (text.isascii() and text.isdigit()) or not 0 < len(text) < 10:
         raise UsageError(f"limit {text[:20]!r} is not a number", hint=f"0 to {MAX_LIMIT}")
     return min(int(text), MAX_LIMIT)
+
+
+def _groups_of(topic: str, snapshot: ServerSnapshot) -> Callable[[Row], tuple[str, ...]]:
+    """The groups of a row's ends, by the labels at its begin."""
+    groups = snapshot.groups or {}
+    if topic == "workloads":
+        return lambda row: (groups.get((str(row[0]), str(row[1]), str(row[2])), ""),)
+    if topic != "pairs":
+        return lambda _row: ()
+    by_name: dict[object, str] = {}
+    for (namespace, _, name), group in groups.items():
+        if by_name.setdefault((namespace, name), group) != group:
+            by_name[namespace, name] = ""
+    return lambda row: (by_name.get(row[:2], ""), by_name.get(row[3:5], ""))
 
 
 def _paused(
@@ -197,7 +221,15 @@ def _status(snapshot: ServerSnapshot, pause: Callable[[], object]) -> Status:
             PriceListRow(one.provider, one.name, one.currency, str(one.valid_from), str(one.date))
             for one in snapshot.prices.lists
         ),
+        proposals=None if snapshot.advice.by_rule is None else snapshot.advice.proposals,
+        saving_per_month=dict(snapshot.advice.by_currency),
+        connected_seconds=_rounded(snapshot.waiting.seconds),
+        first_batch_seconds=None if snapshot.pipeline.batches else _rounded(snapshot.waiting.batch),
     )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
 
 
 def _source(snapshot: ServerSnapshot, number: int) -> TopologyStatus:

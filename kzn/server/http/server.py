@@ -1,24 +1,27 @@
 """The server's routes: the page at /, /metrics, /healthz, /readyz and /api/v1.
 
-In: requests of Prometheus, kubelet, `kzn top` and people. Out: responses rendered from a snapshot
-in worker threads, one rendering for all that ask within a second. Never: renders on the event loop.
+In: requests of Prometheus, kubelet, `kzn top` and people. Out: responses rendered from a snapshot,
+one rendering for all that ask within a second: metrics in slices of the event loop, all others in
+worker threads. Never: an event loop that is held by a rendering.
 """
 
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Protocol
 
-from kzn.daemon.http.body import Body, body_of
+from kzn.client import openapi
+from kzn.daemon.http.body import Body, BodyMaker, body_of
 from kzn.daemon.http.hosts import AllowedHosts
 from kzn.daemon.http.messages import JSON, BusyError, Request, Response, Route, coding_of
 from kzn.daemon.http.places import HttpLimits
 from kzn.daemon.http.server import Authorize, HttpServer
+from kzn.daemon.http.slices import Slices
 from kzn.daemon.http.stats import HttpStats
 from kzn.daemon.tls import ServerTls
 from kzn.server.http import page
@@ -26,13 +29,13 @@ from kzn.server.http.addresses import parse_addresses
 from kzn.server.http.api import FAMILIES_OF, TOPICS, answer, parse_limit
 from kzn.server.http.shared import SharedAnswers, SharedSnapshots, Take
 from kzn.server.ledger.family import FAMILIES, FamilyName
-from kzn.server.metrics.render import format_of, pieces
+from kzn.server.metrics.opencost import opencost_text
+from kzn.server.metrics.render import TEXT, format_of, pieces
+from kzn.server.metrics.text import LabelTexts
 from kzn.server.snapshot import ServerSnapshot
 
 _pause = partial(time.sleep, 0.003)
-"""A renderer calls this every few milliseconds to leave the GIL to the event loop. Without it,
-numpy calls of the event loop release the GIL to the renderer and wait to get it back; with it, acks
-during a scrape of 200,000 series are sent ten times sooner."""
+"""A thread that renders calls this every few milliseconds to leave the GIL to the event loop."""
 _ALL = frozenset(FAMILIES)
 _LISTS = frozenset({"limit"})
 _EXPLAIN = frozenset({"src", "dst", "node", "at", "via"})
@@ -64,7 +67,8 @@ class HttpApi:
     ``owners`` returns the body for a list of addresses, ``explain`` that for a query of
     /api/v1/explain (UsageError: answered with 400), ``prices`` that of /api/v1/prices. A page
     without its function answers 404.
-    ``pages`` are further ones. ``scraped`` is told of each scrape that was received.
+    ``pages`` are further ones. ``scraped`` is told of each scrape of /metrics that was received.
+    With ``opencost`` there is /metrics/opencost, too, of whose scrapes that is told.
     """
 
     def __init__(
@@ -82,7 +86,9 @@ class HttpApi:
         tls: ServerTls | None = None,
         authorize: Authorize | None = None,
         pages: Mapping[str, Route] | None = None,
+        opencost: Scraped | None = None,
     ) -> None:
+        self._opencost_scraped = opencost
         self._pages = pages or {}
         self._why_not_ready = why_not_ready
         self._owners = owners
@@ -91,6 +97,8 @@ class HttpApi:
         self._scraped = scraped
         self._limits = rendering or RenderLimits()
         self._threads = ThreadPoolExecutor(self._limits.renderers, "http-render")
+        self._slices = Slices(self._threads)
+        self._texts = LabelTexts()
         self._renderers = asyncio.Semaphore(self._limits.renderers)
         self._waiting = 0
         self._is_stopping = False
@@ -125,6 +133,8 @@ class HttpApi:
             "/healthz": Route(lambda _request: Response(b"ok\n"), is_open=True),
             "/readyz": Route(self._readyz, is_open=True),
         }
+        if self._opencost_scraped is not None:
+            routes["/metrics/opencost"] = Route(self._opencost)
         for topic in TOPICS:
             known = frozenset() if topic == "status" else _LISTS
             routes[f"/api/v1/{topic}"] = Route(partial(self._api, topic), known)
@@ -135,20 +145,32 @@ class HttpApi:
         if self._prices is not None:
             prices = self._prices
             routes["/api/v1/prices"] = Route(lambda _: Response(prices(), content_type=JSON))
+        document = openapi.text().encode()
+        routes["/api/v1/openapi.json"] = Route(lambda _: Response(document, content_type=JSON))
         return routes | dict(self._pages)
 
     async def _metrics(self, request: Request) -> Response:
         if self._is_stopping:
             raise BusyError("the server is stopping")
         wanted = format_of(request.headers.get("accept", ""))
-        taken, body = await self._rendered(
-            request, wanted, _ALL, lambda snapshot: pieces(snapshot, wanted, _pause), tagged=False
+        taken, body = await self._sliced(
+            request, wanted, _ALL, lambda snapshot: pieces(snapshot, wanted, self._texts)
         )
-        received = None
-        if self._scraped is not None and request.method == "GET":
-            is_prometheus = _SCRAPE_HEADER in request.headers
-            received = partial(self._scraped, taken, is_prometheus=is_prometheus)
+        received = _received(self._scraped, request, taken)
         return Response(body, content_type=wanted.content_type, received=received)
+
+    async def _opencost(self, request: Request) -> Response:
+        """The two counters that OpenCost reads: what OpenCost without Prometheus scrapes."""
+        if self._is_stopping:
+            raise BusyError("the server is stopping")
+
+        def text(snapshot: ServerSnapshot) -> Iterator[bytes]:
+            found = snapshot.opencost
+            return opencost_text(found.alone()) if found is not None else iter(())
+
+        taken, body = await self._sliced(request, "opencost", frozenset(), text)
+        received = _received(self._opencost_scraped, request, taken)
+        return Response(body, content_type=TEXT.content_type, received=received)
 
     def _readyz(self, _request: Request) -> Response:
         why = self._why_not_ready()
@@ -163,7 +185,6 @@ class HttpApi:
             (topic, limit),
             FAMILIES_OF[topic],
             lambda snapshot: answer(topic, snapshot, limit, _pause),
-            tagged=True,
         )
         return Response(body, content_type=JSON)
 
@@ -183,10 +204,39 @@ class HttpApi:
         key: object,
         families: frozenset[FamilyName],
         work: Callable[[ServerSnapshot], Iterator[bytes]],
-        *,
-        tagged: bool,
     ) -> tuple[float, Body]:
-        """A body that was begun within the last second, or a new one; and its snapshot's time."""
+        """A body with a tag that was begun within the last second, or a new one, of a thread."""
+
+        async def make(snapshot: ServerSnapshot, coding: str) -> Body:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(
+                self._threads, lambda: body_of(work(snapshot), tagged=True, coding=coding)
+            )
+
+        return await self._shared(request, key, families, make)
+
+    async def _sliced(
+        self,
+        request: Request,
+        key: object,
+        families: frozenset[FamilyName],
+        work: Callable[[ServerSnapshot], Iterator[bytes]],
+    ) -> tuple[float, Body]:
+        """A body that was begun within the last second, or a new one, of slices of the loop."""
+
+        async def make(snapshot: ServerSnapshot, coding: str) -> Body:
+            return await self._slices.body(lambda: work(snapshot), BodyMaker(coding=coding))
+
+        return await self._shared(request, key, families, make)
+
+    async def _shared(
+        self,
+        request: Request,
+        key: object,
+        families: frozenset[FamilyName],
+        make: Callable[[ServerSnapshot, str], Awaitable[Body]],
+    ) -> tuple[float, Body]:
+        """A body, and the time of its snapshot."""
         # One form for nearly all clients; a second rendering for those that want zstd.
         is_zstd = coding_of(request.headers.get("accept-encoding", "")) == "zstd"
         coding = "zstd" if is_zstd else "gzip"
@@ -198,12 +248,15 @@ class HttpApi:
             try:
                 async with self._renderers:
                     snapshot = await self._snapshots.get(families)
-                    loop = asyncio.get_running_loop()
-                    body = await loop.run_in_executor(
-                        self._threads, lambda: body_of(work(snapshot), tagged=tagged, coding=coding)
-                    )
-                    return snapshot.taken, body
+                    return snapshot.taken, await make(snapshot, coding)
             finally:
                 self._waiting -= 1
 
         return await self._bodies.get((key, coding), render)
+
+
+def _received(scraped: Scraped | None, request: Request, taken: float) -> Callable[[], None] | None:
+    """What to call once the body, of the time ``taken``, was received."""
+    if scraped is None or request.method != "GET":
+        return None
+    return partial(scraped, taken, is_prometheus=_SCRAPE_HEADER in request.headers)

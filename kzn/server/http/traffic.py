@@ -7,19 +7,27 @@ In: requests, a store that answers `TrafficQuery`, snapshots. Out: /api/v1/traff
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import msgspec
 
 from kzn import __version__
-from kzn.client.traffic import PARAMETERS, parse_query
+from kzn.client.openapi import EXPORT_TYPES
+from kzn.client.past_traffic import PastTraffic
+from kzn.client.prices import used_lists
+from kzn.client.traffic import EXPORT_PARAMETERS, PARAMETERS, parse_export, parse_query
 from kzn.daemon.http.body import body_of
-from kzn.daemon.http.messages import JSON, BusyError, Request, Response, Route
+from kzn.daemon.http.messages import JSON, BusyError, Request, Response, Route, Stream
 from kzn.errors import UsageError
+from kzn.history.export_query import Export
+from kzn.history.processes.export_process import About
 from kzn.history.query import Answer, TrafficQuery
 from kzn.pricing.book import PriceBook
-from kzn.server.http.prices import places_of
-from kzn.server.http.traffic_costs import Costs, Places, costs_of, rest
+from kzn.pricing.table import Place
+from kzn.server.http.past_places import past_places
+from kzn.server.http.traffic_costs import Costs, costs_of, rest
+from kzn.server.prices import places_of
 from kzn.server.snapshot import ServerSnapshot
 from kzn.topology.index import AddressIndex
 
@@ -30,12 +38,22 @@ _NAMES = 10
 _NO_STORE = (("cache-control", "no-store"),)
 
 
+class Exported(Stream, Protocol):
+    """Pieces of an export, and what it has."""
+
+    about: About
+
+
 class TrafficStore(Protocol):
     """Answers queries about the past."""
 
     @property
     def kept(self) -> dict[str, int]:
         """Seconds for which each level is kept."""
+        ...
+
+    async def export(self, export: Export) -> Exported:
+        """The rows of an export; UsageError, BusyError."""
         ...
 
     async def ask(self, query: TrafficQuery) -> Answer:
@@ -81,6 +99,7 @@ class TrafficPages:
         """The pages by path."""
         return {
             "/api/v1/traffic": Route(self._traffic, PARAMETERS),
+            "/api/v1/export": Route(self._export, EXPORT_PARAMETERS),
             "/api/v1/meta": Route(self._meta),
             "/api/v1/notices": Route(self._notices),
         }
@@ -89,17 +108,36 @@ class TrafficPages:
         found = await self._store.ask(parse_query(request.parameters, self._wall()))
         costs = await self._costs(found)
         # In a thread: a large answer takes a tenth of a second.
-        return await asyncio.to_thread(lambda: _json(_document(found, costs)))
+        return await asyncio.to_thread(lambda: _json(document(found, costs)))
+
+    async def ask(self, query: TrafficQuery) -> PastTraffic:
+        """An answer with costs, as clients read it; UsageError, BusyError."""
+        found = await self._store.ask(query)
+        return PastTraffic.from_json(document(found, await self._costs(found)))
+
+    async def _export(self, request: Request) -> Response:
+        export = parse_export(request.parameters, self._wall())
+        found = await self._store.export(export)
+        about = found.about
+        name = f"kzn-{about.begin}-{about.end}.{export.format}"
+        headers = (
+            ("content-disposition", f'attachment; filename="{name}"'),
+            ("kzn-rows", str(about.rows)),
+            ("kzn-span", f"{about.begin}/{about.end}"),
+            ("kzn-source", about.source),
+            *_NO_STORE,
+        )
+        return Response(
+            b"", content_type=EXPORT_TYPES[export.format], headers=headers, stream=found
+        )
 
     async def _costs(self, answer: Answer) -> Costs | None:
         """What rows and total cost; None without prices, or if that cannot be asked now."""
         book = self._book()
         if book is None:
             return None
-        index = self._index
-        places = Places(places_of(index.nodes(), index.networks.networks()))
         try:
-            return await costs_of(answer, self._store.ask, book, places)
+            return await costs_of(answer, self._store.ask, book, past_places(self._index))
         except (UsageError, BusyError):  # more groups than can be held, or too many questions
             return None
 
@@ -107,14 +145,22 @@ class TrafficPages:
         snapshot = await self._snapshot()
         kept = self._store.kept
         longest = max(kept.values())
+        book = self._book()
+        at = datetime.fromtimestamp(self._wall(), UTC)
+        lists = used_lists(book, self._places(), at) if book is not None else ()
         prices = [
-            {"list": one.name, "valid_from": str(one.valid_from), "currency": one.currency}
-            for one in snapshot.prices.lists
+            {
+                "list": one.name,
+                "valid_from": one.valid_from,
+                "date": one.date,
+                "currency": one.currency,
+            }
+            for one in lists
         ]
         return _json(
             {
                 "version": __version__,
-                "cluster": "",
+                "cluster": snapshot.cluster,
                 "zones": sorted(self._zones()),
                 "ranges": [name for name, seconds in RANGES.items() if seconds <= longest],
                 "resolution": 60,
@@ -128,22 +174,30 @@ class TrafficPages:
         found = notices(await self._snapshot(), self._index)
         return _json({"notices": [notice.to_json() for notice in found]})
 
+    def _places(self) -> Iterator[Place]:
+        return places_of(self._index.nodes(), self._index.networks.networks())
+
     def _zones(self) -> set[str]:
         return {zone for node in self._index.node_names() if (zone := _zone(self._index, node))}
 
 
-def _document(answer: Answer, costs: Costs | None) -> dict[str, Any]:
-    document = answer.to_json()
+def document(answer: Answer, costs: Costs | None) -> dict[str, Any]:
+    """The object of /api/v1/traffic."""
+    found = answer.to_json()
     if costs is None:
-        return document
+        return found
     rows, total = costs
-    return document | {
+    return found | {
         "rows": [
             shown | rows[row.values].to_json()
-            for shown, row in zip(document["rows"], answer.rows, strict=True)
+            for shown, row in zip(found["rows"], answer.rows, strict=True)
         ],
-        "other": document["other"] | rest(total, rows.values()).to_json(),
-        "total": document["total"] | total.to_json(),
+        "other": found["other"] | rest(total, rows.values()).to_json(),
+        "total": found["total"] | total.to_json(),
+        "prices": [
+            {"list": name, "currency": currency, "date": str(day)}
+            for name, currency, day in sorted(total.lists)
+        ],
     }
 
 

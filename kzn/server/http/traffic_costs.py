@@ -1,101 +1,114 @@
 """What the groups of an answer about past traffic cost, at the prices that were valid then.
 
-In: an answer, the price lists, the places of zones and static entries, and a store to ask.
+In: an answer, the price lists, the places of past ends, and a store to ask.
 Out: for each group and the total: money at both ends by currency, and bytes without price.
 Never: a group whose cost and unpriced bytes are of other bytes than the group's.
 """
 
+import datetime as dt
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
-from kzn.history.query import MAX_LIMIT, Answer, TrafficQuery, Value
+from kzn.errors import UsageError
+from kzn.history.query import MAX_LIMIT, MAX_VALUES, Answer, Row, TrafficQuery, Value
+from kzn.model.provider import provider_of
 from kzn.pricing.book import PriceBook
-from kzn.pricing.table import Place
-from kzn.pricing.traffic import CLASSES, NO_RULE, Quote, Traffic, Unpriced
+from kzn.pricing.places import price_between
+from kzn.pricing.traffic import Quote, Unpriced
+from kzn.server.http.past_places import PastEnd, PastPlaces
 
-_ROUTE = ("class", "src_zone", "dst_zone")
-_ENTRIES = ("src_kind", "src_workload", "dst_kind", "dst_workload")
-_STATIC = "Static"
+_SIDES = ("src", "dst")
 _MOST_PERIODS = 12
-_UNKNOWN = Place("", "", "")
-AMBIGUOUS = Place("", "", "", name="ambiguous")
-"""The place of a zone name that two regions or providers have, and of entries added up."""
-_ADDED_UP = "other"
 
 Costs = tuple[dict[tuple[Value, ...], "Cost"], "Cost"]
 """The cost of each row by its values, and of the total."""
 Ask = Callable[[TrafficQuery], Awaitable[Answer]]
 
 
+Money = dict[str, float]
+"""An amount for each currency."""
+
+
 @dataclass(slots=True)
 class Cost:
-    """What bytes cost by currency, and how many have no price."""
+    """What bytes cost the ends that send and receive them, and how many have no price."""
 
-    by_currency: dict[str, float] = field(default_factory=dict)
+    sender: Money = field(default_factory=dict)
+    receiver: Money = field(default_factory=dict)
     unpriced: int = 0
+    lists: set[tuple[str, str, dt.date]] = field(default_factory=set, compare=False)
+    """Of a total: list, currency and date of each price."""
+
+    @property
+    def both(self) -> Money:
+        """What both ends pay."""
+        return {one: self.sender[one] + self.receiver.get(one, 0.0) for one in self.sender}
 
     def add(self, other: "Cost") -> None:
         """Add the costs of other bytes."""
-        for currency, amount in other.by_currency.items():
-            self.by_currency[currency] = self.by_currency.get(currency, 0.0) + amount
+        for mine, others in ((self.sender, other.sender), (self.receiver, other.receiver)):
+            for currency, amount in others.items():
+                mine[currency] = mine.get(currency, 0.0) + amount
         self.unpriced += other.unpriced
 
     def to_json(self) -> dict[str, object]:
         """The keys that a row has in addition."""
-        return {"cost": self.by_currency, "unpriced_bytes": self.unpriced}
+        return {
+            "cost": self.both,
+            "sender_cost": self.sender,
+            "receiver_cost": self.receiver,
+            "unpriced_bytes": self.unpriced,
+        }
 
 
-class Places:
-    """Provider and region of each zone, and the price classes of static entries, by name."""
+class _Route(NamedTuple):
+    cls: str
+    src: PastEnd
+    dst: PastEnd
 
-    def __init__(self, places: Iterable[Place]) -> None:
-        self._zones: dict[str, Place] = {}
-        self._entries: dict[str, Place] = {}
-        for place in places:
-            if place.price_class:
-                self._entries[place.name] = place
-            else:
-                known = self._zones.setdefault(place.zone, place)
-                if (known.provider, known.region) != (place.provider, place.region):
-                    self._zones[place.zone] = AMBIGUOUS
-
-    @property
-    def has_entries(self) -> bool:
-        """Whether an entry has a price class."""
-        return bool(self._entries)
-
-    def of(self, zone: str, kind: str, workload: str) -> Place:
-        """The place of an end."""
-        if kind == _STATIC and workload == _ADDED_UP and self._entries:
-            return AMBIGUOUS
-        entry = self._entries.get(workload) if kind == _STATIC else None
-        return entry or self._zones.get(zone, _UNKNOWN)
+    @staticmethod
+    def of(values: dict[str, Value]) -> "_Route":
+        """The route of a row."""
+        src, dst = (
+            PastEnd(*(str(values.get(f"{side}_{name}", "")) for name in PastEnd._fields))
+            for side in _SIDES
+        )
+        return _Route(str(values["class"]), src, dst)
 
 
-async def costs_of(answer: Answer, ask: Ask, book: PriceBook, places: Places) -> Costs:
+async def costs_of(answer: Answer, ask: Ask, book: PriceBook, places: PastPlaces) -> Costs:
     """The cost of each row of an answer by its values, and of the total.
 
-    Asks once for each period of the lists' validity; raises what ``ask`` raises.
+    Asks once for each period of the lists' validity, and for the providers of zones whose nodes are
+    gone, which ``places`` learns; raises what ``ask`` raises.
     """
     query = answer.query
-    added = _ROUTE + (_ENTRIES if places.has_entries else ())
+    added = ("class", *(f"{side}_{name}" for name in places.dimensions for side in _SIDES))
     by = query.by + tuple(name for name in added if name not in query.by)
-    rows = {row.values: Cost() for row in answer.rows}
-    total, known = Cost(), 0
-    prices: dict[tuple[object, ...], Quote | Unpriced] = {}
-    seen = dict.fromkeys(rows, 0)
+    periods: list[tuple[int, list[tuple[Row, _Route]]]] = []
     for begin, end in _periods(query, book):
         found = await ask(
             replace(query, begin=begin, end=end, by=by, limit=MAX_LIMIT, points=0, compare=False)
         )
-        for row in found.rows:
-            values = dict(zip(by, row.values, strict=True))
-            route = _route(values, places)
-            if (price := prices.get((begin, *route))) is None:
-                price = prices[(begin, *route)] = _price(*route, book, begin)
+        routes = (_Route.of(dict(zip(by, row.values, strict=True))) for row in found.rows)
+        periods.append((begin, list(zip(found.rows, routes, strict=True))))
+    await _learn_providers(query, ask, places, (route for _, rows in periods for _, route in rows))
+    rows = {row.values: Cost() for row in answer.rows}
+    total, known = Cost(), 0
+    prices: dict[tuple[int, _Route], Quote | Unpriced] = {}
+    seen = dict.fromkeys(rows, 0)
+    for begin, flows in periods:
+        for row, route in flows:
+            if (price := prices.get((begin, route))) is None:
+                at = datetime.fromtimestamp(begin, UTC)
+                ends = places.of(route.src), places.of(route.dst)
+                price = prices[begin, route] = price_between(route.cls, *ends, book, at)
             cost = _cost(price, row.measure.bytes)
             total.add(cost)
+            if isinstance(price, Quote):
+                total.lists.add((price.list, price.currency, price.date))
             known += row.measure.bytes
             group = row.values[: len(query.by)]
             if group in rows:
@@ -110,10 +123,11 @@ async def costs_of(answer: Answer, ask: Ask, book: PriceBook, places: Places) ->
 
 def rest(total: Cost, rows: Iterable[Cost]) -> Cost:
     """The cost of what is not among the rows."""
-    found = Cost(dict(total.by_currency), total.unpriced)
+    found = Cost(dict(total.sender), dict(total.receiver), total.unpriced)
     for row in rows:
-        for currency, amount in row.by_currency.items():
-            found.by_currency[currency] = max(0.0, found.by_currency.get(currency, 0.0) - amount)
+        for left, taken in ((found.sender, row.sender), (found.receiver, row.receiver)):
+            for currency, amount in taken.items():
+                left[currency] = max(0.0, left.get(currency, 0.0) - amount)
         found.unpriced = max(0, found.unpriced - row.unpriced)
     return found
 
@@ -132,34 +146,31 @@ def _periods(query: TrafficQuery, book: PriceBook) -> list[tuple[int, int]]:
     return [*found, (begin, query.end)]
 
 
-def _route(values: dict[str, Value], places: Places) -> tuple[str, Place, Place]:
-    src, dst = (
-        places.of(*(str(values.get(f"{side}_{name}", "")) for name in ("zone", "kind", "workload")))
-        for side in ("src", "dst")
-    )
-    return str(values["class"]), src, dst
-
-
-def _price(cls: str, src: Place, dst: Place, book: PriceBook, at: int) -> Quote | Unpriced:
-    if cls not in CLASSES:
-        return Unpriced(NO_RULE, f"{cls} traffic has no price")
-    if AMBIGUOUS in (src, dst):
-        return Unpriced(NO_RULE, "what was added up has no single price")
-    return book.quote(
-        Traffic(
-            cls,
-            src.provider,
-            src.region,
-            dst.provider,
-            dst.region,
-            src.price_class,
-            dst.price_class,
-        ),
-        datetime.fromtimestamp(at, UTC),
-    )
+async def _learn_providers(
+    query: TrafficQuery, ask: Ask, places: PastPlaces, routes: Iterable[_Route]
+) -> None:
+    """Learn from the ids of nodes of that time which provider the zones without nodes were of."""
+    lacking = {
+        (end.region, end.zone)
+        for route in routes
+        for end in (route.src, route.dst)
+        if places.lacks(end, route.cls)
+    }
+    names = tuple(sorted({zone for _, zone in lacking}))[:MAX_VALUES]
+    for side in _SIDES if names else ():
+        by = tuple(f"{side}_{name}" for name in ("region", "zone", "provider_id"))
+        where = ((f"{side}_zone", names),)
+        try:
+            found = await ask(TrafficQuery(query.begin, query.end, by, where, MAX_LIMIT))
+        except UsageError:  # this store keeps no nodes
+            return
+        for row in found.rows:
+            region, zone, provider_id = map(str, row.values)
+            if provider_id and (region, zone) in lacking:
+                places.learn((region, zone), provider_of(provider_id))
 
 
 def _cost(price: Quote | Unpriced, size: int) -> Cost:
     if isinstance(price, Unpriced):
         return Cost(unpriced=size)
-    return Cost({price.currency: price.both * size})
+    return Cost({price.currency: price.sender * size}, {price.currency: price.receiver * size})

@@ -5,5 +5,6 @@ for the state file. Never: an await, I/O, a total that decreases.
 
 Files: labels (codes of label values) · family (what a family of series is) · postings (a resolution
 as keys and bytes) · first_scrape (when a new series shows them) · series (a table) · top_pairs (a
-table with the K largest) · ledger (all tables) · node_totals (where each byte of a node went).
+table with the K largest) · limits (of series) · ledger (all tables) · node_totals (where each byte
+of a node went).
 """

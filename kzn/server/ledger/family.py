@@ -128,20 +128,21 @@ class Family:
         object.__setattr__(self, "layout", layout)
         object.__setattr__(self, "owned_kinds", owned)
 
-    def key(self, labels: Labels, codes: LabelCodes) -> int:
-        """The key of a series' label values; KznError when they are not of this family."""
+    def key(self, labels: Labels, codes: LabelCodes) -> int | None:
+        """The key of a series' label values; KznError when these are too many or too few.
+
+        None if one of them is not in the list of its column: another version of kzn may have
+        longer lists.
+        """
         if len(labels) != len(self.labels):
-            raise self._no_series(labels)
+            raise KznError(f"{self.name!r} has no series {labels!r}")
         try:
             return self.layout.pack_row(
                 column.code(labels[span], codes)
                 for column, span in zip(self.columns, self.spans, strict=True)
             )
-        except ValueError as error:
-            raise self._no_series(labels) from error
-
-    def _no_series(self, labels: Labels) -> KznError:
-        return KznError(f"{self.name!r} has no series {labels!r}")
+        except ValueError:
+            return None
 
     def owned(self, keys: I64) -> Iterator[tuple[LabelKind, I64]]:
         """Kind and codes of each column whose labels belong to endpoints."""

@@ -75,11 +75,18 @@ class OwnedLabels:
                 self._has_name.append(1)
             else:
                 self._has_name[code] = 1
-        if owner is not None and code > OTHER and owner != self.owners[code]:
+        if owner is not None and code > OTHER:
+            self.seen(code, owner)
+        return code
+
+    def seen(self, code: int, owner: Endpoint) -> None:
+        """``owner`` has the labels of ``code``, which is neither `NONE` nor `OTHER`."""
+        known = self.owners[code]
+        # Of most workloads another pod was the last; comparing all facts takes a microsecond.
+        if known is not owner and (known is None or known.uid != owner.uid or known != owner):
             self.owners[code] = owner
             if self._freed is not None:
                 self._changed.add(code)
-        return code
 
     def share(self) -> list[Labels]:
         """The labels by code for a reader in another thread or later."""
@@ -149,6 +156,10 @@ class Zones:
             self._codes[region, zone] = code
         return code
 
+    def known_code(self, region: str, zone: str) -> int:
+        """The code of a zone that has one, else `NONE`."""
+        return self._codes.get((region, zone), NONE)
+
     def rows(self) -> list[tuple[str, str, str]]:
         """Region, zone and label of every zone."""
         labels = self.interned.labels
@@ -183,7 +194,9 @@ class LabelCodes:
 
     __slots__ = (
         "_cache",
+        "_learned",
         "_nodes_as_pods",
+        "_places_known",
         "_pods",
         "currencies",
         "owned",
@@ -205,6 +218,9 @@ class LabelCodes:
         self.currencies = OwnedLabels(1, CURRENCY_BITS)
         self._cache = np.array([(NONE, NONE, NONE, NONE, _ALWAYS)], np.int32)
         self._pods = np.array([NONE], np.int32)
+        self._learned: list[Endpoint | None] = [None]
+        """What each row of the cache is from, so that nothing is looked up again for the same."""
+        self._places_known = self.places.known
 
     def of_kind(self, kind: LabelKind) -> OwnedLabels:
         """The codes of one kind of labels."""
@@ -229,8 +245,9 @@ class LabelCodes:
         rows = self._cache.take(at, axis=0)
         stale = rows[:, _VALID_UNTIL] <= now
         if stale.any():
-            for endpoint_id in endpoints[stale].tolist():
-                self._learn(endpoint_id, index.endpoint(endpoint_id), now)
+            distinct, first = np.unique(endpoints[stale], return_index=True)
+            # In the order of flows, so that batches applied together name zones as one by one.
+            self._renew(distinct[np.argsort(first)], index, now)
             rows = self._cache.take(at, axis=0)
         return EndpointCodes(*rows.T[:_VALID_UNTIL].astype(np.int64))
 
@@ -245,6 +262,11 @@ class LabelCodes:
         for row in np.flatnonzero(found == _NOT_LOOKED_UP).tolist():
             found[row] = self._pods[at[row]] = self._pod(index.endpoint(int(endpoints[row])))
         return found
+
+    def provider_of(self, endpoint: Endpoint) -> str:
+        """The provider that an endpoint's bytes are billed by; any thread may ask."""
+        zone = self.zones.known_code(endpoint.region, endpoint.zone)
+        return self.places.provider(endpoint, zone)
 
     def _pod(self, endpoint: Endpoint) -> int:
         if endpoint.kind == NODE and self._nodes_as_pods:
@@ -276,15 +298,38 @@ class LabelCodes:
         room = 2 * top - len(self._cache)
         self._cache = np.append(self._cache, np.full((room, 5), _NEVER, np.int32), axis=0)
         self._pods = np.append(self._pods, np.full(room, _NOT_LOOKED_UP, np.int32))
+        self._learned += [None] * room
 
-    def _learn(self, endpoint_id: int, facts: Endpoint, now: float) -> None:
+    def _renew(self, endpoints: I32, index: EndpointIndex, now: float) -> None:
+        """The codes of distinct ``endpoints`` are valid from now on."""
+        if self._places_known != self.places.known:
+            self._places_known = self.places.known
+            self._learned = [None] * len(self._learned)
+        at = endpoints + 1
+        found: list[tuple[int, int, int, int]] = []
+        for row, (workload, owner, zone, place, valid_until) in zip(
+            at.tolist(), self._cache.take(at, axis=0).tolist(), strict=True
+        ):
+            facts = index.endpoint(row - 1)
+            if valid_until == _NEVER or self._learned[row] is not facts:
+                found.append(self._learn(facts))
+                self._learned[row] = facts
+                self._pods[row] = _NOT_LOOKED_UP
+                continue
+            # The series of its labels live as long as the one that was seen last.
+            for labels, code in ((self.workloads, workload), (self.owners, owner)):
+                if code > OTHER:
+                    labels.seen(code, facts)
+            found.append((workload, owner, zone, place))
+        self._cache[at, :_VALID_UNTIL] = found
+        self._cache[at, _VALID_UNTIL] = int(now) + _CACHE_SECONDS
+
+    def _learn(self, facts: Endpoint) -> tuple[int, int, int, int]:
         name = facts.workload or facts.name
         zone = self.zones.code(facts.region, facts.zone)
-        self._cache[endpoint_id + 1] = (
+        return (
             self.workloads.code((facts.namespace, facts.workload_kind, name), facts),
             self.owners.code((facts.namespace, name), facts),
             zone,
             self.places.code(facts, zone),
-            int(now) + _CACHE_SECONDS,
         )
-        self._pods[endpoint_id + 1] = _NOT_LOOKED_UP

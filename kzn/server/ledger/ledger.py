@@ -8,8 +8,9 @@ The state is one table per family, and the labels behind the codes in its keys. 
 rows that `changed` returned, so the state file needs nothing else of it.
 """
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kzn.columns.arrays import BOOL, F64, I64, U64
-from kzn.errors import KznError, UsageError
+from kzn.errors import KznError
 from kzn.model.endpoint import Endpoint, EndpointIndex
 from kzn.server.ledger.family import (
     FAMILIES,
@@ -36,23 +37,23 @@ from kzn.server.ledger.family import (
     View,
 )
 from kzn.server.ledger.labels import (
-    LABEL_BITS,
     OWNED_KINDS,
     LabelCodes,
     LabelKind,
     Labels,
     OwnedLabels,
 )
+from kzn.server.ledger.limits import OVERFLOW, LedgerLimits
 from kzn.server.ledger.places import OTHER
 from kzn.server.ledger.postings import BilledApart, Posting, postings
 from kzn.server.ledger.series import SeriesTable
 from kzn.server.ledger.top_pairs import TopPairs
-from kzn.server.resolve.resolve import Resolution
+from kzn.server.resolve.resolution import Resolution
+
+_LOG = logging.getLogger(__name__)
 
 Lives = Callable[[Endpoint], bool]
 
-MAX_SERIES = 1 << LABEL_BITS
-"""Most series that a family can be given: its labels have that many codes."""
 _CHECKED_AT_ONCE = 5_000
 """Idle series whose endpoints are looked up in one step: some ten milliseconds. After a restart
 with a state file all series come due at the same time."""
@@ -66,62 +67,8 @@ _EVICTED_IDLE = 600.0
 """Seconds after its last byte for which no limit evicts a series, so that it is scraped."""
 _PRICED = (WORKLOAD.name, PAIR.name, ZONE.name)
 """The families whose bytes the cost meter settles."""
-_OVERFLOW = (WORKLOAD.name, ZONE.name)
-"""Those whose bytes beyond the limit it needs by key; those of pairs are what is left of zones."""
 SPARE_COSTS = 1024
 """Series of a family of money beyond its limit, for those whose name is `other`."""
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerLimits:
-    """Limits of series that differ from the family's default, and durations in seconds.
-
-    Families that are ``off`` get no bytes and are not in snapshots. ``retention`` replaces that of
-    all families, ``pair_window`` is that of top_pairs.
-    """
-
-    series: Mapping[FamilyName, int] = field(default_factory=dict)
-    retention: float | None = None
-    pair_window: float = 300.0
-    off: frozenset[FamilyName] = frozenset()
-    nodes_as_pods: bool = False
-    """Whether the family pod has what nodes send, as kubezonnet: namespace _node_, pod NODE."""
-    priced: bool = False
-    """Whether there are prices; without them, or if all are off, no family of cost exists."""
-
-    def __post_init__(self) -> None:
-        """UsageError for a family that does not exist, and for a limit out of range."""
-        for name in (*self.series, *self.off):
-            if name not in FAMILIES:
-                raise UsageError(f"{name!r} is not a family of series", hint=", ".join(FAMILIES))
-        for name, number in self.series.items():
-            if not 1 <= number <= MAX_SERIES:
-                raise UsageError(
-                    f"{number} series of family {name} is out of range",
-                    hint=f"1 to {MAX_SERIES}; to have none, leave {name} out of --families",
-                )
-
-    def of(self, family: Family) -> int:
-        """The largest number of series of a family."""
-        return self.series.get(family.name, family.limit)
-
-    @property
-    def has_costs(self) -> bool:
-        """Whether a family of cost is on."""
-        of_cost = {name for name, family in FAMILIES.items() if family.of_cost}
-        return self.priced and not of_cost <= self.off
-
-    def shows(self, name: FamilyName) -> bool:
-        """Whether the family is in snapshots."""
-        return name not in self.off and (self.has_costs or not FAMILIES[name].of_cost)
-
-    def feeds(self, name: FamilyName) -> bool:
-        """Whether the family gets bytes: costs are derived from those of some that are off."""
-        return self.shows(name) or (self.has_costs and name in _OVERFLOW)
-
-    def retention_of(self, family: Family) -> float:
-        """How long a series of a family stays after its last byte."""
-        return family.retention if self.retention is None else self.retention
 
 
 class Ledger:
@@ -153,7 +100,8 @@ class Ledger:
                 holds=holds,
                 epoch=epoch,
                 dtype=np.float64 if family.unit == "money" else np.uint64,
-                priced=limits.has_costs and name in _PRICED,
+                # Also without prices: saved costs of rows that change meanwhile are kept.
+                priced=name in _PRICED,
             )
             for name, family in FAMILIES.items()
         }
@@ -161,7 +109,7 @@ class Ledger:
         self.unsettled = 0
         """Rows that only the cost meter frees; it is to settle before they are too many."""
         self._apart: list[BilledApart] = []
-        self._overflow: dict[FamilyName, list[Posting]] = {name: [] for name in _OVERFLOW}
+        self._overflow: dict[FamilyName, list[Posting]] = {name: [] for name in OVERFLOW}
         self._top = {
             name: TopPairs(self._tables[name], limits.pair_window)
             for name, family in FAMILIES.items()
@@ -192,13 +140,24 @@ class Ledger:
 
     def take_overflow(self) -> dict[FamilyName, list[Posting]]:
         """The bytes since the last call that went to the series other of workloads and zones."""
-        found, self._overflow = self._overflow, {name: [] for name in _OVERFLOW}
+        found, self._overflow = self._overflow, {name: [] for name in OVERFLOW}
         return found
 
     def add(self, resolution: Resolution, sizes: U64, index: EndpointIndex, now: float) -> None:
         """Add the attributed flows of a resolution; ``sizes`` are the bytes of all its flows."""
+        self.post(self.postings(resolution, sizes, index, now), now)
+
+    def postings(
+        self, resolution: Resolution, sizes: U64, index: EndpointIndex, now: float
+    ) -> list[Posting | BilledApart]:
+        """What `add` adds, for `post`; no series is changed."""
         priced = self._limits.has_costs
-        for found in postings(resolution, sizes, self._codes, index, now, priced=priced):
+        return [*postings(resolution, sizes, self._codes, index, now, priced=priced)]
+
+    def post(self, found_postings: Iterable[Posting | BilledApart], now: float) -> None:
+        """Add to the series of each family."""
+        priced = self._limits.has_costs
+        for found in found_postings:
             if isinstance(found, BilledApart):
                 self._apart.append(found)
                 self.unsettled += len(found)
@@ -207,7 +166,7 @@ class Ledger:
             elif found.family in self._fed:
                 table = self._tables[found.family]
                 limited = table.add(found.keys, found.bytes, now, found.caused)
-                if limited is not None and priced and found.family in _OVERFLOW:
+                if limited is not None and priced and found.family in OVERFLOW:
                     self._note_overflow(found, limited)
 
     def add_costs(self, name: FamilyName, keys: I64, costs: F64, now: float) -> None:
@@ -219,7 +178,11 @@ class Ledger:
         if not self._limits.shows(name):
             return
         family, table = FAMILIES[name], self._tables[name]
-        new = np.flatnonzero(table.find(keys) < 0)
+        rows = table.find(keys)
+        new = np.flatnonzero(rows < 0)
+        if not new.size:
+            table.add_to_rows(rows, costs, now)
+            return
         room = self._limits.of(family) - len(table)
         if len(new) > room and len(distinct := np.unique(keys.take(new))) > room:
             beyond = np.isin(keys, distinct[max(0, room) :])
@@ -311,26 +274,30 @@ class Ledger:
         now: float,
         retired: Mapping[FamilyName, int] = MappingProxyType({}),
     ) -> None:
-        """Add saved rows and retired bytes; KznError for a row of an unknown family or label.
+        """Add saved rows and retired bytes; KznError for a row of an unknown family.
 
+        A row with a class or reason that this version does not know, as after a downgrade, is added
+        to ``other`` with its cost, and has ended for `changed`.
         Series that no flow adds to again end after the retention, unless their endpoint exists;
         those of a family that is off too.
         Rows beyond the limit are added to ``other``, and have ended for `changed`.
         """
         keys: dict[FamilyName, list[int]] = {name: [] for name in FAMILIES}
         loaded: dict[FamilyName, list[Row]] = {name: [] for name in FAMILIES}
+        unknown: Counter[FamilyName] = Counter()
         for row in rows:
             family = FAMILIES.get(row.family)
             if family is None:
                 raise KznError(f"{row.family!r} has no series {row.labels!r}")
             if row.labels == family.other_labels:
-                table = self._tables[row.family]
-                table.load_other(row.bytes, now, exposed=row.exposed, created=row.created)
-                currency = self._currency(row.currency)
-                table.add_costs_of_other(row.cost, row.priced_bytes, currency)
-            else:
-                keys[row.family].append(family.key(row.labels, self._codes))
+                self._load_other(row, now)
+            elif (key := family.key(row.labels, self._codes)) is not None:
+                keys[row.family].append(key)
                 loaded[row.family].append(row)
+            else:
+                self._load_other(row, now)
+                self._ended_labels[row.family].append(row.labels)
+                unknown[row.family] += 1
         for name, table in self._tables.items():
             packed = np.array(keys[name], np.int64)
             limited = table.load(
@@ -344,6 +311,19 @@ class Ledger:
             if limited is not None:
                 self._add_ended_labels(FAMILIES[name], packed[limited])
             table.retired += retired.get(name, 0)
+
+        if unknown:
+            text = ", ".join(f"{number} of {name}" for name, number in sorted(unknown.items()))
+            _LOG.warning(
+                "saved series with labels that this version of kzn does not know are counted as"
+                " other: %s",
+                text,
+            )
+
+    def _load_other(self, row: Row, now: float) -> None:
+        table = self._tables[row.family]
+        table.load_other(row.bytes, now, exposed=row.exposed, created=row.created)
+        table.add_costs_of_other(row.cost, row.priced_bytes, self._currency(row.currency))
 
     def _note_overflow(self, found: Posting, limited: I64) -> None:
         caused = None if found.caused is None else found.caused.take(limited)
@@ -375,7 +355,8 @@ class Ledger:
         )
 
     def _view(self, name: FamilyName) -> View:
-        table, costs = self._tables[name], self._tables[name].costs
+        table = self._tables[name]
+        costs = table.costs if self._limits.has_costs else None
         return View(
             table.keys.copy(),
             table.bytes.copy(),

@@ -21,6 +21,9 @@ TotalKey = tuple[Term, str]
 NOT_IN_FLOWS = "not_in_flows"
 """Missed: in the totals of the batch and in none of its flows."""
 
+ERROR = "error"
+"""Unresolved: an error in kzn; the flows were held, so that the agent does not send them again."""
+
 OTHER_NODE = "other"
 OTHER_REASON = "other"
 NOTHING = Counts()
@@ -187,7 +190,8 @@ class TotalsByNode:
     def expose(self, begun_before: float) -> None:
         """Expose the totals that began before that time."""
         for totals in self._nodes.values():
-            if totals.pending:
+            # The first one began first: a tick looks at no others until that is due.
+            if totals.pending and next(iter(totals.pending.values())) < begun_before:
                 totals.expose(begun_before)
 
     def remove_idle(self, before: float) -> None:

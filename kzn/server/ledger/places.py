@@ -47,15 +47,24 @@ class Places:
         self._of_zone: dict[int, Place] = {NONE: _OUTSIDE}
         self._own: Interner[Place] = Interner()
 
+    @property
+    def known(self) -> tuple[int, int]:
+        """While it stays the same, `code` gives each endpoint the code that it had before."""
+        return self.version, len(self._of_zone)
+
     def code(self, facts: Endpoint, zone: int) -> int:
-        """The code of an endpoint's place; ``zone`` is the code of its zone.
+        """The code of an endpoint's place; ``zone`` is the code of its zone."""
+        provider = self.provider(facts, zone)
+        place = Place(provider, facts.region, facts.zone, facts.price_class)
+        return zone if self._is_zone(place, zone) else self._own_code(place)
+
+    def provider(self, facts: Endpoint, zone: int) -> str:
+        """The provider of an endpoint; changes nothing.
 
         An entry of the static file in a zone of the cluster is of that zone's provider.
         """
         known = self._of_zone.get(zone) if zone != OTHER else None
-        provider = facts.provider or (known.provider if known is not None else "")
-        place = Place(provider, facts.region, facts.zone, facts.price_class)
-        return zone if self._is_zone(place, zone) else self._own_code(place)
+        return facts.provider or (known.provider if known is not None else "")
 
     def place(self, code: int) -> Place | None:
         """The place of a code; None for a zone without an endpoint yet, and beyond the limit."""

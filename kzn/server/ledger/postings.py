@@ -14,7 +14,13 @@ from typing import NamedTuple
 import numpy as np
 
 from kzn.columns.arrays import I64, U64
-from kzn.columns.group_sums import group_sums, group_sums_and_parts, is_worth_grouping, sums
+from kzn.columns.group_sums import (
+    group_sums,
+    group_sums_and_parts,
+    is_worth_grouping,
+    quotients,
+    sums,
+)
 from kzn.columns.key_layout import KeyLayout
 from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import INITIATOR_DESTINATION, INITIATOR_MASK
@@ -22,7 +28,7 @@ from kzn.server.ledger.family import EGRESS, PAIR, POD, WORKLOAD, ZONE, FamilyNa
 from kzn.server.ledger.labels import LABEL_BITS, EndpointCodes, LabelCodes
 from kzn.server.ledger.places import NONE, OTHER, OWN_PLACE, PLACE_BITS
 from kzn.server.resolve import verdict as v
-from kzn.server.resolve.resolve import Resolution
+from kzn.server.resolve.resolution import Resolution
 
 
 class Posting(NamedTuple):
@@ -63,6 +69,7 @@ class BilledApart:
 
 _LOCATION_BITS = 63 - 2 * LABEL_BITS
 _INITIATORS = INITIATOR_MASK + 1
+_INITIATOR_BITS = INITIATOR_MASK.bit_length()
 _END_KEY = KeyLayout(LABEL_BITS, LABEL_BITS, _LOCATION_BITS)
 
 
@@ -75,6 +82,8 @@ class _Ends:
     zone: I64
     location: I64
     place: I64
+    has_own_place: bool
+    """Whether a place is not told by its zone (places.py)."""
 
     def __len__(self) -> int:
         return len(self.location)
@@ -118,7 +127,7 @@ def postings(
     groups = _groups(resolution, sizes, label_codes, index, now)
     yield _zones(groups)
     yield _workloads(groups, priced=priced)
-    if priced and (groups.ends.place >= OWN_PLACE).any():
+    if priced and groups.ends.has_own_place:
         yield _billed_apart(groups)
     crossing = np.flatnonzero(v.CROSSES.take(resolution.verdict.take(chosen)))
     if crossing.size:
@@ -139,8 +148,8 @@ def _groups(
     found, size = sizes, len(senders) * len(ends) * _INITIATORS
     if is_worth_grouping(len(cells), size):
         cells, found = group_sums(cells, sizes, size)
-    pair, initiator = np.divmod(cells, _INITIATORS)
-    sender, dst = np.divmod(pair, len(ends))
+    pair, initiator = cells >> _INITIATOR_BITS, cells & INITIATOR_MASK
+    sender, dst = quotients(pair, len(ends))
     zone = np.zeros(resolution.locations, np.int64)
     zone[ends.location] = ends.zone
     classes = resolution.classes.ravel().astype(np.int64)
@@ -160,13 +169,20 @@ def _ends(
     codes = label_codes.of_endpoints(resolution.endpoints.take(used), index, now)
     location = resolution.location.take(used)
     first, number = _distinct_ends(codes, location, resolution.locations)
-    if (codes.place >= OWN_PLACE).any():  # one workload at one location may be billed in two ways
+    has_own_place = bool((codes.place >= OWN_PLACE).any())
+    if has_own_place:  # one workload at one location may be billed in two ways
         both: I64 = np.bitwise_or(np.left_shift(number, PLACE_BITS), codes.place)
         _, first, number = np.unique(both, return_index=True, return_inverse=True)
     end_of = np.zeros(len(resolution.location), np.int64)
     end_of[used] = number
-    columns = (codes.workload, codes.owner, codes.zone, location, codes.place)
-    return _Ends(*(column.take(first) for column in columns)), end_of
+    return _Ends(
+        workload=codes.workload.take(first),
+        owner=codes.owner.take(first),
+        zone=codes.zone.take(first),
+        location=location.take(first),
+        place=codes.place.take(first),
+        has_own_place=has_own_place,
+    ), end_of
 
 
 def _distinct_ends(codes: EndpointCodes, location: I64, locations: int) -> tuple[I64, I64]:
@@ -196,7 +212,7 @@ def _zones(groups: _Groups) -> Posting:
     locations, of = len(groups.zone), groups.ends.location
     cells = of.take(groups.src) * locations + of.take(groups.dst)
     cells, found = group_sums(cells, groups.bytes, locations * locations)
-    src, dst = np.divmod(cells, locations)
+    src, dst = quotients(cells, locations)
     zones = groups.zone.take(src), groups.zone.take(dst)
     return Posting(ZONE.name, ZONE.layout.pack(*zones, groups.classes.take(cells)), found)
 
@@ -204,18 +220,20 @@ def _zones(groups: _Groups) -> Posting:
 def _workloads(groups: _Groups, *, priced: bool) -> Posting:
     """The egress of each workload, then the ingress of each, by the location of the other end."""
     ends, locations = groups.ends, len(groups.zone)
-    near = np.concatenate([groups.src, groups.dst + len(ends)])
-    far = ends.location.take(np.concatenate([groups.dst, groups.src]))
-    cells, size = near * locations + far, 2 * len(ends) * locations
+    egress = groups.src * locations + ends.location.take(groups.dst)
+    ingress = (groups.dst + len(ends)) * locations + ends.location.take(groups.src)
+    cells, size = np.concatenate([egress, ingress]), 2 * len(ends) * locations
     caused = None
     if priced:
         by_dst = groups.initiator == INITIATOR_DESTINATION
-        parts = np.concatenate([groups.bytes * ~by_dst, groups.bytes * by_dst])
-        cells, found, caused = group_sums_and_parts(cells, np.tile(groups.bytes, 2), parts, size)
+        opened = egress + (ingress - egress) * by_dst  # np.where is slow: who opened is random
+        cells, found, caused = group_sums_and_parts(
+            cells, np.tile(groups.bytes, 2), opened, groups.bytes, size
+        )
     else:
         cells, found = group_sums(cells, np.tile(groups.bytes, 2), size)
-    near, far = np.divmod(cells, locations)
-    direction, near = np.divmod(near, len(ends))
+    near, far = quotients(cells, locations)
+    direction, near = quotients(near, len(ends))
     name, location = ends.workload.take(near), ends.location.take(near)
     src, dst = np.where(direction == EGRESS, [location, far], [far, location])
     zones = groups.zone.take(src), groups.zone.take(dst)

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from kzn.columns.arrays import BOOL, F64, I64, U64
 from kzn.columns.hash_table import KeyTable
 from kzn.server.ledger.family import Amounts, RowCosts
+from kzn.server.ledger.places import NONE, OTHER
 
 _PENDING = 10_000
 """Insertions that may wait for a scrape before those are gathered that have not ended."""
@@ -76,6 +77,7 @@ class SeriesTable:
         "_pending",
         "_pending_limit",
         "_priced_bytes",
+        "_route",
         "_settled",
         "_touched",
         "limit",
@@ -114,6 +116,7 @@ class SeriesTable:
         self._cost = np.zeros(0, np.float64)
         self._priced_bytes = np.zeros(0, np.uint64)
         self._currency = np.zeros(0, np.uint8)
+        self._route = np.zeros(0, np.int32)
         self._ended: list[I64] | None = None
 
     def __len__(self) -> int:
@@ -166,37 +169,56 @@ class SeriesTable:
         """The rows with bytes that came since they were settled; these count as settled now."""
         size = len(self)
         rows = np.flatnonzero(self._bytes[:size] != self._settled[:size])
-        amounts = self._bytes.take(rows) - self._settled.take(rows)
-        found = UnsettledRows(rows, self._keys.take(rows), amounts, self._caused.take(rows))
-        self._settled[rows] = self._bytes.take(rows)
+        counted = self._bytes.take(rows)
+        amounts = counted - self._settled.take(rows)
+        caused, routes = self._caused.take(rows), self._route.take(rows).astype(np.int64)
+        self._settled[rows] = counted
         self._caused[rows] = 0
-        return found
+        return UnsettledRows(rows, self._keys.take(rows), amounts, caused, routes - 1)
+
+    def note_routes(self, rows: I64, routes: I64) -> None:
+        """Note what `unsettled` is to return as the ``routes`` of ``rows``, 0 or more."""
+        self._route[rows] = routes + 1
+
+    def forget_routes(self) -> None:
+        """Forget the routes of all rows."""
+        self._route[:] = 0
 
     def add_costs(self, rows: I64, cost: F64, priced_bytes: I64, currency: I64) -> None:
         """Add to what the bytes of distinct ``rows`` cost, all (n,); `NONE` is not a currency.
 
-        The cost of a row whose currency is another than before begins anew.
+        The cost of a row whose currency is another than before begins anew. `OTHER` is several
+        currencies at once: the cost is 0 then, and stays it.
         """
         known = self._currency.take(rows)
-        differs = (currency != known) & (currency != 0)
-        self._cost[rows] = np.where(differs, 0.0, self._cost.take(rows)) + cost
-        self._currency[rows] = np.where(differs, currency, known)
-        self._priced_bytes[rows] += priced_bytes.astype(np.uint64)
+        if (known == currency).all() and not (known == OTHER).any():
+            self._cost[rows] += cost
+        else:
+            is_mixed = (currency == OTHER) | (known == OTHER)
+            differs = (currency != known) & (currency != NONE)
+            added = np.where(differs, 0.0, self._cost.take(rows)) + cost
+            self._cost[rows] = np.where(is_mixed, 0.0, added)
+            self._currency[rows] = np.where(is_mixed, OTHER, np.where(differs, currency, known))
+        self._priced_bytes[rows] += priced_bytes.view(np.uint64)
         if self._ended is not None:
             self._changed[rows] = True
 
     def add_costs_of_other(self, cost: float, priced_bytes: int, currency: int) -> None:
-        """`add_costs` of the series `other`."""
+        """`add_costs` of the series `other`; with a second currency it is of several."""
         other = self.other
-        if currency and currency != other.currency:
-            other.cost, other.currency = 0.0, currency
-        other.cost += cost
+        if currency not in (NONE, other.currency):
+            other.currency = OTHER if other.currency else currency
+        other.cost = 0.0 if other.currency == OTHER else other.cost + cost
         other.priced_bytes += priced_bytes
         other.changed = True
 
     def find(self, keys: I64) -> I64:
         """The row of each key, -1 where there is none."""
         return self._index.find(keys)
+
+    def add_to_rows(self, rows: I64, amounts: Amounts, now: float) -> None:
+        """Add ``amounts`` to the series in ``rows`` (which may repeat), as `find` returned them."""
+        self._count(rows, amounts, now)
 
     def add(self, keys: I64, amounts: Amounts, now: float, caused: U64 | None = None) -> I64 | None:
         """Add ``amounts`` to the series of ``keys`` (which may repeat), inserting new ones.
@@ -392,19 +414,23 @@ _COLUMNS = (
     "_changed",
 )
 """The arrays by row; each may have room beyond the last row."""
-_PRICED_COLUMNS = ("_settled", "_caused", "_cost", "_priced_bytes", "_currency")
+_PRICED_COLUMNS = ("_settled", "_caused", "_cost", "_priced_bytes", "_currency", "_route")
 """Those that a priced table has besides."""
 _AMOUNT_COLUMNS = ("_bytes", *_PRICED_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnsettledRows:
-    """Bytes that came to rows since they were settled: rows, keys, bytes, and the caused part."""
+    """Bytes that came to rows since they were settled: rows, keys, bytes, and the caused part.
+
+    ``routes`` are those of `SeriesTable.note_routes`, -1 in a row without.
+    """
 
     rows: I64
     keys: I64
     bytes: U64
     caused: U64
+    routes: I64
 
 
 def moves(dropped: BOOL) -> tuple[I64, I64]:

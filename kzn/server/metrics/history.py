@@ -6,7 +6,16 @@ from kzn.daemon.metrics import BYTE, Kind, Metric, MetricSamples, Sample, single
 from kzn.model.settled import CLASSES, ByClass, Sum
 from kzn.server.stats import HistoryCounts
 
-REASONS = ("queue_full", "writer_gone", "disk_full", "io", "memory", "overflow", "too_late")
+REASONS = (
+    "queue_full",
+    "writer_gone",
+    "disk_full",
+    "io",
+    "memory",
+    "overflow",
+    "too_late",
+    "fault",
+)
 """Why flows are not recorded."""
 
 
@@ -30,6 +39,12 @@ def history_metrics(counts: HistoryCounts) -> Iterator[MetricSamples]:
         "counter",
         "Starts of the writer process of the history; more than one if it ended by itself.",
         counts.writer_starts,
+    )
+    yield single(
+        "kzn_server_history_damaged_files_total",
+        "counter",
+        "Merges that found files which cannot be read, and moved them aside.",
+        counts.damaged_files,
     )
     yield single(
         "kzn_server_history_recorded_until_seconds",

@@ -3,10 +3,11 @@
 In: a snapshot. Out: samples. Never: a sample of a pair of zones without a known price.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from kzn.daemon.metrics import Metric, MetricSamples, Sample
 from kzn.server.ledger.family import SIDES, ZONE
+from kzn.server.metrics.text import MoreSamples
 from kzn.server.snapshot import ServerSnapshot
 
 _PRICE = Metric(
@@ -23,14 +24,12 @@ _LIST = Metric(
 )
 
 
-def price_metrics(
-    snapshot: ServerSnapshot, pause: Callable[[], object] = lambda: None
-) -> Iterator[MetricSamples]:
+def price_metrics(snapshot: ServerSnapshot) -> Iterator[MoreSamples]:
     """The prices of all pairs of zones with traffic; nothing without prices."""
     if not snapshot.ledger.views.keys() & {"workload_cost", "caused_cost", "zone_cost"}:
         return
     yield MetricSamples(_PRICE, list(_prices(snapshot)))
-    pause()
+    yield None
     lists = sorted(snapshot.prices.lists, key=lambda one: (one.provider, one.name))
     yield MetricSamples(
         _LIST,

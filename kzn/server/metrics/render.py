@@ -4,7 +4,7 @@ In: a snapshot. Out: the text of all metrics, in pieces. Never: a global registr
 state that the event loop may be changing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate, chain
 
@@ -15,10 +15,12 @@ from prometheus_client.registry import Collector
 from kzn.daemon.metrics import Metric
 from kzn.daemon.prometheus import new_registry
 from kzn.server.ledger.family import FAMILIES
+from kzn.server.metrics.budgets import budget_metrics
+from kzn.server.metrics.groups import group_metrics
 from kzn.server.metrics.opencost import opencost_metrics
 from kzn.server.metrics.prices import price_metrics
 from kzn.server.metrics.server import server_metrics
-from kzn.server.metrics.text import head, lines, series
+from kzn.server.metrics.text import LabelTexts, MetricColumns, column_lines, head, lines, series
 from kzn.server.metrics.traffic import FAMILY_METRICS, age_metrics, node_metrics
 from kzn.server.snapshot import ServerSnapshot
 from kzn.server.stats import Histogram
@@ -29,8 +31,6 @@ _APPLY_SECONDS = Metric(
     (),
     "Time to apply a batch, from decoded flows to the ledger.",
 )
-_LONG = 1 << 16
-"""A pause follows each piece of more bytes; the pieces of small families have fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,49 +53,51 @@ def format_of(accept: str) -> TextFormat:
     return OPENMETRICS if content_type.startswith("application/openmetrics-text") else TEXT
 
 
-def render(
-    snapshot: ServerSnapshot, accept: str, pause: Callable[[], object] = lambda: None
-) -> tuple[bytes, str]:
-    """The text of a scrape and its content type, by header Accept; to be called in a thread."""
+def render(snapshot: ServerSnapshot, accept: str) -> tuple[bytes, str]:
+    """The text of a scrape and its content type, by header Accept."""
     wanted = format_of(accept)
-    return b"".join(pieces(snapshot, wanted, pause)), wanted.content_type
+    return b"".join(pieces(snapshot, wanted)), wanted.content_type
 
 
 def pieces(
-    snapshot: ServerSnapshot, wanted: TextFormat, pause: Callable[[], object] = lambda: None
+    snapshot: ServerSnapshot, wanted: TextFormat, texts: LabelTexts | None = None
 ) -> Iterator[bytes]:
-    """The text of a scrape in pieces; to be called in a thread.
+    """The text of a scrape in pieces, some of them empty; each is made in a few milliseconds.
 
-    ``pause`` is called after each long piece, so that other threads get the interpreter lock.
+    ``texts`` are the labels of the last scrape.
     """
-    registry = new_registry("server")
+    registry = new_registry("server", snapshot.cluster)
     registry.register(_ApplySeconds(snapshot.pipeline.apply_seconds))
-    for piece in _families(snapshot, pause, openmetrics=wanted.openmetrics):
-        yield piece
-        if len(piece) > _LONG:
-            pause()
+    yield from _families(snapshot, texts or LabelTexts(), openmetrics=wanted.openmetrics)
     # The registry's text comes last: OpenMetrics ends with a line of its own.
     encode, _ = choose_encoder(wanted.content_type)
     yield encode(registry)
 
 
-def _families(
-    snapshot: ServerSnapshot, pause: Callable[[], object], *, openmetrics: bool
-) -> Iterator[bytes]:
+def _families(snapshot: ServerSnapshot, texts: LabelTexts, *, openmetrics: bool) -> Iterator[bytes]:
     has_created = openmetrics and snapshot.created_lines
     for family in (FAMILIES[name] for name in snapshot.ledger.views):
         metric = FAMILY_METRICS[family.name]
         yield head(metric, openmetrics=openmetrics)
-        yield from series(snapshot.ledger, family, metric, pause, created=has_created)
-    for metric, samples, created in chain(
-        price_metrics(snapshot, pause),
-        opencost_metrics(snapshot.opencost, pause),
-        node_metrics(snapshot, pause),
+        yield from series(snapshot.ledger, family, metric, created=has_created, texts=texts)
+    for found in chain(
+        price_metrics(snapshot),
+        group_metrics(snapshot.ledger, snapshot.groups),
+        opencost_metrics(snapshot.opencost),
+        node_metrics(snapshot),
         age_metrics(snapshot),
+        budget_metrics(snapshot.budgets),
         server_metrics(snapshot),
     ):
-        yield head(metric, openmetrics=openmetrics)
-        yield from lines(metric, samples, created if has_created else ())
+        if found is None:
+            yield b""
+            continue
+        yield head(found.metric, openmetrics=openmetrics)
+        created = found.created if has_created else ()
+        if isinstance(found, MetricColumns):
+            yield from column_lines(found.metric, found.labels, found.numbers, created)
+        else:
+            yield from lines(found.metric, found.samples, created)
 
 
 class _ApplySeconds(Collector):

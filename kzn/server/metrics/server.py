@@ -5,7 +5,9 @@ from collections.abc import Iterable, Iterator
 from kzn.daemon.http.stats import http_metrics
 from kzn.daemon.metrics import BYTE, Kind, Metric, MetricSamples, Sample, single
 from kzn.server.ledger.family import FAMILIES
+from kzn.server.metrics.advice import advice_metrics
 from kzn.server.metrics.history import history_metrics
+from kzn.server.metrics.sinks import sink_metrics
 from kzn.server.prices import PriceReads
 from kzn.server.resolve.reporting import ReportingCounts
 from kzn.server.snapshot import ServerSnapshot
@@ -30,6 +32,8 @@ def server_metrics(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
     yield from _resources(snapshot.sources)
     yield from http_metrics("server", snapshot.http)
     yield from history_metrics(snapshot.history or HistoryCounts())
+    yield from sink_metrics(snapshot.sinks)
+    yield from advice_metrics(snapshot.advice)
 
 
 def _one(name: str, kind: Kind, text: str, value: float) -> MetricSamples:
@@ -64,6 +68,13 @@ def _work(snapshot: ServerSnapshot) -> Iterator[MetricSamples]:
         "counter",
         f"Bytes of tunnels whose other end the topology does not know ({BYTE}).",
         [((reason,), size) for reason, size in stats.assumed._asdict().items()],
+    )
+    yield _by(
+        ("part",),
+        "apply_errors_total",
+        "counter",
+        "Batches that a part of the server could not take because of an error in kzn.",
+        [((part,), number) for part, number in stats.errors.items()],
     )
     yield _one("held_flows", "gauge", "Flows in the retry queue.", snapshot.held_flows)
     yield _one(

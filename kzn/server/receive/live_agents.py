@@ -18,7 +18,7 @@ A peer that disappears without a FIN is noticed by TCP keepalive within half a m
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 SILENT_SECONDS = 60.0
@@ -49,11 +49,28 @@ class LiveAgent:
     heard: float
     interval: float = 0.0
     """Seconds between two batches; 0 of an agent that does not tell it."""
+    since: float = field(init=False)
+    """When it connected."""
+
+    def __post_init__(self) -> None:
+        self.since = self.heard
 
     @property
     def silent_after(self) -> float:
         """Seconds without a frame after which it counts as gone."""
         return max(SILENT_SECONDS, min(SILENT_INTERVALS * self.interval, LONGEST_SILENCE))
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How long the agents are connected, for a server that has no batch yet.
+
+    ``seconds`` are those since the first of them connected, None without one; ``batch`` those until
+    the first interval of one of them ends at the latest, None if none tells its interval.
+    """
+
+    seconds: float | None = None
+    batch: float | None = None
 
 
 class LiveAgents:
@@ -93,6 +110,17 @@ class LiveAgents:
             self._by_node[agent.node] = rest
         else:
             self._by_node.pop(agent.node, None)
+
+    def waiting(self) -> Waiting:
+        """Since when they are connected, and when a batch is due."""
+        now = self._clock()
+        agents = [one for some in self._by_node.values() for one in some]
+        due = (one.since + one.interval - now for one in agents if one.interval)
+        first = min(due, default=None)
+        return Waiting(
+            max((now - one.since for one in agents), default=None),
+            None if first is None else max(0.0, first),
+        )
 
     def __len__(self) -> int:
         return sum(map(len, self._by_node.values()))

@@ -28,7 +28,7 @@ from kzn.server.receive.context import (
 from kzn.server.receive.fair_share import FairShare
 from kzn.server.receive.frame_memory import UnfinishedFrames
 from kzn.server.receive.limits import ReceiveLimits
-from kzn.server.receive.live_agents import LiveAgents
+from kzn.server.receive.live_agents import LiveAgents, Waiting
 from kzn.server.receive.stats import ReceiveStats
 from kzn.server.receive.turns import ApplyAll, Turns, one_by_one
 from kzn.wire.codec import encode_to_agent
@@ -100,6 +100,10 @@ class Receiver:
         self._unauthenticated: dict[asyncio.Task[None], AgentConnection] = {}
         self._by_payer: Counter[str] = Counter()
         self._closing = False
+
+    def waiting(self) -> Waiting:
+        """Since when agents are connected, and when a batch of them is due."""
+        return self._context.agents.waiting()
 
     async def start(self, sockets: list[socket.socket]) -> None:
         """Accept on ``sockets``; the receiver closes them."""

@@ -4,6 +4,6 @@ In: flows with a final verdict, from the pipeline. Out: segments (kzn.history), 
 recorded, dropped, lost and is open. Never: an agent that waits for it, a queue without a bound, or
 bytes that are in no number.
 
-Files: words (keys as numbers) · fold (minutes by key) · recorder (queue, thread, minutes) ·
-ring (an hour in memory) · open (from options).
+Files: words (keys as numbers) · owners (ends by id) · fold (minutes by key) · recorder (queue,
+thread, minutes) · ring (an hour in memory) · spooling (segments for sinks) · open (from options).
 """

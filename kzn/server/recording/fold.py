@@ -8,6 +8,8 @@ Never: more than ``max_rows`` rows, or a sum of one take that exceeds `MAX_SUM`.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from operator import is_
 
 import numpy as np
 
@@ -25,9 +27,10 @@ from kzn.model.endpoint import (
 from kzn.model.flows import INITIATOR_DESTINATION, INITIATOR_SOURCE, Flows
 from kzn.model.settled import SETTLED, ByClass, End, Sum, added
 from kzn.server.config import ExternalAddresses
+from kzn.server.recording.owners import Learned, OwnerNumbers
+from kzn.server.recording.rest import RestOfZones
 from kzn.server.recording.words import Rows, Words
-from kzn.server.resolve.resolve import Resolution
-from kzn.server.resolve.retry import ObservedFlows
+from kzn.server.resolve.resolution import Resolution
 from kzn.server.settled_totals import by_class
 
 MAX_ROWS = 1_000_000
@@ -36,9 +39,11 @@ MAX_SUM = 1 << 53
 """9 PB in a minute; the sums of a day of such minutes fit into 64 bits."""
 MAX_ENDS = 400_000
 """Most ends with a number; from half of it on, numbering begins anew with the next minute."""
-MAX_OWNERS = 50_000
-"""Owners whose numbers are kept from one take to the next."""
 _COMPACT = 1 << 17
+MAX_OF_HOUR = 1 << 16
+"""Rows without detail beyond which the smaller ones are added up by zone: the hour in memory keeps
+a fraction of them, and to sort a million again and again would cost more than all else."""
+_ONE = np.uint16(1)
 _KINDS = {EXTERNAL: "External", UNKNOWN: "Unknown", AMBIGUOUS: "Ambiguous", UNSETTLED: "Unknown"}
 _IPV4_CUT = np.frombuffer(b"\xff" * 15 + b"\x00", np.uint8).tobytes()
 _IPV6_CUT = b"\xff" * 6 + b"\x00" * 10
@@ -46,16 +51,19 @@ _IPV6_CUT = b"\xff" * 6 + b"\x00" * 10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SettledBatch:
-    """The settled flows ``chosen`` of one batch; ``closed`` is the end of its interval (epoch).
+    """The settled flows ``chosen`` of one batch, or of several that were joined.
 
-    ``owners`` are those of the rows of ``resolution.endpoints``.
+    ``minutes`` is the minute since 1970 in which their interval ended, one for all or (chosen,).
+    ``owners`` are those of the rows of ``resolution.endpoints``, for a fold with detail; for one
+    without it ``learned`` are those that it does not know yet.
     """
 
-    observed: ObservedFlows
+    flows: Flows
     resolution: Resolution
     chosen: I64
     owners: Sequence[Endpoint | int]
-    closed: float
+    learned: Learned
+    minutes: I64 | int
     sums: ByClass
 
 
@@ -76,7 +84,8 @@ class Taken:
 class Fold:
     """Accumulates batches; ``external`` is how addresses of external ends are kept.
 
-    Without ``has_detail`` ends have no pod, node and address, and numbering them costs a third.
+    Without ``has_detail`` ends have no pod, node and address, numbering them costs a third, and of
+    more than `MAX_OF_HOUR` rows the smaller half is added up by zone.
     """
 
     def __init__(
@@ -87,21 +96,24 @@ class Fold:
         has_detail: bool = True,
     ) -> None:
         self._external = external
-        self._has_detail = has_detail
-        self._by_owner: dict[int, int] = {}
-        """Numbers by the identity of an owner; `_owners` keeps these alive."""
-        self._owners: list[Endpoint | int] = []
+        self.has_detail = has_detail
+        self._owners = OwnerNumbers(self._numbered_owner)
+        self._rest = RestOfZones(self._numbered)
         self._max_rows = max_rows
         self._generation = 0
         self._ends: list[End] = []
         self._numbers: dict[End, int] = {}
-        self._by_address: dict[bytes, tuple[Endpoint | int, int]] = {}
+        self._places: dict[bytes, int] = {}
+        """Of an address in the next two: its owner, and the number of its end."""
+        self._owner_at: list[Endpoint | int | None] = [None]
+        self._number_at: list[int] = [-1]
         self._parts: list[Words] = []
         self._rows = self._loose = 0
         self._sum = Sum()
 
     def add(self, batch: SettledBatch) -> str:
         """Add a batch; an empty string, or the reason why all of it is left out."""
+        self._owners.learn(batch.learned)
         total = self._sum.plus(_total(batch.sums))
         if max(total) >= MAX_SUM:
             return "overflow"
@@ -109,14 +121,16 @@ class Fold:
             self._compact()
             if self._rows + len(batch.chosen) > self._max_rows:
                 return "full"
-        used = _used_addresses(batch) if self._has_detail else None
-        if len(self._ends) + len(batch.owners if used is None else used) > MAX_ENDS:
+        used = _used_addresses(batch) if self.has_detail else None
+        most = len(batch.resolution.endpoints) if used is None else len(used)
+        if len(self._ends) + most > MAX_ENDS:
             return "full"
         self._parts.append(self._words_of(batch, used))
         self._sum = total
         self._rows += len(batch.chosen)
         self._loose += len(batch.chosen)
-        if self._loose >= _COMPACT:
+        # In proportion to what is grouped already: sorting it again costs as much.
+        if self._loose >= max(_COMPACT, self._rows - self._loose):
             self._compact()
         return ""
 
@@ -125,31 +139,40 @@ class Fold:
         self._compact()
         rows = self._parts[0].rows() if self._parts else np.zeros(0, SETTLED)
         self._parts, self._rows, self._sum = [], 0, Sum()
-        hours = rows["time"] // 3600
-        parts = tuple(rows[hours == hour] for hour in np.unique(hours))
+        parts = _by_hour(rows)
         sums = tuple(by_class(part["verdict"], part["packets"], part["bytes"]) for part in parts)
         taken = Taken(parts, sums, self._ends, len(self._ends), self._generation)
-        if len(self._owners) > MAX_OWNERS:  # most are of pods that have ended
-            self._by_owner.clear()
-            self._owners.clear()
         if len(self._ends) > MAX_ENDS // 2:
-            self._ends, self._numbers = [], {}
-            self._by_address.clear()
-            self._by_owner.clear()
-            self._owners.clear()
-            self._generation += 1
+            self.forget()
         return taken
+
+    def forget(self) -> None:
+        """Begin anew after an error in any state; numbers of ends begin anew, too."""
+        self._parts, self._rows, self._loose, self._sum = [], 0, 0, Sum()
+        self._ends, self._numbers = [], {}
+        self._forget_addresses()
+        self._owners.begin_anew()
+        self._rest.begin_anew()
+        self._generation += 1
 
     def _compact(self) -> None:
         if len(self._parts) > 1 or self._loose:
-            self._parts = [Words.joined(self._parts).grouped()]
-            self._rows = len(self._parts[0].ends)
+            words = Words.joined(self._parts).grouped()
+            if not self.has_detail and len(words.ends) > MAX_OF_HOUR:
+                words = self._limited(words)
+            self._parts = [words]
+            self._rows = len(words.ends)
         self._loose = 0
 
+    def _limited(self, words: Words) -> Words:
+        kept, others = words.largest(MAX_OF_HOUR // 2)
+        rest = others.without_ports(lambda numbers: self._rest.of(numbers, self._ends))
+        return Words.joined([kept, rest.grouped()])
+
     def _words_of(self, batch: SettledBatch, used: I64 | None) -> Words:
-        flows, chosen, resolution = batch.observed.flows, batch.chosen, batch.resolution
+        flows, chosen, resolution = batch.flows, batch.chosen, batch.resolution
         if used is None:
-            numbers = self._numbers_of_owners(batch.owners)
+            numbers = self._owners.of(resolution.endpoints)
             src = numbers.take(resolution.src.take(chosen))
             dst = numbers.take(resolution.dst.take(chosen))
         else:
@@ -161,7 +184,7 @@ class Fold:
         return Words.of(
             src,
             dst,
-            minute_of(batch.closed) // 60,
+            batch.minutes,
             [port, flows.protocol.take(chosen), resolution.verdict.take(chosen), initiator],
             [flows.packets.take(chosen), flows.bytes.take(chosen)],
         )
@@ -174,39 +197,48 @@ class Fold:
             address, owner = int(at[row]), batch.owners[int(owned_by[row])]
             is_external = batch.owners[address] == EXTERNAL
             found[row] = self._number(
-                batch.observed.flows.addresses[address].tobytes(), owner, is_external=is_external
+                batch.flows.addresses[address].tobytes(), owner, is_external=is_external
             )
         return found
 
-    def _numbers_of_owners(self, owners: Sequence[Endpoint | int]) -> I64:
-        """The number of the end of each owner, without detail."""
-        if len(self._owners) > 2 * MAX_ENDS:
-            self._by_owner.clear()
-            self._owners.clear()
-        found = list(map(self._by_owner.get, map(id, owners)))
-        if None in found:
-            for owner in owners:
-                if id(owner) not in self._by_owner:
-                    end = end_of(owner, "")._replace(pod="", node="")
-                    self._by_owner[id(owner)] = self._numbered(end)
-                    self._owners.append(owner)
-            found = list(map(self._by_owner.get, map(id, owners)))
-        return np.array(found, np.int64)
+    def _numbered_owner(self, owner: Endpoint | int) -> int:
+        """The number of the end of an owner, without detail."""
+        return self._numbered(end_of(owner, "")._replace(pod="", node=""))
 
     def _numbers_of(self, flows: Flows, owners: Sequence[Endpoint | int], used: I64) -> I64:
-        """The number of the end of each address in ``used`` with its own owner."""
-        known = self._by_address.get
+        """The number of the end of each address in ``used`` with its own owner.
+
+        A step in Python for each would be a third of what recording costs: those whose owner is the
+        same object as before, which nearly all are, are found by built-in functions alone.
+        """
+        if len(self._owner_at) > 2 * MAX_ENDS:
+            self._forget_addresses()
         addresses: list[bytes] = flows.addresses.take(used, axis=0).view("V16").ravel().tolist()
+        owned_by = [*map(owners.__getitem__, used.tolist())]
+        places = [*map(self._places.get, addresses, repeat(0))]
+        is_known = map(is_, owned_by, map(self._owner_at.__getitem__, places))
+        for row, known in enumerate([*is_known]):
+            if not known:
+                places[row] = self._place(addresses[row], owned_by[row], places[row])
         found = np.zeros(len(flows.addresses), np.int64)
-        for row, address in zip(used.tolist(), addresses, strict=True):
-            owner, entry = owners[row], known(address)
-            if entry is None or (entry[0] is not owner and entry[0] != owner):
-                number = self._number(address, owner, is_external=owner == EXTERNAL)
-                if len(self._by_address) > 2 * MAX_ENDS:
-                    self._by_address.clear()
-                entry = self._by_address[address] = (owner, number)
-            found[row] = entry[1]
+        found[used] = [*map(self._number_at.__getitem__, places)]
         return found
+
+    def _place(self, address: bytes, owner: Endpoint | int, place: int) -> int:
+        """The place of an address whose owner is not the object that is at ``place``."""
+        if place and self._owner_at[place] == owner:
+            self._owner_at[place] = owner
+            return place
+        number = self._number(address, owner, is_external=owner == EXTERNAL)
+        # Never changed: another row of this batch may have the address with the owner before.
+        self._places[address] = len(self._owner_at)
+        self._owner_at.append(owner)
+        self._number_at.append(number)
+        return len(self._owner_at) - 1
+
+    def _forget_addresses(self) -> None:
+        self._places.clear()
+        self._owner_at, self._number_at = [None], [-1]
 
     def _number(self, address: bytes, owner: Endpoint | int, *, is_external: bool) -> int:
         return self._numbered(
@@ -221,8 +253,18 @@ class Fold:
         return number
 
 
+def _by_hour(rows: Rows) -> tuple[Rows, ...]:
+    """The rows of each hour; nearly always there is one."""
+    if not len(rows):
+        return ()
+    hours = rows["time"] // 3600
+    if hours.min() == hours.max():
+        return (rows,)
+    return tuple(rows[hours == hour] for hour in np.unique(hours))
+
+
 def _used_addresses(batch: SettledBatch) -> I64:
-    flows = batch.observed.flows
+    flows = batch.flows
     is_used = np.zeros(len(flows.addresses), np.bool_)
     is_used[flows.src.take(batch.chosen)] = is_used[flows.dst.take(batch.chosen)] = True
     return np.flatnonzero(is_used)
@@ -243,6 +285,7 @@ def end_of(owner: Endpoint | int, address: str) -> End:
         zone=owner.zone,
         region=owner.region,
         address=address,
+        group=owner.group,
     )
 
 
@@ -253,10 +296,10 @@ def minute_of(closed: float) -> int:
 
 def service_port(src: U16, dst: U16, initiator: U8) -> U16:
     """The port of the end that was connected to; the lower one if that is not known."""
-    lower = np.where((src == 0) | (dst == 0), np.maximum(src, dst), np.minimum(src, dst))
-    known = np.where(initiator == INITIATOR_DESTINATION, src, dst)
-    is_known = (initiator == INITIATOR_SOURCE) | (initiator == INITIATOR_DESTINATION)
-    found: U16 = np.where(is_known & (known != 0), known, lower)
+    # The lower one: 0, which is none, becomes the greatest number for the comparison.
+    found: U16 = np.minimum(src - _ONE, dst - _ONE) + _ONE
+    np.copyto(found, dst, where=(initiator == INITIATOR_SOURCE) & (dst != 0))
+    np.copyto(found, src, where=(initiator == INITIATOR_DESTINATION) & (src != 0))
     return found
 
 

@@ -11,11 +11,13 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
+
+import numpy as np
 
 from kzn.columns.arrays import I64
 from kzn.daemon.logs import RateLimited
@@ -23,10 +25,12 @@ from kzn.errors import KznError
 from kzn.history.books import Books, Gap
 from kzn.history.directory import Journal
 from kzn.history.processes.writer_process import RefusedSegmentError, SegmentWriter, WriterGoneError
-from kzn.model.endpoint import EndpointIndex
-from kzn.model.settled import ByClass, Sum, added
-from kzn.server.recording.fold import Fold, SettledBatch, Taken
-from kzn.server.resolve.resolve import Resolution
+from kzn.model.endpoint import Endpoint, EndpointIndex
+from kzn.model.flows import Flows
+from kzn.model.settled import ByClass, ClusterFacts, Sum, added
+from kzn.server.recording.fold import Fold, SettledBatch, Taken, minute_of
+from kzn.server.recording.owners import Learned, SeenOwners
+from kzn.server.resolve.resolution import Resolution
 from kzn.server.resolve.retry import ObservedFlows
 from kzn.server.settled_totals import SettledTotals, by_class
 from kzn.server.stats import HistoryCounts
@@ -40,6 +44,8 @@ MAX_WAITING = 1_000_000
 """Flows that wait for the folding thread: about a second of the largest clusters."""
 WAKE_FLOWS = 1 << 16
 """Flows that wait for the folding thread before it is woken; a flush wakes it in any case."""
+MAINTAIN_SECONDS = 30.0
+"""Seconds of merging and removing before the next minute is looked after."""
 RETRIES = 3
 """Of one segment, when the writer ends while it writes it."""
 _BACKOFF = 2.0
@@ -52,6 +58,7 @@ class RecorderClock:
 
     epoch_of: Callable[[float], float]
     wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
 
 
 class Recorder:
@@ -69,18 +76,24 @@ class Recorder:
         max_age: float = 70 * _HOUR,
         period: int = MINUTE,
         has_books: bool = True,
+        facts: Callable[[], ClusterFacts] = ClusterFacts,
     ) -> None:
         """``durable`` returns when all that was applied before is committed.
+
+        ``facts`` are read on the event loop before each write.
 
         Every ``period`` seconds the writer gets what there is. Without ``has_books`` nothing lasts,
         and there are no counts.
         """
         self._period = period
         self._has_books = has_books
+        self._facts = facts
+        self._facts_sent: ClusterFacts | None = None
         self.totals = SettledTotals()
         self.durable = durable
         self._writer = writer
         self._fold = fold
+        self._seen = SeenOwners()
         self._clock = clock
         self._journal = journal
         self._max_waiting = max_waiting
@@ -93,6 +106,9 @@ class Recorder:
         self._lost: ByClass = {}
         self._lost_before: ByClass = {}
         self._open: ByClass = {}
+        self._folded: ByClass = {}
+        """What the fold has had since the last take; of the folding thread alone."""
+        self._damaged_files = 0
         self._segments = self._writer_starts = self._number = self._until = 0
         self._instance = 0
         self._write_seconds = 0.0
@@ -111,26 +127,62 @@ class Recorder:
         self, observed: ObservedFlows, resolution: Resolution, chosen: I64, index: EndpointIndex
     ) -> None:
         """Queue the settled flows ``chosen``, or count them as dropped."""
+        part = np.zeros(len(observed.flows), np.int64)
+        self.offer_joined(observed.flows, [observed.closed], part, resolution, chosen, index)
+
+    def offer_joined(
+        self,
+        flows: Flows,
+        closed: Sequence[float],
+        part: I64,
+        resolution: Resolution,
+        chosen: I64,
+        index: EndpointIndex,
+    ) -> None:
+        """`offer` the flows ``chosen`` of several batches; ``part`` (m,) is the batch of each."""
+        ended = [self._clock.epoch_of(at) for at in closed]
+        earliest = self._clock.wall() - self._max_age
+        if min(ended) < earliest:
+            too_late = (np.array(ended) < earliest).take(part.take(chosen))
+            self._refuse("too_late", flows, resolution, chosen.compress(too_late))
+            chosen = chosen.compress(~too_late)
         if not len(chosen):
             return
-        flows = observed.flows
-        sums = by_class(
-            resolution.verdict.take(chosen), flows.packets.take(chosen), flows.bytes.take(chosen)
-        )
-        owners = index.endpoints(resolution.endpoints.tolist())
-        closed = self._clock.epoch_of(observed.closed)
+        sums = _sums(flows, resolution, chosen)
+        learned: Learned = ()
+        owners: Sequence[Endpoint | int] = ()
+        if self._fold.has_detail:
+            owners = index.endpoints(resolution.endpoints.tolist())
+        else:
+            learned = self._seen.new(resolution.endpoints, index, self._clock.monotonic())
+        each = [minute_of(at) // MINUTE for at in ended]
+        minutes: I64 | int = each[0]
+        if len(set(each)) > 1:
+            minutes = np.array(each).take(part.take(chosen))
+        batch = SettledBatch(flows, resolution, chosen, owners, learned, minutes, sums)
         with self._lock:
             self.totals.add(sums)
             if self._waiting + len(flows) > self._max_waiting:
                 self._drop(self._stuck, sums)
-            elif closed < self._clock.wall() - self._max_age:
-                self._drop("too_late", sums)
+                self._seen.forget(learned)
             else:
                 self._open = added(self._open, sums)
                 self._waiting += len(flows)  # all of the batch is kept until it is folded
-                self._queue.append(SettledBatch(observed, resolution, chosen, owners, closed, sums))
+                self._queue.append(batch)
                 if self._waiting >= WAKE_FLOWS:  # each wake takes the interpreter from the loop
                     self._lock.notify()
+        self._write_journal()
+
+    def _refuse(self, reason: str, flows: Flows, resolution: Resolution, chosen: I64) -> None:
+        if not len(chosen):
+            return
+        sums = _sums(flows, resolution, chosen)
+        with self._lock:
+            self.totals.add(sums)
+            self._drop(reason, sums)
+        self._write_journal()
+
+    def _write_journal(self) -> None:
         if self._journal is not None:
             self._journal.write(self._instance, self.totals.sums)
 
@@ -152,6 +204,7 @@ class Recorder:
                 write_seconds=self._write_seconds,
                 writer_starts=self._writer_starts,
                 until=self._until,
+                damaged_files=self._damaged_files,
             )
 
     async def start(self, instance: int) -> None:
@@ -204,18 +257,48 @@ class Recorder:
                     self._lock.wait()
                 item = self._queue.popleft()
             if isinstance(item, SettledBatch):
-                reason = self._fold.add(item)
+                reason = self._folded_batch(item)
                 with self._lock:
-                    self._waiting -= len(item.observed.flows)
+                    self._waiting -= len(item.flows)
                     if reason:
                         self._close_open(item.sums)
                         self._drop(self._stuck if reason == "full" else reason, item.sums)
             elif item.cancelled():
                 return
             else:
-                taken = self._fold.take()
+                taken = self._taken()
                 assert self._loop is not None  # noqa: S101 - set by start
                 self._loop.call_soon_threadsafe(item.set_result, taken)
+
+    def _folded_batch(self, item: SettledBatch) -> str:
+        try:
+            reason = self._fold.add(item)
+        except Exception:  # noqa: BLE001 - a defect must not end the thread that flushes wait for
+            _LOG.exception("history: a batch cannot be folded; the open minute is dropped")
+            self._forget_folded()
+            return "fault"
+        if not reason:
+            self._folded = added(self._folded, item.sums)
+        return reason
+
+    def _taken(self) -> Taken:
+        """What was folded; nothing, and its bytes dropped, after an error: a flush never hangs."""
+        try:
+            taken = self._fold.take()
+        except Exception:  # noqa: BLE001 - a defect must not end the thread that flushes wait for
+            _LOG.exception("history: the open minute cannot be completed and is dropped")
+            self._forget_folded()
+            taken = self._fold.take()
+        self._folded = {}
+        return taken
+
+    def _forget_folded(self) -> None:
+        """Drop all that is folded: after an error it may be there in part, or twice."""
+        self._fold.forget()
+        with self._lock:
+            self._close_open(self._folded)
+            self._drop("fault", self._folded)
+        self._folded = {}
 
     def _drop(self, reason: str, sums: ByClass) -> None:
         self._dropped[reason] = added(self._dropped.get(reason, {}), sums)
@@ -237,9 +320,10 @@ class Recorder:
         for rows, sums in zip(taken.hours, taken.sums, strict=True):
             self._number += 1
             started = time.perf_counter()
+            facts = self._facts()
             is_last = rows is taken.hours[-1]
             reason = await self._write_segment(
-                self._number, rows.tobytes(), taken, until if is_last else self._until
+                self._number, rows.tobytes(), taken, facts, until if is_last else self._until
             )
             with self._lock:
                 self._close_open(sums)
@@ -261,10 +345,13 @@ class Recorder:
         if not taken.hours or self._gaps:
             await self._note(until)
 
-    async def _write_segment(self, number: int, rows: bytes, taken: Taken, until: int) -> str:
+    async def _write_segment(
+        self, number: int, rows: bytes, taken: Taken, facts: ClusterFacts, until: int
+    ) -> str:
         """Write one segment; an empty string, or the reason why nothing of it is there."""
         for _ in range(RETRIES):
             try:
+                await self._in_writer(self._describe, facts)
                 await self._in_writer(self._add_ends, taken)
                 await self._in_writer(self._writer.write, number, rows, self._dropped_now(), until)
             except RefusedSegmentError as error:
@@ -306,14 +393,22 @@ class Recorder:
         del self._gaps[: len(gaps)]
 
     async def _maintain(self) -> None:
-        """Merge and remove what is due, a step at a time."""
+        """Merge and remove what is due, a step at a time; what is left waits for the next minute.
+
+        Meanwhile no minute is written: all steps of a day may take many.
+        """
+        due = self._clock.wall() + MAINTAIN_SECONDS
         try:
-            while not self._is_closing and await self._in_writer(
-                self._writer.maintain, self._clock.wall()
+            while (
+                not self._is_closing
+                and (now := self._clock.wall()) < due
+                and await self._in_writer(self._writer.maintain, now)
             ):
                 pass
         except (RefusedSegmentError, WriterGoneError) as error:
             self._warnings.warn("maintain", "%s; it is tried again", error)
+            if isinstance(error, RefusedSegmentError) and error.reason == "damaged":
+                self._damaged_files += 1
 
     def _dropped_now(self) -> dict[str, ByClass]:
         with self._lock:
@@ -360,7 +455,15 @@ class Recorder:
         books = self._writer.open()
         self._writer_starts += 1
         self._generation, self._ends_sent = -1, 0
+        self._facts_sent = None
         return books
+
+    def _describe(self, facts: ClusterFacts) -> None:
+        sent = self._facts_sent or ClusterFacts()
+        new = dict(facts.provider_ids.items() - sent.provider_ids.items())
+        if self._facts_sent is None or new or facts.cluster != sent.cluster:
+            self._writer.describe(facts.cluster, new)
+        self._facts_sent = facts
 
     def _add_ends(self, taken: Taken) -> None:
         is_new = taken.generation != self._generation
@@ -368,6 +471,12 @@ class Recorder:
         if is_new or taken.number_of_ends > first:
             self._writer.add_ends(taken.ends[first : taken.number_of_ends], anew=is_new)
         self._generation, self._ends_sent = taken.generation, taken.number_of_ends
+
+
+def _sums(flows: Flows, resolution: Resolution, chosen: I64) -> ByClass:
+    return by_class(
+        resolution.verdict.take(chosen), flows.packets.take(chosen), flows.bytes.take(chosen)
+    )
 
 
 def _stop() -> asyncio.Future[Taken]:

@@ -9,20 +9,21 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from kzn.columns.arrays import I32
 from kzn.history.books import Books, Gap
 from kzn.history.memory import Rows, answer
 from kzn.history.query import Answer, TrafficQuery
 from kzn.model.settled import SETTLED, ByClass, End, Sum
+from kzn.server.recording.rest import OTHER, RestOfZones
 from kzn.server.recording.words import grouped
 from kzn.server.settled_totals import VERDICT_NAMES
 
 SECONDS = 3600
 MAX_ROWS = 5_000
+MAX_REST = MAX_ROWS // 2 - 64
+"""Most rows of those that are added up by zone; beyond it by class and initiator alone."""
 MAX_ENDS = 100_000
 """Ends beyond which those that no row has are forgotten."""
-OTHER = "other"
-"""The workload of flows that were added up because there were too many."""
+_NOWHERE = End("Unknown", "", "", OTHER, "", "", "", "", "")
 
 
 class Ring:
@@ -31,23 +32,23 @@ class Ring:
     def __init__(self, began: int) -> None:
         """``began``: from when on, in Unix seconds, the server counts."""
         self._lock = threading.Lock()
+        self._cluster = ""
         self._began = began
         self._until = began
         self._minutes: dict[int, Rows] = {}
         self._ends: list[End] = []
         self._numbers: dict[End, int] = {}
         self._of_writer: list[int] = []
-        self._rest: I32 = np.zeros(0, np.int32)
-        """By the number of an end that of the rest of its zone, -1 if it has none yet."""
+        self._rest = RestOfZones(self._number)
 
     def ask(self, query: TrafficQuery) -> Answer:
         """The answer from what is in memory."""
         with self._lock:
             parts = list(self._minutes.values())
-            ends, until = self._ends, self._until
+            ends, until, cluster = self._ends, self._until, self._cluster
         rows = np.concatenate(parts) if parts else np.zeros(0, SETTLED)
         first = -(-max(self._began, until - SECONDS - 60) // 60) * 60
-        return answer(query, rows, ends, VERDICT_NAMES, first, until)
+        return answer(query, rows, ends, VERDICT_NAMES, first, until, cluster=cluster)
 
     def open(self) -> Books:
         """See `SegmentWriter`."""
@@ -65,6 +66,11 @@ class Ring:
             self._of_writer += [
                 self._number(end._replace(pod="", node="", address="")) for end in ends
             ]
+
+    def describe(self, cluster: str, provider_ids: Mapping[str, str]) -> None:
+        """See `SegmentWriter`; without nodes there are no ids of them."""
+        del provider_ids
+        self._cluster = cluster
 
     def write(self, number: int, rows: bytes, dropped: Mapping[str, ByClass], until: int) -> None:
         """See `SegmentWriter`."""
@@ -113,24 +119,15 @@ class Ring:
         order = np.argpartition(np.ascontiguousarray(rows["bytes"]), smaller)
         rest = rows.take(order[:smaller])
         for side in ("src", "dst"):
-            rest[side] = self._by_zone(np.ascontiguousarray(rest[side]))
+            rest[side] = self._rest.of(np.ascontiguousarray(rest[side]), self._ends)
         rest["port"] = rest["protocol"] = 0
-        return np.concatenate([rows.take(order[smaller:]), grouped(rest)])
-
-    def _by_zone(self, numbers: I32) -> I32:
-        """The number of the rest of the zone of each end."""
-        missing = len(self._ends) - len(self._rest)
-        if missing > 0:
-            self._rest = np.append(self._rest, np.full(2 * missing + 1024, -1, np.int32))
-        found = self._rest.take(numbers)
-        if (new := found < 0).any():
-            for number in np.unique(numbers[new]).tolist():
-                end = self._ends[number]
-                self._rest[number] = self._number(
-                    End(end.kind, "", "", OTHER, "", "", end.zone, end.region, "")
-                )
-            found = self._rest.take(numbers)
-        return found
+        rest = grouped(rest)
+        if len(rest) > MAX_REST:  # of very many zones: the smallest have none of their own
+            order_of_rest = np.argpartition(np.ascontiguousarray(rest["bytes"]), -MAX_REST)
+            least = rest.take(order_of_rest[:-MAX_REST])
+            least["src"] = least["dst"] = self._number(_NOWHERE)
+            rest = np.concatenate([rest.take(order_of_rest[-MAX_REST:]), grouped(least)])
+        return np.concatenate([rows.take(order[smaller:]), rest])
 
     def _forget(self) -> None:
         for minute in [m for m in self._minutes if m < self._until - SECONDS - 60]:
@@ -148,7 +145,7 @@ class Ring:
         new[kept] = np.arange(len(kept))
         self._ends = [self._ends[number] for number in kept]
         self._numbers = {end: number for number, end in enumerate(self._ends)}
-        self._rest = np.zeros(0, np.int32)
+        self._rest.begin_anew()
         self._of_writer = [int(new[number]) for number in self._of_writer]
         changed = {}
         for minute, rows in self._minutes.items():

@@ -3,19 +3,23 @@
 In: columns of numbers. Out: rows of SETTLED whose keys differ. Pure.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from kzn.columns.arrays import I64, U8, U16, U64
+from kzn.columns.arrays import I32, I64, U8, U16, U64
+from kzn.columns.sort_order import number_bits, numbers_of, sort_with_numbers
 from kzn.model.settled import SETTLED
 
 Rows = npt.NDArray[np.void]
 
 _REST, _REST_BITS = ("port", "protocol", "verdict", "initiator"), (16, 8, 4, 2)
 """What is in the second word of a key, after 32 bits of the minute."""
+_LOW = np.uint64(0xFFFFFFFF)
+_OF_PORT = np.uint64(((1 << sum(_REST_BITS[:2])) - 1) << sum(_REST_BITS[2:]))
+"""The bits of port and protocol in the second word."""
 _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 
 
@@ -35,9 +39,10 @@ class Words:
         """``rest`` are port, protocol, verdict and initiator; ``minute`` counts from 1970."""
         ends = (src.astype(np.uint64) << np.uint64(32)) | dst.astype(np.uint64)
         word = np.zeros(len(src), np.uint64)
-        word |= np.asarray(minute, np.int64).astype(np.uint64) & np.uint64(0xFFFFFFFF)
+        word |= np.asarray(minute, np.int64).astype(np.uint64) & _LOW
         for column, bits in zip(rest, _REST_BITS, strict=True):
-            word = (word << np.uint64(bits)) | column.astype(np.uint64)
+            word <<= np.uint64(bits)
+            word |= column.astype(np.uint64)
         return Words(ends, word, *counts)
 
     @staticmethod
@@ -52,7 +57,9 @@ class Words:
             return self
         # Equal keys are neighbours when sorted by a hash of both words; keys of equal hashes may
         # lie mixed, and then one of them is left twice, which changes no sum.
-        order = np.argsort(self.ends * _MIX[0] ^ (self.rest + np.uint64(1)) * _MIX[1])
+        mixed = self.ends * _MIX[0] ^ (self.rest + np.uint64(1)) * _MIX[1]
+        mixed >>= np.uint64(number_bits(len(mixed)))
+        order = numbers_of(sort_with_numbers(mixed), len(mixed))
         ends, rest = self.ends.take(order), self.rest.take(order)
         differs = (ends[1:] != ends[:-1]) | (rest[1:] != rest[:-1])
         first = np.flatnonzero(np.append(True, differs))
@@ -60,6 +67,23 @@ class Words:
             np.add.reduceat(column.take(order), first) for column in (self.packets, self.bytes)
         )
         return Words(ends.take(first), rest.take(first), packets, sizes)
+
+    def largest(self, most: int) -> tuple["Words", "Words"]:
+        """The ``most`` rows with most bytes, and the others, of which there is at least one."""
+        at = len(self.ends) - most
+        order = np.argpartition(self.bytes, at)
+        return self._taken(order[at:]), self._taken(order[:at])
+
+    def without_ports(self, ends: Callable[[I64], I32]) -> "Words":
+        """The same without port and protocol, and with the numbers that ``ends`` gives both."""
+        src, dst = (
+            ends((self.ends >> shift & _LOW).view(np.int64)).astype(np.uint64)
+            for shift in (np.uint64(32), np.uint64(0))
+        )
+        return Words(src << np.uint64(32) | dst, self.rest & ~_OF_PORT, self.packets, self.bytes)
+
+    def _taken(self, rows: I64) -> "Words":
+        return Words(*(getattr(self, name).take(rows) for name in Words.__slots__))
 
     def rows(self) -> Rows:
         """The same as SETTLED."""

@@ -4,6 +4,7 @@ In: the flows of one interval of one node, and the index of address owners. Out:
 the part of a batch that is to be retried. Never: I/O, a clock, changes to the index.
 
 In the order of the data: reporting (nodes without an agent), joined (batches as one table), resolve
-(the decision table), verdict (the codes), assumed (what of tunnels cannot be checked), explain (the
+(both ends of each flow), rules (the decision table), verdict (the codes), resolution (what was
+found), assumed (what of tunnels cannot be checked), explain (the
 decision on one packet, in words), retry (flows tried again later).
 """

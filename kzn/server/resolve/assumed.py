@@ -8,7 +8,8 @@ import numpy as np
 
 from kzn.columns.arrays import I64, U32
 from kzn.model.flows import DELIVERED, NO_VIA, Flows
-from kzn.server.resolve.resolve import ELSEWHERE, HERE, NO_AGENT, Resolution, is_place
+from kzn.server.resolve.resolution import Resolution
+from kzn.server.resolve.rules import ELSEWHERE, HERE, NO_AGENT, is_place
 from kzn.server.resolve.verdict import TRANSIT
 from kzn.server.stats import AssumedBytes
 

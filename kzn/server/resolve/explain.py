@@ -32,7 +32,9 @@ from kzn.model.endpoint import (
 from kzn.model.flows import Flows
 from kzn.server.resolve import verdict as v
 from kzn.server.resolve.reporting import AbsentNodes
-from kzn.server.resolve.resolve import (
+from kzn.server.resolve.resolution import Resolution
+from kzn.server.resolve.resolve import resolve
+from kzn.server.resolve.rules import (
     AMBIGUOUS_SIDE,
     BY_ZONES,
     ELSEWHERE,
@@ -45,8 +47,6 @@ from kzn.server.resolve.resolve import (
     STATIC_SIDE,
     UNKNOWN_SIDE,
     UNPLACED,
-    Resolution,
-    resolve,
 )
 
 INTERVAL = 10.0

@@ -67,6 +67,10 @@ class AbsentNodes:
         found: BOOL = self.by_code.take(codes) & (codes == nodes)
         return found
 
+    def has(self, node: int) -> bool:
+        """Whether the node of the code ``node`` is absent."""
+        return 0 <= node < len(self.by_code) and bool(self.by_code[node])
+
 
 NONE_ABSENT = AbsentNodes()
 """Every node has an agent."""

@@ -4,40 +4,7 @@ In: the flows of one interval of one reporting node, and the index of address ow
 Out: a verdict for every flow (verdict.py), and the two endpoints that it is charged to.
 Never: I/O, a clock, changes to the index.
 
-Each end of a flow is on a *side*, as seen from the reporting node. The table has the *rule* for
-each pair of sides; rows are the source, columns the destination:
-
-                    here        elsewhere   static      outside     unknown     ambiguous   service
-    here            by zones    by zones    by zones    external    unk. dest.  ambiguous   service
-    elsewhere       transit     transit     transit     transit     transit     transit     transit
-    no agent        by zones    transit     transit     transit     transit     transit     transit
-    static          by zones    forwarded   forwarded   forwarded   unk. dest.  ambiguous   service
-    outside         external    forwarded   forwarded   forwarded   unk. dest.  ambiguous   service
-    unknown         unknown source, to every destination
-    ambiguous       ambiguous, to every destination
-    service         transit     forwarded   forwarded   forwarded   service     service     service
-
-- *here*: an endpoint on the reporting node, or the node itself. *elsewhere*: on another known node.
-  *static*: an entry of the static file without a node. *outside*: an EXTERNAL address.
-  *unplaced*: a static entry whose zone is not known, as static in the table, but by zones it is
-  never in none.
-- *transit*: the source's own node counts it, even where this node cannot resolve the destination.
-- *no agent*: elsewhere, on an absent node (reporting.py). That node sends no batches, so the
-  destination's node counts the flow. As a destination it is elsewhere.
-- A source without a node (a database, the internet) is counted by the node where it arrives.
-- *forwarded*: the source has no node and the destination is not here, so this node forwards it: the
-  second hop of a NodePort or load balancer, or a node that is a router or NAT gateway. It is
-  charged to this node and classed by this node's zone; outside to outside is external.
-- An unknown source may belong to any node, so it is unresolved even on its way elsewhere.
-- *service*: a Service's own address. The packet was seen before translation to a pod's address, or
-  after translation back, so its pod and zone are not known. To an end that is not here this node
-  sends it: for a pod that answers as the Service (direct return), or after translation back. To an
-  endpoint here it is an answer that kube-proxy (IPVS) translated back before the hook: it came in
-  by an uplink, so the node of the pod that sent it counts it. While a node is absent, that node may
-  be the one: service.
-- A link-local address that has no owner is the reporting node's: it is valid there alone, and
-  translated on its way off the node (IPv4 of pods in IPv6 clusters).
-- When the reporting node is not in the topology, every flow is unknown_node.
+The verdict is that of the decision table (rules.py), or by zones.
 
 Senders. Of a flow whose source address does not tell which pod sent it (translated before the hook,
 or a load balancer's that the pod answers as), the agent may know the pod by the device that it came
@@ -61,12 +28,11 @@ compared by name, and an unknown zone is neither same nor cross.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from kzn.columns.arrays import BOOL, F64, I32, I64, U8, U32, U64
-from kzn.columns.group_sums import sums
+from kzn.columns.arrays import BOOL, F64, I32, I64, U8, U32
 from kzn.model.endpoint import (
     NO_CODE,
     SERVICE,
@@ -80,7 +46,6 @@ from kzn.model.flows import (
     FAR_END_UNKNOWN,
     INITIATOR_DESTINATION,
     INITIATOR_MASK,
-    INITIATOR_SOURCE,
     INITIATOR_UNKNOWN,
     NO_SENDER,
     NO_VIA,
@@ -90,33 +55,28 @@ from kzn.model.flows import (
 from kzn.server.resolve import verdict as v
 from kzn.server.resolve.joined import JoinedFlows
 from kzn.server.resolve.reporting import NONE_ABSENT, AbsentNodes
-
-(
-    HERE,
-    ELSEWHERE,
-    STATIC_SIDE,
-    OUTSIDE,
-    UNKNOWN_SIDE,
+from kzn.server.resolve.resolution import Resolution
+from kzn.server.resolve.rules import (
     AMBIGUOUS_SIDE,
-    SERVICE_SIDE,
+    BY_ZONES,
+    DELIVERED_HERE,
+    ELSEWHERE,
+    FORWARDED,
+    HERE,
     NO_AGENT,
+    OUTSIDE,
+    PLAIN,
+    PROXIED,
+    SENT_HERE,
+    SERVICE_SIDE,
+    SIDES,
+    STATIC_SIDE,
+    TABLES,
+    UNKNOWN_SIDE,
     UNPLACED,
-) = range(9)
-"""The sides. A static or outside end has no node."""
-SIDES = (
-    "here",
-    "elsewhere",
-    "static",
-    "outside",
-    "unknown",
-    "ambiguous",
-    "service",
-    "no_agent",
-    "unplaced",
+    is_place,
+    tables_with,
 )
-
-BY_ZONES, FORWARDED = 254, 255
-"""Rules; each other rule is the code of the verdict itself."""
 
 _SIDE_OF_CODE = np.array([UNKNOWN_SIDE, AMBIGUOUS_SIDE, UNKNOWN_SIDE, OUTSIDE])
 """By a negative endpoint code, counted from the end: UNSETTLED, AMBIGUOUS, UNKNOWN, EXTERNAL."""
@@ -125,140 +85,9 @@ _FEW = 1 << 14
 _LINK_LOCAL4 = np.frombuffer(bytes(10) + b"\xff\xff\xa9\xfe", np.uint8)
 """The first 14 bytes of ::ffff:169.254.0.0/112."""
 
-_Z, _F, _T = BY_ZONES, FORWARDED, v.TRANSIT
-_D, _A, _S = v.UNKNOWN_DESTINATION, v.AMBIGUOUS_OWNER, v.SERVICE_ADDRESS
-TABLE = np.array(
-    [
-        [_Z, _Z, _Z, _Z, _D, _A, _S, _Z, _Z],
-        [_T] * len(SIDES),
-        [_Z, _F, _F, _F, _D, _A, _S, _F, _F],
-        [_Z, _F, _F, _F, _D, _A, _S, _F, _F],
-        [v.UNKNOWN_SOURCE] * len(SIDES),
-        [_A] * len(SIDES),
-        [_T, _F, _F, _F, _S, _S, _S, _F, _F],
-        [_Z, *[_T] * (len(SIDES) - 1)],
-        [_Z, _F, _F, _F, _D, _A, _S, _F, _F],
-    ],
-    np.uint8,
-)
-"""The rule by the sides of source and destination."""
-
-PLAIN, SENT_HERE, DELIVERED_HERE = range(3)
-"""How tunnels of the reporting node bear on a flow: not at all, it is a sender, or a receiver."""
-_SENT_TABLE = TABLE.copy()
-_SENT_TABLE[[[ELSEWHERE], [NO_AGENT]], 1:] = TABLE[STATIC_SIDE, 1:]
-_DELIVERED_TABLE = np.full_like(TABLE, v.TRANSIT)
-_DELIVERED_TABLE[NO_AGENT] = TABLE[NO_AGENT]
-TABLES = np.stack((TABLE, _SENT_TABLE, _DELIVERED_TABLE))
-"""The rule by PLAIN, SENT_HERE, DELIVERED_HERE, and the sides of source and destination."""
-_IS_PLACE = ~np.isin(np.arange(len(SIDES)), [UNKNOWN_SIDE, AMBIGUOUS_SIDE, SERVICE_SIDE])
-"""By side: whether it is known where an address is."""
 _BY_TUNNEL = np.uint8(RELAYED | DELIVERED | FAR_END_UNKNOWN)
 _BETWEEN_ZONES = np.array([v.REGION_UNKNOWN, v.CROSS_ZONE], np.uint8)
 """Of two different zones: by whether both regions are known or neither."""
-_INITIATORS = np.array(
-    [INITIATOR_UNKNOWN, INITIATOR_SOURCE, INITIATOR_DESTINATION, INITIATOR_UNKNOWN], np.uint8
-)
-"""By the bits of a flow's flags; both bits at once are invalid."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Resolution:
-    """Verdicts of m flows over n distinct addresses.
-
-    ``endpoints`` (n + 1,) has the endpoint id or negative code of each address; its last row is the
-    reporting node. (Of joined batches that is so for each part.) ``src`` and ``dst`` (m,) are the
-    rows charged: of a forwarded flow ``src`` is the node's row, and of one that another address
-    sent, the row of its ``sender``; of a flow that a tunnel carries elsewhere ``dst`` is the row of
-    its ``via``.
-    Rows of the same side, zone and region have one location: ``location`` (n + 1,) is its number,
-    ``side`` (p,) its side. ``rules`` and ``verdicts`` (k * p, p) are by the locations of source
-    and destination; k is 1, or 3 if tunnels of the reporting node bear on a flow, and row
-    SENT_HERE * p + i is that of location i for what this node sends; one more if flows are
-    forwarded, by their node's location. ``cell`` (m,) is the cell of these that each flow has its
-    ``verdict`` (m,) from, counted row by row.
-    ``classes`` (p, p) are the classes by the locations that are charged.
-    ``attributed`` are the numbers of the flows with a class as verdict. ``flags`` (m,) are the
-    flows' own. ``counted_at_destination`` (k * p, p) marks the cells of attributed flows from
-    absent nodes.
-    """
-
-    endpoints: I32
-    src: I64
-    dst: I64
-    cell: I64
-    verdict: U8
-    attributed: I64
-    flags: U8
-    location: I64
-    side: I64
-    rules: U8
-    verdicts: U8
-    classes: U8
-    counted_at_destination: BOOL
-
-    def to_other_agents(self) -> BOOL:
-        """Which flows are attributed, and go from this node to another one with an agent: (m,)."""
-        p = self.locations
-        row, column = np.divmod(np.arange(self.rules.size), p)
-        cells = (self.side[row % p] == HERE) & (self.side[column] == ELSEWHERE)
-        cells &= (self.rules.ravel() == BY_ZONES) & (self.verdicts.ravel() < v.TRANSIT)
-        found: BOOL = cells.take(self.cell)
-        return found
-
-    def by_part(self, part: I64, parts: int, *columns: U64) -> list[U64]:
-        """The sums of each of ``columns`` by the ``part`` (m,) of flows and verdict.
-
-        (parts, verdicts); as in `by_verdict`, attributed flows are summed under SAME_ZONE.
-        """
-        codes = len(v.NAMES)
-        cell = part * codes + np.where(
-            self.verdict < v.TRANSIT, np.uint8(v.SAME_ZONE), self.verdict
-        )
-        return [sums(cell, column, parts * codes).reshape(parts, codes) for column in columns]
-
-    def part(self, joined: JoinedFlows, number: int) -> "Resolution":
-        """The resolution of one of the batches that were joined."""
-        first = joined.addresses[number]
-        rows = slice(first, joined.addresses[number + 1])
-        flows = slice(joined.flows[number], joined.flows[number + 1])
-        verdict = self.verdict[flows]
-        return replace(
-            self,
-            endpoints=self.endpoints[rows],
-            src=self.src[flows] - first,
-            dst=self.dst[flows] - first,
-            cell=self.cell[flows],
-            verdict=verdict,
-            attributed=np.flatnonzero(verdict < v.TRANSIT),
-            flags=self.flags[flows],
-            location=self.location[rows],
-        )
-
-    @property
-    def locations(self) -> int:
-        """Number of distinct locations."""
-        return len(self.side)
-
-    def initiators(self, chosen: I64) -> U8:
-        """Which end opened the connection (kzn.model.flows), of the flows ``chosen``."""
-        return _INITIATORS.take(self.flags.take(chosen) & INITIATOR_MASK)
-
-    def by_verdict(self, *columns: U64) -> list[U64]:
-        """The sums of each of ``columns`` (m,) by verdict.
-
-        All attributed flows are summed under SAME_ZONE: the ledger has them by class.
-        """
-        found = [np.zeros(len(v.NAMES), np.uint64) for _ in columns]
-        if not (self.verdicts > v.TRANSIT).any():  # as in most batches: two sums, no grouping
-            for column, total in zip(columns, found, strict=True):
-                total[v.SAME_ZONE] = column.take(self.attributed).sum()
-                total[v.TRANSIT] = column.sum() - total[v.SAME_ZONE]
-            return found
-        verdicts = np.where(self.verdicts < v.TRANSIT, v.SAME_ZONE, self.verdicts).ravel()
-        for column, total in zip(columns, found, strict=True):
-            np.add.at(total, verdicts, sums(self.cell, column, len(verdicts)))
-        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -355,11 +184,18 @@ def _resolve(
         side = locations.side.take(location)
         dst = _far_ends(dst, flows.via, endpoints, nodes, side, final=final)
     kind = _kind(flows)
-    p, tables = len(locations.side), _tables(absent)[: 1 if kind is None else len(TABLES)]
+    p = len(locations.side)
+    cell = (location * p).take(src) + location.take(dst)
+    answers = _answers(flows, locations.side, cell, src, index, absent)
+    proxied = _proxied(flows, locations.side, cell, src, index)
+    for chosen, of_them in ((answers, DELIVERED_HERE), (proxied, PROXIED)):
+        if chosen is not None:
+            kind = np.zeros(len(src), np.uint8) if kind is None else kind
+            kind[chosen.compress(kind.take(chosen) == PLAIN)] = of_them
+    tables = tables_with(absent)[: 1 if kind is None else len(TABLES)]
     rules = tables[:, locations.side[:, None], locations.side[None, :]].reshape(-1, p)
     classes = _by_zones(locations)
     verdicts = _verdicts(rules, classes)
-    cell = (location * p).take(src) + location.take(dst)
     if kind is not None:
         cell += kind * np.int64(p * p)
     at_absent = (locations.side == NO_AGENT)[np.arange(len(rules)) % p]
@@ -393,13 +229,8 @@ def _resolve(
     )
 
 
-def is_place(sides: I64) -> BOOL:
-    """Of which ``sides`` it is known where an address is."""
-    return _IS_PLACE.take(sides)
-
-
 def _kind(flows: Flows) -> U8 | None:
-    """PLAIN, SENT_HERE or DELIVERED_HERE of each flow; None if all are plain."""
+    """PLAIN, SENT_HERE or DELIVERED_HERE of each flow by its tunnel; None if all are plain."""
     flags = flows.flags & _BY_TUNNEL
     if flows.via is None and not flags.any():
         return None
@@ -408,6 +239,42 @@ def _kind(flows: Flows) -> U8 | None:
         sent |= flows.via != NO_VIA
     delivered = np.uint8(DELIVERED_HERE) * ((flags & DELIVERED) != 0)
     return np.where(sent, np.uint8(SENT_HERE), delivered)
+
+
+def _answers(
+    flows: Flows, side: I64, cell: I64, src: I64, index: EndpointIndex, absent: AbsentNodes
+) -> I64 | None:
+    """Answers of load balancers that this node translated back; None if there are none.
+
+    ``cell`` are the locations of both ends of each flow, whose sides are ``side``.
+
+    IPVS translates them before conntrack knows who opened the connection: then the service's port
+    is the source's.
+    """
+    inbound = (side == OUTSIDE)[:, None] & (side == HERE)
+    if not inbound.any() or absent.by_code.any():
+        return None
+    chosen = np.flatnonzero(inbound.ravel().take(cell))
+    initiator = flows.flags.take(chosen) & INITIATOR_MASK
+    serves = (flows.src_port.take(chosen) != 0) & (flows.dst_port.take(chosen) == 0)
+    serves &= initiator == INITIATOR_UNKNOWN
+    chosen = chosen.compress((initiator == INITIATOR_DESTINATION) | serves)
+    if not len(chosen):
+        return None
+    sources = np.unique(src.take(chosen))
+    captured = sources.compress(index.captured(flows.addresses.take(sources, axis=0)))
+    return chosen.compress(np.isin(src.take(chosen), captured)) if len(captured) else None
+
+
+def _proxied(flows: Flows, side: I64, cell: I64, src: I64, index: EndpointIndex) -> I64 | None:
+    """What load balancers that connect to pods themselves send; None if there is nothing."""
+    inbound = (side == SERVICE_SIDE)[:, None] & (side == HERE)
+    if not inbound.any():
+        return None
+    chosen = np.flatnonzero(inbound.ravel().take(cell))
+    sources = np.unique(src.take(chosen))
+    proxied = sources.compress(index.proxied(flows.addresses.take(sources, axis=0)))
+    return chosen.compress(np.isin(src.take(chosen), proxied)) if len(proxied) else None
 
 
 def _senders(src: I64, sender: U32, is_own_pod: BOOL) -> I64:
@@ -430,16 +297,6 @@ def _far_ends(dst: I64, via: U32, endpoints: I32, nodes: I32, side: I64, *, fina
         elsewhere &= side.take(inner) != UNKNOWN_SIDE
     dst[chosen[elsewhere]] = outer[elsewhere]
     return dst
-
-
-def _tables(absent: AbsentNodes) -> U8:
-    """`TABLES`, as they are with these absent nodes."""
-    is_any_absent = bool(absent.by_code.any())
-    if not is_any_absent:
-        return TABLES
-    tables = TABLES.copy()
-    tables[PLAIN, SERVICE_SIDE, HERE] = v.SERVICE_ADDRESS
-    return tables
 
 
 def _of_unknown_node(flows: Flows) -> Resolution:

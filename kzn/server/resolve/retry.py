@@ -121,12 +121,15 @@ class RetryQueue:
         """Whether the queue would not be half full with that much more."""
         return 2 * (self._cost + flows + entries * _ENTRY_COST) <= self._limit
 
+    def has_room(self, flows: int) -> bool:
+        """Whether an entry of so many flows would be queued."""
+        return self._cost + flows + _ENTRY_COST <= self._limit
+
     def put(self, observed: ObservedFlows, now: float) -> bool:
         """Queue flows for one interval; False, and nothing queued, when over the limit."""
-        cost = len(observed.flows) + _ENTRY_COST
-        if self._cost + cost > self._limit:
+        if not self.has_room(len(observed.flows)):
             return False
-        self._cost += cost
+        self._cost += len(observed.flows) + _ENTRY_COST
         self._order += 1
         heapq.heappush(self._heap, (now + observed.interval, self._order, observed))
         self.flows += len(observed.flows)

@@ -8,7 +8,7 @@ from kzn.server.ledger.labels import OWNED_KINDS, LabelKind
 
 APPLICATION_ID = 0x6B7A6E73
 """``kzns``, at byte 68 of the file, where file(1) looks too."""
-VERSION = 3
+VERSION = 4
 """At byte 60; raised when an older version of kzn would misread the file. Older files are
 migrated."""
 
@@ -86,7 +86,8 @@ PRAGMA user_version = {VERSION};
 
 
 OLD_FAMILIES = ("pod", "workload", "pair", "zone")
-"""Those of the layouts 1 and 2."""
+"""Those of the layouts before `COSTS_SINCE`."""
+COSTS_SINCE = 3
 MIGRATE_FROM_1 = [
     f"ALTER TABLE {table} ADD COLUMN {column}"
     for table in (*(f"{family}_series" for family in OLD_FAMILIES), "family_sums", "books")
@@ -99,6 +100,8 @@ MIGRATE_FROM_2 = [
     for column in _COSTS.split(", ")
 ] + [_series_table(family) for name, family in FAMILIES.items() if name not in OLD_FAMILIES]
 """Statements: layout 2 has no costs."""
+MIGRATE_FROM_3: list[str] = []
+"""The tables are the same; versions that write layout 3 refuse the reason no_zone of a series."""
 
 
 def delete_series(family: FamilyName) -> str:

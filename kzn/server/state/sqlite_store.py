@@ -254,14 +254,14 @@ def _check_contents(db: sqlite3.Connection, path: Path) -> None:
     if problems != "ok":
         raise damaged(path, str(problems).splitlines()[-1])
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    for family in FAMILIES if version == schema.VERSION else schema.OLD_FAMILIES:
+    for family in FAMILIES if version >= schema.COSTS_SINCE else schema.OLD_FAMILIES:
         names = [name for _, name, *_ in db.execute(f"PRAGMA table_info({family}_series)")]
         check_labels(path, family, names[: names.index("bytes")] if "bytes" in names else [])
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    migrations = (schema.MIGRATE_FROM_1, schema.MIGRATE_FROM_2)
+    migrations = (schema.MIGRATE_FROM_1, schema.MIGRATE_FROM_2, schema.MIGRATE_FROM_3)
     for statement in chain.from_iterable(migrations[version - 1 :]):
         db.execute(statement)
     db.execute(f"PRAGMA user_version = {schema.VERSION}")

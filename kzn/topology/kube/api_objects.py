@@ -23,7 +23,6 @@ from kzn.topology.facts import (
     OwnerRef,
     PodFacts,
     PodWithNetworks,
-    ServiceFacts,
 )
 
 ZONE_LABELS = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
@@ -183,9 +182,16 @@ class NodeAddress(Json):
     address: str
 
 
+class NodeInfo(Json):
+    """NodeSystemInfo."""
+
+    kubelet_version: str = ""
+
+
 class NodeStatus(Json):
     """NodeStatus."""
 
+    node_info: NodeInfo = msgspec.field(default_factory=NodeInfo)
     addresses: tuple[NodeAddress, ...] | None = None
 
 
@@ -195,40 +201,6 @@ class Node(Json):
     metadata: NodeMeta
     spec: NodeSpec = msgspec.field(default_factory=NodeSpec)
     status: NodeStatus = msgspec.field(default_factory=NodeStatus)
-
-
-class ServiceSpec(Json):
-    """ServiceSpec."""
-
-    cluster_ip: str = msgspec.field(default="", name="clusterIP")
-    cluster_ips: tuple[str, ...] | None = msgspec.field(default=None, name="clusterIPs")
-    external_ips: tuple[str, ...] | None = msgspec.field(default=None, name="externalIPs")
-
-
-class LoadBalancerIngress(Json):
-    """An entry of status.loadBalancer.ingress; without an address it has a host name."""
-
-    ip: str = ""
-
-
-class LoadBalancer(Json):
-    """LoadBalancerStatus."""
-
-    ingress: tuple[LoadBalancerIngress, ...] | None = None
-
-
-class ServiceStatus(Json):
-    """ServiceStatus."""
-
-    load_balancer: LoadBalancer = msgspec.field(default_factory=LoadBalancer)
-
-
-class Service(Json):
-    """v1 Service."""
-
-    metadata: Meta
-    spec: ServiceSpec = msgspec.field(default_factory=ServiceSpec)
-    status: ServiceStatus = msgspec.field(default_factory=ServiceStatus)
 
 
 class Owner(Json):
@@ -241,7 +213,9 @@ Earliest = Callable[[datetime], float | None]
 """When, by this machine's clock, what the API server stamped can have happened at the earliest."""
 
 
-def pod_facts(pod: Pod, earliest: Earliest = lambda _stamp: None) -> PodFacts:
+def pod_facts(
+    pod: Pod, earliest: Earliest = lambda _stamp: None, groups: tuple[str, ...] = ()
+) -> PodFacts:
     """Facts of a pod; invalid addresses are left out."""
     meta, status = pod.metadata, pod.status
     is_finished = status.phase in FINISHED_PHASES
@@ -254,7 +228,7 @@ def pod_facts(pod: Pod, earliest: Earliest = lambda _stamp: None) -> PodFacts:
         namespace=intern(meta.namespace),
         name=meta.name,
         node=intern(pod.spec.node_name),
-        addresses=_packed(dict.fromkeys(texts)),
+        addresses=packed_addresses(dict.fromkeys(texts)),
         host_network=pod.spec.host_network,
         is_finished=is_finished,
         is_deleting=meta.deletion_timestamp is not None,
@@ -263,6 +237,7 @@ def pod_facts(pod: Pod, earliest: Earliest = lambda _stamp: None) -> PodFacts:
         controller=controller,
         version=version_number(meta.resource_version),
         account=_account(meta.namespace, pod.spec.service_account_name),
+        groups=groups,
     )
     noted = _of_networks(meta.annotations, facts.addresses) if meta.annotations else ()
     if not noted:
@@ -284,7 +259,7 @@ def _of_networks(annotations: PodAnnotations, own: tuple[bytes, ...]) -> tuple[b
     except (msgspec.MsgspecError, UnicodeEncodeError):
         return ()
     texts = dict.fromkeys(ip for network in networks for ip in network.ips or ())
-    found = [one for one in _packed(list(texts)[:MAX_NOTED]) if one not in own]
+    found = [one for one in packed_addresses(list(texts)[:MAX_NOTED]) if one not in own]
     return tuple(one for one in found if _is_private(one))
 
 
@@ -322,7 +297,7 @@ def node_facts(node: Node, places: PlaceLabels = DEFAULT_LABELS) -> NodeFacts:
         name=intern(meta.name),
         zone=intern(zone),
         region=intern(_first(labels, places.region)),
-        addresses=_packed(own),
+        addresses=packed_addresses(own),
         started=_epoch(meta.creation_timestamp),
         version=version_number(meta.resource_version),
         zone_id=intern(labels.get(ZONE_ID_LABEL, "")),
@@ -331,6 +306,7 @@ def node_facts(node: Node, places: PlaceLabels = DEFAULT_LABELS) -> NodeFacts:
         provider=intern(provider[:MAX_PROVIDER]),
         is_agentless=is_agentless(labels),
         provider_id=node.spec.provider_id[:MAX_PROVIDER_ID],
+        kubelet=intern(node.status.node_info.kubelet_version[:MAX_PROVIDER]),
     )
 
 
@@ -344,20 +320,6 @@ def is_agentless(labels: Mapping[str, str]) -> bool:
     return is_virtual or is_fargate or labels.get("kubernetes.io/os", "linux") != "linux"
 
 
-def service_facts(service: Service) -> ServiceFacts:
-    """Facts of a Service; a headless one (clusterIP "None") has no address."""
-    meta, spec = service.metadata, service.spec
-    balancers = (entry.ip for entry in service.status.load_balancer.ingress or ())
-    return ServiceFacts(
-        uid=meta.uid,
-        namespace=intern(meta.namespace),
-        name=meta.name,
-        addresses=_packed(dict.fromkeys([spec.cluster_ip, *(spec.cluster_ips or ())])),
-        version=version_number(meta.resource_version),
-        outer_addresses=_packed(dict.fromkeys([*balancers, *(spec.external_ips or ())])),
-    )
-
-
 def owner_facts(owner: Owner) -> OwnerFacts:
     """Facts of a controller."""
     meta = owner.metadata
@@ -366,6 +328,8 @@ def owner_facts(owner: Owner) -> OwnerFacts:
         name=intern(meta.name),
         controller=_controller(meta),
         version=version_number(meta.resource_version),
+        namespace=intern(meta.namespace),
+        created=_epoch(meta.creation_timestamp),
     )
 
 
@@ -410,7 +374,8 @@ def _qualified(kind: str, api_version: str) -> str:
     return f"{kind}.{version}.{group}"
 
 
-def _packed(texts: Iterable[str]) -> tuple[bytes, ...]:
+def packed_addresses(texts: Iterable[str]) -> tuple[bytes, ...]:
+    """IP addresses as 16 bytes each; what is not one is left out."""
     packed = []
     for text in texts:
         try:
@@ -434,7 +399,7 @@ def _noted(annotations: NodeAnnotations | None, own: Container[str]) -> tuple[by
     if annotations is None:
         return ()
     texts = (text.partition("/")[0] for text in msgspec.structs.astuple(annotations) if text)
-    return _packed(dict.fromkeys(text for text in texts if text not in own))
+    return packed_addresses(dict.fromkeys(text for text in texts if text not in own))
 
 
 def _is_fault_domain(zone: str, provider: str, labels: dict[str, str]) -> bool:

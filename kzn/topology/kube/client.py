@@ -180,7 +180,7 @@ _HINTS = {
     401: "the API server rejects the token or client certificate; renew the kubeconfig or the"
     " ServiceAccount token",
     403: "the server's ServiceAccount needs the verbs list and watch on pods, nodes, services,"
-    " replicasets and jobs",
+    " replicasets and jobs (others are optional)",
     404: "check that this address is a Kubernetes API server",
     429: "the API server throttles requests",
 }

@@ -20,12 +20,11 @@ from kzn.topology.kube.api_objects import (
     Owner,
     PlaceLabels,
     Pod,
-    Service,
     node_facts,
     owner_facts,
     pod_facts,
-    service_facts,
 )
+from kzn.topology.kube.routing.service import Service, service_facts
 
 S = TypeVar("S", bound=Json)
 T = TypeVar("T")

@@ -131,7 +131,10 @@ class WorkloadJoin:
         if kind and not self._is_over(kind, waiting.since, self._clock()):
             return
         del self._waiting[uid]
-        self._index.settle_workload(uid, self.controllers.workload(waiting.pod))
+        workload = self.controllers.workload(waiting.pod)
+        if waiting.has_ended:
+            self._index.groups.put_ended_pod(waiting.pod, workload)
+        self._index.settle_workload(uid, workload)
         if waiting.has_ended:
             self.controllers.forget_pod(waiting.pod)
 

@@ -7,7 +7,7 @@
         zone: zone-a
         region: region-1
         addresses: [192.0.2.1, 2001:db8::1]
-        provider: aws               # whose price list applies: docs/money.md
+        provider: aws               # whose price list applies, or the scheme of spec.providerID
     pods:
       - namespace: shop             # required
         name: web-0                 # required
@@ -15,6 +15,7 @@
         addresses: [10.1.0.2]       # required, at least one
         workload: web               # the pod's name unless given
         workload_kind: StatefulSet  # Pod unless given
+        group: checkout             # the team of its workload: docs/money.md
     networks:                       # the longest prefix wins; pods and nodes win over networks
       - name: orders-db             # required
         kind: Database              # required, any word; becomes the workload_kind
@@ -33,6 +34,7 @@ from pathlib import Path
 
 from kzn.errors import UsageError
 from kzn.model.ip import text
+from kzn.model.provider import spelled
 from kzn.topology.facts import (
     CidrNetwork,
     Network,
@@ -98,13 +100,13 @@ class _Reader:
             region=_text(entry, "region"),
             addresses=self._addresses(entry.get("addresses"), f"node {name}"),
             started=-inf,
-            provider=_text(entry, "provider"),
+            provider=spelled(_text(entry, "provider")),
             price_class=_text(entry, "price"),
         )
 
     def _pod(self, item: Value) -> None:
         required = {"namespace", "name", "node", "addresses"}
-        entry = item.mapping("a pod", required, {"workload", "workload_kind", "price"})
+        entry = item.mapping("a pod", required, _POD_KEYS)
         namespace, name = _text(entry, "namespace"), _text(entry, "name")
         node = _text(entry, "node")
         if (namespace, name) in self._pods:
@@ -122,6 +124,7 @@ class _Reader:
             node=node,
             addresses=addresses,
             started=-inf,
+            groups=(_text(entry, "group"),) if "group" in entry else (),
         )
         if "price" in entry:
             values = {field.name: getattr(pod, field.name) for field in fields(PodFacts)}
@@ -169,6 +172,7 @@ class _Reader:
 
 
 _NODE_KEYS = {"zone", "region", "addresses", "provider", "price"}
+_POD_KEYS = {"workload", "workload_kind", "price", "group"}
 _NETWORK_KEYS = {"cidr", "cidrs", "zone", "region", "price"}
 _ONE_OF = "exactly one of cidr and cidrs"
 

@@ -61,6 +61,11 @@ class StaticSource:
         return self._index
 
     @property
+    def cluster(self) -> str:
+        """Empty: files have no uid."""
+        return ""
+
+    @property
     def ready(self) -> bool:
         """True: the files are complete when they are loaded."""
         return True

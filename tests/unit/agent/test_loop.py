@@ -28,10 +28,14 @@ class FakeSpool:
     fails: int = 0
     clear_fails: int = 0
     awake: int = 0
+    looks: list[bool] = field(default_factory=list)
     applied: int = 0
 
     def mark_drained(self) -> None:
         self.awake += 1
+
+    def look_at_waiting(self) -> None:
+        self.looks.append(self.under_way)
 
     def cut(self) -> Batch:
         if self.fails:
@@ -228,4 +232,5 @@ def test_programs_do_not_go_dormant_while_the_server_is_away() -> None:
 
     play(scenario())
     assert spool.awake >= 1000.0 // CHECK_SECONDS
+    assert spool.looks.count(True) >= 1000.0 // CHECK_SECONDS - 1  # the other buffer fills up
     assert spool.done == [1, 2]

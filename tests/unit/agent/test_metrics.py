@@ -2,6 +2,7 @@
 
 from prometheus_client import CollectorRegistry, generate_latest
 
+from kzn.agent.maps.buffers import Entries
 from kzn.agent.metrics import agent_metrics
 from kzn.agent.stats import AgentStats
 from kzn.daemon.prometheus import MetricCollector
@@ -37,6 +38,22 @@ def test_a_scrape_has_what_the_agent_counted() -> None:
         'kzn_agent_delivery_failures_total{reason="connect"} 3.0',
         'kzn_agent_reattached_total{hook="ipv4",probe="postrouting"} 0.0',
         'kzn_agent_reattached_total{hook="ipv6",probe="postrouting"} 2.0',
+    } <= set(scraped(stats))
+
+
+def test_what_is_in_use_of_rows_and_hash_is_told_by_buffer() -> None:
+    stats = AgentStats("postrouting", 10.0, capacity=64, row_capacity=128)
+    lines = [line for line in scraped(stats) if "kzn_agent_map" in line]
+    assert lines == [
+        'kzn_agent_map_capacity{table="rows"} 128.0',
+        'kzn_agent_map_capacity{table="hash"} 64.0',
+    ]
+    stats.entries = {1: Entries(128, 7), 0: Entries(5, 0)}
+    assert {
+        'kzn_agent_map_entries{buffer="0",table="rows"} 5.0',
+        'kzn_agent_map_entries{buffer="0",table="hash"} 0.0',
+        'kzn_agent_map_entries{buffer="1",table="rows"} 128.0',
+        'kzn_agent_map_entries{buffer="1",table="hash"} 7.0',
     } <= set(scraped(stats))
 
 

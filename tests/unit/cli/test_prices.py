@@ -103,3 +103,28 @@ def test_an_imported_list_is_printed_with_what_was_ignored(
     assert "1 of other" in captured.err
     path.write_text("{}")
     assert main.run(["prices", "import", "gcp", str(path)]) == 2
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 100])
+def test_no_line_is_longer_than_the_terminal_and_nothing_is_left_out(columns: int) -> None:
+    places = [
+        *(
+            Place("aws", region, region + zone)
+            for region in ("us-east-1", "eu-west-1")
+            for zone in "ab"
+        ),
+        Place("metal", "r", "z"),
+    ]
+    table = price_table(PriceBook([aws.PRICES]), places, AT)
+    wide, narrow = list(text_of(table)), list(text_of(table, columns))
+    assert max(map(len, wide)) > 100
+    assert all(len(line) <= columns or " " not in line.strip() for line in narrow)
+    text = " ".join(line.strip() for line in narrow)
+    assert (
+        "eu-west-1a ↔ eu-west-1b: cross_zone per GB 0.01 sender, 0.01 receiver;"
+        " 1 TB 18.63 USD; aws, 2026-07-01"
+    ) in text
+    assert "a zone of eu-west-1: same_zone free; aws, 2026-07-01" in text
+    assert "a zone of r: same_zone unpriced: no_list" in text
+    assert "unpriced, no_list: no price list of provider metal is in use" in text
+    assert list(text_of(table, 200))[:-1] == wide[:-1]

@@ -1,5 +1,6 @@
 """kzn/client/http.py over loopback: every failure is one sentence with a hint."""
 
+import gzip
 import json
 import os
 import threading
@@ -16,6 +17,7 @@ from smallserver import serving
 from kzn.cli import main
 from kzn.client import http
 from kzn.client.http import ApiClient
+from kzn.daemon.http.body import PIECE
 from kzn.daemon.tls import ServerTlsFiles
 from kzn.errors import KznError, UsageError
 
@@ -36,6 +38,35 @@ def test_an_answer_is_read_and_the_query_is_sent() -> None:
         assert client.fetch("zones", lambda answer: answer["of"], [("limit", 7)]) == 3
         assert client.fetch("status", identity) == {"of": 3}
     assert asked == [("zones", "7"), ("status", None)]
+
+
+BASES = {
+    "http://h:8080": "http://h:8080",
+    "http://h:8080/": "http://h:8080",
+    "http://h:8080/#/": "http://h:8080",
+    "http://h:8080/#/?range=1h": "http://h:8080",
+    "http://h:8080#/nodes": "http://h:8080",
+    "https://h/kzn/#/?range=1h&cell=a%3Eb": "https://h/kzn",
+    "https://h/kzn#/w/shop/cart?kind=Deployment": "https://h/kzn",
+    "https://h/kzn//#/pairs?src=zone&dst=zone": "https://h/kzn",
+    "http://h:8080/?from=mail#/advice?open=same-zone%3Ashop%2Fcart": "http://h:8080",
+    "http://h:8080/index.html#/explain?src=10.1.0.1&dst=::1": "http://h:8080",
+    " http://[::1]:8080/#/\n": "http://[::1]:8080",
+    "http://127.0.0.1:8001/api/v1/namespaces/kzn/services/kzn-server:http/proxy/#/w//node-1": (
+        "http://127.0.0.1:8001/api/v1/namespaces/kzn/services/kzn-server:http/proxy"
+    ),
+}
+
+
+@pytest.mark.parametrize("url", BASES)
+def test_an_address_of_the_page_is_that_of_its_server(url: str) -> None:
+    assert ApiClient(url).url == BASES[url]
+
+
+def test_a_question_goes_to_the_server_of_the_page() -> None:
+    with serving(lambda topic, limit: (200, json.dumps([topic, limit]).encode())) as url:
+        client = ApiClient(f"{url}/#/w/shop/cart?range=1h&limit=3")
+        assert client.fetch("zones", identity, [("limit", 7)]) == ["zones", "7"]
 
 
 @pytest.mark.parametrize(
@@ -91,6 +122,51 @@ def test_an_answer_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch)
         assert ApiClient(url).fetch("status", identity) == 1234
 
 
+def test_a_part_of_an_answer_is_not_taken_for_the_whole() -> None:
+    with (
+        serving(lambda *_: (200, b"1234"), missing=1) as url,
+        pytest.raises(KznError, match="cut off"),
+    ):
+        ApiClient(url).fetch("status", identity)
+
+
+TEXT = b"a{} 1\n" * 100_000
+GZIP = {"Content-Encoding": "gzip"}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [(TEXT, {}), (gzip.compress(TEXT), GZIP), (b"", {}), (gzip.compress(b""), GZIP)],
+)
+def test_a_long_answer_is_taken_in_pieces(body: bytes, headers: dict[str, str]) -> None:
+    with serving(lambda *_: (200, body), headers) as url:
+        status, pieces, _ = ApiClient(url).take("metrics", list, len(TEXT))
+    assert status == 200
+    assert b"".join(pieces) == (TEXT if len(body) > 100 else b"")
+    assert max(map(len, pieces), default=0) <= PIECE
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "missing", "reason"),
+    [
+        (TEXT, {}, 1, "cut off"),
+        (gzip.compress(TEXT), GZIP, 1, "cut off"),
+        (gzip.compress(TEXT)[:-1], GZIP, 0, "cut off"),
+        (TEXT, GZIP, 0, "not gzip"),
+        (TEXT + b"b", {}, 0, "larger than"),
+        (gzip.compress(TEXT + b"b"), GZIP, 0, "larger than"),
+    ],
+)
+def test_a_long_answer_is_whole_or_an_error(
+    body: bytes, headers: dict[str, str], missing: int, reason: str
+) -> None:
+    with (
+        serving(lambda *_: (200, body), headers, missing) as url,
+        pytest.raises(KznError, match=reason),
+    ):
+        ApiClient(url).take("metrics", list, len(TEXT))
+
+
 def test_a_server_that_is_not_there_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     with serving(lambda *_: (200, b"{}")) as url:
         pass
@@ -112,6 +188,10 @@ def test_a_server_that_is_not_there_is_one_sentence(capsys: pytest.CaptureFixtur
         "http://h:x",
         "http://h:0",
         "http://h/?q",
+        "#/nodes",
+        "h:8080/#/",
+        "http:///#/",
+        "http://h:0/#/",
         "http://h?x",
         "file:///etc/passwd",
     ],

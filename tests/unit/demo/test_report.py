@@ -13,6 +13,7 @@ from kzn.demo import view
 from kzn.demo.cost import month_rows
 from kzn.demo.flow_log import FlowLogReader, snapshot_sums
 from kzn.demo.report import OwnRow, Report, UplinkRow, own_rows, pair_rows
+from kzn.demo.shop import ends_of
 from kzn.errors import KznError
 from kzn.lab.jobs import Sum, Sums
 from kzn.lab.plan import LabSpec, make_plan
@@ -40,7 +41,7 @@ def report(
     uplink: UplinkRow = UPLINK,
 ) -> Report:
     return Report(
-        pairs=pair_rows(PLAN, sent, CARRIED, counted),
+        pairs=pair_rows(ends_of(PLAN), sent, CARRIED, counted),
         uplinks=(uplink,),
         own=own_rows(PLAN, CARRIED, counted, LEFT),
         prometheus="kzn_up 1\n",
@@ -97,8 +98,9 @@ def drawn(found: Report) -> str:
 
 def test_the_report_reads_well() -> None:
     text = drawn(report(CARRIED))
-    assert "b1-p1 (zone-b)  a1-p1 (zone-a)  tcp/IPv6" in text
+    assert re.search(r"b1-p1 \(zone-b\)  a1-p1 \(zone-a\) +5,000 +5,600 +5,600 +0 *\n", text)
     assert "exact: 5,728 bytes counted of 5,728, 5,728 of them across zones" in text
+    assert "no difference in 2 rows" in text
     assert "[######..............] 3 of 10 s" in text
 
 
@@ -136,6 +138,32 @@ def test_a_difference_is_shown_with_its_sign() -> None:
     text = drawn(report({**CARRIED, UDP: Counts(1, 28)}))
     assert "-100" in text
     assert "NOT exact" in text
+
+
+def test_differences_that_add_up_to_nothing_are_shown() -> None:
+    """Of two protocols between the same pods."""
+    echo = WireKey(A.ipv4, B.ipv4, 1)
+    rows = pair_rows(
+        ends_of(PLAN),
+        {},
+        {UDP: Counts(1, 128), echo: Counts(1, 84)},
+        {UDP: Counts(1, 28), echo: Counts(1, 184)},
+    )
+    text = drawn(Report(rows, (UPLINK,), (), ""))
+    assert "+0 (±200)" in text
+    assert "NOT exact" in text
+
+
+def test_small_groups_are_added_up_unless_they_are_not_exact() -> None:
+    [row, _] = report(CARRIED).pairs
+    rows = [replace(row, dst_workload=f"w{n:02}", wire_bytes=n, counted_bytes=n) for n in range(40)]
+    rows = [replace(row, computed_bytes=None) for row in rows]
+    rows[3] = replace(rows[3], counted_bytes=2)
+    text = drawn(Report(tuple(rows), (UPLINK,), (), ""))
+    assert re.search(r"a1-p1 \(zone-a\) +w24 \(zone-b\) +100 +24 +24 +0 *\n", text)
+    assert "w23" not in text
+    assert re.search(r"w03 \(zone-b\) +100 +3 +2 +-1 *\n", text)
+    assert re.search(rf"23 more +2,300 +{sum(range(24)) - 3} +{sum(range(24)) - 3} +0 *\n", text)
 
 
 def test_sums_know_the_weight_only_while_every_part_does() -> None:

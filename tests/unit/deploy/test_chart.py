@@ -2,7 +2,7 @@
 
 import json
 from functools import cache
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import click
@@ -26,6 +26,7 @@ from manifests import (
 from kzn.cli.main import SUBCOMMANDS, load
 from kzn.pricing import aws
 from kzn.pricing.file import parse_list
+from kzn.reports.budget_file import load_budgets
 from kzn.topology.static.file import parse_static
 
 helm = pytest.importorskip("helm_python", reason="Helm's engine has no package for this machine")
@@ -58,6 +59,7 @@ OWNER_RULES = [
         "resources": ["ephemeralrunners", "ephemeralrunnersets", "autoscalingrunnersets"],
     },
 ]
+SINKS = ["clickhouse://ch.example:8443/kzn?tls=yes", "s3://flows/kzn?region=eu-west-1"]
 SWITCHES: dict[str, Values] = {
     "base": {},
     "overlays/tls": {"tls": {"enabled": True}},
@@ -67,8 +69,11 @@ SWITCHES: dict[str, Values] = {
     "overlays/static": {"static": {"networks": [NETWORK]}},
     "overlays/prices": {"prices": {"lists": {"prices.yaml": PRICES}}},
     "overlays/opencost": {"opencost": {"enabled": True}},
+    "overlays/opencost-collector": {"opencost": {"collector": True}},
+    "overlays/groups": {"groupLabels": ["team", "app.kubernetes.io/part-of"]},
     "overlays/openshift": {"openshift": {"enabled": True}},
     "overlays/owners": {"ownerRules": OWNER_RULES},
+    "overlays/advice": {"advice": {"moreFacts": True}},
 }
 SETS: dict[str, Values] = SWITCHES | {
     "tag": {"image": {"tag": "9"}},
@@ -83,6 +88,7 @@ SETS: dict[str, Values] = SWITCHES | {
             "agentRanges": ["10.0.0.0/16", "fd00::/8"],
             "apiServerRanges": ["::/0"],
             "scrapeNamespaces": ["a", "b"],
+            "httpRanges": ["10.9.0.1/32"],
         }
     },
     "no priority class": {"agent": {"priorityClassName": ""}},
@@ -115,6 +121,43 @@ SETS: dict[str, Values] = SWITCHES | {
             "endpoint": {"authorization": {"credentials": {"name": "t", "key": "t"}}},
         },
     },
+    "report to a webhook": {
+        "report": {
+            "enabled": True,
+            "webhook": {"secret": "hook", "style": "teams"},
+            "tlsCa": {"secret": "kzn-http"},
+        },
+        "http": {"auth": "kubernetes", "tlsSecret": "kzn-http"},
+    },
+    "report to a volume": {"report": {"enabled": True, "claim": "reports"}},
+    "report over TLS of a known authority": {
+        "report": {"enabled": True, "claim": "reports"},
+        "http": {"tlsSecret": "kzn-http"},
+    },
+    "numbers as names": {
+        "cluster": "123",
+        "history": {"size": "536870912", "store": "clickhouse://1/2"},
+        "networkPolicy": {"sinkPorts": [8123], "scrapeNamespaces": ["123"]},
+        "server": {"priorityClassName": "123"},
+        "agent": {"priorityClassName": "123"},
+        "state": {"enabled": True, "size": "3000000000", "storageClassName": "123"},
+    },
+    "sinks": {
+        "history": {"sinks": SINKS, "keep": "raw=24h", "external": "none"},
+        "networkPolicy": {"sinkPorts": [443, 8443], "sinkRanges": ["10.7.0.0/16"]},
+    },
+    "sinks and state": {
+        "history": {"sinks": ["dir:///more"], "size": "512Mi", "sinkSpool": "1Gi"},
+        "state": {"enabled": True, "size": "2.5Gi"},
+    },
+    "budgets": {
+        "budgets": [
+            {"name": "shop", "amount": 500.5, "currency": "USD", "namespace": "shop"},
+            {"name": "all", "amount": 3000, "currency": "USD"},
+            {"name": "large", "amount": 1500000.25, "currency": "USD"},
+            {"name": "small", "amount": 0.00001, "currency": "USD"},
+        ]
+    },
     "no prices": {"prices": {"installed": False}},
     "own prices": {"prices": {"installed": False, "lists": {"a.yaml": PRICES, "b.yaml": PRICES}}},
     "owners": {"ownerRules": [{"apiGroups": [""], "resources": ["replicationcontrollers"]}]},
@@ -123,7 +166,8 @@ SETS: dict[str, Values] = SWITCHES | {
         "state": {"enabled": True, "storageClassName": "fast"},
         "static": {"networks": [NETWORK | {"price": "managed-database"}]},
         "prices": {"lists": {"prices.yaml": PRICES}},
-        "opencost": {"enabled": True},
+        "opencost": {"enabled": True, "collector": True},
+        "groupLabels": ["team"],
         "prometheusOperator": {"enabled": True, "labels": {"release": "p"}},
         "openshift": {"enabled": True},
     },
@@ -138,11 +182,21 @@ WRONG: dict[str, tuple[Values, str]] = {
         "/server/env/0/value",
     ),
     "short digest": ({"image": {"digest": "sha256:12"}}, "/image/digest"),
+    "address as HTTP range": ({"networkPolicy": {"httpRanges": ["10.0.0.1"]}}, "httpRanges/0"),
     "address as range": ({"networkPolicy": {"agentRanges": ["10.0.0.1"]}}, "agentRanges/0"),
     "text as number": ({"perZone": {"replicas": "3"}}, "/perZone/replicas"),
     "verbs of owners": (
         {"ownerRules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]},
         "verbs",
+    ),
+    "group label with a blank": ({"groupLabels": ["a b"]}, "groupLabels/0"),
+    "collector of one zone": (
+        {"opencost": {"collector": True}, "perZone": {"enabled": True}},
+        "opencost.collector and perZone do not go together",
+    ),
+    "collector without a token": (
+        {"opencost": {"collector": True}, "http": {"auth": "kubernetes"}},
+        "by HTTP without a token",
     ),
     "field of the endpoint that the chart sets": (
         {"prometheusOperator": {"endpoint": {"honorLabels": False}}},
@@ -154,11 +208,45 @@ WRONG: dict[str, tuple[Values, str]] = {
     ),
     "price list that is text": ({"prices": {"lists": {"a.yaml": "extends: aws"}}}, "a.yaml"),
     "price list in a folder": ({"prices": {"lists": {"a/b.yaml": {}}}}, "a/b.yaml"),
+    "budget beyond what the server reads": (
+        {"budgets": [{"name": "a", "amount": 1e12, "currency": "USD"}]},
+        "/budgets/0/amount",
+    ),
+    "budget without a currency": ({"budgets": [{"name": "a", "amount": 1}]}, "/budgets/0"),
+    "budgets without a history": (
+        {"budgets": [{"name": "a", "amount": 1, "currency": "USD"}], "history": {"enabled": False}},
+        "budgets need history.enabled",
+    ),
+    "report to nowhere": ({"report": {"enabled": True}}, "webhook.secret or claim"),
+    "report without a history": (
+        {"report": {"enabled": True, "claim": "r"}, "history": {"enabled": False}},
+        "report needs history.enabled",
+    ),
+    "report of one zone": (
+        {"report": {"enabled": True, "claim": "r"}, "perZone": {"enabled": True}},
+        "report and perZone do not go together",
+    ),
+    "report in a format of its own": ({"report": {"format": "pdf"}}, "/report/format"),
+    "sink behind the policy": ({"history": {"sinks": SINKS}}, "the sink clickhouse: needs"),
+    "store behind the policy": (
+        {"history": {"store": "clickhouse://ch.example/kzn"}},
+        "history.store needs networkPolicy.sinkPorts",
+    ),
+    "sinks that fill the volume": (
+        {"history": {"sinks": ["dir:///a", "dir:///b"], "volumeLimit": "2Gi"}},
+        "history.volumeLimit is 2Gi: .* for each sink: 2560Mi",
+    ),
+    "volume of the state that is too small": (
+        {"state": {"enabled": True, "size": "1Gi"}},
+        "state.size is 1Gi: it must be twice history.size",
+    ),
+    "size in a unit that kzn has not": ({"history": {"size": "1G"}}, "/history/size"),
     "state per zone": (
         {"state": {"enabled": True}, "perZone": {"enabled": True}},
         "state and perZone do not go together",
     ),
 }
+NOTES = "kzn/templates/NOTES.txt"
 NAMED_LISTS = {"env", "volumes", "volumeMounts"}
 """Lists in which the order is not significant, but for variables that refer to others."""
 
@@ -177,6 +265,7 @@ def rendered(
             texts = _rendered_for(chart, values, release, namespace, kubernetes)
         else:
             texts = chart.render(values, name=release, namespace=namespace)
+    texts.pop(NOTES, None)
     return [thing for _, text in sorted(texts.items()) for thing in objects(text)]
 
 
@@ -252,7 +341,7 @@ def test_what_the_chart_refers_to_exists(name: str) -> None:
     things = rendered(SETS[name], release="r", namespace="net")
     names = {name_of(thing) for thing in things}
     for workload, pod in pods(things):
-        assert workload in ("r-kzn-server", "r-kzn-agent")
+        assert workload in ("r-kzn-server", "r-kzn-agent", "r-kzn-network-costs", "r-kzn-report")
         assert ("ServiceAccount", "net", pod["serviceAccountName"]) in names
         there = {volume["name"] for volume in pod.get("volumes", [])}
         for volume in pod.get("volumes", []):
@@ -260,12 +349,12 @@ def test_what_the_chart_refers_to_exists(name: str) -> None:
                 assert ("ConfigMap", "net", volume["configMap"]["name"]) in names
             if "persistentVolumeClaim" in volume:
                 claim = volume["persistentVolumeClaim"]["claimName"]
-                assert ("PersistentVolumeClaim", "net", claim) in names
+                assert claim == "reports" or ("PersistentVolumeClaim", "net", claim) in names
             if "secret" in volume:
                 secrets = {
                     t["spec"].get("secretName") for t in things if t["kind"] == "Certificate"
                 }
-                assert volume["secret"]["secretName"] in secrets | {"kzn-http"}
+                assert volume["secret"]["secretName"] in secrets | {"kzn-http", "hook"}
         for container in containers(pod):
             assert {mount["name"] for mount in container.get("volumeMounts", [])} <= there
     for binding in (thing for thing in things if thing["kind"].endswith("Binding")):
@@ -306,6 +395,39 @@ def test_with_tls_for_http_every_request_of_the_cluster_is_https() -> None:
     assert "scheme" not in agent["livenessProbe"]["httpGet"]
 
 
+def _policy(values: Values) -> list[Any]:
+    rules: list[Any] = one(rendered(values), "NetworkPolicy", "kzn-server")["spec"]["egress"]
+    return [(sorted(port["port"] for port in rule["ports"]), rule.get("to")) for rule in rules]
+
+
+def test_the_policy_lets_the_server_reach_its_sinks() -> None:
+    ranges = [{"ipBlock": {"cidr": "10.7.0.0/16"}}]
+    assert ([443, 8443], ranges) in _policy(SETS["sinks"])
+    assert ([8123], None) in _policy(SETS["numbers as names"])
+    assert len(_policy(SETS["sinks"])) == len(_policy({})) + 1
+
+
+def _history_limit(values: Values) -> Any:
+    volumes = dict(pods(rendered(values)))["kzn-server"]["volumes"]
+    (data,) = [volume for volume in volumes if volume["name"] == "data"]
+    return data["emptyDir"]["sizeLimit"]
+
+
+def test_the_volume_holds_what_waits_for_sinks() -> None:
+    variables = variables_of(rendered(SETS["sinks"]), "kzn-server", "kzn")
+    assert variables["KZN_SINK"].split() == SINKS
+    assert variables["KZN_SINK_SPOOL"] == "256Mi"
+    assert _history_limit(SETS["sinks"]) == "2560Mi"
+    assert _history_limit({"history": {"size": "512Mi"}}) == "1Gi"
+    assert _history_limit({"history": {"volumeLimit": "10G"}}) == "10G"
+
+
+def test_values_that_look_like_numbers_are_texts() -> None:
+    variables = variables_of(rendered(SETS["numbers as names"]), "kzn-server", "kzn")
+    assert variables["KZN_CLUSTER"] == "123"
+    assert variables["KZN_HISTORY_SIZE"] == "536870912"
+
+
 def test_further_owners_are_a_role_of_their_own_that_may_list_and_watch() -> None:
     role = one(rendered(SETS["owners"]), "ClusterRole", "kzn-server-owners")
     assert role["rules"] == [
@@ -313,22 +435,73 @@ def test_further_owners_are_a_role_of_their_own_that_may_list_and_watch() -> Non
     ]
 
 
+def test_the_report_of_the_chart_asks_its_server_by_options_of_the_command() -> None:
+    things = rendered(SETS["report to a webhook"], release="r", namespace="net")
+    template = one(things, "CronJob", "r-kzn-report")["spec"]["jobTemplate"]["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    name, *args = container["args"]
+    command = load(name, SUBCOMMANDS[name])
+    with command.make_context(name, [*args]) as context:  # which click empties
+        found = context.params
+    service = one(things, "Service", "r-kzn-server")["metadata"]
+    assert "--url=https://{name}.{namespace}.svc:8080".format(**service) in args
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert str(found["post_to"].parent) == mounts["webhook"]
+    assert str(found["tls_ca"]) == f"{mounts['http-ca']}/ca.crt"
+    assert (found["post_as"], found["previous"], found["by"]) == ("teams", True, "namespace")
+    assert template["spec"]["automountServiceAccountToken"]
+    role = one(things, "ClusterRole", "r-kzn-report-net")
+    assert role["rules"] == [{"nonResourceURLs": ["/api/v1/traffic"], "verbs": ["get"]}]
+    volumes = {volume["name"] for volume in template["spec"]["volumes"]}
+    assert volumes == mounts.keys()
+
+
+def test_a_report_needs_no_more_of_the_tls_secret_than_it_has() -> None:
+    job = one(rendered(SETS["report over TLS of a known authority"]), "CronJob", "kzn-report")
+    spec = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert "--url=https://kzn-server.kzn.svc:8080" in spec["containers"][0]["args"]
+    assert not any(arg.startswith("--tls-ca") for arg in spec["containers"][0]["args"])
+    assert [volume["name"] for volume in spec["volumes"]] == ["reports"]
+
+
+def test_a_report_to_a_volume_is_a_file_for_each_period() -> None:
+    job = one(rendered(SETS["report to a volume"]), "CronJob", "kzn-report")
+    (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert "--output=/reports/kzn-{period}.html" in container["args"]
+
+
+def test_budgets_of_the_chart_are_a_file_that_the_server_reads(tmp_path: Path) -> None:
+    things = rendered(SETS["budgets"])
+    path = tmp_path / "budgets.yaml"
+    path.write_text(one(things, "ConfigMap", "kzn-budgets")["data"]["budgets.yaml"])
+    amounts = [budget.amount for budget in load_budgets(path)]
+    assert amounts == [500.5, 3000.0, 1500000.25, 0.00001]
+    variables = variables_of(things, "kzn-server", "kzn")
+    (server,) = dict(pods(things))["kzn-server"]["containers"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in server["volumeMounts"]}
+    assert PurePath(variables["KZN_BUDGETS"]).parent == PurePath(mounts["budgets"])
+
+
 def test_every_variable_of_the_chart_is_an_option_of_its_command() -> None:
     for values in SETS.values():
         for _, pod in pods(rendered(values)):
             for container in containers(pod):
-                (command,) = container["args"]
+                command, *_ = container["args"]
                 options = {
                     option.envvar
                     for option in load(command, SUBCOMMANDS[command]).params
                     if isinstance(option, click.Option)
                 }
-                used = {entry["name"] for entry in container["env"]} - {"POD_NAMESPACE"}
+                used = {entry["name"] for entry in container.get("env", [])} - {"POD_NAMESPACE"}
                 assert used <= options
 
 
 def test_two_releases_share_no_object_and_no_pod() -> None:
-    everything = SETS["owners"] | {"openshift": {"enabled": True}, "tls": {"enabled": True}}
+    everything = SETS["owners"] | {
+        "advice": {"moreFacts": True},
+        "openshift": {"enabled": True},
+        "tls": {"enabled": True},
+    }
     releases = [("kzn", "kzn"), ("kzn", "net"), ("b", "net"), ("net", "net"), ("kzn", "b")]
     seen: set[tuple[str, str, str]] = set()
     selectors = set()
@@ -459,7 +632,8 @@ def test_the_schema_knows_every_default_and_no_more() -> None:
         defaults, schema = chart.values, chart.schema
     known = set(schema["properties"]) - {"global"}
     assert known == set(defaults)
-    for part in known - {"static", "ownerRules"}:
+    parts = {name for name, value in defaults.items() if isinstance(value, dict)}
+    for part in parts - {"static"}:
         assert set(schema["properties"][part]["properties"]) == set(defaults[part]), part
 
 
@@ -474,3 +648,20 @@ def test_the_chart_has_the_files_that_helm_packages() -> None:
     assert (ROOT / "deploy" / "prometheus" / "rules.yaml").read_text() == (
         CHART / "rules.yaml"
     ).read_text()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, "at most 1Gi of files, in an emptyDir of 2Gi that ends with the pod"),
+        ({"history": {"size": "3Gi"}}, "at most 3Gi of files, in an emptyDir of 6Gi"),
+        ({"state": {"enabled": True}}, "at most 1Gi of files, in a volume of 3Gi (state.size)"),
+        ({"history": {"enabled": False}}, ""),
+    ],
+)
+def test_the_notes_say_how_large_the_history_and_its_volume_are(values: Values, said: str) -> None:
+    with helm.Chart.load(CHART) as chart:
+        text = chart.render(values, name="kzn", namespace="kzn")[NOTES]
+    assert said in text
+    assert ("History:" in text) == bool(said)
+    assert "kubectl -n kzn port-forward service/kzn-server 8080" in text

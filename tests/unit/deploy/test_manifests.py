@@ -46,7 +46,7 @@ PRIVILEGED = {("kind", "mount-bpffs")}
 """Overlay and container that may be privileged: kind nodes have no bpf file system mounted."""
 UNCONFINED = {("openshift", "kzn-agent")}
 """Overlay and workload without a seccomp profile: CRI-O's refuses bpf(2) with CAP_BPF alone."""
-POWERLESS = {"server", "done"}
+POWERLESS = {"server", "done", "exporter"}
 """Containers without capabilities."""
 
 
@@ -167,14 +167,36 @@ def test_cluster_roles_grant_only_the_needed_rights() -> None:
         ("", "nodes"): look,
         ("", "pods"): look,
         ("", "services"): look,
+        ("", "namespaces"): ["get"],
         ("apps", "replicasets"): look,
+        **{("apps", kind): look for kind in ("daemonsets", "deployments", "statefulsets")},
         ("batch", "jobs"): look,
+        ("discovery.k8s.io", "endpointslices"): look,
         ("authentication.k8s.io", "tokenreviews"): ["create"],
         ("authorization.k8s.io", "subjectaccessreviews"): ["create"],
     }
+    (of_namespaces,) = (
+        rule
+        for rule in one(things, "ClusterRole", "kzn-server")["rules"]
+        if "namespaces" in rule["resources"]
+    )
+    assert of_namespaces["resourceNames"] == ["kube-system"]
     bindings = [thing for thing in things if thing["kind"].endswith("Binding")]
     subjects = [subject["name"] for binding in bindings for subject in binding["subjects"]]
     assert subjects == ["kzn-server"]
+
+
+def test_more_facts_of_advice_are_a_role_of_their_own_that_reads_one_configmap() -> None:
+    role = one(manifest("advice"), "ClusterRole", "kzn-server-advice")
+    assert role["rules"] == [
+        {"apiGroups": [""], "resources": ["persistentvolumes"], "verbs": ["list", "watch"]},
+        {
+            "apiGroups": [""],
+            "resources": ["configmaps"],
+            "resourceNames": ["cilium-config"],
+            "verbs": ["get"],
+        },
+    ]
 
 
 def test_the_agents_token_has_the_audience_of_the_server() -> None:
@@ -294,7 +316,7 @@ def built(folder: Path, *, namespace: str = "", components: Sequence[str] = ()) 
     [
         (),
         ("tls",),
-        ("state", "static", "tls", "openshift", "owners", "prometheus-operator"),
+        ("state", "static", "tls", "openshift", "owners", "advice", "prometheus-operator"),
         ("per-zone",),
     ],
 )

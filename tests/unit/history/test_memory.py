@@ -1,7 +1,7 @@
 """Answers from memory are those of plain dictionaries, and rows + other = total."""
 
 from hypothesis import given, settings
-from questions import ENDS, FLOWS, QUERIES, T0, VERDICTS, check, settled
+from questions import CLUSTER, ENDS, FLOWS, PROVIDER_IDS, QUERIES, T0, VERDICTS, check, settled
 
 from kzn.history.memory import answer
 from kzn.history.query import TrafficQuery
@@ -12,7 +12,9 @@ from kzn.history.query import TrafficQuery
 def test_an_answer_is_that_of_dictionaries(
     flows: list[tuple[int, ...]], query: TrafficQuery
 ) -> None:
-    check(answer(query, settled(flows), ENDS, VERDICTS, T0), flows, query)
+    rows = settled(flows)
+    found = answer(query, rows, ENDS, VERDICTS, T0, cluster=CLUSTER, provider_ids=PROVIDER_IDS)
+    check(found, flows, query)
 
 
 def test_without_traffic_there_are_sums_of_zero() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from kzn.errors import UsageError
 from kzn.history.query import DIMENSIONS, TrafficQuery
+from kzn.history.sql import names_of
 
 
 @pytest.mark.parametrize(
@@ -16,7 +17,7 @@ from kzn.history.query import DIMENSIONS, TrafficQuery
         ({"by": ("source",)}, "'source' is not a dimension"),
         ({"by": ("workload",)}, "'workload' is not a dimension"),
         ({"by": ("port", "port")}, "each once"),
-        ({"by": DIMENSIONS[:17]}, "at most 8"),
+        ({"by": DIMENSIONS[:21]}, "at most 8"),
         ({"limit": 10_000, "points": 101}, "too much"),
         ({"where": (("colour", ("x",)),)}, "'colour' is not a filter"),
         ({"where": (("port", ("1",) * 101),)}, "too many values"),
@@ -41,3 +42,9 @@ def test_spans_and_steps_are_whole_units() -> None:
 def test_pods_nodes_and_addresses_need_minutes(name: str) -> None:
     assert TrafficQuery(0, 1, where=((name, ("x",)),)).needs_detail
     assert not TrafficQuery(0, 1, by=("src_workload", "port")).needs_detail
+
+
+def test_values_with_a_namespace_mean_the_names_after_it() -> None:
+    assert names_of(("web", "db")) == []
+    assert names_of(("web", "shop/db")) == ["db", "shop/db", "web"]
+    assert names_of(("a/b/c", "/x")) == ["/x", "a/b/c", "b/c", "c"]

@@ -3,8 +3,9 @@
 import pytest
 
 from kzn.errors import UsageError
-from kzn.history.retention import Keep, oldest_hour, parse_keep, parse_size, to_remove
-from kzn.history.segments import DAY, HOUR, Listing, Segment, arranged
+from kzn.history.retention import Keep, parse_keep, parse_size, to_remove
+from kzn.history.segments import DAY, HOUR, Segment
+from kzn.history.upkeep.catalog import Catalog
 
 SERVER = "0a0b0c0d"
 
@@ -13,16 +14,16 @@ def segment(kind: str, hour: int, number: int = 1) -> Segment:
     return Segment(hour * HOUR, SERVER, number, kind)
 
 
-def history(*, raw: range, hours: range, days: range, size: int = 10) -> Listing:
+def history(*, raw: range, hours: range, days: range, size: int = 10) -> Catalog:
     files = [
         *(segment("h", hour) for hour in raw),
-        *(segment("r", hour) for hour in hours),
-        *(segment("d", 24 * day) for day in days),
+        *(segment(kind, hour) for hour in hours for kind in ("r", "nr")),
+        *(segment(kind, 24 * day) for day in days for kind in ("d", "nd")),
     ]
-    return arranged(dict.fromkeys(files, size))
+    return Catalog(dict.fromkeys(files, size))
 
 
-def removed(found: Listing, keep: Keep, hour: int) -> dict[str, list[int]]:
+def removed(found: Catalog, keep: Keep, hour: int) -> dict[str, list[int]]:
     gone: dict[str, list[int]] = {}
     for one in to_remove(found, keep, hour * HOUR):
         gone.setdefault(one.kind, []).append(one.begin // HOUR)
@@ -35,28 +36,71 @@ def test_each_level_ends_at_its_age() -> None:
     assert removed(found, keep, 240) == {
         "h": [*range(100, 168)],
         "r": [*range(96)],  # whole days without raw data alone, so that a day can be made again
+        "nr": [*range(96)],
         "d": [0],
+        "nd": [0],
     }
 
 
 def test_nothing_is_removed_that_no_rollup_has() -> None:
-    files = [segment("h", 1, 5), segment("h", 2, 5), segment("r", 1, 4), segment("m", 3)]
-    assert removed(arranged(dict.fromkeys(files, 1)), Keep(), 10_000) == {}
+    files = [segment("h", 1, 5), segment("h", 2, 5), segment("m", 3)]
+    files += [segment("r", 1, 4), segment("nr", 1, 4), segment("r", 2, 5)]
+    assert removed(Catalog(dict.fromkeys(files, 1)), Keep(), 10_000) == {}
+    files.append(segment("nr", 2, 5))
+    assert removed(Catalog(dict.fromkeys(files, 1)), Keep(), 10_000) == {"h": [2]}
+
+
+def test_minutes_of_an_older_version_go_before_its_hours_where_there_is_no_room() -> None:
+    files = [segment(kind, hour) for kind in ("h", "r") for hour in range(48)]
+    files += [segment("d", 0), segment("d", 24)]
+    found = Catalog(dict.fromkeys(files, 10))
+    assert removed(found, Keep(size=900), 60) == {"h": [*range(8)]}
 
 
 def test_when_it_is_too_large_minutes_go_first_then_hours_then_days() -> None:
-    found = history(raw=range(48, 72), hours=range(72), days=range(3))  # 24 + 72 + 3 files of 10
-    keep = Keep(size=900)
+    found = history(raw=range(48, 72), hours=range(72), days=range(3))  # 24 + 144 + 6 files of 10
+    keep = Keep(size=1650)
     assert removed(found, keep, 80) == {"h": [*range(48, 57)]}
-    keep = Keep(size=500)
+    keep = Keep(size=1250)
     assert removed(found, keep, 80) == {"h": [*range(48, 72)], "r": [*range(25)]}
-    assert sorted(removed(found, Keep(size=20), 80)) == ["d", "h", "r"]
+    keep = Keep(size=700)
+    assert removed(found, keep, 80)["nr"] == [*range(32)]
+    assert sorted(removed(found, Keep(size=20), 80)) == ["d", "h", "nd", "nr", "r"]
+
+
+def test_the_minutes_of_an_hour_go_together_and_the_newest_first() -> None:
+    """A part of them would be rolled up in place of all by the next late minute."""
+    files = [segment("m", 1, number) for number in range(1, 6)] + [segment("h", 2, 9)]
+    files += [segment(kind, hour, 9) for hour in (1, 2) for kind in ("r", "nr")]
+    files[5:5] = [segment("m", 1, 9)]
+    found = Catalog(dict.fromkeys(files, 10))
+    gone = to_remove(found, Keep(size=len(files) * 10 - 5), 10 * HOUR)
+    assert [(one.kind, one.number) for one in gone] == [("m", n) for n in (9, 5, 4, 3, 2, 1)]
+    for left in range(6):  # a kill between two of them
+        found = Catalog(dict.fromkeys([one for one in files if one not in gone[: left + 1]], 10))
+        (day,) = found.days("raw")
+        assert [one.begin for one in day.levels["raw"]] == [2 * HOUR]
+        assert len(found.covered()) == 5 - left
+        assert found.oldest_hour() == 2 * HOUR  # and no late minute begins it anew
+
+
+def test_an_hour_with_a_late_minute_is_kept_until_it_is_rolled_up() -> None:
+    files = [segment("h", 1, 5), segment("m", 1, 7), segment("r", 1, 5), segment("nr", 1, 5)]
+    found = Catalog(dict.fromkeys(files, 10))
+    assert to_remove(found, Keep(size=1), 10_000 * HOUR) == []
+
+
+def test_hours_of_nodes_without_a_day_go_with_those_of_pairs() -> None:
+    files = [segment("nr", 3, 5), segment("d", 0, 5)]
+    assert removed(Catalog(dict.fromkeys(files, 1)), Keep(), 24 * 36) == {"nr": [3]}
+    files.append(segment("r", 3, 5))
+    assert removed(Catalog(dict.fromkeys(files, 1)), Keep(), 24 * 35 + 1) == {}
 
 
 def test_an_hour_whose_minutes_were_removed_takes_no_late_ones() -> None:
     found = history(raw=range(50, 60), hours=range(60), days=range(2))
-    assert oldest_hour(found) == 50 * HOUR
-    assert oldest_hour(history(raw=range(5), hours=range(5), days=range(0))) == 0
+    assert found.oldest_hour() == 50 * HOUR
+    assert history(raw=range(5), hours=range(5), days=range(0)).oldest_hour() == 0
 
 
 def test_durations_and_sizes() -> None:

@@ -5,7 +5,17 @@ from ipaddress import ip_address
 import pytest
 
 from kzn.errors import UsageError
-from kzn.lab.plan import Fabric, LabSpec, Node, Pod, batches, make_plan
+from kzn.lab.plan import (
+    ULA,
+    Fabric,
+    LabSpec,
+    Node,
+    Pod,
+    batches,
+    host_pod,
+    host_pod_batches,
+    make_plan,
+)
 from kzn.lab.topology import topology
 from kzn.topology.static.file import parse_static
 
@@ -63,6 +73,17 @@ def test_a_lab_that_cannot_be_built_is_refused(sizes: dict[str, int], words: str
         LabSpec(**sizes)  # type: ignore[arg-type]
 
 
+def test_a_host_outside_is_behind_the_fabric_and_of_no_zone() -> None:
+    plan = make_plan(LabSpec("t", outside=True))
+    assert plan.outside is not None
+    assert (plan.outside.zone, plan.outside.node) == ("", "")
+    assert plan.namespaces[-1] == "t-outside"
+    lines = dict(batches(plan))
+    assert "route add default via 10.0.0.1 dev eth0" in lines["t-outside"]
+    assert f"route add {plan.outside.ipv4} dev outside" in lines["t-fabric"]
+    assert "t-outside" not in dict(batches(make_plan(LabSpec("t"))))
+
+
 def test_the_topology_file_is_one_that_the_server_reads() -> None:
     plan = make_plan(LARGE)
     found = parse_static("demo.yaml", topology(plan))
@@ -71,3 +92,17 @@ def test_the_topology_file_is_one_that_the_server_reads() -> None:
         pod.name: pod.node for pod in plan.pods
     }
     assert [network.name for network in found.networks] == ["kzn-server"]
+
+
+def test_a_pod_on_a_nodes_network_has_addresses_that_need_no_arp() -> None:
+    plan = make_plan(LabSpec("t", ("a",), nodes_per_zone=1))
+    [node] = plan.nodes
+    pod = host_pod(node, "edge")
+    assert (pod.namespace, pod.ipv4, pod.ipv6) == ("t-a1", "10.0.1.3", f"{ULA}:f001::3")
+    assert dict(host_pod_batches(plan, pod)) == {
+        "t-a1": ["addr add 10.0.1.3/24 dev eth0", f"addr add {ULA}:f001::3/64 dev eth0 nodad"],
+        "t-fabric": [
+            f"neigh add {address} lladdr 02:6b:7a:00:01:02 dev a1 nud permanent"
+            for address in (pod.ipv4, pod.ipv6)
+        ],
+    }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kzn.model.provider import provider_of
+from kzn.model.provider import provider_of, spelled
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,23 @@ from kzn.model.provider import provider_of
 )
 def test_the_provider_is_known_by_the_scheme(provider_id: str, provider: str) -> None:
     assert provider_of(provider_id) == provider
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("gce", "gcp"),
+        ("GCE", "gcp"),
+        ("Aws", "aws"),
+        ("gcp", "gcp"),
+        ("hcloud", "hetzner"),
+        ("aws:///eu-west-1a/i-0", "aws"),
+        ("OurMetal", "OurMetal"),
+        (" gce ", "gcp"),
+        (" OurMetal ", "OurMetal"),
+        ("a:b", "a:b"),
+        ("", ""),
+    ],
+)
+def test_a_provider_in_any_spelling_is_the_name_that_lists_have(text: str, name: str) -> None:
+    assert spelled(text) == name

@@ -236,3 +236,25 @@ def test_an_answer_stays_until_the_book_says_that_it_can_change(
             assert first.reason == last.reason
         else:
             assert first == last
+
+
+def test_a_network_without_a_zone_has_no_price_unless_a_rule_is_for_it() -> None:
+    out = Rule("external", 0.09, 0.0)
+    outside = {"dst_provider": "", "dst_region": "", "dst_price_class": "no-zone"}
+    sent = between("external", **outside)
+    received = Traffic("external", "", "", "aws", "r1", "no-zone", "")
+    book = PriceBook([prices(out)])
+    assert (why(book, sent), why(book, received)) == ("no_zone", "no_zone")
+    assert per_gib(ask(book, between("external", **(outside | {"dst_price_class": ""})))) == (
+        0.09,
+        0,
+    )
+    own = PriceBook([prices(Rule("external", 0.02, 0.01, price_class="no-zone"), out)])
+    assert per_gib(ask(own, sent)) == (0.02, 0.0)
+    assert per_gib(ask(own, received)) == (0.0, 0.01)
+
+
+def test_a_network_without_a_zone_in_another_region_is_priced_by_that() -> None:
+    book = PriceBook([prices(Rule("cross_region", 0.02, 0.0))])
+    bucket = between("cross_region", dst_provider="", dst_region="r2", dst_price_class="no-zone")
+    assert per_gib(ask(book, bucket)) == (0.02, 0.0)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kzn.errors import EXIT_USAGE, UsageError
+from kzn.model.provider import spelled
 from kzn.pricing import aws, azure, gcp
 from kzn.pricing.declaration import Conversion, PriceList, Rule
 from kzn.pricing.file import load_list, parse_list
@@ -102,6 +103,24 @@ MISTAKES = [
     (HEAD.replace("source: contract 4711\n", "") + "rules: []", 1, '"source"'),
     (HEAD + "rules: {}", 6, "a mapping"),
     (HEAD + "rules: []\nprice: 1", 7, '"price"'),
+    (HEAD.replace("aws", "AWS") + "rules: []", 1, 'the name "aws"'),
+    (HEAD.replace("aws", "gce") + "rules: []", 1, 'the name "gcp"'),
+    (HEAD.replace("aws", "OCI") + "rules: []", 1, 'the name "oracle"'),
+    (HEAD.replace("aws", '" "') + "rules: []", 1, "a name such as aws"),
+    (HEAD + "currency: EUR\nrules: []", 6, "twice"),
+    (HEAD + "rules:\n- &x {class: cross_zone, free: true}\n- {<<: *x}", 8, '"<<"'),
+    (HEAD + "rules:\n- !!python/object/apply:os.system [ls]", 7, "a list"),
+    (HEAD + "rules: []\n---\nrules: []", 7, "another document"),
+    (HEAD + "rules:\n-", 7, "nothing"),
+    (HEAD + "rules:\n- {class: , free: true}", 7, "nothing"),
+    (HEAD + "rules:\n\t- {class: cross_zone, free: true}", 7, "YAML"),
+    (HEAD + "rules:\n- {class: cross_zone, free: true, from: [[a]]}", 7, "a list"),
+    (HEAD + "rules:\n- {class: cross_zone, sender: '0,01', receiver: 0}", 7, '"0,01"'),
+    (HEAD + "rules:\n- {class: cross_zone, sender: $0.01, receiver: 0}", 7, '"$0.01"'),
+    (HEAD + "rules:\n- {class: cross_zone, unpriced: }", 7, "nothing"),
+    (HEAD + "rules:\n- {class: cross_zone, fre: true}", 7, '"fre"'),
+    (HEAD + "name: 'abc\nrules: []", 7, "YAML"),
+    (HEAD.replace("contract 4711", "a: b") + "rules: []", 4, "YAML"),
     (HEAD.replace("USD", "dollar") + "rules: []", 2, '"dollar"'),
     (HEAD.replace("2026-01-01", "01.02.2026") + "rules: []", 3, "01.02.2026"),
     (HEAD.replace("2026-01-01", "2026-02-30") + "rules: []", 3, "2026-02-30"),
@@ -120,7 +139,7 @@ MISTAKES = [
     (HEAD + "rules:\n- {class: cross_zone, sender: 1}", 7, "with sender"),
     (HEAD + "rules:\n- {class: cross_zone, sender: -1, receiver: 1}", 7, '"-1"'),
     (HEAD + "rules:\n- {class: cross_zone, sender: nan, receiver: 1}", 7, '"nan"'),
-    (HEAD + "rules:\n- {class: cross_zone, sender: 1e3, receiver: 1}", 7, '"1e3"'),
+    (HEAD + "rules:\n- {class: cross_zone, sender: 1e12, receiver: 1}", 7, '"1e12"'),
     (HEAD + "rules:\n- {class: cross_zone, free: true, unpriced: x}", 7, "free, unpriced"),
     (HEAD + "rules:\n- {class: cross_zone, free: no}", 7, '"no"'),
     (HEAD + "rules:\n- {class: cross_zone, free: true, bills: near}", 7, "far_end"),
@@ -212,7 +231,7 @@ def test_any_list_is_the_same_as_text(
     one = replace(
         aws.PRICES,
         name=word,
-        provider=word,
+        provider=spelled(word) or "own",
         source=word,
         rules=rules,
         discount=discount,
@@ -221,3 +240,17 @@ def test_any_list_is_the_same_as_text(
         valid_until=date(2099, 1, 1),
     )
     assert parse_list("f", yaml_of(one)) == one
+
+
+def test_a_file_has_a_mebibyte_and_a_large_one_is_read_with_its_lines(tmp_path: Path) -> None:
+    path = tmp_path / "prices.yaml"
+    rule = "  - {class: cross_region, from: us-*, to: [eu-*, ap-*], sender: 0.01, receiver: 0}\n"
+    text = HEAD + "rules:\n" + rule * 2000
+    path.write_text(text + "  - {class: nothing, free: true}\n")
+    with pytest.raises(UsageError, match=r"prices\.yaml:2007: "):
+        load_list(path)
+    path.write_text(text + "#" * ((1 << 20) - len(text)))
+    assert len(load_list(path).rules) == 2000
+    path.write_text(text + "#" * ((1 << 20) + 1 - len(text)))
+    with pytest.raises(UsageError, match="1048577 bytes, expected at most 1048576 of a price list"):
+        load_list(path)

@@ -10,7 +10,8 @@ from kzn.pricing import aws, azure, file, gcp
 from kzn.pricing.book import PriceBook
 from kzn.pricing.declaration import GIB
 from kzn.pricing.file import parse_list
-from kzn.pricing.traffic import REASONS, Quote, Traffic, Unpriced
+from kzn.pricing.traffic import FREE_CLASS, REASONS, Quote, Traffic, Unpriced
+from kzn.topology.describe import INTERNET
 
 PAGE = (Path(__file__).parents[3] / "docs" / "money.md").read_text()
 BOOK = PriceBook([aws.PRICES, azure.PRICES, gcp.PRICES])
@@ -60,7 +61,8 @@ def test_the_reasons_are_those_of_the_book() -> None:
 
 
 def test_the_price_classes_are_those_of_the_lists() -> None:
-    listed = {rule.price_class for one in BOOK.lists for rule in one.rules} - {""} | {"free"}
+    listed = {rule.price_class for one in BOOK.lists for rule in one.rules} - {""}
+    listed |= {FREE_CLASS, INTERNET}
     rows = table("`price`")
     assert {name.strip("`") for name in rows} == listed
     for name, (_, *cells) in rows.items():
@@ -96,3 +98,28 @@ def test_the_list_in_the_modules_own_words_can_be_loaded() -> None:
     found = parse_list("prices.yaml", text, [aws.PRICES])
     assert found.name == "ours"
     assert len(found.rules) == 3 + len(aws.PRICES.rules)
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("read at the provider", ["0.01 at each end", "GovCloud", "Elastic IPv4", "per GiB"]),
+        (
+            "read elsewhere, not at the provider",
+            [
+                "IPv6",
+                "transit gateways",
+                "PrivateLink",
+                "Client VPN",
+                "ALB",
+                "ElastiCache",
+                "newer",
+            ],
+        ),
+        ("commonly known, looked up nowhere", ["RDS", "VNet peering", "between regions"]),
+        ("unknown", ["10^9 or 2^30", "header bytes", "China", "Oracle", "Alibaba", "unpriced"]),
+    ],
+)
+def test_what_is_not_sure_is_said_to_be(how: str, words: list[str]) -> None:
+    [row] = [line for line in PAGE.splitlines() if line.startswith(f"| {how} |")]
+    assert [word for word in words if word not in row] == []

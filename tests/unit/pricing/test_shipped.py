@@ -138,3 +138,17 @@ def test_peering_between_regions_has_the_prices_between_regions() -> None:
     pair = "us-east-1", "us-east-2"
     assert ask("aws", "cross_region", *pair, far="peering") == (0.01, 0)
     assert ask("aws", "cross_region", "us-east-1", "us-west-2", far="peering") == (0.02, 0)
+
+
+@pytest.mark.parametrize(
+    ("prices", "between"),
+    [(aws.PRICES, {"", "peering"}), (azure.PRICES, {"", "peering"}), (gcp.PRICES, {""})],
+    ids=["aws", "azure", "gcp"],
+)
+def test_between_regions_and_to_the_internet_the_classes_are_those_of_the_page(
+    prices: PriceList, between: set[str]
+) -> None:
+    def classes(cls: str) -> set[str]:
+        return {rule.price_class for rule in prices.rules if rule.cls == cls}
+
+    assert (classes("cross_region"), classes("external")) == (between, {""})

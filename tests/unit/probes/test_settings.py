@@ -17,9 +17,9 @@ def test_seconds_until_dormant_are_given_in_jiffies() -> None:
 
 @pytest.mark.parametrize(
     ("flows", "rows"),
-    [(1, 2), (64, 64), (65, 128), (65_536, 65_536), (1 << 20, 1 << 17)],
+    [(1, 2), (64, 128), (65, 256), (65_536, 1 << 17), (1 << 20, 1 << 17)],
 )
-def test_a_buffer_has_as_many_rows_as_flows_within_a_limit(flows: int, rows: int) -> None:
+def test_a_buffer_has_two_rows_for_each_flow_within_a_limit(flows: int, rows: int) -> None:
     settings = Settings(max_flows=flows)
     shift = struct.unpack("<QIIQ6Q", settings.constants())[3]
     assert settings.rows == rows == 1 << (64 - shift)

@@ -12,7 +12,8 @@ import threading
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 
 import aiohttp
@@ -27,8 +28,11 @@ from kzn.model.batch import Batch
 from kzn.model.flows import Flows
 from kzn.model.ip import pack
 from kzn.model.totals import Counts, Totals
+from kzn.pricing import aws
+from kzn.pricing.book import PriceBook
 from kzn.server.app import Server
 from kzn.server.config import ServerConfig
+from kzn.server.flows.costs import FlowPrices
 from kzn.server.flows.queue import FlowLog
 from kzn.server.topology import Topology, open_topology
 from kzn.topology.index import AddressIndex
@@ -156,10 +160,50 @@ def test_shutdown_writes_the_last_line_of_the_flow_log(cluster: Path) -> None:
     assert stream.getvalue().decode().endswith("bytes=5000 class=cross_zone\n")
 
 
+def test_the_flow_log_prices_an_end_without_a_provider_by_its_zone_as_the_meter_does(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(
+        "nodes:\n"
+        "  - {name: n1, zone: b, region: eu-west-1, addresses: [10.0.0.1]}\n"
+        "  - {name: n2, zone: b, region: eu-west-1, provider: aws, addresses: [10.0.0.2]}\n"
+        "pods:\n"
+        "  - {namespace: shop, name: web, node: n1, addresses: [10.1.0.1]}\n"
+        "  - {namespace: shop, name: db, node: n2, addresses: [10.2.0.1]}\n"
+    )
+    book = PriceBook([replace(aws.PRICES, valid_from=date(1970, 1, 1))])
+    stream = io.BytesIO()
+    log = FlowLog(stream, "json", epoch_of=lambda _: 0.0, prices=FlowPrices(lambda: book))
+    config = ServerConfig(topology=path)
+    play(
+        lambda scene: scene.ship(batch(1), batch(2, "8.8.8.8", 1 << 30)), open_topology(config), log
+    )
+    first, second = map(json.loads, stream.getvalue().splitlines())
+    assert (first["class"], first["cost"]) == ("same_zone", 0.0)
+    assert (second["class"], second["cost"]) == ("external", pytest.approx(0.09))
+
+
+def test_the_pods_of_a_workload_whose_group_changes_have_the_new_one_soon(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(
+        "nodes: [{name: n1, zone: a, addresses: [10.0.0.1]}]\n"
+        "pods:\n"
+        "  - {namespace: d, name: w1, workload: w, addresses: [10.1.0.1], group: x, node: n1}\n"
+        "  - {namespace: d, name: w0, workload: w, addresses: [10.2.0.1], group: y, node: n1}\n"
+    )
+    stream = io.BytesIO()
+    log = FlowLog(stream, "json", epoch_of=lambda _: 0.0)
+    play(lambda scene: scene.ship(batch(1)), open_topology(ServerConfig(topology=path)), log)
+    line = json.loads(stream.getvalue())
+    assert (line["src_group"], line["dst_group"]) == ("y", "y")
+
+
 class Waiting:
     """A topology source that is never ready, or fails."""
 
     ready = False
+    cluster = ""
 
     def __init__(self, failure: Exception | None = None) -> None:
         self.index = AddressIndex(clock=lambda: 0.0, wall=lambda: 0.0)

@@ -1,6 +1,7 @@
 """The pipeline: every byte is in exactly one of its node's totals, in every order of events."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_network
@@ -18,12 +19,14 @@ from kzn.model.ip import pack
 from kzn.model.totals import Counts, Totals
 from kzn.server.ledger.family import FAMILIES, FamilyName
 from kzn.server.ledger.labels import Labels
-from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.ledger import Ledger
+from kzn.server.ledger.limits import LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
-from kzn.server.resolve.resolve import Resolution
+from kzn.server.resolve.resolution import Resolution
 from kzn.server.resolve.retry import ObservedFlows, RetryQueue
 from kzn.server.resolve.verdict import NAMES
+from kzn.server.sinks import RecorderSink
 from kzn.topology.facts import NodeFacts, PodFacts, Workload
 
 CLUSTER = cluster(
@@ -55,7 +58,12 @@ class RecordedFlows:
 class World:
     """A pipeline over the cluster above, and a clock."""
 
-    def __init__(self, queued_flows: int = 10_000, limits: LedgerLimits | None = None) -> None:
+    def __init__(
+        self,
+        queued_flows: int = 10_000,
+        limits: LedgerLimits | None = None,
+        recorder: RecorderSink | None = None,
+    ) -> None:
         self.clock = Clock()
         self.recorded = RecordedFlows()
         self.index = index_of(CLUSTER, self.clock)
@@ -66,6 +74,7 @@ class World:
             RetryQueue(queued_flows),
             clocks=Clocks(self.clock.now, lambda: 0.0),
             flow_log=self.recorded,
+            recorder=recorder,
         )
 
     def apply(self, node: str, *amounts: Amount, totals: Totals | None = None) -> None:
@@ -259,6 +268,33 @@ def test_what_tunnels_deliver_from_outside_is_counted_in_one_batch_and_in_severa
     together = [(AgentIdentity(name, 1, "postrouting", "0"), batch) for name in nodes]
     assert world.pipeline.apply_all(together) == [None, None]
     assert world.pipeline.stats.copy().assumed == (210, 0)
+
+
+class BrokenRecorder(RecordedFlows):
+    """Its error is raised before it is called."""
+
+    @property
+    def offer_joined(self) -> Callable[..., None]:
+        raise MemoryError
+
+    def counts(self) -> None:
+        return None
+
+
+def test_batches_that_the_recorder_fails_on_are_counted_once_and_acknowledged() -> None:
+    world = World(recorder=BrokenRecorder())
+    flows = flows_between((P1, P2, 70))
+    batch = Batch(1, 10_000, 0, flows, Totals(Counts(1, 70)))
+    other = Batch(1, 10_000, 0, flows_between((P2, P1, 50)), Totals(Counts(1, 50)))
+    together = [
+        (AgentIdentity(name, 1, "postrouting", "0"), one)
+        for name, one in (("n1", batch), ("n2", other))
+    ]
+    assert world.pipeline.apply_all(together) == [None, None]
+    assert world.pipeline.stats.errors["history"] == 1
+    assert world.terms("n1") == {"seen": 70, "attributed": 70}
+    assert world.terms("n2") == {"seen": 50, "attributed": 50}
+    world.check()
 
 
 def test_the_totals_of_a_silent_node_are_removed() -> None:

@@ -123,3 +123,39 @@ def test_an_update_of_a_config_map_is_seen(tmp_path: Path) -> None:
     (tmp_path / "new").rename(tmp_path / "data")
     asyncio.run(prices.look())
     assert sender(prices) == 0.008
+
+
+def test_a_file_that_is_replaced_by_rename_is_seen_and_one_that_vanished_comes_back(
+    tmp_path: Path,
+) -> None:
+    path, other = tmp_path / "ours.yaml", tmp_path / "new"
+    path.write_text(ours("0.007"))
+    os.utime(path, (0, 0))
+    prices = Prices(parse_sources(str(path)), LISTS)
+    other.write_text(ours("0.008"))  # of the same size and time
+    os.utime(other, (0, 0))
+    other.rename(path)
+    asyncio.run(prices.look())
+    assert sender(prices) == 0.008
+    path.unlink()
+    asyncio.run(prices.look())
+    assert (sender(prices), prices.reads().is_outdated) == (0.008, True)
+    path.write_text(ours("0.009"))
+    asyncio.run(prices.look())
+    assert (sender(prices), prices.reads().is_outdated) == (0.009, False)
+
+
+def test_of_several_files_one_with_a_mistake_leaves_all_as_they_were(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
+    one.write_text(ours("0.007"))
+    two.write_text(ours("0.008").replace("aws", "gcp"))
+    prices = Prices(parse_sources(f"{one},{two}"), LISTS)
+    elsewhere = Traffic("cross_zone", "gcp", "r", "gcp", "r")
+    assert (sender(prices), sender(prices, elsewhere)) == (0.007, 0.008)
+    one.write_text(ours("0.001"))
+    two.write_text("provider: gcp\nrules: [\n")
+    asyncio.run(prices.look())
+    assert (sender(prices), sender(prices, elsewhere)) == (0.007, 0.008)
+    two.write_text(ours("0.002").replace("aws", "gcp"))
+    asyncio.run(prices.look())
+    assert (sender(prices), sender(prices, elsewhere)) == (0.001, 0.002)

@@ -10,7 +10,7 @@ from smallserver import status
 
 from kzn.client.api import Status
 from kzn.top.document import document
-from kzn.top.history import Amount, History, MonthlyCost, ordered
+from kzn.top.history import Amount, History, MonthlyCost, SortKey, ordered
 from kzn.top.reading import Cost, Pair, Reading, Workload, ZonePair
 
 STATUS = status(agents=2, batches=10, seen=1000, unresolved=10)
@@ -107,6 +107,8 @@ def test_the_document_has_it_all_in_numbers() -> None:
         "unresolved_bytes": 10,
         "missed_bytes": 0,
         "rate_seconds": 10,
+        "proposals": None,
+        "saving_per_month": {},
         "prices": [],
         "zones": [
             {
@@ -179,3 +181,39 @@ def test_by_cost_the_dearest_is_first_and_what_has_no_price_is_last() -> None:
         dear: Amount(1, 1.0, MonthlyCost({"USD": 2.0}, {"USD": 1.0}, False)),
     }
     assert [pair.src for pair, _ in ordered(amounts, "cost")] == ["dear", "free", "x"]
+
+
+LOADER = Workload("shop", "CronJob", "loader")
+
+
+@pytest.mark.parametrize(
+    ("sort", "names"),
+    [("cost", ["loader", "cart"]), ("rate", ["cart"]), ("total", ["cart"]), ("name", ["cart"])],
+)
+def test_by_cost_a_workload_is_listed_whose_traffic_to_outside_is_all_that_costs(
+    sort: SortKey, names: list[str]
+) -> None:
+    looks = [
+        replace(
+            look(at, n),
+            workloads={CART: {"sent": n}, LOADER: {"egress_external": 9 * n}},
+            workload_costs={CART: dollars(n / 1e6), LOADER: dollars(n / 1e5)},
+        )
+        for at, n in ((0, 0), (36, 500))
+    ]
+    found = history(*looks)
+    listed = ordered(found.listed_workloads(sort), sort)
+    assert [name.name for name, _ in listed] == names
+    assert [row["workload"] for row in document(found, sort)["workloads"]] == names
+    if sort == "cost":
+        amount = listed[0][1]
+        assert (amount.total, amount.rate) == (0, 0.0)
+        assert amount.cost is not None
+        assert amount.cost.month == pytest.approx({"USD": 0.005 * 100 * 730})
+
+
+def test_by_cost_what_is_free_or_unpriced_and_crosses_nothing_is_not_listed() -> None:
+    free, unknown = Workload("s", "Job", "free"), Workload("s", "Job", "unknown")
+    costs = {free: dollars(0.0), unknown: Cost(unpriced=7)}
+    found = history(replace(look(0, 0), workload_costs=costs))
+    assert list(found.listed_workloads("cost")) == [CART]

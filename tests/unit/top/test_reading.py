@@ -76,7 +76,7 @@ def instance(number: int, **changed: int) -> Answers:
 
 
 def test_several_servers_are_added_up() -> None:
-    one = instance(1, nodes_known=6, nodes_reporting=2, agents=2, batches=10)
+    one = instance(1, nodes_known=6, nodes_reporting=2, agents=2, batches=10, proposals=3)
     two = instance(2, nodes_known=6, nodes_reporting=3, agents=3, batches=5)
     with serving(one) as first, serving(two) as second:
         reading = take_reading([ApiClient(first), ApiClient(second)])
@@ -92,6 +92,7 @@ def test_several_servers_are_added_up() -> None:
     assert (found.bytes.seen, found.bytes.missed) == (180, 20)
     assert (found.agents, found.batches, found.nodes) == (5, 15, 2)
     assert (found.nodes_known, found.nodes_reporting) == (6, 5)
+    assert (found.proposals, found.saving_per_month) == (None, {})
     assert [status.batches for status in reading.servers] == [10, 5]
 
 
@@ -133,3 +134,48 @@ def test_a_server_of_another_version_without_these_fields_is_shown(
     with serving(answers) as url:
         assert main.run(["top", "--once", "--url", url]) == 0
     assert "1 nodes" in capsys.readouterr().out
+
+
+def priced(number: int, provider: str, currency: str, cost: float) -> Answers:
+    """A server whose own list prices its bytes."""
+
+    def answers(topic: str, limit: str | None) -> tuple[int, bytes]:
+        code, body = instance(number)(topic, limit)
+        found = json.loads(body)
+        if topic == "status":
+            row = {"provider": provider, "list": provider, "currency": currency}
+            found["prices"] = [row | {"valid_from": "2026-01-01", "date": f"2026-0{number}-01"}]
+        if topic == "zones":
+            for one in found["zones"]:
+                one |= {"cost": cost, "currency": currency, "unpriced_bytes": 0}
+        return code, json.dumps(found).encode()
+
+    return answers
+
+
+def test_servers_with_prices_of_their_own_keep_each_its_list_and_its_currency() -> None:
+    one, two = priced(1, "aws", "USD", 2.0), priced(2, "gcp", "EUR", 3.0)
+    with serving(one) as first, serving(two) as second, serving(instance(3)) as third:
+        # The first of them has no prices.
+        reading = take_reading([ApiClient(url) for url in (third, first, second)])
+    lists = [(row.list, row.currency, row.date) for row in reading.status.prices]
+    assert lists == [("aws", "USD", "2026-01-01"), ("gcp", "EUR", "2026-02-01")]
+    cost = reading.zone_costs[ZonePair("a", "b", "cross_zone")]
+    assert cost.by_currency == {"USD": 2.0, "EUR": 3.0}
+    assert cost.unpriced == 33
+
+
+def test_a_list_that_all_servers_use_is_named_once() -> None:
+    with serving(priced(1, "aws", "USD", 2.0)) as first:
+        reading = take_reading([ApiClient(first)])
+        assert len(reading.status.prices) == 1
+    same = priced(1, "aws", "USD", 2.0)
+
+    def other(topic: str, limit: str | None) -> tuple[int, bytes]:
+        code, body = same(topic, limit)
+        return code, body.replace(b'"00000001"', b'"00000002"')
+
+    with serving(same) as first, serving(other) as second:
+        reading = take_reading([ApiClient(first), ApiClient(second)])
+    assert len(reading.status.prices) == 1
+    assert reading.zone_costs[ZonePair("a", "b", "cross_zone")].by_currency == {"USD": 4.0}

@@ -148,6 +148,20 @@ def test_what_an_annotation_names_is_the_nodes_unless_another_object_has_it() ->
     assert what(index, "10.8.0.1", held=False) == "n1"  # until batches of before are resolved
 
 
+def test_an_address_is_captured_as_long_as_a_service_says_so() -> None:
+    index = index_of()
+    rows = np.frombuffer(pack("8.8.4.4") + pack("8.8.8.8"), np.uint8).reshape(2, 16)
+    assert index.captured(rows).tolist() == [False, False]
+    outer = (pack("8.8.4.4"), pack("8.8.8.8"))
+    service = ServiceFacts("s", "d", "s", outer_addresses=outer, captured_addresses=outer[:1])
+    index.networks.put_service(service)
+    assert index.captured(rows).tolist() == [True, False]
+    index.networks.put_service(replace(service, captured_addresses=outer[1:]))
+    assert index.captured(rows).tolist() == [False, True]
+    index.networks.drop_service("s")
+    assert index.captured(rows).tolist() == [False, False]
+
+
 def test_an_address_of_a_load_balancer_is_its_services_unless_it_is_global_or_named() -> None:
     index = index_of()
     outer = tuple(map(pack, ("10.77.0.1", "10.77.0.2", "50.9.9.9", "10.9.0.1")))

@@ -237,3 +237,11 @@ def test_any_bytes_are_flows_or_a_wire_error(
     for stream in (data, zlib.compress(data)):
         with suppress(WireError):
             unpack(Columns(flows, addresses, addresses, planes, stream))
+
+
+def test_columns_have_the_types_that_sums_are_fast_for() -> None:
+    flows = typical(200, 300)
+    rows = np.arange(300, dtype=np.uint32) % 200
+    found = unpack(pack(replace(flows, via=rows, sender=rows)))
+    columns = [getattr(found, name) for name in ("src", "dst", *NAMES, "via", "sender")]
+    assert {column.dtype.byteorder for column in columns} <= {"=", "|"}

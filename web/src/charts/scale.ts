@@ -1,4 +1,4 @@
-/** Ticks of axes. Pure. */
+/** Ticks of axes, and how wide a chart will be. Pure. */
 
 /** At most ``count`` round values from 0 to ``most``. */
 export function valueTicks(most: number, count: number): number[] {
@@ -22,4 +22,30 @@ export function timeTicks(from: number, to: number, count: number, offset: numbe
   const first = Math.ceil((from + offset) / step) * step - offset;
   for (let at = first; at <= to; at += step) found.push(at);
   return found;
+}
+
+/** About how many pixels the overview's chart gets in a window, with or without a panel beside it. */
+export function chartWidth(window: number, hasPanel: boolean): number {
+  const isNarrow = window <= 1000;
+  const whole = Math.min(window, 1680) - (isNarrow ? (window <= 600 ? 16 : 32) : hasPanel ? 488 : 32);
+  const card = whole > 1000 ? ((whole - 16) * 1.15) / 2.15 : whole;
+  return Math.max(200, Math.round(card - 30));
+}
+
+/** Pixels above the first row of the overview's table, at least, and of a row. */
+const ABOVE_ROWS = 480;
+const ROW = 28;
+const FEWEST = 6;
+/** Pixels of a matrix's row, and the share of the window that it has (style.css: .scroll). */
+const MATRIX_ROW = 48;
+const MATRIX_SHARE = 0.7;
+
+/** How many rows of the overview's table a window can show before it is scrolled. */
+export function rowsInSight(window: number): number {
+  return Math.max(FEWEST, Math.ceil((window - ABOVE_ROWS) / ROW));
+}
+
+/** How many rows fill a matrix in a window before it is scrolled, with one that is cut. */
+export function matrixRowsInSight(window: number): number {
+  return 1 + Math.ceil((window * MATRIX_SHARE) / MATRIX_ROW);
 }

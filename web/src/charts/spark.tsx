@@ -1,18 +1,47 @@
 /** A small curve beside its number; hidden from screen readers, which read the number. */
 
-const WIDTH = 110;
-const HEIGHT = 20;
+import { useMemo } from "preact/hooks";
+import { None } from "../parts/controls";
+import { usePageShown } from "../parts/later";
 
-export function Spark({ series }: { series: readonly number[] }) {
-  if (series.length < 2) return null;
-  const most = Math.max(...series, 1);
-  const x = (i: number) => ((i / (series.length - 1)) * WIDTH).toFixed(1);
-  const y = (v: number) => (HEIGHT - 1 - (v / most) * (HEIGHT - 3)).toFixed(1);
-  const line = series.map((v, i) => `${i ? "L" : "M"}${x(i)} ${y(v)}`).join("");
+/** In tenths of a pixel, so that whole numbers are exact enough. */
+const WIDTH = 1100;
+const HEIGHT = 200;
+const EDGE = 10;
+/** More points than that are not seen. */
+const POINTS = 72;
+
+/** ``part`` of the series has numbers. */
+export function Spark({ series, part: [first, last] }: { series: readonly number[]; part: readonly [number, number] }) {
+  const isTime = usePageShown();
+  // Hundreds of rows are drawn again with each key in the filter.
+  const line = useMemo(() => (isTime ? lineOf(series.slice(first, last)) : ""), [series, first, last, isTime]);
+  if (series.length < 2) return <None why="there is no curve of a single step" />;
   return (
     <svg class="spark" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" aria-hidden="true">
-      <path class="area" d={`${line}L${WIDTH} ${HEIGHT}L0 ${HEIGHT}Z`} />
-      <path class="line" d={line} />
+      {line && <path class="area" d={`${line}L${WIDTH} ${HEIGHT}L0 ${HEIGHT}Z`} />}
+      {line && <path class="line" d={line} />}
     </svg>
   );
+}
+
+function lineOf(series: readonly number[]): string {
+  const means = thinned(series, Math.ceil(series.length / POINTS));
+  const most = Math.max(...means, 1);
+  const high = HEIGHT - 3 * EDGE;
+  return means
+    .map((value, i) => {
+      const x = Math.round((i / (means.length - 1)) * WIDTH);
+      return `${i ? "L" : "M"}${x} ${Math.round(HEIGHT - EDGE - (value / most) * high)}`;
+    })
+    .join("");
+}
+
+/** The means of ``each`` points that follow one another. */
+export function thinned(series: readonly number[], each: number): readonly number[] {
+  if (each < 2) return series;
+  return Array.from({ length: Math.ceil(series.length / each) }, (_, i) => {
+    const part = series.slice(i * each, (i + 1) * each);
+    return part.reduce((sum, value) => sum + value, 0) / part.length;
+  });
 }

@@ -1,7 +1,11 @@
 /** Traffic from zone to zone: a matrix, or a flow from left to right. */
 
+import { useRef } from "preact/hooks";
 import { size } from "../format";
-import { Scroll } from "../parts/controls";
+import { None, Scroll } from "../parts/controls";
+import { SaveImage } from "../parts/image";
+import { useSteps } from "../parts/later";
+import { matrixRowsInSight } from "./scale";
 
 export interface Cell {
   src: string;
@@ -33,11 +37,16 @@ function sums(cells: readonly Cell[], end: "src" | "dst"): Map<string, number> {
 /** The zones of cells in the order of their names, those outside the cluster last. */
 export function zonesOf(cells: readonly Cell[]): string[] {
   const found = new Set(cells.flatMap((cell) => [cell.src, cell.dst]));
-  return [...found].sort((a, b) => Number(a === "") - Number(b === "") || a.localeCompare(b));
+  // By code units: loading the rules of a language takes as long as drawing the matrix.
+  return [...found].sort((a, b) => Number(a === "") - Number(b === "") || (a < b ? -1 : 1));
 }
+
+/** Rows of a large matrix that are drawn at a time while the browser is idle. */
+const STEP = 5;
 
 export function Matrix({ cells, names, chosen, onChoose }: Props) {
   const zones = zonesOf(cells);
+  const drawn = useSteps(zones.length, matrixRowsInSight(window.innerHeight), STEP);
   const at = new Map(cells.map((cell) => [`${cell.src}>${cell.dst}`, cell]));
   const most = Math.max(...cells.filter(isCrossing).map((c) => c.bytes), 1);
   const [sent, received] = [sums(cells, "src"), sums(cells, "dst")];
@@ -59,7 +68,7 @@ export function Matrix({ cells, names, chosen, onChoose }: Props) {
           </tr>
         </thead>
         <tbody>
-          {zones.map((src) => (
+          {zones.slice(0, drawn).map((src) => (
             <tr key={src}>
               <th scope="row" title={src}>
                 {names.get(src) ?? src}
@@ -67,7 +76,12 @@ export function Matrix({ cells, names, chosen, onChoose }: Props) {
               {zones.map((dst) => {
                 const cell = at.get(`${src}>${dst}`);
                 const key = `${src}>${dst}`;
-                if (src === dst && src === "") return <td key={dst} />;
+                if (src === dst && src === "")
+                  return (
+                    <td key={dst} class="soft" title="neither end is in the cluster: no node sees it">
+                      –
+                    </td>
+                  );
                 const isOutside = src === "" || dst === "";
                 const heat = src === dst || isOutside ? 0 : Math.sqrt((cell?.bytes ?? 0) / most);
                 const under = src === dst ? "same zone" : (cell?.cost ?? "");
@@ -81,7 +95,7 @@ export function Matrix({ cells, names, chosen, onChoose }: Props) {
                       aria-pressed={chosen === key}
                       onClick={() => onChoose(chosen === key ? "" : key)}
                     >
-                      <b>{cell || src !== dst ? size(cell?.bytes ?? 0) : "–"}</b>
+                      <b>{cell || src !== dst ? size(cell?.bytes ?? 0) : <None why="nothing within this zone is counted here" />}</b>
                       {under && <small>{under}</small>}
                     </button>
                   </td>
@@ -106,16 +120,20 @@ export function Matrix({ cells, names, chosen, onChoose }: Props) {
 }
 
 const WIDTH = 560;
-const HEIGHT = 270;
+/** Of three zones; each more needs room for its name. */
+const LEAST = 270;
+const ROW = 26;
 const GAP = 14;
 const BAR = 12;
 const MARGIN = 130;
 
 export function Flow({ cells, names, chosen, onChoose }: Props) {
+  const frame = useRef<HTMLElement>(null);
   const zones = zonesOf(cells).filter((zone) => zone !== "");
   const crossing = cells.filter((cell) => isCrossing(cell) && cell.bytes > 0);
   const total = crossing.reduce((sum, cell) => sum + cell.bytes, 0) || 1;
-  const unit = (HEIGHT - GAP * (zones.length - 1)) / total;
+  const height = Math.max(LEAST, ROW * zones.length);
+  const unit = (height - GAP * (zones.length - 1)) / total;
   const place = (of: Map<string, number>) => {
     const found = new Map<string, number>();
     let top = 0;
@@ -177,10 +195,15 @@ export function Flow({ cells, names, chosen, onChoose }: Props) {
       );
     });
   return (
-    <svg class="flow" viewBox={`0 -4 ${WIDTH} ${HEIGHT + 8}`} role="group" aria-label="Traffic from zone to zone">
-      {bands}
-      {bars(sent, left, MARGIN, false)}
-      {bars(received, right, WIDTH - MARGIN - BAR, true)}
-    </svg>
+    <figure class="chart" ref={frame}>
+      <svg class="flow" viewBox={`0 -4 ${WIDTH} ${height + 8}`} role="group" aria-label="Traffic from zone to zone">
+        {bands}
+        {bars(sent, left, MARGIN, false)}
+        {bars(received, right, WIDTH - MARGIN - BAR, true)}
+      </svg>
+      <figcaption>
+        <SaveImage frame={frame} title="Traffic from zone to zone" legend={[]} />
+      </figcaption>
+    </figure>
   );
 }

@@ -1,9 +1,11 @@
 /** Small controls that screens share. */
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
-import type { ApiError } from "../api";
+import { useRef, useState } from "preact/hooks";
+import type { ApiError, Traffic } from "../api";
 import { saveCsv } from "../csv";
+import { size } from "../format";
+import { useKeys } from "./keys";
 
 /** One of some choices, as buttons. */
 export function Choice(props: {
@@ -34,10 +36,12 @@ export function Choice(props: {
   );
 }
 
-/** A button that copies a text and says whether it did. */
-export function Copy({ text, children }: { text: string; children: ComponentChildren }) {
+/** A button that copies a text and says whether it did; without a text it is crossed out and ``why`` says why. */
+export function Copy(props: { text: string | null; why?: string; quiet?: boolean; children: ComponentChildren }) {
+  const { text, why, children } = props;
   const [said, setSaid] = useState("");
   const copy = async () => {
+    if (text === null) return;
     let done = false;
     try {
       await navigator.clipboard.writeText(text);
@@ -49,7 +53,13 @@ export function Copy({ text, children }: { text: string; children: ComponentChil
     window.setTimeout(() => setSaid(""), 2000);
   };
   return (
-    <button type="button" title={text} onClick={() => void copy()}>
+    <button
+      type="button"
+      class={props.quiet ? "quiet" : undefined}
+      title={text ?? why}
+      aria-disabled={text === null ? "true" : undefined}
+      onClick={() => void copy()}
+    >
       {said || children}
       <span class="hidden" role="status">
         {said}
@@ -88,17 +98,13 @@ export function Csv({ path, name }: { path: string; name: string }) {
 /** A field for a filter; / moves the focus here, Escape empties it. */
 export function Filter(props: { value: string; label: string; onChange: (value: string) => void }) {
   const field = useRef<HTMLInputElement>(null);
-  useEffect(() => {
-    const press = (event: KeyboardEvent) => {
-      if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (event.target instanceof HTMLElement && /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName))
-        return;
-      event.preventDefault();
-      field.current?.focus();
-    };
-    document.addEventListener("keydown", press);
-    return () => document.removeEventListener("keydown", press);
-  }, []);
+  useKeys((event) => {
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target instanceof HTMLElement && /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName))
+      return;
+    event.preventDefault();
+    field.current?.focus();
+  });
   return (
     <input
       ref={field}
@@ -138,6 +144,11 @@ export function Card(props: {
   );
 }
 
+/** The kind of a workload behind its name. */
+export function Kind({ of }: { of: string }) {
+  return of ? <span class="kind">{of}</span> : null;
+}
+
 /** Instead of numbers: why there are none. */
 export function Nothing({ children }: { children: ComponentChildren }) {
   return <p class="nothing">{children}</p>;
@@ -168,4 +179,19 @@ export function Scroll({ label, children }: { label: string; children: Component
       {children}
     </div>
   );
+}
+
+/** In place of a value that there is none of, with the reason. */
+export function None({ why }: { why: string }) {
+  return (
+    <span class="soft" title={why}>
+      –<span class="hidden">{why}</span>
+    </span>
+  );
+}
+
+/** Bytes of a group; null without an answer, and of one that may be among those that it has no rows of. */
+export function Size({ of, answer }: { of: number | null; answer: Traffic | null }) {
+  if (of !== null) return <>{size(of)}</>;
+  return <None why={answer ? "it is among the others" : "the server has not answered yet"} />;
 }

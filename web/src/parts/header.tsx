@@ -7,6 +7,7 @@ import { Choice } from "./controls";
 
 const NAMES: readonly (readonly [Screen, string])[] = [
   ["overview", "Overview"],
+  ["advice", "Advice"],
   ["pairs", "Pairs"],
   ["nodes", "Nodes"],
   ["explain", "Explain"],
@@ -80,10 +81,14 @@ export function Header() {
   );
 }
 
-/** Set the theme and remember it. */
-export function setThemeOf(theme: string): void {
+export function showTheme(theme: string): void {
   if (theme === "auto") delete document.documentElement.dataset["theme"];
   else document.documentElement.dataset["theme"] = theme;
+}
+
+/** Set the theme and remember it. */
+function setThemeOf(theme: string): void {
+  showTheme(theme);
   try {
     localStorage.setItem("kzn-theme", theme);
   } catch {

@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import { pathOf, useAnswer } from "../api";
 import { changed } from "../address";
 import { useShared } from "../context";
-import { Card, Copy, Nothing, Problem, Scroll, Waiting } from "../parts/controls";
+import { Card, Copy, Kind, None, Nothing, Problem, Scroll, Waiting } from "../parts/controls";
 
 interface End {
   address: string;
@@ -110,16 +110,16 @@ function Verdict({ found }: { found: Explanation }) {
               ] as const
             ).map(([name, end]) => (
               <tr key={name}>
-                <th scope="row">{name}</th>
-                <td>
+                <th scope="row" class="word">{name}</th>
+                <td class="word">
                   <code>{end.address}</code>
                 </td>
                 <td>
-                  {end.owner} {[end.namespace, end.name].filter(Boolean).join("/")}
+                  <span class="word">{end.owner}</span> {[end.namespace, end.name].filter(Boolean).join("/")}
                 </td>
-                <td>{end.workload ? `${end.workload_kind} ${end.workload}` : "–"}</td>
-                <td>{end.node || "–"}</td>
-                <td>{end.zone || "–"}</td>
+                <td>{end.workload ? <><Kind of={end.workload_kind ?? ""} /> {end.workload}</> : <None why="the address belongs to no workload" />}</td>
+                <td>{end.node || <None why="no node is known" />}</td>
+                <td>{end.zone || <None why="no zone is known" />}</td>
               </tr>
             ))}
           </tbody>

@@ -4,11 +4,13 @@ import { type NodeRow, type Status, useAnswer } from "../api";
 import { changed } from "../address";
 import { useShared } from "../context";
 import { duration, percent, size } from "../format";
-import { Card, Filter, Nothing, Problem, Scroll, Waiting } from "../parts/controls";
+import { Card, Copy, Filter, Nothing, Problem, Scroll, Waiting } from "../parts/controls";
+import * as promql from "../promql";
 import { matches } from "../workloads";
 import { ADVICE } from "../reasons";
 
 const TERMS = ["seen", "attributed", "transit", "ignored", "unresolved", "missed", "held"] as const;
+const NOT_ATTRIBUTED = ["unresolved", "missed"] as const;
 const SHOWN = 500;
 
 function bytesOf(row: NodeRow, term: string): number {
@@ -41,8 +43,12 @@ export function Nodes() {
   return (
     <div class="screen">
       <h1 class="hidden">Nodes</h1>
-      <Card title="Not attributed" note="since the server began to count">
-        {(["unresolved", "missed"] as const).map((term) => {
+      <Card
+        title="Not attributed"
+        note="since the server began to count"
+        tools={<Copy text={promql.reasons(NOT_ATTRIBUTED)}>PromQL</Copy>}
+      >
+        {NOT_ATTRIBUTED.map((term) => {
           const found = reasons(all, term);
           return (
             <div key={term} class="reasons">
@@ -65,7 +71,12 @@ export function Nodes() {
       <Card
         title="Nodes"
         note={status.value ? `${status.value.nodes_reporting} of ${status.value.nodes_known} report to this server` : undefined}
-        tools={<Filter value={q} label="Filter nodes" onChange={(text) => go(changed(place, { q: text }), true)} />}
+        tools={
+          <>
+            <Filter value={q} label="Filter nodes" onChange={(text) => go(changed(place, { q: text }), true)} />
+            <Copy text={promql.nodes(TERMS)}>PromQL</Copy>
+          </>
+        }
       >
         {!rows.length ? (
           <Nothing>{q ? `No node has "${q}" in its name.` : "No node has reported."}</Nothing>
@@ -88,7 +99,7 @@ export function Nodes() {
               <tbody>
                 {rows.slice(0, SHOWN).map((row) => (
                   <tr key={row.node}>
-                    <th scope="row">{row.node}</th>
+                    <th scope="row" class="name">{row.node}</th>
                     <td class={`number ${row.seconds_since_batch > 60 ? "up" : ""}`}>
                       {duration(row.seconds_since_batch)} ago
                     </td>
@@ -107,7 +118,7 @@ export function Nodes() {
                 ))}
                 {rows.length > SHOWN && (
                   <tr class="other">
-                    <th scope="row">{rows.length - SHOWN} others: use the filter</th>
+                    <th scope="row" colSpan={2 + TERMS.length}>{rows.length - SHOWN} others: use the filter</th>
                   </tr>
                 )}
               </tbody>

@@ -1,55 +1,70 @@
 /** Which zones, which workloads, since when, and what it costs. */
 
-import { useEffect } from "preact/hooks";
-import { counted, hasBefore, type Traffic, useAnswer } from "../api";
-import { changed, format, moved, type Span } from "../address";
+import { useMemo, useRef } from "preact/hooks";
+import { counted, hasBefore, known as knownPart, type Traffic, useAnswer } from "../api";
+import { addressed, changed, format, moved, type Place, type Span } from "../address";
 import { Flow, Matrix, type Cell } from "../charts/zones";
-import { Spark } from "../charts/spark";
+import { chartWidth } from "../charts/scale";
 import { Stack } from "../charts/stack";
 import { costOf, useShared } from "../context";
 import { change, percent, size } from "../format";
-import { Card, Choice, Copy, Csv, Filter, Nothing, Problem, Waiting } from "../parts/controls";
-import { cellWhere, CHART_POINTS, CROSSING, PLACED, promql, traffic } from "../queries";
-import { byName, layers, matches, nameOf } from "../workloads";
+import { Budgets } from "../parts/budgets";
+import { Causers } from "../parts/causers";
+import { Card, Choice, Copy, Csv, Filter, None, Nothing, Problem, Waiting } from "../parts/controls";
+import { useKeys } from "../parts/keys";
+import { Kept, Later } from "../parts/later";
+import { Movers } from "../parts/movers";
+import { Since } from "../parts/since";
+import * as promql from "../promql";
+import { cellWhere, CHART_POINTS, CROSSING, MOST, PLACED, traffic, ZONE_PAIRS } from "../queries";
+import { filterOf, kindOf, layers, nameOf, workloadOf } from "../workloads";
 import { Panel } from "./workload";
 
 const SHOWN = 15;
 const LAYERS = 5;
 const EVERY = 30;
-const MOST = 500;
+/** Workloads that have a series. */
+const CAUSERS = 500;
 
-export function Overview() {
-  const { place, go, span, zone, meta, names } = useShared();
-  const { ns = "", q = "", cell = "", view = "matrix", w = "", rows: wanted = "" } = place.options;
-  const filter = [...(ns ? [`cause_namespace:${ns}`] : []), ...cellWhere(cell)];
-  const ask = (by: string[], where: string[], more: { limit?: number; points?: number; compare?: boolean }) =>
-    traffic(span, { by, where, ...more });
-  const causers = useAnswer<Traffic>(
-    ask(["cause_namespace", "cause_workload"], [...CROSSING, ...filter], {
-      limit: MOST,
+/** The paths of what the overview asks: who caused it, between which zones, who sent and received it. */
+export function questionsOf(place: Place, span: Span): Record<"causers" | "zones" | "sent" | "received", string> {
+  const { ns = "", cell = "" } = place.options;
+  const namespace = ns ? [`cause_namespace:${ns}`] : [];
+  const where = [...CROSSING, ...namespace, ...cellWhere(cell)];
+  return {
+    causers: traffic(span, {
+      by: workloadOf("cause"),
+      where,
+      limit: CAUSERS,
       points: CHART_POINTS,
       compare: true,
     }),
-    EVERY,
-    true,
+    zones: traffic(span, { by: ["src_zone", "dst_zone"], where: [...PLACED, ...namespace], limit: ZONE_PAIRS }),
+    sent: traffic(span, { by: workloadOf("src"), where, limit: MOST }),
+    received: traffic(span, { by: workloadOf("dst"), where, limit: MOST }),
+  };
+}
+
+export function Overview() {
+  const { place, go, span, zone, meta, names } = useShared();
+  const { ns = "", q = "", cell = "", view = "matrix", w = "", kind = "", rows: wanted = "" } = place.options;
+  const filter = [...(ns ? [`cause_namespace:${ns}`] : []), ...cellWhere(cell)];
+  const paths = questionsOf(place, span);
+  const causers = useAnswer<Traffic>(paths.causers, EVERY, true);
+  const zones = useAnswer<Traffic>(paths.zones, EVERY, true);
+  const sent = useAnswer<Traffic>(paths.sent, EVERY);
+  const received = useAnswer<Traffic>(paths.received, EVERY);
+  // For what is drawn less often than the place changes.
+  const latest = useRef(place);
+  latest.current = place;
+  useKeys((event) => {
+    if (event.key === "Escape" && w) go(changed(place, { w: "", kind: "" }));
+  });
+
+  const texts = useMemo(
+    () => (causers.value?.rows ?? []).map((row) => `${nameOf(row, "cause")} ${kindOf(row, "cause")}`.toLowerCase()),
+    [causers.value],
   );
-  const scope = [...PLACED, ...(ns ? [`cause_namespace:${ns}`] : [])];
-  const zones = useAnswer<Traffic>(ask(["src_zone", "dst_zone"], scope, { limit: 1000 }), EVERY, true);
-  const sent = useAnswer<Traffic>(
-    ask(["src_namespace", "src_workload"], [...CROSSING, ...filter], { limit: MOST }),
-    EVERY,
-  );
-  const received = useAnswer<Traffic>(
-    ask(["dst_namespace", "dst_workload"], [...CROSSING, ...filter], { limit: MOST }),
-    EVERY,
-  );
-  useEffect(() => {
-    const close = (event: KeyboardEvent) => {
-      if (event.key === "Escape" && w) go(changed(place, { w: "" }));
-    };
-    document.addEventListener("keydown", close);
-    return () => document.removeEventListener("keydown", close);
-  }, [w, place]);
 
   if (!causers.value || !zones.value) {
     const error = causers.error ?? zones.error;
@@ -57,7 +72,6 @@ export function Overview() {
   }
   const answer = causers.value;
   const seconds = counted(answer);
-  const isKept = hasBefore(answer);
   const isOld = causers.isOld || zones.isOld;
   const cells: Cell[] = zones.value.rows
     .filter((row) => row["src_zone"] !== "" || row["dst_zone"] !== "")
@@ -69,19 +83,20 @@ export function Overview() {
     }));
   const known = new Set(cells.flatMap((one) => [one.src, one.dst]).filter(Boolean));
   const shownNames = new Map([...known, ""].map((name) => [name, names.get(name) ?? (name || "outside")]));
-  const rows = answer.rows.filter((row) => matches(nameOf(row, "cause"), q));
+  const isWanted = filterOf(q);
+  const rows = q ? answer.rows.filter((_, i) => isWanted(texts[i] ?? "")) : answer.rows;
   const most = wanted === "all" ? rows.length : SHOWN;
   const hidden = rows.slice(most);
-  const [sentBy, receivedBy] = [byName(sent.value?.rows ?? [], "src"), byName(received.value?.rows ?? [], "dst")];
   const priced = costOf(answer.total, seconds, meta.prices);
-  const largest = Math.max(...rows.map((row) => row.bytes), 1);
   const namespaces = [...new Set(answer.rows.map((row) => String(row["cause_namespace"] ?? "")))];
   const options = ns && !namespaces.includes(ns) ? [...namespaces, ns] : namespaces;
   const exported = traffic(
     span,
-    { by: ["cause_namespace", "cause_workload"], where: [...CROSSING, ...filter], limit: 10_000 },
+    { by: workloadOf("cause"), where: [...CROSSING, ...filter], limit: MOST },
   );
+  const part = { namespace: ns || undefined, cell };
   const isOneZone = known.size < 2;
+  const choose = (one: string) => go(changed(latest.current, { cell: one }));
 
   return (
     <div class={w ? "beside" : ""}>
@@ -93,30 +108,44 @@ export function Overview() {
             {answer.total.bytes === 0 ? (
               <NothingCrossed answer={answer} isOneZone={isOneZone} cells={cells} names={shownNames} />
             ) : (
-              <Stack
-                layers={layers(answer, "cause", LAYERS)}
-                from={answer.from}
-                step={answer.step}
-                gaps={gapsOf(answer)}
-                zone={zone}
-                label="Bytes a second across zones, by the workload that caused them"
-                onZoom={(from, to) => go(changed(place, { range: "", from: String(from), to: String(to) }))}
-              />
+              <Kept of={[answer, zone, span.name, ns, cell, !w]}>
+                {() => (
+                  <Stack
+                    layers={layers(answer, "cause", LAYERS)}
+                    from={answer.from}
+                    step={answer.step}
+                    part={knownPart(answer)}
+                    gaps={answer.gaps}
+                    zone={zone}
+                    width={chartWidth(window.innerWidth, Boolean(w))}
+                    label="Bytes a second across zones, by the workload that caused them"
+                    query={promql.topCaused(LAYERS, span, part)}
+                    onZoom={(from, to) =>
+                      go(changed(latest.current, { range: "", from: String(from), to: String(to) }))
+                    }
+                  />
+                )}
+              </Kept>
             )}
             <Since answer={answer} />
           </Card>
           <Card
             title="Between which zones"
             tools={
-              <Choice
-                label="View"
-                choices={[
-                  ["matrix", "matrix"],
-                  ["flow", "flow"],
-                ]}
-                value={view}
-                onChange={(name) => go(changed(place, { view: name === "matrix" ? "" : name }))}
-              />
+              <>
+                <Choice
+                  label="View"
+                  choices={[
+                    ["matrix", "matrix"],
+                    ["flow", "flow"],
+                  ]}
+                  value={view}
+                  onChange={(name) => go(changed(place, { view: name === "matrix" ? "" : name }))}
+                />
+                <Copy text={ns ? null : promql.zones(span)} why="the metric of zones has no namespaces, that of pairs no traffic within a zone">
+                  PromQL
+                </Copy>
+              </>
             }
           >
             {isOneZone ? (
@@ -124,17 +153,23 @@ export function Overview() {
                 All nodes are in one zone{cells[0] ? ` (${shownNames.get([...known][0] ?? "") ?? ""})` : ""}:
                 nothing can cross. {cells.map((one) => `${shownNames.get(one.src)} to ${shownNames.get(one.dst)}: ${size(one.bytes)}`).join("; ")}
               </Nothing>
-            ) : view === "flow" ? (
-              <Flow cells={cells} names={shownNames} chosen={cell} onChoose={(one) => go(changed(place, { cell: one }))} />
             ) : (
-              <Matrix cells={cells} names={shownNames} chosen={cell} onChoose={(one) => go(changed(place, { cell: one }))} />
+              <Kept of={[zones.value, answer, meta, names, view, cell]}>
+                {() =>
+                  view === "flow" ? (
+                    <Flow cells={cells} names={shownNames} chosen={cell} onChoose={choose} />
+                  ) : (
+                    <Matrix cells={cells} names={shownNames} chosen={cell} onChoose={choose} />
+                  )
+                }
+              </Kept>
             )}
           </Card>
         </div>
         <Card
           title="Workloads that cause it"
           class="workloads"
-          note={cell ? `${cellName(cell, shownNames)} alone` : undefined}
+          note={cell ? `${cellName(cell, shownNames)} alone` : "both ways of the connections that it opened"}
           tools={
             <>
               <Filter value={q} label="Filter workloads" onChange={(text) => go(changed(place, { q: text }), true)} />
@@ -154,83 +189,30 @@ export function Overview() {
                   ))}
               </select>
               <Csv path={exported} name="workloads.csv" />
-              <Copy text={promql("")}>PromQL</Copy>
-              <Copy text={location.href}>link</Copy>
+              <Copy text={promql.caused("increase", span, ["namespace", "workload"], part)}>PromQL</Copy>
+              {priced && (
+                <Copy
+                  text={cell ? null : promql.cost(span, part)}
+                  why="the metric of cost by workload has no zones"
+                >
+                  PromQL of cost
+                </Copy>
+              )}
+              <Copy text={addressed(place)}>link</Copy>
             </>
           }
         >
           {!rows.length ? (
             <Nothing>{q ? `No workload has "${q}" in its name.` : "Nothing crossed zones in this span."}</Nothing>
           ) : (
-            <table class="list">
-              <thead>
-                <tr>
-                  <th scope="col">Workload</th>
-                  <th scope="col" class="w3">
-                    {span.name === "custom" ? "when" : span.name}
-                  </th>
-                  <th scope="col" class="number" aria-sort="descending">
-                    Caused ↓
-                  </th>
-                  <th scope="col" class="number w2">
-                    Sent
-                  </th>
-                  <th scope="col" class="number w2">
-                    Received
-                  </th>
-                  {priced && (
-                    <th scope="col" class="number">
-                      A month
-                    </th>
-                  )}
-                  <th scope="col" class="number w1">
-                    vs. before
-                  </th>
-                  <th scope="col" class="w4">
-                    Share
-                  </th>
-                </tr>
-              </thead>
-              <tbody>
-                {rows.slice(0, most).map((row) => {
-                  const name = nameOf(row, "cause");
-                  const turn = isKept ? change(row.bytes, row.before) : "";
-                  return (
-                    <tr key={name} class={name === w ? "chosen" : ""}>
-                      <th scope="row">
-                        <a href={format(changed(place, { w: name }))}>{String(row["cause_workload"] || "outside")}</a>{" "}
-                        <span class="soft">{String(row["cause_namespace"] ?? "")}</span>
-                      </th>
-                      <td class="w3">
-                        <Spark series={row.series ?? []} />
-                      </td>
-                      <td class="number">
-                        <b>{size(row.bytes)}</b>
-                      </td>
-                      <td class="number w2">{sent.value ? size(sentBy.get(name)?.bytes ?? 0) : "…"}</td>
-                      <td class="number w2">{received.value ? size(receivedBy.get(name)?.bytes ?? 0) : "…"}</td>
-                      {priced && (
-                        <td class="number" title={row.unpriced_bytes ? `${size(row.unpriced_bytes)} have no price` : undefined}>
-                          {costOf(row, seconds, meta.prices)?.month ?? "no price"}
-                        </td>
-                      )}
-                      <td class={`number w1 ${turn.startsWith("+") ? "up" : turn.startsWith("−") ? "down" : ""}`}>{turn}</td>
-                      <td class="w4 share">
-                        <i style={{ "--share": (row.bytes / largest).toFixed(4) }} />
-                        <span>{percent(row.bytes / Math.max(answer.total.bytes, 1))}</span>
-                      </td>
-                    </tr>
-                  );
-                })}
-                {answer.other.bytes > 0 && !q && (
-                  <tr class="other">
-                    <th scope="row">{answer.of - answer.rows.length > 0 ? `${answer.of - answer.rows.length} others` : "others"}</th>
-                    <td class="w3" />
-                    <td class="number">{size(answer.other.bytes)}</td>
-                  </tr>
-                )}
-              </tbody>
-            </table>
+            <Causers
+              answer={answer}
+              rows={rows}
+              most={most}
+              sent={sent.value}
+              received={received.value}
+              hasOthers={!q}
+            />
           )}
           {hidden.length > 0 && (
             <button type="button" class="more" onClick={() => go(changed(place, { rows: "all" }))}>
@@ -238,8 +220,12 @@ export function Overview() {
             </button>
           )}
         </Card>
+        <Later>
+          <Movers />
+          <Budgets />
+        </Later>
       </div>
-      {w && <Panel key={w} name={w} />}
+      {w && <Panel key={`${kind}:${w}`} name={w} kind={kind} />}
     </div>
   );
 }
@@ -255,7 +241,7 @@ function Tiles(props: {
   const total = answer.total;
   const turn = hasBefore(answer) ? change(total.bytes, total.before) : "";
   const three = answer.rows.slice(0, 3).reduce((sum, row) => sum + row.bytes, 0);
-  const source = meta.prices?.map((price) => `${price.list} of ${price.valid_from}`).join(", ");
+  const source = meta.prices?.map((price) => `${price.list} of ${price.date}`).join(", ");
   return (
     <dl class="tiles">
       <div>
@@ -293,7 +279,7 @@ function Tiles(props: {
       <div>
         <dt>{answer.rows.length < 3 ? "The largest cause" : "Three workloads cause"}</dt>
         <dd>
-          <b>{total.bytes ? percent(three / total.bytes) : "–"}</b>
+          <b>{total.bytes ? percent(three / total.bytes) : <None why="nothing crossed zones" />}</b>
         </dd>
       </div>
     </dl>
@@ -313,23 +299,6 @@ function NothingCrossed(props: {
       Nothing crossed zones in this span{inside ? `; ${size(inside)} stayed within one` : ""}.
     </Nothing>
   );
-}
-
-function Since({ answer }: { answer: Traffic }) {
-  const { zone } = useShared();
-  const from = answer.complete_from;
-  if (from === null || from <= answer.from + answer.step) return null;
-  const at = new Date(from * 1000);
-  const text = zone === "utc" ? at.toISOString().replace("T", " ").slice(0, 16) + " UTC" : at.toLocaleString();
-  return <p class="note">counted since {text}; what was before is not there</p>;
-}
-
-function gapsOf(answer: Traffic) {
-  const early =
-    answer.complete_from !== null && answer.complete_from > answer.from + answer.step
-      ? [{ from: answer.from, to: answer.complete_from, reason: "before the first minute that is kept" }]
-      : [];
-  return [...early, ...answer.gaps];
 }
 
 function cellName(cell: string, names: ReadonlyMap<string, string>): string {

@@ -1,28 +1,52 @@
 /** Source by one dimension, destination by another. */
 
-import { counted, hasBefore, label, type Traffic, useAnswer } from "../api";
-import { changed } from "../address";
+import { counted, hasBefore, known, label, type Row, type Sums, type Traffic, useAnswer } from "../api";
+import { addressed, changed, format, moved, oneOf } from "../address";
 import { Spark } from "../charts/spark";
 import { costOf, useShared } from "../context";
 import { change, size } from "../format";
-import { Card, Choice, Copy, Csv, Filter, Nothing, Problem, Scroll, Waiting } from "../parts/controls";
-import { CROSSING, POINTS, traffic } from "../queries";
-import { matches } from "../workloads";
+import { Card, Choice, Copy, Csv, Filter, Kind, None, Nothing, Problem, Scroll, Waiting } from "../parts/controls";
+import * as promql from "../promql";
+import { CROSSING, MOST, POINTS, traffic } from "../queries";
+import { kindOf, matches, nameOf as workloadName, workloadOf } from "../workloads";
 
 const ENDS = ["workload", "namespace", "pod", "node", "zone", "address"] as const;
+const SPLITS = ["", "port", "protocol", "class", "initiator"] as const;
 const EVERY = 30;
+const SHOWN = 50;
 
 function dimensions(side: "src" | "dst", end: string): string[] {
-  return end === "workload" || end === "pod" ? [`${side}_namespace`, `${side}_${end}`] : [`${side}_${end}`];
+  if (end === "workload") return workloadOf(side);
+  return end === "pod" ? [`${side}_namespace`, `${side}_pod`] : [`${side}_${end}`];
+}
+
+/** Namespace and name of one end, without its kind. */
+function nameOf(row: Row, side: "src" | "dst", end: string): string {
+  const names = dimensions(side, end).filter((one) => one !== `${side}_workload_kind`);
+  return names.map((one) => label(row, one)).filter(Boolean).join("/") || "outside";
+}
+
+/** One end; a workload leads to its page. */
+function Name({ row, side, end }: { row: Row; side: "src" | "dst"; end: string }) {
+  const { place } = useShared();
+  const [name, kind] = [nameOf(row, side, end), kindOf(row, side)];
+  if (end !== "workload" || !label(row, `${side}_workload`)) return <>{name}</>;
+  return (
+    <>
+      <a href={format(moved(place, "workload", workloadName(row, side), kind))}>{name}</a> <Kind of={kind} />
+    </>
+  );
 }
 
 export function Pairs() {
   const { place, go, span, meta } = useShared();
-  const { src = "workload", dst = "workload", split = "", scope = "crossing", q = "" } = place.options;
+  const { scope = "crossing", q = "" } = place.options;
+  const [src, dst, split] = [oneOf(place, "src", ENDS), oneOf(place, "dst", ENDS), oneOf(place, "split", SPLITS)];
   const by = [...dimensions("src", src), ...dimensions("dst", dst), ...(split ? [split] : [])];
   const where = scope === "all" ? [] : CROSSING;
   const answer = useAnswer<Traffic>(traffic(span, { by, where, limit: 500, points: POINTS, compare: true }), EVERY);
-  const csv = traffic(span, { by, where, limit: 10_000 });
+  const csv = traffic(span, { by, where, limit: MOST });
+  const { query, missing } = promql.pairs(span, by);
   const choose = (name: string, value: string) => (
     <label>
       {name === "src" ? "source by" : "destination by"}{" "}
@@ -46,7 +70,7 @@ export function Pairs() {
               and{" "}
               <select value={split} onChange={(event) => go(changed(place, { split: event.currentTarget.value }))}>
                 <option value="">nothing else</option>
-                {["port", "protocol", "class", "initiator"].map((name) => (
+                {SPLITS.slice(1).map((name) => (
                   <option key={name}>{name}</option>
                 ))}
               </select>
@@ -62,7 +86,13 @@ export function Pairs() {
             />
             <Filter value={q} label="Filter pairs" onChange={(text) => go(changed(place, { q: text }), true)} />
             <Csv path={csv} name="pairs.csv" />
-            <Copy text={location.href}>link</Copy>
+            <Copy
+              text={scope === "all" ? null : query}
+              why={scope === "all" ? "the metric of pairs has those across zones alone" : `no metric of pairs has ${missing}`}
+            >
+              PromQL
+            </Copy>
+            <Copy text={addressed(place)}>link</Copy>
           </>
         }
       >
@@ -89,22 +119,36 @@ function Rows(props: {
   split: string;
   prices: boolean;
 }) {
-  const { meta } = useShared();
+  const { meta, place, go } = useShared();
   const { answer, q, src, dst, split } = props;
-  const name = (row: Traffic["rows"][number], side: "src" | "dst", end: string) =>
-    dimensions(side, end)
-      .map((one) => label(row, one))
-      .filter(Boolean)
-      .join("/") || "outside";
   const rows = answer.rows.filter((row) =>
-    matches(`${name(row, "src", src)} ${name(row, "dst", dst)} ${split ? label(row, split) : ""}`, q),
+    matches(`${nameOf(row, "src", src)} ${kindOf(row, "src")} ${nameOf(row, "dst", dst)} ${kindOf(row, "dst")} ${split ? label(row, split) : ""}`, q),
   );
   if (!rows.length)
     return <Nothing>{q ? `No pair has "${q}" in its names.` : "There is no such traffic in this span."}</Nothing>;
   const seconds = counted(answer);
   const isKept = hasBefore(answer);
+  const part = known(answer);
   const hasCost = props.prices && costOf(answer.total, seconds, meta.prices) !== null;
+  const listed = place.options["rows"] === "all" ? rows : rows.slice(0, SHOWN);
+  const hidden = rows.slice(listed.length);
+  const together = (name: string, sums: Sums) => (
+    <tr class="other">
+      <th scope="row" colSpan={split ? 3 : 2}>
+        {name}
+      </th>
+      <td class="w3">
+        <Spark series={sums.series ?? []} part={part} />
+      </td>
+      <td class="number">
+        <b>{size(sums.bytes)}</b>
+      </td>
+      {hasCost && <td class="number">{costOf(sums, seconds, meta.prices)?.month ?? "no price"}</td>}
+      {isKept && <td class="number w1">{change(sums.bytes, sums.before) || <None why="not kept" />}</td>}
+    </tr>
+  );
   return (
+    <>
     <Scroll label="pairs">
       <table class="list">
         <thead>
@@ -123,47 +167,43 @@ function Rows(props: {
                 A month
               </th>
             )}
-            <th scope="col" class="number w1">
-              vs. before
-            </th>
+            {isKept && (
+              <th scope="col" class="number w1">
+                vs. before
+              </th>
+            )}
           </tr>
         </thead>
         <tbody>
-          {rows.map((row, i) => (
-            <tr key={i}>
-              <th scope="row">{name(row, "src", src)}</th>
-              <td>{name(row, "dst", dst)}</td>
-              {split && <td>{label(row, split)}</td>}
+          {listed.map((row) => (
+            <tr key={props.by.map((one) => label(row, one)).join("\n")}>
+              <th scope="row">
+                <Name row={row} side="src" end={src} />
+              </th>
+              <td>
+                <Name row={row} side="dst" end={dst} />
+              </td>
+              {split && <td class="word">{label(row, split) || <None why={`its ${split} is not known`} />}</td>}
               <td class="w3">
-                <Spark series={row.series ?? []} />
+                <Spark series={row.series ?? []} part={part} />
               </td>
               <td class="number">
                 <b>{size(row.bytes)}</b>
               </td>
               {hasCost && <td class="number">{costOf(row, seconds, meta.prices)?.month ?? "no price"}</td>}
-              <td class="number w1">{isKept ? change(row.bytes, row.before) : ""}</td>
+              {isKept && <td class="number w1">{change(row.bytes, row.before) || <None why="not kept" />}</td>}
             </tr>
           ))}
-          {answer.other.bytes > 0 && !q && (
-            <tr class="other">
-              <th scope="row">{answer.of - answer.rows.length} others</th>
-              <td />
-              {split && <td />}
-              <td class="w3" />
-              <td class="number">{size(answer.other.bytes)}</td>
-            </tr>
-          )}
-          <tr class="other">
-            <th scope="row">all</th>
-            <td />
-            {split && <td />}
-            <td class="w3" />
-            <td class="number">
-              <b>{size(answer.total.bytes)}</b>
-            </td>
-          </tr>
+          {answer.other.bytes > 0 && !q && together(`${answer.of - answer.rows.length} others`, answer.other)}
+          {together("all", answer.total)}
         </tbody>
       </table>
     </Scroll>
+    {hidden.length > 0 && (
+      <button type="button" class="more" onClick={() => go(changed(place, { rows: "all" }))}>
+        {hidden.length} more ({size(hidden.reduce((sum, row) => sum + row.bytes, 0))})
+      </button>
+    )}
+    </>
   );
 }

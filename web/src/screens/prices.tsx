@@ -3,7 +3,8 @@
 import { useAnswer } from "../api";
 import { useShared } from "../context";
 import { money } from "../format";
-import { Card, Nothing, Problem, Scroll, Waiting } from "../parts/controls";
+import * as promql from "../promql";
+import { Card, Copy, None, Nothing, Problem, Scroll, Waiting } from "../parts/controls";
 
 interface PriceRow {
   src_zone: string;
@@ -28,18 +29,41 @@ interface PriceTable {
   lists: { name: string; gb_bytes: number }[];
 }
 
+/** Why there is no price; beside it the list's own words, if it has any. */
+const UNPRICED: Record<string, string> = {
+  no_provider: "the provider of neither end is known",
+  no_list: "there is no list of its provider",
+  not_valid: "its list is not valid now",
+  no_rule: "its list has no rule for it",
+  no_zone: "a zone is not known",
+  providers_differ: "the ends have two providers",
+  left_unpriced: "its list leaves it open",
+};
+
 export function Prices() {
   const { meta, names } = useShared();
   const isOn = meta.prices !== null;
   const answer = useAnswer<PriceTable>(isOn ? "api/v1/prices" : "", 300);
   const place = (zone: string, entry: string) => entry || (names.get(zone) ?? (zone || "outside"));
   const unit = new Map(answer.value?.lists.map((list) => [list.name, list.gb_bytes]));
+  const units = [...new Set(unit.values())];
   const perGb = (price: number | null, row: PriceRow) =>
     price ? money(price * (unit.get(row.list) ?? 2 ** 30), row.currency) : "free";
   return (
     <div class="screen">
       <h1 class="hidden">Prices</h1>
-      <Card title="Prices" note="for each GB, from zone to zone, on both sides of the bill">
+      <Card
+        title="Prices"
+        note="for each GB, from zone to zone, on both sides of the bill"
+        tools={units.length > 0 && (
+          <Copy
+            text={units.length === 1 ? promql.prices(units[0] ?? 0) : null}
+            why="the lists in use differ in what a GB is"
+          >
+            PromQL
+          </Copy>
+        )}
+      >
         {!isOn ? (
           <Nothing>
             No price list applies: the nodes have no spec.providerID of a known cloud, or the server runs with{" "}
@@ -76,10 +100,10 @@ export function Prices() {
                       {place(row.src_zone, row.src_name)}
                     </th>
                     <td title={row.dst_zone}>{place(row.dst_zone, row.dst_name)}</td>
-                    <td>{row.class}</td>
+                    <td>{row.class.replaceAll("_", " ")}</td>
                     {row.unpriced ? (
                       <td colSpan={2} title={row.detail}>
-                        no price: {row.unpriced}
+                        no price: {UNPRICED[row.unpriced] ?? row.unpriced.replaceAll("_", " ")}
                       </td>
                     ) : (
                       <>
@@ -88,9 +112,9 @@ export function Prices() {
                       </>
                     )}
                     <td>
-                      {row.list} {row.date}
+                      {row.list ? `${row.list} ${row.date}` : <None why="no list applies" />}
                     </td>
-                    <td title={row.rule}>{row.source}</td>
+                    <td class="any" title={row.rule}>{row.source || <None why="there is no price" />}</td>
                   </tr>
                 ))}
               </tbody>

@@ -12,6 +12,7 @@ from kzn.agent.devices.netlink_messages import (
     InterfaceAddress,
     Link,
     LinkGone,
+    RouteKey,
 )
 from kzn.agent.devices.table import DeviceTable
 from kzn.agent.maps.structs import Role
@@ -36,6 +37,10 @@ def table(
     found = DeviceTable(wanted)
     found.load((LO, ETH0, *links), addresses, Routes(frozenset(gateways), frozenset(hosts)))
     return found
+
+
+def host(index: int, address: bytes, *, is_gone: bool = False) -> HostRoute:
+    return HostRoute(index, RouteKey(address), is_gone)
 
 
 def outermost(devices: DeviceTable) -> list[str]:
@@ -230,6 +235,13 @@ def test_a_deleted_route_returns_the_devices_with_gateways_to_read_again() -> No
     assert devices.apply(GatewayRoute((10,), is_gone=True)) == frozenset()
 
 
+def test_a_replaced_route_returns_the_pods_devices_with_gateways_to_read_again() -> None:
+    devices = table(POD, Link(9, "br0", kind="bridge"), gateways=(2, 9, 10))
+    assert devices.apply(GatewayRoute((2,), replaces=True)) == {9, 10}
+    assert devices.apply(GatewayRoute((10,), replaces=True)) == {9}
+    assert devices.apply(GatewayRoute((2,))) == frozenset()
+
+
 def test_a_nodes_own_addresses_are_those_of_all_its_devices_but_loopback_and_link_local() -> None:
     devices = table(
         Link(9, "flannel.1", kind="vxlan"),
@@ -272,11 +284,11 @@ def test_addresses_behind_devices_of_one_namespace_are_of_one_sender() -> None:
     a, b, c, link_local = map(pack, ("10.1.0.5", "fd00::5", "10.1.0.6", "169.254.172.5"))
     routes = ((10, a), (11, b), (11, link_local), (12, c), (2, pack("10.0.0.9")))
     devices = table(
-        *(first, second, other, unnumbered), hosts=tuple(HostRoute(*route) for route in routes)
+        *(first, second, other, unnumbered), hosts=tuple(host(*route) for route in routes)
     )
     assert devices.senders().pods == {10: (a, b), 11: (a, b), 12: (c,)}
-    devices.apply(HostRoute(12, c, is_gone=True))
-    devices.apply(HostRoute(13, c))
+    devices.apply(host(12, c, is_gone=True))
+    devices.apply(host(13, c))
     devices.apply(LinkGone(11))
     assert devices.senders().pods == {10: (a,), 13: (c,)}
     devices.apply(replace(first, is_up=False))
@@ -286,13 +298,13 @@ def test_addresses_behind_devices_of_one_namespace_are_of_one_sender() -> None:
 
 def test_devices_whose_numbers_in_keys_are_the_same_tell_no_sender() -> None:
     far = replace(POD, index=10 + (1 << 16), name="veth2")
-    hosts = (HostRoute(10, pack("10.1.0.5")), HostRoute(far.index, pack("10.1.0.6")))
+    hosts = (host(10, pack("10.1.0.5")), host(far.index, pack("10.1.0.6")))
     assert table(POD, far, hosts=hosts).senders().pods == {}
 
 
 def test_a_number_that_another_device_has_tells_no_sender_later_either() -> None:
     pod = pack("10.1.0.5")
-    alone = table(POD, hosts=(HostRoute(10, pod),))
+    alone = table(POD, hosts=(host(10, pod),))
     before = alone.senders()
     assert before.pods == {10: (pod,)}
     uplink = Link(10 + (1 << 16), "eth1")
@@ -307,9 +319,9 @@ def test_a_number_that_another_device_has_tells_no_sender_later_either() -> None
 
 def test_a_pods_device_that_only_lost_its_route_keeps_its_sender() -> None:
     pod = pack("10.1.0.5")
-    devices = table(POD, hosts=(HostRoute(10, pod),))
+    devices = table(POD, hosts=(host(10, pod),))
     before = devices.senders()
-    devices.apply(HostRoute(10, pod, is_gone=True))
+    devices.apply(host(10, pod, is_gone=True))
     assert devices.senders().after(before).pods == {10: (pod,)}
 
 

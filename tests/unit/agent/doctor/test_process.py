@@ -1,11 +1,13 @@
 """Findings about capabilities, pins and memory, from files that stand for /proc and /sys."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from kzn.agent.doctor import process
 from kzn.agent.doctor.finding import Host, State
+from kzn.errors import KernelError
 from kzn.probes.postrouting import PROBE
 from kzn.probes.settings import MAX_FLOWS
 
@@ -70,7 +72,7 @@ def test_in_a_cgroup_namespace_the_root_has_the_limit(host: Host) -> None:
     assert process.memory_limit(host) == 70 * MIB
 
 
-@pytest.mark.parametrize(("limit", "state"), [(None, "ok"), (32, "warn"), (4096, "ok")])
+@pytest.mark.parametrize(("limit", "state"), [(None, "ok"), (100, "warn"), (256, "ok")])
 def test_a_limit_below_what_full_maps_need_is_a_warning(
     host: Host, limit: int | None, state: State
 ) -> None:
@@ -81,7 +83,56 @@ def test_a_limit_below_what_full_maps_need_is_a_warning(
     assert finding.state == state
 
 
-def test_the_size_of_the_maps_is_by_flows_and_not_by_cpus() -> None:
-    assert process.maps_bytes(MAX_FLOWS) == 2 * 65536 * (64 + 16 + 136)
-    assert process.maps_bytes(MAX_FLOWS) < 40 * MIB
-    assert process.maps_bytes(131_072) == 2 * 131_072 * (64 + 16 + 136)
+@pytest.mark.parametrize(
+    ("ranges", "cpus"), [("0-1", 2), ("0", 1), ("0-239", 240), ("0-3,8-11", 8), (None, 1)]
+)
+def test_possible_cpus_are_read_from_the_kernel(host: Host, ranges: str | None, cpus: int) -> None:
+    if ranges:
+        put(host.sys / "devices/system/cpu/possible", f"{ranges}\n")
+    assert process.possible_cpus(host) == cpus
+
+
+def test_what_is_needed_is_by_the_cpus_that_are_possible(host: Host) -> None:
+    put(host.proc / "self/cgroup", "0::/\n")
+    put(host.sys / "devices/system/cpu/possible", "0-4095\n")
+    [finding] = process.memory(host)
+    assert "needs 119 MiB" in finding.message
+
+
+class PinnedSet(nullcontext[None]):
+    """Stands for the maps of a set that holds ``flows``."""
+
+    def __init__(self, flows: int) -> None:
+        super().__init__()
+        self._flows = flows
+
+    def capacity(self) -> int:
+        return self._flows
+
+
+def test_what_is_needed_is_by_the_largest_set_that_is_pinned(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1 << 20, 4096):
+        (tmp_path / "pins" / f"probe+{number}").mkdir(parents=True)
+    monkeypatch.setattr(
+        process, "open_set", lambda folder: PinnedSet(int(folder.name.partition("+")[2]))
+    )
+    flows = process.pinned_flows(tmp_path / "pins")
+    assert flows == 1 << 20
+    put(host.proc / "self/cgroup", "0::/\n")
+    put(host.sys / "fs/cgroup/memory.max", str(256 * MIB))
+    [finding] = process.memory(host, flows)
+    assert finding.state == "warn"
+
+
+def test_without_a_set_that_can_be_read_it_is_by_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(_folder: Path) -> None:
+        raise KernelError("open pin: EPERM", errno=1)
+
+    assert process.pinned_flows(tmp_path / "none") == MAX_FLOWS
+    (tmp_path / "probe").mkdir()
+    monkeypatch.setattr(process, "open_set", denied)
+    assert process.pinned_flows(tmp_path) == MAX_FLOWS

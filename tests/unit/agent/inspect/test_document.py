@@ -40,6 +40,7 @@ def test_the_document_has_both_buffers_totals_owners_and_raw_values(raw: bool) -
         ("active", 4500, 2, 0),
         ("in flight", 40, 1, 0),
     ]
+    assert (found["row_capacity"], found["capacity"]) == (256, 100)
     assert [b["lower_port"]["tcp"] for b in found["buffers"]] == [
         {"packets": 3, "bytes": 4500},
         {"packets": 1, "bytes": 40},

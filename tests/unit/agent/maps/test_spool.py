@@ -150,3 +150,17 @@ def test_the_callers_context_is_active_during_a_cut() -> None:
     assert events == ["begin", "active 1"]
     its.acknowledge(1)
     assert len(events) == 2
+
+
+def test_the_active_buffer_is_looked_at_while_a_batch_waits_and_only_then() -> None:
+    kernel = FakeKernel(7)
+    maps = FakeMaps(kernel, NEVER)
+    its = Spool(maps, Clock(), maps)
+    its.look_at_waiting()
+    assert maps.looked == []
+    its.cut()
+    its.look_at_waiting()
+    assert maps.looked == [1]
+    its.acknowledge(1)
+    its.look_at_waiting()
+    assert maps.looked == [1]

@@ -61,12 +61,12 @@ def test_the_reasons_have_the_order_of_the_header(header: str) -> None:
 def test_constants_defined_in_both_are_equal(header: str) -> None:
     assert defined(header, "KZN_LAYOUT") == structs.LAYOUT
     assert defined(header, "KZN_MAX_FLOWS") == settings.MAX_FLOWS
-    assert 1 << defined(header, "KZN_ROWS_BITS") == settings.Settings().rows
     assert defined(header, "KZN_PACKED_BYTES") == structs.PACKED_BYTES
     assert defined(header, "KZN_DEVICE_PLACES") == structs.DEVICE_PLACES
     for role in structs.Role:
         assert defined(header, f"KZN_DEVICE_{role.name}") == role
-    assert defined(header, "KZN_MAX_ENDPOINTS") == 32768  # docs/operations.md has their memory
+    for name in ("DEVICES", "ADDRESSES", "TUNNELS", "ENDPOINTS"):
+        assert defined(header, f"KZN_MAX_{name}") == getattr(structs, f"MAX_{name}")
     assert defined(header, "KZN_PORT_OF_SOURCE") == flows.PORT_OF_SOURCE
     assert defined(header, "KZN_RELAYED") == flows.RELAYED
     assert defined(header, "KZN_DELIVERED") == flows.DELIVERED

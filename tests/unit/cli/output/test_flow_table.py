@@ -55,7 +55,8 @@ def test_a_wide_terminal_shows_every_column() -> None:
     lines = shown(snapshot(buffer(0, "active", {WEB: {0: Counts(3, 4500)}})), 100)
     assert lines == [
         "postrouting: ipv4 at 50; epoch 0000000000000abc",
-        "active, 10.0 s, 1/100 flows: seen 4,500 bytes, accounted 4,500 (lower port 4,500)",
+        "active, 10.0 s, 1 flows in 1/256 rows and 0/100 of the hash: seen 4,500 bytes,"
+        " accounted 4,500 (lower port 4,500)",
         "",
         "source    destination  protocol  port  opened by  bytes  packets  bytes/s",
         "10.1.0.7  10.2.0.9     tcp       443              4,500        3      450",

@@ -5,7 +5,8 @@ import gzip
 import json
 import logging
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from kzn.daemon.http.server import HttpServer
 from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.daemon.prometheus import health_route, metrics_route, new_registry
 from kzn.daemon.tls import ServerTls, ServerTlsFiles
-from kzn.errors import UsageError
+from kzn.errors import KznError, UsageError
 
 LARGE = b"".join(b'kzn_zone_traffic_bytes_total{src_zone="a"} %d\n' % n for n in range(400_000))
 ONE = HttpLimits(keep_alive=0.0)
@@ -213,7 +214,7 @@ def test_health_answers_503_with_the_reason() -> None:
 def test_metrics_have_the_requested_format() -> None:
     plain = ask(b"GET /metrics HTTP/1.1\r\n\r\n")
     assert b"Content-Type: text/plain; version=" in plain
-    assert b'kzn_build_info{component="test",version="' in plain
+    assert b'kzn_build_info{cluster="",component="test",version="' in plain
     assert b"process_resident_memory_bytes" in plain
     wanted = b"Accept: application/openmetrics-text; version=1.0.0\r\n"
     other = ask(b"GET /metrics HTTP/1.1\r\n" + wanted + b"\r\n")
@@ -396,3 +397,84 @@ def test_closing_lets_an_answer_in_progress_end() -> None:
     asked, go = asyncio.Event(), asyncio.Event()
     tasks: list[asyncio.Task[bytes]] = []
     assert asyncio.run(run()).endswith(b"late\n")
+
+
+class Pieces:
+    """A stream of pieces; an exception among them is raised."""
+
+    def __init__(self, *pieces: bytes | Exception) -> None:
+        self.pieces = pieces
+        self.taken = self.closed = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self.pieces:
+            self.taken += 1
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+def streaming(pieces: Pieces) -> Callable[[HttpLimits], HttpServer]:
+    route = Route(lambda _request: Response(b"", stream=pieces))
+    return lambda limits: HttpServer({"/stream": route, **ROUTES}, limits)
+
+
+def test_a_stream_is_sent_in_chunks_and_the_connection_stays_open() -> None:
+    pieces = Pieces(b"first\n", b"x" * 300)
+    sent = b"GET /stream HTTP/1.1\r\n\r\nGET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n"
+    answer = ask(sent, HttpLimits(), streaming(pieces))
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    assert b"Transfer-Encoding: chunked" in head
+    assert b"Content-Length" not in head
+    body, _, second = rest.partition(b"0\r\n\r\n")
+    assert body == b"6\r\nfirst\n\r\n12c\r\n" + b"x" * 300 + b"\r\n"
+    assert second.endswith(b"ok\n")
+    assert pieces.closed == 1
+
+
+def test_an_old_client_gets_a_stream_until_the_connection_ends() -> None:
+    pieces = Pieces(b"first", b"second")
+    sent = b"GET /stream HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+    head, _, body = ask(sent, HttpLimits(), streaming(pieces)).partition(b"\r\n\r\n")
+    assert b"chunked" not in head
+    assert body == b"firstsecond"
+
+
+def test_head_of_a_stream_takes_no_piece_and_closes_it() -> None:
+    pieces = Pieces(b"first")
+    assert ask(b"HEAD /stream HTTP/1.1\r\n\r\n", ONE, streaming(pieces)).endswith(b"\r\n\r\n")
+    assert (pieces.taken, pieces.closed) == (0, 1)
+
+
+def test_a_stream_that_breaks_is_visibly_incomplete(caplog: pytest.LogCaptureFixture) -> None:
+    pieces = Pieces(b"first", KznError("the disk is gone"), b"second")
+    answers: list[bytes] = []
+
+    async def client(port: int) -> None:
+        with suppress(ConnectionResetError):
+            answers.append(await answer_of(port, b"GET /stream HTTP/1.1\r\n\r\n"))
+
+    server = serve(client, ONE, streaming(pieces))
+    assert not any(answer.endswith(b"0\r\n\r\n") for answer in answers)
+    assert server.stats.refused == {"cut_short": 1}
+    assert "the disk is gone" in caplog.text
+    assert pieces.closed == 1
+
+
+def test_a_client_that_goes_or_does_not_read_ends_a_stream() -> None:
+    pieces = Pieces(*[b"x" * 65_536] * 1000)
+
+    async def client(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 10)
+        writer.write(b"GET /stream HTTP/1.1\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        while not pieces.closed:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.01)
+        writer.close()
+
+    serve(client, HttpLimits(write=0.1), streaming(pieces))
+    assert pieces.closed == 1
+    assert pieces.taken < 200  # what sockets buffer, and no more

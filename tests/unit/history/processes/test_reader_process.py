@@ -3,10 +3,11 @@
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from questions import ENDS, T0, VERDICTS, check, settled
+from questions import CLUSTER, ENDS, PROVIDER_IDS, T0, VERDICTS, check, settled
 
 from kzn.errors import KznError, UsageError
 from kzn.history.processes.reader_process import ReaderProcess
@@ -21,6 +22,7 @@ FLOWS: list[tuple[int, ...]] = [(0, 0, 1, 443, 6, 1, 1, 700), (1, 1, 0, 443, 6, 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     writer = Writer(tmp_path, "00000001", VERDICTS, Keep())
+    writer.describe(CLUSTER, PROVIDER_IDS)
     writer.add_ends(ENDS, anew=True)
     writer.write(1, settled(FLOWS), {})
     writer.close()
@@ -64,3 +66,18 @@ def test_errors_keep_their_kind(tmp_path: Path) -> None:
         process.ask(TrafficQuery(T0, T0 + 60))
     assert not isinstance(caught.value, UsageError)
     process.close()
+
+
+def test_a_query_in_progress_ends_when_the_reader_is_stopped(process: ReaderProcess) -> None:
+    process.ask(TrafficQuery(T0, T0 + 60))
+    os.kill(process.pid, signal.SIGSTOP)  # a query that would last until its deadline
+    with ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(process.ask, TrafficQuery(T0, T0 + 60))
+        while not process._asking.locked():
+            pass
+        process.stop()
+        with pytest.raises(KznError):
+            asked.result(timeout=10)
+    assert process.pid == 0
+    with pytest.raises(KznError, match="stopping"):
+        process.ask(TrafficQuery(T0, T0 + 60))

@@ -173,7 +173,7 @@ def test_the_general_product_counts_and_else_the_dearest(tmp_path: Path) -> None
         ("{", "not an offer"),
         ('{"offerCode": "AWSDataTransfer"}', "not an offer"),
         (json.dumps(offer([], offerCode="AmazonEC2")), "'AmazonEC2'"),
-        (json.dumps(offer([], publicationDate="July")), "'July'"),
+        (json.dumps(FRANKFURT | {"publicationDate": "July"}), "'July'"),
     ],
 )
 def test_another_file_is_refused(tmp_path: Path, content: str, problem: str) -> None:
@@ -181,6 +181,29 @@ def test_another_file_is_refused(tmp_path: Path, content: str, problem: str) -> 
     path.write_text(content)
     with pytest.raises(UsageError, match=problem):
         import_aws([path], READ)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "0.json"
+    path.write_bytes(json.dumps(FRANKFURT).encode(encoding))
+    assert import_aws([path], READ).prices == made(tmp_path, FRANKFURT).prices
+
+
+@pytest.mark.parametrize(
+    "dimensions",
+    [
+        tiers(("0", "0.01"), unit="Hrs"),
+        tiers(("0", "")),
+        {"d0": tiers(("0", "1"))["d0"] | {"pricePerUnit": {"CNY": "0.06"}}},
+    ],
+)
+def test_an_offer_without_any_price_in_usd_is_refused(
+    tmp_path: Path, dimensions: dict[str, Any]
+) -> None:
+    product = transfer("IntraRegion", "cn-north-1", "cn-north-1")
+    with pytest.raises(UsageError, match=r"0\.json: no price in USD"):
+        made(tmp_path, offer([(product, dimensions)]))
 
 
 def test_a_file_that_is_too_large_is_not_read(
@@ -191,3 +214,20 @@ def test_a_file_that_is_too_large_is_not_read(
         made(tmp_path, FRANKFURT)
     with pytest.raises(UsageError, match=r"absent\.json"):
         import_aws([tmp_path / "absent.json"], READ)
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+def test_a_time_beyond_the_calendar_is_not_a_time(tmp_path: Path, time: str) -> None:
+    one = offer([(transfer("IntraRegion", "r", "r"), tiers(("0", "0.01")))], publicationDate=time)
+    path = tmp_path / "offer.json"
+    path.write_text(json.dumps(one))
+    with pytest.raises(UsageError, match=r"publicationDate .* not a time"):
+        import_aws([path], READ)
+
+
+@pytest.mark.parametrize("usd", ["1000000000000", "nan", "inf", "-0.01", "1e-20"])
+def test_a_price_that_no_list_can_have_is_refused(tmp_path: Path, usd: str) -> None:
+    path = tmp_path / "offer.json"
+    path.write_text(json.dumps(offer([(transfer("IntraRegion", "r", "r"), tiers(("0", usd)))])))
+    with pytest.raises(UsageError, match=r"product S0: .* per GB"):
+        import_aws([path], READ)

@@ -103,3 +103,44 @@ def test_pages_without_such_meters_or_of_two_currencies_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match=r"Bandwidth|currencies"):
         import_azure(pages(tmp_path, items), READ)
+
+
+def test_a_list_in_another_currency_leaves_amounts_of_the_shipped_one_unpriced(
+    tmp_path: Path,
+) -> None:
+    euro = [one | {"currencyCode": "EUR"} for one in ITEMS]
+    found = import_azure(pages(tmp_path, euro), READ)
+    assert sorted(map(str, found.missing)) == ["cross_zone, peering", "same_zone, peering"]
+    book = PriceBook([parse_list("f", yaml_of(found.prices, (), found.extends))])
+
+    def ask(cls: str, price_class: str) -> object:
+        traffic = Traffic(cls, "azure", "eastus", "", "eastus", dst_price_class=price_class)
+        answer = book.quote(traffic, READ)
+        return answer.both if isinstance(answer, Quote) else (answer.reason, answer.detail)
+
+    assert ask("cross_zone", "public-address") == ask("same_zone", "public-address") == 0
+    why = (
+        "azure-retail: its price is known in USD alone: 0.01 a GB at the sender and 0.01 at the"
+        " receiver"
+    )
+    assert ask("cross_zone", "peering") == ask("same_zone", "peering") == ("left_unpriced", why)
+
+
+@pytest.mark.parametrize("currency", ["eur", "EUR\n", "EURO", "", "ÉUR"])
+def test_a_currency_is_three_capital_letters(tmp_path: Path, currency: str) -> None:
+    other = [one | {"currencyCode": currency} for one in ITEMS]
+    with pytest.raises(UsageError, match="currency"):
+        import_azure(pages(tmp_path, other), READ)
+
+
+@pytest.mark.parametrize("price", [1e12, 1e300, 1e-13, -0.01])
+def test_a_price_that_no_list_can_have_is_refused(tmp_path: Path, price: float) -> None:
+    with pytest.raises(UsageError, match=r"Transfer Out of eastus: .* per GB"):
+        import_azure(pages(tmp_path, [item(OUT, "eastus", price)]), READ)
+
+
+def test_the_least_and_the_dearest_price_can_be_read_again(tmp_path: Path) -> None:
+    items = [item(OUT, "eastus", 1.2345678901234567e-12), item(OUT, "null", 999999999999.9)]
+    found = import_azure(pages(tmp_path, [*items, item(OUT, "a\x7fb", 0.1)]), READ)
+    one = parse_list("f", yaml_of(found.prices, (), found.extends), [azure.PRICES])
+    assert one.rules[: len(found.prices.rules)] == found.prices.rules

@@ -11,6 +11,7 @@ from kzn.errors import UsageError
 from kzn.pricing import gcp
 from kzn.pricing.file import parse_list
 from kzn.pricing.offers.gcp import INTER_ZONE, import_gcp
+from kzn.pricing.rule_index import RuleIndex
 from kzn.pricing.text import yaml_of
 
 READ = date(2026, 11, 26)
@@ -59,10 +60,10 @@ def test_the_sku_of_traffic_between_zones_is_the_senders_price(tmp_path: Path) -
     assert (found.used, found.ignored, found.extends) == (1, 2, "gcp")
     one = parse_list("f", yaml_of(found.prices, (), found.extends), [gcp.PRICES])
     assert (one.valid_from, one.currency, one.date) == (date(2026, 10, 6), "USD", READ)
-    rule = one.rule_for("cross_zone", "r", "r", "")
+    rule = RuleIndex(one.rules).first("cross_zone", "r", "r", "")
     assert rule is not None
     assert (rule.sender, rule.receiver) == (0.011, 0)
-    rule = one.rule_for("same_zone", "r", "r", "")
+    rule = RuleIndex(one.rules).first("same_zone", "r", "r", "")
     assert rule is not None
     assert not rule.sender
 
@@ -85,3 +86,49 @@ def test_an_older_name_of_the_sku_is_known(tmp_path: Path) -> None:
 def test_a_page_without_that_price_is_refused(tmp_path: Path, skus: list[dict[str, Any]]) -> None:
     with pytest.raises(UsageError):
         import_gcp([page(tmp_path, *skus)], READ)
+
+
+def in_currency(currency: str) -> dict[str, Any]:
+    rates = [{"unitPrice": {"currencyCode": currency, "units": "0", "nanos": 9000000}}]
+    return sku(INTER_ZONE, "Network Inter Zone Data Transfer Out", tieredRates=rates)
+
+
+def test_a_list_in_another_currency_leaves_amounts_of_the_shipped_one_unpriced(
+    tmp_path: Path,
+) -> None:
+    found = import_gcp([page(tmp_path, in_currency("EUR"))], READ)
+    assert (found.extends, found.prices.currency) == ("", "EUR")
+    assert [one.cls for one in found.missing] == ["cross_region"] * 4
+    one = parse_list("f", yaml_of(found.prices, (), found.extends))
+    index = RuleIndex(one.rules)
+    rule = index.first("cross_region", "us-east1", "europe-west1", "")
+    assert rule is not None
+    assert "known in USD alone: 0.05 a GB" in rule.unpriced
+    for shipped in gcp.PRICES.rules:
+        ends = [glob.replace("*", "x") for glob in (shipped.src_regions[0], shipped.dst_regions[0])]
+        of_price = index.first(shipped.cls, ends[0], ends[1], shipped.price_class)
+        assert of_price is not None
+        assert of_price.unpriced or of_price.sender in (0, 0.009)
+    peered = index.first("same_zone", "r", "r", "peering")
+    assert peered is not None
+    assert not peered.sender
+    assert not peered.unpriced
+
+
+@pytest.mark.parametrize("currency", ["eur\n", "eur", "EURO", ""])
+def test_a_currency_is_three_capital_letters(tmp_path: Path, currency: str) -> None:
+    with pytest.raises(UsageError, match="currency"):
+        import_gcp([page(tmp_path, in_currency(currency))], READ)
+
+
+def test_tiers_in_two_currencies_are_refused(tmp_path: Path) -> None:
+    rates = [{"unitPrice": {"currencyCode": one, "nanos": 1000}} for one in ("EUR", "USD")]
+    with pytest.raises(UsageError, match="currencies"):
+        import_gcp([page(tmp_path, sku(INTER_ZONE, "x", tieredRates=rates))], READ)
+
+
+@pytest.mark.parametrize("units", [10**12, "9" * 400, -1])
+def test_a_price_that_no_list_can_have_is_refused(tmp_path: Path, units: int | str) -> None:
+    rates = [{"unitPrice": {"units": units, "nanos": 1}}]
+    with pytest.raises(UsageError, match=INTER_ZONE):
+        import_gcp([page(tmp_path, sku(INTER_ZONE, "x", tieredRates=rates))], READ)

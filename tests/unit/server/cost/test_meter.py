@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from cost_world import ADDRESSES, OUTER, CostWorld, Flow, some
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 from kzn.pricing import aws, gcp
 from kzn.pricing.book import PriceBook
 from kzn.pricing.declaration import Conversion
-from kzn.server.ledger.ledger import LedgerLimits
+from kzn.server.http.api import largest_rows
+from kzn.server.ledger.family import PAIR, WORKLOAD, ZONE, Family
+from kzn.server.ledger.limits import LedgerLimits
 
 SHIPPED = [replace(one, valid_from=date(2000, 1, 1)) for one in (aws.PRICES, gcp.PRICES)]
 BOOK = PriceBook(SHIPPED)
@@ -102,6 +105,88 @@ def test_what_goes_outside_is_caused_by_outside_when_that_opened_it(world: CostW
 def test_a_region_without_a_zone_is_priced_by_its_region(world: CostWorld) -> None:
     world.apply("n1", (WEB1, "10.9.1.1", GIB, 1))
     assert world.series("zone_cost") == {("a", "", "cross_region", "USD"): pytest.approx(0.02)}
+
+
+def test_a_network_without_a_zone_has_no_price_unless_it_says_one(world: CostWorld) -> None:
+    office, partner = "10.9.2.1", "10.9.5.1"
+    world.apply("n1", (WEB1, office, GIB, 1), (office, WEB1, 7, 2), (WEB1, partner, 2 * GIB, 1))
+    assert world.series("unpriced") == {("no_zone",): GIB + 7}
+    assert world.series("priced") == {("USD",): 2 * GIB}
+    key = ("a", "", "external", "USD")
+    assert some(world.series("zone_cost")) == {key: pytest.approx(0.18)}
+
+
+def in_two_currencies() -> PriceBook:
+    euro = replace(SHIPPED[1], conversion=Conversion("EUR", 0.5))
+    return PriceBook([SHIPPED[0], euro])
+
+
+def row_of(world: CostWorld, family: Family, *labels: str) -> tuple[object, ...]:
+    """Bytes, cost, currency and unpriced bytes of a row of the API."""
+    rows, _ = largest_rows(world.pipeline.snapshot().ledger, family, 99)
+    (found,) = (row for row in rows if row[: len(labels)] == labels)
+    return found[len(family.labels) :]
+
+
+def test_other_of_two_currencies_has_no_cost_and_says_why(tmp_path: Path) -> None:
+    limits = LedgerLimits({"zone": 1, "workload": 1})
+    world = CostWorld(in_two_currencies(), tmp_path / "state", limits)
+    other = ("other", "other", "other")
+    world.apply("n2", (WEB2, DB, 1, 1))  # takes the only places
+    world.apply("n1", (WEB1, DB, GIB, 1))
+    assert row_of(world, ZONE, *other) == (GIB, pytest.approx(0.02), "USD", 0)
+    world.apply("n4", (GKE, OUT, 5, 1))
+    assert row_of(world, ZONE, *other) == (GIB + 5, pytest.approx(0.02), "USD", 5)
+    world.apply("n4", ("10.0.0.4", GKE, GIB, 1), (GKE, "10.0.0.4", 3, 1))
+    mixed = (2 * GIB + 8, None, "mixed", 5)
+    assert row_of(world, ZONE, *other) == mixed
+    world.restart()
+    assert row_of(world, ZONE, *other) == mixed
+    world.apply("n1", (WEB1, DB, GIB, 1))
+    assert row_of(world, ZONE, *other) == (3 * GIB + 8, None, "mixed", 5)
+    world.close()
+
+
+OFF = (
+    {"priced": False},
+    {"off": frozenset({"zone_cost", "workload_cost", "caused_cost", "priced", "unpriced"})},
+)
+
+
+@pytest.mark.parametrize("off", OFF)
+def test_a_run_without_prices_keeps_the_saved_costs(tmp_path: Path, off: dict[str, Any]) -> None:
+    world = CostWorld(BOOK, tmp_path / "state", LedgerLimits({"zone": 1}))
+    world.apply("n1", (WEB1, DB, GIB, 1))
+    world.apply("n1", (WEB1, COPY, GIB, 1))  # to other
+    limits = world.limits
+    world.limits = replace(limits, **off)
+    world.restart()
+    assert not world.limits.has_costs
+    world.apply("n1", (WEB1, DB, 5, 1), (WEB1, COPY, 7, 1))
+    view = world.pipeline.snapshot().ledger.views["zone"]
+    assert view.costs is None  # hidden
+    world.limits = limits
+    world.restart()
+    zone, other = ("a", "b", "cross_zone"), ("other",) * 3
+    assert row_of(world, ZONE, *zone) == (GIB + 5, pytest.approx(0.02), "USD", 5)
+    assert row_of(world, ZONE, *other) == (GIB + 7, pytest.approx(0.02), "USD", 7)
+    assert row_of(world, WORKLOAD, *WEB, "egress", "cross_zone") == (
+        GIB + 5, pytest.approx(0.01), "USD", 5,
+    )  # fmt: skip
+    assert row_of(world, PAIR, "shop", "web", "a", "shop", "db") == (
+        GIB + 5, pytest.approx(0.02), "USD", 5,
+    )  # fmt: skip
+    world.apply("n1", (WEB1, DB, GIB, 1))
+    assert row_of(world, ZONE, *zone) == (2 * GIB + 5, pytest.approx(0.04), "USD", 5)
+    world.close()
+
+
+def test_a_row_of_two_currencies_at_once_has_no_cost_either() -> None:
+    world = CostWorld(in_two_currencies())
+    # n1 and n5 are nodes of two clouds in zones of one name and region.
+    world.apply("n1", (WEB1, "10.9.4.1", GIB, 1))
+    world.apply("n5", ("10.5.0.1", "10.9.3.1", GIB, 1))
+    assert row_of(world, ZONE, "a", "b", "cross_zone")[1:3] == (None, "mixed")
 
 
 def test_a_price_counts_from_the_tick_that_sees_it_and_no_cost_decreases(world: CostWorld) -> None:

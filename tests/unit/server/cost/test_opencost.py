@@ -6,32 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cluster import Clock, cluster, flows_between, index_of
+from cluster import Clock
+from opencost_world import DB, EGRESS, FAR, INGRESS, OUT, TOPOLOGY, WEB, OpenCostWorld
 from promql import Prometheus
 from scraped import TICK, SimulatedServer, Written
 
-from kzn.model.batch import Batch
-from kzn.model.ip import pack
-from kzn.model.totals import Counts, Totals
 from kzn.pricing import aws, azure
 from kzn.pricing.book import PriceBook
 from kzn.pricing.declaration import PriceList
-from kzn.server.cost.opencost import RETENTION, SWEEP_SECONDS, OpenCostCounters
-from kzn.server.metrics.opencost import opencost_metrics
-from kzn.server.resolve.resolve import resolve
-from kzn.server.resolve.retry import ObservedFlows
-from kzn.topology.facts import PodFacts, Workload
+from kzn.server.cost.opencost import RETENTION, SWEEP_SECONDS
 
-WEB, DB, FAR, OUT = "10.1.0.1", "10.2.0.1", "10.3.0.1", "8.8.8.8"
-TOPOLOGY = cluster(
-    "n1 a r\nn2 b r\nn3 c s",
-    f"""
-    shop/web n1 {WEB} Deployment/web
-    shop/db n2 {DB} StatefulSet/db
-    shop/far n3 {FAR}
-    """,
-)
-EGRESS, INGRESS = (f"kubecost_pod_network_{way}_bytes_total" for way in ("egress", "ingress"))
 ZONE = 'internet="false", same_zone="false", same_region="true"'
 REGION = 'internet="false", same_zone="false", same_region="false"'
 INTERNET = 'internet="true"'
@@ -44,36 +28,8 @@ ADVISED = {"aws": 0.02, "azure": 0.0}
 DAY = 86_400.0
 
 
-class World:
-    """Counters over the cluster, and a clock."""
-
-    def __init__(self, limit: int = 100) -> None:
-        self.clock = Clock()
-        self.index = index_of(TOPOLOGY, self.clock)
-        self.counters = OpenCostCounters(self.clock.now, limit=limit)
-
-    def send(self, node: str, *flows: tuple[str, str, int]) -> None:
-        made = flows_between(*flows)
-        batch = Batch(1, 10_000, 0, made, Totals(Counts()))
-        observed, now = ObservedFlows.of(node, batch, self.clock.now()), self.clock.now()
-        found = resolve(made, node, self.index, now - 10, now)
-        self.counters.offer(observed, found, np.arange(len(made)), self.index)
-
-    def pod(self, uid: str, address: str) -> None:
-        facts = PodFacts(uid, "shop", "job", node="n1", addresses=(pack(address),))
-        self.index.put_pod(facts, Workload("Job", "job"))
-
-    def series(self, begun_before: float = np.inf) -> dict[tuple[str, ...], float]:
-        return {
-            (metric.name, *labels): value
-            for metric, samples, _ in opencost_metrics(self.counters.snapshot(begun_before))
-            for labels, value in samples
-            if labels
-        }
-
-
 def test_each_end_that_is_a_pod_has_a_counter_by_where_the_other_is() -> None:
-    world = World()
+    world = OpenCostWorld()
     world.send("n1", (WEB, DB, 1), (WEB, FAR, 2), (WEB, OUT, 4), (OUT, WEB, 8), (WEB, WEB, 16))
     web, db, far = ((name, "shop", f"static:shop/{name}") for name in ("web", "db", "far"))
     assert world.series() == {
@@ -87,14 +43,31 @@ def test_each_end_that_is_a_pod_has_a_counter_by_where_the_other_is() -> None:
 
 
 def test_a_counter_begins_at_0() -> None:
-    world = World()
+    world = OpenCostWorld()
     world.send("n1", (WEB, DB, 1))
     assert set(world.series(world.clock.now()).values()) == {0}
     assert set(world.series(world.clock.now() + 1).values()) == {1}
 
 
+def test_the_page_of_these_counters_and_the_page_of_all_show_bytes_by_their_own_scrapes() -> None:
+    world = OpenCostWorld(wait=75.0)
+    world.send("n1", (WEB, DB, 1))
+    shown = [world.clock.now()]
+
+    def bytes_shown() -> list[int]:
+        found = world.counters.snapshot(shown[0])
+        return [int((one.exposed * one.bytes).sum()) for one in (found, found.alone())]
+
+    world.clock.seconds += 100
+    assert bytes_shown() == [0, 0]
+    world.counters.scraped(world.clock.now(), is_prometheus=False)
+    assert bytes_shown() == [0, 2]
+    shown[0] = world.clock.now()
+    assert bytes_shown() == [2, 2]
+
+
 def test_a_pod_of_the_same_name_and_another_uid_takes_the_place_of_the_one_before() -> None:
-    world = World()
+    world = OpenCostWorld()
     world.pod("one", "10.1.0.9")
     world.send("n1", ("10.1.0.9", DB, 5))
     world.index.drop_pod("one")
@@ -106,15 +79,47 @@ def test_a_pod_of_the_same_name_and_another_uid_takes_the_place_of_the_one_befor
     assert found == {"two": 3}
 
 
+def test_a_late_batch_of_the_pod_before_leaves_its_successor_alone() -> None:
+    world = OpenCostWorld()
+    world.pod("one", "10.1.0.7")
+    world.send("n1", ("10.1.0.7", DB, 500))
+    world.clock.seconds += 10
+    world.index.drop_pod("one")
+    world.clock.seconds += 10
+    world.pod("two", "10.1.0.8")
+    world.send("n1", ("10.1.0.8", DB, 7))
+    dropped = world.counters.snapshot(np.inf).dropped
+    world.late(("10.1.0.7", DB, 40))
+    assert world.of("job") == {(EGRESS, "two"): 7}
+    assert world.counters.snapshot(np.inf).dropped == dropped + 40
+    world.clock.seconds += 10
+    world.index.drop_pod("two")  # nor is it so when both have ended
+    world.late(("10.1.0.7", DB, 2))
+    assert world.of("job") == {(EGRESS, "two"): 7}
+    assert world.counters.snapshot(np.inf).dropped == dropped + 42
+
+
+def test_a_batch_of_an_ended_pod_that_nothing_was_seen_of_leaves_its_successor_alone() -> None:
+    world = OpenCostWorld()
+    world.pod("one", "10.1.0.7")
+    world.clock.seconds += 10
+    world.index.drop_pod("one")
+    world.clock.seconds += 10
+    world.pod("two", "10.1.0.8")
+    world.send("n1", ("10.1.0.8", DB, 7))
+    world.late(("10.1.0.7", DB, 40))
+    assert world.of("job") == {(EGRESS, "two"): 7}
+
+
 def test_pods_beyond_the_limit_are_in_a_counter_of_their_bytes() -> None:
-    world = World(limit=1)
+    world = OpenCostWorld(limit=1)
     world.send("n1", (WEB, DB, 7))
     assert list(world.series().values()) == [7]
     assert world.counters.snapshot(np.inf).dropped == 7
 
 
 def test_counters_of_a_deleted_pod_end_after_their_time_and_those_of_others_stay() -> None:
-    world = World()
+    world = OpenCostWorld()
     world.pod("one", "10.1.0.9")
     world.send("n1", ("10.1.0.9", DB, 5))
     world.index.drop_pod("one")

@@ -17,7 +17,8 @@ from kzn.server.config import log_classes
 from kzn.server.flows.lines import Form, LineWriter
 from kzn.server.flows.queue import LOGGED_CLASSES, FlowLog, LogCounts, verdicts_of
 from kzn.server.flows.records import FlowRecords
-from kzn.server.resolve.resolve import Resolution, resolve
+from kzn.server.resolve.resolution import Resolution
+from kzn.server.resolve.resolve import resolve
 from kzn.server.resolve.retry import ObservedFlows, select
 from kzn.topology.index import AddressIndex
 
@@ -103,6 +104,7 @@ def test_json_lines_always_have_all_keys(index: AddressIndex) -> None:
         "src_workload_kind": "Deployment",
         "src_workload": "web",
         "src_zone": "a",
+        "src_group": "",
         "dst": DB,
         "dst_kind": "Static",
         "dst_namespace": "",
@@ -110,6 +112,7 @@ def test_json_lines_always_have_all_keys(index: AddressIndex) -> None:
         "dst_workload_kind": "Database",
         "dst_workload": "orders = db",
         "dst_zone": "b",
+        "dst_group": "",
         "via": "",
         "protocol": "tcp",
         "src_port": 0,
@@ -293,3 +296,27 @@ def test_classes_are_words_between_commas() -> None:
     for wrong in ("", " , ", "cross-zone", "cross_zone,transit"):
         with pytest.raises(UsageError, match="class"):
             log_classes(wrong)
+
+
+def test_a_line_names_the_group_of_both_ends() -> None:
+    topology = """
+nodes:
+  - {name: n1, zone: a, region: r}
+pods:
+  - {namespace: shop, name: web-1, node: n1, addresses: [10.1.0.1], workload: web, group: blue}
+  - {namespace: shop, name: web-2, node: n1, addresses: [10.1.0.2], workload: db, group: 'a b'}
+"""
+    grouped = index_of(topology)
+    flows = flows_between((WEB, "10.1.0.2", 40))
+    observed = ObservedFlows("n1", flows, 90.0, 100.0, 10.0, 0)
+    resolution = resolve(flows, "n1", grouped, 90.0, 100.0)
+    for form, expected in (
+        ("text", b"src_zone=a src_group=blue dst=10.1.0.2 "),
+        ("text", b'dst_zone=a dst_group="a b" protocol='),
+        ("json", b'"dst_zone":"a","dst_group":"a b","via":'),
+    ):
+        stream = io.BytesIO()
+        log = log_of(stream, form)
+        log.offer(observed, resolution, np.array([0], np.int64), grouped)
+        assert log.close(DEADLINE)
+        assert expected in stream.getvalue()

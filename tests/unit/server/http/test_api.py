@@ -4,8 +4,9 @@ import json
 from dataclasses import replace
 
 import pytest
+from smallserver import snapshot as small
 
-from kzn.client.api import MAX_LIMIT, ROWS, keys
+from kzn.client.api import MAX_LIMIT, ROWS, PairRow, keys, rows
 from kzn.errors import UsageError
 from kzn.model.totals import Counts
 from kzn.server.flows.queue import LogCounts
@@ -19,7 +20,8 @@ from kzn.server.http.api import (
     parse_limit,
 )
 from kzn.server.ledger.family import FAMILIES, PAIR, Row
-from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.ledger import Ledger
+from kzn.server.ledger.limits import LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import AccountingSnapshot, Clocks, Pipeline
 from kzn.server.receive.stats import ReceiveStats
@@ -30,9 +32,38 @@ from kzn.topology.index import AddressIndex
 
 def test_an_api_row_has_the_labels_of_its_series_the_bytes_and_their_cost() -> None:
     labels = {family.api_list: family.labels for family in FAMILIES.values() if family.api_list}
-    assert {topic: keys(row)[:-4] for topic, row in ROWS.items()} == labels
     last = ("bytes", "cost", "currency", "unpriced_bytes")
-    assert {keys(row)[-4:] for row in ROWS.values()} == {last}
+    groups = {"zones": (), "workloads": ("group",), "pairs": ("src_group", "dst_group")}
+    found = {topic: (*labels[topic], *last, *groups[topic]) for topic in ROWS}
+    assert {topic: keys(row) for topic, row in ROWS.items()} == found
+
+
+def test_rows_of_workloads_and_pairs_have_the_groups_of_their_workloads() -> None:
+    made = replace(
+        small(),
+        groups={
+            ("shop", "Deployment", "web"): "blue",
+            ("shop", "Job", "web"): "blue",
+            ("shop", "StatefulSet", "db"): "red",
+            ("shop", "Job", "db"): "green",
+        },
+    )
+    workloads = json.loads(b"".join(answer("workloads", made, 9)))["workloads"]
+    assert [row["group"] for row in workloads] == ["blue"] * 4
+    pairs = json.loads(b"".join(answer("pairs", made, 9)))["pairs"]
+    # Which of the two workloads called db it is, a pair does not say.
+    assert [(row["src_group"], row["dst_group"]) for row in pairs] == [("blue", "")] * 2
+    for topic in ("workloads", "pairs"):
+        (row, *_) = json.loads(b"".join(answer(topic, small(), 9)))[topic]
+        assert {value for key, value in row.items() if key.endswith("group")} == {""}
+
+
+def test_an_answer_of_a_server_without_groups_is_read() -> None:
+    body = json.loads(b"".join(answer("pairs", small(), 9)))
+    for row in body["pairs"]:
+        del row["src_group"], row["dst_group"]
+    (first, _), _ = rows("pairs", PairRow, body)
+    assert (first.bytes, first.src_group, first.unpriced_bytes) == (30, "", 30)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from kzn.server.flows.queue import LogCounts
 from kzn.server.http.api import parse_limit
 from kzn.server.http.server import HttpApi, RenderLimits
 from kzn.server.ledger.family import LedgerSnapshot, Row
-from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.ledger import Ledger
+from kzn.server.ledger.limits import LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import AccountingSnapshot, Clocks, Pipeline
 from kzn.server.receive.stats import ReceiveStats
@@ -144,6 +145,8 @@ def test_pairs_are_sorted_by_bytes_and_cut_at_the_limit() -> None:
                 "cost": None,
                 "currency": "",
                 "unpriced_bytes": 30,
+                "src_group": "",
+                "dst_group": "",
             }
         ]
 
@@ -359,6 +362,26 @@ def test_a_scrape_counts_once_its_body_was_read() -> None:
             async with session.get("/healthz") as response:  # after it on the same connection
                 assert response.status == 200
             assert scrapes.seen == [(7.0, True)]
+
+    asyncio.run(main())
+
+
+def test_a_scrape_of_the_counters_for_opencost_is_not_one_of_all_metrics() -> None:
+    all_metrics, opencost = Scrapes(), Scrapes()
+
+    async def taken(_families: frozenset[str]) -> ServerSnapshot:
+        return replace(take(), taken=7.0)
+
+    async def main() -> None:
+        api = HttpApi(taken, lambda: "", scraped=all_metrics, opencost=opencost)
+        async with serving(api) as session:
+            async with session.get("/metrics/opencost") as response:
+                assert response.status == 200
+                await response.read()
+            async with session.get("/healthz") as response:  # after it on the same connection
+                assert response.status == 200
+        assert all_metrics.seen == []
+        assert opencost.seen == [(7.0, False)]
 
     asyncio.run(main())
 

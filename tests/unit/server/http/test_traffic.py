@@ -12,9 +12,12 @@ from smallserver import snapshot
 
 from kzn.daemon.http.messages import Request, Response
 from kzn.errors import UsageError
+from kzn.history.export_query import Export
 from kzn.history.memory import answer
 from kzn.history.query import Answer, TrafficQuery
-from kzn.server.http.traffic import TrafficPages, notices
+from kzn.pricing import aws, gcp
+from kzn.pricing.book import PriceBook
+from kzn.server.http.traffic import Exported, TrafficPages, notices
 from kzn.server.snapshot import ServerSnapshot
 
 FLOWS: list[tuple[int, ...]] = [(0, 0, 1, 443, 6, 1, 1, 700), (1, 1, 0, 443, 6, 0, 2, 30)]
@@ -28,13 +31,19 @@ class Store:
     async def ask(self, query: TrafficQuery) -> Answer:
         return answer(query, settled(FLOWS), ENDS, VERDICTS, T0)
 
+    async def export(self, export: Export) -> Exported:
+        raise UsageError(f"no files for {export.format}")
+
 
 async def state() -> ServerSnapshot:
     return snapshot()
 
 
-def get(path: str, **parameters: str) -> Any:
-    pages = TrafficPages(Store(), index_of(CLUSTER), state, lambda: T0 + 300.0).routes()
+def get(
+    path: str, topology: str = CLUSTER, book: PriceBook | None = None, **parameters: str
+) -> Any:
+    index = index_of(topology)
+    pages = TrafficPages(Store(), index, state, lambda: T0 + 300.0, lambda: book).routes()
 
     async def run() -> Response:
         found = pages[path].answer(
@@ -69,6 +78,22 @@ def test_meta_says_what_can_be_asked() -> None:
     assert found["ranges"] == ["1h", "6h", "24h", "7d"]
     assert found["kept"] == {"raw": 86_400, "hour": 700_000}
     assert found["prices"] is None
+
+
+def test_meta_has_the_price_lists_of_the_nodes_before_any_traffic() -> None:
+    topology = (
+        "nodes: [{name: n1, zone: a, region: eu-west-1, provider: aws, addresses: [10.0.0.1]}]"
+    )
+    found = get("/api/v1/meta", topology, PriceBook([aws.PRICES, gcp.PRICES]))
+    assert found["prices"] == [
+        {
+            "list": "aws",
+            "valid_from": str(aws.PRICES.valid_from),
+            "date": str(aws.PRICES.date),
+            "currency": "USD",
+        }
+    ]
+    assert get("/api/v1/meta", book=PriceBook([aws.PRICES]))["prices"] is None
 
 
 def test_notices_name_what_is_missing() -> None:

@@ -13,7 +13,8 @@ from kzn.history.query import Answer, TrafficQuery
 from kzn.pricing.book import PriceBook
 from kzn.pricing.declaration import PriceList, Rule
 from kzn.pricing.table import Place
-from kzn.server.http.traffic_costs import AMBIGUOUS, Cost, Places, costs_of, rest
+from kzn.server.http.past_places import Entry, PastEnd, PastPlaces
+from kzn.server.http.traffic_costs import Cost, costs_of, rest
 
 DAY = dt.date(2026, 1, 1)
 CHANGE = dt.datetime.fromtimestamp(T0, dt.UTC).date()
@@ -28,6 +29,7 @@ LIST = PriceList(
     rules=(Rule("cross_zone", 2.0, 3.0), Rule("same_zone")),
 )
 PLACES = [Place("aws", "r", "a"), Place("aws", "r", "b")]
+DATABASE = Entry(PastEnd("r", "b", "Static", "", "db"), "managed-database")
 CROSSING: list[tuple[int, ...]] = [
     (0, 0, 1, 443, 6, 1, 1, 700),
     (1, 1, 0, 443, 6, 0, 2, 30),
@@ -40,6 +42,7 @@ def costs(
     query: TrafficQuery,
     book: PriceBook,
     places: list[Place] | None = None,
+    entries: list[Entry] | None = None,
 ) -> tuple[Answer, dict[tuple[str | int, ...], Cost], Cost]:
     rows = settled(flows)
 
@@ -47,16 +50,20 @@ def costs(
         return answer(asked, rows, ENDS, VERDICTS, T0 - 7200)
 
     found = answer(query, rows, ENDS, VERDICTS, T0 - 7200)
-    priced = asyncio.run(costs_of(found, ask, book, Places(places or PLACES)))
+    priced = asyncio.run(costs_of(found, ask, book, PastPlaces(places or PLACES, entries or ())))
     return found, *priced
+
+
+def usd(sender: float, receiver: float, unpriced: int = 0) -> Cost:
+    return Cost({"USD": sender}, {"USD": receiver}, unpriced)
 
 
 def test_both_ends_pay_and_what_has_no_price_is_said() -> None:
     query = TrafficQuery(T0, T0 + 300, ("src_zone",))
     _, rows, total = costs(CROSSING, query, PriceBook([LIST]))
-    assert rows[("a",)] == Cost({"USD": 5 * 700.0}, 5)
-    assert rows[("b",)] == Cost({"USD": 0.0}, 0)
-    assert total == Cost({"USD": 5 * 700.0}, 5)
+    assert rows[("a",)] == usd(2 * 700.0, 3 * 700.0, unpriced=5)
+    assert rows[("b",)] == usd(0.0, 0.0)
+    assert total == usd(2 * 700.0, 3 * 700.0, unpriced=5)
 
 
 def test_each_byte_has_the_price_of_its_day() -> None:
@@ -70,42 +77,51 @@ def test_each_byte_has_the_price_of_its_day() -> None:
     ]
     query = TrafficQuery(midnight - 120, midnight + 120, ("port",))
     _, rows, total = costs(flows, query, PriceBook([first, then]))
-    assert rows == {(443,): Cost({"USD": 7 * 5.0 + 100 * 10.0}, 0)}
-    assert total == Cost({"USD": 1035.0}, 0)
+    assert rows == {(443,): usd(7 * 2.0 + 100 * 10.0, 7 * 3.0)}
+    assert total == usd(1014.0, 21.0)
 
 
 def test_without_a_list_nothing_has_a_price() -> None:
     query = TrafficQuery(T0, T0 + 300, ("src_zone",))
     _, rows, total = costs(CROSSING, query, PriceBook([]))
-    assert total == Cost({}, 735)
-    assert rows[("a",)] == Cost({}, 705)
+    assert total == Cost(unpriced=735)
+    assert rows[("a",)] == Cost(unpriced=705)
 
 
 def test_an_entry_has_its_price_class() -> None:
     rule = Rule("cross_zone", 0.5, 0.5, price_class="managed-database")
     book = PriceBook([replace(LIST, rules=(*LIST.rules, rule))])
-    places = [*PLACES, Place("", "r", "b", "managed-database", "db")]
     query = TrafficQuery(T0, T0 + 300, ("src_zone",))
-    _, _, total = costs(CROSSING, query, book, places)
-    assert total == Cost({"USD": 3500.0}, 5)  # no end is the entry
-    assert Places(places).of("b", "Static", "db").price_class == "managed-database"
-    assert Places(places).of("b", "Pod", "db").price_class == ""
+    _, _, total = costs(CROSSING, query, book, entries=[DATABASE])
+    assert total == usd(1400.0, 2100.0, unpriced=5)  # no end is the entry
+    found = PastPlaces(PLACES, [DATABASE]).of(DATABASE.end)
+    assert found == Place("aws", "r", "b", "managed-database")
+    assert PastPlaces(PLACES, [DATABASE]).of(DATABASE.end._replace(kind="Pod")).price_class == ""
 
 
 def test_a_query_with_all_its_dimensions_is_priced_too() -> None:
     by = ("src_pod", "dst_pod", "src_node", "dst_node", "port", "protocol", "src_zone", "dst_zone")
-    places = [*PLACES, Place("", "r", "b", "managed-database", "db")]
-    found, rows, total = costs(CROSSING, TrafficQuery(T0, T0 + 300, by), PriceBook([LIST]), places)
+    ends = (PastEnd("r", "b", "Pod", name, "web") for name in ("bank", "shop"))
+    bank, shop = (Entry(end, "peering") for end in ends)
+    found, rows, total = costs(
+        CROSSING, TrafficQuery(T0, T0 + 300, by), PriceBook([LIST]), entries=[DATABASE]
+    )
     assert len(rows) == len(found.rows) == 3
-    assert total == Cost({"USD": 3500.0}, 5)
+    assert total == usd(1400.0, 2100.0, unpriced=5)
+    query, book = TrafficQuery(T0, T0 + 300, by), PriceBook([LIST])
+    _, _, total = costs(CROSSING, query, book, entries=[DATABASE, bank])
+    assert total == usd(1400.0, 2100.0, unpriced=5)
+    _, _, total = costs(CROSSING, query, book, entries=[DATABASE, shop])
+    assert total == Cost(unpriced=735)  # no rule is for peering
 
 
-def test_a_zone_of_two_regions_and_entries_added_up_have_no_price() -> None:
-    places = Places([*PLACES, Place("aws", "q", "b"), Place("", "r", "a", "free", "db")])
-    assert places.of("b", "Pod", "web") == places.of("a", "Static", "other") == AMBIGUOUS
+def test_a_zone_of_two_providers_has_no_price() -> None:
     query = TrafficQuery(T0, T0 + 300, ("src_zone",))
-    _, _, total = costs(CROSSING, query, PriceBook([LIST]), [*PLACES, Place("aws", "q", "b")])
-    assert total == Cost({}, 735)
+    for other, price in (("aws", Cost({"USD": 1400.0}, {"USD": 2100.0}, 5)), ("gcp", None)):
+        _, _, total = costs(CROSSING, query, PriceBook([LIST]), [*PLACES, Place(other, "r", "b")])
+        assert total == (price or Cost(unpriced=735))
+    _, _, total = costs(CROSSING, query, PriceBook([LIST]), [*PLACES, Place("gcp", "q", "b")])
+    assert total == usd(1400.0, 2100.0, unpriced=5)  # a zone of that name in another region
 
 
 @given(FLOWS)
@@ -117,7 +133,7 @@ def test_priced_and_unpriced_are_all_bytes_and_rows_and_rest_the_total(
     found, rows, total = costs(flows, query, one)
     for row in found.rows:
         cost = rows[row.values]
-        assert cost.by_currency.get("USD", 0.0) + cost.unpriced == pytest.approx(row.measure.bytes)
+        assert cost.both.get("USD", 0.0) + cost.unpriced == pytest.approx(row.measure.bytes)
     left = rest(total, rows.values())
     assert left.unpriced + sum(row.unpriced for row in rows.values()) == total.unpriced
-    assert total.by_currency.get("USD", 0.0) + total.unpriced == pytest.approx(found.total.bytes)
+    assert total.both.get("USD", 0.0) + total.unpriced == pytest.approx(found.total.bytes)

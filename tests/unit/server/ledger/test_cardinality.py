@@ -8,7 +8,8 @@ from cluster import cluster, flows_between, index_of
 from kzn.errors import UsageError
 from kzn.server.config import MAX_NODES, ledger_limits, node_limit
 from kzn.server.ledger.family import FAMILIES, Row
-from kzn.server.ledger.ledger import MAX_SERIES, Ledger, LedgerLimits
+from kzn.server.ledger.ledger import Ledger
+from kzn.server.ledger.limits import MAX_SERIES, LedgerLimits
 from kzn.server.resolve.resolve import resolve
 
 OUT = "8.8.8.8"

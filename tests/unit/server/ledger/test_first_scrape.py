@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from kzn.model.totals import Counts
 from kzn.server.ledger.family import Row
 from kzn.server.ledger.first_scrape import FirstScrape
-from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.ledger import Ledger
+from kzn.server.ledger.limits import LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.ledger.series import SeriesTable
 from kzn.server.ledger.top_pairs import TopPairs

@@ -92,3 +92,14 @@ def test_saved_rows_loaded_again_are_the_same() -> None:
     again.load(node_totals.rows(), now=7.0)
     assert sorted(again.rows()) == sorted(node_totals.rows())
     assert NodeTotalRow("a", "seen", "", Counts(5, 50)) in again.rows()
+
+
+def test_totals_are_exposed_in_the_order_in_which_they_began() -> None:
+    nodes = TotalsByNode(10, holds=True)
+    for now, reason in ((1.0, "parse"), (2.0, "map_full"), (3.0, "busy")):
+        nodes.of("n1", now).add("missed", reason, Counts(1, 1))
+    shown = []
+    for before in (1.0, 2.5, 9.0):
+        nodes.expose(before)
+        shown.append({row.reason for row in nodes.rows() if row.exposed and row.reason})
+    assert shown == [set(), {"parse", "map_full"}, {"parse", "map_full", "busy"}]

@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from kzn.agent.maps.buffers import Entries
 from kzn.agent.metrics import agent_metrics
 from kzn.agent.stats import AgentStats
 from kzn.daemon.http.stats import HttpStats
@@ -22,6 +23,8 @@ from kzn.model.endpoint import Endpoint
 from kzn.model.totals import SLOTS, Counts, Totals
 from kzn.pricing import aws
 from kzn.pricing.book import PriceBook
+from kzn.reports.budget import Budget, BudgetState
+from kzn.server.advice import AdviceSums
 from kzn.server.auth.authenticator import SecurityState
 from kzn.server.cost.meter import CostMeter
 from kzn.server.flows.queue import LogCounts
@@ -36,7 +39,8 @@ from kzn.server.ledger.family import (
     SeriesState,
     View,
 )
-from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.ledger import Ledger
+from kzn.server.ledger.limits import LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.ledger.places import OTHER
 from kzn.server.metrics.render import render
@@ -49,7 +53,9 @@ from kzn.server.resolve.verdict import REASONS
 from kzn.server.snapshot import ServerSnapshot, Sources
 from kzn.server.state.group_commit import CommitStats
 from kzn.server.topology import SourceState
+from kzn.sinks.spool import Amount, SinkCounts
 from kzn.topology.facts import NodeFacts
+from kzn.topology.groups import WorkloadGroups
 from kzn.topology.index import AddressIndex
 from kzn.topology.source import ResourceStats, TopologyStats
 
@@ -108,6 +114,10 @@ def snapshot() -> ServerSnapshot:
         ),
         state=lambda: CommitStats(failures=Counter(disk_full=1)),
         http=lambda: HttpStats(1, Counter(evicted=2)),
+        groups=WorkloadGroups(["team"]),
+        sinks=lambda: (SinkCounts("dir", Amount(3, 30), {}, Amount(1, 10), lag=61.5),),
+        budgets=lambda: (BudgetState(Budget("shop", 10.0, "USD"), EPOCH, 2.5, 5.0, reason=""),),
+        advice=lambda: AdviceSums({("same-zone", "USD"): 8.5, ("dns", "USD"): 0.5}, 3),
     )
     sources.pipeline.stats.apply_seconds.observe(0.003)
     meter.begin(0.0)
@@ -193,6 +203,7 @@ def test_the_docs_list_every_agent_metric_with_type_and_labels() -> None:
     stats = AgentStats("postrouting", 10.0, attached=("ipv4",), coverage=1.0)
     for kind in ("seen", "missed", "ignored"):
         stats.packets[kind, "why"] = stats.bytes[kind, "why"] = 1
+    stats.entries = {0: Entries(1, 1)}
     stats.delivery.failures["connect"] = 1
     stats.http.refused["host"] = 1
     _, _, agent = DOCS.read_text().partition(AGENT)
@@ -236,6 +247,8 @@ def test_a_scrape_has_the_lines_that_dashboards_use(snapshot: ServerSnapshot) ->
         'kzn_zone_cost_total{src_zone="a",dst_zone="b",class="cross_zone",currency="USD"}'
         " 1.4901161193847657e-10",
         'kzn_priced_bytes_total{currency="USD"} 8',
+        'kzn_advice_saving_per_month{rule="same-zone",currency="USD"} 8.5',
+        "kzn_advice_proposals 3",
         'kzn_unpriced_bytes_total{reason="before_prices"} 5',
         'kzn_traffic_price{src_zone="a",dst_zone="b",class="cross_zone",side="receiver",'
         'currency="USD"} 9.313225746154785e-12',
@@ -357,6 +370,12 @@ def test_a_snapshot_does_not_change_with_the_ledger() -> None:
     ledger.load([Row("pod", ("a", "b"), 1), Row("pod", ("a", "c"), 1)], 0.0)
     assert dict(taken.rows("pod")) == {("a", "b"): 1}
     assert np.asarray(taken.views["pod"].keys).tolist() == [2]
+
+
+def test_build_info_has_the_cluster_of_the_server() -> None:
+    (family,) = (f for f in new_registry("server", "east").collect() if f.name == "kzn_build_info")
+    (sample,) = family.samples
+    assert (sample.labels["component"], sample.labels["cluster"]) == ("server", "east")
 
 
 def test_the_registry_is_separate_from_the_global_one() -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from kzn.server.receive.live_agents import SILENT_SECONDS, LiveAgent, LiveAgents
+from kzn.server.receive.live_agents import SILENT_SECONDS, LiveAgent, LiveAgents, Waiting
 
 
 @dataclass(slots=True)
@@ -122,3 +122,17 @@ def test_nothing_is_kept_of_agents_that_have_left() -> None:
     for number in range(100):
         scene.agents.left(scene.connect("agent", process=number, epoch=number, node=str(number)))
     assert len(scene.agents) == 0
+
+
+def test_a_server_without_a_batch_tells_since_when_agents_wait_and_when_one_is_due() -> None:
+    scene = Scene()
+    assert scene.agents.waiting() == Waiting()
+    first = scene.connect("first", process=1, epoch=10)
+    scene.now += 4
+    assert scene.agents.waiting() == Waiting(4.0, None)  # it does not tell its interval
+    second = scene.connect("second", process=2, epoch=20, node="m")
+    first.interval, second.interval = 15.0, 10.0
+    scene.now += 3
+    assert scene.agents.waiting() == Waiting(7.0, 7.0)
+    scene.now += 60
+    assert scene.agents.waiting() == Waiting(67.0, 0.0)

@@ -10,7 +10,15 @@ import pytest
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Totals
-from kzn.server.receive.turns import FRAME_BYTES, GROUP_FLOWS, TURN_BYTES, Applied, Turns
+from kzn.server.receive.turns import (
+    FRAME_BYTES,
+    GROUP_FLOWS,
+    GROUP_WORK_SECONDS,
+    LEAST_FLOWS,
+    TURN_BYTES,
+    Applied,
+    Turns,
+)
 from kzn.wire.encode_batch import encode_batch
 from kzn.wire.limits import Limits
 from kzn.wire.messages import Ack
@@ -24,8 +32,11 @@ class Groups:
 
     found: list[list[tuple[str, int]]] = field(default_factory=list)
     broken: str = ""
+    after: Callable[[int], None] = lambda _: None
+    """Called with the flows of each group."""
 
     def __call__(self, batches: Sequence[tuple[AgentIdentity, Batch]]) -> list[Exception | None]:
+        self.after(sum(len(batch.flows) for _, batch in batches))
         self.found.append([(identity.node, batch.sequence) for identity, batch in batches])
         return [
             ZeroDivisionError() if identity.node == self.broken else None for identity, _ in batches
@@ -37,8 +48,12 @@ class Scene:
 
     def __init__(self) -> None:
         self.groups = Groups()
-        self.turns = Turns(self.groups, clock=lambda: 0.0)
+        self.now = 0.0
+        self.turns = Turns(self.groups, clock=lambda: self.now)
         self.sequences = AppliedSequences()
+
+    def pass_(self, seconds: float) -> None:
+        self.now += seconds
 
     def session(self, node: str) -> ServerSession:
         session = ServerSession(self.sequences, Limits())
@@ -137,6 +152,26 @@ def test_a_group_has_a_bounded_number_of_flows() -> None:
     play(act)
 
 
+def test_a_machine_on_which_flows_take_long_has_smaller_groups() -> None:
+    async def act(scene: Scene) -> None:
+        async def sent(seconds_a_flow: float) -> list[int]:
+            """How many flows each group of the last 40,000 has."""
+            for again in range(30):
+                scene.groups.found.clear()
+                scene.groups.after = lambda flows: scene.pass_(flows * seconds_a_flow)
+                nodes = [f"n{seconds_a_flow}-{again}-{number}" for number in range(40)]
+                await asyncio.gather(*[scene.submit(node, flows=1_000) for node in nodes])
+            return [len(group) * 1_000 for group in scene.groups.found]
+
+        assert await sent(0.0) == [GROUP_FLOWS]
+        slow = await sent(2 * GROUP_WORK_SECONDS / GROUP_FLOWS)
+        assert max(slow) == GROUP_FLOWS // 2
+        assert max(await sent(1.0)) == LEAST_FLOWS
+        assert await sent(GROUP_WORK_SECONDS / GROUP_FLOWS / 2) == [GROUP_FLOWS]
+
+    play(act)
+
+
 def test_a_turn_has_room_for_so_many_bytes_and_the_rest_follows_in_order() -> None:
     async def act(scene: Scene) -> None:
         fits = TURN_BYTES // (FRAME_BYTES + 5_000)
@@ -181,5 +216,56 @@ def test_a_connection_that_ends_while_it_waits_leaves_its_place() -> None:
         await stays
         assert following.done()
         assert gone.cancelled()
+
+    play(act)
+
+
+def test_an_agent_that_sends_alone_waits_for_no_others() -> None:
+    async def act(scene: Scene) -> None:
+        for sequence in (1, 2, 3):
+            waiting = scene.submit("n0", sequence)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert waiting.done()
+
+    play(act)
+
+
+def test_batches_of_several_agents_in_several_turns_are_one_group() -> None:
+    async def act(scene: Scene) -> None:
+        scene.turns.group_seconds = 0.5  # four turns of a busy machine take less
+        scene.submit("n0")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        waiting = []
+        for number in range(1, 5):
+            waiting.append(scene.submit(f"n{number}"))
+            await asyncio.sleep(0)
+        assert scene.groups.found == [[("n0", 1)]]
+        await asyncio.gather(*waiting)
+        assert scene.groups.found[1:] == [[(f"n{number}", 1) for number in range(1, 5)]]
+
+    play(act)
+
+
+def test_a_full_group_waits_for_no_others() -> None:
+    async def act(scene: Scene) -> None:
+        scene.submit("n0")
+        waiting = scene.submit("n1", flows=GROUP_FLOWS)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert waiting.done()
+
+    play(act)
+
+
+def test_batches_that_come_long_after_each_other_do_not_wait() -> None:
+    async def act(scene: Scene) -> None:
+        for number in range(3):
+            waiting = scene.submit(f"n{number}")
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert waiting.done()
+            scene.now += 1.0
 
     play(act)

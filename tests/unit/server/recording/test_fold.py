@@ -10,10 +10,11 @@ from historic import DB, WEB1, HistoricWorld, rows_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kzn.model.endpoint import EXTERNAL, POD, Endpoint
 from kzn.model.flows import INITIATOR_DESTINATION, INITIATOR_SOURCE, INITIATOR_UNKNOWN
 from kzn.model.settled import SETTLED
 from kzn.server.config import ExternalAddresses
-from kzn.server.recording.fold import minute_of, service_port
+from kzn.server.recording.fold import end_of, minute_of, service_port
 from kzn.server.recording.words import grouped
 
 KEY = ("time", "src", "dst", "port", "protocol", "verdict", "initiator")
@@ -103,3 +104,9 @@ def test_addresses_outside_are_kept_as_told_and_those_of_pods_always(
     assert forwarded == [
         ("Node", "n1", {"full": "8.8.8.8", "/24": "8.8.8.0", "none": ""}[external], "db-0")
     ]
+
+
+def test_an_end_has_the_group_of_its_workload() -> None:
+    web = Endpoint(POD, "shop", "web-1", "Deployment", "web", "n1", "a", "r", group="blue")
+    assert end_of(web, "10.1.0.1").group == "blue"
+    assert end_of(EXTERNAL, "8.8.8.8").group == ""

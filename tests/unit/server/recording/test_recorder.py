@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 
@@ -25,7 +26,8 @@ from hypothesis import strategies as st
 from kzn.history.books import Books
 from kzn.history.directory import Journal
 from kzn.history.processes.writer_process import RefusedSegmentError, WriterGoneError
-from kzn.model.settled import ByClass, Sum, added
+from kzn.model.settled import ByClass, ClusterFacts, Sum, added
+from kzn.server.recording.fold import Fold, SettledBatch
 
 
 def test_a_flow_becomes_a_row_with_both_ends(tmp_path: Path) -> None:
@@ -47,6 +49,51 @@ def test_a_flow_becomes_a_row_with_both_ends(tmp_path: Path) -> None:
         *(1_000_000_980.0, "Pod", "shop", "Deployment", "web", "web-1", "n1", "a", "r", WEB1),
         *("db", "db-0", "n2", "b", DB, 5432, "tcp", "cross_zone", "", "source", 2, 1000),
     )
+
+
+def test_rows_have_the_cluster_and_the_provider_ids_of_their_nodes(tmp_path: Path) -> None:
+    facts = [ClusterFacts("", {"n1": "aws:///a/i-1"})]
+    writer = InProcessWriter(tmp_path)
+
+    async def run() -> None:
+        world = HistoricWorld(tmp_path, writer, facts=lambda: facts[-1])
+        await world.recorder.start(1)
+        for now in (facts[0], ClusterFacts("east", {"n2": "aws:///b/i-2"})):
+            facts.append(now)
+            world.apply("n1", (WEB1, DB, 700))
+            await world.recorder.flush()
+        await world.recorder.close()
+
+    asyncio.run(run())
+    assert sorted(rows_of(tmp_path, columns="cluster, src_provider_id, dst_provider_id")) == [
+        ("", "aws:///a/i-1", ""),
+        ("east", "aws:///a/i-1", "aws:///b/i-2"),
+    ]
+
+
+def test_a_writer_that_is_started_again_is_told_the_cluster_again(tmp_path: Path) -> None:
+    class Ends(InProcessWriter):
+        ended = False
+
+        def write(
+            self, number: int, rows: bytes, dropped: Mapping[str, ByClass], until: int
+        ) -> None:
+            if number == 2 and not self.ended:
+                self.ended = True
+                raise WriterGoneError("it ended")
+            super().write(number, rows, dropped, until)
+
+    async def run() -> None:
+        facts = ClusterFacts("east", {"n1": "aws:///a/i-1"})
+        world = HistoricWorld(tmp_path, Ends(tmp_path), facts=lambda: facts)
+        await world.recorder.start(1)
+        for _ in range(2):
+            world.apply("n1", (WEB1, DB, 700))
+            await world.recorder.flush()
+        await world.recorder.close()
+
+    asyncio.run(run())
+    assert rows_of(tmp_path, columns="cluster, src_provider_id") == [("east", "aws:///a/i-1")] * 2
 
 
 def test_an_unresolved_flow_has_its_reason_and_an_external_one_its_address(tmp_path: Path) -> None:
@@ -128,6 +175,32 @@ def test_absurd_counts_are_dropped_and_do_not_stop_the_history(tmp_path: Path) -
     assert bytes_of(tmp_path) == {"cross_zone": 9}
 
 
+def test_batches_of_one_turn_have_each_its_minute_and_its_age(tmp_path: Path) -> None:
+    async def run() -> None:
+        world = HistoricWorld(tmp_path)
+        await world.recorder.start(1)
+        together = [
+            world.batch("n1", (WEB1, DB, 700), (WEB1, WEB2, 30)),
+            world.batch("n2", (DB, WEB1, 4), age=300.0),
+            world.batch("n3", (JOB, DB, 5), age=400 * 86400.0),
+        ]
+        assert world.pipeline.apply_all(together) == [None, None, None]
+        await world.recorder.close()
+        books = world.recorder.books()
+        assert books.missing() == {}
+        assert bytes_by_class(books.dropped["too_late"]) == {"cross_region": 5}
+        assert bytes_by_class(books.recorded) == {"cross_zone": 734}
+        assert sorted(
+            rows_of(tmp_path, columns="epoch(time)::BIGINT, src_pod, dst_pod, bytes")
+        ) == [
+            (1_000_000_680, "db-0", "web-1", 4),
+            (1_000_000_980, "web-1", "db-0", 700),
+            (1_000_000_980, "web-1", "web-2", 30),
+        ]
+
+    asyncio.run(run())
+
+
 def test_a_batch_older_than_the_minutes_that_are_kept_is_dropped(tmp_path: Path) -> None:
     async def run() -> None:
         world = HistoricWorld(tmp_path)
@@ -141,6 +214,31 @@ def test_a_batch_older_than_the_minutes_that_are_kept_is_dropped(tmp_path: Path)
 
     asyncio.run(run())
     assert bytes_of(tmp_path) == {"cross_zone": 10}
+
+
+def test_merging_without_an_end_does_not_keep_the_next_minute_from_being_written(
+    tmp_path: Path,
+) -> None:
+    class Busy(InProcessWriter):
+        steps = 0
+
+        def maintain(self, now: float) -> bool:
+            self.steps += 1
+            world.clock.seconds += 7
+            return now < world.clock.wall() and self.steps < 100
+
+    async def run() -> None:
+        await world.recorder.start(1)
+        for minute in (1, 2):
+            world.apply("n1", (WEB1, DB, 5))
+            await world.recorder.flush()
+            assert bytes_of(tmp_path) == {"cross_zone": 5 * minute}
+        await world.recorder.close()
+
+    writer = Busy(tmp_path)
+    world = HistoricWorld(tmp_path, writer)
+    asyncio.run(run())
+    assert writer.steps == 2 * 5  # of 7 seconds each, the last one begun within 30
 
 
 class FailingWriter(InProcessWriter):
@@ -337,3 +435,70 @@ def test_a_month_adds_up_by_hour_day_and_in_all(tmp_path: Path) -> None:
         )
         assert {(t, src, dst): int(size) for t, src, dst, size in found} == plain
         assert sum(size for *_, size in found) == sum(expected.values())
+        sent: dict[tuple[int, str], int] = {}
+        received: dict[tuple[int, str], int] = {}
+        for (minute, src, dst), size in expected.items():
+            for sums, address in ((sent, src), (received, dst)):
+                node = (minute // seconds * seconds, NODES.get(address, ""))
+                sums[node] = sums.get(node, 0) + size
+        for direction, side, sums in (("sent", "src", sent), ("received", "dst", received)):
+            of_nodes = rows_of(
+                tmp_path,
+                f"node_{level}",  # type: ignore[arg-type]
+                f"epoch(time)::BIGINT, {side}_node, sum(bytes)",
+                f"WHERE direction = '{direction}' GROUP BY ALL",
+            )
+            assert {(t, node): int(size) for t, node, size in of_nodes} == sums
+
+
+@pytest.mark.parametrize("step", ["add", "take"])
+def test_an_error_of_the_fold_drops_the_open_minute_and_hangs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    real, calls = getattr(Fold, step), iter([0, 1, 0])
+
+    def fails_once(fold: Fold, *arguments: object) -> object:
+        if next(calls, 0):
+            raise MemoryError
+        return real(fold, *arguments)
+
+    async def run() -> HistoricWorld:
+        world = HistoricWorld(tmp_path)
+        await world.recorder.start(1)
+        monkeypatch.setattr(Fold, step, fails_once)
+        for size in (5, 7, 11):
+            world.apply("n1", (WEB1, DB, size))
+            await world.recorder.flush()
+            assert world.recorder.books().missing() == {}
+        await world.recorder.close()
+        return world
+
+    books = asyncio.run(run()).recorder.books()
+    assert bytes_by_class(books.dropped["fault"]) == {"cross_zone": 7}
+    assert bytes_of(tmp_path) == bytes_by_class(books.recorded) == {"cross_zone": 16}
+
+
+def test_what_was_folded_before_an_error_is_dropped_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = Fold.add, iter([0, 1])
+
+    def fails_once(fold: Fold, batch: SettledBatch) -> str:
+        reason = real(fold, batch)
+        if next(calls, 0):
+            raise ValueError("after the batch is in")
+        return reason
+
+    async def run() -> HistoricWorld:
+        world = HistoricWorld(tmp_path)
+        await world.recorder.start(1)
+        monkeypatch.setattr(Fold, "add", fails_once)
+        for size in (5, 7, 11):
+            world.apply("n1", (WEB1, DB, size))
+        await world.recorder.close()
+        return world
+
+    books = asyncio.run(run()).recorder.books()
+    assert books.missing() == {}
+    assert bytes_by_class(books.dropped["fault"]) == {"cross_zone": 12}
+    assert bytes_of(tmp_path) == {"cross_zone": 11}

@@ -31,7 +31,8 @@ from kzn.server.resolve.explain import (
     explain,
 )
 from kzn.server.resolve.reporting import NONE_ABSENT, AbsentNodes
-from kzn.server.resolve.resolve import SIDES, TABLE, resolve
+from kzn.server.resolve.resolve import resolve
+from kzn.server.resolve.rules import SIDES, TABLE
 from kzn.topology.facts import PodFacts, Workload
 from kzn.topology.index import AddressIndex
 

@@ -18,12 +18,14 @@ from kzn.model.ip import pack
 from kzn.model.totals import Counts, Totals
 from kzn.server.flows.records import FlowRecords
 from kzn.server.ledger.family import FAMILIES
-from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.ledger import Ledger
+from kzn.server.ledger.limits import LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
 from kzn.server.resolve.joined import join
 from kzn.server.resolve.reporting import SILENCE
-from kzn.server.resolve.resolve import Resolution, resolve, resolve_joined
+from kzn.server.resolve.resolution import Resolution
+from kzn.server.resolve.resolve import resolve, resolve_joined
 from kzn.server.resolve.retry import ObservedFlows, RetryQueue
 from kzn.server.state.checkpoint import CheckpointedState
 from kzn.topology.facts import NodeFacts, PodFacts, ServiceFacts, Workload
@@ -75,16 +77,56 @@ class Sink:
             )  # fmt: skip
 
 
+@dataclass
+class Recorded:
+    """A recorder that keeps the end of the interval, ends, verdict and bytes of each flow."""
+
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def offer(
+        self, observed: ObservedFlows, resolution: Resolution, chosen: I64, index: EndpointIndex
+    ) -> None:
+        part = np.zeros(len(observed.flows), np.int64)
+        self.offer_joined(observed.flows, [observed.closed], part, resolution, chosen, index)
+
+    def offer_joined(
+        self,
+        flows: Flows,
+        closed: Sequence[float],
+        part: I64,
+        resolution: Resolution,
+        chosen: I64,
+        index: EndpointIndex,
+    ) -> None:
+        owners = index.endpoints(resolution.endpoints.tolist())
+        for flow in chosen.tolist():
+            charged = resolution.src[flow], resolution.dst[flow]
+            own = flows.addresses[flows.src[flow]], flows.addresses[flows.dst[flow]]
+            self.rows.append(
+                (
+                    closed[part[flow]],
+                    *(str(owners[row]) for row in charged),
+                    *(address.tobytes() for address in own),
+                    int(resolution.verdict[flow]),
+                    int(flows.packets[flow]),
+                    int(flows.bytes[flow]),
+                )
+            )
+
+    def counts(self) -> None:
+        return None
+
+
 class World:
     """A pipeline over the cluster above, and a clock."""
 
-    def __init__(self, queued_flows: int = 10_000) -> None:
+    def __init__(self, queued_flows: int = 10_000, sink: Sink | None = None) -> None:
         self.clock = Clock()
         self.index = index_of(CLUSTER, self.clock)
         self.index.networks.put_service(ServiceFacts("s", "d", "s", (pack(SERVICE),)))
         for node in ("n1", "n2"):
             self.index.put_agent_addresses(node, [pack(SHARED)])
-        self.sink = Sink()
+        self.sink, self.recorded = sink or Sink(), Recorded()
         self.pipeline = Pipeline(
             self.index,
             Ledger(LedgerLimits()),
@@ -92,6 +134,7 @@ class World:
             RetryQueue(queued_flows),
             clocks=Clocks(self.clock.now, lambda: 0.0),
             flow_log=self.sink,
+            recorder=self.recorded,
             stand_in="on",
         )
         self.state = CheckpointedState(
@@ -137,10 +180,12 @@ class World:
             "gaps": {totals.gap() for _, totals in self.pipeline.node_totals.items()},
             "queue": (len(self.pipeline.retry_queue), self.pipeline.retry_queue.flows),
             "lines": self.sink.lines,
+            "recorded": sorted(self.recorded.rows),
             "reporting": (reporting.counts(self.clock.now()), {*reporting.ages(self.clock.now())}),
             "stats": (self.pipeline.stats.batches, self.pipeline.stats.flows),
             "mismatches": self.pipeline.stats.mismatched_bytes,
             "overflow": self.pipeline.stats.retry_overflow_flows,
+            "errors": {part: n for part, n in self.pipeline.stats.errors.items() if n},
         }
 
     def saved(self) -> Any:
@@ -284,3 +329,79 @@ def test_a_batch_that_cannot_be_resolved_is_refused_alone(monkeypatch: pytest.Mo
     errors = world.pipeline.apply_all(batches)
     assert [type(error) for error in errors] == [type(None), ZeroDivisionError, type(None)]
     assert {node for node, _ in world.pipeline.node_totals.items()} == {"n1", "n3"}
+
+
+GOOD: list[Part] = [
+    ("n1", [("10.1.0.1", "10.2.0.1", 1, 100)], 0, 10.0, False),
+    ("n3", [("10.3.0.1", "10.2.0.1", 1, 1)], 0, 10.0, False),
+]
+
+
+def identified(*parts: Part) -> list[tuple[AgentIdentity, Batch]]:
+    return [(AgentIdentity(part[0], 1, "p", "0"), batch(part)) for part in parts]
+
+
+def test_a_batch_that_fails_after_it_is_resolved_leaves_the_others_of_its_group_counted_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    bad: Part = ("n2", [("10.6.0.6", "10.2.0.1", 1, 10)], 0, 10.0, False)
+    for step in (GOOD, "agentless", 10.0, [*GOOD, bad]):
+        world.step(step, together=True)
+    before = world.result()
+    endpoint = world.index.endpoint
+
+    def fails(number: int) -> Any:
+        found = endpoint(number)
+        if found.node == "agentless":
+            raise ZeroDivisionError
+        return found
+
+    monkeypatch.setattr(world.index, "endpoint", fails)
+    errors = world.pipeline.apply_all(identified(GOOD[0], bad, GOOD[1]))
+    monkeypatch.undo()
+    assert [type(error) for error in errors] == [type(None), ZeroDivisionError, type(None)]
+    after = world.result()
+    assert (before["series"]["pod"], after["series"]["pod"]) == (
+        {("d", "p1"): 200, ("d", "p3"): 2, ("d", "p6"): 10},
+        {("d", "p1"): 300, ("d", "p3"): 3, ("d", "p6"): 10},
+    )
+    assert world.pipeline.apply_all(identified(bad)) == [None]  # the agent sends it again
+    assert world.result()["series"]["pod"] == {("d", "p1"): 300, ("d", "p3"): 3, ("d", "p6"): 20}
+    assert world.result()["gaps"] == {Counts()}
+    assert world.result()["errors"] == {}
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_sink_that_fails_loses_no_other_count_and_no_batch(*, together: bool) -> None:
+    class Broken(Sink):
+        def offer(self, observed: ObservedFlows, *rest: Any) -> None:
+            if observed.node == "n1":
+                raise ZeroDivisionError
+            super().offer(observed, *rest)
+
+    world, whole = World(sink=Broken()), World()
+    world.step(GOOD, together=together)
+    whole.step(GOOD, together=together)
+    found, expected = world.result(), whole.result()
+    assert found.pop("errors") == {"flow_log": 1}
+    assert len(found.pop("lines")) + 1 == len(expected.pop("lines"))
+    expected.pop("errors")
+    assert found == expected
+
+
+def test_held_flows_that_cannot_be_resolved_again_are_unresolved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    world.step([("n1", [("10.1.0.1", LATE, 2, 70)], 0, 10.0, False)], together=True)
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(world.index, "lookup", fails)
+    world.step(10.0, together=True)
+    counts = world.pipeline.node_totals.of("n1").counts
+    assert counts["unresolved", "error"] == Counts(2, 70)
+    assert world.result()["errors"] == {"retry": 1}
+    assert world.result()["gaps"] == {Counts()}

@@ -8,7 +8,8 @@ from cluster import EPOCH, Clock, cluster, flows_between, index_of
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.ip import pack
 from kzn.model.totals import Counts, Totals
-from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.ledger import Ledger
+from kzn.server.ledger.limits import LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.pipeline import Clocks, Pipeline
 from kzn.server.resolve.reporting import (

@@ -1,5 +1,7 @@
 """Resolving: every cell of the table of source and destination, and every rule of zones."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cluster import cluster, flows_between, index_of, sent_by, tunnelled
@@ -17,7 +19,15 @@ from decisions import (
 )
 
 from kzn.model.endpoint import UNKNOWN
-from kzn.model.flows import DELIVERED, FAR_END_UNKNOWN, RELAYED, Flows
+from kzn.model.flows import (
+    DELIVERED,
+    FAR_END_UNKNOWN,
+    INITIATOR_DESTINATION,
+    INITIATOR_SOURCE,
+    INITIATOR_UNKNOWN,
+    RELAYED,
+    Flows,
+)
 from kzn.model.ip import pack
 from kzn.server.resolve.reporting import NONE_ABSENT, AbsentNodes
 from kzn.server.resolve.resolve import resolve
@@ -49,6 +59,76 @@ def test_an_answer_translated_back_to_its_service_is_counted_by_the_node_that_se
     flows = flows_between(("10.96.0.10", "10.1.1.1", 10_560))
     found = resolve(flows, "client", index, 0.0, 0.0)
     assert [int(sizes[TRANSIT]) for sizes in found.by_verdict(flows.bytes)] == [10_560]
+
+
+@pytest.mark.parametrize(
+    ("initiator", "is_captured", "expected"),
+    [
+        (INITIATOR_DESTINATION, True, "transit"),  # IPVS: the pod asked, another pod answered
+        (INITIATOR_DESTINATION, False, "external"),  # ipMode Proxy: the load balancer answered
+        (INITIATOR_SOURCE, True, "external"),  # it hands a client's connection on
+        (INITIATOR_UNKNOWN, True, "external"),
+    ],
+)
+def test_an_answer_of_a_public_load_balancer_is_counted_by_the_node_that_sent_it(
+    initiator: int, expected: str, *, is_captured: bool
+) -> None:
+    balancer = pack("8.8.4.4")
+    index = index_of(cluster("client a r\nbackend b r", "d/web client 10.1.1.1"))
+    index.networks.put_service(
+        ServiceFacts(
+            "s",
+            "d",
+            "api",
+            outer_addresses=(balancer,),
+            captured_addresses=(balancer,) if is_captured else (),
+        )
+    )
+    flows = flows_between(
+        ("8.8.4.4", "10.1.1.1", 10_560), ("8.8.8.8", "10.1.1.1", 7), ("10.1.1.1", "8.8.4.4", 5)
+    )
+    flows = replace(flows, flags=np.full(3, initiator, np.uint8))
+    found = resolve(flows, "client", index, 0.0, 0.0)
+    assert [NAMES[code] for code in found.verdict.tolist()] == [expected, "external", "external"]
+    ports = replace(flows, src_port=np.full(3, 443, np.uint16))
+    by_port = "transit" if is_captured and initiator == INITIATOR_UNKNOWN else expected
+    found = resolve(ports, "client", index, 0.0, 0.0)
+    assert [NAMES[code] for code in found.verdict.tolist()] == [by_port, "external", "external"]
+    absent = AbsentNodes(np.ones(2, np.bool_))
+    one = resolve(flows, "client", index, 0.0, 0.0, absent=absent)
+    assert {NAMES[code] for code in one.verdict.tolist()} == {"external"}
+
+
+@pytest.mark.parametrize(
+    ("captured", "cluster_ips", "expected"),
+    [
+        (("10.77.0.1",), (), "transit"),  # IPVS translated an answer back
+        ((), (), "service_address"),  # ipMode Proxy: the load balancer connects to the pod
+        ((), ("10.77.0.1",), "transit"),  # another Service has it as its cluster IP
+    ],
+)
+def test_what_a_private_load_balancer_sends_itself_is_not_lost_in_transit(
+    captured: tuple[str, ...], cluster_ips: tuple[str, ...], expected: str
+) -> None:
+    index = index_of(cluster("client a r\nbackend b r", "d/web client 10.1.1.1"))
+    outer = (pack("10.77.0.1"),)
+    index.networks.put_service(
+        ServiceFacts(
+            "s", "d", "api", outer_addresses=outer, captured_addresses=tuple(map(pack, captured))
+        )
+    )
+    index.networks.put_service(ServiceFacts("t", "d", "db", tuple(map(pack, cluster_ips))))
+    flows = flows_between(
+        ("10.77.0.1", "10.1.1.1", 10_560), ("10.1.1.1", "10.77.0.1", 5), ("10.1.1.1", "8.8.8.8", 7)
+    )
+    found = resolve(flows, "client", index, 0.0, 0.0)
+    assert [NAMES[code] for code in found.verdict.tolist()] == [
+        expected, "service_address", "external",
+    ]  # fmt: skip
+    assert sum(int(size) for [*sizes] in found.by_verdict(flows.bytes) for size in sizes) == 10_572
+    tunnelled = replace(flows, flags=np.full(3, DELIVERED, np.uint8))
+    found = resolve(tunnelled, "client", index, 0.0, 0.0)
+    assert {NAMES[code] for code in found.verdict.tolist()} == {"transit"}
 
 
 def test_while_a_node_has_no_agent_an_answer_of_a_service_may_be_its_own(world: World) -> None:

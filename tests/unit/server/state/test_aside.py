@@ -12,7 +12,8 @@ import pytest
 
 from kzn.errors import EXIT_FAULT, EXIT_USAGE, KznError
 from kzn.server.ledger.family import Row
-from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.ledger import Ledger
+from kzn.server.ledger.limits import LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
 from kzn.server.state.aside import open_state
 from kzn.server.state.checkpoint import CheckpointedState

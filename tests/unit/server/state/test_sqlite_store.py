@@ -20,7 +20,8 @@ from kzn.model.endpoint import POD, Endpoint
 from kzn.model.totals import Counts, Totals
 from kzn.server.ledger.family import FAMILIES, FamilyName, Row, SeriesState
 from kzn.server.ledger.labels import Labels
-from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.ledger import Ledger
+from kzn.server.ledger.limits import LedgerLimits
 from kzn.server.ledger.node_totals import NodeTotalRow, TotalsByNode
 from kzn.server.resolve.reporting import HeardNode, ReportingNodes
 from kzn.server.state.checkpoint import HELD_AT_RESTART, CheckpointedState
@@ -383,7 +384,8 @@ from dataclasses import replace
 from pathlib import Path
 from kzn.server.ledger.family import Row
 from kzn.server.ledger.node_totals import TotalsByNode
-from kzn.server.ledger.ledger import Ledger, LedgerLimits
+from kzn.server.ledger.ledger import Ledger
+from kzn.server.ledger.limits import LedgerLimits
 from kzn.server.state.schema import OLD_FAMILIES
 from kzn.server.state.checkpoint import CheckpointedState
 from kzn.server.state.sqlite_store import StateFile
@@ -597,3 +599,40 @@ def test_a_file_of_layout_1_with_other_labels_is_refused_and_not_changed(path: P
     other_labels(path)
     in_layout_1(path)
     assert "namespace, container" in str(refusal(path))
+
+
+def test_a_series_of_a_newer_version_is_counted_as_other_and_the_file_forgets_it(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = LedgerLimits(priced=True)
+    server = Server(path)
+    server.end()
+    row = "INSERT INTO unpriced_series VALUES ('tariff_zone', 7, 1, 8.0, 0, 0, '')"
+    zone = "INSERT INTO zone_series VALUES ('a', 'b', 'cross_planet', 5, 1, 8.0, 0.25, 4, 'USD')"
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(row)
+        db.execute(zone)
+    for _ in range(3):  # as often as it starts
+        server.restart(limits)
+        assert server.series("unpriced") == {("other",): 7}
+        assert server.series("zone") == {("other",) * 3: 5}
+        other = server.state.ledger.snapshot().views["zone"].other
+        assert other == SeriesState(5, True, 8.0, 0.25, 4, "USD")
+        server.commit()
+    server.end()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM unpriced_series").fetchone() == (0,)
+    assert caplog.text.count("1 of unpriced, 1 of zone") == 1
+
+
+def test_a_file_of_layout_3_is_migrated_and_a_newer_layout_is_said(path: Path) -> None:
+    server = Server(path)
+    add(server, Row("unpriced", ("no_zone",), 5))
+    server.commit()
+    server.end()
+    with closing(sqlite3.connect(path)) as db, db:
+        assert db.execute("PRAGMA user_version").fetchone() == (4,)  # 3 refuses that reason
+        db.execute("PRAGMA user_version = 3")
+    server.restart(LedgerLimits(priced=True))
+    assert server.series("unpriced") == {("no_zone",): 5}
+    server.end()

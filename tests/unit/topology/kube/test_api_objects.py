@@ -13,11 +13,10 @@ from kzn.topology.facts import NodeFacts, OwnerRef, PodFacts
 from kzn.topology.kube.api_objects import (
     Node,
     PlaceLabels,
-    Service,
     node_facts,
-    service_facts,
 )
 from kzn.topology.kube.decode import NODES, OWNERS, PODS, ApiStatus, Event
+from kzn.topology.kube.routing.service import Service, service_facts
 
 JULY = 1751328000.0  # 2025-07-01T00:00:00Z
 
@@ -260,11 +259,23 @@ def test_a_service_has_the_addresses_of_its_load_balancers_and_its_external_ones
     sent = {
         "metadata": {"uid": "u", "name": "s"},
         "spec": {"clusterIP": "10.96.0.1", "externalIPs": ["10.77.0.2", "10.77.0.1"]},
-        "status": {"loadBalancer": {"ingress": [{"ip": "10.77.0.1"}, {"hostname": "lb.example"}]}},
+        "status": {
+            "loadBalancer": {
+                "ingress": [
+                    {"ip": "10.77.0.1"},
+                    {"hostname": "lb.example"},
+                    {"ip": "8.8.4.4", "ipMode": "VIP"},
+                    {"ip": "8.8.8.8", "ipMode": "Proxy"},
+                ]
+            }
+        },
     }
     facts = service_facts(msgspec.json.decode(msgspec.json.encode(sent), type=Service))
     assert facts.addresses == (pack("10.96.0.1"),)
-    assert facts.outer_addresses == (pack("10.77.0.1"), pack("10.77.0.2"))
+    known = ["10.77.0.1", "8.8.4.4", "8.8.8.8", "10.77.0.2"]
+    assert facts.outer_addresses == tuple(map(pack, known))
+    known.remove("8.8.8.8")
+    assert facts.captured_addresses == tuple(map(pack, known))
 
 
 def test_an_undecodable_object_does_not_affect_the_rest_of_its_page() -> None:

@@ -4,12 +4,14 @@ from dataclasses import dataclass, field, replace
 from math import inf
 
 import numpy as np
+import pytest
 from cluster import flows_between
 
 from kzn.model.ip import pack
 from kzn.server.resolve.resolve import resolve
 from kzn.server.resolve.verdict import NAMES
-from kzn.topology.facts import NodeFacts, OwnerFacts, OwnerRef, PodFacts
+from kzn.topology.facts import NodeFacts, OwnerFacts, OwnerRef, PodFacts, Workload
+from kzn.topology.groups import WorkloadGroups
 from kzn.topology.index import AddressIndex
 from kzn.topology.kube.list_watch import Following
 from kzn.topology.kube.workload_join import AWAY_SECONDS, LATE_SECONDS, WorkloadJoin
@@ -46,7 +48,10 @@ class Waiting:
     waits: int = 0
 
     def __post_init__(self) -> None:
-        self.index = AddressIndex(clock=lambda: self.now, wall=lambda: 1.7e9 + self.now)
+        groups = WorkloadGroups(("team",))
+        self.index = AddressIndex(
+            clock=lambda: self.now, wall=lambda: 1.7e9 + self.now, groups=groups
+        )
         self.index.put_node(NodeFacts("N1", "n1", "a", "r"))
         self.join = WorkloadJoin(
             self.index,
@@ -217,3 +222,22 @@ def test_a_deleted_pod_is_removed_from_index_and_controllers() -> None:
     assert index.pod("p") is None
     join.put_owner(REPLICASET, 0)
     assert index.counts().pods == 0
+
+
+@pytest.mark.parametrize("ago", [5.0, 90_000.0])
+@pytest.mark.parametrize("host_network", [False, True])
+def test_a_pod_that_ended_before_its_controller_was_known_has_its_group(
+    ago: float, *, host_network: bool
+) -> None:
+    world = Waiting()
+    ended = replace(
+        POD,
+        is_finished=True,
+        finished=1.7e9 + world.now - ago,
+        host_network=host_network,
+        groups=("blue",),
+    )
+    world.join.put_pod(ended, 1)
+    assert not world.index.groups.copy()
+    world.join.put_owner(REPLICASET, 1)
+    assert world.index.groups.of("shop", Workload("Deployment", "web")) == "blue"

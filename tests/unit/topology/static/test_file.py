@@ -220,3 +220,26 @@ def test_any_text_is_read_or_rejected_with_a_line(content: str) -> None:
 def test_a_damaged_file_is_read_or_rejected_with_a_line(junk: bytes, at: int, cut: int) -> None:
     content = GOOD[:at] + junk.decode("latin-1") + GOOD[at + cut :]
     assert error_of(content).startswith(("f:", "none"))
+
+
+@pytest.mark.parametrize("written", ["gce", "GCP", "gcp", "gce://p/z/n"])
+def test_the_provider_of_a_node_is_spelled_as_in_price_lists(written: str) -> None:
+    found = parse_static("f", f"nodes: [{{name: n, provider: '{written}'}}]")
+    assert [node.provider for node in found.nodes] == ["gcp"]
+
+
+@pytest.mark.parametrize("character", ["\x00", "\x07", "\x7f", "\ufffe"])
+def test_a_character_that_no_text_has_is_refused_with_its_line(character: str) -> None:
+    with pytest.raises(UsageError, match=rf"^f:2: the character U\+{ord(character):04X}"):
+        parse_static("f", f"nodes:\n  - name: a{character}\n")
+
+
+def test_a_character_in_two_escapes_is_read_as_json_writes_it() -> None:
+    found = parse_static("f", 'nodes: [{name: "\\ud83d\\ude00"}, {name: b}]')
+    assert [node.name for node in found.nodes] == ["\U0001f600", "b"]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "- " * 100_000, "? " * 100_000])
+def test_what_is_nested_without_end_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^f:1: "):
+        parse_static("f", text)

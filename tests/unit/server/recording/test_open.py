@@ -1,0 +1,36 @@
+"""The store of a directory: what it refuses so that the limit of the manifests holds."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from questions import T0
+from spooled import SmallHistory
+
+from kzn.daemon.http.messages import BusyError
+from kzn.history.export_query import Export
+from kzn.history.query import TrafficQuery
+from kzn.history.retention import Keep
+from kzn.history.segments import HOUR
+from kzn.server.config import HistoryOptions
+from kzn.server.recording.open import HistoryStore
+
+EXPORT = Export(TrafficQuery(T0, T0 + HOUR, limit=0))
+
+
+def test_one_export_at_a_time(tmp_path: Path) -> None:
+    history = SmallHistory(tmp_path)
+    history.write(0)
+
+    async def run() -> None:
+        store = HistoryStore(HistoryOptions(tmp_path, Keep()))
+        first = await store.export(EXPORT)
+        with pytest.raises(BusyError, match="another export"):
+            await store.export(EXPORT)
+        await first.aclose()
+        second = await store.export(EXPORT)
+        assert b"".join([piece async for piece in second]).startswith(b"time,")
+        await second.aclose()
+        await store.close()
+
+    asyncio.run(run())
