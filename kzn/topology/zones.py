@@ -7,6 +7,7 @@ With ``use_ids`` a zone is named by its id. Nodes that carry both labels give th
 a region; it is then used for nodes without an id and for networks, which have names only.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,6 +15,8 @@ from kzn.topology.facts import Network, NodeFacts
 
 MAX_NAMES = 10_000
 """Most zone names that are kept; a cluster has a handful."""
+_ID = re.compile(r"[a-z]+[0-9]+(-[a-z0-9]+)*-(az|wlz)[0-9]+")
+"""AWS's ids of zones ("use1-az1", "usw2-lax1-az1"); its names end in a letter or in "-1"."""
 
 
 class Zones:
@@ -32,13 +35,13 @@ class Zones:
 
     def put_node(self, node: NodeFacts) -> NodeFacts:
         """The node in the zone that counts."""
-        if self._use_ids and node.zone and not node.zone_id:
+        if self._use_ids and (node.zone or self._default) and not node.zone_id:
             self._without_id[node.uid] = node
         else:
             self._without_id.pop(node.uid, None)
         zone = (self._use_ids and node.zone_id) or self._id_of(node.region, node.zone)
         if not node.zone and not zone:
-            zone = self._default
+            zone = self._id_of_default(node.region)
         return node if zone == node.zone else replace(node, zone=zone)
 
     def drop_node(self, uid: str) -> None:
@@ -77,11 +80,26 @@ class Zones:
         """The id of a zone by its name, "" if none or several; a name that is an id, or without
         ids any, itself.
         """
-        if not self._use_ids or not name or any(name in ids for ids in self._ids.values()):
-            return name
-        regions = [key for key in self._ids if key[1] == name and region in ("", key[0])]
-        found = {one for key in regions for one in self._ids[key]}
+        found = self._ids_of(region, name) or ({name} if _ID.fullmatch(name) else set())
         if len(found) == 1:
             return found.pop()
-        self.failed.add((region, name))
+        if name:
+            self.failed.add((region, name))
         return ""
+
+    def _id_of_default(self, region: str) -> str:
+        """The default zone; by its id if it is the name of a zone that has one."""
+        has_id = self._ids_of(region, self._default)
+        return self._id_of(region, self._default) if has_id else self._default
+
+    def _ids_of(self, region: str, name: str) -> set[str]:
+        """The ids that nodes gave a name; a name that is one of them, or without ids any, itself.
+
+        A name that is in several regions has those of all of them if ``region`` is empty.
+        """
+        if not name:
+            return set()
+        if not self._use_ids or any(name in ids for ids in self._ids.values()):
+            return {name}
+        regions = [key for key in self._ids if key[1] == name and region in ("", key[0])]
+        return {one for key in regions for one in self._ids[key]}

@@ -290,7 +290,7 @@ def node_facts(node: Node, places: PlaceLabels = DEFAULT_LABELS) -> NodeFacts:
     )
     provider = provider_of(node.spec.provider_id)
     zone = _first(labels, places.zone)
-    if places.zone == ZONE_LABELS and _is_fault_domain(zone, provider, labels):
+    if set(places.zone) <= set(ZONE_LABELS) and _is_fault_domain(zone, provider, labels):
         zone = ""
     return NodeFacts(
         uid=meta.uid,

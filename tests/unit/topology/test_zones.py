@@ -127,6 +127,44 @@ def test_the_default_zone_does_not_replace_a_zone_without_an_id() -> None:
     assert zone_of(index, SECOND) == ""
 
 
+@pytest.mark.parametrize("default", ["us-east-1a", "use1-az1"])
+@pytest.mark.parametrize("region", ["us-east-1", ""])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_default_zone_is_compared_by_its_id(default: str, region: str, is_first: bool) -> None:
+    index = index_by_ids(default_zone=default)
+    nodes = [replace(WITHOUT_ID, zone="", region=region), WITH_ID]
+    for node in nodes if is_first else reversed(nodes):
+        index.put_node(node)
+    assert zone_of(index, SECOND) == "use1-az1"
+    assert verdict(index, FIRST, SECOND) == ("same_zone" if region else "region_unknown")
+    assert index.zones.failed == set()
+
+
+def test_a_default_zone_that_has_no_id_is_a_zone_of_its_own() -> None:
+    index = index_by_ids(default_zone="hall-1")
+    index.put_node(replace(WITHOUT_ID, zone=""))
+    index.put_node(WITH_ID)
+    assert zone_of(index, SECOND) == "hall-1"
+
+
+@pytest.mark.parametrize("name", ["use1-az6", "usw2-lax1-az1", "use1-wl1-bos-wlz1"])
+def test_an_id_needs_no_node_in_its_zone(name: str) -> None:
+    index = index_by_ids()
+    index.put_node(WITH_ID)
+    index.put_networks([network(name)])
+    assert zone_of(index, "10.9.0.1") == name
+    assert verdict(index, FIRST, "10.9.0.1") == "cross_zone"
+    assert index.zones.failed == set()
+
+
+@pytest.mark.parametrize("name", ["us-west-2-lax-1a", "us-east-1-wl1-bos-wlz-1", "eastus-1"])
+def test_a_name_is_not_taken_for_an_id(name: str) -> None:
+    index = index_by_ids()
+    index.put_node(WITH_ID)
+    index.put_networks([network(name)])
+    assert zone_of(index, "10.9.0.1") == ""
+
+
 def test_without_ids_every_zone_keeps_its_name() -> None:
     index = AddressIndex(clock=lambda: 1000.0, wall=lambda: 1.7e9)
     for one in (WITH_ID, WITHOUT_ID, ELSEWHERE):

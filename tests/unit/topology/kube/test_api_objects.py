@@ -229,6 +229,14 @@ def test_other_labels_can_have_the_zone_and_the_region() -> None:
     assert (facts.zone, facts.region) == ("0", "d")
 
 
+def test_a_usual_label_that_is_named_has_no_fault_domains_either() -> None:
+    label = "topology.kubernetes.io/zone"
+    azure = {"providerID": "azure:///subscriptions/x"}
+    sent = {"metadata": {"uid": "u", "name": "n", "labels": {label: "0"}}, "spec": azure}
+    read = msgspec.json.decode(msgspec.json.encode(sent), type=Node)
+    assert node_facts(read, PlaceLabels(zone=(label,))).zone == ""
+
+
 def test_a_node_has_the_addresses_that_its_cni_plugin_noted() -> None:
     noted = {
         "projectcalico.org/IPv4Address": "192.0.2.1/24",
