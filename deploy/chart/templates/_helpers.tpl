@@ -68,3 +68,27 @@ app.kubernetes.io/part-of: kzn
 {{- range $name, $_ := .Values.prices.lists }}{{ $words = append $words (printf "/etc/kzn/prices/%s" $name) }}{{ end }}
 {{- default "off" (join "," $words) | quote }}
 {{- end }}
+
+{{/* The quota of a priority class of the system. In: the root, component and class. */}}
+{{- define "kzn.quota" -}}
+{{- if hasPrefix "system-" .class }}
+---
+# Where priority classes of the system are limited to kube-system (GKE), a namespace needs a quota
+# for each that it uses. The number is no limit in practice.
+apiVersion: v1
+kind: ResourceQuota
+metadata:
+  name: {{ include "kzn.name" . }}-{{ .component }}
+  namespace: {{ .Release.Namespace }}
+  labels:
+    app.kubernetes.io/part-of: kzn
+spec:
+  hard:
+    pods: 1M
+  scopeSelector:
+    matchExpressions:
+      - operator: In
+        scopeName: PriorityClass
+        values: [{{ quote .class }}]
+{{- end }}
+{{- end -}}

@@ -559,27 +559,36 @@ def test_traffic_distribution_is_named_as_in_that_version(kubernetes: str, expec
 
 
 @pytest.mark.parametrize(
-    ("priority", "scopes"),
+    ("agent", "server", "classes"),
     [
-        ("system-node-critical", ["system-node-critical"]),
-        ("system-cluster-critical", ["system-cluster-critical"]),
-        ("important", None),
-        ("", None),
+        ("system-node-critical", "", ["system-node-critical"]),
+        ("system-cluster-critical", "", ["system-cluster-critical"]),
+        ("important", "", []),
+        ("", "", []),
+        ("", "system-cluster-critical", ["system-cluster-critical"]),
+        (
+            "system-node-critical",
+            "system-cluster-critical",
+            ["system-cluster-critical", "system-node-critical"],
+        ),
+        ("system-cluster-critical", "system-cluster-critical", ["system-cluster-critical"]),
+        ("system-node-critical", "important", ["system-node-critical"]),
     ],
 )
-def test_a_priority_class_of_the_system_comes_with_a_quota(
-    priority: str, scopes: list[str] | None
+def test_each_priority_class_of_the_system_comes_with_a_quota(
+    agent: str, server: str, classes: list[str]
 ) -> None:
-    things = rendered({"agent": {"priorityClassName": priority}})
-    assert dict(pods(things))["kzn-agent"].get("priorityClassName", "") == priority
-    quotas = [
-        thing["spec"]["scopeSelector"] for thing in things if thing["kind"] == "ResourceQuota"
-    ]
-    if scopes is None:
-        assert quotas == []
-    else:
-        (scope,) = quotas[0]["matchExpressions"]
-        assert scope == {"operator": "In", "scopeName": "PriorityClass", "values": scopes}
+    values = {"agent": {"priorityClassName": agent}, "server": {"priorityClassName": server}}
+    things = rendered(values)
+    found = {name: pod.get("priorityClassName", "") for name, pod in pods(things)}
+    assert found == {"kzn-agent": agent, "kzn-server": server}
+    quotas = [thing for thing in things if thing["kind"] == "ResourceQuota"]
+    assert len({name_of(quota) for quota in quotas}) == len(quotas)
+    scopes = [scope for one in quotas for scope in one["spec"]["scopeSelector"]["matchExpressions"]]
+    assert [(scope["operator"], scope["scopeName"]) for scope in scopes] == [
+        ("In", "PriorityClass")
+    ] * len(classes)
+    assert sorted(value for scope in scopes for value in scope["values"]) == classes
 
 
 def test_values_are_rendered_into_the_objects() -> None:
