@@ -168,7 +168,8 @@ def parse(file: str, text: str, hint: str = "") -> Value | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark is not None else 1
-        raise UsageError(f"{file}:{line}: {error.problem}, expected YAML") from error
+        problem = (error.problem or "a mistake").removeprefix("but ")
+        raise UsageError(f"{file}:{line}: {problem}, expected YAML") from error
     except (yaml.YAMLError, RecursionError) as error:
         raise UsageError(f"{file}:1: {error}, expected YAML") from error
     return Value(file, node, hint) if node is not None else None

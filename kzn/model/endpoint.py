@@ -18,6 +18,10 @@ NO_ZONE_CLASS = "no-zone"
 """``price_class`` of a static entry that is in no zone and says nothing of the bill: it is outside
 the zones of the cluster, and how its bytes go there is not known."""
 
+INTERNET_CLASS = "internet"
+"""What a static entry without a zone says that costs what any outside address does; it then has no
+price class."""
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:

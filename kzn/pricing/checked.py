@@ -30,6 +30,8 @@ def _mistakes(one: PriceList) -> Iterator[str]:
     yield from _number("discount", one.discount)
     if one.conversion is not None:
         yield from _conversion(one.conversion)
+        if getattr(one.conversion, "currency", None) == one.currency:
+            yield _found("conversion.currency", one.currency, "another one than the list's")
     if not isinstance(one.rules, tuple):
         yield _found("rules", one.rules, "a tuple of Rule")
         return

@@ -38,9 +38,10 @@ from decimal import Decimal
 from pathlib import Path
 
 from kzn.errors import UsageError
+from kzn.model.endpoint import INTERNET_CLASS, NO_ZONE_CLASS
 from kzn.model.provider import spelled
 from kzn.pricing.declaration import ANY, GIB, Conversion, PriceList, Rule
-from kzn.pricing.traffic import CLASSES, FREE_CLASS
+from kzn.pricing.traffic import CLASSES, EXTERNAL, FREE_CLASS, OUTSIDE
 from kzn.yaml_files import MAX_LIST_BYTES, Value, parse, read_text
 
 UNITS = {"GiB": GIB, "GB": 10**9}
@@ -61,6 +62,8 @@ _RULE_KEYS = {
 }
 _PRICES = "one of: sender and receiver; free: true; unpriced: why"
 _CURRENCY = re.compile(r"[A-Z]{3}")
+_GLOB = re.compile(r"(?:[^,{}\[\]]|\[[^,{}\[\]]+\])+")
+"""A list or braces in one text would match no region, so that another rule would answer."""
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,18})?) ?%")
 
 
@@ -93,7 +96,7 @@ def parse_list(file: str, content: str, installed: Iterable[PriceList] = ()) -> 
     if end is not None and end <= begin:
         at = entry["valid_until" if "valid_until" in entry else "valid_from"]
         at.fail(f"valid from {begin} until {end}", "an end after the begin")
-    return PriceList(
+    found = PriceList(
         name=entry["name"].text("a name") if "name" in entry else Path(file).stem,
         provider=_provider(entry) or (base.provider if base else ""),
         currency=_currency(entry.get("currency")) or (base.currency if base else ""),
@@ -110,6 +113,8 @@ def parse_list(file: str, content: str, installed: Iterable[PriceList] = ()) -> 
         if "convert" in entry
         else (base.conversion if base else None),
     )
+    _check_conversion(entry, found)
+    return found
 
 
 def _base(value: Value, installed: Iterable[PriceList]) -> PriceList:
@@ -137,24 +142,51 @@ def _rules(value: Value) -> Iterable[Rule]:
     for item in value.items("rules"):
         entry = item.mapping("a rule", {"class"}, _RULE_KEYS)
         sender, receiver, unpriced = _prices(item, entry)
-        price_class = _text(entry, "far_end")
-        if price_class == FREE_CLASS:
-            entry["far_end"].fail('"free"', "another price class: free is free in every list")
+        cls = entry["class"].choice("a class", *CLASSES)
+        price_class = _far_end(entry["far_end"], cls) if "far_end" in entry else ""
         if "bills" in entry and not price_class:
             entry["bills"].fail("bills without far_end", "a price class that it is about")
         bills = entry["bills"].choice("who pays", "near", "both") if "bills" in entry else "both"
+        src, dst = (_regions(entry[key], cls) if key in entry else ANY for key in ("from", "to"))
+        if src == dst == (OUTSIDE,):
+            item.fail("from outside to outside", "an end in a region")
         yield Rule(
-            cls=entry["class"].choice("a class", *CLASSES),
+            cls=cls,
             sender=sender,
             receiver=receiver,
-            src_regions=entry["from"].texts("a region") if "from" in entry else ANY,
-            dst_regions=entry["to"].texts("a region") if "to" in entry else ANY,
+            src_regions=src,
+            dst_regions=dst,
             price_class=price_class,
             bills_far_end=bills == "both",
             unpriced=unpriced,
             source=_text(entry, "source"),
             date=_day(entry, "date"),
         )
+
+
+def _far_end(value: Value, cls: str) -> str:
+    """The price class of a rule that can apply."""
+    found = value.text("a price class")
+    if found == FREE_CLASS:
+        value.fail('"free"', "another price class: free is free in every list")
+    if found == INTERNET_CLASS:
+        value.fail(f'"{found}"', "no far_end: such an end costs what any outside one does")
+    if found == NO_ZONE_CLASS and cls != EXTERNAL:
+        value.fail(f'"{found}" in {cls}', f"class {EXTERNAL}: such ends are outside all zones")
+    if found != found.strip():
+        value.fail(f'"{found}"', "a price class without spaces at its ends")
+    return found
+
+
+def _regions(value: Value, cls: str) -> tuple[str, ...]:
+    """Regions or globs that can match."""
+    found = value.texts("a region")
+    for one in found:
+        if one != one.strip() or not _GLOB.fullmatch(one):
+            value.fail(f'"{one}"', "a region or a glob, such as us-*; several as [us-*, ca-*]")
+        if one == OUTSIDE and cls != EXTERNAL:
+            value.fail(f'"{one}" in {cls}', f"class {EXTERNAL}: no other has an outside end")
+    return found
 
 
 def _prices(item: Value, entry: dict[str, Value]) -> tuple[float, float, str]:
@@ -177,6 +209,13 @@ def _conversion(value: Value) -> Conversion:
         entry["rate"].fail("0", "more")
     currency = _currency(entry["currency"])
     return Conversion(currency, rate, _text(entry, "source"), _day(entry, "date"))
+
+
+def _check_conversion(entry: dict[str, Value], one: PriceList) -> None:
+    """A rate within a currency would be a discount that no table shows."""
+    if "convert" in entry and one.conversion and one.conversion.currency == one.currency:
+        expected = "another currency; discount makes all prices less"
+        entry["convert"].fail(f"from {one.currency} to {one.currency}", expected)
 
 
 def _discount(value: Value) -> float:

@@ -8,7 +8,8 @@ FREE_CLASS = "free"
 """The price class of an end to and from which every byte is free, in every list."""
 OUTSIDE = "outside"
 """In a rule's regions: the end of external traffic that no provider of the cluster has."""
-CLASSES = ("same_zone", "cross_zone", "cross_region", "external")
+EXTERNAL = "external"
+CLASSES = ("same_zone", "cross_zone", "cross_region", EXTERNAL)
 """The classes of traffic that rules have; those of kzn.server.resolve.verdict."""
 
 Reason = Literal[

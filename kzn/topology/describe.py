@@ -1,10 +1,16 @@
 """Converts facts of pods, nodes and networks to endpoints, the form used outside of topology."""
 
-from kzn.model.endpoint import NO_ZONE_CLASS, NODE, POD, SERVICE, STATIC, ZONE_UNKNOWN, Endpoint
+from kzn.model.endpoint import (
+    INTERNET_CLASS,
+    NO_ZONE_CLASS,
+    NODE,
+    POD,
+    SERVICE,
+    STATIC,
+    ZONE_UNKNOWN,
+    Endpoint,
+)
 from kzn.topology.facts import Network, NodeFacts, PodFacts, ServiceFacts, Workload
-
-INTERNET = "internet"
-"""The price class of a network without a zone that is billed as the internet is."""
 
 
 def pod_endpoint(
@@ -67,7 +73,7 @@ def network_endpoint(network: Network) -> Endpoint:
 
 def price_class_of(network: Network) -> str:
     """How its bytes are billed: as it says, or NO_ZONE_CLASS without a zone; empty if ordinary."""
-    if network.price_class == INTERNET:
+    if network.price_class == INTERNET_CLASS:
         return ""
     is_nowhere = not network.zone and not network.is_zone_unknown
     return network.price_class or (NO_ZONE_CLASS if is_nowhere else "")

@@ -110,7 +110,7 @@ MISTAKES = [
     (HEAD + "currency: EUR\nrules: []", 6, "twice"),
     (HEAD + "rules:\n- &x {class: cross_zone, free: true}\n- {<<: *x}", 8, '"<<"'),
     (HEAD + "rules:\n- !!python/object/apply:os.system [ls]", 7, "a list"),
-    (HEAD + "rules: []\n---\nrules: []", 7, "another document"),
+    (HEAD + "rules: []\n---\nrules: []", 7, "p.yaml:7: found another document"),
     (HEAD + "rules:\n-", 7, "nothing"),
     (HEAD + "rules:\n- {class: , free: true}", 7, "nothing"),
     (HEAD + "rules:\n\t- {class: cross_zone, free: true}", 7, "YAML"),
@@ -146,6 +146,17 @@ MISTAKES = [
     (HEAD + "rules:\n- {class: cross_zone, free: true, far_end: x, bills: far}", 7, '"far"'),
     (HEAD + "rules:\n- {class: cross_zone, free: true, far_end: free}", 7, '"free"'),
     (HEAD + "rules:\n- {class: cross_zone, free: true, from: []}", 7, "empty list"),
+    (HEAD + "rules:\n- {class: cross_zone, free: true, from: 'us-*,ca-*'}", 7, "[us-*, ca-*]"),
+    (HEAD + "rules:\n- {class: cross_zone, free: true, to: '{us,ca}-*'}", 7, '"{us,ca}-*"'),
+    (HEAD + "rules:\n- {class: cross_zone, free: true, to: [us-*, ' ca-*']}", 7, '" ca-*"'),
+    (HEAD + "rules:\n- {class: cross_zone, free: true, from: 'us-[ab'}", 7, '"us-[ab"'),
+    (HEAD + "rules:\n- {class: cross_zone, free: true, from: outside}", 7, "class external"),
+    (HEAD + "rules:\n- {class: external, free: true, from: outside, to: outside}", 7, "an end in"),
+    (HEAD + "rules:\n- {class: cross_zone, free: true, far_end: no-zone}", 7, "class external"),
+    (HEAD + "rules:\n- {class: external, free: true, far_end: internet}", 7, "no far_end"),
+    (HEAD + "rules:\n- {class: cross_zone, free: true, far_end: ' peering'}", 7, '" peering"'),
+    (HEAD + "convert: {currency: USD, rate: 0.9}\nrules: []", 6, "from USD to USD"),
+    ("extends: aws\nconvert: {currency: USD, rate: 0.9}\n", 2, "from USD to USD"),
     (HEAD + "rules: [", 6, "YAML"),
     (HEAD + "valid_until: 2020-01-01\nrules: []", 6, "until 2020-01-01"),
 ]
@@ -195,13 +206,14 @@ def test_the_shipped_lists_are_the_same_as_text(one: PriceList) -> None:
 
 PRICE = st.floats(0, 1000).map(lambda n: float(f"{n:.9f}")) | st.floats(1e-20, 1e9)
 WORD = st.text("abz019*-_ :#'\"\\{}[],\n\tä🙂", min_size=1, max_size=12)
-GLOBS = st.lists(WORD, min_size=1, max_size=3).map(tuple)
+NAME = st.text("abz019*-_ :#'\"\\\nä🙂", min_size=1, max_size=12).map(str.strip).filter(bool)
+GLOBS = st.lists(NAME | st.just("us-[ab]*"), min_size=1, max_size=3).map(tuple)
 DAYS = st.dates(date(2000, 1, 1), date(2099, 1, 1))
 
 
 @st.composite
 def any_rule(draw: st.DrawFn) -> Rule:
-    far_end = draw(st.just("") | WORD.filter(lambda word: word != "free"))
+    far_end = draw(st.just("") | NAME)
     unpriced = draw(st.just("") | WORD)
     return Rule(
         cls=draw(st.sampled_from(CLASSES)),

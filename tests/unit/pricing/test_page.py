@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from kzn.model.endpoint import INTERNET_CLASS
 from kzn.pricing import aws, azure, file, gcp
 from kzn.pricing.book import PriceBook
 from kzn.pricing.declaration import GIB
 from kzn.pricing.file import parse_list
 from kzn.pricing.traffic import FREE_CLASS, REASONS, Quote, Traffic, Unpriced
-from kzn.topology.describe import INTERNET
 
 PAGE = (Path(__file__).parents[3] / "docs" / "money.md").read_text()
 BOOK = PriceBook([aws.PRICES, azure.PRICES, gcp.PRICES])
@@ -62,7 +62,7 @@ def test_the_reasons_are_those_of_the_book() -> None:
 
 def test_the_price_classes_are_those_of_the_lists() -> None:
     listed = {rule.price_class for one in BOOK.lists for rule in one.rules} - {""}
-    listed |= {FREE_CLASS, INTERNET}
+    listed |= {FREE_CLASS, INTERNET_CLASS}
     rows = table("`price`")
     assert {name.strip("`") for name in rows} == listed
     for name, (_, *cells) in rows.items():
