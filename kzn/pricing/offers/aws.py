@@ -8,11 +8,11 @@ A product's ``transferType`` says what it is:
     AWS Outbound, AWS Inbound         to and from the internet
 
 Crossings that cost nothing (IntraRegion-xAZ-In, -Out) have no rule: an address does not show them.
-Of several tiers the first that costs something counts, of several products of one kind the one
-without an operation, which is the general one, else the dearest.
+Of several tiers the first that costs something counts, of several terms the latest, of several
+products of one kind the one without an operation, which is the general one, else the dearest.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -28,10 +28,12 @@ from kzn.pricing.offers.imported import (
     day_of,
     extending,
     read_offer,
+    row_of,
     rules_by_regions,
 )
 from kzn.pricing.traffic import OUTSIDE
 
+_NO_TERMS = msgspec.Raw(b"{}")
 _REGION, _EXTERNAL = "AWS Region", "External"
 _ENDS = {
     "IntraRegion": ("cross_zone", "", "both"),
@@ -68,16 +70,17 @@ class _Dimension(msgspec.Struct, rename="camel"):
 
 class _Term(msgspec.Struct, rename="camel"):
     price_dimensions: dict[str, _Dimension]
+    effective_date: str = ""
 
 
 class _Terms(msgspec.Struct):
-    on_demand: dict[str, dict[str, _Term]] = msgspec.field(default_factory=dict, name="OnDemand")
+    on_demand: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict, name="OnDemand")
 
 
 class _Offer(msgspec.Struct, rename="camel"):
     offer_code: str
     publication_date: str
-    products: dict[str, _Product]
+    products: dict[str, msgspec.Raw]
     terms: _Terms
     version: str = ""
 
@@ -107,16 +110,17 @@ def import_aws(files: Sequence[Path], read: date) -> Imported:
     prices = {kind: _Prices() for kind in set(_ENDS.values())}
     used = ignored = 0
     for offer in offers:
-        for sku, product in offer.products.items():
-            price = _price(offer.terms.on_demand.get(sku, {}).values())
-            pair = _pair(product.attributes)
-            kind = _ENDS.get(product.attributes.transfer_type)
+        for sku, raw in offer.products.items():
+            attributes = product.attributes if (product := row_of(raw, _Product)) else _Attributes()
+            price = _price(row_of(offer.terms.on_demand.get(sku, _NO_TERMS), dict[str, _Term]))
+            pair = _pair(attributes)
+            kind = _ENDS.get(attributes.transfer_type)
             if price is None or pair is None or kind is None:
                 ignored += 1
                 continue
             used += 1
             price = check_price(price, f"product {sku[:40]}")
-            prices[kind].add(pair, price, is_general=not product.attributes.operation)
+            prices[kind].add(pair, price, is_general=not attributes.operation)
     if not used:
         names = ", ".join(map(str, files))
         raise UsageError(
@@ -149,7 +153,11 @@ def _rules(prices: dict[tuple[str, str, str], _Prices]) -> Iterable[Rule]:
         yield from rules_by_regions(cls, within, "public-address")
     for cls, price_class in (("cross_zone", "peering"), ("cross_region", ""), ("external", "")):
         sender, receiver = (prices[cls, price_class, end] for end in ("sender", "receiver"))
-        pairs = sender.pairs() | (receiver.pairs() if cls == "external" else set())
+        pairs = sender.pairs()
+        if cls == "external":
+            pairs |= receiver.pairs()
+        elif price_class:  # billed at both ends: with one alone half would be missing
+            pairs &= receiver.pairs()
         ends = {pair: (sender.get(pair), receiver.get(pair)) for pair in pairs}
         yield from rules_by_regions(cls, ends, price_class)
 
@@ -169,10 +177,13 @@ def _place(location: str, kind: str, region: str) -> str:
     return region if kind == _REGION else ""
 
 
-def _price(terms: Iterable[_Term]) -> float | None:
+def _price(terms: Mapping[str, _Term] | None) -> float | None:
     """USD for a GB in the first tier that costs something, 0 if none does; None without prices."""
     tiers = []
-    for term in terms:
+    latest = max((term.effective_date for term in (terms or {}).values()), default="")
+    for term in (terms or {}).values():
+        if term.effective_date != latest:
+            continue
         for dimension in term.price_dimensions.values():
             usd = dimension.price_per_unit.get("USD")
             if dimension.unit != "GB" or usd is None:

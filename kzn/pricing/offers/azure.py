@@ -5,7 +5,8 @@
     Inter Continent Data Transfer Out - ...     to a region of another continent
 
 Meters of traffic between zones are listed and not billed (docs/money.md), so they are ignored. Of
-several tiers the first that costs something counts.
+several tiers the first that costs something counts, of several prices of a tier the latest that is
+in force.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,6 +27,7 @@ from kzn.pricing.offers.imported import (
     day_of,
     extending,
     read_offer,
+    rows_of,
     rules_by_regions,
 )
 from kzn.pricing.traffic import OUTSIDE
@@ -74,16 +76,18 @@ class _Item(msgspec.Struct, rename="camel"):
 
 
 class _Page(msgspec.Struct, rename="pascal"):
-    items: list[_Item]
+    items: list[msgspec.Raw]
 
 
 def import_azure(files: Sequence[Path], read: date) -> Imported:
     """The list of pages that were read on the day ``read``; UsageError."""
     items = [item for path in files for item in read_offer(path, _Page, "a page of Items").items]
-    found = [item for item in items if _is_used(item)]
+    found = [item for item in rows_of(items, _Item) if _is_used(item)]
     if not found:
         hint = "filter by serviceName eq 'Bandwidth'"
         raise UsageError(f"{', '.join(map(str, files))}: no meters of Bandwidth", hint=hint)
+    today = read.isoformat()
+    found = [item for item in found if item.effective_start_date[:10] <= today] or found
     starts = [item.effective_start_date for item in found if item.effective_start_date]
     return extending(
         azure.PRICES,
@@ -125,11 +129,15 @@ def _rules(items: Sequence[_Item]) -> Iterable[Rule]:
 
 def _by_region(items: Iterable[_Item], meter: str) -> dict[str, float]:
     """The price of a meter by region: the first tier that costs something."""
-    tiers: dict[str, list[tuple[float, float]]] = {}
-    for item in items:
+    latest: dict[tuple[str, str, str, float], _Item] = {}
+    for item in sorted(items, key=lambda one: one.effective_start_date):
         if item.meter_name.startswith(meter):
-            tier = item.tier_minimum_units, item.retail_price
-            tiers.setdefault(item.arm_region_name, []).append(tier)
+            name = item.arm_region_name, item.product_name, item.meter_name
+            latest[*name, item.tier_minimum_units] = item
+    tiers: dict[str, list[tuple[float, float]]] = {}
+    for item in latest.values():
+        tier = item.tier_minimum_units, item.retail_price
+        tiers.setdefault(item.arm_region_name, []).append(tier)
     return {
         region: check_price(
             next((price for _, price in sorted(found) if price), 0.0), f"{meter} of {region[:40]}"

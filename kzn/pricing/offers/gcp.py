@@ -20,6 +20,7 @@ from kzn.pricing.offers.imported import (
     day_of,
     extending,
     read_offer,
+    rows_of,
 )
 from kzn.pricing.traffic import OUTSIDE
 
@@ -55,13 +56,13 @@ class _Sku(msgspec.Struct, rename="camel"):
 
 
 class _Page(msgspec.Struct):
-    skus: list[_Sku]
+    skus: list[msgspec.Raw]
 
 
 def import_gcp(files: Sequence[Path], read: date) -> Imported:
     """The list of pages that were read on the day ``read``; UsageError."""
     skus = [sku for path in files for sku in read_offer(path, _Page, "a page of SKUs").skus]
-    found = [sku for sku in skus if _is_inter_zone(sku) and sku.pricing_info]
+    found = [sku for sku in rows_of(skus, _Sku) if _is_inter_zone(sku) and sku.pricing_info]
     if not found:
         names = ", ".join(map(str, files))
         hint = "take the SKUs of Compute Engine (services/6F81-5844-456A)"

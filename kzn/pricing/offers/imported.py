@@ -2,7 +2,8 @@
 
 import codecs
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -14,10 +15,13 @@ from kzn.errors import UsageError
 from kzn.pricing.declaration import ANY, PriceList, Rule
 
 MAX_OFFER_BYTES = 512 << 20
-"""Of one file. AWS' offer of data transfer is some 50 MB, that of EC2 several GB."""
+"""Of one file, also when it was compressed. AWS' offer of data transfer is some 50 MB, that of EC2
+several GB."""
 _MIN_PRICE, _MAX_PRICE = 1e-12, 1e12
 """Per GB, in any currency: what a price list as a file has room for (kzn/yaml_files.py)."""
 _CURRENCY = re.compile(r"[A-Z]{3}")
+_GZIP = b"\x1f\x8b"
+_SMALLER = "for AWS, take the offer AWSDataTransfer of each of your regions"
 
 _T = TypeVar("_T")
 
@@ -41,17 +45,43 @@ class Imported:
 
 
 def read_offer(path: Path, shape: type[_T], what: str) -> _T:
-    """Decode a JSON file, skipping other fields; UsageError, which calls it ``what``."""
+    """Decode a JSON file, also by gzip, skipping other fields; UsageError, which calls it ``what``.
+
+    Rows are left as `msgspec.Raw`, for `row_of`.
+    """
     try:
         size = path.stat().st_size
         if size > MAX_OFFER_BYTES:
-            hint = "for AWS, take the offer AWSDataTransfer of each of your regions"
-            raise UsageError(f"{path}: {size} bytes, at most {MAX_OFFER_BYTES}", hint=hint)
-        return msgspec.json.decode(_as_utf8(path.read_bytes()), type=shape)
+            raise UsageError(f"{path}: {size} bytes, at most {MAX_OFFER_BYTES}", hint=_SMALLER)
+        return msgspec.json.decode(_as_utf8(_plain(path, path.read_bytes())), type=shape)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not {what}: {error}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, zlib.error) as error:
+        hint = "files of JSON are read, as they are or by gzip"
+        raise UsageError(f"{path}: not {what}: {error}", hint=hint) from error
+
+
+def row_of(raw: msgspec.Raw, shape: type[_T]) -> _T | None:
+    """A product, meter or SKU; None for one of another shape, which is to be ignored."""
+    try:
+        return msgspec.json.decode(raw, type=shape)
+    except msgspec.MsgspecError:
+        return None
+
+
+def rows_of(raws: Iterable[msgspec.Raw], shape: type[_T]) -> Iterator[_T]:
+    """Those that have the shape."""
+    return (row for raw in raws if (row := row_of(raw, shape)) is not None)
+
+
+def _plain(path: Path, content: bytes) -> bytes:
+    if not content.startswith(_GZIP):
+        return content
+    unpacking = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    found = unpacking.decompress(content, MAX_OFFER_BYTES)
+    if unpacking.unconsumed_tail:
+        raise UsageError(f"{path}: more than {MAX_OFFER_BYTES} bytes unpacked", hint=_SMALLER)
+    return found
 
 
 def _as_utf8(content: bytes) -> bytes:

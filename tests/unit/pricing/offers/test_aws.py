@@ -1,5 +1,6 @@
 """kzn/pricing/offers/aws.py and imported.py, by files that are made here after AWS' format."""
 
+import gzip
 import json
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -188,6 +189,66 @@ def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path, encoding: str) ->
     path = tmp_path / "0.json"
     path.write_bytes(json.dumps(FRANKFURT).encode(encoding))
     assert import_aws([path], READ).prices == made(tmp_path, FRANKFURT).prices
+
+
+def test_a_file_by_gzip_is_read_and_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "0.json.gz"
+    packed = gzip.compress(json.dumps(FRANKFURT | {"disclaimer": "x" * 100_000}).encode())
+    path.write_bytes(packed)
+    assert import_aws([path], READ).prices == made(tmp_path, FRANKFURT).prices
+    path.write_bytes(packed[:-100])
+    with pytest.raises(UsageError, match=r"0\.json\.gz: not an offer"):
+        import_aws([path], READ)
+    path.write_bytes(packed)
+    monkeypatch.setattr(imported, "MAX_OFFER_BYTES", 50_000)
+    with pytest.raises(UsageError, match="more than 50000 bytes"):
+        import_aws([path], READ)
+
+
+ODD_ROWS: list[Any] = [
+    None,
+    [],
+    {},
+    {"attributes": None},
+    {"attributes": transfer("IntraRegion", "eu-central-1", "eu-central-1") | {"operation": None}},
+]
+
+
+@pytest.mark.parametrize("odd", ODD_ROWS)
+def test_a_product_of_another_shape_is_ignored_and_counted(tmp_path: Path, odd: Any) -> None:
+    changed = FRANKFURT | {"products": FRANKFURT["products"] | {"S0x": odd}}
+    changed["terms"] = {"OnDemand": FRANKFURT["terms"]["OnDemand"] | {"S0x": None}}
+    found = made(tmp_path, changed)
+    assert found.prices == made(tmp_path, FRANKFURT).prices
+    assert (found.used, found.ignored) == (7, 4)
+
+
+@pytest.mark.parametrize("price", [None, 0.5, {}])
+def test_a_price_of_another_shape_is_ignored_and_counted(tmp_path: Path, price: Any) -> None:
+    first = transfer("IntraRegion", "eu-central-1", "eu-central-1")
+    odd = tiers(("0", "1"))
+    odd["d0"]["pricePerUnit"] = {"USD": price}
+    found = made(tmp_path, offer([(first, tiers(("0", "0.01"))), (first, odd)]))
+    assert (found.used, found.ignored) == (1, 1)
+    assert ask(found, "cross_zone", "eu-central-1", "eu-central-1") == (0.01, 0.01)
+
+
+def test_of_several_terms_the_latest_counts(tmp_path: Path) -> None:
+    one = offer([(transfer("IntraRegion", "r", "r"), {})])
+    one["terms"]["OnDemand"]["S0"] = {
+        day: {"effectiveDate": day, "priceDimensions": tiers(("0", usd))}
+        for day, usd in (("2026-07-01T00:00:00Z", "0.02"), ("2025-01-01T00:00:00Z", "0.01"))
+    }
+    assert ask(made(tmp_path, one), "cross_zone", "r", "r") == (0.02, 0.02)
+
+
+def test_peering_of_which_one_end_is_missing_is_as_in_the_shipped_list(tmp_path: Path) -> None:
+    between = transfer("IntraRegion", "r", "r"), tiers(("0", "0.02"))
+    sent = transfer("IntraRegion-VPCpeering-Out", "r", "r"), tiers(("0", "0.02"))
+    found = made(tmp_path, offer([between, sent]))
+    assert ask(found, "cross_zone", "r", "r", "peering") == (0.01, 0.01)
 
 
 @pytest.mark.parametrize(

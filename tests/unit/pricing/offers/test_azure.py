@@ -88,6 +88,25 @@ def test_meters_between_regions_and_to_the_internet_are_the_senders(tmp_path: Pa
     assert found.prices.valid_from == date(2026, 2, 1)
 
 
+def test_of_several_prices_of_a_tier_the_latest_in_force_counts(tmp_path: Path) -> None:
+    rows = [
+        item(OUT, "eastus", usd, effectiveStartDate=f"{day}T00:00:00Z")
+        for day, usd in (("2025-07-01", 0.08), ("2024-01-01", 0.05), ("2026-12-01", 0.01))
+    ]
+    found = import_azure(pages(tmp_path, rows), READ)
+    [sent] = [rule for rule in found.prices.rules if rule.src_regions == ("eastus",)]
+    assert (sent.sender, found.prices.valid_from) == (0.08, date(2025, 7, 1))
+    assert (found.used, found.ignored) == (2, 1)
+
+
+@pytest.mark.parametrize("odd", [None, [], item(OUT, "eastus", 1) | {"armRegionName": None}])
+def test_a_meter_of_another_shape_is_ignored_and_counted(tmp_path: Path, odd: Any) -> None:
+    found = import_azure(pages(tmp_path, [*ITEMS, odd]), READ)
+    plain = import_azure(pages(tmp_path, ITEMS), READ)
+    assert found.prices == plain.prices
+    assert (found.used, found.ignored) == (plain.used, plain.ignored + 1)
+
+
 def test_another_currency_is_complete_by_itself(tmp_path: Path) -> None:
     euro = [one | {"currencyCode": "EUR"} for one in ITEMS]
     found = import_azure(pages(tmp_path, euro), READ)

@@ -68,6 +68,13 @@ def test_the_sku_of_traffic_between_zones_is_the_senders_price(tmp_path: Path) -
     assert not rule.sender
 
 
+@pytest.mark.parametrize("odd", [None, {"skuId": 1}, {"description": None}])
+def test_a_sku_of_another_shape_is_ignored_and_counted(tmp_path: Path, odd: Any) -> None:
+    one = sku(INTER_ZONE, "Network Inter Zone Data Transfer Out", 11000000)
+    found = import_gcp([page(tmp_path, one, odd)], READ)
+    assert (found.used, found.ignored) == (1, 1)
+
+
 def test_an_older_name_of_the_sku_is_known(tmp_path: Path) -> None:
     found = import_gcp([page(tmp_path, sku("X", "Network Inter Zone Egress", 10000000))], READ)
     assert found.prices.rules[1].sender == 0.01
