@@ -238,6 +238,15 @@ def owned(uid: str, name: str, owner: tuple[str, ...]) -> Object:
     return {"metadata": {"name": name, "uid": uid, "ownerReferences": [controller(*owner)]}}
 
 
-def controller(kind: str, name: str, uid: str, api_version: str = "x/v1") -> Object:
-    """The ownerReference of a controller."""
+GROUPS = {
+    "ReplicaSet": "apps/v1",
+    "Deployment": "apps/v1",
+    "Job": "batch/v1",
+    "CronJob": "batch/v1",
+}
+
+
+def controller(kind: str, name: str, uid: str, api_version: str = "") -> Object:
+    """The ownerReference of a controller; of Kubernetes' own kinds its version is known."""
+    api_version = api_version or GROUPS.get(kind, "x/v1")
     return {"apiVersion": api_version, "kind": kind, "name": name, "uid": uid, "controller": True}

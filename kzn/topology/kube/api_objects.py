@@ -36,11 +36,18 @@ MAX_STATUS = 65536
 """Longest network-status that is read."""
 MAX_NOTED = 32
 """Most addresses of a pod that are read from it."""
-PLAIN_KINDS = frozenset(
-    {"ReplicaSet", "Job", "Deployment", "StatefulSet", "DaemonSet", "CronJob", "Node"}
-)
-"""Kinds of `OwnerRef` without version and group: where a chain of owners ends, or that are always
-followed."""
+_APPS, _BATCH = frozenset({"apps", "extensions"}), frozenset({"batch"})
+PLAIN_KINDS = {
+    "ReplicaSet": _APPS,
+    "Deployment": _APPS,
+    "StatefulSet": _APPS,
+    "DaemonSet": _APPS,
+    "Job": _BATCH,
+    "CronJob": _BATCH,
+    "Node": frozenset({""}),
+}
+"""Kinds of `OwnerRef` without version and group, and their groups: where a chain of owners ends, or
+that are always followed. Other groups have kinds of the same name (Jobs of Volcano)."""
 OWN_ADDRESS_TYPES = ("InternalIP", "ExternalIP")
 
 
@@ -360,9 +367,7 @@ def _account(namespace: str, name: str) -> str:
 def _controller(meta: Meta) -> OwnerRef | None:
     for reference in meta.owner_references or ():
         if reference.controller:
-            kind = reference.kind
-            if kind not in PLAIN_KINDS:
-                kind = _qualified(kind, reference.api_version)
+            kind = _qualified(reference.kind, reference.api_version)
             return OwnerRef(intern(kind), intern(reference.name), intern(reference.uid))
     return None
 
@@ -371,6 +376,8 @@ def _qualified(kind: str, api_version: str) -> str:
     if not api_version:
         return kind
     group, _, version = api_version.rpartition("/")
+    if group in PLAIN_KINDS.get(kind, ()):
+        return kind
     return f"{kind}.{version}.{group}"
 
 

@@ -335,3 +335,23 @@ def test_controllers_are_decoded_from_partial_metadata() -> None:
     item = {"kind": "PartialObjectMetadata", "metadata": pod_object()["metadata"]}
     (owner,) = OWNERS.page(page(item)).items
     assert (owner.uid, owner.controller) == ("u1", OwnerRef("ReplicaSet", "web", "rs"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "api_version", "expected"),
+    [
+        ("Job", "batch/v1", "Job"),
+        ("Job", "", "Job"),
+        ("Job", "batch.volcano.sh/v1alpha1", "Job.v1alpha1.batch.volcano.sh"),
+        ("ReplicaSet", "extensions/v1beta1", "ReplicaSet"),
+        ("StatefulSet", "apps.kruise.io/v1beta1", "StatefulSet.v1beta1.apps.kruise.io"),
+        ("Node", "v1", "Node"),
+        ("Node", "infra.example.com/v1", "Node.v1.infra.example.com"),
+        ("ReplicationController", "v1", "ReplicationController.v1."),
+    ],
+)
+def test_a_kind_of_another_group_is_told_apart(kind: str, api_version: str, expected: str) -> None:
+    sent = pod_object()
+    owner = {"kind": kind, "name": "o", "uid": "u", "controller": True}
+    sent["metadata"]["ownerReferences"] = [owner | {"apiVersion": api_version}]
+    assert read_pod(sent).controller == (expected, "o", "u")

@@ -70,6 +70,30 @@ def test_owners_of_any_kind_are_followed_to_the_end() -> None:
     run(test())
 
 
+def test_a_kind_of_another_group_is_not_that_of_kubernetes() -> None:
+    async def test() -> None:
+        api, group = cluster_of_two(), "batch.volcano.sh/v1alpha1"
+        api.serve_kind(group, "Job", "vcjobs")
+        api.serve_kind(group, "CronJob", "vccronjobs")
+        api.put("vcjobs", owned("vj1", "train-28", ("CronJob", "train", "vc1", group)))
+        api.put("vccronjobs", {"metadata": {"name": "train", "uid": "vc1"}})
+        api.put("pods", pod("v1", "10.0.1.1", "n1", ("Job", "train-28", "vj1", group)))
+        kruise = ("StatefulSet", "db", "k1", "apps.kruise.io/v1beta1")
+        api.put("pods", pod("k1", "10.0.1.2", "n1", kruise))
+        async with running(api) as session:
+            await ready(session)
+            wanted = {
+                "10.0.1.1": ("CronJob", "train"),
+                "10.0.1.2": ("StatefulSet", "db"),
+                "10.0.0.2": ("CronJob", "backup"),
+            }
+            await session.until(
+                lambda: wanted == {address: workload(session, address) for address in wanted}
+            )
+
+    run(test())
+
+
 def test_without_the_right_each_owner_stays_the_last_known_and_the_log_says_so_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
