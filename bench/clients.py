@@ -8,6 +8,7 @@ log lines, and how long the event loop is held. The baseline is the quiet server
 """
 
 import asyncio
+import gc
 import logging
 import resource
 import socket
@@ -27,10 +28,11 @@ from lib.heartbeat import Heartbeat
 from lib.report import finish
 from lib.served import FleetSource, allow_many_files, resident
 
+from kzn.daemon.garbage import limit_collections
 from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.daemon.signals import Shutdown
 from kzn.model.totals import Counts
-from kzn.server.app import SWITCH_SECONDS, Server, freeze_heap, limit_collections
+from kzn.server.app import SWITCH_SECONDS, Server
 from kzn.server.config import ServerConfig
 from kzn.server.ledger.family import Row
 from kzn.server.topology import Topology
@@ -98,7 +100,7 @@ async def _serve(pipe: Connection, watch: socket.socket) -> None:
             totals = pipeline.node_totals.of(f"old-{number}", time.monotonic())
             totals.touched = time.monotonic()
             totals.add(term, "parse", Counts(1, 1))  # type: ignore[arg-type]
-    freeze_heap()
+    gc.freeze()
     agents, http = listen(HostPort("127.0.0.1", 0)), listen(HostPort("127.0.0.1", 0))
     ports = bound_port(agents), bound_port(http)
     shutdown, heartbeat = Shutdown(), Heartbeat()

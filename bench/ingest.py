@@ -10,6 +10,7 @@ random one in which no two flows have the same ends; CPU seconds per million flo
 those of plain Python, and the longest stall.
 """
 
+import gc
 import resource
 import statistics
 import tempfile
@@ -25,7 +26,6 @@ from lib.report import finish
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.pricing import aws
 from kzn.pricing.book import PriceBook
-from kzn.server.app import freeze_heap
 from kzn.server.cost.meter import CostMeter
 from kzn.server.flows.queue import FlowLog
 from kzn.server.ledger.family import FAMILIES
@@ -185,7 +185,7 @@ def main() -> None:
     fleet = Fleet()
     index = AddressIndex(clock=time.monotonic, wall=time.time)
     fleet.fill(index)
-    freeze_heap()
+    gc.freeze()
     frames = [
         (f"node-{node}", encode_to_server(encode_batch(fleet.batch(node, FLOWS, ADDRESSES), ZSTD)))
         for node in spread(fleet, REPORTING)

@@ -12,6 +12,7 @@ scrapes and without, and the longest stall.
 """
 
 import asyncio
+import gc
 import json
 import os
 import resource
@@ -34,11 +35,12 @@ from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from kzn.daemon.allocator import keep_freed_memory
+from kzn.daemon.garbage import limit_collections
 from kzn.model.batch import AgentIdentity
 from kzn.model.totals import Counts
 from kzn.pricing import aws
 from kzn.pricing.book import PriceBook
-from kzn.server.app import SWITCH_SECONDS, freeze_heap, limit_collections
+from kzn.server.app import SWITCH_SECONDS
 from kzn.server.cost.meter import CostMeter
 from kzn.server.flows.queue import LogCounts
 from kzn.server.http.server import HttpApi
@@ -164,7 +166,7 @@ class Bench:
             topology=lambda: (source,),
             flow_log=LogCounts,
         )
-        freeze_heap()
+        gc.freeze()
         nodes = list(spread(fleet, 50))
         batches = [fleet.batch(node, FLOWS, ADDRESSES) for node in nodes]
         self.frames = [encode_to_server(encode_batch(batch)) for batch in batches]

@@ -22,9 +22,10 @@ from lib.fleet import Fleet
 from lib.heartbeat import Heartbeat
 
 from kzn.daemon.allocator import keep_freed_memory
+from kzn.daemon.garbage import limit_collections
 from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.daemon.signals import Shutdown
-from kzn.server.app import SWITCH_SECONDS, Server, limit_collections
+from kzn.server.app import SWITCH_SECONDS, Server
 from kzn.server.config import ServerConfig
 from kzn.server.ledger.family import Row
 from kzn.server.state.sqlite_store import StateFile

@@ -5,7 +5,6 @@ Never: a task that fails without ending the server.
 """
 
 import asyncio
-import gc
 import logging
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 from kzn.advisor.gather import Reporting
 from kzn.daemon import descriptors
 from kzn.daemon.allocator import keep_freed_memory
+from kzn.daemon.garbage import FrozenHeap, limit_collections
 from kzn.daemon.http.hosts import AllowedHosts
 from kzn.daemon.listen import bound_port, listen
 from kzn.daemon.signals import Shutdown, shutdown_on_signals
@@ -146,6 +146,7 @@ class Server:
         deliveries: Deliveries | None = None,
     ) -> None:
         self._config = config
+        self._heap = FrozenHeap()
         self._deliveries = deliveries or Deliveries()
         self._prices = prices or Prices(PriceSources(shipped=False))
         self._authenticator = authenticator or Authenticator("none", topology.why_not_ready)
@@ -358,12 +359,8 @@ class Server:
         )
 
     async def _tick_forever(self) -> None:
-        frozen_lists = 0
         while True:
-            lists = self._topology.lists()
-            if lists != frozen_lists and not self._topology.why_not_ready():
-                frozen_lists = lists
-                freeze_heap()
+            self._heap.tick()
             self._topology.report()
             more = self._topology.index.describe_some()
             more = self._pipeline.tick() or more
@@ -423,27 +420,6 @@ def _receive_limits(config: ServerConfig) -> ReceiveLimits:
         share=config.address_share,
         reserved_descriptors=RESERVED_DESCRIPTORS,
     )
-
-
-def limit_collections() -> None:
-    """Let garbage collections be small; called before the cluster is listed.
-
-    A full collection visits every object: 0.4 s at 150,000 pods, with all threads stopped. With
-    these thresholds a list of the whole cluster causes none, and the others visit at most 30,000
-    objects, in some milliseconds.
-    """
-    gc.set_threshold(5_000, 5, 4_000)
-
-
-def freeze_heap() -> None:
-    """Exclude all current objects from garbage collection; called once the cluster is listed.
-
-    Nearly all objects that exist by now are long-lived. They are not collected first, which would
-    stop everything for as long as a full collection takes: reference counts have freed all but a
-    few cycles. A list after a gap of a watch makes new objects, so it is called again then.
-    """
-    gc.collect(0)
-    gc.freeze()
 
 
 def _epoch_of(monotonic: float) -> float:

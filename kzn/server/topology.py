@@ -72,12 +72,6 @@ class Topology:
             self.cluster(), {one.name: one.provider_id for one in nodes if one.provider_id}
         )
 
-    def lists(self) -> int:
-        """How many lists were complete so far, over all sources and resources; at least 1."""
-        return 1 + sum(
-            resource.lists for state in self.states() for resource in state.stats.resources
-        )
-
     def why_not_ready(self) -> str:
         """Why the topology is not ready; empty when each source has been listed once."""
         return "; ".join(why_waiting(state) for state in self.states() if not state.is_ready)

@@ -62,6 +62,10 @@ class Writer(Protocol):
         ...
 
 
+def _ignore(_bytes: int) -> None:
+    return
+
+
 class FrameStream:
     """One connection; `received` and `sent` count its bytes.
 
@@ -73,7 +77,7 @@ class FrameStream:
         reader: Reader,
         writer: Writer,
         max_frame: int,
-        on_buffered: Callable[[int], None] = lambda _bytes: None,
+        on_buffered: Callable[[int], None] = _ignore,
     ) -> None:
         self.received = 0
         self.sent = 0
@@ -150,7 +154,11 @@ class FrameStream:
             limit -= len(data)
 
     def abort(self) -> None:
-        """Close at once and discard unsent bytes. May be called twice."""
+        """Close at once and discard unsent bytes. May be called twice.
+
+        ``on_buffered``, which may refer to the caller of this stream, is not called any more.
+        """
+        self._on_buffered = _ignore
         self._writer.transport.abort()
 
     async def close(self) -> None:

@@ -135,6 +135,7 @@ class AgentConnection:
             self._session.close()
             if self._agent is not None:
                 self._context.agents.left(self._agent)
+                self._agent = None  # which refers to this connection
             self._frame_grew(0)
             self._count_bytes()
 

@@ -12,6 +12,7 @@ from collections import Counter
 
 from kzn.daemon.accept import Acceptor, peer_address
 from kzn.daemon.connect import enable_keepalive
+from kzn.daemon.garbage import release
 from kzn.daemon.logs import RateLimited
 from kzn.daemon.tls import ServerTls
 from kzn.daemon.tls_stream import TlsStream
@@ -149,6 +150,7 @@ class Receiver:
         self._by_payer[connection.payer] += 1
         self._count()
         task.add_done_callback(self._ended)
+        task.add_done_callback(lambda _: release(writer.transport))
         self._limit_unauthenticated()
 
     def _count_no_descriptor(self) -> None:
