@@ -22,6 +22,7 @@ from kzn.daemon.http.messages import Request, Response, problem
 from kzn.daemon.logs import RateLimited
 from kzn.errors import KznError
 from kzn.server.auth.throttle import MAX_REFUSED, RefusalThrottle
+from kzn.server.auth.tokens import subject_of
 
 if TYPE_CHECKING:
     from kzn.topology.kube.access_review import Access
@@ -72,6 +73,7 @@ class HttpAccess:
         self._clock = clock
         self._cache: OrderedDict[tuple[bytes, str], _Decision] = OrderedDict()
         self._throttle = RefusalThrottle(clock, max_refused)
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._slots = asyncio.Semaphore(MAX_REVIEWS)
         self._warnings = RateLimited(_LOG, clock=clock)
 
@@ -81,12 +83,14 @@ class HttpAccess:
         if not token:
             self.counts["unauthenticated"] += 1
             return _unauthorized("a bearer token is required")
-        key = hashlib.sha256(token.encode()).digest(), request.path
+        digest = hashlib.sha256(token.encode())
+        key = digest.digest(), request.path
         cached = self._cache.get(key)
         if cached is not None and self._clock() < cached.fresh_until:
             self.counts["cached"] += 1
             return cached.refusal
-        decision = await self._ask(token, request)
+        client = request.address, subject_of(token) or digest.hexdigest()
+        decision = await self._ask(token, request, client)
         if isinstance(decision, Response):  # not decided
             if cached is None or self._clock() >= cached.valid_until:
                 return decision
@@ -98,15 +102,20 @@ class HttpAccess:
             self._cache.popitem(last=False)
         return decision.refusal
 
-    async def _ask(self, token: str, request: Request) -> _Decision | Response:
-        if not self._throttle.may_ask(request.address):
+    async def _ask(
+        self, token: str, request: Request, client: tuple[str, str]
+    ) -> _Decision | Response:
+        # Claims are not verified: they only choose among the keys of the address. A client that the
+        # API server knew has one; all others share one, so that inventing names makes no new key.
+        presented_by = client if client in self._known else (request.address, "")
+        if not self._throttle.may_ask(presented_by):
             self.counts["throttled"] += 1
             return problem(
                 HTTPStatus.TOO_MANY_REQUESTS, "too many refused tokens from this address"
             )
         async with self._slots:
             try:
-                return await self._decide(token, request)
+                return await self._decide(token, request, client, presented_by)
             except KznError as error:
                 self.counts["failed"] += 1
                 text = error.message.replace(token, "(token)")
@@ -116,12 +125,15 @@ class HttpAccess:
                     "the token could not be reviewed; see the log of the server",
                 )
 
-    async def _decide(self, token: str, request: Request) -> _Decision:
+    async def _decide(
+        self, token: str, request: Request, client: tuple[str, str], presented_by: tuple[str, str]
+    ) -> _Decision:
         user = await self._review_token(token)
         if not user.authenticated:
-            self._throttle.refused(request.address)
+            self._throttle.refused(presented_by)
             self.counts["unauthenticated"] += 1
             return self._refused(_unauthorized("the API server rejected the token"))
+        self._remember(client)
         path = right_for(request.path)
         access = await self._review_access(user, path)
         if not access.allowed:
@@ -134,10 +146,16 @@ class HttpAccess:
                     f"bind it to a ClusterRole with nonResourceURLs [{path}] and verbs [get]",
                 )
             )
-        self._throttle.accepted(request.address)
+        self._throttle.accepted(presented_by)
         self.counts["allowed"] += 1
         now = self._clock()
         return _Decision(None, now + ALLOWED_SECONDS, now + STALE_SECONDS)
+
+    def _remember(self, client: tuple[str, str]) -> None:
+        self._known[client] = None
+        self._known.move_to_end(client)
+        if len(self._known) > MAX_ENTRIES:
+            self._known.popitem(last=False)
 
     def _refused(self, refusal: Response) -> _Decision:
         until = self._clock() + REFUSED_SECONDS

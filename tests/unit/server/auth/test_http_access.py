@@ -1,6 +1,7 @@
 """kzn/server/auth/http_access.py: who may read which page, and what is asked of the API server."""
 
 import asyncio
+import base64
 import json
 import logging
 
@@ -140,6 +141,40 @@ def test_guessing_is_throttled_by_address_and_a_cached_right_is_not(api: Api) ->
     assert api.get("/metrics", "Bearer guess-x", address="10.0.0.2") == 401
     api.now += throttle.EXTRA_SECONDS
     assert api.get("/api/v1/pairs", "Bearer jane-token") == 200, "one a second is asked about"
+
+
+def jwt(subject: str, number: int, pod: str = "") -> str:
+    claims = {"iss": "k8s", "sub": subject, "n": number}
+    claims |= {"kubernetes.io": {"pod": {"uid": pod}}} if pod else {}
+    return f"e30.{base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip('=')}.c2ln"
+
+
+def test_a_neighbour_that_guesses_does_not_lock_out_a_client_that_was_known(api: Api) -> None:
+    first, renewed = (jwt(PROMETHEUS.user, number, "uid-1") for number in (1, 2))
+    api.users |= {first: PROMETHEUS, renewed: PROMETHEUS}
+    api.rights.add(("jane", "/kzn/api/v1/zones"))
+    assert api.get("/metrics", f"Bearer {first}") == 200
+    assert api.get("/api/v1/pairs", "Bearer jane-token") == 200
+    found = [api.get("/metrics", f"Bearer guess-{i}") for i in range(50)]
+    assert found[-1] == 429
+    assert api.get("/metrics", f"Bearer {renewed}") == 200
+    assert api.get("/api/v1/zones", "Bearer jane-token") == 200, "another page of the same token"
+    assert api.get("/metrics", "Bearer guess-x") == 429, "what they do forgives nothing"
+
+
+def test_names_that_are_invented_share_the_limit_of_their_address(api: Api) -> None:
+    tokens = [jwt(f"user-{i}", i) for i in range(50)]
+    found = [api.get("/metrics", f"Bearer {token}") for token in tokens]
+    assert found == [401] * throttle.MAX_REFUSED + [429] * (50 - throttle.MAX_REFUSED)
+
+
+def test_who_takes_the_name_of_a_known_client_is_throttled_too(api: Api) -> None:
+    token = jwt(PROMETHEUS.user, 0)
+    api.users[token] = PROMETHEUS
+    assert api.get("/metrics", f"Bearer {token}") == 200
+    found = [api.get("/metrics", f"Bearer {jwt(PROMETHEUS.user, i)}") for i in range(1, 51)]
+    assert found == [401] * throttle.MAX_REFUSED + [429] * (50 - throttle.MAX_REFUSED)
+    assert api.get("/metrics", f"Bearer {token}") == 200
 
 
 def test_the_number_of_cached_decisions_is_bounded(
