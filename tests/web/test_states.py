@@ -14,8 +14,8 @@ def _status(**changed: Any) -> Any:
     return lambda _query: (200, STATUS | changed)
 
 
-def _notice(kind: str, text: str, names: list[str]) -> Any:
-    found = {"kind": kind, "text": text, "names": names, "hint": "kzn doctor"}
+def _notice(kind: str, text: str, names: list[str], hint: str = "kzn doctor") -> Any:
+    found = {"kind": kind, "text": text, "names": names, "hint": hint}
     return lambda _query: (200, {"notices": [found]})
 
 
@@ -102,10 +102,10 @@ def test_free(show: Show, world: World) -> None:
     ("kind", "text"),
     [
         ("node_without_zone", "3 of 42 nodes have no zone: their bytes are unresolved"),
-        ("unresolved", "0.9 % of the bytes could not be attributed"),
+        ("unresolved", "0.9 % of the bytes have no known endpoint or zone"),
+        ("missed", "0.2 % of the bytes were seen and are in no flow"),
         ("node_silent", "1 of 42 nodes does not report"),
         ("other_servers", "14 of 42 nodes report to this server"),
-        ("limit_reached", "the limit of pairs is reached: the rest is in other"),
     ],
 )
 def test_the_strip_leads_to_the_reason(show: Show, world: World, kind: str, text: str) -> None:
@@ -115,6 +115,46 @@ def test_the_strip_leads_to_the_reason(show: Show, world: World, kind: str, text
     expect(strip).to_contain_text(f"{text}: ip-1, ip-2, ip-3")
     strip.get_by_text("why").click()
     expect(tab.locator("h2", has_text="Not attributed")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "names", "hint", "said"),
+    [
+        (
+            *("limit_reached", "A limit of series was reached.", ["pair"], "raise --max-series"),
+            "A limit of series was reached: pair (raise --max-series)",
+        ),
+        (
+            *("history_dropped", "Some traffic is not in the history.", ["io"], "see the log"),
+            "Some traffic is not in the history: io (see the log)",
+        ),
+        (
+            *("restarted", "The server was killed once.", [], "charts hatch that time"),
+            "The server was killed once (charts hatch that time)",
+        ),
+        ("of_a_newer_server", "Something else.", [], "", "Something else"),
+    ],
+)
+def test_where_no_screen_has_the_reason_the_strip_has_the_hint(
+    show: Show, world: World, kind: str, text: str, names: list[str], hint: str, said: str
+) -> None:
+    world.overrides["notices"] = _notice(kind, text, names, hint)
+    found = show(world).locator(f"[data-kind={kind}]")
+    expect(found).to_have_text(f"▲ {said}")
+    expect(found.locator("a")).to_have_count(0)
+
+
+@pytest.mark.parametrize("screen", ["#/", "#/w/data/postgres"])
+def test_what_a_killed_server_lost_is_hatched_and_said(
+    show: Show, world: World, screen: str
+) -> None:
+    world.overrides["notices"] = _notice("restarted", "The server was killed once.", [], "")
+    world.gaps = ({"from": NOW - 9000, "to": NOW - 6000, "reason": "restart"},)
+    tab = show(world, screen)
+    expect(tab.locator("[data-kind=restarted]")).to_be_visible()
+    gap = tab.locator(".chart .gap[data-reason=restart]").first
+    expect(gap).to_have_attribute("fill", re.compile(r"url\(#"))
+    expect(gap.locator("title")).to_contain_text("no numbers until")
 
 
 def test_a_gap_is_hatched(show: Show, world: World) -> None:
@@ -188,6 +228,69 @@ def test_server_away(show: Show, world: World) -> None:
     tab.clock.fast_forward(20_000)
     expect(tab.locator(".away")).to_contain_text("the server is stopping")
     expect(tab.locator(".workloads tbody tr").first).to_be_visible()
+
+
+def test_the_page_goes_on_when_the_server_answers_again(show: Show, world: World) -> None:
+    """All of it at once, without a reload: not when each question would be asked again."""
+    tab = show(world, expect_errors=True, own_clock=True)
+    total, stale = tab.locator(".tiles b").first, tab.locator(".stale")
+    expect(total).to_be_visible()
+    before = total.inner_text()
+    tab.clock.pause_at(tab.evaluate("Date.now()") / 1000 + 3)
+    away = (503, {"error": "the server is stopping"})
+    world.overrides["traffic"] = lambda _query: away
+    age = 0
+    for seconds in (31, 2, 4, 8, 16, 32):  # the next time is in a minute
+        tab.clock.run_for(seconds * 1000)
+        expect(stale).not_to_contain_text(f" {age} s old")
+        age = int(re.findall(r"(\d+) s old", stale.inner_text())[0])
+    world.overrides["status"] = world.overrides["traffic"]
+    tab.clock.run_for(10_000)
+    expect(tab.locator(".away")).to_be_visible()
+    expect(total).to_have_text(before)
+    world.sizes //= 3
+    del world.overrides["status"], world.overrides["traffic"]
+    tab.clock.run_for(2000)
+    expect(tab.locator(".away")).to_have_count(0)
+    expect(stale).to_have_count(0)
+    expect(total).not_to_have_text(before)
+
+
+def test_a_page_of_a_server_that_is_away_begins_when_it_answers(show: Show, world: World) -> None:
+    world.overrides["status"] = lambda _query: (503, {"error": "the server is stopping"})
+    tab = show(world, expect_errors=True, own_clock=True)
+    tab.clock.run_for(2000)
+    expect(tab.locator("main")).to_contain_text("the server is stopping")
+    del world.overrides["status"]
+    tab.clock.run_for(60_000)
+    expect(tab.locator(".tiles")).to_be_visible()
+
+
+def test_a_server_that_becomes_ready_is_shown(show: Show, world: World) -> None:
+    world.overrides["status"] = _status(ready=False, why_not_ready="pods were not listed yet")
+    tab = show(world, own_clock=True)
+    tab.clock.run_for(2000)
+    expect(tab.locator("main")).to_contain_text("pods were not listed yet")
+    del world.overrides["status"]
+    tab.clock.run_for(2000)
+    expect(tab.locator(".tiles")).to_be_visible()
+
+
+@pytest.mark.parametrize("screen", ["#/", "#/w/data/postgres", "#/pairs", "#/nodes"])
+def test_numbers_that_are_not_renewed_have_their_age(show: Show, world: World, screen: str) -> None:
+    """The server answers, but not this question."""
+    tab = show(world, screen, expect_errors=True, own_clock=True)
+    expect(tab.locator(".list tbody tr").first).to_be_visible()
+    late = (503, {"error": "the history did not answer in time"})
+    world.overrides |= {"traffic": lambda _query: late, "nodes": lambda _query: late}
+    tab.clock.run_for(40_000)
+    said = r"the history did not answer in time\. These numbers are \d+ s old"
+    expect(tab.locator(".stale")).to_have_text(re.compile(said))
+    expect(tab.locator(".list tbody tr").first).to_be_visible()
+    expect(tab.locator(".away")).to_have_count(0)
+    del world.overrides["traffic"], world.overrides["nodes"]
+    tab.clock.run_for(60_000)
+    expect(tab.locator(".stale")).to_have_count(0)
 
 
 def test_servers_that_answer_in_turn_are_told_from_a_restart(show: Show, world: World) -> None:

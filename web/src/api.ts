@@ -168,6 +168,15 @@ function takeEarly(path: string): Early | undefined {
   return found;
 }
 
+/** What waits to ask again after an error; asked at once when the server answers one of them. */
+const retries = new Set<() => void>();
+
+function retryAll(): void {
+  const waiting = [...retries];
+  retries.clear();
+  for (const retry of waiting) retry();
+}
+
 /**
  * Ask now and every ``seconds`` (0: once). After an error it asks again, later each time; the last
  * answer to the same question stays, with ``keeps`` that to another one too. A hidden page does not ask. An empty ``path`` asks nothing.
@@ -188,8 +197,13 @@ export function useAnswer<T>(path: string, seconds: number, keeps = false): Answ
     const next = (milliseconds: number) => {
       if (milliseconds > 0) timer = window.setTimeout(() => void turn(), milliseconds);
     };
+    const retry = () => {
+      window.clearTimeout(timer);
+      void turn();
+    };
     const begun = takeEarly(path);
     const turn = async (asked?: Promise<unknown>) => {
+      retries.delete(retry);
       if (document.hidden) {
         document.addEventListener("visibilitychange", () => void turn(), {
           once: true,
@@ -200,22 +214,27 @@ export function useAnswer<T>(path: string, seconds: number, keeps = false): Answ
       try {
         const value = ((await asked) as T | undefined) ?? (await ask<T>(path, gone.signal));
         if (gone.signal.aborted) return;
+        const isBack = failures.current > 0;
         failures.current = 0;
         setAnswer({ value, error: null, at: Date.now(), path });
         next(seconds * 1000);
+        if (isBack) retryAll();
       } catch (error) {
         if (gone.signal.aborted || !(error instanceof ApiError)) return;
         failures.current += 1;
         setAnswer((old) => ({ ...old, value: old.path === path ? old.value : null, error, path }));
         const wait = FIRST_RETRY * 2 ** Math.min(failures.current - 1, 5);
-        if (error.status === 0 || error.status >= 500) next(Math.min(wait, LAST_RETRY));
-        else next(seconds * 1000);
+        if (error.status === 0 || error.status >= 500) {
+          next(Math.min(wait, LAST_RETRY));
+          retries.add(retry);
+        } else next(seconds * 1000);
       }
     };
     if (begun && begun.value === answer.value && answer.path === path) next(seconds * 1000);
     else void turn(begun?.asked);
     return () => {
       gone.abort();
+      retries.delete(retry);
       window.clearTimeout(timer);
     };
   }, [path, seconds]);

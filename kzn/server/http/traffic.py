@@ -5,6 +5,7 @@ In: requests, a store that answers `TrafficQuery`, snapshots. Out: /api/v1/traff
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,6 +34,7 @@ from kzn.topology.index import AddressIndex
 
 RANGES = {"1h": 3600, "6h": 21_600, "24h": 86_400, "7d": 604_800, "30d": 2_592_000}
 UNRESOLVED_SHARE = 0.005
+SMALLEST_PERCENT = 0.1
 SILENT_SECONDS = 120.0
 _NAMES = 10
 _NO_STORE = (("cache-control", "no-store"),)
@@ -226,11 +228,14 @@ def notices(snapshot: ServerSnapshot, index: AddressIndex) -> Iterator[Notice]:
             tuple(sorted(dropped)),
             "see kzn_server_history_dropped_bytes_total",
         )
-    if history is not None and any(amount.bytes for amount in history.lost.values()):
+    if history is not None and any(
+        amount.bytes for sums in (history.lost, history.lost_before) for amount in sums.values()
+    ):
         yield Notice(
             "restarted",
             "The server was killed once: what it had not written of its last minute is not in the"
             " history.",
+            hint="charts hatch that time",
         )
 
 
@@ -266,30 +271,39 @@ def _nodes(names: list[str], one: str, many: str) -> str:
 
 
 def _of_bytes(snapshot: ServerSnapshot) -> Iterator[Notice]:
-    seen = unresolved = missed = 0
-    reasons: dict[str, int] = {}
+    seen = 0
+    unresolved: Counter[str] = Counter()
+    missed: Counter[str] = Counter()
     for totals in snapshot.totals:
         for (term, reason), counts in totals.counts.items():
-            seen += counts.bytes if term == "seen" else 0
-            missed += counts.bytes if term == "missed" else 0
-            if term == "unresolved":
-                unresolved += counts.bytes
-                reasons[reason] = reasons.get(reason, 0) + counts.bytes
-    if unresolved > UNRESOLVED_SHARE * seen:
-        worst = sorted(reasons, key=lambda reason: -reasons[reason])
-        share = 100 * unresolved / seen if seen else 100.0
+            if term == "seen":
+                seen += counts.bytes
+            elif term in ("unresolved", "missed"):
+                (unresolved if term == "unresolved" else missed)[reason] += counts.bytes
+    if unresolved.total() > UNRESOLVED_SHARE * seen:
         yield Notice(
             "unresolved",
-            f"{share:.1f} % of the bytes have no known endpoint or zone.",
-            tuple(worst[:_NAMES]),
+            f"{_share(unresolved.total(), seen)} of the bytes have no known endpoint or zone.",
+            _largest(unresolved),
             "kzn explain SRC DST says why",
         )
-    if missed:
+    if missed.total():
         yield Notice(
             "missed",
-            f"{missed} bytes were seen and are in no flow.",
-            hint="see kzn_missed_bytes_total; raise --max-flows of the agents",
+            f"{_share(missed.total(), seen)} of the bytes were seen and are in no flow.",
+            _largest(missed),
+            "see kzn_missed_bytes_total",
         )
+
+
+def _share(part: int, whole: int) -> str:
+    percent = 100 * part / whole if whole else 100.0
+    return f"{percent:.1f} %" if percent >= SMALLEST_PERCENT else f"less than {SMALLEST_PERCENT} %"
+
+
+def _largest(reasons: Counter[str]) -> tuple[str, ...]:
+    """The first few reasons with bytes, the largest first."""
+    return tuple(reason for reason, size in reasons.most_common(_NAMES) if size)
 
 
 def _zone(index: AddressIndex, node: str) -> str:

@@ -2,9 +2,9 @@
 
 import type { ComponentChildren } from "preact";
 import { useRef, useState } from "preact/hooks";
-import type { ApiError, Traffic } from "../api";
+import type { Answer, ApiError, Traffic } from "../api";
 import { saveCsv } from "../csv";
-import { size } from "../format";
+import { duration, size } from "../format";
 import { useKeys } from "./keys";
 
 /** One of some choices, as buttons. */
@@ -160,6 +160,17 @@ export function Problem({ error }: { error: ApiError }) {
     <p class="nothing problem" role="alert">
       {error.message}
       {error.hint && <span>: {error.hint}</span>}
+    </p>
+  );
+}
+
+/** Above numbers that could not be asked for anew; that no server answers is said for the whole page. */
+export function Stale({ of }: { of: readonly Answer<unknown>[] }) {
+  const found = of.find(({ error, value }) => value !== null && error !== null && error.status > 0);
+  if (!found?.error) return null;
+  return (
+    <p class="stale" role="alert">
+      {found.error.message}. These numbers are {duration((Date.now() - found.at) / 1000)} old.
     </p>
   );
 }

@@ -4,7 +4,13 @@ import type { Notice } from "../api";
 import { format, moved } from "../address";
 import { useShared } from "../context";
 
+/** The screen that explains a notice; of others the hint stands in the strip. */
 const SCREEN_OF: Record<string, "nodes" | "prices"> = {
+  node_silent: "nodes",
+  node_without_zone: "nodes",
+  other_servers: "nodes",
+  unresolved: "nodes",
+  missed: "nodes",
   unpriced: "prices",
 };
 
@@ -13,15 +19,25 @@ export function Strip({ notices }: { notices: readonly Notice[] }) {
   if (!notices.length) return null;
   return (
     <div class="strip" role="status">
-      {notices.map((notice) => (
-        <span key={notice.kind} data-kind={notice.kind}>
-          <i aria-hidden="true">▲</i> {notice.text.replace(/\.$/, "")}
-          {notice.names?.length ? `: ${notice.names.slice(0, 3).join(", ")}` : ""}{" "}
-          <a href={format(moved(place, SCREEN_OF[notice.kind] ?? "nodes"))} title={notice.hint}>
-            why
-          </a>
-        </span>
-      ))}
+      {notices.map(({ kind, text, names = [], hint }) => {
+        const screen = SCREEN_OF[kind];
+        return (
+          <span key={kind} data-kind={kind}>
+            <i aria-hidden="true">▲</i> {text.replace(/\.$/, "")}
+            {names.length > 0 && `: ${names.slice(0, 3).join(", ")}`}
+            {screen ? (
+              <>
+                {" "}
+                <a href={format(moved(place, screen))} title={hint}>
+                  why
+                </a>
+              </>
+            ) : (
+              hint && ` (${hint})`
+            )}
+          </span>
+        );
+      })}
     </div>
   );
 }

@@ -4,7 +4,7 @@ import { type NodeRow, type Status, useAnswer } from "../api";
 import { changed } from "../address";
 import { useShared } from "../context";
 import { duration, percent, size } from "../format";
-import { Card, Copy, Filter, Nothing, Problem, Scroll, Waiting } from "../parts/controls";
+import { Card, Copy, Filter, Nothing, Problem, Scroll, Stale, Waiting } from "../parts/controls";
 import * as promql from "../promql";
 import { matches } from "../workloads";
 import { ADVICE } from "../reasons";
@@ -43,6 +43,7 @@ export function Nodes() {
   return (
     <div class="screen">
       <h1 class="hidden">Nodes</h1>
+      <Stale of={[answer]} />
       <Card
         title="Not attributed"
         note="since the server began to count"

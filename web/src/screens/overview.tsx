@@ -10,7 +10,7 @@ import { costOf, useShared } from "../context";
 import { change, percent, size } from "../format";
 import { Budgets } from "../parts/budgets";
 import { Causers } from "../parts/causers";
-import { Card, Choice, Copy, Csv, Filter, None, Nothing, Problem, Waiting } from "../parts/controls";
+import { Card, Choice, Copy, Csv, Filter, None, Nothing, Problem, Stale, Waiting } from "../parts/controls";
 import { useKeys } from "../parts/keys";
 import { Kept, Later } from "../parts/later";
 import { Movers } from "../parts/movers";
@@ -102,6 +102,7 @@ export function Overview() {
     <div class={w ? "beside" : ""}>
       <div class={`screen ${isOld ? "old" : ""}`} aria-busy={isOld}>
         <h1 class="hidden">Overview</h1>
+        <Stale of={[causers, zones, sent, received]} />
         <Tiles answer={answer} all={zones.value.total.bytes} span={span} priced={priced} />
         <div class="two">
           <Card title="When" note={`by workload that caused it, top ${Math.min(LAYERS, answer.rows.length)}`}>

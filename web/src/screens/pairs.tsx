@@ -5,7 +5,7 @@ import { addressed, changed, format, moved, oneOf } from "../address";
 import { Spark } from "../charts/spark";
 import { costOf, useShared } from "../context";
 import { change, size } from "../format";
-import { Card, Choice, Copy, Csv, Filter, Kind, None, Nothing, Problem, Scroll, Waiting } from "../parts/controls";
+import { Card, Choice, Copy, Csv, Filter, Kind, None, Nothing, Problem, Scroll, Stale, Waiting } from "../parts/controls";
 import * as promql from "../promql";
 import { CROSSING, MOST, POINTS, traffic } from "../queries";
 import { kindOf, matches, nameOf as workloadName, workloadOf } from "../workloads";
@@ -96,6 +96,7 @@ export function Pairs() {
           </>
         }
       >
+        <Stale of={[answer]} />
         {!answer.value ? (
           answer.error ? (
             <Problem error={answer.error} />

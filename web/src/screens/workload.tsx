@@ -6,7 +6,7 @@ import { Matrix } from "../charts/zones";
 import { Stack } from "../charts/stack";
 import { costOf, useShared } from "../context";
 import { change, grouped, percent, size } from "../format";
-import { Card, Copy, Csv, Kind, None, Nothing, Problem, Scroll, Size, Waiting } from "../parts/controls";
+import { Card, Copy, Csv, Kind, None, Nothing, Problem, Scroll, Size, Stale, Waiting } from "../parts/controls";
 import { type Advice, advicePath, Footing, NoProposal, Proposals, saving } from "../parts/proposals";
 import { Since } from "../parts/since";
 import * as promql from "../promql";
@@ -109,6 +109,7 @@ function Summary({ name, kind }: { name: string; kind: string }) {
   const part = { namespace, workload };
   return (
     <>
+      <Stale of={[caused, sent, received]} />
       <dl class="facts">
         <div>
           <dt>Caused</dt>

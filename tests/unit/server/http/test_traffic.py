@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,10 +16,12 @@ from kzn.errors import UsageError
 from kzn.history.export_query import Export
 from kzn.history.memory import answer
 from kzn.history.query import Answer, TrafficQuery
+from kzn.model.settled import Sum
 from kzn.pricing import aws, gcp
 from kzn.pricing.book import PriceBook
 from kzn.server.http.traffic import Exported, TrafficPages, notices
 from kzn.server.snapshot import ServerSnapshot
+from kzn.server.stats import HistoryCounts
 
 FLOWS: list[tuple[int, ...]] = [(0, 0, 1, 443, 6, 1, 1, 700), (1, 1, 0, 443, 6, 0, 2, 30)]
 
@@ -100,6 +103,19 @@ def test_notices_name_what_is_missing() -> None:
     index = index_of("nodes: [{name: n1, addresses: [10.0.0.1]}]")
     found = {notice.kind: notice for notice in notices(snapshot(), index)}
     assert found["node_without_zone"].names == ("n1",)
-    assert "10 bytes" in found["missed"].text
+    assert found["missed"].text == "11.1 % of the bytes were seen and are in no flow."
+    assert found["missed"].names == ("map_full",)
     kinds = {one["kind"] for one in get("/api/v1/notices")["notices"]}
     assert kinds == {"missed"}
+
+
+@pytest.mark.parametrize("where", ["lost", "lost_before"])
+def test_a_killed_server_is_a_notice_with_and_without_a_state(where: str) -> None:
+    counts = HistoryCounts()
+    missing: dict[str, Any] = {where: {"cross_zone": Sum(1, 1)}}
+    killed = replace(counts, **missing)
+    found = [
+        [one.kind for one in notices(replace(snapshot(), history=history), index_of(CLUSTER))]
+        for history in (counts, killed)
+    ]
+    assert found == [["missed"], ["missed", "restarted"]]
