@@ -256,8 +256,8 @@ class AddressIndex:
     def put_agent_addresses(self, node: str, addresses: Sequence[bytes]) -> tuple[bytes, ...]:
         """The agent of ``node`` told all its addresses; they replace those told before.
 
-        Returns the globally routable ones that are new. For a node that is not in the topology they
-        are kept until it is.
+        Returns the globally routable ones that are new and its object has not. For a node that is
+        not in the topology they are kept until it is.
         """
         record = self._records.node(node)
         if record is None or record.is_deleted:
@@ -267,7 +267,7 @@ class AddressIndex:
         noted = record.facts.noted_addresses
         is_service, now = self._networks.is_service, self._clock()
         public = self._told.tell(node, [*addresses, *noted], is_service, now)
-        return tuple(address for address in public if address not in noted)
+        return tuple(a for a in public if a not in noted and a not in record.facts.addresses)
 
     # For sources. ``listing`` is the number of the list that an object came in, 0 for a watch
     # event.

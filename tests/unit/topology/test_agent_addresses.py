@@ -169,6 +169,14 @@ def test_the_globally_routable_addresses_of_a_node_are_few_and_reported_when_new
     assert world.ignored == {"public_limit": 10}
 
 
+def test_a_globally_routable_address_of_the_nodes_own_object_is_not_reported() -> None:
+    world = World()
+    world.put_node("n1", A, PUBLIC)
+    other = pack("2600:1f16:1::3")
+    assert world.tell("n1", A, PUBLIC, other) == (other,)
+    assert world.who(PUBLIC) == "n1"
+
+
 def test_a_services_address_is_not_kept() -> None:
     world = World()
     give(world, "service")
