@@ -281,7 +281,8 @@ if TYPE_CHECKING:
 @click.option(
     "--families",
     default="pod,workload,pair,zone,workload_cost,caused_cost,zone_cost,priced,unpriced",
-    show_default=True,
+    show_default="pod, workload, pair, zone, workload_cost, caused_cost, zone_cost, priced,"
+    " unpriced",
     metavar="FAMILY,FAMILY",
     help="Families of series that are counted and exposed.",
 )
@@ -434,7 +435,9 @@ def server(
             agent_accounts=agent_service_account,
             max_nodes=node_limit(dict(max_series)),
             ledger=ledger_limits(
-                dict(max_series), families.split(","), nodes_as_pods=nodes_as_pods
+                dict(max_series),
+                [name.strip() for name in families.split(",")],
+                nodes_as_pods=nodes_as_pods,
             ),
         )
         asyncio.run(run(config, stop=stop))

@@ -111,7 +111,7 @@ def _load(files: Sequence[Path], lists: Iterable[PriceList]) -> list[PriceList]:
 
 def parse_sources(text: str) -> PriceSources:
     """``auto``, ``off`` or ``FILE[,FILE]``, where ``auto`` may be one; UsageError."""
-    words = text.split(",")
+    words = [word.strip() for word in text.split(",")]
     if not all(words):
         raise UsageError(f"--prices {text!r} has an empty name", hint="auto, off or FILE[,FILE]")
     if "off" in words and len(words) > 1:

@@ -123,7 +123,7 @@ def test_without_authentication_the_server_warns(tmp_path: Path) -> None:
             ["--max-series", "pod=5", "--max-series", "zone=7", "--max-series", "node=3"],
             {"KZN_FAMILIES": "pod,zone"},
         ),
-        ([], {"KZN_MAX_SERIES": "pod=5 zone=7 node=3", "KZN_FAMILIES": "pod,zone"}),
+        ([], {"KZN_MAX_SERIES": "pod=5 zone=7 node=3", "KZN_FAMILIES": "pod, zone"}),
     ],
     ids=["options", "variables"],
 )

@@ -43,7 +43,7 @@ def test_the_option_names_lists(text: str, sources: PriceSources) -> None:
     assert parse_sources(text) == sources
 
 
-@pytest.mark.parametrize("text", ["", "a.yaml,", "off,a.yaml", "auto,off"])
+@pytest.mark.parametrize("text", ["", "a.yaml,", "a.yaml, ", "off,a.yaml", "auto,off", "auto, off"])
 def test_an_option_that_contradicts_itself_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--prices"):
         parse_sources(text)
@@ -60,7 +60,7 @@ def test_without_files_the_installed_lists_are_used(caplog: pytest.LogCaptureFix
 def test_a_file_goes_before_the_installed_list_of_its_provider(tmp_path: Path) -> None:
     path = tmp_path / "ours.yaml"
     path.write_text(ours("0.007"))
-    both = Prices(parse_sources(f"auto,{path}"), LISTS)
+    both = Prices(parse_sources(f"auto, {path}"), LISTS)
     alone = Prices(parse_sources(str(path)), LISTS)
     elsewhere = Traffic("cross_zone", "gcp", "r", "gcp", "r")
     assert sender(both) == sender(alone) == 0.007
