@@ -64,6 +64,6 @@ def _where(entry: dict[str, Value], scopes: Sequence[str]) -> Where:
         return ()
     (scope,) = scopes
     value = entry[scope].text(f"a {scope}")
-    if scope == "workload" and value.count("/") != 1:
+    if scope == "workload" and (value.count("/") != 1 or not all(value.split("/"))):
         entry[scope].fail(f'"{value}"', "a workload as NAMESPACE/NAME")
     return ((f"cause_{scope}", (value,)),)

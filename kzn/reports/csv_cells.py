@@ -1,6 +1,7 @@
 """Names in CSV that people open in a spreadsheet. Pure."""
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""The last four are full-width, which spreadsheets of some languages take for the others."""
 
 
 def cell_of(name: str) -> str:

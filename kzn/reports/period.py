@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from kzn.errors import UsageError
 
-_MONTH = re.compile(r"(\d{4})-(\d{2})")
-_YEAR = re.compile(r"\d{4}")
+_MONTH = re.compile(r"([0-9]{4})-([0-9]{2})")
+_YEAR = re.compile(r"[0-9]{4}")
 FIRST_YEAR, LAST_YEAR = 2000, 9998
 
 
@@ -37,8 +37,7 @@ def year(text: str) -> Period:
     """``2026``; UsageError."""
     if _YEAR.fullmatch(text) is None or not _is_year(int(text)):
         raise UsageError(f"{text[:40]!r} is not a year", hint="write YYYY")
-    first = int(text)
-    return Period(text, _begin(first, 1), _begin(first + 1, 1))
+    return _year(int(text))
 
 
 def month_of(now: float) -> Period:
@@ -53,13 +52,17 @@ def before(period: Period) -> Period:
     if _MONTH.fullmatch(period.name):
         return _month(*_shift(first.year, first.month, -1))
     if _YEAR.fullmatch(period.name):
-        return year(str(first.year - 1))
+        return _year(first.year - 1)
     return Period("the span before", period.begin - period.seconds, period.begin)
 
 
 def _is_year(number: int) -> bool:
     """Whether the year, and the one that follows, can be reckoned with."""
     return FIRST_YEAR <= number <= LAST_YEAR
+
+
+def _year(number: int) -> Period:
+    return Period(f"{number:04}", _begin(number, 1), _begin(number + 1, 1))
 
 
 def _month(year: int, number: int) -> Period:

@@ -95,7 +95,7 @@ def as_markdown(report: Report) -> str:
         _row(("---", *["---:"] * (len(found.head) - 1))),
         *(_row(row) for row in found.rows),
         "",
-        *(f"- {note}" for note in report.notes),
+        *(f"- {_escaped(note)}" for note in report.notes),
     ]
     return "\n".join(lines).rstrip()
 
@@ -105,7 +105,7 @@ def _row(cells: tuple[str, ...]) -> str:
 
 
 def _escaped(cell: str) -> str:
-    return re.sub(r"([|`<>*_\[\]\\])", r"\\\1", cell)
+    return re.sub(r"([|`<>*_~&$\[\]\\])", r"\\\1", cell)
 
 
 def as_csv(report: Report) -> str:

@@ -52,20 +52,22 @@ def advise(
 
     With --service all of each proposal. Nothing is changed: a proposal has the command to do so.
     """
-    given = {
-        "since": since,
-        "service": of_service,
-        "min_saving": None if min_saving is None else f"{min_saving:g}",
-    }
     from kzn.reports.amounts import printable
 
-    parameters = [(name, value) for name, value in given.items() if value is not None]
-    found = server.client().fetch("advice", _checked, parameters)
+    found = server.client().fetch("advice", _checked, question(since, of_service, min_saving))
     if as_json:
         click.echo(json.dumps(found))
         return
     lines = text_of(found, is_long=of_service is not None)
     click.echo("\n".join(map(printable, lines)))
+
+
+def question(
+    since: str | None, of_service: str | None, min_saving: float | None
+) -> list[tuple[str, str]]:
+    """The parameters of the API, each amount with all its digits."""
+    given = {"since": since, "service": of_service, "min_saving": min_saving}
+    return [(name, str(value)) for name, value in given.items() if value is not None]
 
 
 def text_of(found: Any, *, is_long: bool) -> Iterator[str]:

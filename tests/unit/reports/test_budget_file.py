@@ -48,6 +48,8 @@ def test_a_budget_is_for_what_was_caused_by_its_scope(tmp_path: Path) -> None:
         ("currency: USD\n", "currency: dollars\n", "three capital letters"),
         ("namespace: shop", "namespace: shop\n    group: x", "one of them"),
         ("workload: shop/cart", "workload: cart", "NAMESPACE/NAME"),
+        ("workload: shop/cart", "workload: shop/", "NAMESPACE/NAME"),
+        ("workload: shop/cart", "workload: /cart", "NAMESPACE/NAME"),
         ("name: team", "name: shop", 'budget "shop" twice'),
         ("namespace: shop", "zone: a", 'unknown key "zone"'),
         ("    amount: 500\n", "", 'without "amount"'),

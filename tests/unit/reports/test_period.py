@@ -23,6 +23,7 @@ def at(text: str) -> int:
         (month("2026-03"), "2026-03-01", "2026-04-01", "2026-02"),  # clocks change in it
         (month("2000-01"), "2000-01-01", "2000-02-01", "1999-12"),
         (year("2026"), "2026-01-01", "2027-01-01", "2025"),
+        (year("2000"), "2000-01-01", "2001-01-01", "1999"),
         (month_of(at("2026-11-30") + 86_399.9), "2026-11-01", "2026-12-01", "2026-10"),
     ],
 )
@@ -39,14 +40,25 @@ def test_before_another_span_is_as_long_a_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["2026", "2026-13", "2026-00", "1969-12", "9999-12", "November", "", "26-11"]
+    "text",
+    [
+        "2026",
+        "2026-13",
+        "2026-00",
+        "1969-12",
+        "9999-12",
+        "November",
+        "",
+        "26-11",
+        "\u0662\u0660\u0662\u0666-\u0661\u0661",
+    ],
 )
 def test_what_is_not_a_month_is_named(text: str) -> None:
     with pytest.raises(UsageError, match="is not a month"):
         month(text)
 
 
-@pytest.mark.parametrize("text", ["26", "1969", "9999", "2026-11", ""])
+@pytest.mark.parametrize("text", ["26", "1969", "9999", "2026-11", "", "\u0662\u0660\u0662\u0666"])
 def test_what_is_not_a_year_is_named(text: str) -> None:
     with pytest.raises(UsageError, match="is not a year"):
         year(text)

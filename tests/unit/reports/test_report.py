@@ -286,7 +286,10 @@ def test_csv_and_json_have_exact_numbers() -> None:
     assert document["total"]["bytes"] == 10_000
 
 
-@pytest.mark.parametrize("name", ["=HYPERLINK(1)", "+1", "-1", "@x", "\t=1"])
+@pytest.mark.parametrize(
+    "name",
+    ["=HYPERLINK(1)", "+1", "-1", "@x", "\t=1", "\n=1", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20x"],
+)
 def test_a_name_is_no_formula_of_a_spreadsheet(name: str) -> None:
     found = of(FEW)
     bad = Line(name, *[getattr(found.lines[0], field) for field in Line.__slots__[1:]])
@@ -318,9 +321,12 @@ def test_what_is_beyond_the_groups_of_an_answer_is_in_the_rest_with_its_class() 
 def test_names_from_a_cluster_obey_no_terminal_and_no_markdown() -> None:
     assert label(("shop", "x\x1b[2Jy\n")) == "shop/x[2Jy"
     found = of(FEW, by="workload")
-    bad = Line("a|`<b>", *[getattr(found.lines[0], name) for name in Line.__slots__[1:]])
+    bad = Line("a|`<b>~~$&amp;", *[getattr(found.lines[0], name) for name in Line.__slots__[1:]])
     fields = {name: getattr(found, name) for name in Report.__slots__}
-    assert "a\\|\\`\\<b\\>" in as_markdown(Report(**fields | {"lines": (bad,)}))
+    more = {"lines": (bad,), "notes": ("Prices: *x* of 2026 (USD).",)}
+    text = as_markdown(Report(**fields | more))
+    assert "a\\|\\`\\<b\\>\\~\\~\\$\\&amp;" in text
+    assert text.endswith("- Prices: \\*x\\* of 2026 (USD).")
 
 
 @given(FLOWS)

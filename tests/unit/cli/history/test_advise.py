@@ -9,7 +9,7 @@ from advice_history import Store, sources_of
 from smallserver import serving
 
 from kzn.cli import main
-from kzn.cli.history.advise import size, text_of
+from kzn.cli.history.advise import question, size, text_of
 from kzn.errors import EXIT_OK
 from kzn.server.advice import Adviser
 from kzn.server.http.advice import document_of
@@ -56,6 +56,13 @@ def test_json_is_the_answer_of_the_server(capsys: pytest.CaptureFixture[str]) ->
         command = ["advise", "--url", url, "--json", "--since", "24h", "--service", "shop/cart"]
         assert main.run([*command, "--min-saving", "5"]) == EXIT_OK
     assert json.loads(capsys.readouterr().out)["of"] == 1
+
+
+@pytest.mark.parametrize("amount", [0.0, 0.01, 1234567.89, 999999.5, 1e12])
+def test_the_least_saving_is_asked_for_with_all_its_digits(amount: float) -> None:
+    [(name, text)] = question(None, None, amount)
+    assert (name, float(text)) == ("min_saving", amount)
+    assert question("24h", "shop/cart", None) == [("since", "24h"), ("service", "shop/cart")]
 
 
 def test_a_window_with_a_day_of_data_has_no_caution() -> None:
