@@ -185,6 +185,7 @@ class Server:
             now=time.monotonic(),
             epoch=epoch,
             settled=recorder.totals if recorder is not None else None,
+            rollouts=topology.routing.rollouts,
         )
         if recorder is not None:
             recorder.durable = self._durability.durable

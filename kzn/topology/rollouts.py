@@ -38,6 +38,8 @@ ABSENT_SAMPLES = 30
 PASSING_KINDS = ("Job", "CronJob", "Pod")
 """Their pods come and go: other zones are no change."""
 MAX_TEXT = 300
+MAX_GAPS = 100
+"""Times between two servers that are remembered, the newest."""
 
 Name = tuple[str, str, str]
 """Namespace, kind and name."""
@@ -71,6 +73,26 @@ class Rollout:
         return self.namespace, self.kind, self.name
 
 
+class Watched(NamedTuple):
+    """Since when changes are seen, until when, and when no server saw any, in seconds since the
+    epoch. Some of before ``forgotten`` were dropped because there were too many.
+    """
+
+    begin: float
+    end: float
+    gaps: tuple[tuple[float, float], ...] = ()
+    forgotten: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogChanges:
+    """What differs in a log since it was last saved: by key. ``removed`` come first."""
+
+    removed: Sequence[str]
+    rollouts: Mapping[str, Rollout]
+    watched: Watched
+
+
 class Rollouts:
     """Receives changes; ``wall`` is seconds since the epoch.
 
@@ -82,11 +104,13 @@ class Rollouts:
         self._wall = wall
         self._most = most
         self.watched_from = wall()
-        self._found: dict[object, Rollout] = {}
+        self._gaps: tuple[tuple[float, float], ...] = ()
+        self._found: dict[str, Rollout] = {}
         self._numbers = 0
-        self._newest: dict[tuple[Name, str], int] = {}
+        self._newest: dict[tuple[Name, str], str] = {}
         self._forgotten = 0.0
         self._zones = _Placement()
+        self._unsaved: set[str] | None = None
 
     def __len__(self) -> int:
         return len(self._found)
@@ -97,6 +121,46 @@ class Rollouts:
         return self._forgotten
 
     @property
+    def gaps(self) -> Sequence[tuple[float, float]]:
+        """Begin and end of the times since `watched_from` in which no server saw changes."""
+        return self._gaps
+
+    def restore(self, rollouts: Mapping[str, Rollout], watched: Watched | None) -> None:
+        """Go on with what a server before this one saw, and note from now on what is to be saved.
+
+        To be called before the first change.
+        """
+        now = self._wall()
+        self._unsaved = set()
+        if watched is not None:
+            horizon = now - KEEP_SECONDS
+            gaps = [one for one in (*watched.gaps, (watched.end, now)) if horizon < one[1] <= now]
+            gaps = [one for one in gaps if one[0] < one[1]]
+            self.watched_from = min(self.watched_from, watched.begin)
+            if len(gaps) > MAX_GAPS:
+                self.watched_from = gaps[-MAX_GAPS - 1][1]
+            self._gaps = tuple(gaps[-MAX_GAPS:])
+            self._forgotten = watched.forgotten
+        for key, one in sorted(rollouts.items(), key=lambda item: item[1].until):
+            self._add(key, one)
+            if key.isdigit():
+                self._numbers = max(self._numbers, int(key))
+                self._newest[one.of, one.what] = key
+        self._newest = {of: key for of, key in self._newest.items() if key in self._found}
+        self._unsaved = rollouts.keys() - self._found.keys()
+
+    def changed(self) -> LogChanges | None:
+        """What differs since the last call or `restore`; None without one: nothing is saved."""
+        if self._unsaved is None:
+            return None
+        keys, self._unsaved = self._unsaved, set()
+        return LogChanges(
+            [key for key in keys if key not in self._found],
+            {key: self._found[key] for key in keys if key in self._found},
+            Watched(self.watched_from, self._wall(), self._gaps, self._forgotten),
+        )
+
+    @property
     def unplaced(self) -> int:
         """Workloads whose zones are not followed because there are too many."""
         return self._zones.left_out
@@ -104,11 +168,12 @@ class Rollouts:
     def put_replicaset(self, owner: OwnerFacts) -> None:
         """A ReplicaSet was listed, added or changed: a change of its owner, at its creation."""
         above = owner.controller
-        if above is None or owner.created is None or (REPLICASET, owner.uid) in self._found:
+        key = f"{REPLICASET} {owner.uid}"
+        if above is None or owner.created is None or key in self._found:
             return
         kind = above.kind.partition(".")[0]
         self._add(
-            (REPLICASET, owner.uid),
+            key,
             Rollout(
                 owner.created, owner.created, owner.namespace, kind, above.name, REPLICASET,
                 after=owner.name,
@@ -119,8 +184,9 @@ class Rollouts:
         """A controller was listed, added (``before`` is None) or changed."""
         of = after.namespace, after.kind, after.name
         if before is None:
-            if after.created is not None and (CREATED, after.uid) not in self._found:
-                self._add((CREATED, after.uid), Rollout(after.created, after.created, *of, CREATED))
+            key = f"{CREATED} {after.uid}"
+            if after.created is not None and key not in self._found:
+                self._add(key, Rollout(after.created, after.created, *of, CREATED))
             return
         if before.images != after.images:
             self._changed(of, IMAGES, *_images(before.images, after.images))
@@ -168,31 +234,33 @@ class Rollouts:
         now = self._wall() if at is None else at
         before, after = before[:MAX_TEXT], after[:MAX_TEXT]
         key = of, what
-        known = self._found.get(self._newest.get(key))
+        known = self._found.get(self._newest.get(key, ""))
         if (
             known is not None
             and what in (REPLICAS, ZONES)
             and known.after == before
             and now - known.time <= JOIN_SECONDS
         ):
-            number = self._newest[key]
-            self._found[number] = replace(
+            joined = replace(
                 known,
                 until=max(known.until, now),
                 after=after,
                 times=known.times + 1,
                 via=before if after == known.before else "",
             )
+            self._add(self._newest[key], joined)
             return
         self._numbers += 1
-        self._newest[key] = self._numbers
-        self._add(self._numbers, Rollout(now, now, *of, what, before, after))
+        self._newest[key] = str(self._numbers)
+        self._add(self._newest[key], Rollout(now, now, *of, what, before, after))
 
-    def _add(self, key: object, one: Rollout) -> None:
+    def _add(self, key: str, one: Rollout) -> None:
         horizon = max(self._wall() - KEEP_SECONDS, self._forgotten)
         if one.until < horizon:
             return
         self._found[key] = one
+        if self._unsaved is not None:
+            self._unsaved.add(key)
         if len(self._found) > self._most:
             self._forget(horizon)
 
@@ -204,6 +272,8 @@ class Rollouts:
             first = len(kept) - self._most * 9 // 10
             self._forgotten = kept[first - 1][1].until
             kept = kept[first:]
+        if self._unsaved is not None:
+            self._unsaved |= self._found.keys() - dict(kept).keys()
         self._found = dict(kept)
         self._newest = {
             key: number for key, number in self._newest.items() if number in self._found

@@ -70,7 +70,7 @@ def test_rollouts_of_the_day_are_beside_the_movers_and_the_others_below(show: Sh
         rollout("shop/cart", "Service", "service", "trafficDistribution unset → Local", NOW - 9),
         *(rollout(f"x/w{number}", kind, "created", "created", NOW - 9000) for number in range(9)),
     ]
-    note = "before 2026-11-18T10:40:00Z, when this server started, only creations are known"
+    note = "before 2026-11-18T10:40:00Z, when a server began to watch, only creations are known"
     world.overrides["rollouts"] = lambda _query: (
         200,
         ROLLOUTS | {"rollouts": rows, "of": len(rows) + 5, "notes": [note]},

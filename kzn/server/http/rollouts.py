@@ -5,6 +5,7 @@ server may not read.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -59,19 +60,29 @@ class RolloutsPage:
             "watched_from": round(log.watched_from if log is not None else now, 3),
             "rollouts": [row_of(one) for one in found],
             "of": of,
-            "notes": list(self._notes(span.begin)),
+            "notes": list(self._notes(span.begin, span.end)),
         }
         body = body_of([msgspec.json.encode(document), b"\n"], tagged=True)
         return Response(body, content_type=JSON, headers=(("cache-control", "no-store"),))
 
-    def _notes(self, begin: int) -> Iterator[str]:
+    def _notes(self, begin: int, end: int) -> Iterator[str]:
         log, missing = self._routing.rollouts, self._routing.missing
         if log is None:
             yield "changes are known of Kubernetes alone"
             return
         if begin < log.watched_from:
             since = timestamp(int(log.watched_from))
-            yield f"before {since}, when this server started, only creations are known"
+            yield f"before {since}, when a server began to watch, only creations are known"
+        unseen = [
+            min(last, end) - max(first, begin)
+            for first, last in log.gaps
+            if first < end and last > begin
+        ]
+        if unseen:
+            yield (
+                f"for {math.ceil(sum(unseen))} s in all no server watched (restarts:"
+                f" {len(unseen)}), and of that time only creations are known"
+            )
         if begin < log.complete_from:
             since = timestamp(int(log.complete_from))
             yield f"there were too many changes: some of before {since} are forgotten"

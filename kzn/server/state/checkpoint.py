@@ -4,7 +4,7 @@ In: the state of a running server, on its event loop. Out: plain values that any
 Never: part of a batch: `take` does not await.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from kzn.server.ledger.ledger import Ledger
 from kzn.server.ledger.node_totals import TERMS, NodeTotalRow, NodeTotals, TotalsByNode
 from kzn.server.resolve.reporting import HeardNode, ReportingNodes
 from kzn.server.settled_totals import SettledRow, SettledTotals
+from kzn.topology.rollouts import LogChanges, Rollout, Rollouts, Watched
 from kzn.wire.sequences import AppliedSequences, Key
 
 HELD = "held"
@@ -53,6 +54,7 @@ class Changes:
     sequences: dict[Key, int | None]
     forgotten: list[str] = field(default_factory=list)
     heard: list[HeardNode] = field(default_factory=list)
+    rollouts: LogChanges | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -68,6 +70,7 @@ class Changes:
             or self.sequences
             or self.heard
             or self.forgotten
+            or (self.rollouts and (self.rollouts.removed or self.rollouts.rollouts))
         )
 
 
@@ -83,6 +86,8 @@ class Saved:
     node_totals: list[SavedTotal]
     sequences: list[tuple[Key, int]]
     heard: list[HeardNode] = field(default_factory=list)
+    rollouts: Mapping[str, Rollout] = field(default_factory=dict)
+    watched: Watched | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,8 @@ class CheckpointedState:
     """Prices what was counted: saved bytes have their cost."""
     settled: SettledTotals | None = None
     """The history's side of the ledger; None without a history, and what is saved stays."""
+    rollouts: Rollouts | None = None
+    """The log of changes; None without Kubernetes, and what is saved stays."""
 
     def restore(self, saved: Saved, now: float) -> None:
         """Restore ``saved`` into an empty state, then track changes for `take`."""
@@ -117,6 +124,8 @@ class CheckpointedState:
                 for row in saved.node_totals
                 if row.term == SETTLED
             )
+        if self.rollouts is not None:
+            self.rollouts.restore(saved.rollouts, saved.watched)
         self.ledger.watch()
         self.node_totals.watch()
         self.sequences.watch()
@@ -141,6 +150,7 @@ class CheckpointedState:
             sequences=self.sequences.changed(),
             forgotten=forgotten,
             heard=heard,
+            rollouts=self.rollouts.changed() if self.rollouts is not None else None,
         )
 
     def _changed_settled(self) -> list[SettledRow]:

@@ -17,6 +17,7 @@ from kzn.server.settled_totals import SettledTotals
 from kzn.server.state.checkpoint import CheckpointedState
 from kzn.server.state.group_commit import CommitIntervals, CommitStats, Committer
 from kzn.server.state.sqlite_store import StateFile
+from kzn.topology.rollouts import Rollouts
 from kzn.wire.sequences import AppliedSequences
 
 
@@ -32,8 +33,9 @@ class Durability:
         epoch: float = 0.0,
         intervals: CommitIntervals | None = None,
         settled: SettledTotals | None = None,
+        rollouts: Rollouts | None = None,
     ) -> None:
-        """Restore ``state`` into the pipeline and ``settled``; KznError if the file is damaged.
+        """Restore ``state`` into the pipeline and the others; KznError if the file is damaged.
 
         ``epoch`` is Unix time minus the clock of ``now``.
         """
@@ -50,6 +52,7 @@ class Durability:
                 epoch,
                 pipeline.settle,
                 settled,
+                rollouts,
             )
             saved = state.read()
             checkpoint.restore(saved, now)

@@ -44,6 +44,14 @@ _COSTS = "cost DEFAULT 0, priced_bytes DEFAULT 0, cost_currency DEFAULT ''"
 _HEARD = "CREATE TABLE heard (node PRIMARY KEY, heard, since, until, counted) WITHOUT ROWID"
 """When each node was heard, and what was counted for it at destinations (resolve/reporting.py)."""
 
+_ROLLOUTS = (
+    "CREATE TABLE IF NOT EXISTS rollouts (key TEXT PRIMARY KEY, time, until, namespace, kind, name,"
+    " what, old, new, times, via) WITHOUT ROWID"
+)
+"""Changes of workloads and Services (kzn/topology/rollouts.py); `WATCHED` is beside them."""
+WATCHED = "rollouts_watched"
+"""Key of ``meta``: when changes were seen, as JSON."""
+
 
 def _columns(number: int) -> list[str]:
     return [f"label{i}" for i in range(number)]
@@ -68,6 +76,7 @@ def _create() -> str:
         _HEARD,
         "CREATE TABLE sequences (node, epoch, last, changed,"
         " PRIMARY KEY (node, epoch)) WITHOUT ROWID",
+        _ROLLOUTS,
     ]
     tables += map(_series_table, FAMILIES.values())
     for kind, number in OWNED_KINDS.items():
@@ -102,6 +111,10 @@ MIGRATE_FROM_2 = [
 """Statements: layout 2 has no costs."""
 MIGRATE_FROM_3: list[str] = []
 """The tables are the same; versions that write layout 3 refuse the reason no_zone of a series."""
+
+ALWAYS = (_ROLLOUTS,)
+"""Statements for each file that is opened: tables that files of this layout may lack, and that
+other versions which write it leave alone."""
 
 
 def delete_series(family: FamilyName) -> str:

@@ -4,10 +4,12 @@ In: the changes since the last commit. Out: everything committed, at the start o
 Never: a partial commit, concurrent calls, or a file locked by another process.
 """
 
+import json
 import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import astuple
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from kzn.server.resolve.reporting import HeardNode
 from kzn.server.state import schema
 from kzn.server.state.checkpoint import Changes, Saved, SavedTotal
 from kzn.server.state.file_check import check, check_labels, damaged, locked, prepare
+from kzn.topology.rollouts import LogChanges, Rollout, Watched
 from kzn.wire.sequences import Key
 
 _LOG = logging.getLogger(__name__)
@@ -132,6 +135,20 @@ class StateFile:
             [(*row[:4], _number(row.counted)) for row in changes.heard],
         )
         self._write_sequences(changes.sequences)
+        if changes.rollouts is not None:
+            self._write_rollouts(changes.rollouts)
+
+    def _write_rollouts(self, changes: LogChanges) -> None:
+        removed = [(_text(key),) for key in changes.removed]
+        self._db.executemany("DELETE FROM rollouts WHERE key = ?", removed)
+        self._db.executemany(
+            "INSERT OR REPLACE INTO rollouts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [(_text(key), *map(_text, astuple(one))) for key, one in changes.rollouts.items()],
+        )
+        self._db.execute(
+            "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+            (schema.WATCHED, json.dumps(changes.watched)),
+        )
 
     def _write_sequences(self, sequences: dict[Key, int | None]) -> None:
         evicted = [_key(key) for key, last in sequences.items() if last is None]
@@ -183,7 +200,18 @@ class StateFile:
                     "SELECT node, heard, since, until, counted FROM heard"
                 )
             ],
+            rollouts=dict(map(_rollout, self._rows("SELECT * FROM rollouts"))),
+            watched=self._watched(),
         )
+
+    def _watched(self) -> Watched | None:
+        found = self._db.execute("SELECT value FROM meta WHERE key = ?", (schema.WATCHED,))
+        row = found.fetchone()
+        if row is None:
+            return None
+        begin, end, gaps, forgotten = json.loads(row[0])
+        spans = tuple((float(first), float(last)) for first, last in gaps)
+        return Watched(float(begin), float(end), spans, float(forgotten))
 
     def _series(self, family: FamilyName) -> Iterator[Row]:
         found = self._rows(f"SELECT * FROM {family}_series")  # noqa: S608
@@ -237,6 +265,8 @@ def _lock_and_check(db: sqlite3.Connection, path: Path, synchronous: str) -> Non
         _check_contents(db, path)
         if numbers[1] < schema.VERSION:
             _migrate(db, path)
+        for statement in schema.ALWAYS:
+            db.execute(statement)
         db.execute("COMMIT")
     except sqlite3.OperationalError as error:
         if (error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -298,6 +328,19 @@ def _amount(family: Family, value: Any) -> int:
 def _key(key: Key) -> tuple[str, str]:
     node, epoch = key
     return node, f"{epoch:016x}"
+
+
+def _rollout(row: Any) -> tuple[str, Rollout]:
+    key, time, until, *texts, times, via = row
+    namespace, kind, name, what, before, after = map(str, texts)
+    return str(key), Rollout(
+        float(time), float(until), namespace, kind, name, what, before, after, int(times), str(via)
+    )
+
+
+def _text(value: object) -> object:
+    """A text without half of a surrogate pair, which no file has room for; others as they are."""
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 def _number(value: int) -> int | str:

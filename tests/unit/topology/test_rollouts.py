@@ -10,9 +10,12 @@ from kzn.topology.rollouts import (
     ABSENT_SAMPLES,
     JOIN_SECONDS,
     KEEP_SECONDS,
+    MAX_GAPS,
     MAX_TEXT,
+    LogChanges,
     Rollout,
     Rollouts,
+    Watched,
     between,
 )
 from kzn.topology.routing import Routing
@@ -219,3 +222,105 @@ def test_texts_have_a_limit() -> None:
     log = Rollouts(Clock())
     log.put_controller(WEB, replace(WEB, images=("app", "x" * 5000)))
     assert [len(one.after) for one in log.all()] == [MAX_TEXT]
+
+
+class Saved:
+    """What a file has of a log, by its changes."""
+
+    def __init__(self) -> None:
+        self.rollouts: dict[str, Rollout] = {}
+        self.watched: Watched | None = None
+
+    def write(self, changes: LogChanges | None) -> int:
+        """Returns how many changes were written."""
+        assert changes is not None
+        for key in changes.removed:
+            del self.rollouts[key]
+        self.rollouts |= changes.rollouts
+        self.watched = changes.watched
+        return len(changes.removed) + len(changes.rollouts)
+
+    def log(self, clock: Clock, most: int = 20_000) -> Rollouts:
+        log = Rollouts(clock, most=most)
+        log.restore(self.rollouts, self.watched)
+        return log
+
+
+def test_a_restarted_log_goes_on_where_the_saved_one_was() -> None:
+    clock, saved = Clock(), Saved()
+    log = saved.log(clock)
+    log.put_replicaset(replicaset("r1", "web-1", NOW - 5000))
+    log.put_controller(None, WEB)
+    log.put_controller(WEB, replace(WEB, images=("app", "web:2")))
+    log.put_controller(WEB, replace(WEB, replicas=5))
+    assert saved.write(log.changed()) == 3  # it was created more than 32 days ago
+    assert saved.write(log.changed()) == 0
+    before = between(log.all(), 0, 2 * NOW)
+    clock.now += 100
+    saved.write(log.changed())
+    clock.now += 20
+    log = saved.log(clock)
+    assert between(log.all(), 0, 2 * NOW) == before
+    assert (log.watched_from, log.gaps) == (NOW, ((NOW + 100, NOW + 120),))
+    log.put_replicaset(replicaset("r1", "web-1", NOW - 5000))  # as the first list has it
+    assert saved.write(log.changed()) == 0
+    log.put_controller(replace(WEB, replicas=5), replace(WEB, replicas=7))
+    log.put_controller(WEB, replace(WEB, images=("app", "web:3")))
+    assert saved.write(log.changed()) == 2
+    told = [(one.what, one.before, one.after, one.times) for one in saved.rollouts.values()]
+    assert sorted(told) == [
+        ("images", "web:1", "web:2", 1),
+        ("images", "web:1", "web:3", 1),
+        ("replicas", "3", "7", 2),
+        ("replicaset", "", "web-1", 1),
+    ]
+
+
+def test_what_is_forgotten_is_removed_from_what_is_saved() -> None:
+    clock, saved = Clock(), Saved()
+    log = saved.log(clock, most=10)
+    for number in range(25):
+        clock.now += 1
+        log.put_controller(WEB, replace(WEB, images=("app", f"web:{number + 2}")))
+        if number in (4, 12, 24):
+            changes = log.changed()
+            assert changes is not None
+            saved.rollouts |= dict.fromkeys(changes.removed, Rollout(0, 0, "", "", "", ""))
+            saved.write(changes)
+    assert sorted(saved.rollouts) == sorted(str(number) for number in log_keys(log))
+    again = saved.log(clock, most=10)
+    assert again.all() == sorted(log.all(), key=lambda one: one.until)
+    assert again.complete_from == log.complete_from > 0
+    clock.now += KEEP_SECONDS + 1
+    late = saved.log(clock)
+    assert late.all() == []
+    assert saved.write(late.changed()) == len(log.all())
+    assert not saved.rollouts
+
+
+def log_keys(log: Rollouts) -> list[int]:
+    """The numbers of the images that a log has: the first change is 1, to web:2."""
+    return [int(one.after.removeprefix("web:")) - 1 for one in log.all()]
+
+
+def test_gaps_are_bounded_and_a_clock_that_was_set_back_makes_none() -> None:
+    clock, saved = Clock(), Saved()
+    for _ in range(MAX_GAPS + 3):
+        log = saved.log(clock)
+        clock.now += 60
+        saved.write(log.changed())
+        clock.now += 10
+    log = saved.log(clock)
+    assert len(log.gaps) == MAX_GAPS
+    assert log.watched_from == log.gaps[0][0] - 60
+    clock.now -= 1000
+    saved.write(log.changed())
+    clock.now -= 1000
+    assert len(saved.log(clock).gaps) < MAX_GAPS
+    assert all(begin < end <= clock.now for begin, end in saved.log(clock).gaps)
+
+
+def test_without_a_file_nothing_is_kept_to_be_saved() -> None:
+    log = Rollouts(Clock())
+    log.put_replicaset(replicaset("r1", "web-1", NOW - 5000))
+    assert log.changed() is None

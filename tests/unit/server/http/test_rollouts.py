@@ -14,7 +14,7 @@ from kzn.daemon.http.messages import Request, Response
 from kzn.errors import UsageError
 from kzn.server.http.rollouts import RolloutsPage
 from kzn.topology.facts import OwnerFacts, OwnerRef
-from kzn.topology.rollouts import Rollouts, between
+from kzn.topology.rollouts import Rollouts, Watched, between
 from kzn.topology.routing import Routing
 from kzn.topology.routing_facts import ControllerFacts
 
@@ -80,7 +80,7 @@ def test_sentences_say_what_changed() -> None:
         ("web", "new ReplicaSet web-5d8f"),
     ]
     assert found["notes"] == [
-        "before 2023-11-14T21:13:20Z, when this server started, only creations are known"
+        "before 2023-11-14T21:13:20Z, when a server began to watch, only creations are known"
     ]
 
 
@@ -117,3 +117,22 @@ def test_what_is_not_known_is_said() -> None:
 def test_what_cannot_be_asked_is_refused(parameters: dict[str, str]) -> None:
     with pytest.raises(UsageError):
         get(routing(), **parameters)
+
+
+def test_times_without_a_server_are_said_with_what_is_known_of_them() -> None:
+    log = Rollouts(lambda: NOW - 600)
+    log.restore({}, Watched(NOW - 7200, NOW - 660, ((NOW - 3600, NOW - 3590.5),)))
+    of = Routing(rollouts=log)
+    of.missing = {}
+
+    def told(since: str) -> list[str]:
+        return [note for note in get(of, since=since)["notes"] if "watched" in note]
+
+    assert told("30m") == [
+        "for 60 s in all no server watched (restarts: 1), and of that time only creations are known"
+    ]
+    assert told("119m") == [
+        "for 70 s in all no server watched (restarts: 2), and of that time only creations are known"
+    ]
+    assert told("5m") == []
+    assert get(of)["watched_from"] == NOW - 7200

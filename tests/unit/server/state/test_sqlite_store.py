@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -27,6 +28,8 @@ from kzn.server.resolve.reporting import HeardNode, ReportingNodes
 from kzn.server.state.checkpoint import HELD_AT_RESTART, CheckpointedState
 from kzn.server.state.schema import OLD_FAMILIES
 from kzn.server.state.sqlite_store import StateFile
+from kzn.topology.rollouts import LogChanges, Rollouts, Watched
+from kzn.topology.routing_facts import ControllerFacts
 from kzn.wire.sequences import AppliedSequences
 
 WEB: Labels = ("shop", "web-1")
@@ -636,3 +639,62 @@ def test_a_file_of_layout_3_is_migrated_and_a_newer_layout_is_said(path: Path) -
     server.restart(LedgerLimits(priced=True))
     assert server.series("unpriced") == {("no_zone",): 5}
     server.end()
+
+
+def with_rollouts(_limits: LedgerLimits | None = None) -> CheckpointedState:
+    return CheckpointedState(*parts(), AppliedSequences(), rollouts=Rollouts(lambda: 1e9))
+
+
+def test_what_was_rolled_out_is_restored(path: Path) -> None:
+    server = Server(path, with_rollouts)
+    log = server.state.rollouts
+    assert log is not None
+    web = ControllerFacts("u", "Deployment", "shop", "web \ud83d", 3, created=1e9 - 10)
+    log.put_controller(None, web)
+    log.put_controller(web, replace(web, replicas=5))
+    found = [replace(one, name="web ?") for one in log.all()]
+    assert not server.state.take().is_empty
+    server.restart()
+    assert server.state.rollouts is not None
+    assert server.state.rollouts.all() == []  # it was not committed
+    server.state.rollouts.put_controller(None, web)
+    server.state.rollouts.put_controller(web, replace(web, replicas=5))
+    server.commit()
+    assert server.state.take().rollouts == LogChanges([], {}, Watched(1e9, 1e9))
+    server.restart()
+    assert server.state.rollouts is not None
+    assert server.state.rollouts.all() == found
+    server.file.write(replace(server.state.take(), rollouts=LogChanges(["1"], {}, Watched(5, 6))))
+    saved = server.file.read()
+    assert [*saved.rollouts.values()] == found[:1]
+    assert saved.watched == Watched(5, 6)
+    server.end()
+
+
+def test_a_server_without_kubernetes_leaves_what_was_rolled_out(path: Path) -> None:
+    server = Server(path, with_rollouts)
+    assert server.state.rollouts is not None
+    web = ControllerFacts("u", "Deployment", "shop", "web", 3, created=1e9 - 10)
+    server.state.rollouts.put_controller(None, web)
+    server.commit()
+    server.end()
+    other = Server(path)
+    add(other, Row("pod", WEB, 5))
+    other.commit()
+    assert len(other.file.read().rollouts) == 1
+    other.end()
+
+
+def test_a_file_without_a_table_of_rollouts_gets_one(path: Path) -> None:
+    Server(path).end()
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("DROP TABLE rollouts")
+    server = Server(path, with_rollouts)
+    saved = server.file.read()
+    assert (saved.rollouts, saved.watched) == ({}, None)
+    server.end()
+    for damage in ("x", "[1]", "[1, 2, 3, 4]"):
+        with closing(sqlite3.connect(path)) as db, db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('rollouts_watched', ?)", (damage,))
+        with closing(StateFile(path)) as file, pytest.raises(KznError, match="is damaged"):
+            file.read()
