@@ -236,6 +236,7 @@ class Server:
             tls=self._http_security.tls,
             authorize=self._http_security.authorize,
             opencost=opencost.scraped if opencost is not None else None,
+            opened=self._store.wake,
             pages=self._pages.routes()
             | budget_route(self._budget_states)
             | AdvicePage(self._adviser).routes()

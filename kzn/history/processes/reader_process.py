@@ -1,4 +1,4 @@
-"""The reader of a history as a child process: started when something is asked, ended when idle.
+"""The reader of a history as a child process: started when needed, ended when idle.
 
 In: queries, one at a time. Out: answers. UsageError for a query that the data cannot answer,
 KznError for one that takes too long or needs too much memory, or comes when it is stopped.
@@ -35,6 +35,15 @@ class ReaderProcess:
     def pid(self) -> int:
         """The process id, 0 if none runs."""
         return self._process.pid if self._process is not None else 0
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a process that has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the process, if none runs, before it is asked; KznError, OSError."""
+        self._started()
 
     def ask(self, query: TrafficQuery) -> Answer:
         """The answer."""

@@ -4,12 +4,13 @@ In: a folder, or nothing. Out: a route for each file. Never: a path of a request
 """
 
 import html
+from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
 from kzn.daemon.http.body import Body, body_of
-from kzn.daemon.http.messages import Request, Response, Route
+from kzn.daemon.http.messages import Answer, Request, Response, Route
 
 FOLDER = Path(__file__).parent.parent / "page"
 """Made by hatch_build.py; not in git."""
@@ -36,8 +37,11 @@ _FOR_EVER = ("Cache-Control", "public, max-age=31536000, immutable")
 _ASK_ANEW = ("Cache-Control", "no-cache")
 
 
-def routes(folder: Path = FOLDER) -> dict[str, Route]:
-    """The routes of the page; only ``/``, with the reason, if it was not built."""
+def routes(folder: Path = FOLDER, opened: Callable[[], None] = lambda: None) -> dict[str, Route]:
+    """The routes of the page; only ``/``, with the reason, if it was not built.
+
+    ``opened`` is called when a browser asks for ``/``: questions follow.
+    """
     try:
         paths = sorted(path for path in folder.iterdir() if path.suffix in _TYPES)
         files = {path.name: path.read_bytes() for path in paths}
@@ -47,7 +51,15 @@ def routes(folder: Path = FOLDER) -> dict[str, Route]:
         reason = files.get(ABSENT, b"it was not built").decode(errors="replace").strip()
         return {"/": Route(partial(_absent, reason))}
     found = {f"/{name}": _route(name, content) for name, content in files.items()}
-    return found | {"/": found[f"/{INDEX}"]}
+    index = found[f"/{INDEX}"]
+    return found | {"/": Route(partial(_opened, opened, index.answer))}
+
+
+def _opened(
+    opened: Callable[[], None], answer: Answer, request: Request
+) -> Response | Awaitable[Response]:
+    opened()
+    return answer(request)
 
 
 def _route(name: str, content: bytes) -> Route:

@@ -69,6 +69,7 @@ class HttpApi:
     without its function answers 404.
     ``pages`` are further ones. ``scraped`` is told of each scrape of /metrics that was received.
     With ``opencost`` there is /metrics/opencost, too, of whose scrapes that is told.
+    ``opened`` is called when a browser asks for the page.
     """
 
     def __init__(
@@ -87,7 +88,9 @@ class HttpApi:
         authorize: Authorize | None = None,
         pages: Mapping[str, Route] | None = None,
         opencost: Scraped | None = None,
+        opened: Callable[[], None] = lambda: None,
     ) -> None:
+        self._opened = opened
         self._opencost_scraped = opencost
         self._pages = pages or {}
         self._why_not_ready = why_not_ready
@@ -128,7 +131,7 @@ class HttpApi:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _routes(self) -> dict[str, Route]:
-        routes = page.routes() | {
+        routes = page.routes(opened=self._opened) | {
             "/metrics": Route(self._metrics),
             "/healthz": Route(lambda _request: Response(b"ok\n"), is_open=True),
             "/readyz": Route(self._readyz, is_open=True),

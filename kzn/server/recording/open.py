@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from kzn.daemon.http.messages import BusyError
@@ -76,6 +76,9 @@ class MemoryStore:
         """Seconds for which each level is kept."""
         return {"raw": SECONDS}
 
+    def wake(self) -> None:
+        """Nothing is to be done."""
+
     async def close(self) -> None:
         """Nothing is to be done."""
 
@@ -127,11 +130,21 @@ class HistoryStore:
         self._thread = ThreadPoolExecutor(1, "history-read")
         self._queue = _Queue()
         self._exports = 0
+        self._is_closed = False
 
     @property
     def kept(self) -> dict[str, int]:
         """Seconds for which each level is kept."""
         return {level: self._options.keep.of(level) for level in LEVELS}
+
+    def wake(self) -> None:
+        """Start the process in a thread, unless it runs: queries are expected soon."""
+        if not self._reader.is_running and not self._is_closed:
+            self._thread.submit(self._start)
+
+    def _start(self) -> None:
+        with suppress(KznError, OSError):  # the query that follows says why
+            self._reader.start()
 
     async def ask(self, query: TrafficQuery) -> Answer:
         """The answer; BusyError if too many wait."""
@@ -163,6 +176,7 @@ class HistoryStore:
 
     async def close(self) -> None:
         """End the process and the query that it answers."""
+        self._is_closed = True
         self._thread.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._reader.stop)
 
@@ -183,6 +197,9 @@ class EngineStore:
     def kept(self) -> dict[str, int]:
         """Seconds for which each level is kept."""
         return {level: self._store.keep.of(level) for level in LEVELS}
+
+    def wake(self) -> None:
+        """Nothing is to be done."""
 
     async def ask(self, query: TrafficQuery) -> Answer:
         """The answer; BusyError if too many wait, or the engine is away."""

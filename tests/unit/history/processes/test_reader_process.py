@@ -45,6 +45,17 @@ def test_a_process_that_has_ended_is_started_again(process: ReaderProcess) -> No
     check(process.ask(query), FLOWS, query)
 
 
+def test_a_process_that_was_started_answers_the_first_query(process: ReaderProcess) -> None:
+    assert not process.is_running
+    process.start()
+    started = process.pid
+    assert process.is_running
+    query = TrafficQuery(T0, T0 + 120)
+    check(process.ask(query), FLOWS, query)
+    process.start()
+    assert process.pid == started
+
+
 def test_an_answer_is_the_same_on_both_sides_of_the_pipe(root: Path) -> None:
     reader = Reader(root)
     found = reader.ask(TrafficQuery(T0, T0 + 120, ("src_pod", "port"), points=2, compare=True))

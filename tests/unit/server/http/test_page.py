@@ -101,3 +101,16 @@ def test_every_reason_has_advice() -> None:
     assert len(reasons) > 12
     text = (PROJECT / "web" / "src" / "reasons.ts").read_text()
     assert {reason for reason in reasons if f"\n  {reason}:" not in text} == set()
+
+
+def test_only_the_page_itself_tells_that_it_was_opened(built: Path) -> None:
+    asked: list[str] = []
+    routes = page.routes(built, opened=lambda: asked.append("opened"))
+    for path, route in routes.items():
+        if path != "/":
+            route.answer(Request("GET", path))
+    assert asked == []
+    found = routes["/"].answer(Request("GET", "/"))
+    assert isinstance(found, Response)
+    assert _text(found).startswith(b"<!doctype html>")
+    assert asked == ["opened"]

@@ -1,6 +1,7 @@
 """The store of a directory: what it refuses so that the limit of the manifests holds."""
 
 import asyncio
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,41 @@ def test_one_export_at_a_time(tmp_path: Path) -> None:
         second = await store.export(EXPORT)
         assert b"".join([piece async for piece in second]).startswith(b"time,")
         await second.aclose()
+        await store.close()
+
+    asyncio.run(run())
+
+
+def test_a_woken_store_answers_and_is_woken_again_after_its_process_ended(tmp_path: Path) -> None:
+    history = SmallHistory(tmp_path)
+    history.write(0)
+
+    async def run() -> None:
+        store = HistoryStore(HistoryOptions(tmp_path, Keep()))
+        for _ in range(2):
+            store.wake()
+            store.wake()
+            store._thread.submit(int).result()
+            assert store._reader.is_running
+            await store.ask(TrafficQuery(T0, T0 + HOUR))
+            store._reader.close()
+        await store.close()
+        store.wake()
+        assert not store._reader.is_running
+
+    asyncio.run(run())
+
+
+def test_a_store_whose_process_cannot_start_says_so_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "absent"))
+
+    async def run() -> None:
+        store = HistoryStore(HistoryOptions(tmp_path, Keep()))
+        store.wake()
+        with pytest.raises(BusyError):
+            await store.ask(TrafficQuery(T0, T0 + HOUR))
         await store.close()
 
     asyncio.run(run())
