@@ -1,13 +1,15 @@
 """Text that is made on the event loop, in slices between which batches are applied.
 
-In: an iterator of pieces, each made in a few milliseconds. Out: a body, compressed in a thread
-meanwhile. Never: a slice longer than `LONGEST` and one piece, or two renderings at once.
+In: iterators of pieces, each made in a few milliseconds. Out: a body of each, compressed in a
+thread meanwhile. Never: a slice longer than `LONGEST` and one piece, or two of them in a turn of
+the loop: several renderings take turns.
 
 A thread that renders shares the interpreter lock with the loop: at full ingest each waits for the
 other at every call of numpy, so that both the scrape and the ingest took several times as long.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -22,28 +24,31 @@ SHARE = 0.25
 
 
 class Slices:
-    """Renders one body at a time on the event loop; ``threads`` compress it."""
+    """Renders on the event loop; ``threads`` compress."""
 
     def __init__(self, threads: Executor, clock: Callable[[], float] = time.monotonic) -> None:
         self._threads = threads
         self._clock = clock
-        self._lock = asyncio.Lock()
+        self._turn = asyncio.Lock()  # serves in the order of requests
+        self._ended = -math.inf
+        """When the last slice of any rendering ended."""
 
-    async def body(self, pieces: Callable[[], Iterator[bytes]], maker: BodyMaker) -> Body:
-        """The body of ``pieces``, which is called when it is this one's turn."""
-        async with self._lock:
-            loop = asyncio.get_running_loop()
-            compressing: asyncio.Future[None] | None = None
-            left, since = pieces(), self._clock()
-            while part := self._slice(left, self._clock() - since):
-                if compressing is not None:
-                    await compressing
-                compressing = loop.run_in_executor(self._threads, maker.add, part)
-                since = self._clock()
+    async def body(self, pieces: Iterator[bytes], maker: BodyMaker) -> Body:
+        """The body of ``pieces``."""
+        loop = asyncio.get_running_loop()
+        compressing: asyncio.Future[None] | None = None
+        since = self._clock()
+        while True:
+            async with self._turn:
                 await asyncio.sleep(0)
+                part = self._slice(pieces, self._clock() - max(since, self._ended))
+                self._ended = self._clock()
             if compressing is not None:
                 await compressing
-            return await loop.run_in_executor(self._threads, maker.body)
+            if not part:
+                return await loop.run_in_executor(self._threads, maker.body)
+            compressing = loop.run_in_executor(self._threads, maker.add, part)
+            since = self._clock()
 
     def _slice(self, left: Iterator[bytes], away: float) -> list[bytes]:
         """Pieces for as long as a slice may be, empty at the end."""

@@ -5,8 +5,9 @@ Keys and rows are those of kzn.client.api. Lists are sorted by bytes, largest fi
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice, repeat
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import repeat
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -21,7 +22,7 @@ from kzn.client.api import (
     StatusBytes,
     TopologyStatus,
 )
-from kzn.columns.arrays import I64
+from kzn.columns.arrays import I64, U64
 from kzn.errors import UsageError
 from kzn.model.totals import Counts
 from kzn.server.ledger.family import FAMILIES, Family, FamilyName, LedgerSnapshot, View
@@ -42,36 +43,38 @@ ROWS_A_PIECE = 512
 """Rows encoded at once: about a millisecond."""
 NODES_A_PIECE = 64
 """The same of nodes, of which each has some twenty numbers."""
+_GROUPS_A_PIECE = 4096
+
+_T = TypeVar("_T")
 
 
-def answer(
-    topic: str, snapshot: ServerSnapshot, limit: int, pause: Callable[[], object] = lambda: None
-) -> Iterator[bytes]:
-    """The body for one of TOPICS in pieces, to be made in a thread.
+def answer(topic: str, snapshot: ServerSnapshot, limit: int) -> Iterator[bytes]:
+    """The body for one of TOPICS in pieces, some of them empty; each is made in some milliseconds.
 
-    ``pause`` is called after each piece of many rows, so that other threads get the interpreter
-    lock.
+    They are made on the event loop, between batches.
     """
     if topic == "status":
-        yield msgspec.json.encode(_status(snapshot, pause).to_json()) + b"\n"
+        sums = yield from _sums(snapshot.totals)
+        yield msgspec.json.encode(_status(snapshot, sums).to_json()) + b"\n"
         return
-    at_once = ROWS_A_PIECE
     if topic == "nodes":
-        at_once, of = NODES_A_PIECE, len(snapshot.totals)
-        totals = _paused(snapshot.totals, pause)
-        shown = heapq.nlargest(limit, totals, key=lambda one: one.bytes_of("seen"))
-        objects = (_node(one, snapshot.now).to_json() for one in shown)
+        blocks, of = _largest_nodes(snapshot, limit), len(snapshot.totals)
     else:
-        family, keys = _LISTS[topic], _keys(topic)
-        rows, of = largest_rows(snapshot.ledger, family, limit)
-        groups_of = _groups_of(topic, snapshot)
-        objects = (dict(zip(keys, (*row, *groups_of(row)), strict=True)) for row in rows)
+        keys = _keys(topic)
+        groups_of = yield from _groups_of(topic, snapshot)
+        rows, of = largest_rows(snapshot.ledger, _LISTS[topic], limit)
+        blocks = (
+            [dict(zip(keys, (*row, *groups_of(row)), strict=True)) for row in block]
+            for block in rows
+        )
     yield b'{"%s":[' % topic.encode()
     between = b""
-    while part := list(islice(objects, at_once)):
-        yield between + msgspec.json.encode(part)[1:-1]
+    for block in blocks:
+        if not block:
+            yield b""
+            continue
+        yield between + msgspec.json.encode(block)[1:-1]
         between = b","
-        pause()
     yield b'],"of":%d}\n' % of
 
 
@@ -79,44 +82,73 @@ Row = tuple[str | int | float | None, ...]
 MIXED = "mixed"
 """In place of a currency: the row's bytes cost something in several."""
 _NO_COSTS: tuple[float | None, str] = (None, "")
+_Work = Generator[bytes, None, _T]
+"""Gives empty pieces on the way to a result."""
 
 
-def largest_rows(ledger: LedgerSnapshot, family: Family, limit: int) -> tuple[Iterator[Row], int]:
-    """The ``limit`` largest series, and how many there are.
+def largest_rows(
+    ledger: LedgerSnapshot, family: Family, limit: int
+) -> tuple[Iterator[list[Row]], int]:
+    """The ``limit`` largest series in blocks, some of them empty, and how many series there are.
 
-    Each is its labels, bytes, and of these the cost, its currency, and the bytes without a price.
+    Each row is its labels, bytes, and of these the cost, its currency, and the bytes without a
+    price.
 
     Equal ones stay in the order of the ledger. The series `other` is one of them unless it is 0.
     """
     view = ledger.views.get(family.name)
     if view is None:  # the family is off
         return iter(()), 0
-    keys, totals, other = view.keys, view.bytes, view.other.bytes
-    columns = np.arange(len(keys))
-    if family.other_key is not None:
-        namesake = keys == family.other_key
-        other += int(totals[namesake].sum())
-        keys, totals, columns = keys[~namesake], totals[~namesake], columns[~namesake]
-    of = len(keys) + (other > 0)
+    other, columns = view.other.bytes, np.arange(len(view.keys))
+    if family.other_key is not None and (namesake := view.keys == family.other_key).any():
+        other += int(view.bytes[namesake].sum())
+        columns = np.flatnonzero(~namesake)
+    return _blocks(ledger, family, view, columns, other, limit), len(columns) + (other > 0)
+
+
+def _blocks(
+    ledger: LedgerSnapshot, family: Family, view: View, columns: I64, other: int, limit: int
+) -> Iterator[list[Row]]:
+    """The largest of the series in ``columns``, and `other` among them."""
+    sizes = view.bytes.take(columns)
+    found = _largest(sizes, limit)
+    yield []
     # Descending and stable: the largest uint64 minus the total ascends.
-    order = np.argsort(~totals, kind="stable")[:limit]
-    labels = family.labels_of(keys[order], ledger.tables)
-    sizes = totals[order].tolist()
-    costs = _costs(ledger, view, columns[order])
-    rows = (
-        (*found, size, *cost, size - priced)
-        for found, size, (*cost, priced) in zip(labels, sizes, costs, strict=True)
-    )
-    if not other:
-        return rows, of
-    above = sum(size >= other for size in sizes)
-    if above >= limit:
-        return rows, of
-    return chain(
-        islice(rows, above),
-        [(*family.other_labels, other, *_other_costs(view, other))],
-        islice(rows, limit - above - 1),
-    ), of
+    found = found.take(np.argsort(~sizes.take(found), kind="stable"))
+    yield []
+    above = int(np.count_nonzero(sizes.take(found) >= other))
+    rest: list[list[Row]] = []
+    if other and above < limit:
+        found = found[: limit - 1]
+        rest = [[(*family.other_labels, other, *_other_costs(view, other))]]
+    order = columns.take(found)
+    yield from _rows(ledger, family, view, order[:above])
+    yield from rest
+    yield from _rows(ledger, family, view, order[above:])
+
+
+def _largest(sizes: U64, limit: int) -> I64:
+    """Where the ``limit`` largest are, the first of equal ones; equal ones in their order."""
+    beyond = len(sizes) - limit
+    if beyond <= 0 or limit == 0:
+        return np.arange(min(limit, len(sizes)))
+    least = np.partition(sizes, beyond)[beyond]
+    above = np.flatnonzero(sizes > least)
+    equal = np.flatnonzero(sizes == least)[: limit - len(above)]
+    return np.concatenate((above, equal))
+
+
+def _rows(ledger: LedgerSnapshot, family: Family, view: View, order: I64) -> Iterator[list[Row]]:
+    for first in range(0, len(order), ROWS_A_PIECE):
+        part = order[first : first + ROWS_A_PIECE]
+        labels = family.labels_of(view.keys.take(part), ledger.tables)
+        sizes = view.bytes.take(part).tolist()
+        yield [
+            (*found, size, *cost, size - priced)
+            for found, size, (*cost, priced) in zip(
+                labels, sizes, _costs(ledger, view, part), strict=True
+            )
+        ]
 
 
 def _costs(
@@ -155,7 +187,7 @@ def parse_limit(text: str | None) -> int:
     return min(int(text), MAX_LIMIT)
 
 
-def _groups_of(topic: str, snapshot: ServerSnapshot) -> Callable[[Row], tuple[str, ...]]:
+def _groups_of(topic: str, snapshot: ServerSnapshot) -> _Work[Callable[[Row], tuple[str, ...]]]:
     """The groups of a row's ends, by the labels at its begin."""
     groups = snapshot.groups or {}
     if topic == "workloads":
@@ -163,20 +195,23 @@ def _groups_of(topic: str, snapshot: ServerSnapshot) -> Callable[[Row], tuple[st
     if topic != "pairs":
         return lambda _row: ()
     by_name: dict[object, str] = {}
-    for (namespace, _, name), group in groups.items():
+    for number, ((namespace, _, name), group) in enumerate(groups.items(), 1):
         if by_name.setdefault((namespace, name), group) != group:
             by_name[namespace, name] = ""
+        if number % _GROUPS_A_PIECE == 0:
+            yield b""
     return lambda row: (by_name.get(row[:2], ""), by_name.get(row[3:5], ""))
 
 
-def _paused(
-    totals: Iterable[NodeTotalsSnapshot], pause: Callable[[], object]
-) -> Iterator[NodeTotalsSnapshot]:
-    """``totals``, with a pause after some, since each has some twenty numbers to be read."""
-    for number, one in enumerate(totals, 1):
-        yield one
-        if number % ROWS_A_PIECE == 0:
-            pause()
+def _largest_nodes(snapshot: ServerSnapshot, limit: int) -> Iterator[list[dict[str, object]]]:
+    totals, sizes = snapshot.totals, list[int]()
+    for first in range(0, len(totals), ROWS_A_PIECE):
+        sizes += [one.bytes_of("seen") for one in totals[first : first + ROWS_A_PIECE]]
+        yield []
+    order = heapq.nlargest(limit, range(len(totals)), key=sizes.__getitem__)
+    for first in range(0, len(order), NODES_A_PIECE):
+        part = order[first : first + NODES_A_PIECE]
+        yield [_node(totals[number], snapshot.now).to_json() for number in part]
 
 
 def _keys(topic: str) -> tuple[str, ...]:
@@ -193,11 +228,19 @@ def _node(totals: NodeTotalsSnapshot, now: float) -> NodeRow:
     return NodeRow(totals.node, round(max(0.0, now - totals.touched), 3), terms, reasons)
 
 
-def _status(snapshot: ServerSnapshot, pause: Callable[[], object]) -> Status:
-    sums = dict.fromkeys(TERMS, 0)
-    for totals in _paused(snapshot.totals, pause):
+def _sums(nodes: tuple[NodeTotalsSnapshot, ...]) -> _Work[dict[str, int]]:
+    """The bytes of each term, over all nodes."""
+    sums: dict[str, int] = dict.fromkeys((*TERMS, "held"), 0)
+    for number, totals in enumerate(nodes, 1):
         for (term, _), counts in totals.counts.items():
             sums[term] += counts.bytes
+        sums["held"] += totals.held.bytes
+        if number % ROWS_A_PIECE == 0:
+            yield b""
+    return sums
+
+
+def _status(snapshot: ServerSnapshot, sums: dict[str, int]) -> Status:
     return Status(
         version=__version__,
         ready=not snapshot.why_not_ready,
@@ -208,10 +251,7 @@ def _status(snapshot: ServerSnapshot, pause: Callable[[], object]) -> Status:
         flows=snapshot.pipeline.flows,
         duplicates=snapshot.receiver.duplicates,
         refused=dict(snapshot.receiver.refusals),
-        bytes=StatusBytes(
-            **sums,
-            held=sum(one.held.bytes for one in snapshot.totals),
-        ),
+        bytes=StatusBytes(**sums),
         topology=tuple(_source(snapshot, number) for number in range(len(snapshot.sources))),
         instance=f"{snapshot.instance:08x}",
         nodes_known=snapshot.coverage.known,

@@ -1,14 +1,13 @@
 """The server's routes: the page at /, /metrics, /healthz, /readyz and /api/v1.
 
 In: requests of Prometheus, kubelet, `kzn top` and people. Out: responses rendered from a snapshot,
-one rendering for all that ask within a second: metrics in slices of the event loop, all others in
-worker threads. Never: an event loop that is held by a rendering.
+one rendering for all that ask within a second, in slices of the event loop. Never: an event loop
+that is held by a rendering, or a thread that holds the interpreter lock instead.
 """
 
 import asyncio
 import socket
-import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from kzn.client import openapi
-from kzn.daemon.http.body import Body, BodyMaker, body_of
+from kzn.daemon.http.body import Body, BodyMaker
 from kzn.daemon.http.hosts import AllowedHosts
 from kzn.daemon.http.messages import JSON, BusyError, Request, Response, Route, coding_of
 from kzn.daemon.http.places import HttpLimits
@@ -34,8 +33,6 @@ from kzn.server.metrics.render import TEXT, format_of, pieces
 from kzn.server.metrics.text import LabelTexts
 from kzn.server.snapshot import ServerSnapshot
 
-_pause = partial(time.sleep, 0.003)
-"""A thread that renders calls this every few milliseconds to leave the GIL to the event loop."""
 _ALL = frozenset(FAMILIES)
 _LISTS = frozenset({"limit"})
 _EXPLAIN = frozenset({"src", "dst", "node", "at", "via"})
@@ -102,6 +99,8 @@ class HttpApi:
         self._threads = ThreadPoolExecutor(self._limits.renderers, "http-render")
         self._slices = Slices(self._threads)
         self._texts = LabelTexts()
+        self._scraping = asyncio.Lock()
+        """Two scrapes at once would hold the texts of new labels twice."""
         self._renderers = asyncio.Semaphore(self._limits.renderers)
         self._waiting = 0
         self._is_stopping = False
@@ -156,9 +155,13 @@ class HttpApi:
         if self._is_stopping:
             raise BusyError("the server is stopping")
         wanted = format_of(request.headers.get("accept", ""))
-        taken, body = await self._sliced(
-            request, wanted, _ALL, lambda snapshot: pieces(snapshot, wanted, self._texts)
-        )
+
+        async def make(snapshot: ServerSnapshot, coding: str) -> Body:
+            async with self._scraping:
+                text = pieces(snapshot, wanted, self._texts)
+                return await self._slices.body(text, BodyMaker(coding=coding))
+
+        taken, body = await self._shared(request, wanted, _ALL, make)
         received = _received(self._scraped, request, taken)
         return Response(body, content_type=wanted.content_type, received=received)
 
@@ -167,11 +170,12 @@ class HttpApi:
         if self._is_stopping:
             raise BusyError("the server is stopping")
 
-        def text(snapshot: ServerSnapshot) -> Iterator[bytes]:
+        async def make(snapshot: ServerSnapshot, coding: str) -> Body:
             found = snapshot.opencost
-            return opencost_text(found.alone()) if found is not None else iter(())
+            text = opencost_text(found.alone()) if found is not None else iter(())
+            return await self._slices.body(text, BodyMaker(coding=coding))
 
-        taken, body = await self._sliced(request, "opencost", frozenset(), text)
+        taken, body = await self._shared(request, "opencost", frozenset(), make)
         received = _received(self._opencost_scraped, request, taken)
         return Response(body, content_type=TEXT.content_type, received=received)
 
@@ -183,12 +187,12 @@ class HttpApi:
 
     async def _api(self, topic: str, request: Request) -> Response:
         limit = parse_limit(request.one("limit"))
-        _, body = await self._rendered(
-            request,
-            (topic, limit),
-            FAMILIES_OF[topic],
-            lambda snapshot: answer(topic, snapshot, limit, _pause),
-        )
+
+        async def make(snapshot: ServerSnapshot, coding: str) -> Body:
+            rows = answer(topic, snapshot, limit)
+            return await self._slices.body(rows, BodyMaker(tagged=True, coding=coding))
+
+        _, body = await self._shared(request, (topic, limit), FAMILIES_OF[topic], make)
         return Response(body, content_type=JSON)
 
     def _addresses(self, request: Request) -> Response:
@@ -201,37 +205,6 @@ class HttpApi:
         assert self._explain is not None  # noqa: S101 - else the page does not exist
         return Response(self._explain(query), content_type=JSON)
 
-    async def _rendered(
-        self,
-        request: Request,
-        key: object,
-        families: frozenset[FamilyName],
-        work: Callable[[ServerSnapshot], Iterator[bytes]],
-    ) -> tuple[float, Body]:
-        """A body with a tag that was begun within the last second, or a new one, of a thread."""
-
-        async def make(snapshot: ServerSnapshot, coding: str) -> Body:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(
-                self._threads, lambda: body_of(work(snapshot), tagged=True, coding=coding)
-            )
-
-        return await self._shared(request, key, families, make)
-
-    async def _sliced(
-        self,
-        request: Request,
-        key: object,
-        families: frozenset[FamilyName],
-        work: Callable[[ServerSnapshot], Iterator[bytes]],
-    ) -> tuple[float, Body]:
-        """A body that was begun within the last second, or a new one, of slices of the loop."""
-
-        async def make(snapshot: ServerSnapshot, coding: str) -> Body:
-            return await self._slices.body(lambda: work(snapshot), BodyMaker(coding=coding))
-
-        return await self._shared(request, key, families, make)
-
     async def _shared(
         self,
         request: Request,
@@ -239,7 +212,7 @@ class HttpApi:
         families: frozenset[FamilyName],
         make: Callable[[ServerSnapshot, str], Awaitable[Body]],
     ) -> tuple[float, Body]:
-        """A body, and the time of its snapshot."""
+        """A body that was begun within the last second, or a new one; the time of its snapshot."""
         # One form for nearly all clients; a second rendering for those that want zstd.
         is_zstd = coding_of(request.headers.get("accept-encoding", "")) == "zstd"
         coding = "zstd" if is_zstd else "gzip"

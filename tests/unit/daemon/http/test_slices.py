@@ -44,7 +44,7 @@ class Scene:
 
     async def body(self, number: int, busy: float) -> bytes:
         other = asyncio.create_task(self.others(busy))
-        body = await self.slices.body(lambda: self.pieces(number), BodyMaker())
+        body = await self.slices.body(self.pieces(number), BodyMaker())
         other.cancel()
         return b"".join(body.pieces())
 
@@ -75,14 +75,27 @@ def test_a_busy_loop_gives_slices_their_share() -> None:
     assert min(scene.sizes()) * PIECE >= 0.015 * SHARE / (1 - SHARE) - PIECE
 
 
-def test_renderings_take_turns() -> None:
-    async def both(scene: Scene) -> list[bytes]:
-        bodies = [scene.slices.body(lambda: scene.pieces(20), BodyMaker()) for _ in range(2)]
-        return [b"".join(body.pieces()) for body in await asyncio.gather(*bodies)]
+def test_renderings_take_turns_slice_by_slice_with_a_turn_of_the_loop_between_two() -> None:
+    slices: list[tuple[str, int]] = []
 
-    scene = Scene()
-    order: list[bytes] = asyncio.run(both(scene))
-    assert order == [TEXT[: TEXT.index(b"20\n")]] * 2
+    async def both(scene: Scene) -> list[bytes]:
+        def pieces(name: str) -> Iterator[bytes]:
+            for piece in scene.pieces(20):
+                if (name, scene.turns) not in slices:
+                    slices.append((name, scene.turns))
+                yield piece
+
+        other = asyncio.create_task(scene.others(0.0))
+        await asyncio.sleep(0)
+        bodies = [scene.slices.body(pieces(name), BodyMaker()) for name in "ab"]
+        found = [b"".join(body.pieces()) for body in await asyncio.gather(*bodies)]
+        other.cancel()
+        return found
+
+    assert asyncio.run(both(Scene())) == [TEXT[: TEXT.index(b"20\n")]] * 2
+    assert [name for name, _ in slices[:6]] == list("ababab")
+    turns = [turn for _, turn in slices]
+    assert len(set(turns)) == len(turns)
 
 
 def test_a_rendering_that_fails_lets_the_next_one_begin() -> None:
@@ -92,7 +105,7 @@ def test_a_rendering_that_fails_lets_the_next_one_begin() -> None:
 
     async def both(scene: Scene) -> bytes:
         with pytest.raises(ZeroDivisionError):
-            await scene.slices.body(broken, BodyMaker())
+            await scene.slices.body(broken(), BodyMaker())
         return await scene.body(200, 0.0)
 
     assert asyncio.run(both(Scene())) == TEXT
@@ -116,7 +129,7 @@ def test_batches_are_applied_during_the_scrape_of_a_large_ledger() -> None:
     async def scrape() -> bytes:
         applying = asyncio.create_task(apply())
         pieces = series(snapshot, FAMILIES["pod"], FAMILY_METRICS["pod"])
-        body = await slices.body(lambda: pieces, BodyMaker())
+        body = await slices.body(pieces, BodyMaker())
         applying.cancel()
         return b"".join(body.pieces())
 

@@ -123,8 +123,8 @@ def in_two_currencies() -> PriceBook:
 
 def row_of(world: CostWorld, family: Family, *labels: str) -> tuple[object, ...]:
     """Bytes, cost, currency and unpriced bytes of a row of the API."""
-    rows, _ = largest_rows(world.pipeline.snapshot().ledger, family, 99)
-    (found,) = (row for row in rows if row[: len(labels)] == labels)
+    blocks, _ = largest_rows(world.pipeline.snapshot().ledger, family, 99)
+    (found,) = (row for block in blocks for row in block if row[: len(labels)] == labels)
     return found[len(family.labels) :]
 
 

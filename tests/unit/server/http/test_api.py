@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from itertools import chain
+from random import Random
 
 import pytest
 from smallserver import snapshot as small
@@ -93,8 +95,8 @@ def ledger_of(totals: dict[str, int], limit: int = 10) -> Ledger:
 
 
 def largest(ledger: Ledger, limit: int) -> tuple[list[tuple[str | int | float | None, ...]], int]:
-    rows, of = largest_rows(ledger.snapshot(["pair"]), PAIR, limit)
-    return [(row[4], row[-4]) for row in rows], of
+    blocks, of = largest_rows(ledger.snapshot(["pair"]), PAIR, limit)
+    return [(row[4], row[-4]) for block in blocks for row in block], of
 
 
 def test_the_largest_rows_come_first_and_equal_ones_in_the_order_of_the_ledger() -> None:
@@ -102,6 +104,20 @@ def test_the_largest_rows_come_first_and_equal_ones_in_the_order_of_the_ledger()
     found = [("e", 2**60 + 1), ("b", 2**60), ("c", 7), ("d", 7), ("a", 1)]
     for limit in range(7):
         assert largest(ledger, limit) == (found[:limit], 5)
+
+
+@pytest.mark.parametrize("room", [600, 1_000], ids=["with other", "without"])
+def test_any_limit_gives_the_first_rows_of_all_of_them_sorted(room: int) -> None:
+    rng = Random(7)
+    totals = {f"w{number}": rng.choice([1, 5, 5, 9, 2**52]) for number in range(1_000)}
+    ledger = ledger_of(totals, limit=room)
+    kept = list(totals.items())[:room]
+    if other := sum(totals.values()) - sum(size for _, size in kept):
+        larger = [row for row in kept if row[1] >= other]
+        kept = [*larger, ("other", other), *(row for row in kept if row[1] < other)]
+    found = sorted(kept, key=lambda row: -row[1])
+    for limit in (0, 1, 2, 199, 200, 201, 599, 600, 601, 602, 999, 1_000, 5_000):
+        assert largest(ledger, limit) == (found[:limit], len(found))
 
 
 def test_the_series_other_is_one_of_the_rows() -> None:
@@ -114,31 +130,31 @@ def test_the_series_other_is_one_of_the_rows() -> None:
 
 def test_a_list_of_many_pieces_is_one_json_object() -> None:
     totals = {f"w{number}": number + 1 for number in range(2 * ROWS_A_PIECE + 3)}
-    pauses = []
     snapshot = snapshot_of(ledger_of(totals, limit=10_000))
-    pieces = list(answer("pairs", snapshot, MAX_LIMIT, lambda: pauses.append(1)))
+    pieces = list(answer("pairs", snapshot, MAX_LIMIT))
     found = json.loads(b"".join(pieces))
     assert [row["bytes"] for row in found["pairs"]] == sorted(totals.values(), reverse=True)
     assert found["of"] == len(totals)
-    assert len(pauses) == 3
+    assert max(piece.count(b'"bytes"') for piece in pieces) == ROWS_A_PIECE
 
 
 @pytest.mark.parametrize("topic", ["status", "nodes"])
-def test_pages_of_all_nodes_leave_the_lock_to_others_now_and_then(topic: str) -> None:
+def test_pages_of_all_nodes_are_made_in_steps(topic: str) -> None:
     totals = TotalsByNode(10_000)
     for number in range(2 * ROWS_A_PIECE):
         totals.of(f"n{number}").add("seen", "", Counts(1, number))
     snapshot = replace(snapshot_of(ledger_of({})), totals=totals.snapshot())
-    pauses = []
-    found = json.loads(b"".join(answer(topic, snapshot, MAX_LIMIT, lambda: pauses.append(1))))
+    pieces = list(answer(topic, snapshot, MAX_LIMIT))
+    found = json.loads(b"".join(pieces))
     size = 2 * ROWS_A_PIECE
     if topic == "status":
         assert found["bytes"]["seen"] == size * (size - 1) // 2
-        assert len(pauses) == 2
+        assert pieces[:-1] == [b""] * 2
     else:
         assert [row["node"] for row in found["nodes"][:2]] == [f"n{size - 1}", f"n{size - 2}"]
         assert len(found["nodes"]) == size
-        assert len(pauses) == 2 + size // NODES_A_PIECE
+        assert pieces.count(b"") == 2
+        assert len(pieces) == 2 + 2 + size // NODES_A_PIECE
 
 
 def test_a_topic_needs_only_its_own_families() -> None:
@@ -170,7 +186,8 @@ def test_a_row_has_the_cost_of_its_priced_bytes_and_null_without_any() -> None:
         Row("pair", ("other",) * 7, 3, cost=0.0, priced_bytes=3, currency="EUR"),
     ]
     ledger.load(rows, 0.0)
-    found, _ = largest_rows(ledger.snapshot(["pair"]), PAIR, 9)
+    blocks, _ = largest_rows(ledger.snapshot(["pair"]), PAIR, 9)
+    found = chain.from_iterable(blocks)
     assert [row[-4:] for row in found] == [
         (9, 0.25, "USD", 2),
         (5, None, "", 5),
