@@ -1,7 +1,9 @@
 """The devices of a real namespace: their roles, and what happens when they change."""
 
 import asyncio
+import errno
 import itertools
+import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -10,10 +12,12 @@ import pytest
 from counting import attached
 
 from kzn.agent.devices.device_watch import DeviceWatch
-from kzn.agent.devices.netlink import GROUPS, RouteSocket
+from kzn.agent.devices.netlink import GROUPS, Routes, RouteSocket
+from kzn.agent.devices.netlink_messages import route_body
 from kzn.agent.devices.table import DeviceTable, read_devices
 from kzn.agent.maps.mapset import MapSet
 from kzn.agent.maps.structs import CONTROL_SIZE, DEVICE_PLACES, Control, Role
+from kzn.errors import KernelError
 from kzn.lab import namespaces
 from kzn.lab.lab import Lab
 from kzn.lab.plan import Node
@@ -38,12 +42,17 @@ class Seen:
     def __init__(self) -> None:
         self.roles: dict[str, Role] = {}
         self.history: list[dict[str, Role]] = []
+        self.pods: dict[str, tuple[bytes, ...]] = {}
         self.changed = asyncio.Event()
 
     async def apply(self, table: DeviceTable, _filters: frozenset[int]) -> None:
         self.roles = roles(table)
         self.history.append(self.roles)
+        self.pods = {table.name(at): group for at, group in table.senders().pods.items()}
         self.changed.set()
+
+    def holders(self, address: str) -> set[str]:
+        return {name for name, group in self.pods.items() if pack(address) in group}
 
     async def until(self, condition: Callable[[dict[str, Role]], bool]) -> None:
         async with asyncio.timeout(WAIT):
@@ -145,11 +154,86 @@ def test_addresses_behind_pods_devices_follow_each_change_of_a_route(lab: Lab) -
                 ip(lab, node, route)
                 for change in notifications.pending():
                     for index in table.apply(change):
-                        table.set_gateway(index, has_gateway=index in questions.gateways(index))
+                        table.set_routes(index, questions.routes(index))
                 loaded = read_devices()
                 assert table.senders().pods == loaded.senders().pods, route
                 assert table.roles() == loaded.roles(), route
         assert loaded.senders().pods == before
+
+
+def test_changes_that_the_kernel_tells_of_in_part_lead_where_a_dump_does(lab: Lab) -> None:
+    node, [pod, *_] = lab.node("a1"), lab.plan.pods
+    at = "10.9.9.9/32"
+    ips = (
+        *(f"link add t{n} type veth peer name tp{n} netns {pod.namespace}" for n in range(3)),
+        *(f"link set t{n} up" for n in range(3)),
+        # A replacement takes the place of the first of several routes of one key.
+        *(f"route append {at} dev t{n}" for n in range(3)),
+        f"route replace {at} via 203.0.113.1 dev t1 onlink",
+        f"route del {at} via 203.0.113.1",
+        f"route append {at} dev t1 scope host",
+        f"route del {at} dev t1 scope link",
+        # Down and up: scope host, one nexthop of two, the only one.
+        "route append 10.9.9.7/32 dev t2 scope host",
+        "link set t2 down",
+        "link set t2 up",
+        "route del 10.9.9.7/32",
+        f"route flush {at}",
+        "route add 203.0.113.0/24 nexthop via 198.51.100.1 dev t0 onlink"
+        " nexthop via 198.51.100.1 dev t1 onlink",
+        "link set t0 down",
+        "link set t0 up",
+        "route replace 203.0.113.0/24 via 198.51.100.1 dev t0 onlink",
+        "link set t0 down",
+        "link set t0 up",
+        # Addresses: the last one of a device, the source of routes, of two peers one.
+        f"route add {at} dev t0",
+        "addr add 198.51.100.7/32 dev t0",
+        "route append 10.9.9.8/32 dev t1 src 198.51.100.7",
+        "addr add 198.51.100.8/32 dev t0",
+        "addr del 198.51.100.7/32 dev t0",
+        "addr del 198.51.100.8/32 dev t0",
+        "addr add 198.51.100.9 peer 10.9.9.1/32 dev t0",
+        "addr add 198.51.100.9 peer 10.9.9.2/32 dev t0",
+        "addr del 198.51.100.9 peer 10.9.9.1/32 dev t0",
+        "link set t0 down",
+        "link set t0 name u0",
+        "link set u0 up",
+        *(f"link del {name}" for name in ("u0", "t1", "t2")),
+    )
+    with namespaces.inside(node.namespace):
+        table = read_devices()
+        with RouteSocket(GROUPS) as notifications, RouteSocket() as questions:
+            for command in ips:
+                ip(lab, node, command)
+                for change in notifications.pending():
+                    for index in table.apply(change):
+                        table.set_routes(index, questions.routes(index))
+                loaded = read_devices()
+                assert table.senders().pods == loaded.senders().pods, command
+                assert table.roles() == loaded.roles(), command
+                assert table.addresses() == loaded.addresses(), command
+
+
+@pytest.mark.parametrize("alone", [16, 0])
+def test_a_watch_moves_an_address_with_its_route_by_one_dump_or_many(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, alone: int
+) -> None:
+    node = lab.node("a1")
+    first, second = (pod.veth for pod in lab.plan.pods if pod.node == node.name)
+    monkeypatch.setattr("kzn.agent.devices.device_watch.MAX_READ_ALONE", alone)
+
+    async def scenario() -> None:
+        async with watching() as (seen, watch):
+            for action, veth in (("add", first), ("replace", second), ("del", None)):
+                command = f"route {action} 10.9.9.9/32" + (f" dev {veth}" if veth else "")
+                await asyncio.to_thread(ip, lab, node, command)
+                holders = {veth} - {None}
+                await seen.until(lambda _, now=holders: seen.holders("10.9.9.9") == now)  # type: ignore[misc]
+            assert watch.reads == 1
+
+    with namespaces.inside(node.namespace):
+        asyncio.run(scenario())
 
 
 def test_notifications_that_are_lost_lead_to_one_more_look(
@@ -272,10 +356,22 @@ def test_of_more_devices_than_fit_the_rest_is_a_number(lab: Lab) -> None:
         assert maps.set_devices(dict.fromkeys(range(1, 16387), Role.STAYS)) == 2
 
 
-def test_a_dump_of_gateways_of_one_device_asks_for_that_one(lab: Lab) -> None:
+def test_a_dump_of_routes_of_one_device_asks_for_that_one(lab: Lab) -> None:
     node = lab.node("a1")
     with namespaces.inside(node.namespace), RouteSocket() as questions:
         [uplink] = [link.index for link in questions.links() if link.name == node.uplink]
-        assert questions.gateways() == {uplink}
-        assert questions.gateways(uplink) == {uplink}
-        assert questions.gateways(1) == frozenset()
+        assert questions.routes().gateways == {uplink}
+        assert questions.routes(uplink).gateways == {uplink}
+        assert questions.routes(1).gateways == frozenset()
+        assert questions.routes(1 << 20) == Routes(frozenset(), frozenset())
+
+
+def test_a_dump_that_the_kernel_ends_by_an_error_is_no_empty_answer(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_table = route_body(2) + struct.pack("=HHI", 8, 15, 123456)  # RTA_TABLE
+    monkeypatch.setattr("kzn.agent.devices.netlink_messages.route_body", lambda *_: no_table)
+    with namespaces.inside(lab.node("a1").namespace), RouteSocket() as questions:
+        with pytest.raises(KernelError, match="dump") as caught:
+            questions.routes()
+        assert caught.value.errno == errno.ENOENT

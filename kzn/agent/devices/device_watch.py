@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 2.0
 """Between two tries after netlink failed."""
 
+MAX_READ_ALONE = 16
+"""Devices whose routes are read with a dump each."""
+
 OnChange = Callable[[DeviceTable, frozenset[int]], Awaitable[None]]
 """Called with the table, and the devices whose qdiscs or filters changed."""
 
@@ -76,11 +79,20 @@ class DeviceWatch:
             lost |= self._table.apply(change)
             if isinstance(change, TcChange):
                 filters.add(change.index)
-        for index in lost:
-            found = await asyncio.to_thread(questions.gateways, index)
-            self._table.set_gateway(index, has_gateway=index in found)
+        await self._read_again(lost, questions)
         if changes:
             await self._on_change(self._table, frozenset(filters))
+
+    async def _read_again(self, lost: frozenset[int], questions: RouteSocket) -> None:
+        """Read the routes through these devices: one by one, or all routes once."""
+        if len(lost) > MAX_READ_ALONE:
+            routes = await asyncio.to_thread(questions.routes)
+            for index in lost:
+                self._table.set_routes(index, routes)
+        else:
+            for index in lost:
+                routes = await asyncio.to_thread(questions.routes, index)
+                self._table.set_routes(index, routes)
 
 
 async def _readable(source: RouteSocket) -> None:

@@ -151,12 +151,8 @@ class RouteSocket:
         self._dump(messages.RTM_GETADDR, messages.ADDRESSES_BODY, _each(read))
         return [*found]
 
-    def gateways(self, index: int = 0) -> frozenset[int]:
-        """The gateways of `routes`."""
-        return self.routes(index).gateways
-
     def routes(self, index: int = 0) -> Routes:
-        """What all routes lead to, or those through one device.
+        """What all routes lead to, or those through one device; nothing through one that is gone.
 
         The largest tables are those of BGP, whose routes lead through one or two devices: parts of
         a dump that name only devices known to have a gateway are not parsed.
@@ -176,7 +172,11 @@ class RouteSocket:
 
         for family in (socket.AF_INET, socket.AF_INET6):
             body = messages.route_body(family, index if self.is_strict else 0)
-            self._dump(messages.RTM_GETROUTE, body, read)
+            try:
+                self._dump(messages.RTM_GETROUTE, body, read)
+            except KernelError as error:
+                if not index or error.errno != errno.ENODEV:
+                    raise
         return Routes(frozenset(gateways & {index} if index else gateways), frozenset(hosts))
 
     def neighbours(self, index: int) -> dict[bytes, bytes]:

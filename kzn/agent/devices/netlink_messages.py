@@ -28,7 +28,7 @@ TC_EGRESS, TC_INGRESS = 0xFFFFFFF3, 0xFFFFFFF2
 IFF_UP, IFF_LOOPBACK = 0x1, 0x8
 ARPHRD_ETHER = 1  # include/uapi/linux/if_arp.h
 RTEXT_FILTER_SKIP_STATS = 0x8
-RT_SCOPE_LINK = 253
+RT_SCOPE_LINK, RT_SCOPE_HOST = 253, 254
 RTN_UNICAST = 1
 
 _IFLA_IFNAME, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO = 3, 5, 10, 18
@@ -45,7 +45,7 @@ _TCA_ACT = {"basic": 3, "flower": 3, "matchall": 2, "u32": 7}
 """Of the options of a filter by its kind: TCA_U32_ACT and so on, a list of actions."""
 _TCA_ACT_KIND, _TCA_ACT_OPTIONS, _TCA_MIRRED_PARMS, _TCA_EGRESS_REDIR = 1, 2, 2, 1
 _NDA_DST, _NDA_LLADDR, _NDA_IFINDEX = 1, 2, 8
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 4, 5, 6, 7
 _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA = 9, 15, 18
 _OIF_HEADER = struct.pack("=HH", 8, _RTA_OIF)
 _MULTIPATH_TYPE = struct.pack("=H", _RTA_MULTIPATH)
@@ -110,6 +110,8 @@ class InterfaceAddress:
     prefix: int
     is_link_scope: bool
     is_gone: bool = False
+    peer: bytes = b""
+    """Of a point-to-point address: as the kernel has it. One device may have several of these."""
 
     @property
     def is_subnet(self) -> bool:
@@ -135,13 +137,25 @@ class RouteKey(NamedTuple):
     tos: int = 0
     metric: int = 0
 
+    @property
+    def is_ipv4(self) -> bool:
+        """Whether the address is one of IPv4."""
+        return self.address.startswith(_MAPPED)
+
 
 @dataclass(frozen=True, slots=True)
 class HostRoute:
-    """A route to one address; ``index`` is 0 where that is not directly behind a device."""
+    """A route to one address; ``index`` is 0 where that is not directly behind a device.
+
+    The kernel keeps routes that differ in ``scope``, ``protocol`` or ``source`` beside each other.
+    """
 
     index: int
     key: RouteKey
+    scope: int = 0
+    protocol: int = 0
+    source: bytes = b""
+    """The preferred source of an IPv4 route (16 bytes); with that address the route goes."""
     is_gone: bool = False
     replaces: bool = False
 
@@ -217,12 +231,19 @@ def flagged(data: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def is_last(data: bytes, number: int) -> bool:
-    """Whether a datagram of a dump ends with NLMSG_DONE: found from its end, by the number."""
+    """Whether a datagram of a dump ends with NLMSG_DONE: found from its end, by the number.
+
+    OSError when the dump ended by an error.
+    """
     at = data.rfind(struct.pack("=I", number)) - 8
     if at < 0:
         return False
     size, kind = _LENGTH.unpack_from(data, at)
-    return bool(kind == NLMSG_DONE and at + (size + 3 & ~3) == len(data))
+    if kind != NLMSG_DONE or at + (size + 3 & ~3) != len(data):
+        return False
+    if code := -_signed(data[at + _HEADER.size : at + _HEADER.size + 4] or bytes(4)):
+        raise OSError(code, os.strerror(code))
+    return True
 
 
 def _attributes(data: bytes, at: int, wanted: frozenset[int] | None = None) -> dict[int, bytes]:
@@ -299,8 +320,8 @@ def address(kind: int, body: bytes) -> InterfaceAddress | None:
     """The address of an RTM_NEWADDR or RTM_DELADDR; None for other families than IP's."""
     family, prefix, _, scope, index = _ADDRESS.unpack_from(body)
     found = _attributes(body, _ADDRESS.size)
-    # Of a point-to-point device IFA_ADDRESS is the peer's.
-    raw = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS) or b""
+    peer = found.get(_IFA_ADDRESS, b"")
+    raw = found.get(_IFA_LOCAL) or peer
     if len(raw) not in (4, 16):
         return None
     return InterfaceAddress(
@@ -310,6 +331,7 @@ def address(kind: int, body: bytes) -> InterfaceAddress | None:
         prefix=prefix,
         is_link_scope=scope == RT_SCOPE_LINK,
         is_gone=kind == RTM_DELADDR,
+        peer=peer if peer != raw else b"",
     )
 
 
@@ -340,7 +362,7 @@ def gateway_devices(body: bytes) -> set[int]:
 
 def host_route(body: bytes, *, is_gone: bool = False, replaces: bool = False) -> HostRoute | None:
     """The route of an RTM_NEWROUTE or RTM_DELROUTE; None if it is not to one address."""
-    family, prefix, _, tos, table, _, _, kind, _ = _ROUTE.unpack_from(body)
+    family, prefix, _, tos, table, protocol, scope, kind, _ = _ROUTE.unpack_from(body)
     length = 4 if family == socket.AF_INET else 16
     if prefix != 8 * length:
         return None
@@ -355,7 +377,16 @@ def host_route(body: bytes, *, is_gone: bool = False, replaces: bool = False) ->
         tos,
         _number(found.get(_RTA_PRIORITY)),
     )
-    return HostRoute(_number(found.get(_RTA_OIF)) if is_direct else 0, key, is_gone, replaces)
+    source = found.get(_RTA_PREFSRC, b"")
+    return HostRoute(
+        index=_number(found.get(_RTA_OIF)) if is_direct else 0,
+        key=key,
+        scope=scope,
+        protocol=protocol,
+        source=_MAPPED + source if len(source) == 4 else b"",
+        is_gone=is_gone,
+        replaces=replaces,
+    )
 
 
 def neighbour_body(index: int) -> bytes:

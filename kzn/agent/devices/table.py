@@ -48,6 +48,7 @@ THROUGH_OTHERS = frozenset({"ppp"})
 """What these send leaves by another device, with its IP header in sight there (PPPoE)."""
 SERVICE_DEVICES = frozenset({"kube-ipvs0"})
 """Devices that have the addresses of all Services, on every node (kube-proxy with IPVS)."""
+JUDGED_BY_GATEWAYS = POD_KINDS | SWITCHES | {"bridge"}
 LINK_LOCAL = (b"\xfe\x80", bytes(10) + b"\xff\xff\xa9\xfe")
 
 
@@ -80,7 +81,8 @@ class DeviceTable:
         self._wanted = tuple(wanted)
         self._links: dict[int, Link] = {}
         self._addresses: dict[int, set[InterfaceAddress]] = {}
-        self._gateways: set[int] = set()
+        self._gateways: frozenset[int] = frozenset()
+        self._gateways_down: frozenset[int] = frozenset()
         self._hosts = HostRoutes()
         self._carriers: frozenset[int] | None = None
 
@@ -96,42 +98,42 @@ class DeviceTable:
         self._addresses = {}
         for address in addresses:
             self._addresses.setdefault(address.index, set()).add(address)
-        self._gateways = set(routes.gateways)
+        up = {link.index for link in self._links.values() if link.is_up}
+        self._gateways = routes.gateways & up
+        self._gateways_down = routes.gateways - up
         self._hosts = HostRoutes(routes.hosts)
 
     def apply(self, change: Change) -> frozenset[int]:
-        """Apply a change; returns devices for which gateways must be read again."""
+        """Apply a change; returns devices whose routes must be read again."""
         match change:
             case Link():
                 self._carriers = None
                 self._links[change.index] = change
-                if not change.is_up:  # the kernel removes its routes, and tells of none
-                    self._hosts.drop(change.index)
+                return self._went_up_or_down(change)
             case LinkGone():
                 self._carriers = None
                 self._links.pop(change.index, None)
                 self._addresses.pop(change.index, None)
-                self._gateways.discard(change.index)
+                self._gateways -= {change.index}
+                self._gateways_down -= {change.index}
                 self._hosts.drop(change.index)
             case InterfaceAddress():
-                self._enter(change)
+                return self._enter(change)
             case GatewayRoute(devices, is_gone=True):
-                return frozenset(devices) & self._gateways
+                return self._judged_by_gateways() & frozenset(devices)
             case GatewayRoute(devices, replaces=replaces):
-                self._gateways.update(devices)
-                return self._judged_by_gateways(devices) if replaces else frozenset()
+                self._gateways |= frozenset(devices)
+                return self._judged_by_gateways() - {*devices} if replaces else frozenset()
             case HostRoute():
-                self._hosts.apply(change)
+                return self._hosts.apply(change)
             case TcChange():
                 pass
         return frozenset()
 
-    def set_gateway(self, index: int, *, has_gateway: bool) -> None:
-        """Whether a route leads through a device to a gateway."""
-        if has_gateway:
-            self._gateways.add(index)
-        else:
-            self._gateways.discard(index)
+    def set_routes(self, index: int, routes: Routes) -> None:
+        """Replace the routes through a device by those that were read again."""
+        self._gateways = self._gateways - {index} | routes.gateways & {index}
+        self._hosts.set_device(index, routes.hosts)
 
     def name(self, index: int) -> str:
         """The name of a device, or its index when it is not in the table."""
@@ -235,21 +237,54 @@ class DeviceTable:
         usable = self.addresses() & on_dummies.keys()
         return tuple(sorted(usable, key=lambda address: (on_dummies[address], address)))
 
-    def _enter(self, change: InterfaceAddress) -> None:
+    def _went_up_or_down(self, link: Link) -> frozenset[int]:
+        """Devices whose routes must be read again.
+
+        The kernel removes the routes of a device that goes down. It revives those with further
+        nexthops when the device is up again. It tells of neither.
+        """
+        if not link.is_up:
+            self._hosts.drop_down(link.index)
+            self._gateways_down |= self._gateways & {link.index}
+            self._gateways -= {link.index}
+            return frozenset()
+        again = self._gateways_down & {link.index}
+        self._gateways_down -= again
+        return again
+
+    def _enter(self, change: InterfaceAddress) -> frozenset[int]:
+        """Devices whose routes must be read again."""
         held = self._addresses.setdefault(change.index, set())
         for old in [old for old in held if old.address == change.address]:
-            if old.prefix == change.prefix:
+            if (old.prefix, old.peer) == (change.prefix, change.peer):
                 held.discard(old)
         if not change.is_gone:
             held.add(change)
+            return frozenset()
+        if not change.is_ipv4:
+            return frozenset()
+        # The kernel removes further IPv4 routes with it. It tells of none that goes with the last
+        # address of a device, and since 2023 (4b2b606075e5) of those that prefer it as source.
+        if not any(one.is_ipv4 for one in held):
+            self._hosts.drop_ipv4(change.index)
+        if not self._is_own(change.address):
+            self._hosts.drop_source(change.address)
+        return self._judged_by_gateways()
 
-    def _judged_by_gateways(self, but: Iterable[int]) -> frozenset[int]:
-        """Devices with a gateway, but for these, whose role would be another one without it."""
-        others = self._gateways.difference(but)
+    def _is_own(self, address: bytes) -> bool:
+        return any(
+            one.address == address
+            for index, held in self._addresses.items()
+            if (link := self._links.get(index)) is not None and link.is_up
+            for one in held
+        )
+
+    def _judged_by_gateways(self) -> frozenset[int]:
+        """Devices with a gateway that would be something else without it."""
         return frozenset(
             index
-            for index in others
-            if (link := self._links.get(index)) and link.kind in POD_KINDS | {"bridge"}
+            for index in self._gateways
+            if (link := self._links.get(index)) and link.kind in JUDGED_BY_GATEWAYS
         )
 
     def _ports(self) -> dict[int, list[Link]]:

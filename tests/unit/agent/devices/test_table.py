@@ -40,7 +40,7 @@ def table(
 
 
 def host(index: int, address: bytes, *, is_gone: bool = False) -> HostRoute:
-    return HostRoute(index, RouteKey(address), is_gone)
+    return HostRoute(index, RouteKey(address), is_gone=is_gone)
 
 
 def outermost(devices: DeviceTable) -> list[str]:
@@ -230,9 +230,44 @@ def test_changes_one_by_one_lead_where_a_dump_does() -> None:
 def test_a_deleted_route_returns_the_devices_with_gateways_to_read_again() -> None:
     devices = table(POD, gateways=(2, 10))
     assert devices.apply(GatewayRoute((10, 9), is_gone=True)) == {10}
-    devices.set_gateway(10, has_gateway=False)
+    devices.set_routes(10, Routes(frozenset(), frozenset()))
     assert devices.roles()[10] == Role.STAYS
     assert devices.apply(GatewayRoute((10,), is_gone=True)) == frozenset()
+    assert devices.apply(GatewayRoute((2,), is_gone=True)) == frozenset()  # leads off anyway
+
+
+def test_a_device_that_went_down_has_no_gateway_until_its_routes_are_read_when_it_is_up() -> None:
+    devices = table(POD, gateways=(2, 10))
+    assert devices.apply(replace(POD, is_up=False)) == frozenset()
+    assert devices.roles()[10] == Role.STAYS
+    assert devices.apply(POD) == {10}
+    assert devices.apply(POD) == frozenset()
+    devices.set_routes(10, Routes(frozenset({10}), frozenset()))
+    assert devices.roles()[10] == Role.LEADS_OFF
+
+
+def test_with_an_ipv4_address_go_routes_that_no_message_tells_of() -> None:
+    pod, own = pack("10.1.0.5"), address(10, "169.254.1.1", 32)
+    gone = replace(own, is_gone=True)
+    sourced = HostRoute(11, RouteKey(pack("10.1.0.6")), source=own.address)
+    other = replace(POD, index=11, name="veth11", peer_netns=9)
+    devices = table(POD, other, addresses=(own,), hosts=(host(10, pod), sourced))
+    assert devices.senders().pods == {10: (pod,), 11: (sourced.key.address,)}
+    assert devices.apply(gone) == frozenset()
+    assert devices.senders().pods == {}
+    uplink = table(POD, addresses=(own,), gateways=(10,))
+    assert uplink.apply(gone) == {10}
+
+
+def test_a_point_to_point_address_stays_while_one_of_its_peers_is_left() -> None:
+    first, second = (
+        replace(address(10, "203.0.113.1", 32), peer=pack(f"10.1.0.{n}")) for n in (5, 6)
+    )
+    devices = table(POD, addresses=(first, second))
+    devices.apply(replace(first, is_gone=True))
+    assert devices.addresses() == {first.address}
+    devices.apply(replace(second, is_gone=True))
+    assert devices.addresses() == frozenset()
 
 
 def test_a_replaced_route_returns_the_pods_devices_with_gateways_to_read_again() -> None:
