@@ -120,7 +120,7 @@ class HistoricWorld:
         self.recorder = Recorder(
             self.writer,
             Fold(external, max_rows=max_rows, has_detail=has_detail),
-            RecorderClock(self.epoch_of, self.clock.wall),
+            RecorderClock(self.epoch_of, self.clock.wall, self.clock.now),
             journal=journal,
             max_waiting=max_waiting,
             facts=facts,

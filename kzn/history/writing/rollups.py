@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from kzn.columns.arrays import I64, U64
+from kzn.columns.distinct_pairs import distinct_pairs
+from kzn.columns.group_sums import sums
 from kzn.history.segments import HOUR
 from kzn.history.writing.end_names import EndNames
 from kzn.model.settled import SETTLED
 
 Rows = npt.NDArray[np.void]
-_MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,19 +73,12 @@ def _grouped(rows: Rows, src: I64, dst: I64, *, has_port: bool = False) -> Rows:
         port = (_column(rows, "port") << 8 | _column(rows, "protocol")).astype(np.uint64)
         rest |= port << np.uint64(16)
     ends: U64 = (src << 32 | dst).astype(np.uint64)
-    # By a hash of both words: equal keys are neighbours then. Keys of equal hashes may lie mixed,
-    # and then one of them is left twice, which changes no sum.
-    order = np.argsort(ends * _MIX[0] ^ (rest + np.uint64(1)) * _MIX[1])
-    ends, rest = ends.take(order), rest.take(order)
-    differs = (ends[1:] != ends[:-1]) | (rest[1:] != rest[:-1])
-    first = np.flatnonzero(np.append(True, differs)) if len(rows) else np.zeros(0, np.intp)
-    found = np.zeros(len(first), SETTLED)
-    kept = order.take(first)
+    kept, kinds = distinct_pairs(ends, rest)
+    found = np.zeros(len(kept), SETTLED)
     found["time"] = rows["time"].take(kept) // HOUR * HOUR
     found["src"], found["dst"] = src.take(kept), dst.take(kept)
     for name in ("verdict", "initiator", *(("port", "protocol") if has_port else ())):
         found[name] = rows[name].take(kept)
     for name in ("packets", "bytes"):
-        if len(first):
-            found[name] = np.add.reduceat(rows[name].take(order), first)
+        found[name] = sums(kinds, rows[name], len(kept))
     return found

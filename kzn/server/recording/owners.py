@@ -1,7 +1,7 @@
-"""Owners by their id in the index, and the numbers of their ends: for folds without detail.
+"""Owners by their id in the index, and numbers of them for the folding thread.
 
 In: ids of a resolution, and the index, on the event loop; what it learned, in the folding thread.
-Out: numbers of ends by a gather. Never: an object for each address of each batch.
+Out: numbers by a gather. Never: an object for each address of each batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ class SeenOwners:
 
 
 class OwnerNumbers:
-    """The number of each owner's end; in the folding thread. ``numbered`` numbers an owner."""
+    """The number of each owner; in the folding thread. ``numbered`` numbers an owner."""
 
     def __init__(self, numbered: Callable[[Endpoint | int], int]) -> None:
         self._numbered = numbered

@@ -25,11 +25,11 @@ from kzn.errors import KznError
 from kzn.history.books import Books, Gap
 from kzn.history.directory import Journal
 from kzn.history.processes.writer_process import RefusedSegmentError, SegmentWriter, WriterGoneError
-from kzn.model.endpoint import Endpoint, EndpointIndex
+from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import Flows
 from kzn.model.settled import ByClass, ClusterFacts, Sum, added
 from kzn.server.recording.fold import Fold, SettledBatch, Taken, minute_of
-from kzn.server.recording.owners import Learned, SeenOwners
+from kzn.server.recording.owners import SeenOwners
 from kzn.server.resolve.resolution import Resolution
 from kzn.server.resolve.retry import ObservedFlows
 from kzn.server.settled_totals import SettledTotals, by_class
@@ -54,7 +54,10 @@ _HOUR = 3600
 
 @dataclass(frozen=True, slots=True)
 class RecorderClock:
-    """``epoch_of`` converts the index's clock to Unix seconds; ``wall`` is the time now."""
+    """``epoch_of`` converts the index's clock, which is ``monotonic``, to Unix seconds.
+
+    ``wall`` is the time now.
+    """
 
     epoch_of: Callable[[float], float]
     wall: Callable[[], float] = time.time
@@ -149,17 +152,12 @@ class Recorder:
         if not len(chosen):
             return
         sums = _sums(flows, resolution, chosen)
-        learned: Learned = ()
-        owners: Sequence[Endpoint | int] = ()
-        if self._fold.has_detail:
-            owners = index.endpoints(resolution.endpoints.tolist())
-        else:
-            learned = self._seen.new(resolution.endpoints, index, self._clock.monotonic())
+        learned = self._seen.new(resolution.endpoints, index, self._clock.monotonic())
         each = [minute_of(at) // MINUTE for at in ended]
         minutes: I64 | int = each[0]
         if len(set(each)) > 1:
             minutes = np.array(each).take(part.take(chosen))
-        batch = SettledBatch(flows, resolution, chosen, owners, learned, minutes, sums)
+        batch = SettledBatch(flows, resolution, chosen, learned, minutes, sums)
         with self._lock:
             self.totals.add(sums)
             if self._waiting + len(flows) > self._max_waiting:

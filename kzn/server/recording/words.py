@@ -1,4 +1,4 @@
-"""Keys of settled flows as two words, for sums by key at the speed of a sort.
+"""Keys of settled flows as two words, for sums by key.
 
 In: columns of numbers. Out: rows of SETTLED whose keys differ. Pure.
 """
@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kzn.columns.arrays import I32, I64, U8, U16, U64
-from kzn.columns.sort_order import number_bits, numbers_of, sort_with_numbers
+from kzn.columns.distinct_pairs import distinct_pairs
+from kzn.columns.group_sums import sums
 from kzn.model.settled import SETTLED
 
 Rows = npt.NDArray[np.void]
@@ -20,7 +21,6 @@ _REST, _REST_BITS = ("port", "protocol", "verdict", "initiator"), (16, 8, 4, 2)
 _LOW = np.uint64(0xFFFFFFFF)
 _OF_PORT = np.uint64(((1 << sum(_REST_BITS[:2])) - 1) << sum(_REST_BITS[2:]))
 """The bits of port and protocol in the second word."""
-_MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,21 +52,12 @@ class Words:
         return Words(*map(np.concatenate, columns))
 
     def grouped(self) -> "Words":
-        """Equal keys added up. The order is arbitrary, and a key may be left twice."""
-        if not len(self.ends):
+        """Equal keys added up, in arbitrary order."""
+        first, kinds = distinct_pairs(self.ends, self.rest)
+        if len(first) == len(kinds):
             return self
-        # Equal keys are neighbours when sorted by a hash of both words; keys of equal hashes may
-        # lie mixed, and then one of them is left twice, which changes no sum.
-        mixed = self.ends * _MIX[0] ^ (self.rest + np.uint64(1)) * _MIX[1]
-        mixed >>= np.uint64(number_bits(len(mixed)))
-        order = numbers_of(sort_with_numbers(mixed), len(mixed))
-        ends, rest = self.ends.take(order), self.rest.take(order)
-        differs = (ends[1:] != ends[:-1]) | (rest[1:] != rest[:-1])
-        first = np.flatnonzero(np.append(True, differs))
-        packets, sizes = (
-            np.add.reduceat(column.take(order), first) for column in (self.packets, self.bytes)
-        )
-        return Words(ends.take(first), rest.take(first), packets, sizes)
+        packets, sizes = (sums(kinds, one, len(first)) for one in (self.packets, self.bytes))
+        return Words(self.ends.take(first), self.rest.take(first), packets, sizes)
 
     def largest(self, most: int) -> tuple["Words", "Words"]:
         """The ``most`` rows with most bytes, and the others, of which there is at least one."""
@@ -100,7 +91,7 @@ class Words:
 
 
 def grouped(rows: Rows) -> Rows:
-    """Rows with equal columns added up. Their order is arbitrary, and a key may be left twice."""
+    """Rows with equal columns added up, in arbitrary order."""
     words = Words.of(
         rows["src"],
         rows["dst"],

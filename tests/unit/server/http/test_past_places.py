@@ -24,7 +24,7 @@ from kzn.pricing.places import AMBIGUOUS
 from kzn.pricing.table import Place
 from kzn.server.http.past_places import Entry, PastEnd, PastPlaces, past_places
 from kzn.server.http.traffic_costs import Cost, costs_of
-from kzn.server.recording.fold import end_of
+from kzn.server.recording.ends import end_of
 from kzn.server.resolve.resolution import Resolution
 from kzn.server.resolve.retry import ObservedFlows
 from kzn.server.resolve.verdict import CLASSES

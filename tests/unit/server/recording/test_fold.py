@@ -14,7 +14,8 @@ from kzn.model.endpoint import EXTERNAL, POD, Endpoint
 from kzn.model.flows import INITIATOR_DESTINATION, INITIATOR_SOURCE, INITIATOR_UNKNOWN
 from kzn.model.settled import SETTLED
 from kzn.server.config import ExternalAddresses
-from kzn.server.recording.fold import end_of, minute_of, service_port
+from kzn.server.recording.ends import end_of
+from kzn.server.recording.fold import minute_of, service_port
 from kzn.server.recording.words import grouped
 
 KEY = ("time", "src", "dst", "port", "protocol", "verdict", "initiator")
