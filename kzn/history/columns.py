@@ -29,6 +29,8 @@ OF_NODE = ("node", "provider_id")
 """Fields of an end that rollups of nodes have of one end alone."""
 OF_PLACE = ("zone", "region")
 """Those that they have of both."""
+TIMES: dict[Level, int] = {"node_hour": 2}
+"""How often a flow is in a file that has it once in the files that it is made of."""
 DIRECTION = "direction"
 SENT, RECEIVED = "sent", "received"
 KEPT_OF_NODES = {
@@ -141,11 +143,13 @@ def rows_of(files: str) -> str:
 def rows_by(files: str, column: str, condition: str = "true") -> str:
     """SELECT of the values of a column in a list of files, ascending, and their rows."""
     return f"""SELECT {column}, count(*) FROM read_parquet({files}, union_by_name = true)
-        WHERE {condition} GROUP BY 1 ORDER BY 1"""
+        WHERE {condition} GROUP BY 1 ORDER BY 1 NULLS LAST"""
 
 
-def between(column: str, low: str, high: str) -> str:
-    """A condition: the column is from ``low`` to ``high``, both included."""
+def between(column: str, low: str | None, high: str | None) -> str:
+    """A condition: the column is from ``low`` to ``high``, both included; None if both are."""
+    if low is None or high is None:
+        return f"{column} IS NULL"
     return f"{column} >= {literal(low)} AND {column} <= {literal(high)}"
 
 
@@ -153,6 +157,12 @@ def bytes_by_file(files: str, condition: str) -> str:
     """SELECT of the names of files and their bytes in rows that fulfil ``condition``."""
     return f"""SELECT filename, coalesce(sum(bytes) FILTER ({condition}), 0)
         FROM read_parquet({files}, union_by_name = true, filename = true) GROUP BY 1"""
+
+
+def totals_of(files: str) -> str:
+    """SELECT of the packets and bytes of a list of files."""
+    return f"""SELECT coalesce(sum(packets), 0), coalesce(sum(bytes), 0)
+        FROM read_parquet({files}, union_by_name = true)"""
 
 
 def sums_of(files: str) -> str:

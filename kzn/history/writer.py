@@ -453,6 +453,8 @@ def _key(target: Segment) -> tuple[str, int, str]:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, MergeError) and error.reason:
+        return error.reason
     text = str(error)
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text:
         return "disk_full"

@@ -96,7 +96,8 @@ class HistoryCounts:
     writer_starts: int = 0
     until: int = 0
     """All flows of before this time are written, dropped or lost."""
-    damaged_files: int = 0
+    failed_merges: Mapping[str, int] = field(default_factory=dict)
+    """By reason."""
 
     def missing(self) -> ByClass:
         """By which each class does not add up; empty, or there is a defect."""

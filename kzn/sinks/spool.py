@@ -6,8 +6,8 @@ the limit: the oldest segments are dropped then.
 
 ``DIR/spool/NAME/`` has the links, so that merging and removing files of the history is independent
 of how far a sink is. A segment is delivered in the order of the numbers; the journal is saved and
-synced, then its link is removed. Killed in between, the journal has the name of the link that is
-left.
+synced, then its link is removed. Killed in between, the journal has the name of the last link that
+is left; those with lower numbers are done as well.
 
 A minute that comes again changes nothing at the target, since its name is the same; the merged file
 of an hour of which the target has minutes would count them twice. So the journal belongs to a
@@ -21,7 +21,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -85,7 +85,7 @@ class _Journal:
     target: str = ""
     server: str = ""
     last: str = ""
-    """The segment that was delivered or dropped last."""
+    """The segment that was delivered or dropped last; those with lower numbers were before."""
     number: int = 0
     """The highest number that was linked."""
     hour: int = 0
@@ -155,15 +155,15 @@ class Spool:
     def first(self) -> FinishedSegment | None:
         """The segment to deliver next."""
         with self._lock:
-            while self._waiting:
-                link = self._waiting[0]
-                one, path = link.segment, self._folder / link.segment.name
-                if path.exists():
-                    return FinishedSegment(
-                        one.name, one.server, one.begin, one.end, link.size, path
-                    )
-                self._done("gone")
-            return None
+            gone: list[Segment] = []
+            while self._waiting and not (self._folder / self._waiting[0].segment.name).exists():
+                gone.append(self._next("gone"))
+            self._done(gone)
+            if not self._waiting:
+                return None
+            link = self._waiting[0]
+            one, path = link.segment, self._folder / link.segment.name
+            return FinishedSegment(one.name, one.server, one.begin, one.end, link.size, path)
 
     def delivered(self, segment: FinishedSegment) -> None:
         """The first segment is durable at the target."""
@@ -188,7 +188,7 @@ class Spool:
         with self._lock:
             # The limit may have dropped it while it was being delivered.
             if self._waiting and self._waiting[0].segment.name == segment.name:
-                self._done(reason)
+                self._done([self._next(reason)])
 
     def _link(self, one: Segment) -> None:
         path = self._folder / one.name
@@ -210,10 +210,13 @@ class Spool:
         self._journal = replace(self._journal, number=max(one.number, self._journal.number))
 
     def _bound(self) -> None:
+        dropped: list[Segment] = []
         while self._bytes > self._limit and len(self._waiting) > 1:
-            self._done("spool_full")
+            dropped.append(self._next("spool_full"))
+        self._done(dropped)
 
-    def _done(self, reason: str | None) -> None:
+    def _next(self, reason: str | None) -> Segment:
+        """Count the first segment as dropped or delivered, for `_done`."""
         link = self._waiting.popleft()
         one, size = link.segment, link.size
         self._linked.discard(one)
@@ -224,9 +227,16 @@ class Spool:
             self._journal = replace(self._journal, delivered=self._journal.delivered.plus(size))
         else:
             self._count(reason, size)
+        return one
+
+    def _done(self, segments: Sequence[Segment]) -> None:
+        """Save the journal once, then remove the links of ``segments``, which it counts."""
+        if not segments:
+            return
         self._save()
-        with suppress(OSError):
-            (self._folder / one.name).unlink(missing_ok=True)
+        for one in segments:
+            with suppress(OSError):
+                (self._folder / one.name).unlink(missing_ok=True)
 
     def _count(self, reason: str, size: int) -> None:
         dropped = dict(self._journal.dropped)
@@ -234,13 +244,15 @@ class Spool:
         self._journal = replace(self._journal, dropped=dropped)
 
     def _found(self) -> deque[_Link]:
-        """The links, without the one that is done and those of which the journal says nothing."""
+        """The links, without those that are done and those of which the journal says nothing."""
         found: list[_Link] = []
+        last = Segment.of_name(self._journal.last)
+        done = last.number if last is not None else -1
         for path in self._folder.iterdir():
             segment = Segment.of_name(path.name)
             if segment is None:
                 continue
-            if path.name == self._journal.last or segment.number > self._journal.number:
+            if not done < segment.number <= self._journal.number:
                 path.unlink()
             else:
                 found.append(_link_of(segment, path))
@@ -324,8 +336,10 @@ def _release(folder: Path) -> None:
         return
     with suppress(FileNotFoundError, *_UNREADABLE):
         journal = _read(folder)
-        named = (Segment.of_name(path.name) for path in links if path.name != journal.last)
-        first = min((one.number for one in named if one is not None), default=journal.number + 1)
+        last = Segment.of_name(journal.last)
+        numbers = [one.number for path in links if (one := Segment.of_name(path.name)) is not None]
+        done = last.number if last is not None else -1
+        first = min((one for one in numbers if one > done), default=journal.number + 1)
         _write(folder, replace(journal, number=min(journal.number, first - 1)))
     for path in links:
         path.unlink()

@@ -26,10 +26,16 @@ PASS_ROWS = 400_000
 """Rows that are sorted or added up at once; some 600 bytes each, so that they fit into `MEMORY`."""
 _OF_NODES: frozenset[Level] = frozenset(("node_hour", "node_day"))
 """Few groups, however many rows there are."""
+_Totals = tuple[int, int]
+"""Packets and bytes."""
 
 
 class MergeError(KznError):
-    """DuckDB could not do it."""
+    """DuckDB could not do it; ``reason`` is a metric label, empty if the text has it."""
+
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Merging:
@@ -56,9 +62,23 @@ class Merging:
         """Write the file of a level that has all rows of ``paths``.
 
         More than `PASS_ROWS` are taken in passes by workload, which is how files are sorted, so
-        neither memory nor disk grow with them.
+        neither memory nor disk grow with them. MergeError, too, if the file would not have all
+        packets and bytes.
         """
         files = columns.literals([str(path) for path in paths])
+        self._write(level, files, target)
+        times = columns.TIMES.get(level, 1)
+        expected = [times * amount for amount in self._totals(files)]
+        packets, size = self._totals(columns.literals([str(target)]))
+        if [packets, size] != expected:
+            target.unlink()
+            raise MergeError(
+                f"{target.name} would have {size} bytes in {packets} packets instead of"
+                f" {expected[1]} in {expected[0]}; its {len(paths)} files are kept",
+                reason="sums",
+            )
+
+    def _write(self, level: Level, files: str, target: Path) -> None:
         select = columns.merged(files) if level == "raw" else columns.from_files(level, files)
         conditions = [] if level in _OF_NODES else self._passes(files)
         if len(conditions) < 2:
@@ -101,18 +121,25 @@ class Merging:
             ]
         return found
 
-    def _ranges(self, select: str) -> Iterator[tuple[str, str, int]]:
-        """Neighbouring names of together at most `PASS_ROWS` rows, or single ones, and the rows."""
-        names: list[str] = []
+    def _ranges(self, select: str) -> Iterator[tuple[str | None, str | None, int]]:
+        """Neighbouring names of together at most `PASS_ROWS` rows, or single ones, and the rows.
+
+        None, which files of others may have, is the last and by itself.
+        """
+        names: list[str | None] = []
         total = 0
         for name, size in self._execute(select):
-            if names and total + size > PASS_ROWS:
+            if names and (name is None or total + size > PASS_ROWS):
                 yield names[0], names[-1], total
                 names, total = [], 0
             names.append(name)
             total += size
         if names:
             yield names[0], names[-1], total
+
+    def _totals(self, files: str) -> _Totals:
+        ((packets, size),) = self._execute(columns.totals_of(files))
+        return int(packets), int(size)
 
     def bytes_of(self, paths: Sequence[Path], condition: str = "true") -> dict[str, int]:
         """The bytes in each file, by its name, of the rows that fulfil ``condition``."""

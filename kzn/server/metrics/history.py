@@ -18,6 +18,9 @@ REASONS = (
 )
 """Why flows are not recorded."""
 
+MERGE_REASONS = ("damaged", "disk_full", "gone", "io", "memory", "sums")
+"""Why a merge failed."""
+
 
 def history_metrics(counts: HistoryCounts) -> Iterator[MetricSamples]:
     """For each class: settled = recorded + dropped + lost at restarts + open."""
@@ -40,11 +43,15 @@ def history_metrics(counts: HistoryCounts) -> Iterator[MetricSamples]:
         "Starts of the writer process of the history; more than one if it ended by itself.",
         counts.writer_starts,
     )
-    yield single(
-        "kzn_server_history_damaged_files_total",
-        "counter",
-        "Merges that found files which cannot be read, and moved them aside.",
-        counts.damaged_files,
+    failed = dict.fromkeys(MERGE_REASONS, 0) | dict(counts.failed_merges)
+    yield MetricSamples(
+        Metric(
+            "kzn_server_history_failed_merges_total",
+            "counter",
+            ("reason",),
+            "Merges and rollups of files that failed, by reason; all but damaged are repeated.",
+        ),
+        [((reason,), number) for reason, number in failed.items()],
     )
     yield single(
         "kzn_server_history_recorded_until_seconds",

@@ -111,7 +111,7 @@ class Recorder:
         self._open: ByClass = {}
         self._folded: ByClass = {}
         """What the fold has had since the last take; of the folding thread alone."""
-        self._damaged_files = 0
+        self._failed_merges: dict[str, int] = {}
         self._segments = self._writer_starts = self._number = self._until = 0
         self._instance = 0
         self._write_seconds = 0.0
@@ -202,7 +202,7 @@ class Recorder:
                 write_seconds=self._write_seconds,
                 writer_starts=self._writer_starts,
                 until=self._until,
-                damaged_files=self._damaged_files,
+                failed_merges=dict(self._failed_merges),
             )
 
     async def start(self, instance: int) -> None:
@@ -405,8 +405,9 @@ class Recorder:
                 pass
         except (RefusedSegmentError, WriterGoneError) as error:
             self._warnings.warn("maintain", "%s; it is tried again", error)
-            if isinstance(error, RefusedSegmentError) and error.reason == "damaged":
-                self._damaged_files += 1
+            reason = error.reason if isinstance(error, RefusedSegmentError) else "gone"
+            with self._lock:
+                self._failed_merges[reason] = self._failed_merges.get(reason, 0) + 1
 
     def _dropped_now(self) -> dict[str, ByClass]:
         with self._lock:

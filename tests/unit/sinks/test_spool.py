@@ -15,6 +15,7 @@ from spooled import LIMIT, SERVER, SmallHistory
 
 from kzn.errors import KznError
 from kzn.history.segments import HOUR, Segment
+from kzn.sinks import spool as spool_module
 from kzn.sinks.spool import Amount, Spool, open_spools
 
 
@@ -144,6 +145,49 @@ def test_beyond_the_limit_the_oldest_are_dropped(tmp_path: Path) -> None:
     assert counts.dropped == {"spool_full": Amount(3, sum(sizes[:3]))}
     assert counts.waiting == Amount(2, sum(sizes[3:]))
     assert drained(spool) == [one.name for one in written[3:]]
+
+
+def test_many_are_dropped_by_one_change_of_the_journal_also_by_a_kill_in_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = SmallHistory(tmp_path)
+    written = [history.write(minute) for minute in range(6)]
+    sizes = history.sizes()
+    spool = history.spool(limit=1)
+    saved: list[None] = []
+    real = spool_module._write
+    with monkeypatch.context() as patch:
+        patch.setattr(spool_module, "_write", lambda *known: saved.append(real(*known)))
+        patch.setattr(Path, "unlink", lambda *_known, **_also: None)
+        spool.adopt()
+    assert len(saved) == 2  # what it adopts, and what it drops of that
+    (folder,) = (tmp_path / "spool").iterdir()
+    assert len([*folder.glob("m*.parquet")]) == 6
+    again = history.spool(limit=1)
+    again.adopt()
+    assert again.counts(0).dropped == {
+        "spool_full": Amount(5, sum(sizes[one.name] for one in written[:5]))
+    }
+    assert drained(again) == [written[5].name]
+
+
+def test_many_links_that_someone_removed_are_one_change_of_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = SmallHistory(tmp_path)
+    for minute in range(4):
+        history.write(minute)
+    spool = history.spool()
+    spool.adopt()
+    (folder,) = (tmp_path / "spool").iterdir()
+    for path in folder.glob("m*.parquet"):
+        path.unlink()
+    saved: list[None] = []
+    real = spool_module._write
+    monkeypatch.setattr(spool_module, "_write", lambda *known: saved.append(real(*known)))
+    assert spool.first() is None
+    assert spool.counts(0).dropped["gone"].segments == 4
+    assert len(saved) == 1
 
 
 def test_what_was_dropped_while_it_was_delivered_is_not_delivered_as_well(tmp_path: Path) -> None:

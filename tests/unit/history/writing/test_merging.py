@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from questions import CLUSTER, ENDS, FLOWS, PROVIDER_IDS, T0, VERDICTS, settled
 
+from kzn.history import columns
 from kzn.history.columns import KEYS
 from kzn.history.retention import Keep
 from kzn.history.segments import DAY, FOLDERS, HOUR, Level, listing
@@ -97,6 +98,55 @@ def test_what_does_not_fit_into_the_memory_goes_to_the_disk_and_is_removed(
     assert found == in_order
     target.unlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
+
+
+@pytest.mark.parametrize("at_once", [1, 40, 1000])
+def test_rows_without_a_workload_are_merged_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """Only files of others have such: kzn writes an empty text."""
+    monkeypatch.setattr(merging_module, "PASS_ROWS", at_once)
+    source, target = tmp_path / "source", tmp_path / "target"
+    values = dict.fromkeys(KEYS["raw"], "''") | {
+        "dst_workload": "CASE i % 3 WHEN 0 THEN NULL ELSE (i % 3)::VARCHAR END",
+        "src_workload": "CASE i % 5 WHEN 0 THEN NULL ELSE (i % 5)::VARCHAR END",
+    }
+    names = ", ".join(f"{value} AS {name}" for name, value in values.items())
+    select = f"SELECT make_timestamp({T0}000000) AS time, {names}, 1::UBIGINT AS packets,"
+    select += " i::UBIGINT AS bytes FROM range(150) AS r(i)"
+    with duckdb.connect() as db:
+        db.execute(f"COPY ({select}) TO '{source}' (FORMAT parquet)")
+    merging = Merging(tmp_path, 1 << 30)
+    merging.make("raw", [source], target)
+    merging.close()
+    with duckdb.connect() as db:
+        sql = "SELECT sum(packets), sum(bytes), list(dst_workload) FROM read_parquet($1)"
+        packets, size, names = db.execute(sql, [str(target)]).fetchall()[0]
+    assert (packets, size) == (150, 149 * 75)
+    assert names == ["1"] * 50 + ["2"] * 50 + [None] * 50
+
+
+@pytest.mark.parametrize("level", ["raw", "hour", "node_hour"])
+def test_a_file_that_lacks_bytes_is_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: Level
+) -> None:
+    root, target = tmp_path / "history", tmp_path / "target"
+    made(root, [(0, 0, 1, 443, 6, 0, 1, 7), (1, 1, 0, 443, 6, 0, 1, 9)], is_restarted=True)
+    sources = [one.path(root) for one in listing(root).levels["raw"]]
+    merging = Merging(tmp_path, 1 << 30)
+    merging.make(level, sources, target)
+    target.unlink()
+    with monkeypatch.context() as patch:
+        real = columns.merged, columns.from_files
+        patch.setattr(columns, "merged", lambda files: real[0](files, "bytes > 7"))
+        patch.setattr(
+            columns, "from_files", lambda level, files: real[1](level, files, "bytes > 7")
+        )
+        with pytest.raises(MergeError, match="instead of") as caught:
+            merging.make(level, sources, target)
+    merging.close()
+    assert caught.value.reason == "sums"
+    assert not target.exists()
 
 
 def test_a_file_that_is_not_parquet_is_an_error(tmp_path: Path) -> None:
