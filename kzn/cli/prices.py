@@ -121,10 +121,14 @@ def import_(provider: str, files: tuple[Path, ...]) -> None:
 
 def _offline(provider: str, regions: Sequence[str], files: Sequence[Path]) -> "PriceTable":
     from kzn.client.prices import price_table
+    from kzn.model.provider import spelled
     from kzn.pricing.book import PriceBook
     from kzn.pricing.registry import installed, usable
     from kzn.pricing.table import Place
 
+    provider = spelled(provider)
+    if not provider:
+        raise click.UsageError("--provider needs a name, such as aws")
     shipped = usable(installed())
     lists = []
     if files:

@@ -9,6 +9,7 @@ import pytest
 from kzn.cli import main
 from kzn.cli.prices import text_of
 from kzn.client.prices import PriceTable, price_table
+from kzn.errors import EXIT_USAGE
 from kzn.pricing import aws, azure, gcp
 from kzn.pricing.book import PriceBook
 from kzn.pricing.file import load_list, parse_list
@@ -68,6 +69,18 @@ def test_a_provider_can_be_asked_without_a_server(
     [zones] = [p for p in table.prices if (p.src_zone, p.dst_zone) == ("a", "b")]
     assert (zones.sender, zones.list) == (0.005 / (1 << 30), "ours")
     assert main.run(["prices", "--region", "us-east-1"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("spelled", "name"), [("AWS", "aws"), ("gce", "gcp"), (" Azure ", "azure")]
+)
+def test_a_provider_may_be_spelled_as_in_a_static_file(
+    spelled: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(["prices", "--provider", spelled, "--region", "r", "--json"]) == 0
+    found = PriceTable.from_json(json.loads(capsys.readouterr().out))
+    assert [one.name for one in found.lists] == [name]
+    assert main.run(["prices", "--provider", " "]) == EXIT_USAGE
 
 
 def test_an_exported_list_is_the_installed_one(
