@@ -155,7 +155,9 @@ class ServerConfig:
         if self.topology is not None and given:
             raise UsageError(
                 f"{given[0]} needs objects of Kubernetes, and --topology is a file",
-                hint="write zones and regions as they are to be compared into the file",
+                hint="a pod of the file has its group by `group: NAME`"
+                if given == ["--group-label"]
+                else "write zones and regions as they are to be compared into the file",
             )
         if len(set(self.group_labels)) != len(self.group_labels):
             raise UsageError("--group-label has a key twice")

@@ -20,7 +20,8 @@ from kzn.pricing.traffic import Quote, Unpriced
 from kzn.server.http.past_places import PastEnd, PastPlaces
 
 _SIDES = ("src", "dst")
-_MOST_PERIODS = 12
+_MOST_PERIODS = 60
+"""Each is a question to the store; what follows the last of them has no price."""
 
 Costs = tuple[dict[tuple[Value, ...], "Cost"], "Cost"]
 """The cost of each row by its values, and of the total."""
@@ -133,17 +134,17 @@ def rest(total: Cost, rows: Iterable[Cost]) -> Cost:
 
 
 def _periods(query: TrafficQuery, book: PriceBook) -> list[tuple[int, int]]:
-    """The span, divided where a price list begins or ends; the last ones stay together."""
+    """The span, divided where a price list begins or ends: at most `_MOST_PERIODS`, the first."""
     found: list[tuple[int, int]] = []
     begin = query.begin
     while len(found) < _MOST_PERIODS:
         change = book.changes_after(datetime.fromtimestamp(begin, UTC))
         end = int(change.timestamp()) if change is not None else query.end
+        found.append((begin, min(end, query.end)))
         if end >= query.end:
             break
-        found.append((begin, end))
         begin = end
-    return [*found, (begin, query.end)]
+    return found
 
 
 async def _learn_providers(

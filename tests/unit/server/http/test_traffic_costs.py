@@ -81,6 +81,29 @@ def test_each_byte_has_the_price_of_its_day() -> None:
     assert total == usd(1014.0, 21.0)
 
 
+def test_with_a_list_for_each_day_no_byte_has_the_price_of_another_day() -> None:
+    midnight = int(dt.datetime.combine(CHANGE, dt.time(), dt.UTC).timestamp())
+    lists = [
+        replace(LIST, valid_from=day, rules=(Rule("cross_zone", 1.0 + number, 0.0),))
+        for number in range(70)
+        for day in (CHANGE + dt.timedelta(days=number),)
+    ]
+    minutes = (midnight - T0) // 60
+    flows: list[tuple[int, ...]] = [
+        (minutes + 1440 * number, 0, 1, 443, 6, 1, 1, 100) for number in range(70)
+    ]
+
+    def ask(days: int) -> Cost:
+        query = TrafficQuery(midnight, midnight + days * 86_400, ("port",))
+        _, rows, total = costs(flows, query, PriceBook(lists))
+        assert rows == {(443,): total}
+        return total
+
+    assert ask(30) == usd(100 * sum(range(1, 31)), 0.0)
+    assert ask(60) == usd(100 * sum(range(1, 61)), 0.0)
+    assert ask(70) == usd(100 * sum(range(1, 61)), 0.0, unpriced=1000)
+
+
 def test_without_a_list_nothing_has_a_price() -> None:
     query = TrafficQuery(T0, T0 + 300, ("src_zone",))
     _, rows, total = costs(CROSSING, query, PriceBook([]))
