@@ -147,6 +147,8 @@ class ApiClient:
             raise
         except URLError as error:
             raise self._unreachable(_reason(error)) from error
+        except UnicodeError as error:  # a label of the host is empty, or longer than 63
+            raise self._unreachable("the host is not a name that DNS can have") from error
         except (OSError, HTTPException) as error:
             raise self._unreachable(repr(error)) from error
 

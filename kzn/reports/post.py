@@ -36,7 +36,7 @@ class _NoRedirects(HTTPRedirectHandler):
 def read_url(path: Path) -> str:
     """The URL in a file; UsageError."""
     try:
-        url = path.read_text("ascii").strip()
+        url = path.read_text("utf-8-sig").strip()  # PowerShell writes a byte order mark
     except OSError as error:
         raise UsageError(f"--post-to {path}: {error.strerror}") from error
     except ValueError:
@@ -52,17 +52,22 @@ def read_url(path: Path) -> str:
 
 
 def post(url: str, style: str, report: Report) -> None:
-    """Send the summary; KznError with the status and the beginning of the answer."""
+    """Send the summary; KznError with the status and the beginning of a refusal.
+
+    A status of success is enough: what follows is not read, so that a body that stalls does not
+    have the report sent again.
+    """
     body = json.dumps(teams(report) if style == "teams" else slack(report)).encode()
     request = Request(  # noqa: S310 - http(s), read_url
         url, data=body, headers={"Content-Type": "application/json"}, method="POST"
     )
     host = urlsplit(url).hostname
     try:
-        with build_opener(_NoRedirects).open(request, timeout=TIMEOUT_SECONDS) as answer:
-            answer.read(1000)
+        build_opener(_NoRedirects).open(request, timeout=TIMEOUT_SECONDS).close()
     except HTTPError as error:
         raise KznError(f"the webhook at {host} answered {error.code}{_said(error)}") from None
+    except UnicodeError:  # its text has the name
+        raise KznError(f"the webhook at {host}: not a name that DNS can have") from None
     except (OSError, HTTPException) as error:
         raise KznError(f"the webhook at {host} cannot be reached: {_reason(error)}") from None
 

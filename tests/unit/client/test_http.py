@@ -167,6 +167,13 @@ def test_a_long_answer_is_whole_or_an_error(
         ApiClient(url).take("metrics", list, len(TEXT))
 
 
+@pytest.mark.parametrize("host", ["a..example", ".example", f"{'a' * 64}.example"])
+def test_a_host_that_dns_cannot_have_is_one_sentence(host: str) -> None:
+    client = ApiClient(f"http://{host}:8080")
+    with pytest.raises(KznError, match=f"{host}:8080: the host is not a name that DNS can have"):
+        client.fetch("prices", lambda found: found)
+
+
 def test_a_server_that_is_not_there_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     with serving(lambda *_: (200, b"{}")) as url:
         pass

@@ -37,7 +37,9 @@ def report() -> Report:
 
 
 @contextmanager
-def webhook(status: int, answer: bytes = b"ok") -> Iterator[tuple[str, list[bytes]]]:
+def webhook(
+    status: int, answer: bytes = b"ok", stall: threading.Event | None = None
+) -> Iterator[tuple[str, list[bytes]]]:
     bodies: list[bytes] = []
 
     class Hook(BaseHTTPRequestHandler):
@@ -48,6 +50,8 @@ def webhook(status: int, answer: bytes = b"ok") -> Iterator[tuple[str, list[byte
             if 300 <= status < 400:
                 self.send_header("Location", "http://127.0.0.1:1/elsewhere")
             self.end_headers()
+            if stall is not None:
+                stall.wait()
             self.wfile.write(answer)
 
         def log_message(self, *_args: object) -> None:
@@ -103,10 +107,34 @@ def test_a_webhook_that_is_away_is_an_error_without_the_secret(report: Report) -
     assert SECRET not in str(found.value)
 
 
+def test_a_webhook_that_took_it_and_stalls_in_its_answer_is_no_error(
+    report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kzn.reports.post.TIMEOUT_SECONDS", 0.5)
+    stall = threading.Event()
+    with webhook(200, stall=stall) as (url, bodies):
+        try:
+            post(url, "slack", report)
+        finally:
+            stall.set()
+    assert len(bodies) == 1
+
+
+@pytest.mark.parametrize("host", ["a..example", f"{'a' * 64}.example"])
+def test_a_host_that_dns_cannot_have_is_an_error_without_the_secret(
+    report: Report, host: str
+) -> None:
+    with pytest.raises(KznError, match="not a name that DNS can have") as found:
+        post(f"http://{host}/{SECRET}", "slack", report)
+    assert SECRET not in str(found.value)
+
+
 def test_the_url_is_read_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "url"
     path.write_text(" https://hooks.example.com/x\n")
     assert read_url(path) == "https://hooks.example.com/x"
+    path.write_text("https://hooks.example.com/y\r\n", "utf-8-sig")
+    assert read_url(path) == "https://hooks.example.com/y"
     for text in (
         "",
         "hooks.example.com",
