@@ -14,7 +14,7 @@ from kzn.top.history import Amount, History, ordered
 from kzn.top.reading import Workload
 from kzn.top.screen import Size, pair_table, zone_column
 from kzn.top.tables import Column, table
-from kzn.top.text import NONE, free_words, human, month, owner, rate, sparkline
+from kzn.top.text import NONE, free_words, human, month, one_line, owner, rate, sparkline
 from kzn.top.trends import MINUTES, Peer, Trends
 from kzn.top.view import View
 
@@ -41,7 +41,7 @@ def detail_page(
     """The page of a workload, within ``size``."""
     sums = [(words, history.workloads(column).get(name)) for column, words in _COLUMNS]
     known = [(words, amount) for words, amount in sums if amount is not None]
-    parts: list[RenderableType] = [_head(history, name), Text(note, style="bold red"), _sums(known)]
+    parts: list[RenderableType] = [_head(history, name), one_line(note, "bold red"), _sums(known)]
     series = trends.workloads.get(name, ()) if trends else history.sent_rates(name)
     if len(series) > 1:
         parts += [Text(), _trend(history, series, trends, size.width)]
@@ -58,17 +58,17 @@ def detail_page(
     left -= 3 + shown + (asked + 3 if asked else 2)
     kinds = [one for one in history.last.workloads if one._replace(kind=name.kind) == name]
     words = ", of all kinds of this name" if len(kinds) > 1 else ""  # pairs have no kinds
-    parts += [Text(), Text(f"Across zones, {_of(shown, len(rows))} pairs now{words}", style="bold")]
+    parts += [Text(), one_line(f"Across zones, {_of(shown, len(rows))} pairs now{words}")]
     parts.append(pair_table(history, rows[:shown], size.width))
     if peers:
         title = f"Who opened the connections, last {MINUTES} min, {_of(asked, len(peers))} rows"
-        parts += [Text(), Text(title, style="bold")]
+        parts += [Text(), one_line(title)]
         parts.append(_peers(history, peers[:asked], size.width))
     else:
         words = "Who opened the connections: no minutes of it yet, or the server keeps none"
-        parts += [Text(), Text(words, style="dim", no_wrap=True, overflow="ellipsis")]
+        parts += [Text(), one_line(words, "dim")]
     parts += [Text("\n" * left) if left > 0 else Text()]
-    parts.append(Text("Escape back  r t c n sort  ? help  q quit", style="dim"))
+    parts.append(one_line("Escape back  r t c n sort  ? help  q quit", "dim"))
     return Group(*parts)
 
 

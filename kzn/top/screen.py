@@ -24,6 +24,7 @@ from kzn.top.text import (
     human,
     money,
     month,
+    one_line,
     owner,
     rate,
     short_zones,
@@ -63,7 +64,7 @@ def page(
     top: list[RenderableType] = [
         _head(history, url),
         _sum(history, size.width, trends),
-        Text(note, style="bold red") if note else _legend(history, view, size.width),
+        one_line(note, "bold red") if note else _legend(history, view, size.width),
     ]
     if size.height is None:
         rows, pair_rows = PRINTED, PRINTED
@@ -113,9 +114,9 @@ def help_page() -> Group:
 def keys_line(view: View, width: int) -> Text:
     """The last line: the filter while it is typed, otherwise keys."""
     if view.editing:
-        return Text(f"filter: {view.filter}█  (Enter keeps it, Escape removes it)", style="bold")
+        return one_line(f"filter: {view.filter}█  (Enter keeps it, Escape removes it)")
     keys = _KEYS if width >= len(_KEYS) else _SHORT_KEYS
-    return Text(keys, style="dim", no_wrap=True, overflow="ellipsis")
+    return one_line(keys, "dim")
 
 
 def shown(servers: Sequence[ApiClient]) -> str:
@@ -160,19 +161,19 @@ def _more(history: History, view: View) -> str:
 
 def _title(history: History, view: View, names: Sequence[Workload]) -> Text:
     owners = len(history.workloads("sent"))
-    found = f", {len(names)} of them match {view.filter!r}" if view.filter else ""
-    return Text(f"Across zones: {owners} workloads{_more(history, view)}{found}", style="bold")
+    found = f", {len(names)} match {view.filter!r}" if view.filter else ""
+    return one_line(f"Across zones: {owners} workloads{found}{_more(history, view)}")
 
 
 def _pair_title(history: History, view: View, pairs: Sequence[tuple[Pair, Amount]]) -> Text:
-    found = f", {len(pairs)} of them match" if view.filter else ""
-    return Text(f"Across zones: {len(history.pairs())} pairs{found}", style="bold")
+    found = f", {len(pairs)} match" if view.filter else ""
+    return one_line(f"Across zones: {len(history.pairs())} pairs{found}")
 
 
 def _head(history: History, url: str) -> Text:
     status = history.last.status
     ready = "" if not status.why_not_ready else f", not ready: {status.why_not_ready}"
-    text = Text(f"kzn {status.version} at {url}", style="bold", no_wrap=True, overflow="ellipsis")
+    text = one_line(f"kzn {status.version} at {url}")
     text.append(f"  {status.agents} agents, {_nodes(status)}{ready}", style="not bold")
     text.append(f"  {_share(status)}", style="not bold")
     return text
@@ -253,14 +254,16 @@ def _legend(history: History, view: View, width: int) -> Text:
     prices = history.last.status.prices
     parts = [f"by {view.sort}"]
     parts += [f"{one.list} prices of {one.date}, {one.currency}" for one in prices]
+    last = history.last
+    costs = [*last.zone_costs.values(), *last.workload_costs.values(), *last.pair_costs.values()]
+    if prices and any(cost.unpriced and cost.by_currency for cost in costs):
+        parts.append("* some unpriced")
     parts.append(f"rates over {history.seconds:.0f} s" if history.seconds > 0 else "no rates yet")
-    if prices and any(cost.unpriced for cost in history.last.workload_costs.values()):
-        parts.append("* and bytes without a price")
     parts.append("totals since the server began")
     parts += ["a month is 730 h", "kzn prices says why bytes are unpriced"] if prices else []
     while len(parts) > 1 and len("; ".join(parts)) > width:
         parts.pop()
-    return Text("; ".join(parts), style="dim", no_wrap=True, overflow="ellipsis")
+    return one_line("; ".join(parts), "dim")
 
 
 def _matrix(history: History, view: View, width: int) -> tuple[RenderableType, int]:

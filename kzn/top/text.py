@@ -80,6 +80,11 @@ def owner(name: Workload) -> Text:
     return Text(f"{name.namespace}/{name.name}" if name.namespace else name.name)
 
 
+def one_line(words: str, style: str = "bold") -> Text:
+    """Words that are cut off where they do not fit: the pages count their lines."""
+    return Text(words, style=style, no_wrap=True, overflow="ellipsis")
+
+
 def sparkline(values: Sequence[float], width: int) -> Text:
     """The last ``width`` values as bars from 0 to the largest; blanks where there are none."""
     shown = [max(0.0, value) for value in values[-width:]]

@@ -8,7 +8,7 @@ import pytest
 from readings import STATUS, look, two_looks, with_costs
 from rich.console import Console
 
-from kzn.top.history import Amount, History, MonthlyCost
+from kzn.top.history import Amount, History, MonthlyCost, SortKey
 from kzn.top.reading import Pair, Reading, Workload, ZonePair
 from kzn.top.screen import Size, page
 from kzn.top.text import human, month, short_zones, sparkline
@@ -103,12 +103,39 @@ def test_the_list_scrolls_with_the_cursor() -> None:
 
 def test_a_filter_leaves_workloads_and_pairs_that_match_and_says_so() -> None:
     lines = shown(many(), 40, view=View(filter="W01"))
-    assert "Across zones: 200 workloads, 10 of them match 'W01'" in lines
+    assert "Across zones: 200 workloads, 10 match 'W01'" in lines
     assert sum(line.startswith("ns/w01") for line in lines) == 10
-    assert "Across zones: 1 pairs, 0 of them match" not in lines
+    assert "Across zones: 1 pairs, 0 match" not in lines
     assert "filter: W01█  (Enter keeps it, Escape removes it)" in shown(
         many(), 40, view=View(filter="W01", editing=True)
     )
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("height", [16, 24, 40])
+@pytest.mark.parametrize(
+    ("sort", "filter_", "note"),
+    [
+        ("cost", "", ""),
+        ("rate", "a-name-as-long-as-a-terminal-is-wide-" * 3, ""),
+        ("rate", "", "https://kzn.example/prefix: Connection refused; trying again, " * 2),
+    ],
+)
+def test_the_keys_stay_on_the_last_line_whatever_is_long(
+    width: int, height: int, sort: SortKey, filter_: str, note: str
+) -> None:
+    history = with_costs()
+    history.add(replace(history.last, cut=1_234_567))
+    view = View(sort, filter=filter_, editing=bool(filter_))
+    lines = shown(history, height, note, width, view)
+    assert len(lines) <= height
+    assert lines[-1].startswith("filter: a-name" if filter_ else ("Enter open", "up/down"))
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_star_is_explained_where_there_is_one(width: int) -> None:
+    text = "\n".join(shown(with_costs(), 24, width=width))
+    assert (" *\n" in text, "* some unpriced" in text) == (True, True)
 
 
 def test_minutes_of_the_servers_history_are_in_place_of_own_readings() -> None:
