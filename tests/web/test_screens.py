@@ -26,6 +26,11 @@ SCREENS = {
     "prices": "#/prices",
 }
 
+LONG = [
+    *("crm/mailer", "data/postgres", "platform/cert-manager"),
+    "team-payments-production/payment-authorization-gateway-v2",
+    "observability/opentelemetry-collector-daemonset-agent",
+]
 CAUSE = "cause_namespace,cause_workload_kind,cause_workload"
 
 
@@ -56,11 +61,10 @@ def test_axe_finds_nothing_serious(show: Show, world: World, screen: str, scheme
 
 @pytest.mark.parametrize("width", [390, 820, 1440])
 @pytest.mark.parametrize("screen", SCREENS)
-def test_no_screen_is_wider_than_the_window(
-    show: Show, world: World, screen: str, width: int
-) -> None:
-    tab = show(world, SCREENS[screen], width=width)
+def test_no_screen_is_wider_than_the_window(show: Show, screen: str, width: int) -> None:
+    tab = show(World.of(workloads=LONG, pairs=60), SCREENS[screen], width=width)
     expect(tab.locator("main .card").first).to_be_visible()
+    tab.wait_for_load_state("networkidle")
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
@@ -231,6 +235,20 @@ def test_print_has_no_controls(show: Show, world: World) -> None:
     expect(tab.locator(".chart svg").first).to_be_visible()
 
 
+@pytest.mark.parametrize("screen", ["#/", "#/pairs", "#/nodes", "#/w/data/postgres"])
+def test_print_begins_a_long_table_on_the_page_of_its_title(
+    show: Show, world: World, screen: str
+) -> None:
+    tab = show(world, screen)
+    card = tab.locator(".card", has=tab.locator(".list")).last
+    expect(card.locator("tbody tr").first).to_be_visible()
+    tab.emulate_media(media="print")
+    expect(card).to_have_css("break-inside", "auto")
+    expect(card.locator("tbody tr").first).to_have_css("break-inside", "avoid")
+    expect(card.locator("thead")).to_have_css("break-after", "avoid")
+    expect(tab.locator(".tools:visible")).to_have_count(0)
+
+
 def test_print_says_of_when_it_is_and_what_it_leaves_out(show: Show, world: World) -> None:
     begin = NOW - 7200
     tab = show(world, f"#/?from={begin}&to={NOW}")
@@ -331,6 +349,29 @@ def test_a_narrow_window_shows_the_numbers_without_scrolling(show: Show, address
         "all => all.map(one => [one.textContent, one.getBoundingClientRect().right])"
     )
     assert [end for end in ends if end[1] > 390 - 8 - 14] == []
+
+
+def test_a_pair_in_a_narrow_window_has_one_end_below_the_other(show: Show) -> None:
+    tab = show(World.of(workloads=LONG, pairs=30), "#/pairs", width=390)
+    row = tab.locator(".pairs tbody tr").first
+    boxes = [row.locator(one).first.bounding_box() for one in ("th", ".to", ".number")]
+    source, destination, number = boxes
+    assert destination["y"] >= source["y"] + source["height"]
+    assert min(source["width"], destination["width"]) > 150
+    assert number["x"] >= source["x"] + source["width"]
+
+
+def test_the_flow_says_which_side_sends(show: Show, world: World) -> None:
+    flow = show(world, "#/?view=flow").locator(".flow")
+    expect(flow.get_by_text("sent from")).to_be_visible()
+    expect(flow.get_by_text("received in")).to_be_visible()
+
+
+def test_the_terms_of_a_node_are_explained(show: Show, world: World) -> None:
+    tab = show(world, "#/nodes")
+    terms = tab.locator(".terms dt")
+    expect(terms.first).to_be_visible()
+    assert "seen = " + " + ".join(terms.all_inner_texts()) in tab.locator("main").inner_text()
 
 
 @pytest.mark.parametrize("width", [390, 1440])

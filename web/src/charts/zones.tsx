@@ -125,6 +125,7 @@ const LEAST = 270;
 const ROW = 26;
 const GAP = 14;
 const BAR = 12;
+const HEADING = 22;
 const MARGIN = 130;
 
 export function Flow({ cells, names, chosen, onChoose }: Props) {
@@ -196,7 +197,13 @@ export function Flow({ cells, names, chosen, onChoose }: Props) {
     });
   return (
     <figure class="chart" ref={frame}>
-      <svg class="flow" viewBox={`0 -4 ${WIDTH} ${height + 8}`} role="group" aria-label="Traffic from zone to zone">
+      <svg class="flow" viewBox={`0 ${-HEADING} ${WIDTH} ${height + HEADING + 4}`} role="group" aria-label="Traffic from zone to zone">
+        <text class="tick" x={MARGIN} y={8 - HEADING} text-anchor="end">
+          sent from
+        </text>
+        <text class="tick" x={WIDTH - MARGIN} y={8 - HEADING}>
+          received in
+        </text>
         {bands}
         {bars(sent, left, MARGIN, false)}
         {bars(received, right, WIDTH - MARGIN - BAR, true)}

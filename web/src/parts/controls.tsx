@@ -144,6 +144,11 @@ export function Card(props: {
   );
 }
 
+/** A name that may break after each slash. */
+export function Name({ of }: { of: string }) {
+  return <>{of.split("/").flatMap((part, i) => (i ? ["/", <wbr key={i} />, part] : [part]))}</>;
+}
+
 /** The kind of a workload behind its name. */
 export function Kind({ of }: { of: string }) {
   return of ? <span class="kind">{of}</span> : null;

@@ -6,7 +6,7 @@ import { useShared } from "../context";
 import { change, size } from "../format";
 import { CROSSING, traffic } from "../queries";
 import { keyOf, kindOf, nameOf, shown, workloadOf } from "../workloads";
-import { Card, Kind, Nothing } from "./controls";
+import { Card, Kind, Name, Nothing } from "./controls";
 import { Others, RolledOut, type Rollouts, rolloutsOf, rolloutsPath } from "./rollouts";
 
 const EVERY = 300;
@@ -48,7 +48,7 @@ export function Movers() {
           <thead>
             <tr>
               <th scope="col">Workload</th>
-              <th scope="col" class="number">Before</th>
+              <th scope="col" class="number w2">Before</th>
               <th scope="col" class="number">Now</th>
               <th scope="col" class="number">Change</th>
               {rolledOut && <th scope="col">Rolled out</th>}
@@ -60,10 +60,10 @@ export function Movers() {
               const isMore = row.bytes > (row.before ?? 0);
               return (
                 <tr key={keyOf(row, "cause")}>
-                  <th scope="row">
-                    <a href={format(changed(place, { w: name, kind }))}>{shown(name)}</a> <Kind of={kind} />
+                  <th scope="row" class="name">
+                    <a href={format(changed(place, { w: name, kind }))}><Name of={shown(name)} /></a> <Kind of={kind} />
                   </th>
-                  <td class="number">{size(row.before ?? 0)}</td>
+                  <td class="number w2">{size(row.before ?? 0)}</td>
                   <td class="number">{size(row.bytes)}</td>
                   <td class={`number ${isMore ? "up" : "down"}`}>
                     {row.bytes ? change(row.bytes, row.before) : "gone"}

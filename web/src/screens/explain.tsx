@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import { pathOf, useAnswer } from "../api";
 import { changed } from "../address";
 import { useShared } from "../context";
-import { Card, Copy, Kind, None, Nothing, Problem, Scroll, Waiting } from "../parts/controls";
+import { Card, Copy, Kind, Name, None, Nothing, Problem, Scroll, Waiting } from "../parts/controls";
 
 interface End {
   address: string;
@@ -114,12 +114,12 @@ function Verdict({ found }: { found: Explanation }) {
                 <td class="word">
                   <code>{end.address}</code>
                 </td>
-                <td>
-                  <span class="word">{end.owner}</span> {[end.namespace, end.name].filter(Boolean).join("/")}
+                <td class="name">
+                  <span class="word">{end.owner}</span> <Name of={[end.namespace, end.name].filter(Boolean).join("/")} />
                 </td>
-                <td>{end.workload ? <><Kind of={end.workload_kind ?? ""} /> {end.workload}</> : <None why="the address belongs to no workload" />}</td>
-                <td>{end.node || <None why="no node is known" />}</td>
-                <td>{end.zone || <None why="no zone is known" />}</td>
+                <td class="name">{end.workload ? <><Kind of={end.workload_kind ?? ""} /> {end.workload}</> : <None why="the address belongs to no workload" />}</td>
+                <td class="name">{end.node || <None why="no node is known" />}</td>
+                <td class="word">{end.zone || <None why="no zone is known" />}</td>
               </tr>
             ))}
           </tbody>

@@ -10,6 +10,15 @@ import { matches } from "../workloads";
 import { ADVICE } from "../reasons";
 
 const TERMS = ["seen", "attributed", "transit", "ignored", "unresolved", "missed", "held"] as const;
+/** What the terms of the sum are, as docs/metrics.md has it. */
+const MEANINGS: Record<string, string> = {
+  attributed: "in the numbers of this page",
+  transit: "from another node, which counts them",
+  ignored: "cannot cross a zone, or counted elsewhere",
+  unresolved: "of unknown source, destination or zone",
+  missed: "in no flow",
+  held: "may still be resolved",
+};
 const NOT_ATTRIBUTED = ["unresolved", "missed"] as const;
 const SHOWN = 500;
 
@@ -126,7 +135,14 @@ export function Nodes() {
             </table>
           </Scroll>
         )}
-        <p class="note">seen = attributed + transit + ignored + unresolved + missed + held</p>
+        <p class="note">seen = {TERMS.slice(1).join(" + ")}</p>
+        <dl class="terms">
+          {Object.entries(MEANINGS).map(([term, meaning]) => (
+            <div key={term}>
+              <dt>{term}</dt> <dd>{meaning}</dd>
+            </div>
+          ))}
+        </dl>
       </Card>
     </div>
   );

@@ -5,7 +5,7 @@ import { addressed, changed, format, moved, oneOf } from "../address";
 import { Spark } from "../charts/spark";
 import { costOf, useShared } from "../context";
 import { change, size } from "../format";
-import { Card, Choice, Copy, Csv, Filter, Kind, None, Nothing, Problem, Scroll, Stale, Waiting } from "../parts/controls";
+import { Card, Choice, Copy, Csv, Filter, Kind, Name, None, Nothing, Problem, Scroll, Stale, Waiting } from "../parts/controls";
 import * as promql from "../promql";
 import { CROSSING, MOST, POINTS, traffic } from "../queries";
 import { kindOf, matches, nameOf as workloadName, workloadOf } from "../workloads";
@@ -27,13 +27,13 @@ function nameOf(row: Row, side: "src" | "dst", end: string): string {
 }
 
 /** One end; a workload leads to its page. */
-function Name({ row, side, end }: { row: Row; side: "src" | "dst"; end: string }) {
+function End({ row, side, end }: { row: Row; side: "src" | "dst"; end: string }) {
   const { place } = useShared();
   const [name, kind] = [nameOf(row, side, end), kindOf(row, side)];
-  if (end !== "workload" || !label(row, `${side}_workload`)) return <>{name}</>;
+  if (end !== "workload" || !label(row, `${side}_workload`)) return <Name of={name} />;
   return (
     <>
-      <a href={format(moved(place, "workload", workloadName(row, side), kind))}>{name}</a> <Kind of={kind} />
+      <a href={format(moved(place, "workload", workloadName(row, side), kind))}><Name of={name} /></a> <Kind of={kind} />
     </>
   );
 }
@@ -151,12 +151,12 @@ function Rows(props: {
   return (
     <>
     <Scroll label="pairs">
-      <table class="list">
+      <table class="list pairs">
         <thead>
           <tr>
             <th scope="col">From</th>
-            <th scope="col">To</th>
-            {split && <th scope="col">{split}</th>}
+            <th scope="col" class="to">To</th>
+            {split && <th scope="col" class="split">{split}</th>}
             <th scope="col" class="w3">
               when
             </th>
@@ -179,12 +179,12 @@ function Rows(props: {
           {listed.map((row) => (
             <tr key={props.by.map((one) => label(row, one)).join("\n")}>
               <th scope="row">
-                <Name row={row} side="src" end={src} />
+                <End row={row} side="src" end={src} />
               </th>
-              <td>
-                <Name row={row} side="dst" end={dst} />
+              <td class="to">
+                <End row={row} side="dst" end={dst} />
               </td>
-              {split && <td class="word">{label(row, split) || <None why={`its ${split} is not known`} />}</td>}
+              {split && <td class="word split">{label(row, split) || <None why={`its ${split} is not known`} />}</td>}
               <td class="w3">
                 <Spark series={row.series ?? []} part={part} />
               </td>

@@ -100,7 +100,7 @@ export function Prices() {
                       {place(row.src_zone, row.src_name)}
                     </th>
                     <td title={row.dst_zone}>{place(row.dst_zone, row.dst_name)}</td>
-                    <td>{row.class.replaceAll("_", " ")}</td>
+                    <td class="word">{row.class.replaceAll("_", " ")}</td>
                     {row.unpriced ? (
                       <td colSpan={2} title={row.detail}>
                         no price: {UNPRICED[row.unpriced] ?? row.unpriced.replaceAll("_", " ")}
@@ -111,10 +111,10 @@ export function Prices() {
                         <td class="number">{perGb(row.receiver, row)}</td>
                       </>
                     )}
-                    <td>
+                    <td class="word">
                       {row.list ? `${row.list} ${row.date}` : <None why="no list applies" />}
                     </td>
-                    <td class="any" title={row.rule}>{row.source || <None why="there is no price" />}</td>
+                    <td class="name" title={row.rule}>{row.source || <None why="there is no price" />}</td>
                   </tr>
                 ))}
               </tbody>

@@ -6,7 +6,7 @@ import { Matrix } from "../charts/zones";
 import { Stack } from "../charts/stack";
 import { costOf, useShared } from "../context";
 import { change, grouped, percent, size } from "../format";
-import { Card, Copy, Csv, Kind, None, Nothing, Problem, Scroll, Size, Stale, Waiting } from "../parts/controls";
+import { Card, Copy, Csv, Kind, Name, None, Nothing, Problem, Scroll, Size, Stale, Waiting } from "../parts/controls";
 import { type Advice, advicePath, Footing, NoProposal, Proposals, saving } from "../parts/proposals";
 import { Since } from "../parts/since";
 import * as promql from "../promql";
@@ -315,7 +315,7 @@ function Peers({ sent, received }: { sent: Traffic | null; received: Traffic | n
         {listed.map((peer) => (
           <tr key={`${peer.kind}:${peer.name}`}>
             <th scope="row">
-              {peer.name === "/" ? "outside" : <a href={link(peer)}>{shown(peer.name)}</a>}{" "}
+              {peer.name === "/" ? "outside" : <a href={link(peer)}><Name of={shown(peer.name)} /></a>}{" "}
               <Kind of={peer.kind} />
               <i class="bar" style={{ "--share": (whole(peer) / largest).toFixed(4) }} />
             </th>
@@ -395,9 +395,9 @@ function Ports({ name, kind, side }: { name: string; kind: string; side: "src" |
                   <th scope="row">{label(row, `${side}_pod`) || <None why="no pod is known" />}</th>
                   <td class="w2">{label(row, `${side}_node`) || <None why="no node is known" />}</td>
                   <td>
-                    {shown(nameOf(row, peer))} <Kind of={kindOf(row, peer)} />
+                    <Name of={shown(nameOf(row, peer))} /> <Kind of={kindOf(row, peer)} />
                   </td>
-                  <td>
+                  <td class="word">
                     {label(row, "port")}/{label(row, "protocol")}
                   </td>
                   <td class="number">{size(row.bytes)}</td>
