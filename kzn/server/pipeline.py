@@ -342,9 +342,10 @@ class Pipeline:
         self._step("totals", self._add, change, now)
         self._offer(self._all_sinks, change)
 
-    def scraped(self, taken: float, *, is_prometheus: bool) -> None:
-        """A scrape of the snapshot of the time ``taken`` was received completely."""
-        self.first_scrape.scraped(taken, self._clocks.now(), is_prometheus=is_prometheus)
+    def scraped(self, taken: float, *, is_prometheus: bool, by: str) -> None:
+        """A scrape of the snapshot of the time ``taken`` was received completely by ``by``."""
+        now = self._clocks.now()
+        self.first_scrape.scraped(taken, now, is_prometheus=is_prometheus, by=by)
 
     def settle(self) -> None:
         """Price all that was counted until now."""

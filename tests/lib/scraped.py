@@ -116,8 +116,11 @@ class SimulatedServer:
         while self._pipeline.tick():
             pass
 
-    def scrape(self, *, received: bool = True) -> None:
-        """A scrape of the committed state; Prometheus does not get the answer unless received."""
+    def scrape(self, *, received: bool = True, by: str = "a", into: Written | None = None) -> None:
+        """A scrape of the committed state; Prometheus does not get the answer unless received.
+
+        ``into``: what another Prometheus, ``by``, stored.
+        """
         if self._file is not None:
             self._file.write(self._state.take())
         if received:
@@ -134,8 +137,8 @@ class SimulatedServer:
                         text += b"".join(lines(found.metric, found.samples))
             if self._opencost is not None:
                 text += self._opencost_text(self._opencost)
-            self._written.add(text.decode(), self.instance, self.clock.wall())
-            self._pipeline.scraped(taken.taken, is_prometheus=True)
+            (into or self._written).add(text.decode(), self.instance, self.clock.wall())
+            self._pipeline.scraped(taken.taken, is_prometheus=True, by=by)
 
     def _opencost_text(self, counters: OpenCostCounters) -> bytes:
         rule = self._pipeline.first_scrape

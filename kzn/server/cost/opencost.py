@@ -129,9 +129,9 @@ class OpenCostCounters:
             self._dropped,
         )
 
-    def scraped(self, taken: float, *, is_prometheus: bool) -> None:
-        """The page of these counters alone, as of the time ``taken``, was received completely."""
-        self._first_scrape.scraped(taken, self._now(), is_prometheus=is_prometheus)
+    def scraped(self, taken: float, *, is_prometheus: bool, by: str) -> None:
+        """The page of these counters alone, as of ``taken``, was received completely by ``by``."""
+        self._first_scrape.scraped(taken, self._now(), is_prometheus=is_prometheus, by=by)
 
     def _add(
         self,

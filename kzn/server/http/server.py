@@ -51,9 +51,9 @@ class RenderLimits:
 
 
 class Scraped(Protocol):
-    """Called when a scrape of the snapshot of the time ``taken`` was received."""
+    """Called when a scrape of the snapshot of the time ``taken`` was received at address ``by``."""
 
-    def __call__(self, taken: float, *, is_prometheus: bool) -> None:
+    def __call__(self, taken: float, *, is_prometheus: bool, by: str) -> None:
         """Not called for HEAD, or when the client left before it had read the body."""
         ...
 
@@ -235,4 +235,5 @@ def _received(scraped: Scraped | None, request: Request, taken: float) -> Callab
     """What to call once the body, of the time ``taken``, was received."""
     if scraped is None or request.method != "GET":
         return None
-    return partial(scraped, taken, is_prometheus=_SCRAPE_HEADER in request.headers)
+    is_prometheus = _SCRAPE_HEADER in request.headers
+    return partial(scraped, taken, is_prometheus=is_prometheus, by=request.address)

@@ -52,6 +52,8 @@ class World:
     sent: int = 0
     also: SimulatedServer | None = None
     """A second server, scraped at the same times."""
+    second: Written | None = None
+    """What a second Prometheus stored, which scrapes in the middle between two scrapes."""
     pods: dict[str, str] = field(default_factory=dict)
     _scrapes: int = 0
     _addresses: int = 0
@@ -65,6 +67,8 @@ class World:
                 self._scrapes += 1
                 fails = self.missed and self._scrapes % self.missed == 0
                 self.server.scrape(received=not fails)
+            if self.second is not None and self.clock.seconds % self.every == self.every // 2:
+                self.server.scrape(by="second", into=self.second)
             if self.also is not None:
                 self.also.tick()
                 if self.clock.seconds % self.every == 0:
@@ -189,6 +193,29 @@ def test_a_server_in_each_zone_adds_up(tmp_path: Path) -> None:
     first.sent += second.sent
     with written.in_prometheus(tmp_path) as found:
         assert_adds_up(first, found)
+
+
+@pytest.mark.parametrize(("every", "missed"), [(60, 5), (120, 0)])
+def test_each_of_two_prometheis_of_one_server_adds_up(
+    tmp_path: Path, every: int, missed: int
+) -> None:
+    world, written = made(tmp_path, missed=missed)
+    world.every, world.second = every, Written()
+    world.until(10 * every)
+    for hour in range(1, 23):
+        world.job("backup", hour * HOUR + 610 + 10 * (hour % 12), 10, 10**9 + hour)
+    world.until(DAY + HOUR // 2 + every)
+    for name, stored in (("first", written), ("second", world.second)):
+        (tmp_path / name).mkdir()
+        with stored.in_prometheus(tmp_path / name) as found:
+            total = found.sum(
+                'increase(kzn_workload_traffic_bytes_total{direction="egress"}[1d])',
+                world.clock.wall(),
+            )
+            assert total == pytest.approx(world.sent, rel=PROMISED), name
+            # Of a pod there are few samples; what is extrapolated of them is more.
+            total = found.sum(f"increase({PODS}[1d])", world.clock.wall())
+            assert total == pytest.approx(world.sent, rel=5 * PROMISED), name
 
 
 def test_without_the_wait_prometheus_misses_all_of_the_jobs_pods(tmp_path: Path) -> None:

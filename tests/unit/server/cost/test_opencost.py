@@ -60,7 +60,7 @@ def test_the_page_of_these_counters_and_the_page_of_all_show_bytes_by_their_own_
 
     world.clock.seconds += 100
     assert bytes_shown() == [0, 0]
-    world.counters.scraped(world.clock.now(), is_prometheus=False)
+    world.counters.scraped(world.clock.now(), is_prometheus=False, by="a")
     assert bytes_shown() == [0, 2]
     shown[0] = world.clock.now()
     assert bytes_shown() == [2, 2]

@@ -334,7 +334,8 @@ class Scrapes:
     def __init__(self) -> None:
         self.seen: list[tuple[float, bool]] = []
 
-    def __call__(self, taken: float, *, is_prometheus: bool) -> None:
+    def __call__(self, taken: float, *, is_prometheus: bool, by: str) -> None:
+        assert by == "127.0.0.1"
         self.seen.append((taken, is_prometheus))
 
 

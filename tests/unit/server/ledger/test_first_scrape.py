@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kzn.model.totals import Counts
 from kzn.server.ledger.family import Row
-from kzn.server.ledger.first_scrape import FirstScrape
+from kzn.server.ledger.first_scrape import LONGEST_SECONDS, FirstScrape
 from kzn.server.ledger.ledger import Ledger
 from kzn.server.ledger.limits import LedgerLimits
 from kzn.server.ledger.node_totals import TotalsByNode
@@ -31,22 +31,68 @@ def exposed(table: SeriesTable) -> dict[int, int]:
 def test_a_series_waits_and_is_scraped_before_its_bytes_are_exposed() -> None:
     rule = FirstScrape(75.0)
     assert rule.begun_before(1000.0) == -inf  # never scraped
-    rule.scraped(900.0, 900.1, is_prometheus=True)
+    rule.scraped(900.0, 900.1, is_prometheus=True, by="a")
     assert rule.begun_before(1000.0) == 900.0  # what began later was not in the scrape
-    rule.scraped(990.0, 990.1, is_prometheus=True)
+    rule.scraped(990.0, 990.1, is_prometheus=True, by="a")
     assert rule.begun_before(1000.0) == 925.0  # a Prometheus that scrapes each minute may not have
 
 
 def test_while_a_prometheus_scrapes_other_requests_do_not_count() -> None:
     rule = FirstScrape(75.0)
-    rule.scraped(100.0, 100.0, is_prometheus=False)
+    rule.scraped(100.0, 100.0, is_prometheus=False, by="a")
     assert rule.begun_before(1000.0) == 100.0
-    rule.scraped(200.0, 200.0, is_prometheus=True)
-    rule.scraped(300.0, 300.0, is_prometheus=False)
+    rule.scraped(200.0, 200.0, is_prometheus=True, by="a")
+    rule.scraped(300.0, 300.0, is_prometheus=False, by="a")
     assert rule.begun_before(1000.0) == 200.0
-    rule.scraped(3801.0, 3801.0, is_prometheus=False)  # an hour after the last Prometheus
+    rule.scraped(3801.0, 3801.0, is_prometheus=False, by="a")  # an hour after the last Prometheus
     assert rule.begun_before(9000.0) == 3801.0
     assert rule.scrapes == 4
+
+
+def scrape(rule: FirstScrape, at: float, by: str) -> None:
+    rule.scraped(at, at, is_prometheus=True, by=by)
+
+
+def test_each_of_two_that_scrape_receives_a_new_series_at_zero() -> None:
+    rule = FirstScrape(75.0)
+    for minute in range(4):  # both every two minutes, one after the other
+        scrape(rule, 120.0 * minute, "a")
+        scrape(rule, 120.0 * minute + 60, "b")
+    assert rule.begun_before(425.0) == 350.0  # both scraped after that
+    scrape(rule, 480.0, "a")
+    assert rule.begun_before(539.0) == 420.0  # a has it since 480, b scraped it last at 420
+    scrape(rule, 540.0, "b")
+    assert rule.begun_before(560.0) == 480.0
+
+
+def test_one_that_stops_delays_new_series_for_three_of_its_intervals() -> None:
+    rule = FirstScrape(75.0)
+    for at in range(0, 601, 30):
+        scrape(rule, at, "a")
+        if at <= 300:
+            scrape(rule, at, "b")
+        if at == 360:
+            assert rule.begun_before(389.0) == 300.0
+            assert rule.begun_before(391.0) == 316.0
+    scrape(rule, 605.0, "b")
+    assert rule.begun_before(685.0) == 600.0
+
+
+def test_a_scrape_that_ends_late_takes_nothing_back() -> None:
+    rule = FirstScrape(5.0)
+    scrape(rule, 100.0, "a")
+    assert rule.begun_before(110.0) == 100.0
+    rule.scraped(60.0, 110.0, is_prometheus=True, by="b")
+    assert rule.begun_before(110.0) == 100.0
+
+
+def test_what_waits_for_a_scraper_is_bounded() -> None:
+    rule = FirstScrape(75.0)
+    for number in range(1000):
+        scrape(rule, 0.0, f"invented-{number}")
+    scrape(rule, 5000.0, "invented-1")
+    scrape(rule, 10_000.0, "a")
+    assert rule.begun_before(10_000.0 + LONGEST_SECONDS) == 10_000.0
 
 
 def test_off_exposes_at_once() -> None:
