@@ -105,7 +105,7 @@ class Reader:
 
     def _look_for_damage(self, query: TrafficQuery, *, may_be_nodes: bool) -> None:
         """Note the files of a query that cannot be read, each logged once; they are left out."""
-        found = listing(self._root)
+        found = listing(self._root, has_sizes=False)
         chosen = choose(found, query, may_be_nodes=may_be_nodes)
         for one in files_of(found, query.aligned(UNITS[chosen.source]), chosen):
             path = one.path(self._root)
@@ -151,7 +151,7 @@ class Reader:
     def _chosen(
         self, query: TrafficQuery, *, may_be_nodes: bool
     ) -> tuple[Answer, Statement | None]:
-        found, books = listing(self._root), load(self._root) or Books()
+        found, books = listing(self._root, has_sizes=False), load(self._root) or Books()
         chosen = choose(found, query, may_be_nodes=may_be_nodes)
         source, first = chosen.source, chosen.first
         query = query.aligned(UNITS[source])

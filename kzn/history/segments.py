@@ -1,4 +1,4 @@
-"""The names of history files, and which files of a directory count. Pure.
+"""The names of history files, and which files of a directory count.
 
 A name has all that a reader needs: ``m1795651200-4f1d02aa-73.parquet`` is minute data of the hour
 that begins at that Unix time, written by that server as its segment number 73. The merged file
@@ -10,11 +10,14 @@ covers. Killed at any point, the files that count add up to the same. The minute
 removed newest first: where the rollup is newer than all that is left, they count no more.
 """
 
+import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +39,9 @@ KINDS: dict[str, Level] = {
 }
 """First letters of names: segments of minutes, merged segments of an hour, rollups."""
 TEMPORARY = ".tmp"
+_NOT_THERE = (FileNotFoundError, NotADirectoryError, PermissionError)
+_NAMES = 1 << 13
+"""Names of files whose meaning is kept from one listing to the next."""
 
 _NAME = re.compile(r"(m|h|r|d|nr|nd)([0-9]{1,12})-([0-9a-f]{8})-([0-9]{1,12})\.parquet")
 
@@ -76,11 +82,7 @@ class Segment:
     @staticmethod
     def of_name(name: str) -> "Segment | None":
         """The segment of a file's name; None for any other file."""
-        found = _NAME.fullmatch(name)
-        if found is None:
-            return None
-        kind, begin, server, number = found.groups()
-        return Segment(int(begin), server, int(number), kind)
+        return _of_name(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,23 +99,45 @@ class Listing:
         return sum(self.sizes.get(one, 0) for found in self.levels.values() for one in found)
 
 
-def listing(root: Path) -> Listing:
-    """The files below ``root``; files with other names are ignored."""
+def listing(root: Path, *, has_sizes: bool = True) -> Listing:
+    """The files below ``root``; files with other names are ignored.
+
+    Without ``has_sizes`` all sizes are 0: a history of a year has 2,500 files, and each question
+    needs their names alone.
+    """
     temporary: list[Path] = []
     sizes: dict[Segment, int] = {}
     for level in FOLDERS:
-        for path in (root / level).glob("*/*"):
-            if path.name.endswith(TEMPORARY):
-                temporary.append(path)
+        for file in _files(root / level):
+            if file.name.endswith(TEMPORARY):
+                temporary.append(Path(file.path))
                 continue
-            segment = Segment.of_name(path.name)
+            segment = _of_name(file.name)
             if segment is None or segment.level != level:
                 continue
             try:
-                sizes[segment] = path.stat().st_size
+                sizes[segment] = file.stat().st_size if has_sizes else 0
             except FileNotFoundError:  # merged away since it was listed
                 continue
     return arranged(sizes, temporary)
+
+
+def _files(folder: Path) -> Iterator["os.DirEntry[str]"]:
+    """What is in the folders below ``folder``, some of which may be removed meanwhile."""
+    with suppress(*_NOT_THERE), os.scandir(folder) as days:
+        for day in days:
+            if day.is_dir():
+                with suppress(*_NOT_THERE), os.scandir(day.path) as files:
+                    yield from files
+
+
+@lru_cache(_NAMES)
+def _of_name(name: str) -> Segment | None:
+    found = _NAME.fullmatch(name)
+    if found is None:
+        return None
+    kind, begin, server, number = found.groups()
+    return Segment(int(begin), server, int(number), kind)
 
 
 def arranged(sizes: Mapping[Segment, int], temporary: Iterable[Path] = ()) -> Listing:
