@@ -26,6 +26,7 @@ from lib.report import finish
 
 from kzn.history.books import Books, Gap
 from kzn.history.memory import Rows
+from kzn.history.processes.framing import Payload
 from kzn.history.processes.reader_process import ReaderProcess
 from kzn.history.query import TrafficQuery
 from kzn.history.retention import Keep
@@ -172,7 +173,7 @@ class Discard:
     def describe(self, cluster: str, provider_ids: Mapping[str, str]) -> None:
         """See `SegmentWriter`."""
 
-    def write(self, number: int, rows: bytes, dropped: Mapping[str, ByClass], until: int) -> None:
+    def write(self, number: int, rows: Payload, dropped: Mapping[str, ByClass], until: int) -> None:
         """See `SegmentWriter`."""
 
     def note(self, dropped: Mapping[str, ByClass], gaps: Sequence[Gap], until: int) -> Books:

@@ -16,6 +16,7 @@ from cluster import Clock, cluster, flows_between, index_of
 
 from kzn.history.books import Books, Gap
 from kzn.history.directory import Journal
+from kzn.history.processes.framing import Payload
 from kzn.history.processes.writer_process import RefusedSegmentError, SegmentWriter
 from kzn.history.retention import Keep
 from kzn.history.segments import Level, listing
@@ -71,7 +72,7 @@ class InProcessWriter:
         """See `SegmentWriter`."""
         self._now().describe(cluster, provider_ids)
 
-    def write(self, number: int, rows: bytes, dropped: Mapping[str, ByClass], until: int) -> None:
+    def write(self, number: int, rows: Payload, dropped: Mapping[str, ByClass], until: int) -> None:
         """See `SegmentWriter`."""
         try:
             self._now().write(number, np.frombuffer(rows, SETTLED), dropped, until)

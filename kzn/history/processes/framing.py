@@ -14,6 +14,8 @@ from contextlib import suppress
 from typing import IO, Any
 
 HEAD = struct.Struct("<IQ")
+Payload = bytes | memoryview
+"""Of bytes."""
 
 
 def message(header: Any, size: int = 0) -> bytes:
@@ -22,7 +24,7 @@ def message(header: Any, size: int = 0) -> bytes:
     return HEAD.pack(len(text), size) + text
 
 
-def write_message(stream: IO[bytes], header: Any, payload: bytes = b"") -> None:
+def write_message(stream: IO[bytes], header: Any, payload: Payload = b"") -> None:
     """Write and flush one message; OSError if the other end is gone."""
     stream.write(message(header, len(payload)))
     stream.write(payload)

@@ -16,12 +16,19 @@ from typing import Any, Protocol
 from kzn.errors import KznError, UsageError
 from kzn.history.books import Books, Gap, from_document
 from kzn.history.directory import Directory
-from kzn.history.processes.framing import end_process, read_message_until, write_message
+from kzn.history.processes.framing import (
+    Payload,
+    end_process,
+    read_message_until,
+    write_message,
+)
 from kzn.history.retention import Keep
 from kzn.model.settled import ByClass, End, Sum
 
 OPEN_SECONDS = 60.0
 WRITE_SECONDS = 120.0
+ENDS_AT_ONCE = 2_000
+"""A message of them takes the interpreter from the event loop for two milliseconds."""
 """Merges of files go on in a thread of the child: a disk that is slower than this hangs."""
 
 
@@ -56,7 +63,7 @@ class SegmentWriter(Protocol):
         """The name of the cluster from now on, and further spec.providerID by node."""
         ...
 
-    def write(self, number: int, rows: bytes, dropped: Mapping[str, ByClass], until: int) -> None:
+    def write(self, number: int, rows: Payload, dropped: Mapping[str, ByClass], until: int) -> None:
         """Make a segment of rows (of SETTLED, of one hour) durable."""
         ...
 
@@ -127,14 +134,16 @@ class WriterProcess:
 
     def add_ends(self, ends: Sequence[End], *, anew: bool) -> None:
         """See `SegmentWriter`."""
-        self._ask({"op": "ends", "ends": list(ends), "anew": anew})
+        for at in range(0, max(len(ends), 1), ENDS_AT_ONCE):
+            some = list(ends[at : at + ENDS_AT_ONCE])
+            self._ask({"op": "ends", "ends": some, "anew": anew and not at})
 
     def describe(self, cluster: str, provider_ids: Mapping[str, str]) -> None:
         """See `SegmentWriter`."""
         ids = dict(provider_ids)
         self._ask({"op": "describe", "cluster": cluster, "provider_ids": ids})
 
-    def write(self, number: int, rows: bytes, dropped: Mapping[str, ByClass], until: int) -> None:
+    def write(self, number: int, rows: Payload, dropped: Mapping[str, ByClass], until: int) -> None:
         """See `SegmentWriter`."""
         header = {"op": "write", "number": number, "dropped": dict(dropped), "until": until}
         self._ask(header, rows)
@@ -168,7 +177,7 @@ class WriterProcess:
         if process.stdout is not None:
             process.stdout.close()
 
-    def _ask(self, header: Any, payload: bytes = b"", *, seconds: float = WRITE_SECONDS) -> Any:
+    def _ask(self, header: Any, payload: Payload = b"", *, seconds: float = WRITE_SECONDS) -> Any:
         process = self._process
         if process is None or process.stdin is None or process.stdout is None:
             raise WriterGoneError("history: the writer does not run")

@@ -24,12 +24,14 @@ from kzn.daemon.logs import RateLimited
 from kzn.errors import KznError
 from kzn.history.books import Books, Gap
 from kzn.history.directory import Journal
+from kzn.history.processes.framing import Payload
 from kzn.history.processes.writer_process import RefusedSegmentError, SegmentWriter, WriterGoneError
 from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import Flows
 from kzn.model.settled import ByClass, ClusterFacts, Sum, added
 from kzn.server.recording.fold import Fold, SettledBatch, Taken, minute_of
 from kzn.server.recording.owners import SeenOwners
+from kzn.server.recording.words import Rows
 from kzn.server.resolve.resolution import Resolution
 from kzn.server.resolve.retry import ObservedFlows
 from kzn.server.settled_totals import SettledTotals, by_class
@@ -321,7 +323,7 @@ class Recorder:
             facts = self._facts()
             is_last = rows is taken.hours[-1]
             reason = await self._write_segment(
-                self._number, rows.tobytes(), taken, facts, until if is_last else self._until
+                self._number, _bytes_of(rows), taken, facts, until if is_last else self._until
             )
             with self._lock:
                 self._close_open(sums)
@@ -344,7 +346,7 @@ class Recorder:
             await self._note(until)
 
     async def _write_segment(
-        self, number: int, rows: bytes, taken: Taken, facts: ClusterFacts, until: int
+        self, number: int, rows: Payload, taken: Taken, facts: ClusterFacts, until: int
     ) -> str:
         """Write one segment; an empty string, or the reason why nothing of it is there."""
         for _ in range(RETRIES):
@@ -476,6 +478,11 @@ def _sums(flows: Flows, resolution: Resolution, chosen: I64) -> ByClass:
     return by_class(
         resolution.verdict.take(chosen), flows.packets.take(chosen), flows.bytes.take(chosen)
     )
+
+
+def _bytes_of(rows: Rows) -> memoryview:
+    """The bytes of rows, not copied: 40 MB would hold up the event loop for 20 ms."""
+    return np.ascontiguousarray(rows).view(np.uint8).data
 
 
 def _stop() -> asyncio.Future[Taken]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from kzn.history.books import Books, Gap
 from kzn.history.memory import Rows, answer
+from kzn.history.processes.framing import Payload
 from kzn.history.query import Answer, TrafficQuery
 from kzn.model.settled import SETTLED, ByClass, End, Sum
 from kzn.server.recording.rest import OTHER, RestOfZones
@@ -72,7 +73,7 @@ class Ring:
         del provider_ids
         self._cluster = cluster
 
-    def write(self, number: int, rows: bytes, dropped: Mapping[str, ByClass], until: int) -> None:
+    def write(self, number: int, rows: Payload, dropped: Mapping[str, ByClass], until: int) -> None:
         """See `SegmentWriter`."""
         del number, dropped
         found = np.frombuffer(rows, SETTLED).copy()

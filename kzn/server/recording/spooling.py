@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from kzn.history.books import Books, Gap
+from kzn.history.processes.framing import Payload
 from kzn.history.processes.writer_process import SegmentWriter
 from kzn.history.segments import HOUR, Segment
 from kzn.model.settled import SETTLED, ByClass, End, Sum
@@ -43,7 +44,7 @@ class SpoolingWriter:
         """See `SegmentWriter`."""
         self._writer.describe(cluster, provider_ids)
 
-    def write(self, number: int, rows: bytes, dropped: Mapping[str, ByClass], until: int) -> None:
+    def write(self, number: int, rows: Payload, dropped: Mapping[str, ByClass], until: int) -> None:
         """See `SegmentWriter`."""
         self._writer.write(number, rows, dropped, until)
         hour = int(np.frombuffer(rows, SETTLED, 1)["time"][0]) // HOUR * HOUR

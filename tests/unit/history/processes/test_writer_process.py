@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from historic import bytes_of
+from historic import bytes_of, rows_of
 
 from kzn.errors import KznError
 from kzn.history.directory import Directory, open_directory
+from kzn.history.processes import writer_process
 from kzn.history.processes.writer_process import RefusedSegmentError, WriterGoneError, WriterProcess
 from kzn.history.retention import Keep
 from kzn.model.settled import SETTLED, End, Sum
@@ -62,6 +63,22 @@ def test_a_process_that_died_is_started_again_and_knows_what_is_durable(
     assert caught.value.reason == "too_late"
     process.close()
     assert bytes_of(tmp_path, "hour") == {"same_zone": 11}
+
+
+def test_ends_are_told_in_messages_that_do_not_hold_up_the_server(
+    process: WriterProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_process, "ENDS_AT_ONCE", 2)
+    process.open()
+    for anew, names in ((True, "abcde"), (False, "fg"), (True, "vwxyz")):
+        process.add_ends([END._replace(pod=name) for name in names], anew=anew)
+    rows = np.zeros(5, SETTLED)
+    rows["time"], rows["packets"], rows["bytes"] = T0, 1, 1
+    rows["src"] = rows["dst"] = range(5)
+    process.write(1, rows.view(np.uint8).data, {}, T0)
+    process.close()
+    found = rows_of(tmp_path, columns="src_pod, dst_pod", tail="ORDER BY 1")
+    assert found == [(name, name) for name in "vwxyz"]
 
 
 def test_the_writer_holds_the_lock_until_it_has_ended(

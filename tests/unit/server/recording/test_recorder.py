@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from kzn.history.books import Books
 from kzn.history.directory import Journal
+from kzn.history.processes.framing import Payload
 from kzn.history.processes.writer_process import RefusedSegmentError, WriterGoneError
 from kzn.model.settled import ByClass, ClusterFacts, Sum, added
 from kzn.server.recording.fold import Fold, SettledBatch
@@ -76,7 +77,7 @@ def test_a_writer_that_is_started_again_is_told_the_cluster_again(tmp_path: Path
         ended = False
 
         def write(
-            self, number: int, rows: bytes, dropped: Mapping[str, ByClass], until: int
+            self, number: int, rows: Payload, dropped: Mapping[str, ByClass], until: int
         ) -> None:
             if number == 2 and not self.ended:
                 self.ended = True
@@ -248,7 +249,7 @@ class FailingWriter(InProcessWriter):
         super().__init__(root)
         self.plan = plan
 
-    def write(self, number: int, rows: bytes, dropped: object, until: int) -> None:
+    def write(self, number: int, rows: Payload, dropped: object, until: int) -> None:
         word = self.plan.pop(0) if self.plan else ""
         if word == "full":
             raise RefusedSegmentError("no space", reason="disk_full")
