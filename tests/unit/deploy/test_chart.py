@@ -591,6 +591,27 @@ def test_each_priority_class_of_the_system_comes_with_a_quota(
     assert sorted(value for scope in scopes for value in scope["values"]) == classes
 
 
+def test_on_openshift_each_pod_with_a_user_of_its_own_is_admitted() -> None:
+    values = {
+        "openshift": {"enabled": True},
+        "opencost": {"collector": True},
+        "report": {"enabled": True, "claim": "reports"},
+    }
+    things = rendered(values)
+    admitted = {
+        (thing["roleRef"]["name"], subject["name"])
+        for thing in things
+        if thing["kind"] == "RoleBinding"
+        for subject in thing["subjects"]
+    }
+    found = {name: pod for name, pod in pods(things) if name != "kzn-agent"}
+    assert len(found) == 3
+    for pod in found.values():
+        assert pod["securityContext"]["runAsUser"] == 65532
+        role = "system:openshift:scc:nonroot-v2"
+        assert (role, pod["serviceAccountName"]) in admitted
+
+
 def test_values_are_rendered_into_the_objects() -> None:
     text = str([rendered(SETS[name]) for name in SETS])
     for wanted in (
