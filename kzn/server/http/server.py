@@ -26,7 +26,7 @@ from kzn.daemon.tls import ServerTls
 from kzn.server.http import page
 from kzn.server.http.addresses import parse_addresses
 from kzn.server.http.api import FAMILIES_OF, TOPICS, answer, parse_limit
-from kzn.server.http.shared import SharedAnswers, SharedSnapshots, Take
+from kzn.server.http.shared import SharedAnswers, SharedSnapshots, Take, shared_page
 from kzn.server.ledger.family import FAMILIES, FamilyName
 from kzn.server.metrics.opencost import opencost_text
 from kzn.server.metrics.render import TEXT, format_of, pieces
@@ -146,7 +146,8 @@ class HttpApi:
             routes["/api/v1/explain"] = Route(self._explanation, _EXPLAIN)
         if self._prices is not None:
             prices = self._prices
-            routes["/api/v1/prices"] = Route(lambda _: Response(prices(), content_type=JSON))
+            page_of_prices = shared_page(lambda _: Response(prices(), content_type=JSON))
+            routes["/api/v1/prices"] = Route(page_of_prices)
         document = openapi.text().encode()
         routes["/api/v1/openapi.json"] = Route(lambda _: Response(document, content_type=JSON))
         return routes | dict(self._pages)

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
+from kzn.daemon.http.messages import Answer, Request, Response
 from kzn.server.ledger.family import FamilyName
 from kzn.server.snapshot import ServerSnapshot
 
@@ -76,3 +77,21 @@ class SharedSnapshots:
             if families <= snapshot.ledger.views.keys():
                 return snapshot
         return await self._shared.get(families, lambda: self._take(families))
+
+
+def shared_page(answer: Answer) -> Answer:
+    """A page without parameters: one answer for all that ask within `MAX_AGE`.
+
+    It may take some ten milliseconds of the event loop, which a client that asks again and again
+    would fill otherwise.
+    """
+    answers: SharedAnswers[Response] = SharedAnswers()
+
+    async def page(request: Request) -> Response:
+        async def render() -> Response:
+            found = answer(request)
+            return found if isinstance(found, Response) else await found
+
+        return await answers.get(None, render)
+
+    return page

@@ -27,6 +27,7 @@ from kzn.history.query import Answer, TrafficQuery
 from kzn.pricing.book import PriceBook
 from kzn.pricing.table import Place
 from kzn.server.http.past_places import past_places
+from kzn.server.http.shared import shared_page
 from kzn.server.http.traffic_costs import Costs, costs_of, rest
 from kzn.server.prices import places_of
 from kzn.server.snapshot import ServerSnapshot
@@ -102,8 +103,8 @@ class TrafficPages:
         return {
             "/api/v1/traffic": Route(self._traffic, PARAMETERS),
             "/api/v1/export": Route(self._export, EXPORT_PARAMETERS),
-            "/api/v1/meta": Route(self._meta),
-            "/api/v1/notices": Route(self._notices),
+            "/api/v1/meta": Route(shared_page(self._meta)),
+            "/api/v1/notices": Route(shared_page(self._notices)),
         }
 
     async def _traffic(self, request: Request) -> Response:

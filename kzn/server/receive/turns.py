@@ -36,7 +36,7 @@ GROUP_WORK_SECONDS = 0.025
 groups, so that the loop is held for no longer than on a fast one."""
 LEAST_FLOWS = 5_000
 """Flows that any group may have; a smaller one tells little of what a flow costs."""
-GROUP_SECONDS = 0.005
+GROUP_SECONDS = 0.02
 """For how long a batch waits for those of other agents. Agents send one every few seconds."""
 SEVERAL_SECONDS = 0.1
 """Batches of two agents that come within this time are followed by more of them."""

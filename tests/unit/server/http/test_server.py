@@ -295,6 +295,25 @@ def test_clients_that_ask_within_a_second_share_a_snapshot_and_a_rendering() -> 
     ask(asking, take=counted)
 
 
+def test_prices_are_made_once_for_all_that_ask_within_a_second() -> None:
+    made: list[bytes] = []
+
+    def prices() -> bytes:
+        made.append(b"[%d]" % len(made))
+        return made[-1]
+
+    async def state(_families: frozenset[str]) -> ServerSnapshot:
+        return take()
+
+    async def main() -> None:
+        async with serving(HttpApi(state, str, prices=prices)) as session:
+            asked = [body(session, "/api/v1/prices") for _ in range(5)]
+            assert await asyncio.gather(*asked) == [[0]] * 5
+
+    asyncio.run(main())
+    assert made == [b"[0]"]
+
+
 def test_answers_that_have_not_changed_are_not_sent_again() -> None:
     async def asking(session: Session) -> None:
         async with session.get("/api/v1/pairs") as response:

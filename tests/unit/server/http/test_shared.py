@@ -1,13 +1,16 @@
 """kzn/server/http/shared.py: who shares a rendering, and for how long it is kept."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
 
+from kzn.daemon.http.body import Body
+from kzn.daemon.http.messages import Answer, Request, Response
+from kzn.errors import UsageError
 from kzn.server.http import shared
-from kzn.server.http.shared import SharedAnswers
+from kzn.server.http.shared import SharedAnswers, shared_page
 
 
 class Renderer:
@@ -95,3 +98,36 @@ def test_the_number_of_renderings_kept_is_bounded() -> None:
         assert len(list(answers.kept())) == shared.MAX_KEPT
 
     play(act)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_shared_page_is_made_once_for_all_that_ask_within_a_second(*, waits: bool) -> None:
+    made: list[str] = []
+
+    def at_once(request: Request) -> Response:
+        made.append(request.address)
+        return Response(b"%d" % len(made))
+
+    async def later(request: Request) -> Response:
+        return at_once(request)
+
+    def refused(_request: Request) -> Response:
+        made.append("refused")
+        raise UsageError("not now")
+
+    async def ask(page: Answer, address: str) -> bytes | Body:
+        found = page(Request("GET", "/", address=address))
+        assert isinstance(found, Awaitable)
+        return (await found).body
+
+    async def run() -> None:
+        page = shared_page(later if waits else at_once)
+        assert [await ask(page, address) for address in "abc"] == [b"1"] * 3
+        assert await ask(shared_page(at_once), "d") == b"2"  # another page
+        faulty = shared_page(refused)
+        for _ in range(2):
+            with pytest.raises(UsageError):
+                await ask(faulty, "e")
+        assert made == ["a", "d", "refused", "refused"]
+
+    asyncio.run(run())

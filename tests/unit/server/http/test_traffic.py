@@ -83,6 +83,25 @@ def test_meta_says_what_can_be_asked() -> None:
     assert found["prices"] is None
 
 
+@pytest.mark.parametrize("path", ["/api/v1/meta", "/api/v1/notices"])
+def test_pages_of_all_nodes_are_made_once_for_all_that_ask_within_a_second(path: str) -> None:
+    taken: list[ServerSnapshot] = []
+
+    async def take() -> ServerSnapshot:
+        taken.append(snapshot())
+        return taken[-1]
+
+    async def run() -> None:
+        page = TrafficPages(Store(), index_of(CLUSTER), take, lambda: T0).routes()[path]
+        for _ in range(3):
+            found = page.answer(Request("GET", path))
+            assert not isinstance(found, Response)
+            await found
+
+    asyncio.run(run())
+    assert len(taken) == 1
+
+
 def test_meta_has_the_price_lists_of_the_nodes_before_any_traffic() -> None:
     topology = (
         "nodes: [{name: n1, zone: a, region: eu-west-1, provider: aws, addresses: [10.0.0.1]}]"
