@@ -17,14 +17,17 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = r"[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ms|s|m|h|d)"
 _DURATION = re.compile(rf"(?:{_PART})+")
 _PIECE = re.compile(r"([0-9.]+)(ms|s|m|h|d)")
+_LABEL = "[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
+_HOST = re.compile(rf"\*|(\*\.)?{_LABEL}(\.{_LABEL})*\.?", re.IGNORECASE | re.ASCII)
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 if TYPE_CHECKING:
     _FloatType = click.ParamType[float]
     _AddressType = click.ParamType[HostPort]
     _LimitType = click.ParamType[tuple[str, int]]
+    _NameType = click.ParamType[str]
 else:  # not generic in click 8.1
-    _FloatType = _AddressType = _LimitType = click.ParamType
+    _FloatType = _AddressType = _LimitType = _NameType = click.ParamType
 
 
 class Duration(_FloatType):
@@ -97,8 +100,25 @@ class SeriesLimit(_LimitType):
         return family, int(number)
 
 
+class HostName(_NameType):
+    """A host name, ``*.NAME`` or ``*``."""
+
+    name = "name"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """The name; click's usage error for anything else, as a URL or a name with a port."""
+        text = str(value).strip()
+        if not _HOST.fullmatch(text):
+            why = f"{text!r} is not a host name; write NAME without scheme and port, *.NAME or *"
+            self.fail(why, param, ctx)
+        return text
+
+
 DURATION = Duration()
 SERIES_LIMITS = SeriesLimit()
+HOST_NAME = HostName()
 DURATION_OR_OFF = DurationOrOff()
 ADDRESS = AddressType()
 """An address to listen on."""
@@ -118,6 +138,7 @@ log_level_option = click.option(
 http_host_option = click.option(
     "--http-host",
     "http_hosts",
+    type=HOST_NAME,
     multiple=True,
     metavar="NAME",
     help="Name by which HTTP clients call this daemon, besides IP addresses, localhost, *.svc and"

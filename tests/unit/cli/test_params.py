@@ -3,7 +3,7 @@
 import click
 import pytest
 
-from kzn.cli.params import ADDRESS, DURATION, LOG_LEVEL, REMOTE_ADDRESS
+from kzn.cli.params import ADDRESS, DURATION, HOST_NAME, LOG_LEVEL, REMOTE_ADDRESS
 from kzn.daemon.listen import HostPort
 
 
@@ -55,3 +55,30 @@ def test_an_address_to_connect_to_has_a_host_and_a_port(text: str) -> None:
 
 def test_a_log_level_is_lower_case() -> None:
     assert LOG_LEVEL.convert("WARNING", None, None) == "warning"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["kzn.example.org", "KZN.example.org.", "*.zone.example", "*", "node_1", "10.0.0.1", " a.b "],
+)
+def test_a_host_name_is_taken(text: str) -> None:
+    assert HOST_NAME.convert(text, None, None) == text.strip()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "http://kzn.example.org",
+        "kzn.example.org:8080",
+        "a b",
+        "*.",
+        "a.*",
+        "**",
+        "-a",
+        "\xe9.org",
+    ],
+)
+def test_other_text_is_not_a_host_name(text: str) -> None:
+    with pytest.raises(click.UsageError, match="is not a host name"):
+        HOST_NAME.convert(text, None, None)
