@@ -11,11 +11,18 @@ from kzn.client.explain import parse_time
 from kzn.errors import UsageError
 from kzn.history.export_query import DEFAULT_ROWS, Export, Format
 from kzn.history.query import FILTERS, MAX_BY, TrafficQuery
+from kzn.pricing.traffic import CLASSES
 
 DEFAULT_SINCE = "1h"
 PARAMETERS = frozenset({"since", "from", "to", "by", "where", "limit", "points", "compare"})
 EXPORT_PARAMETERS = PARAMETERS - {"compare"} | {"format"}
 _SINCE = re.compile(r"([0-9]{1,6})(s|m|h|d|w)")
+_PORT = re.compile(r"0|[1-9][0-9]{0,4}")
+_MAX_PORT = 65_535
+_VALUES = {
+    "class": (*CLASSES, "unresolved"),
+    "initiator": ("source", "destination", "unknown"),
+}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
@@ -102,8 +109,18 @@ def parse_where(texts: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]
         name, value = text[:at], text[at + 1 :]
         if name not in FILTERS:
             raise UsageError(f"{name[:40]!r} is not a filter", hint=", ".join(FILTERS))
+        _check_value(name, value)
         found[name] = (*found.get(name, ()), value)
     return tuple(found.items())
+
+
+def _check_value(name: str, value: str) -> None:
+    """UsageError for a value that no flow can have: an answer would say that nothing was sent."""
+    known = _VALUES.get(name)
+    if known is not None and value not in known:
+        raise UsageError(f"{value[:40]!r} is not a value of {name}", hint=", ".join(known))
+    if name == "port" and not (_PORT.fullmatch(value) and int(value) <= _MAX_PORT):
+        raise UsageError(f"{value[:40]!r} is not a port", hint=f"0 to {_MAX_PORT}")
 
 
 def _time(text: str, now: float) -> float:

@@ -5,6 +5,8 @@ import pytest
 from kzn.client.traffic import parse_query, to_parameters
 from kzn.errors import UsageError
 from kzn.history.query import DIMENSIONS, TrafficQuery
+from kzn.server.ledger.family import INITIATORS
+from kzn.server.resolve.verdict import CLASSES
 
 NOW = 1_795_651_234.5
 
@@ -66,6 +68,13 @@ def test_times_are_unix_seconds_rfc3339_or_ago() -> None:
         ({"from": ("20",), "to": ("10",)}, "span is empty"),
         ({"where": ("port",)}, "has no value"),
         ({"where": ("colour:x",)}, "'colour' is not a filter"),
+        ({"where": ("class:crosszone",)}, "'crosszone' is not a value of class"),
+        ({"where": ("class=cross_zone", "class=")}, "'' is not a value of class"),
+        ({"where": ("initiator=client",)}, "'client' is not a value of initiator"),
+        ({"where": ("port=http",)}, "'http' is not a port"),
+        ({"where": ("port=80,443",)}, "'80,443' is not a port"),
+        ({"where": ("port=080",)}, "'080' is not a port"),
+        ({"where": ("port=65536",)}, "'65536' is not a port"),
         ({"by": ("colour",)}, "'colour' is not a dimension"),
         ({"limit": ("x",)}, "limit 'x' is not a number"),
         ({"points": ("-1",)}, "points '-1' is not a number"),
@@ -75,6 +84,13 @@ def test_times_are_unix_seconds_rfc3339_or_ago() -> None:
 def test_what_is_wrong_is_named(parameters: dict[str, tuple[str, ...]], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         parse_query(parameters, NOW)
+
+
+def test_every_class_initiator_and_port_of_a_flow_can_be_asked_for() -> None:
+    texts = [*(f"class={one}" for one in CLASSES), "class:unresolved"]
+    texts += [*(f"initiator={one}" for one in INITIATORS), "port:0", "port=65535"]
+    names = [name for name, _ in parse_query({"where": texts}, NOW).where]
+    assert names == ["class", "initiator", "port"]
 
 
 def test_a_user_may_group_by_eight_dimensions() -> None:
