@@ -612,6 +612,20 @@ def test_on_openshift_each_pod_with_a_user_of_its_own_is_admitted() -> None:
         assert (role, pod["serviceAccountName"]) in admitted
 
 
+def test_on_openshift_the_further_volumes_of_agents_are_admitted() -> None:
+    more: list[Values] = [
+        {"name": "a", "emptyDir": {}},
+        {"name": "b", "configMap": {"name": "b"}},
+        {"name": "c", "secret": {"secretName": "c"}},
+    ]
+    values = {"openshift": {"enabled": True}, "agent": {"extraVolumes": more}}
+    things = rendered(values)
+    allowed = one(things, "SecurityContextConstraints", "kzn-agent")["volumes"]
+    assert allowed == ["configMap", "emptyDir", "hostPath", "projected", "secret"]
+    of_pod = dict(pods(things))["kzn-agent"]["volumes"]
+    assert {kind for volume in of_pod for kind in volume.keys() - {"name"}} == set(allowed)
+
+
 def test_values_are_rendered_into_the_objects() -> None:
     text = str([rendered(SETS[name]) for name in SETS])
     for wanted in (
