@@ -14,6 +14,10 @@ from kzn.errors import UsageError
 
 LOCAL = "http://127.0.0.1:8080"
 """Where a server listens when neither a URL nor a cluster is configured."""
+_LOCAL_HINT = (
+    "there is neither --url nor a kubeconfig, so a server on this machine was asked; give --url, or"
+    " --kubeconfig (KUBECONFIG) to find the server of a cluster"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +39,9 @@ class ServerOptions:
                 )
             proxy = ServiceProxy(self.place)
             return [ApiClient(proxy.url, proxy=proxy)]
-        urls = self.urls or (LOCAL,)
-        return [ApiClient(url, token_file=self.token_file, ca=self.ca) for url in urls]
+        if not self.urls:
+            return [ApiClient(LOCAL, token_file=self.token_file, ca=self.ca, hint=_LOCAL_HINT)]
+        return [ApiClient(url, token_file=self.token_file, ca=self.ca) for url in self.urls]
 
     def client(self) -> ApiClient:
         """The client of one server."""

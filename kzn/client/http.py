@@ -55,6 +55,7 @@ class ApiClient:
     ``token_file`` is read for each request (Kubernetes renews the tokens of pods), a pipe once.
     ``ca`` verifies an https URL in place of the system's certificates. UsageError for a file that
     cannot be used. With ``proxy`` the URL is the proxy's, and so are certificates and credentials.
+    ``hint`` is for a URL at which nothing answers.
     """
 
     def __init__(
@@ -64,7 +65,9 @@ class ApiClient:
         token_file: Path | None = None,
         ca: Path | None = None,
         proxy: ServiceProxy | None = None,
+        hint: str = _HINT,
     ) -> None:
+        self._hint = hint
         self.url = parse_url(url)
         self._token_file = token_file
         self._token = ""
@@ -188,7 +191,7 @@ class ApiClient:
     def _unreachable(self, reason: str) -> KznError:
         if self._proxy is not None:
             return self._proxy.unreachable(reason)
-        return KznError(f"{self.url}: {reason}", hint=_HINT)
+        return KznError(f"{self.url}: {reason}", hint=self._hint)
 
     def _headers(self) -> dict[str, str]:
         path = self._token_file

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from kzn.cli import main
+from kzn.client import find
 from kzn.client.find import LOCAL, ServerOptions
 from kzn.client.service_proxy import ServicePlace
-from kzn.errors import UsageError
+from kzn.errors import KznError, UsageError
 
 KUBECONFIG = """
 apiVersion: v1
@@ -40,6 +41,18 @@ def kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_without_anything_it_is_the_one_on_this_machine() -> None:
     assert ServerOptions().client().url == LOCAL
+
+
+def test_where_nothing_is_configured_the_hint_says_what_was_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(find, "LOCAL", "http://127.0.0.1:1")
+    hints = []
+    for options in (ServerOptions(), ServerOptions(["http://127.0.0.1:1"])):
+        with pytest.raises(KznError, match=r"^http://127\.0\.0\.1:1: ") as caught:
+            options.client().fetch("status", dict)
+        hints.append(caught.value.hint)
+    assert ["neither --url nor a kubeconfig" in hint for hint in hints] == [True, False]
 
 
 def test_the_kubeconfig_leads_to_the_service_proxy(kubeconfig: Path) -> None:
