@@ -199,5 +199,7 @@ def ledger_limits(
     for name in families:
         if name not in FAMILIES:
             raise UsageError(f"{name!r} is not a family of series", hint=", ".join(FAMILIES))
+    if nodes_as_pods and "pod" not in families:
+        raise UsageError("--nodes-as-pods needs family pod", hint="add it to --families")
     off = frozenset(FAMILIES) - set(families)
     return LedgerLimits(series, off=off, nodes_as_pods=nodes_as_pods)

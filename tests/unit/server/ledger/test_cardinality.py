@@ -100,3 +100,9 @@ def test_the_number_of_nodes_with_totals_is_a_limit_too() -> None:
     assert ledger_limits({"node": 5, "pod": 7}, ALL).series == {"pod": 7}
     with pytest.raises(UsageError, match="0 nodes"):
         node_limit({"node": 0})
+
+
+def test_nodes_as_pods_needs_the_family_of_pods() -> None:
+    assert ledger_limits({}, ["pod"], nodes_as_pods=True).nodes_as_pods
+    with pytest.raises(UsageError, match="family pod"):
+        ledger_limits({}, ["workload"], nodes_as_pods=True)
