@@ -34,8 +34,9 @@ class SeenOwners:
         if not len(stale):
             return ()
         numbers = np.unique(ids.take(stale))
-        self._until[numbers] = now + _KNOWN_SECONDS
-        return [(number, index.endpoint(number)) for number in numbers.tolist()]
+        learned = [(number, index.endpoint(number)) for number in numbers.tolist()]
+        self._until[numbers] = now + _KNOWN_SECONDS  # not before: an id may not be in use
+        return learned
 
     def forget(self, learned: Learned) -> None:
         """The thread was not told ``learned``."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pytest
 
 from kzn.model.endpoint import EXTERNAL, POD, Endpoint
 from kzn.server.recording.owners import OwnerNumbers, SeenOwners
@@ -44,6 +45,13 @@ def test_an_owner_is_told_once_a_minute_and_again_if_it_was_not_told() -> None:
     assert list(seen.new(ids(0), index, 70.0)) == [(0, A)]  # type: ignore[arg-type]
     seen.forget([(0, A)])
     assert list(seen.new(ids(0, 5000), index, 70.0)) == [(0, A), (5000, B)]  # type: ignore[arg-type]
+
+
+def test_ids_of_which_one_is_not_in_use_are_told_the_next_time() -> None:
+    seen, index = SeenOwners(), Index()
+    with pytest.raises(KeyError):
+        seen.new(ids(0, 7), index, 10.0)  # type: ignore[arg-type]
+    assert list(seen.new(ids(0), index, 11.0)) == [(0, A)]  # type: ignore[arg-type]
 
 
 def test_each_owner_has_one_number_until_its_id_is_that_of_another() -> None:
