@@ -401,8 +401,15 @@ def test_the_constraints_of_openshift_admit_the_pods_and_nothing_more() -> None:
     }
 
 
-def test_the_server_may_connect_to_the_api_server_and_resolve_names_only() -> None:
-    policy = one(manifest("kzn"), "NetworkPolicy", "kzn-server")["spec"]
+DNS = {(53, "UDP"), (53, "TCP")}
+DNS_OF_OPENSHIFT = {(5353, "UDP"), (5353, "TCP")}
+
+
+@pytest.mark.parametrize(("name", "dns"), [("kzn", DNS), ("openshift", DNS | DNS_OF_OPENSHIFT)])
+def test_the_server_may_connect_to_the_api_server_and_resolve_names_only(
+    name: str, dns: set[tuple[int, str]]
+) -> None:
+    policy = one(manifest(name), "NetworkPolicy", "kzn-server")["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     ports = {
         (port["port"], port["protocol"]) for rule in policy["egress"] for port in rule["ports"]
@@ -411,8 +418,7 @@ def test_the_server_may_connect_to_the_api_server_and_resolve_names_only() -> No
         (443, "TCP"),
         (6443, "TCP"),
         (16443, "TCP"),
-        (53, "UDP"),
-        (53, "TCP"),
+        *dns,
     }
 
 
