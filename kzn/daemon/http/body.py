@@ -62,10 +62,15 @@ class Body:
                 yield whole[first : first + PIECE]
             return
         stream = make_decompressor(wbits=_GZIP)
-        left = self.gzip or b""
+        packed, position, left = self.gzip or b"", 0, b""
         while not stream.eof:
-            yield stream.decompress(left, PIECE)
+            if not left:  # not all at once: the tail is a copy of what is left
+                left = packed[position : position + PIECE]
+                position += PIECE
+            piece = stream.decompress(left, PIECE)
             left = stream.unconsumed_tail
+            if piece:
+                yield piece
 
 
 @cache
