@@ -5,8 +5,12 @@
 Amounts: 60 workloads in 3 zones, and 500 in 20, with 4,000 pairs each. The answers are made before
 and kept, by a process of its own, so the server's time is not in it: what loading, parsing, drawing
 take is. Ready is the time from the navigation to the frame after the first row; CPU is that of the
-page's thread, throttling included: other work on the machine changes it less. Each round has a page
-of one line of text, too: what the browser and the machine take by themselves.
+page's thread, throttling included: other work on the machine changes it less.
+
+The floor is the row `a line of text`, of the same rounds: what the browser, its driver and the
+machine take for a page without a script, style and questions. No page is ready sooner; what ours
+takes is the difference. The floor differs by machine and by what else runs: compare figures with
+that of their own run, and differences with those of a quiet one.
 
 The server's own time is measured apart: what the overview asks, all at once as the page does, of a
 real `kzn server` with its hour in memory alone, and of one with a history: the first time, which

@@ -44,11 +44,12 @@ function usePlace(): Pick<Shared, "place" | "settled" | "go"> {
   const [place, setPlace] = useState(() => parse(location.hash));
   const [settled, setSettled] = useState(place);
   /** What was typed and is not in the address. */
-  const typed = useRef<{ address: string; timer: number } | null>(null);
+  const typed = useRef<{ address: string; timer: number; ended: AbortController } | null>(null);
   /** What this page made of the address. */
   const own = useRef(location.hash);
   const forget = () => {
     window.clearTimeout(typed.current?.timer);
+    typed.current?.ended.abort();
     typed.current = null;
   };
   const settle = () => {
@@ -68,11 +69,7 @@ function usePlace(): Pick<Shared, "place" | "settled" | "go"> {
       setSettled(parse(location.hash));
     };
     window.addEventListener("hashchange", read);
-    for (const name of ENDS) window.addEventListener(name, settle, true);
-    return () => {
-      window.removeEventListener("hashchange", read);
-      for (const name of ENDS) window.removeEventListener(name, settle, true);
-    };
+    return () => window.removeEventListener("hashchange", read);
   }, []);
   const go = (next: Place, typing = false) => {
     const address = addressOf(next);
@@ -81,7 +78,10 @@ function usePlace(): Pick<Shared, "place" | "settled" | "go"> {
     if (typing) {
       // The browser asks for the page's icon at each change of the address, and allows few of them a second.
       forget();
-      typed.current = { address, timer: window.setTimeout(settle, PAUSE) };
+      const ended = new AbortController();
+      typed.current = { address, timer: window.setTimeout(settle, PAUSE), ended };
+      // Not before: a listener of pagehide takes milliseconds.
+      for (const name of ENDS) window.addEventListener(name, settle, { capture: true, signal: ended.signal });
     } else {
       settle();
       location.hash = address;
@@ -109,8 +109,8 @@ function App() {
   // Who waits for the first numbers looks at the page all the time.
   const hasNumbers = !status.value || (status.value.ready && status.value.batches > 0);
   useLayoutEffect(() => setUsual(hasNumbers), [hasNumbers]);
-  const [answered, setAnswered] = useState<Answered>(NONE);
   const instance = status.value?.instance;
+  const [answered, setAnswered] = useState<Answered>(() => (instance === undefined ? NONE : answeredBy(NONE, instance)));
   useLayoutEffect(() => {
     if (instance !== undefined) setAnswered((before) => answeredBy(before, instance));
   }, [instance]);
@@ -120,6 +120,7 @@ function App() {
   const names = useMemo(() => shortZones(meta.value?.zones ?? []), [meta.value?.zones]);
   const zone = zoneOf(place, storedZone());
   useLayoutEffect(() => {
+    if (zone === storedZone()) return;
     try {
       localStorage.setItem("kzn-tz", zone);
     } catch {
@@ -250,12 +251,14 @@ function after(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
-showTheme(storedTheme());
 const root = document.getElementById("page");
 if (root) {
   // Drawn once, with its numbers, if they come soon: drawing it without them takes as long again.
   let isDrawn = false;
-  void Promise.race([askFirst(() => isDrawn), after(PATIENCE)]).then(() => {
+  const first = Promise.race([askFirst(() => isDrawn), after(PATIENCE)]);
+  // The first look into the storage takes milliseconds: meanwhile the server answers.
+  showTheme(storedTheme());
+  void first.then(() => {
     isDrawn = true;
     render(<App />, root);
     whenIdle(() => {

@@ -11,12 +11,22 @@ const EDGE = 10;
 /** More points than that are not seen. */
 const POINTS = 72;
 
-/** ``part`` of the series has numbers. */
-export function Spark({ series, part: [first, last] }: { series: readonly number[]; part: readonly [number, number] }) {
+interface Props {
+  series: readonly number[];
+  /** What of the series has numbers: a first point and one after the last. */
+  part: readonly [number, number];
+}
+
+/** Its cell is empty until the page was shown: style.css keeps the place. */
+export function Spark(props: Props) {
   const isTime = usePageShown();
+  if (props.series.length < 2) return <None why="there is no curve of a single step" />;
+  return isTime ? <Curve {...props} /> : null;
+}
+
+function Curve({ series, part: [first, last] }: Props) {
   // Hundreds of rows are drawn again with each key in the filter.
-  const line = useMemo(() => (isTime ? lineOf(series.slice(first, last)) : ""), [series, first, last, isTime]);
-  if (series.length < 2) return <None why="there is no curve of a single step" />;
+  const line = useMemo(() => lineOf(series.slice(first, last)), [series, first, last]);
   return (
     <svg class="spark" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" aria-hidden="true">
       {line && <path class="area" d={`${line}L${WIDTH} ${HEIGHT}L0 ${HEIGHT}Z`} />}

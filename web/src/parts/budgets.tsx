@@ -54,16 +54,15 @@ export function Budgets() {
               <th scope="row">{budget.name}</th>
               <td class="number">{money(budget.amount, budget.currency)}</td>
               <td class="number">{budget.used === null ? <None why={remark(budget)} /> : money(budget.used, budget.currency)}</td>
-              <td class="w4 share">
-                {budget.used_ratio === null ? (
+              {budget.used_ratio === null ? (
+                <td class="w4 share">
                   <None why={remark(budget)} />
-                ) : (
-                  <>
-                    <i style={{ "--share": Math.min(budget.used_ratio, 1).toFixed(4) }} />
-                    <span>{percent(budget.used_ratio)}</span>
-                  </>
-                )}
-              </td>
+                </td>
+              ) : (
+                <td class="w4 share" style={{ "--share": Math.min(budget.used_ratio, 1).toFixed(4) }}>
+                  <span>{percent(budget.used_ratio)}</span>
+                </td>
+              )}
               <td class="number">{budget.forecast_ratio === null ? <None why={budget.reason || "the month is too young to tell"} /> : percent(budget.forecast_ratio)}</td>
               <td class={(budget.used_ratio ?? 0) > 1 ? "up" : "soft"}>{remark(budget) || "within the budget"}</td>
             </tr>

@@ -8,7 +8,7 @@ import { Spark } from "../charts/spark";
 import { costOf, useShared } from "../context";
 import { change, percent, size } from "../format";
 import { bytesBy, keyOf, kindOf, nameOf } from "../workloads";
-import { Kind, None, Size } from "./controls";
+import { None, sizeOf } from "./controls";
 import { Kept, useSteps } from "./later";
 
 /** Rows that are drawn at a time while the browser is idle. */
@@ -85,7 +85,8 @@ export function Causers({ answer, rows, most, sent, received, hasOthers }: Props
                   <tr class={isChosen ? "chosen" : ""}>
                     <th scope="row">
                       <a href={format(changed(settled, { w: name, kind: own }))}>{String(row["cause_workload"] || "outside")}</a>{" "}
-                      <span class="soft">{String(row["cause_namespace"] ?? "")}</span> <Kind of={own} />
+                      <span class="soft">{String(row["cause_namespace"] ?? "")}</span>{" "}
+                      {own && <span class="kind">{own}</span>}
                     </th>
                     <td class="w3">
                       <Spark series={row.series ?? []} part={[first, last]} />
@@ -93,8 +94,8 @@ export function Causers({ answer, rows, most, sent, received, hasOthers }: Props
                     <td class="number">
                       <b>{size(row.bytes)}</b>
                     </td>
-                    <td class="number w2"><Size of={sentBytes} answer={sent} /></td>
-                    <td class="number w2"><Size of={receivedBytes} answer={received} /></td>
+                    <td class="number w2">{sizeOf(sentBytes, sent)}</td>
+                    <td class="number w2">{sizeOf(receivedBytes, received)}</td>
                     {priced && (
                       <td class="number" title={row.unpriced_bytes ? `${size(row.unpriced_bytes)} have no price` : undefined}>
                         {costOf(row, seconds, meta.prices)?.month ?? "no price"}
@@ -103,8 +104,7 @@ export function Causers({ answer, rows, most, sent, received, hasOthers }: Props
                     {isKept && (
                       <td class={`number w1 ${turn.startsWith("+") ? "up" : turn.startsWith("−") ? "down" : ""}`}>{turn || <None why="not kept" />}</td>
                     )}
-                    <td class="w4 share">
-                      <i style={{ "--share": (row.bytes / largest).toFixed(4) }} />
+                    <td class="w4 share" style={{ "--share": (row.bytes / largest).toFixed(4) }}>
                       <span>{percent(row.bytes / Math.max(answer.total.bytes, 1))}</span>
                     </td>
                   </tr>
@@ -130,8 +130,7 @@ export function Causers({ answer, rows, most, sent, received, hasOthers }: Props
             {isKept && (
               <td class="number w1">{change(answer.other.bytes, answer.other.before) || <None why="not kept" />}</td>
             )}
-            <td class="w4 share">
-              <i style={{ "--share": Math.min(answer.other.bytes / largest, 1).toFixed(4) }} />
+            <td class="w4 share" style={{ "--share": Math.min(answer.other.bytes / largest, 1).toFixed(4) }}>
               <span>{percent(answer.other.bytes / Math.max(answer.total.bytes, 1))}</span>
             </td>
           </tr>

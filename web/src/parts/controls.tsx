@@ -1,6 +1,6 @@
 /** Small controls that screens share. */
 
-import type { ComponentChildren } from "preact";
+import type { ComponentChildren, VNode } from "preact";
 import { useRef, useState } from "preact/hooks";
 import type { Answer, ApiError, Traffic } from "../api";
 import { saveCsv } from "../csv";
@@ -207,7 +207,7 @@ export function None({ why }: { why: string }) {
 }
 
 /** Bytes of a group; null without an answer, and of one that may be among those that it has no rows of. */
-export function Size({ of, answer }: { of: number | null; answer: Traffic | null }) {
-  if (of !== null) return <>{size(of)}</>;
+export function sizeOf(bytes: number | null, answer: Traffic | null): string | VNode {
+  if (bytes !== null) return size(bytes);
   return <None why={answer ? "it is among the others" : "the server has not answered yet"} />;
 }

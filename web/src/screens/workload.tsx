@@ -6,7 +6,7 @@ import { Matrix } from "../charts/zones";
 import { Stack } from "../charts/stack";
 import { costOf, useShared } from "../context";
 import { change, grouped, percent, size } from "../format";
-import { Card, Copy, Csv, Kind, Name, None, Nothing, Problem, Scroll, Size, Stale, Waiting } from "../parts/controls";
+import { Card, Copy, Csv, Kind, Name, None, Nothing, Problem, Scroll, sizeOf, Stale, Waiting } from "../parts/controls";
 import { type Advice, advicePath, Footing, NoProposal, Proposals, saving } from "../parts/proposals";
 import { Since } from "../parts/since";
 import * as promql from "../promql";
@@ -319,8 +319,8 @@ function Peers({ sent, received }: { sent: Traffic | null; received: Traffic | n
               <Kind of={peer.kind} />
               <i class="bar" style={{ "--share": (whole(peer) / largest).toFixed(4) }} />
             </th>
-            <td class="number"><Size of={peer.sent} answer={sent} /></td>
-            <td class="number"><Size of={peer.received} answer={received} /></td>
+            <td class="number">{sizeOf(peer.sent, sent)}</td>
+            <td class="number">{sizeOf(peer.received, received)}</td>
             <td class="word">{asked(peer)}</td>
           </tr>
         ))}
