@@ -21,6 +21,17 @@ def machine() -> str:
     )
 
 
+def warn_of_load() -> None:
+    """Warn on stderr if other work may have taken turns on the CPUs: figures are noise then."""
+    load, cpus = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    if load > cpus:
+        print(
+            f"bench: load average {load:.1f} on {cpus} CPUs: do not trust these figures, nor their "
+            "ratios; measure again when the machine is quiet",
+            file=sys.stderr,
+        )
+
+
 def finish(name: str, ours: float, baseline: float, unit: str, more: Mapping[str, Any]) -> None:
     """Print the result; ``ratio`` is ours to baseline, of the same run on this machine."""
     result = {
