@@ -1,11 +1,12 @@
 """Pins: paths in a bpffs that keep maps and links in the kernel without a process."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kzn.errors import UnsupportedError
+from kzn.errors import KernelError, UnsupportedError
 from kzn.libbpf.library import check, libbpf
 
 BPFFS = Path("/sys/fs/bpf")
@@ -30,6 +31,32 @@ def opened(path: Path) -> Iterator[int]:
 def open_pin(path: Path) -> int:
     """A new descriptor of a pinned object; KernelError with ENOENT when there is none."""
     return check(libbpf().bpf_obj_get(str(path).encode()), f"open pin {path}")
+
+
+def open_as(path: Path, kind: str) -> int | None:
+    """A new descriptor of what is pinned at a path; None when that is not of this ``kind``.
+
+    ``kind`` is "map", "prog" or "link". A directory, and a symbolic link that leads to no pin, are
+    none either. KernelError for any other failure.
+    """
+    try:
+        fd = open_pin(path)
+    except KernelError as error:
+        is_entry = error.errno == errno.EACCES and (path.is_dir() or path.is_symlink())
+        if is_entry or error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise
+    if kind_of(fd) == kind:
+        return fd
+    os.close(fd)
+    return None
+
+
+def kind_of(fd: int) -> str:
+    """What a descriptor is of, "map", "prog" or "link"; another word for anything else."""
+    # anon_inode:bpf-map, :bpf-prog and :bpf_link (kernel/bpf/syscall.c)
+    name = Path(f"/proc/self/fd/{fd}").readlink().name.replace("_", "-")
+    return name.removeprefix("anon-inode:bpf-")
 
 
 def require_bpffs(path: Path) -> None:

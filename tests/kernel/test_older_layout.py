@@ -21,7 +21,7 @@ from kzn.agent.pins.attachments import PinnedAttachments, attach_all
 from kzn.lab import namespaces, traffic
 from kzn.lab.lab import Lab
 from kzn.libbpf.objects import BpfObject
-from kzn.libbpf.pins import pin
+from kzn.libbpf.pins import open_pin, pin
 from kzn.model.totals import Counts
 from kzn.probes.attach import MAPS, PROGRAM_TYPES
 from kzn.probes.postrouting import PROBE
@@ -72,7 +72,7 @@ def open_old(folder: Path, *, has_state: bool = True) -> MapSet:
         found = install.open_set(folder)
         assert found is not None
         return found
-    return MapSet({name: install.open_pin(folder / name) for name in OLD_MAPS})
+    return MapSet({name: open_pin(folder / name) for name in OLD_MAPS})
 
 
 def send(node: Node, datagrams: int) -> None:

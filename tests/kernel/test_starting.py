@@ -214,6 +214,46 @@ def test_a_damaged_set_is_retired_for_a_new_one_that_counts(
     assert pins(site) == []
 
 
+def put_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def put_loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "put"),
+    [
+        ("control", put_folder),
+        ("fence", put_loop),
+        ("devices", pin_a_map),
+        ("device_places", pin_a_map),
+        ("link_ipv4", put_folder),
+        ("link_ipv6", put_loop),
+        ("program_ipv4", put_loop),
+        ("program_ipv6", pin_a_map),
+    ],
+)
+def test_a_set_with_another_thing_in_the_place_of_a_pin_is_replaced_and_detached(
+    site: Site, name: str, put: Callable[[Path], None]
+) -> None:
+    start(site).close()
+    (site.pin_dir / "postrouting" / name).unlink()
+    put(site.pin_dir / "postrouting" / name)
+    with start(site) as maps:
+        sent = site.send(40)
+        assert drained(maps, site) == sent
+        assert pins(site) == ["postrouting", "postrouting+retired+1"]
+        (site.pin_dir / "postrouting" / "folder").mkdir()
+        site.detach()
+        site.send(20)
+        assert drained(maps, site) == Counts()
+    kept = [path for path in site.pin_dir.iterdir() if directory.FOREIGN not in path.name]
+    assert kept == []
+    assert not [path for path in site.pin_dir.rglob("link_*") if not path.is_dir()]
+
+
 @pytest.mark.parametrize(
     ("damage", "probe"), [(damaged_phase, "auto"), (program_as_a_map, "postrouting")]
 )

@@ -99,10 +99,11 @@ class MapSet:
         return "rows" in self._maps
 
     def layout_fits(self) -> bool:
-        """Whether keys and values have the sizes that this version of kzn reads."""
+        """Whether they are the maps, with keys and values, that this version of kzn reads."""
         sizes = {name: owned.info() for name, owned in self._maps.items()}
         return (
-            all(sizes[name].key_size == KEY_SIZE for name in BUFFERS)
+            all(info.name == name for name, info in sizes.items())
+            and all(sizes[name].key_size == KEY_SIZE for name in BUFFERS)
             and all(sizes[name].value_size == COUNTS_SIZE for name in BUFFERS)
             and (not self.has_rows or sizes["rows"].value_size == ROW_SIZE)
             and len(sizes) == len(MAPS) - (0 if self.has_rows else len(MAPS_OF_ROWS))

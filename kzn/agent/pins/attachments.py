@@ -24,7 +24,7 @@ from kzn.errors import KernelError
 from kzn.libbpf.library import errno_text
 from kzn.libbpf.links import attach_netfilter, detach, netfilter_link_info, tcx_link_info
 from kzn.libbpf.objects import BpfObject, program_id
-from kzn.libbpf.pins import open_pin, pin
+from kzn.libbpf.pins import open_as, open_pin, pin
 from kzn.probes.attach import attach, attach_device
 from kzn.probes.declaration import DeviceHook, Hook, NetfilterHook, Probe
 
@@ -79,22 +79,37 @@ class PinnedAttachments:
 
     def remove(self, name: str) -> None:
         """Unpin it."""
-        path = self._folder / name
-        fd = open_pin(path)
+        path, kind = self._folder / name, _kind(name)
+        fd = open_as(path, kind)
         path.unlink()
-        if not name.startswith(LINK):
-            os.close(fd)
-            return
-        try:
+        if fd is None:
+            log.warning("%s is not a %s: unpinned", path, kind)
+        elif kind == "link":
             detach(fd, str(path))
-        except KernelError as error:
-            if error.errno not in (errno.EINVAL, errno.EBADF):
-                raise
-            log.warning("%s is not a link: unpinned", path)
+        else:
+            os.close(fd)
 
     def open(self, name: str) -> int:
         """A new descriptor of a pinned object."""
         return open_pin(self._folder / name)
+
+    def has_others(self) -> bool:
+        """Whether something is in the place of a link or program that is neither."""
+        names = [path.name for path in self._folder.iterdir() if path.name.startswith(PREFIXES)]
+        return not all(self._is_whole(name) for name in names)
+
+    def drop_others(self) -> None:
+        """Unpin them, so that all names can be opened; directories stay."""
+        for name in sorted(self.names()):
+            if not self._is_whole(name):
+                self.remove(name)
+
+    def _is_whole(self, name: str) -> bool:
+        """Whether it is of the kind that its name tells."""
+        fd = open_as(self._folder / name, _kind(name))
+        if fd is not None:
+            os.close(fd)
+        return fd is not None
 
     def missing(self, probe: Probe) -> list[Path]:
         """Pins that an attached probe always has, and that do not exist."""
@@ -176,6 +191,10 @@ class TrialAttachments:
 
     def _of(self, name: str) -> AttachmentStore:
         return self._held if name.startswith(LINK) else self._pins
+
+
+def _kind(name: str) -> str:
+    return "link" if name.startswith(LINK) else "prog"
 
 
 def attach_all(probe: Probe, loaded: BpfObject, store: AttachmentStore) -> None:
@@ -274,6 +293,13 @@ def release(store: AttachmentStore) -> None:
     _remove_filters(store, indices(store, FILTER))
     for name in sorted(store.names()):
         store.remove(name)
+
+
+def release_pins(folder: Path) -> None:
+    """`release` of what is pinned in a folder, also if others have changed it."""
+    pins = PinnedAttachments(folder)
+    pins.drop_others()
+    release(pins)
 
 
 def hand_over_qdiscs(old: AttachmentStore, new: AttachmentStore) -> None:

@@ -143,6 +143,12 @@ def is_set(folder: Path) -> bool:
     return is_whole or all(name in MAPS or name.startswith(PREFIXES) for name in names)
 
 
+def has_maps(folder: Path) -> bool:
+    """Whether most maps of kzn are pinned in a folder, which others have changed since."""
+    names = {path.name for path in folder.iterdir()}
+    return FOREIGN not in folder.name and len(names & {*MAPS}) > len(MAPS) // 2
+
+
 def _number(folder: Path) -> int:
     """The number at the end of a name; 0 when somebody else chose the name."""
     text = folder.name.rpartition("+")[2]

@@ -27,9 +27,11 @@ from kzn.agent.pins.attachments import (
     attach_all,
     follow,
     release,
+    release_pins,
 )
 from kzn.agent.pins.directory import (
     file_errors,
+    has_maps,
     is_note,
     is_set,
     locked,
@@ -40,7 +42,7 @@ from kzn.agent.pins.directory import (
 from kzn.errors import KernelError, KznError
 from kzn.libbpf.maps import Map
 from kzn.libbpf.objects import BpfObject
-from kzn.libbpf.pins import open_pin, opened, pin
+from kzn.libbpf.pins import open_as, opened, pin
 from kzn.probes.attach import MAPS, load
 from kzn.probes.declaration import Probe
 from kzn.probes.settings import Settings
@@ -95,8 +97,10 @@ def must_replace(probe: Probe, settings: Settings, pin_dir: Path) -> bool:
     if not folder.is_dir():
         return False
     maps = open_set(folder)
-    if maps is None:
+    if maps is None or PinnedAttachments(folder).has_others():
         log.error("%s is damaged or of an incompatible kzn version: it is replaced", folder)
+        if maps is not None:
+            maps.close()
         return True
     with maps:
         return maps.state().settings != settings.digest(probe.image())
@@ -157,7 +161,7 @@ def _install(probe: Probe, settings: Settings, folder: Path) -> MapSet:
 
 def retire(folder: Path) -> Path:
     """Detach a set, which is then to be drained and removed; returns its new path."""
-    release(PinnedAttachments(folder))
+    release_pins(folder)
     return folder.rename(next_retired(folder))
 
 
@@ -169,15 +173,12 @@ def open_set(folder: Path) -> MapSet | None:
     with ExitStack() as cleanup:
         fds: dict[str, int] = {}
         for name in MAPS:
-            try:
-                fds[name] = open_pin(folder / name)
-            except KernelError as error:
-                if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-                    raise
-                if name in MAPS_OF_ROWS:
-                    continue
+            fd = open_as(folder / name, "map")
+            if fd is not None:
+                fds[name] = fd
+                cleanup.callback(os.close, fd)
+            elif name not in MAPS_OF_ROWS:
                 return None
-            cleanup.callback(os.close, fds[name])
         maps = MapSet(fds)
         if not _is_readable(maps):
             return None
@@ -228,7 +229,7 @@ def detach_all(pin_dir: Path) -> list[Path]:
 
 
 def _remove_all(pin_dir: Path) -> list[Path]:
-    found = sorted(path for path in pin_dir.iterdir() if path.is_dir() and is_set(path))
+    found = sorted(p for p in pin_dir.iterdir() if p.is_dir() and (is_set(p) or has_maps(p)))
     for folder in found:
         remove(folder)
     return [folder for folder in found if not is_note(folder.name)]
@@ -297,7 +298,7 @@ def remove(folder: Path) -> None:
     if not folder.exists():
         return
     if folder.is_dir():
-        release(PinnedAttachments(folder))
+        release_pins(folder)
     if not folder.is_dir() or not is_set(folder):
         log.warning(
             "%s is not a set of kzn's pins, or has others among them: renamed to %s",

@@ -38,7 +38,7 @@ from kzn.agent.pins.attachments import (
     LINK,
     PinnedAttachments,
     hand_over_qdiscs,
-    release,
+    release_pins,
 )
 from kzn.agent.pins.directory import NEW, file_errors
 from kzn.agent.pins.install import (
@@ -118,7 +118,7 @@ def retire_others(pin_dir: Path, probe: str) -> None:
     """Retire all sets but this probe's: what they counted is still to be shipped."""
     with file_errors(pin_dir):
         for folder in directory.retired(None, pin_dir):
-            release(PinnedAttachments(folder))  # in case another process has renamed a set
+            release_pins(folder)  # in case another process has renamed a set
         for folder in directory.current(pin_dir):
             if folder.name != probe:
                 log.info("detached probe %s; %s will be drained", folder.name, retire(folder))
@@ -181,6 +181,7 @@ def replace_set(pin_dir: Path, old: str, name: str, trial: TrialSet) -> int:
     """
     with file_errors(pin_dir):
         trial.attachments.keep()
+        PinnedAttachments(pin_dir / old).drop_others()
         hand_over_qdiscs(PinnedAttachments(pin_dir / old), trial.attachments)
         uncounted_bytes = _divide(pin_dir / old, trial.maps)
         retired = retire(pin_dir / old)

@@ -33,6 +33,7 @@ class FakeLibrary:
 def use(library: FakeLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("maps", "pins"):
         monkeypatch.setattr(f"kzn.libbpf.{module}.libbpf", lambda: library)
+    monkeypatch.setattr("kzn.libbpf.pins.kind_of", lambda _: "map")
 
 
 def descriptors() -> int:
@@ -44,6 +45,16 @@ def test_a_set_without_one_of_its_maps_is_none_and_leaves_no_descriptor(
     missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(FakeLibrary(missing=missing), monkeypatch)
+    before = descriptors()
+    assert open_set(Path("/pins/postrouting")) is None
+    assert descriptors() == before
+
+
+def test_a_set_with_something_that_is_no_map_is_none_and_leaves_no_descriptor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    use(FakeLibrary(info_error=errno.ENOMEM), monkeypatch)
+    monkeypatch.setattr("kzn.libbpf.pins.kind_of", lambda _: "prog")
     before = descriptors()
     assert open_set(Path("/pins/postrouting")) is None
     assert descriptors() == before
