@@ -4,6 +4,8 @@ import asyncio
 import http.client
 import json
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from kzn.daemon.listen import HostPort, listen
 from kzn.daemon.signals import Shutdown
 from kzn.server.app import Server
 from kzn.server.config import ServerConfig
+from kzn.server.state.sqlite_store import StateFile
 from kzn.server.topology import open_topology
 
 ANY = HostPort("127.0.0.1", 0)
@@ -89,5 +92,40 @@ def test_zones_services_and_replicasets_of_before_the_server_are_answered(
             )
             stop.asked.set()
             await serving
+
+    asyncio.run(test())
+
+
+@asynccontextmanager
+async def restarted(api: FakeApi, folder: Path) -> AsyncIterator[int]:
+    """The HTTP port of a server that knows the cluster, and has its state in a file."""
+    config = ServerConfig(kubeconfig=kubeconfig(api, folder))
+    topology, ports, stop = open_topology(config), list[int](), Shutdown()
+    server = Server(config, topology, None, state=StateFile(folder / "state"))
+    serving = asyncio.create_task(
+        server.serve(listen(ANY), listen(ANY), stop, lambda *found: ports.extend(found))
+    )
+    async with asyncio.timeout(30):
+        while not ports or topology.why_not_ready():  # noqa: ASYNC110 - with a deadline
+            await asyncio.sleep(0.02)
+    yield ports[1]
+    stop.asked.set()
+    await serving
+
+
+@pytest.mark.slow
+def test_what_was_rolled_out_is_answered_by_the_next_server_with_the_state(tmp_path: Path) -> None:
+    text = "cart: trafficDistribution unset → trafficDistribution PreferSameZone"
+
+    async def test() -> None:
+        api = cluster_of_two()
+        api.put("services", service())
+        async with api.serve():
+            async with restarted(api, tmp_path) as port, asyncio.timeout(30):
+                api.put("services", service(trafficDistribution="PreferSameZone"))
+                while text not in await asyncio.to_thread(rollouts, port):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            async with restarted(api, tmp_path) as port:
+                assert text in await asyncio.to_thread(rollouts, port)
 
     asyncio.run(test())
