@@ -64,7 +64,43 @@ def test_the_first_interval_has_its_end(show: Show, world: World) -> None:
 
 def test_without_agents_the_history_is_still_there(show: Show, world: World) -> None:
     world.overrides["status"] = _status(agents=0, batches=0)
-    expect(show(world).locator(".workloads tbody tr").first).to_be_visible()
+    tab = show(world)
+    expect(tab.locator("main")).to_contain_text("No agent has reported")
+    expect(tab.locator(".workloads tbody tr").first).to_be_visible()
+
+
+def test_a_history_that_begins_is_not_a_cluster_of_one_zone(show: Show, world: World) -> None:
+    """Nodes have zones before the first minute is over."""
+    world.overrides["status"] = _status(agents=3, batches=0, first_batch_seconds=6.4)
+    plain, world.sizes[:] = world.traffic, 0
+    world.overrides["traffic"] = lambda query: (200, plain(query) | {"rows": []})
+    tab = show(world)
+    expect(tab.locator("main")).to_contain_text("The first interval ends in 7 s")
+    expect(tab.locator("main")).to_contain_text("Nothing was counted in this span")
+    expect(tab.locator("main")).not_to_contain_text("one zone")
+    expect(tab.locator("main")).not_to_contain_text("no price")
+    expect(tab.locator("main")).not_to_contain_text("top 0")
+
+
+def test_a_single_step_is_drawn_as_wide_as_it_is(show: Show, world: World) -> None:
+    """The only minute of an hour: it does not fall to 0 at its end."""
+    world.ranges, plain = ("1h",), world.traffic
+
+    def one_step(query: Any) -> tuple[int, Any]:
+        found = plain(query)
+        middle = found["from"] + (found["to"] - found["from"]) // 2
+        return 200, found | {"complete_from": middle, "complete_to": middle + found["step"]}
+
+    world.overrides["traffic"] = one_step
+    tab = show(world)
+    chart = tab.locator(".chart").first
+    expect(chart.locator("svg path").first).to_be_attached()
+    area, frame = (
+        chart.locator(one).first.bounding_box() for one in ("svg > path", "svg > .grid, .grid")
+    )
+    assert abs(area["width"] - frame["width"]) < 2
+    for line in tab.locator(".spark .line").all():
+        assert line.get_attribute("d").endswith("H1100")
 
 
 def test_one_zone(show: Show) -> None:
@@ -285,6 +321,7 @@ def test_numbers_that_are_not_renewed_have_their_age(show: Show, world: World, s
     """The server answers, but not this question."""
     tab = show(world, screen, expect_errors=True, own_clock=True)
     expect(tab.locator(".list tbody tr").first).to_be_visible()
+    tab.wait_for_load_state("networkidle")
     late = (503, {"error": "the history did not answer in time"})
     world.overrides |= {"traffic": lambda _query: late, "nodes": lambda _query: late}
     tab.clock.run_for(40_000)

@@ -257,8 +257,7 @@ export function known(answer: Traffic): [number, number] {
   const at = (time: number) => Math.floor((time - answer.from) / answer.step);
   const first = Math.max(0, at(answer.complete_from ?? answer.from));
   const last = Math.min(points, at(answer.complete_to ?? answer.to));
-  // Of a single point there is no curve.
-  return last - first < 2 ? [Math.max(0, Math.min(first, points - 2)), points] : [first, last];
+  return last > first ? [first, last] : [Math.max(0, Math.min(first, points - 2)), points];
 }
 
 /** Whether the whole period before the answer's span is kept. */

@@ -179,9 +179,8 @@ function App() {
         </div>
       )}
       <main class={problem ? "old" : ""}>
-        {status.value.batches === 0 && shared.meta.ranges.length < 2 ? (
-          <NothingYet status={status.value} at={status.at} zone={zone} />
-        ) : (
+        {!hasNumbers && <NothingYet status={status.value} at={status.at} zone={zone} />}
+        {(hasNumbers || shared.meta.ranges.length > 1) && (
           <Kept of={[place.screen, place.workload]}>{() => <Screen key={place.screen + place.workload} />}</Kept>
         )}
       </main>

@@ -148,8 +148,8 @@ test("a curve begins and ends where there are numbers", () => {
   expect(known({ ...hour, complete_from: 0, complete_to: 3600 })).toEqual([0, 144]);
   expect(known({ ...hour, complete_from: -60, complete_to: null })).toEqual([0, 144]);
   expect(known({ ...hour, complete_from: 3000, complete_to: 3540 })).toEqual([120, 141]);
-  // Of less than two points there is no curve: to the end, then.
-  expect(known({ ...hour, complete_from: 3540, complete_to: 3570 })).toEqual([141, 144]);
+  // A single point is one; of none there is nothing to draw, at the end.
+  expect(known({ ...hour, complete_from: 3540, complete_to: 3570 })).toEqual([141, 142]);
   expect(known({ ...hour, complete_from: 3600, complete_to: 3600 })).toEqual([142, 144]);
 });
 

@@ -41,10 +41,10 @@ function lineOf(series: readonly number[]): string {
   const high = HEIGHT - 3 * EDGE;
   return means
     .map((value, i) => {
-      const x = Math.round((i / (means.length - 1)) * WIDTH);
+      const x = Math.round((i / Math.max(means.length - 1, 1)) * WIDTH);
       return `${i ? "L" : "M"}${x} ${Math.round(HEIGHT - EDGE - (value / most) * high)}`;
     })
-    .join("");
+    .join("") + (means.length === 1 ? `H${WIDTH}` : "");
 }
 
 /** The means of ``each`` points that follow one another. */

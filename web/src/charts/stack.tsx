@@ -86,8 +86,12 @@ export function Stack(props: Props) {
   const areas = (isTime ? layers : []).map((layer) => {
     const low = below.map((value) => value);
     layer.values.forEach((value, i) => (below[i] = (below[i] ?? 0) + value));
+    // The first and the last step from and to their edges: of few steps, or a single one, halves would lack.
     const line = (of: readonly number[]) =>
-      of.map((value, i) => `${x(middle(i)).toFixed(1)} ${y(value / step).toFixed(1)}`);
+      [of[0] ?? 0, ...of, of.at(-1) ?? 0].map((value, i) => {
+        const time = Math.min(Math.max(middle(i - 1), from), to);
+        return `${x(time).toFixed(1)} ${y(value / step).toFixed(1)}`;
+      });
     const path = points ? `M${line(below).join("L")}L${line(low).reverse().join("L")}Z` : "";
     return <path key={layer.id ?? layer.name} class={`c${layer.colour}`} d={path} />;
   });

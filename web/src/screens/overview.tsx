@@ -95,7 +95,8 @@ export function Overview() {
     { by: workloadOf("cause"), where: [...CROSSING, ...filter], limit: MOST },
   );
   const part = { namespace: ns || undefined, cell };
-  const isOneZone = known.size < 2;
+  const isNothing = zones.value.total.bytes === 0;
+  const isOneZone = known.size < 2 && !isNothing;
   const choose = (one: string) => go(changed(latest.current, { cell: one }));
 
   return (
@@ -105,7 +106,7 @@ export function Overview() {
         <Stale of={[causers, zones, sent, received]} />
         <Tiles answer={answer} all={zones.value.total.bytes} span={span} priced={priced} />
         <div class="two">
-          <Card title="When" note={`by workload that caused it, top ${Math.min(LAYERS, answer.rows.length)}`}>
+          <Card title="When" note={answer.rows.length ? `by workload that caused it, top ${Math.min(LAYERS, answer.rows.length)}` : undefined}>
             {answer.total.bytes === 0 ? (
               <NothingCrossed answer={answer} isOneZone={isOneZone} cells={cells} names={shownNames} />
             ) : (
@@ -149,7 +150,9 @@ export function Overview() {
               </>
             }
           >
-            {isOneZone ? (
+            {isNothing ? (
+              <Nothing>Nothing was counted in this span; a minute is shown when it is over.</Nothing>
+            ) : isOneZone ? (
               <Nothing>
                 All nodes are in one zone{cells[0] ? ` (${shownNames.get([...known][0] ?? "") ?? ""})` : ""}:
                 nothing can cross. {cells.map((one) => `${shownNames.get(one.src)} to ${shownNames.get(one.dst)}: ${size(one.bytes)}`).join("; ")}
@@ -259,6 +262,10 @@ function Tiles(props: {
               <b>{priced.text}</b> ≈ {priced.month} a month
               <small>{priced.amount === 0 ? `free here (${source})` : `prices: ${source}`}</small>
             </>
+          ) : meta.prices && !total.bytes ? (
+            <b>
+              <None why="nothing crossed zones" />
+            </b>
           ) : (
             <a href={format(moved(place, "prices"))}>{meta.prices ? "no price for this traffic" : "no prices"}</a>
           )}
