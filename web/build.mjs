@@ -38,8 +38,8 @@ await writeFile(join(out, "NOTICES.txt"), await notices(Object.keys(metafile.inp
 
 /** The packages in the bundle with their licence texts; an unknown licence ends the build. */
 async function notices(inputs) {
-  const found = inputs.map((path) => /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1]);
-  const names = [...new Set(found.filter(Boolean))].sort();
+  const packages = inputs.filter((path) => !path.startsWith("src/")).map(packageOf);
+  const names = [...new Set(packages)].sort();
   const texts = names.map(async (name) => {
     const { version, license } = JSON.parse(
       await readFile(`node_modules/${name}/package.json`, "utf8"),
@@ -52,4 +52,11 @@ async function notices(inputs) {
     "The page of kzn contains code of these packages:\n",
     ...(await Promise.all(texts)),
   ].join("\n");
+}
+
+/** The package of a file, also where node_modules is a symbolic link. */
+function packageOf(path) {
+  const name = /.*(?:^|\/)node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1];
+  if (!name) throw new Error(`${path}: of no package, so its licence is not known`);
+  return name;
 }
