@@ -131,6 +131,8 @@ class SimServer:
             durable=self._durability.durable,
             instance=self._durability.instance,
         )
+        # Which batches are applied together must not depend on how fast the machine is.
+        self._receiver._context.turns.clock = asyncio.get_running_loop().time
         self._process = asyncio.create_task(self._run_process())
 
     def accept(self, end: End) -> None:
