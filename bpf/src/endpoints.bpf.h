@@ -71,6 +71,29 @@ static __always_inline __u8 presumed_initiator(__u64 tail)
 							     : KZN_INITIATOR_SOURCE;
 }
 
+/* Notes that a flow may be made of another initiator than the presumed one, or of none. Until then
+ * a packet without a conntrack entry is not looked for in such flows. A hint: what endpoints say
+ * finds the flow as well, unless they have changed since. User space clears it with the switch of
+ * buffers.
+ */
+static __always_inline void note_other(struct control *ctl)
+{
+	if (!ctl->others)
+		ctl->others = 1;
+}
+
+/* The same for a flow of TCP, by its tail with both ports. */
+static __always_inline void note_initiator(struct control *ctl, __u64 tail)
+{
+	__u16 service = tail, peer = tail >> 32;
+	__u8 presumed = presumed_initiator(tail);
+	bool is_lower = presumed == KZN_INITIATOR_DESTINATION ? service < peer : service <= peer;
+
+	if ((__u8)(tail >> 16) == IPPROTO_TCP &&
+	    (!is_lower || !(tail & service_word(0, 0, presumed))))
+		note_other(ctl);
+}
+
 /* The tail of a key without an initiator, with the initiator and the port of the service. */
 static __always_inline __u64 tail_with(__u64 tail, __u8 initiator)
 {

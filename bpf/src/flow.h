@@ -141,7 +141,8 @@ struct control {
 	__u64 drained; /* jiffies of the first packet after a drain; user space writes 0 */
 	__u64 tunnel_devices; /* bit (index % 64) of each device that encapsulates */
 	__u32 uplinks[KZN_UPLINKS]; /* devices with KZN_DEVICE_LEADS_OFF alone, or 0 */
-	__u64 unused[3];
+	__u64 others; /* programs set it: flows of others than the presumed initiator were made */
+	__u64 unused[2];
 };
 _Static_assert(sizeof(struct control) == 64, "control is 64 bytes");
 

@@ -235,16 +235,13 @@ static __always_inline bool add_to_first_place(const struct wanted_row *wanted, 
 	return true;
 }
 
-/* Adds a packet to its flow if there is one: in a row, or in the hash. */
-static __noinline bool add_to_existing(const struct wanted_row *wanted,
-				       const struct flow_counts *counts, __u32 active)
+/* Adds a packet to its flow in the hash, if it is there. */
+static __always_inline bool add_to_hashed(const struct wanted_row *wanted,
+					  const struct flow_counts *counts, __u32 active)
 {
-	enum found found = add_to_row(wanted, active, packed(counts), false);
 	struct flow_counts *present;
 	struct flow_words key;
 
-	if (found != MAY_BE_IN_HASH)
-		return found == FOUND_IN_ROW;
 	to_key(wanted, &key);
 	present =
 		active ? bpf_map_lookup_elem(&flows_1, &key) : bpf_map_lookup_elem(&flows_0, &key);
@@ -252,6 +249,17 @@ static __noinline bool add_to_existing(const struct wanted_row *wanted,
 		return false;
 	add(present, counts);
 	return true;
+}
+
+/* Adds a packet to its flow if there is one: in a row, or in the hash. */
+static __noinline bool add_to_existing(const struct wanted_row *wanted,
+				       const struct flow_counts *counts, __u32 active)
+{
+	enum found found = add_to_row(wanted, active, packed(counts), false);
+
+	if (found != MAY_BE_IN_HASH)
+		return found == FOUND_IN_ROW;
+	return add_to_hashed(wanted, counts, active);
 }
 
 /* Adds a packet to a new flow: TOTAL_SEEN, or the reason why it makes none. Another CPU, or an

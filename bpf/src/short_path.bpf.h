@@ -87,28 +87,29 @@ static __always_inline void identify_plain(struct wanted_row *row, bool ipv4, __
 	identify(row, tail);
 }
 
-/* Adds a packet to a flow of its own if that is known: the one to look for first, or, if its
- * initiator is awaited, that of the other initiator or of none. `row` becomes the last of these.
- * The full path has to see each packet of a handshake. `input` is input_word().
- */
-static __always_inline bool add_to_plain_flow(const struct plain *plain, struct wanted_row *row,
-					      __u8 initiator, __u64 input, bool ipv4, bool others,
-					      __u32 active, const struct flow_counts *counts)
+/* Adds a packet to its flow of a tail, if there is one. `row` becomes that flow's. */
+static __always_inline bool add_to_flow_of(struct wanted_row *row, __u64 tail, bool ipv4,
+					   __u32 active, const struct flow_counts *counts)
 {
-	__u64 first = first_tail(plain, initiator) | input;
+	identify_plain(row, ipv4, tail);
+	return add_to_existing(row, counts, active);
+}
+
+/* Adds a packet, whose initiator is awaited, to its flow of the other initiator than the presumed
+ * one, or of none. The full path has to see each packet of a handshake. `input` is input_word().
+ */
+static __always_inline bool add_to_others(const struct plain *plain, struct wanted_row *row,
+					  __u64 input, bool ipv4, __u32 active,
+					  const struct flow_counts *counts)
+{
 	bool of_source = is_from_lower_port(plain);
 	__u8 other = of_source ? KZN_INITIATOR_SOURCE : KZN_INITIATOR_DESTINATION;
+	__u64 tail = plain_tail(plain->ports, IPPROTO_TCP, !of_source, other) | input;
 
-	identify_plain(row, ipv4, first);
-	if (add_to_existing(row, counts, active))
+	if (add_to_flow_of(row, tail, ipv4, active, counts))
 		return true;
-	if (!others)
-		return false;
-	identify_plain(row, ipv4, plain_tail(plain->ports, IPPROTO_TCP, !of_source, other) | input);
-	if (add_to_existing(row, counts, active))
-		return true;
-	identify_plain(row, ipv4, plain_tail(plain->ports, IPPROTO_TCP, of_source, 0) | input);
-	return add_to_existing(row, counts, active);
+	tail = plain_tail(plain->ports, IPPROTO_TCP, of_source, 0) | input;
+	return add_to_flow_of(row, tail, ipv4, active, counts);
 }
 
 /* The addresses and ports of a packet, for a lookup of endpoints. */

@@ -21,6 +21,7 @@ static __always_inline void account_settled(struct bpf_nf_ctx *ctx, struct contr
 			return;
 		settle_initiator(ctx, packet, key, inbound);
 	}
+	note_initiator(ctl, key->tail);
 	key->tail = kept_tail(key->tail);
 	if (!reason)
 		reason = add_to_flow(ctl, key, counts, active, inbound);

@@ -125,32 +125,37 @@ static __always_inline int add_elsewhere(struct bpf_nf_ctx *ctx, bool ipv4, __u3
 	__u64 input = input_word(input_index(ctx->state));
 	const struct sk_buff *skb = ctx->skb;
 	struct control *ctl = get_control();
-	bool is_awaited, is_handshake;
 	struct wanted_row row = {};
 	struct plain plain;
+	__u8 initiator, presumed;
 	struct ends ends;
-	__u8 initiator;
+	bool of_source;
+	__u64 tail;
 
 	if (!ctl || !read_plain(skb, ipv4, &row, &plain))
 		return KZN_LEFT;
 	initiator = find_initiator(skb);
-	is_awaited = awaits(&plain, initiator);
-	is_handshake = is_awaited && !is_established(skb, ipv4);
-	if (add_to_plain_flow(&plain, &row, initiator, input, ipv4, is_awaited && !is_handshake,
-			      active, counts))
+	if (add_to_flow_of(&row, first_tail(&plain, initiator) | input, ipv4, active, counts))
 		return TOTAL_SEEN;
-	if (is_handshake)
-		return KZN_LEFT;
-	if (is_awaited) {
+	of_source = is_from_lower_port(&plain);
+	presumed = of_source ? KZN_INITIATOR_DESTINATION : KZN_INITIATOR_SOURCE;
+	if (awaits(&plain, initiator)) {
+		if (!is_established(skb, ipv4))
+			return KZN_LEFT;
+		if (ctl->others && add_to_others(&plain, &row, input, ipv4, active, counts))
+			return TOTAL_SEEN;
 		read_plain_ends(&plain, &row, &ends);
 		initiator = find_by_endpoints(&ends);
 		if (initiator)
-			identify_plain(&row, ipv4,
-				       plain_tail(plain.ports, IPPROTO_TCP,
-						  initiator == KZN_INITIATOR_DESTINATION,
-						  initiator) |
-					       input);
+			of_source = initiator == KZN_INITIATOR_DESTINATION;
+		tail = plain_tail(plain.ports, IPPROTO_TCP, of_source, initiator) | input;
+		if (initiator == presumed)
+			identify_plain(&row, ipv4, tail);
+		else if (add_to_flow_of(&row, tail, ipv4, active, counts))
+			return TOTAL_SEEN;
 	}
+	if (plain.protocol == IPPROTO_TCP && initiator != presumed)
+		note_other(ctl);
 	return add_to_new(ctl, &row, counts, active, inbound);
 }
 
@@ -182,13 +187,15 @@ __noinline bool account_elsewhere(struct bpf_nf_ctx *ctx, bool ipv4, __u32 activ
 	return true;
 }
 
-/* Adds a packet to the row of its flow, after all at the first place or at the next ones. By
- * values, and the addresses read again, so that what most packets take keeps nothing in memory.
+/* Adds a packet to the row of its flow, after all at the first place or at the next ones, or to its
+ * flow in the hash if all places are taken. By values, and the addresses read again, so that what
+ * most packets take keeps nothing in memory.
  */
 static __always_inline bool add_to_next_place(struct bpf_nf_ctx *ctx, __u64 hash, __u64 tail,
 					      bool ipv4, __u32 active, __u64 added)
 {
 	struct wanted_row wanted = {.cpu = get_cpu(ipv4), .hash = hash, .tail = tail};
+	struct flow_counts counts;
 	struct flow_row *row;
 	struct plain plain;
 	int i;
@@ -199,15 +206,17 @@ static __always_inline bool add_to_next_place(struct bpf_nf_ctx *ctx, __u64 hash
 	for (i = 0; i < KZN_PLACES; i++) {
 		row = row_at((hash >> settings.place_shift) + i, active);
 		if (!row)
-			break;
+			return false;
 		if (has_identity(row, &wanted) && has_addresses(row, wanted.address, ipv4)) {
 			add_packed(&row->counts, added);
 			return true;
 		}
 		if (*(volatile __u64 *)&row->word[0] == KZN_ROW_EMPTY)
-			break; /* of most new flows the first */
+			return false; /* of most new flows the first */
 	}
-	return false;
+	counts.packets = added >> KZN_PACKED_BYTES;
+	counts.bytes = added & (ONE_PACKET - 1);
+	return add_to_hashed(&wanted, &counts, active);
 }
 
 static __noinline bool add_to_next_ipv4(struct bpf_nf_ctx *ctx, __u64 hash, __u64 tail,

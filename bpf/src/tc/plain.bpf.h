@@ -134,8 +134,9 @@ static __always_inline bool account_other(struct __sk_buff *ctx, bool ipv4, __u3
 	read_addresses(words, ipv4, &row);
 	counts.packets = added >> KZN_PACKED_BYTES;
 	counts.bytes = added & (ONE_PACKET - 1);
-	if (!add_to_plain_flow(&plain, &row, 0, input, ipv4, !is_handshake && awaits(&plain, 0),
-			       active, &counts))
+	if (!add_to_flow_of(&row, first_tail(&plain, 0) | input, ipv4, active, &counts) &&
+	    (is_handshake || !awaits(&plain, 0) ||
+	     !add_to_others(&plain, &row, input, ipv4, active, &counts)))
 		return false;
 	add_packed_seen(active, added);
 	return true;

@@ -168,7 +168,7 @@ class MapSet:
     def set_active(self, buffer: int) -> None:
         """Account packets in ``buffer``; running programs may still add to the other one."""
         with self._control_lock:
-            self._write(replace(self._control(), active=buffer))
+            self._write(replace(self._control(), active=buffer, others=0))
 
     @property
     def is_stopped(self) -> bool:

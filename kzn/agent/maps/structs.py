@@ -19,7 +19,7 @@ MAX_SEQUENCE = (1 << 63) - 1
 
 UPLINKS = 4
 """KZN_UPLINKS."""
-_CONTROL = struct.Struct(f"<IIQQ{UPLINKS}I24x")
+_CONTROL = struct.Struct(f"<IIQQ{UPLINKS}IQ16x")
 _STOPPED = 2
 """KZN_STOPPED."""
 _STATE = struct.Struct("<IIIIQQ2Q2Q32s")
@@ -96,23 +96,28 @@ class Control:
     tunnel_devices: int = 0
     is_stopped: bool = False
     uplinks: tuple[int, ...] = ()
+    others: int = 0
+    """Set by programs once flows of another initiator than the presumed one may exist."""
 
     def pack(self) -> bytes:
         """The bytes of `struct control`; 0 for the last drain restarts the dormancy timer."""
         active = self.active | _STOPPED * self.is_stopped
         uplinks = (*self.uplinks, *[0] * UPLINKS)[:UPLINKS]
-        return _CONTROL.pack(active, self.skip_inbound, 0, self.tunnel_devices, *uplinks)
+        return _CONTROL.pack(
+            active, self.skip_inbound, 0, self.tunnel_devices, *uplinks, self.others
+        )
 
     @staticmethod
     def unpack(raw: bytes) -> "Control":
         """From the bytes of `struct control`."""
-        active, skip, _, tunnel_devices, *uplinks = _CONTROL.unpack(raw)
+        active, skip, _, tunnel_devices, *uplinks, others = _CONTROL.unpack(raw)
         return Control(
             active & 1,
             bool(skip),
             tunnel_devices,
             bool(active & _STOPPED),
             tuple(index for index in uplinks if index),
+            others,
         )
 
 
