@@ -25,6 +25,7 @@ from kzn.lab.lab import Lab
 from kzn.lab.plan import Node, Pod
 from kzn.lab.traffic import Family
 from kzn.lab.witness import WireKey
+from kzn.libbpf.library import check, ffi, libbpf
 from kzn.libbpf.testrun import run_netfilter, run_tc
 from kzn.model import ip
 from kzn.model.flows import INITIATOR_DESTINATION, INITIATOR_SOURCE
@@ -145,6 +146,7 @@ def known(maps: MapSet) -> int:
 
 
 HERE, THERE = "10.1.0.1", "10.2.0.1"
+ENDS: dict[Family, tuple[str, str]] = {4: (HERE, THERE), 6: ("fd00:1::1", "fd00:2::1")}
 HIGH, LOW = 50051, 8080
 CALLS = [(HIGH, 40000), (HIGH, 60000), (HIGH, 700), (LOW, 2000), (LOW, 40000)]
 """Port of the service, and of a client that the lower port gets wrong or right."""
@@ -308,8 +310,7 @@ def test_what_is_known_of_both_ends_decides(probe: Probe) -> None:
             ports = 7000 + case, 8000 + case
             for address, port, state in zip((HERE, THERE), ports, (source, dest), strict=True):
                 if state:
-                    key = ip.pack(address) + struct.pack("<HBxI", port, socket.IPPROTO_TCP, 0)
-                    maps.endpoints.put(key, struct.pack("<I", state))
+                    maps.endpoints.put(endpoint(address, port), struct.pack("<I", state))
             packet = segment(socket.IPPROTO_TCP, *ports, ACK)
             run(ip_frame(4, bytes(6), HERE, THERE, socket.IPPROTO_TCP, packet))
             kept = (0, ports[1]) if initiator == INITIATOR_SOURCE else (ports[0], 0)
@@ -346,13 +347,31 @@ def segment(protocol: int, source: int, dest: int, kind: int) -> bytes:
 
 
 @contextmanager
-def program(probe: Probe) -> Iterator[tuple[Callable[[bytes], object], MapSet]]:
+def program(probe: Probe, family: Family = 4) -> Iterator[tuple[Callable[[bytes], object], MapSet]]:
     """A probe's program that is not attached, to run on frames, and its maps."""
     with load(probe, Settings()) as found:
-        run = run_netfilter if probe is postrouting.PROBE else run_tc
-        first = found.program_fd(probe.hooks[0].program)
+        is_netfilter = probe is postrouting.PROBE
+        hook = probe.hooks[1 if is_netfilter and family == 6 else 0]
+        chosen = found.program_fd(hook.program)
+        run = (
+            partial(run_netfilter, chosen, family=family)
+            if is_netfilter
+            else partial(run_tc, chosen)
+        )
         with MapSet({name: os.dup(found.map_fd(name)) for name in MAPS}) as maps:
-            yield partial(run, first), maps
+            yield run, maps
+
+
+def endpoint(address: str, port: int) -> bytes:
+    """A key of the map of endpoints, of TCP."""
+    return ip.pack(address) + struct.pack("<HBxI", port, socket.IPPROTO_TCP, 0)
+
+
+def others(maps: MapSet) -> int:
+    """What programs noted of flows of another initiator than the presumed one."""
+    key, value = ffi.new("__u32 *"), ffi.new("char[]", structs.CONTROL_SIZE)
+    check(libbpf().bpf_map_lookup_elem(maps.fds()["control"], key, value), "read control")
+    return structs.Control.unpack(bytes(ffi.buffer(value))).others
 
 
 @contextmanager
@@ -390,6 +409,41 @@ def test_what_a_handshake_tells_holds_for_later_packets(
         (THERE, 0, 50000, INITIATOR_SOURCE): 3,
         (THERE, 50001, 0, INITIATOR_DESTINATION): 4,
         (THERE, 40002, 0, 0): 1,
+    }
+
+
+@families
+@probes
+def test_a_flow_keeps_its_packets_when_what_is_known_of_its_ends_changes(
+    probe: Probe, family: Family
+) -> None:
+    here, there = ENDS[family]
+    with program(probe, family) as (run, maps):
+
+        def send(source: int, dest: int, kind: int) -> None:
+            packet = segment(socket.IPPROTO_TCP, source, dest, kind)
+            run(ip_frame(family, bytes(6), here, there, socket.IPPROTO_TCP, packet))
+
+        send(40000, 443, SYN)
+        send(40000, 443, ACK)
+        assert others(maps) == 0
+        send(40001, 50001, SYN)
+        send(40001, 50001, ACK)
+        for key in maps.endpoints.keys(SIZE):
+            maps.endpoints.remove(key)
+        send(40000, 443, ACK)
+        send(40001, 50001, ACK)
+        send(40002, 50002, ACK)  # of none
+        maps.endpoints.put(endpoint(there, 50002), struct.pack("<I", CALLED))
+        send(40002, 50002, ACK)
+        counted = Counted(Spool(maps)).drain()
+        assert others(maps) == 0  # the other buffer has no flows
+        send(40003, 50003, ACK)
+        assert probe is not postrouting.PROBE or others(maps) == 1
+    assert {key: n.packets for key, n in flows_of(counted, here).items()} == {
+        (there, 0, 443, INITIATOR_SOURCE): 3,
+        (there, 0, 50001, INITIATOR_SOURCE): 3,
+        (there, 40002, 0, 0): 2,
     }
 
 

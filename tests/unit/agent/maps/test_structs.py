@@ -95,6 +95,7 @@ def test_control_is_packed_and_unpacked_unchanged_but_for_the_time_of_the_last_d
         Control(1, skip_inbound=True, tunnel_devices=2**63 + 5),
         Control(0, is_stopped=True),
         Control(0, uplinks=(2, 2**32 - 1)),
+        Control(1, tunnel_devices=1, uplinks=(3,), others=1),
         Control(1, uplinks=(1, 2, 3, 4)),
     ):
         assert Control.unpack(control.pack()) == control
