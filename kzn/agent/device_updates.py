@@ -7,6 +7,8 @@ Never: a question to netlink.
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
 from kzn.agent.config import AgentConfig
@@ -16,8 +18,12 @@ from kzn.agent.hooks import Hooks
 from kzn.agent.maps.senders import Senders
 from kzn.agent.select.attach import AttachedProbe
 from kzn.agent.stats import AgentStats
+from kzn.daemon.logs import RateLimited
 
 log = logging.getLogger(__name__)
+
+UNKNOWN_SECONDS = 300.0
+"""Between two warnings of the same unknown names, while devices change."""
 
 
 class DeviceUpdates:
@@ -34,6 +40,7 @@ class DeviceUpdates:
         stats: AgentStats,
         meter: Meter,
         hooks: Hooks,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.addresses: tuple[bytes, ...] | None = None
         self.senders = Senders()
@@ -45,7 +52,7 @@ class DeviceUpdates:
         self._meter = meter
         self._accounts_local = config.uplinks is None
         self._measured: tuple[Device, ...] | None = None
-        self._unknown: tuple[str, ...] = ()
+        self._unknown = RateLimited(log, UNKNOWN_SECONDS, clock)
         self._missing = 0
         self._headerless = ""
         attached.maps.set_skip_inbound(skip=config.skip_inbound)
@@ -91,6 +98,14 @@ class DeviceUpdates:
                 " traffic is accounted even if it stays on the node",
                 missing,
             )
-        if unknown and unknown != self._unknown:
-            log.warning("--uplink: this node has no device %s", ", ".join(unknown))
-        self._missing, self._unknown = missing, unknown
+        if unknown:
+            names = ", ".join(unknown)
+            self._unknown.warn(
+                names,
+                "--uplink: this node has no device %s; what leaves by another one is not accounted"
+                " (ignored, local)",
+                names,
+            )
+        else:
+            self._unknown.resolved_all()
+        self._missing = missing

@@ -1,15 +1,18 @@
 """What a change of the node's devices leads to, without a wait of the event loop for netlink."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+import pytest
+
 from kzn.agent.config import AgentConfig
 from kzn.agent.coverage.hook_coverage import Meter
-from kzn.agent.device_updates import DeviceUpdates
+from kzn.agent.device_updates import UNKNOWN_SECONDS, DeviceUpdates
 from kzn.agent.devices.netlink import Routes
 from kzn.agent.devices.netlink_messages import InterfaceAddress, Link
 from kzn.agent.devices.table import Device, DeviceTable
@@ -109,3 +112,26 @@ def test_netlink_that_waits_does_not_stop_the_event_loop() -> None:
 
     asyncio.run(apply())
     assert meter.devices == ["eth0"]
+
+
+def test_unknown_names_are_warned_of_again_while_they_are_unknown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = 0.0
+    stats = AgentStats("postrouting", 10.0)
+    attached = AttachedProbe(postrouting.PROBE, cast(MapSet, FakeMaps()), ProcessAttachments())
+    meter, hooks = cast(Meter, FakeMeter()), Hooks(attached, stats)
+    its = DeviceUpdates(CONFIG, attached, stats, meter, hooks, lambda: now)
+
+    def warned(*names: str) -> int:
+        made = DeviceTable(names)
+        made.load([ETH0], [], Routes(frozenset(), frozenset()))
+        caplog.clear()
+        asyncio.run(its.apply(made, frozenset()))
+        return sum("no device eth9" in message for message in caplog.messages)
+
+    caplog.set_level(logging.WARNING)
+    assert [warned("eth0", "eth9"), warned("eth0", "eth9")] == [1, 0]
+    now = UNKNOWN_SECONDS
+    assert [warned("eth0", "eth9"), warned("eth9", "eth10")] == [1, 1]
+    assert [warned("eth0"), warned("eth0", "eth9")] == [0, 1]
