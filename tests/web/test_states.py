@@ -190,7 +190,7 @@ def test_what_a_killed_server_lost_is_hatched_and_said(
     expect(tab.locator("[data-kind=restarted]")).to_be_visible()
     gap = tab.locator(".chart .gap[data-reason=restart]").first
     expect(gap).to_have_attribute("fill", re.compile(r"url\(#"))
-    expect(gap.locator("title")).to_contain_text("no numbers until")
+    expect(gap.locator("title")).to_contain_text("The server was restarted: no numbers until")
 
 
 def test_a_gap_is_hatched(show: Show, world: World) -> None:

@@ -8,9 +8,11 @@ function cell(value: unknown): string {
   return /[",\r\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
 }
 
-/** A name that no spreadsheet takes for a formula: groups and static names may be any text. */
+/** A name that no spreadsheet takes for a formula: groups and static names may be any text.
+ * Spreadsheets of some languages take full-width characters for the others.
+ */
 function name(value: unknown): unknown {
-  return typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+  return typeof value === "string" && /^[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/.test(value) ? `'${value}` : value;
 }
 
 /** A line for each row, then other and total, so that the sums can be checked. */

@@ -21,3 +21,21 @@ export const ADVICE: Record<string, string> = {
   not_in_flows: "The agent's totals exceed its flows: compare the versions of agent and server.",
   other: "A reason that this server does not know: the agent is newer.",
 };
+
+/** Why a history has no numbers for some time, by the reason of a gap (docs/api.md). */
+const GAPS: Record<string, string> = {
+  restart: "The server was restarted",
+  queue_full: "More was counted than could be written",
+  writer_gone: "The process that writes the history had ended",
+  disk_full: "The disk of the history was full",
+  io: "The history could not be written",
+  memory: "The process that writes the history had too little memory",
+  overflow: "More kinds of flows than a minute can have",
+  too_late: "It came after its hour had been closed",
+  fault: "An error in kzn",
+  damaged: "A file of the history is damaged",
+  not_by_node: "Kept by workload and not by node",
+};
+
+/** Why there is a gap, in words. */
+export const gapText = (reason: string) => GAPS[reason] ?? reason;

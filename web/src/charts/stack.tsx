@@ -6,6 +6,7 @@ import { rate, shortRate, tick, instant, type Zone } from "../format";
 import { Copy } from "../parts/controls";
 import { SaveImage } from "../parts/image";
 import { usePageShown } from "../parts/later";
+import { gapText } from "../reasons";
 import { timeTicks, valueTicks } from "./scale";
 
 export interface Layer {
@@ -161,7 +162,7 @@ export function Stack(props: Props) {
                   height={height - TOP - BOTTOM}
                   fill={`url(#${hatch})`}
                 >
-                  <title>{`${gap.reason}: no numbers until ${instant(gap.to, zone)}`}</title>
+                  <title>{`${gapText(gap.reason)}: no numbers until ${instant(gap.to, zone)}`}</title>
                 </rect>
               );
             })}
