@@ -6,7 +6,7 @@ in bytes, packets, bytes before, and each point of the series.
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from kzn.errors import UsageError
@@ -238,35 +238,10 @@ class Answer:
         }
 
 
-def to_wire(answer: Answer) -> dict[str, Any]:
-    """An answer as JSON for `from_wire`."""
-    return asdict(answer)
-
-
-def from_wire(found: Any) -> Answer:
-    """The answer that another process sent."""
-    return Answer(
-        query=query_from_wire(found["query"]),
-        step=found["step"],
-        rows=tuple(Row(tuple(row["values"]), _measure(row["measure"])) for row in found["rows"]),
-        total=_measure(found["total"]),
-        of=found["of"],
-        source=found["source"],
-        complete_from=found["complete_from"],
-        complete_to=found["complete_to"],
-        gaps=tuple(MissingSpan(**gap) for gap in found["gaps"]),
-    )
-
-
 def query_from_wire(found: Any) -> TrafficQuery:
     """The query of ``asdict`` as JSON."""
     where = tuple((name, tuple(values)) for name, values in found["where"])
     return TrafficQuery(**{**found, "by": tuple(found["by"]), "where": where})
-
-
-def _measure(found: Any) -> Measure:
-    series = found["series"]
-    return Measure(**{**found, "series": None if series is None else tuple(series)})
 
 
 UNITS: dict[Source, int] = {"memory": MINUTE, "minutes": MINUTE, "hours": HOUR, "days": DAY}

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from kzn.errors import KznError, UsageError
+from kzn.history.processes import answers
 from kzn.history.processes.framing import read_message, write_message
-from kzn.history.query import query_from_wire, to_wire
+from kzn.history.query import query_from_wire
 from kzn.history.reader import Reader
 
 IDLE_SECONDS = 60.0
@@ -32,15 +33,16 @@ def main() -> None:
         message = read_message(source)
         if message is None:
             return
-        write_message(sink, _answer(reader, message[0]))
+        write_message(sink, *_answer(reader, message[0]))
 
 
-def _answer(reader: Reader, question: Any) -> Any:
+def _answer(reader: Reader, question: Any) -> tuple[Any, bytes]:
+    """A header and an answer."""
     try:
-        return {"answer": to_wire(reader.ask(query_from_wire(question)))}
+        return {}, answers.encode(reader.ask(query_from_wire(question)))
     except KznError as error:
         is_usage = isinstance(error, UsageError)
-        return {"error": error.message, "hint": error.hint, "usage": is_usage}
+        return {"error": error.message, "hint": error.hint, "usage": is_usage}, b""
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from kzn.errors import KznError, UsageError
+from kzn.history.processes import answers
 from kzn.history.processes.framing import end_process, read_message_until, write_message
-from kzn.history.query import Answer, TrafficQuery, from_wire
+from kzn.history.query import Answer, TrafficQuery
 
 ASK_SECONDS = 30.0
 
@@ -49,18 +50,18 @@ class ReaderProcess:
         """The answer."""
         with self._asking:
             try:
-                answer = self._say(asdict(query))
+                header, answer = self._say(asdict(query))
             except (OSError, EOFError):  # it was idle and has ended, or was killed: once more
                 self.close()
                 try:
-                    answer = self._say(asdict(query))
+                    header, answer = self._say(asdict(query))
                 except (OSError, EOFError) as error:
                     self.close()
                     raise KznError("history: the reader process ended") from error
-        if "error" in answer:
-            kind = UsageError if answer["usage"] else KznError
-            raise kind(answer["error"], hint=answer["hint"])
-        return from_wire(answer["answer"])
+        if "error" in header:
+            kind = UsageError if header["usage"] else KznError
+            raise kind(header["error"], hint=header["hint"])
+        return answers.decode(answer)
 
     def close(self) -> None:
         """End the process; the thread that asks calls it."""
@@ -77,14 +78,14 @@ class ReaderProcess:
         with self._asking:
             self.close()
 
-    def _say(self, question: Any) -> Any:
+    def _say(self, question: Any) -> tuple[Any, bytes]:
         process = self._started()
         assert process.stdin is not None  # noqa: S101 - both are pipes
         assert process.stdout is not None  # noqa: S101
         write_message(process.stdin, question)
         try:
             deadline = time.monotonic() + self._seconds
-            return read_message_until(process.stdout.fileno(), deadline)[0]
+            return read_message_until(process.stdout.fileno(), deadline)
         except TimeoutError as error:
             self.close()
             raise KznError(

@@ -5,11 +5,13 @@ Out: for each group and the total: money at both ends by currency, and bytes wit
 Never: a group whose cost and unpriced bytes are of other bytes than the group's.
 """
 
+import asyncio
 import datetime as dt
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import NamedTuple
+from operator import itemgetter
+from typing import NamedTuple, TypeVar
 
 from kzn.errors import UsageError
 from kzn.history.query import MAX_LIMIT, MAX_VALUES, Answer, Row, TrafficQuery, Value
@@ -19,7 +21,10 @@ from kzn.pricing.places import price_between
 from kzn.pricing.traffic import Quote, Unpriced
 from kzn.server.http.past_places import PastEnd, PastPlaces
 
+_T = TypeVar("_T")
 _SIDES = ("src", "dst")
+ROWS_A_PIECE = 512
+"""Rows that are priced between two turns of the event loop: about a millisecond."""
 _MOST_PERIODS = 60
 """Each is a question to the store; what follows the last of them has no price."""
 
@@ -70,7 +75,7 @@ class _Route(NamedTuple):
     dst: PastEnd
 
     @staticmethod
-    def of(values: dict[str, Value]) -> "_Route":
+    def of(values: Mapping[str, Value]) -> "_Route":
         """The route of a row."""
         src, dst = (
             PastEnd(*(str(values.get(f"{side}_{name}", "")) for name in PastEnd._fields))
@@ -89,19 +94,26 @@ async def costs_of(answer: Answer, ask: Ask, book: PriceBook, places: PastPlaces
     added = ("class", *(f"{side}_{name}" for name in places.dimensions for side in _SIDES))
     by = query.by + tuple(name for name in added if name not in query.by)
     periods: list[tuple[int, list[tuple[Row, _Route]]]] = []
+    places_of = itemgetter(*(by.index(name) for name in added))
+    known_routes: dict[tuple[Value, ...], _Route] = {}
     for begin, end in _periods(query, book):
         found = await ask(
             replace(query, begin=begin, end=end, by=by, limit=MAX_LIMIT, points=0, compare=False)
         )
-        routes = (_Route.of(dict(zip(by, row.values, strict=True))) for row in found.rows)
-        periods.append((begin, list(zip(found.rows, routes, strict=True))))
-    await _learn_providers(query, ask, places, (route for _, rows in periods for _, route in rows))
+        flows: list[tuple[Row, _Route]] = []
+        async for row in _in_pieces(found.rows):
+            key = places_of(row.values)
+            if (route := known_routes.get(key)) is None:
+                route = known_routes[key] = _Route.of(dict(zip(added, key, strict=True)))
+            flows.append((row, route))
+        periods.append((begin, flows))
+    await _learn_providers(query, ask, places, known_routes.values())
     rows = {row.values: Cost() for row in answer.rows}
     total, known = Cost(), 0
     prices: dict[tuple[int, _Route], Quote | Unpriced] = {}
     seen = dict.fromkeys(rows, 0)
     for begin, flows in periods:
-        for row, route in flows:
+        async for row, route in _in_pieces(flows):
             if (price := prices.get((begin, route))) is None:
                 at = datetime.fromtimestamp(begin, UTC)
                 ends = places.of(route.src), places.of(route.dst)
@@ -120,6 +132,14 @@ async def costs_of(answer: Answer, ask: Ask, book: PriceBook, places: PastPlaces
     for row in answer.rows:
         rows[row.values].unpriced += max(0, row.measure.bytes - seen[row.values])
     return rows, total
+
+
+async def _in_pieces(rows: Sequence[_T]) -> AsyncIterator[_T]:
+    """The rows, with turns of the event loop between pieces of them."""
+    for first in range(0, len(rows), ROWS_A_PIECE):
+        for row in rows[first : first + ROWS_A_PIECE]:
+            yield row
+        await asyncio.sleep(0)
 
 
 def rest(total: Cost, rows: Iterable[Cost]) -> Cost:
