@@ -13,6 +13,7 @@ import numpy as np
 from kzn.columns.arrays import BOOL, F64, I64
 from kzn.columns.hash_table import KeyTable
 from kzn.columns.key_layout import KeyLayout
+from kzn.columns.sort_order import distinct
 from kzn.pricing.book import PriceBook
 from kzn.pricing.traffic import Quote, Traffic, Unpriced
 from kzn.server.ledger.family import TOO_MANY_PLACES, UNPRICED_REASONS
@@ -106,9 +107,9 @@ class RoutePrices:
         """The row of each route, which may repeat."""
         rows = self._index.find(routes)
         if (new := rows < 0).any():
-            distinct = np.unique(routes[new])
-            self._index.insert(distinct)
-            cls, *places = ROUTE.unpack(distinct)
+            different = distinct(routes[new])
+            self._index.insert(different)
+            cls, *places = ROUTE.unpack(different)
             columns = (cls.tolist(), *(column.tolist() for column in places))
             found = _columns([self._quote(*one) for one in zip(*columns, strict=True)])
             self._prices = self._prices.plus(found)

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kzn.columns.arrays import BOOL, F64, I64, U64
+from kzn.columns.sort_order import distinct
 from kzn.errors import KznError
 from kzn.model.endpoint import Endpoint, EndpointIndex
 from kzn.server.ledger.family import (
@@ -184,8 +185,8 @@ class Ledger:
             table.add_to_rows(rows, costs, now)
             return
         room = self._limits.of(family) - len(table)
-        if len(new) > room and len(distinct := np.unique(keys.take(new))) > room:
-            beyond = np.isin(keys, distinct[max(0, room) :])
+        if len(new) > room and len(found := distinct(keys.take(new))) > room:
+            beyond = np.isin(keys, found[max(0, room) :])
             keys = np.where(beyond, _of_other(family, keys), keys)
         table.add(keys, costs, now)
 

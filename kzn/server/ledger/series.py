@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from kzn.columns.arrays import BOOL, F64, I64, U64
 from kzn.columns.hash_table import KeyTable
+from kzn.columns.sort_order import distinct
 from kzn.server.ledger.family import Amounts, RowCosts
 from kzn.server.ledger.places import NONE, OTHER
 
@@ -231,7 +232,7 @@ class SeriesTable:
         limited = np.flatnonzero(rows < 0)
         if limited.size and len(self) < self.limit:
             new = keys.take(limited)
-            self._insert(_distinct(new), now)
+            self._insert(distinct(new), now)
             rows[limited] = self._index.find(new)
             limited = limited[rows.take(limited) < 0]
         if not limited.size:
@@ -437,10 +438,3 @@ def moves(dropped: BOOL) -> tuple[I64, I64]:
     """The rows that are dropped and filled, and the rows behind what is left that fill them."""
     left = len(dropped) - int(np.count_nonzero(dropped))
     return np.flatnonzero(dropped[:left]), left + np.flatnonzero(~dropped[left:])
-
-
-def _distinct(keys: I64) -> I64:
-    """Sorted, without repeats; np.unique hashes, which is several times slower here."""
-    keys = np.sort(keys)
-    first: BOOL = np.append(True, keys[1:] != keys[:-1])
-    return keys[first]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from kzn.columns.arrays import F64, I32, I64
+from kzn.columns.sort_order import distinct
 from kzn.model.endpoint import Endpoint, EndpointIndex
 
 _CODES = 8
@@ -33,7 +34,7 @@ class SeenOwners:
         stale = np.flatnonzero((self._until.take(at) <= now) & (ids >= 0))
         if not len(stale):
             return ()
-        numbers = np.unique(ids.take(stale))
+        numbers = distinct(ids.take(stale))
         learned = [(number, index.endpoint(number)) for number in numbers.tolist()]
         self._until[numbers] = now + _KNOWN_SECONDS  # not before: an id may not be in use
         return learned

@@ -33,6 +33,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kzn.columns.arrays import BOOL, F64, I32, I64, U8, U32
+from kzn.columns.sort_order import distinct
 from kzn.model.endpoint import (
     NO_CODE,
     SERVICE,
@@ -261,7 +262,7 @@ def _answers(
     chosen = chosen.compress((initiator == INITIATOR_DESTINATION) | serves)
     if not len(chosen):
         return None
-    sources = np.unique(src.take(chosen))
+    sources = distinct(src.take(chosen))
     captured = sources.compress(index.captured(flows.addresses.take(sources, axis=0)))
     return chosen.compress(np.isin(src.take(chosen), captured)) if len(captured) else None
 
@@ -272,7 +273,7 @@ def _proxied(flows: Flows, side: I64, cell: I64, src: I64, index: EndpointIndex)
     if not inbound.any():
         return None
     chosen = np.flatnonzero(inbound.ravel().take(cell))
-    sources = np.unique(src.take(chosen))
+    sources = distinct(src.take(chosen))
     proxied = sources.compress(index.proxied(flows.addresses.take(sources, axis=0)))
     return chosen.compress(np.isin(src.take(chosen), proxied)) if len(proxied) else None
 

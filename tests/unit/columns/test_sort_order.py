@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kzn.columns.sort_order import sort_order
+from kzn.columns.sort_order import distinct, sort_order
 
 few, wide = st.integers(0, 2), st.integers(0, 2**64 - 1)
 
@@ -26,3 +26,12 @@ def test_equal_rows_keep_their_order_at_any_number_of_rows(rows: int) -> None:
     chance = np.random.default_rng(rows)
     columns = [chance.integers(0, most, rows, np.uint64) for most in (3, 1 << 40, 1 << 63, 2)]
     assert sort_order(columns).tolist() == np.lexsort(columns).tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint64])
+@given(values=st.lists(st.integers(0, 9)))
+def test_distinct_values_are_sorted_and_appear_once(
+    dtype: type[np.integer[Any]], values: list[int]
+) -> None:
+    found = distinct(np.array(values, dtype))
+    assert (found.dtype, found.tolist()) == (np.dtype(dtype), sorted(set(values)))
