@@ -1,13 +1,14 @@
 """Every state of a cluster or a server has its words in place of numbers."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from page_answers import STATUS
 from page_world import NOW, Show, World
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 
 def _status(**changed: Any) -> Any:
@@ -17,6 +18,25 @@ def _status(**changed: Any) -> Any:
 def _notice(kind: str, text: str, names: list[str], hint: str = "kzn doctor") -> Any:
     found = {"kind": kind, "text": text, "names": names, "hint": hint}
     return lambda _query: (200, {"notices": [found]})
+
+
+QUICK = 250
+"""Milliseconds for a check of `_run_until`."""
+
+
+def _run_until(tab: Page, seconds: int, check: Callable[[], object], step: int = 1) -> None:
+    """Run the page's clock until ``check`` holds, at most ``seconds``.
+
+    In steps, for answers come in real time: what fails after the clock has run asks again later.
+    """
+    for _ in range(0, seconds, step):
+        try:
+            check()
+        except AssertionError:
+            tab.clock.run_for(step * 1000)
+        else:
+            return
+    check()
 
 
 @pytest.fixture
@@ -261,8 +281,8 @@ def test_server_away(show: Show, world: World) -> None:
     tab = show(world, expect_errors=True, own_clock=True)
     expect(tab.locator(".workloads tbody tr").first).to_be_visible()
     world.overrides |= {"status": lambda _query: (503, {"error": "the server is stopping"})}
-    tab.clock.fast_forward(20_000)
-    expect(tab.locator(".away")).to_contain_text("the server is stopping")
+    said, away = "the server is stopping", tab.locator(".away")
+    _run_until(tab, 60, lambda: expect(away).to_contain_text(said, timeout=QUICK))
     expect(tab.locator(".workloads tbody tr").first).to_be_visible()
 
 
@@ -275,45 +295,32 @@ def test_the_page_goes_on_when_the_server_answers_again(show: Show, world: World
     tab.clock.pause_at(tab.evaluate("Date.now()") / 1000 + 3)
     away = (503, {"error": "the server is stopping"})
     world.overrides["traffic"] = lambda _query: away
-    age = 0
-    for seconds in (31, 2, 4, 8, 16, 32):  # the next time is in a minute
-        tab.clock.run_for(seconds * 1000)
-        for _ in range(60):  # what failed after the clock had begun to run asks again later
-            if f" {age} s old" not in stale.inner_text():
-                break
-            tab.clock.run_for(1000)
-        expect(stale).not_to_contain_text(f" {age} s old")
-        age = int(re.findall(r"(\d+) s old", stale.inner_text())[0])
+    said = re.compile(r"2 min old")  # from 120 s on; asked at some 30, 32, 36, 44, 60, 92, 152 s
+    _run_until(tab, 160, lambda: expect(stale).to_have_text(said, timeout=QUICK), step=4)
     world.overrides["status"] = world.overrides["traffic"]
-    tab.clock.run_for(10_000)
-    expect(tab.locator(".away")).to_be_visible()
+    _run_until(tab, 12, lambda: expect(tab.locator(".away")).to_be_visible(timeout=QUICK))
     expect(total).to_have_text(before)
     world.sizes //= 3
     del world.overrides["status"], world.overrides["traffic"]
-    tab.clock.run_for(2000)
-    expect(tab.locator(".away")).to_have_count(0)
-    expect(stale).to_have_count(0)
+    _run_until(tab, 10, lambda: expect(tab.locator(".away")).to_have_count(0, timeout=QUICK))
+    _run_until(tab, 5, lambda: expect(stale).to_have_count(0, timeout=QUICK))
     expect(total).not_to_have_text(before)
 
 
 def test_a_page_of_a_server_that_is_away_begins_when_it_answers(show: Show, world: World) -> None:
     world.overrides["status"] = lambda _query: (503, {"error": "the server is stopping"})
     tab = show(world, expect_errors=True, own_clock=True)
-    tab.clock.run_for(2000)
     expect(tab.locator("main")).to_contain_text("the server is stopping")
     del world.overrides["status"]
-    tab.clock.run_for(60_000)
-    expect(tab.locator(".tiles")).to_be_visible()
+    _run_until(tab, 60, lambda: expect(tab.locator(".tiles")).to_be_visible(timeout=QUICK))
 
 
 def test_a_server_that_becomes_ready_is_shown(show: Show, world: World) -> None:
     world.overrides["status"] = _status(ready=False, why_not_ready="pods were not listed yet")
     tab = show(world, own_clock=True)
-    tab.clock.run_for(2000)
     expect(tab.locator("main")).to_contain_text("pods were not listed yet")
     del world.overrides["status"]
-    tab.clock.run_for(2000)
-    expect(tab.locator(".tiles")).to_be_visible()
+    _run_until(tab, 20, lambda: expect(tab.locator(".tiles")).to_be_visible(timeout=QUICK))
 
 
 @pytest.mark.parametrize("screen", ["#/", "#/w/data/postgres", "#/pairs", "#/nodes"])
@@ -324,14 +331,13 @@ def test_numbers_that_are_not_renewed_have_their_age(show: Show, world: World, s
     tab.wait_for_load_state("networkidle")
     late = (503, {"error": "the history did not answer in time"})
     world.overrides |= {"traffic": lambda _query: late, "nodes": lambda _query: late}
-    tab.clock.run_for(40_000)
-    said = r"the history did not answer in time\. These numbers are \d+ s old"
-    expect(tab.locator(".stale")).to_have_text(re.compile(said))
+    said = re.compile(r"the history did not answer in time\. These numbers are \d+ s old")
+    stale = tab.locator(".stale")
+    _run_until(tab, 120, lambda: expect(stale).to_have_text(said, timeout=QUICK))
     expect(tab.locator(".list tbody tr").first).to_be_visible()
     expect(tab.locator(".away")).to_have_count(0)
     del world.overrides["traffic"], world.overrides["nodes"]
-    tab.clock.run_for(60_000)
-    expect(tab.locator(".stale")).to_have_count(0)
+    _run_until(tab, 120, lambda: expect(stale).to_have_count(0, timeout=QUICK))
 
 
 def test_servers_that_answer_in_turn_are_told_from_a_restart(show: Show, world: World) -> None:
