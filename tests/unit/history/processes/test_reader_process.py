@@ -10,10 +10,8 @@ import pytest
 from questions import CLUSTER, ENDS, PROVIDER_IDS, T0, VERDICTS, check, settled
 
 from kzn.errors import KznError, UsageError
-from kzn.history.processes import answers
 from kzn.history.processes.reader_process import ReaderProcess
 from kzn.history.query import TrafficQuery
-from kzn.history.reader import Reader
 from kzn.history.retention import Keep
 from kzn.history.writer import Writer
 
@@ -55,13 +53,6 @@ def test_a_process_that_was_started_answers_the_first_query(process: ReaderProce
     check(process.ask(query), FLOWS, query)
     process.start()
     assert process.pid == started
-
-
-def test_an_answer_is_the_same_on_both_sides_of_the_pipe(root: Path) -> None:
-    reader = Reader(root)
-    found = reader.ask(TrafficQuery(T0, T0 + 120, ("src_pod", "port"), points=2, compare=True))
-    reader.close()
-    assert answers.decode(answers.encode(found)) == found
 
 
 def test_a_query_without_an_answer_in_time_is_an_error(root: Path) -> None:
