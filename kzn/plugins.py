@@ -1,4 +1,4 @@
-"""Loads the plugins of one entry point group: each is usable, or broken with a reason.
+"""The plugins of an entry point group: each is usable, or broken with a reason.
 
 In: entry points (`registered` reads those of the installed packages), and the group's own check.
 Out: values of the group's type and `BrokenPlugin`, by name.
@@ -9,14 +9,32 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
-from typing import TypeVar
+from typing import Generic, Protocol, TypeVar
+
+from kzn.errors import UsageError
 
 log = logging.getLogger(__name__)
 
 OWN = "kzn"
 """The package of kzn itself: its plugins have precedence over others of the same name."""
 
+
+class Declared(Protocol):
+    """What a plugin declares, whatever its group: see `PluginGroup`."""
+
+    @property
+    def name(self) -> str:
+        """The name of its entry point."""
+        ...
+
+    @property
+    def api(self) -> int:
+        """The version of the group's interface that it was written for."""
+        ...
+
+
 T = TypeVar("T")
+D = TypeVar("D", bound=Declared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +43,58 @@ class BrokenPlugin:
 
     name: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PluginGroup(Generic[D]):
+    """The plugins of the entry point group ``name``, each a ``kind`` for the version ``api``.
+
+    ``noun`` is what one is called. ``problem`` returns why one cannot be used, or an empty string.
+    ``hint`` goes with the error of a broken one.
+    """
+
+    name: str
+    noun: str
+    kind: type[D]
+    api: int
+    problem: Callable[[D], str] = lambda _plugin: ""
+    hint: str = ""
+
+    def installed(self, points: Iterable[EntryPoint] | None = None) -> list[D | BrokenPlugin]:
+        """All registered ones by name; a broken one is logged and never raises."""
+        points = registered(self.name) if points is None else points
+        found = load_plugins(points, self.kind, self._problem)
+        for plugin in found:
+            if isinstance(plugin, BrokenPlugin):
+                log.warning("%s %s cannot be used: %s", self.noun, plugin.name, plugin.reason)
+        return found
+
+    def usable(self, plugins: Iterable[D | BrokenPlugin]) -> list[D]:
+        """Those that can be used."""
+        return [plugin for plugin in plugins if isinstance(plugin, self.kind)]
+
+    def find(self, name: str, plugins: Iterable[D | BrokenPlugin], known: str = "") -> D:
+        """The one of that name; UsageError, which shows ``known`` or all names, if it is not there.
+
+        UsageError also if it is broken.
+        """
+        plugins = list(plugins)
+        for plugin in plugins:
+            if plugin.name != name:
+                continue
+            if isinstance(plugin, self.kind):
+                return plugin
+            assert isinstance(plugin, BrokenPlugin)  # noqa: S101 - by the type of the list
+            raise UsageError(f"{self.noun} {name} is broken: {plugin.reason}", hint=self.hint)
+        known = known or ", ".join(plugin.name for plugin in plugins) or "none"
+        raise UsageError(f"unknown {self.noun} {name!r}", hint=f"installed: {known}")
+
+    def _problem(self, name: str, plugin: D) -> str:
+        if plugin.api != self.api:
+            return f"it was written for {self.noun} API {plugin.api}, this kzn has {self.api}"
+        if plugin.name != name:
+            return f"its entry point is named {name!r}, its declaration {plugin.name!r}"
+        return self.problem(plugin)
 
 
 def registered(group: str) -> list[EntryPoint]:

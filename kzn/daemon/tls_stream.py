@@ -7,6 +7,7 @@ and calls back only after the handshake, so that no limit of connections applies
 """
 
 import asyncio
+import io
 import ssl
 from contextlib import suppress
 from typing import Any
@@ -76,8 +77,8 @@ class TlsStream:
         return False
 
     def write_eof(self) -> None:
-        """Not supported, see `can_write_eof`."""
-        raise NotImplementedError
+        """An error: see `can_write_eof`."""
+        raise io.UnsupportedOperation("TLS has no half-open connections")
 
     def close(self) -> None:
         """Send close_notify and close."""

@@ -1,39 +1,24 @@
 """The installed sinks: entry points of the group ``kzn.sinks``, usable ones and broken ones."""
 
-import logging
 from collections.abc import Iterable, Sequence
-from importlib.metadata import EntryPoint
 
 from kzn.errors import UsageError
-from kzn.plugins import BrokenPlugin, load_plugins, registered
+from kzn.plugins import BrokenPlugin, PluginGroup
 from kzn.sinks.declaration import API, Sink, SinkPlugin, Store
 from kzn.sinks.target import Target, parse_target
-
-log = logging.getLogger(__name__)
 
 GROUP = "kzn.sinks"
 
 
-def installed(points: Iterable[EntryPoint] | None = None) -> list[SinkPlugin | BrokenPlugin]:
-    """All registered sinks by name; a broken one is logged and never raises."""
-    found = load_plugins(registered(GROUP) if points is None else points, SinkPlugin, _problem)
-    for sink in found:
-        if isinstance(sink, BrokenPlugin):
-            log.warning("sink %s cannot be used: %s", sink.name, sink.reason)
-    return found
+_SINKS = PluginGroup(GROUP, "sink", SinkPlugin, API)
+installed = _SINKS.installed
 
 
 def find(name: str, sinks: Iterable[SinkPlugin | BrokenPlugin]) -> SinkPlugin:
     """The sink of that name; UsageError if it is not installed or broken."""
     sinks = list(sinks)
-    for sink in sinks:
-        if sink.name != name:
-            continue
-        if isinstance(sink, SinkPlugin):
-            return sink
-        raise UsageError(f"sink {name} is broken: {sink.reason}")
-    usable = [sink.form for sink in sinks if isinstance(sink, SinkPlugin)]
-    raise UsageError(f"unknown sink {name!r}", hint=f"installed: {', '.join(usable) or 'none'}")
+    forms = ", ".join(sink.form for sink in _SINKS.usable(sinks)) or "none"
+    return _SINKS.find(name, sinks, known=forms)
 
 
 def parse_targets(urls: Sequence[str]) -> tuple[Target, ...]:
@@ -75,12 +60,3 @@ def open_store(target: Target, sinks: list[SinkPlugin | BrokenPlugin] | None = N
     if plugin.open_store is None:
         raise UsageError(f"{target.shown}: the sink {plugin.name} takes segments, it cannot answer")
     return plugin.open_store(target)
-
-
-def _problem(name: str, sink: SinkPlugin) -> str:
-    """Why a declaration under an entry point of this name cannot be used; empty if it can."""
-    if sink.api != API:
-        return f"it was written for sink API {sink.api}, this kzn has {API}"
-    if sink.name != name:
-        return f"its entry point is named {name!r}, its declaration {sink.name!r}"
-    return ""

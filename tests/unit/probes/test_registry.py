@@ -25,7 +25,7 @@ def point(name: str, value: str) -> EntryPoint:
 def plugin(monkeypatch: pytest.MonkeyPatch) -> str:
     """A module with declarations that cannot be used."""
     module = ModuleType("kzn_test_plugin")
-    module.__dict__.update(OLD=OLD, AUTO=NAMED_AUTO, MISNAMED=MISNAMED, installed=installed)
+    module.__dict__.update(OLD=OLD, AUTO=NAMED_AUTO, MISNAMED=MISNAMED, function=candidates)
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return module.__name__
 
@@ -40,7 +40,7 @@ def test_the_built_in_probe_is_registered_like_any_other() -> None:
         ("old", "OLD", "probe API 0, this kzn has 4"),
         ("misnamed", "MISNAMED", "its declaration 'other'"),
         ("auto", "AUTO", "a probe cannot be named 'auto'"),
-        ("function", "installed", "is of type function, not Probe"),
+        ("function", "function", "is of type function, not Probe"),
     ],
 )
 def test_a_declaration_that_cannot_be_used_is_a_row_and_a_log_line(
