@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kzn.cli.params import json_option, server_options
+from kzn.reports.numbers import size
 
 if TYPE_CHECKING:
     from kzn.client.find import ServerOptions
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _SURE_SECONDS = 86_400
 """A window with fewer seconds of data has not seen the hours of a day."""
 _HEADER = ("saving/month", "stays/month", "verdict", "sure", "rule", "what")
@@ -168,15 +168,6 @@ def _saving(one: Any) -> str:
 def money(amounts: dict[str, float]) -> str:
     """Amounts by currency; "unpriced" without any."""
     return ", ".join(f"{amount:,.2f} {name}" for name, amount in amounts.items()) or "unpriced"
-
-
-def size(number: float) -> str:
-    """Bytes in units of 1024."""
-    unit = 0
-    while abs(number) >= 1024 and unit < len(_UNITS) - 1:
-        number /= 1024
-        unit += 1
-    return f"{number:.1f} {_UNITS[unit]}" if unit else f"{number:.0f} B"
 
 
 def _load(load: float | None) -> str:

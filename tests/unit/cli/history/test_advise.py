@@ -9,7 +9,7 @@ from advice_history import Store, sources_of
 from smallserver import serving
 
 from kzn.cli import main
-from kzn.cli.history.advise import question, size, text_of
+from kzn.cli.history.advise import question, text_of
 from kzn.errors import EXIT_OK
 from kzn.server.advice import Adviser
 from kzn.server.http.advice import document_of
@@ -19,9 +19,9 @@ TABLE = """\
 less than a day was measured: amounts of a month are only as good as that
 
 saving/month  stays/month  verdict   sure  rule       what
-   51.33 USD      2.5 TiB  proposed  high  same-zone  shop/cart: keep clients to endpoints of\
+   51.33 USD      2.76 TB  proposed  high  same-zone  shop/cart: keep clients to endpoints of\
  their zone
-total: 51.33 USD and 2.5 TiB a month; what two proposals save is counted once"""
+total: 51.33 USD and 2.76 TB a month; what two proposals save is counted once"""
 """600 MiB in 600 s of data are 4,380 times that in a month."""
 
 
@@ -71,15 +71,6 @@ def test_a_window_with_a_day_of_data_has_no_caution() -> None:
     first, second, *_ = text_of(found, is_long=False)
     assert first.endswith("24.0 h of it measured; a month is 730 h")
     assert not second
-
-
-def test_sizes_are_in_units_of_1024() -> None:
-    assert [size(number) for number in (0, 1023, 1024, 1.5 * 1024**5)] == [
-        "0 B",
-        "1023 B",
-        "1.0 KiB",
-        "1.5 PiB",
-    ]
 
 
 def test_what_saves_nothing_lacks_no_price_and_names_obey_no_terminal(
