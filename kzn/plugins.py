@@ -20,7 +20,7 @@ OWN = "kzn"
 
 
 class Declared(Protocol):
-    """What a plugin declares, whatever its group: see `PluginGroup`."""
+    """What a plugin of any group declares: see `PluginGroup`."""
 
     @property
     def name(self) -> str:

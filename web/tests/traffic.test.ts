@@ -119,7 +119,7 @@ test("CSV has the rest and the total, and quotes what needs it", () => {
   );
 });
 
-test.each(["=1+1", "+1", "-1", "@x", "\t=1", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20x"])("the name %j is no formula of a spreadsheet", (group) => {
+test.each(["=1+1", "+1", "-1", "@x", "\t=1", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20x"])("the name %j is not a formula of a spreadsheet", (group) => {
   const sums = { bytes: 30, packets: 3, cost: {}, unpriced_bytes: 0 };
   const rows = [{ cause_namespace: group, cause_workload: "x", ...sums }];
   const text = csvOf({ ...answer, rows, other: sums, total: sums });

@@ -1,4 +1,4 @@
-"""The filters of a proposal's flows: each flow is in one of them, whatever their number."""
+"""The filters of a proposal's flows: each flow is in one of them, however many there are."""
 
 import itertools
 from collections import Counter

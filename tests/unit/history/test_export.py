@@ -112,7 +112,7 @@ def test_more_rows_than_the_limit_are_an_error_before_the_first_one(root: Path) 
     reader.close()
 
 
-def test_what_was_counted_is_written_whatever_is_merged_meanwhile(tmp_path: Path) -> None:
+def test_what_was_counted_is_written_while_files_are_merged(tmp_path: Path) -> None:
     writer = Writer(tmp_path / "history", "00000001", VERDICTS, Keep())
     writer.add_ends(ENDS, anew=True)
     writer.write(1, settled(FLOWS[:1]), {})

@@ -33,7 +33,7 @@ def test_segments_arrive_to_the_byte_and_the_sink_is_closed(tmp_path: Path) -> N
     assert (counts.waiting, counts.failures) == (Amount(), 0)
 
 
-def test_whatever_a_sink_raises_the_segment_comes_again(tmp_path: Path) -> None:
+def test_a_segment_comes_again_after_any_error_of_a_sink(tmp_path: Path) -> None:
     errors: list[BaseException] = [
         LaterError("the engine is away"),
         OSError("reset"),
@@ -124,7 +124,7 @@ def test_a_sink_that_cancels_its_own_end_holds_up_no_other(tmp_path: Path) -> No
     assert counts.delivered.segments == 1
 
 
-def test_a_task_ends_when_it_is_cancelled_whatever_the_sink_makes_of_it(tmp_path: Path) -> None:
+def test_a_task_that_is_cancelled_ends_with_any_reaction_of_the_sink(tmp_path: Path) -> None:
     begun = asyncio.Event()
 
     class Defiant(RecordingSink):

@@ -220,7 +220,7 @@ def test_a_file_that_someone_removed_and_one_that_cannot_be_linked_are_counted(
     assert spool.counts(0).dropped == {"io": Amount(1, 0), "gone": Amount(1, size)}
 
 
-def test_a_new_sink_gets_all_hours_whatever_the_order_of_their_numbers(tmp_path: Path) -> None:
+def test_a_new_sink_gets_all_hours_in_any_order_of_their_numbers(tmp_path: Path) -> None:
     """Late data give an older hour the higher number."""
     history = SmallHistory(tmp_path)
     for minute in (60, 61, 0, 1):
@@ -464,7 +464,7 @@ STEPS = (
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(steps=st.lists(st.sampled_from(STEPS), max_size=25))
-def test_whatever_happens_each_flow_is_delivered_once(
+def test_each_flow_is_delivered_once_under_any_schedule(
     tmp_path_factory: pytest.TempPathFactory, steps: list[Callable[[Course], None]]
 ) -> None:
     course = Course(tmp_path_factory.mktemp("history"))

@@ -121,7 +121,7 @@ def test_a_filter_leaves_workloads_and_pairs_that_match_and_says_so() -> None:
         ("rate", "", "https://kzn.example/prefix: Connection refused; trying again, " * 2),
     ],
 )
-def test_the_keys_stay_on_the_last_line_whatever_is_long(
+def test_the_keys_stay_on_the_last_line_beside_long_texts(
     width: int, height: int, sort: SortKey, filter_: str, note: str
 ) -> None:
     history = with_costs()

@@ -41,7 +41,7 @@ def verdict(index: AddressIndex, src: str, dst: str, node: str = "n1") -> str:
 
 
 @pytest.mark.parametrize("order", [*permutations(["with", "without", "network"])])
-def test_a_zone_has_one_id_in_whatever_order_its_nodes_and_networks_come(
+def test_a_zone_has_one_id_in_any_order_of_its_nodes_and_networks(
     order: tuple[str, ...],
 ) -> None:
     index = index_by_ids()

@@ -12,7 +12,7 @@ from kzn.model.settled import End
 WEB1 = End("Pod", "shop", "Deployment", "web", "web-1", "n1", "a", "r", "10.0.0.1", "team")
 WEB2 = WEB1._replace(pod="web-2", address="10.0.0.2")
 FAR = WEB1._replace(pod="web-3", node="n2", zone="b")
-NOBODY = End("External", "", "", "", "", "", "", "", "8.8.8.8")
+OUTSIDE = End("External", "", "", "", "", "", "", "", "8.8.8.8")
 
 
 def texts(column: Any) -> list[str]:
@@ -27,11 +27,11 @@ def named(*ends: End) -> EndNames:
 
 
 def test_columns_are_the_fields_of_the_ends_of_each_row() -> None:
-    names = named(WEB1, FAR, NOBODY)
+    names = named(WEB1, FAR, OUTSIDE)
     found = names.columns("src", np.array([2, 0, 0, 1]))
     assert list(found) == [f"src_{name}" for name in END_FIELDS]
     for place, name in enumerate(End._fields):
-        expected = [end[place] for end in (NOBODY, WEB1, WEB1, FAR)]
+        expected = [end[place] for end in (OUTSIDE, WEB1, WEB1, FAR)]
         assert texts(found[f"src_{name}"]) == expected
     assert texts(found["src_provider_id"]) == ["", "aws:///i-1", "aws:///i-1", ""]
 
@@ -47,7 +47,7 @@ def test_many_ends_are_added_in_any_portions() -> None:
 
 
 def test_ends_of_one_workload_node_or_place_have_one_that_stands_for_them() -> None:
-    names = named(NOBODY, WEB1, WEB2, FAR)
+    names = named(OUTSIDE, WEB1, WEB2, FAR)
     numbers = np.arange(4)
     assert names.common("workload", numbers).tolist() == [0, 1, 1, 3]
     assert names.common("node", numbers).tolist() == [0, 1, 1, 3]

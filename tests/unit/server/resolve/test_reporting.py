@@ -196,7 +196,7 @@ def test_a_node_that_cannot_have_an_agent_is_absent_from_the_start(world: World)
     assert (found.known, found.without_agent, found.agentless) == (4, 1, 1)
 
 
-def test_a_node_that_reports_has_an_agent_whatever_its_labels_say(world: World) -> None:
+def test_a_node_that_reports_has_an_agent_with_any_labels(world: World) -> None:
     put_agentless(world)
     world.apply("n9", (P9, OUT, 1))
     world.apply("n1", (P9, P1, 100))

@@ -260,7 +260,7 @@ def test_direct_return_goes_to_the_node_of_the_server(world: World) -> None:
 
 @pytest.mark.parametrize("src", [HERE, ELSEWHERE, STATIC])
 @pytest.mark.parametrize("dst", [HERE, ELSEWHERE, STATIC, OUTSIDE, UNOWNED, TWO_OWNERS, SERVICE])
-def test_a_mirror_goes_to_its_collector_whatever_is_inside(
+def test_a_mirror_goes_to_its_collector_with_any_inner_packet(
     world: World, src: str, dst: str
 ) -> None:
     sender = "p1" if src == HERE else "n1"
@@ -328,7 +328,7 @@ def test_flows_with_and_without_tunnels_are_resolved_each_by_its_own(world: Worl
 
 
 @pytest.mark.parametrize("src", [OUTSIDE, UNOWNED, SERVICE, STATIC, NODE_1, ELSEWHERE])
-def test_a_pod_behind_the_input_device_is_the_source_whatever_the_address_says(
+def test_a_pod_behind_the_input_device_is_the_source_with_any_address(
     world: World, src: str
 ) -> None:
     flows, now = (

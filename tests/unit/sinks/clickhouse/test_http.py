@@ -112,7 +112,7 @@ def test_an_old_engine_gets_a_file_of_lines(segment: FinishedSegment) -> None:
 
 
 def asked(engine: Engine, query: TrafficQuery) -> None:
-    """Ask, whatever the answer means."""
+    """Ask; the answer may be an error."""
 
     async def ask(url: str) -> None:
         store = open_store(parse_target(url))

@@ -93,7 +93,7 @@ def test_a_token_review_is_posted_and_its_claims_are_read() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 100, 5000])
-def test_an_answer_is_read_whole_in_whatever_pieces_it_comes(size: int) -> None:
+def test_an_answer_is_read_whole_in_any_pieces(size: int) -> None:
     extra = {**STATUS, "padding": "x" * 20_000}  # several reads of a socket
     body = json.dumps({"kind": "TokenReview", "status": extra}).encode()
 
@@ -109,7 +109,7 @@ def test_an_answer_is_read_whole_in_whatever_pieces_it_comes(size: int) -> None:
     assert ask(answer).node == "node-a"
 
 
-def test_an_error_is_read_whole_in_whatever_pieces_it_comes() -> None:
+def test_an_error_is_read_whole_in_any_pieces() -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(status=403)
         await response.prepare(request)
