@@ -53,6 +53,10 @@ class OwnerNumbers:
         self._numbers: I64 = np.zeros(0, np.int64)
         self.begin_anew()
 
+    def are_others(self, learned: Learned) -> bool:
+        """Whether an id has had another owner than one of ``learned``."""
+        return any(self._owners.get(number, owner) is not owner for number, owner in learned)
+
     def learn(self, learned: Learned) -> None:
         """The owners of some ids are these from now on."""
         for number, owner in learned:

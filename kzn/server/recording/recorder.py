@@ -29,7 +29,8 @@ from kzn.history.processes.writer_process import RefusedSegmentError, SegmentWri
 from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import Flows
 from kzn.model.settled import ByClass, ClusterFacts, Sum, added
-from kzn.server.recording.fold import Fold, SettledBatch, Taken, minute_of
+from kzn.server.recording.batches import SettledBatch, settled_batch
+from kzn.server.recording.fold import Fold, Taken, minute_of
 from kzn.server.recording.owners import SeenOwners
 from kzn.server.recording.words import Rows
 from kzn.server.resolve.resolution import Resolution
@@ -153,21 +154,20 @@ class Recorder:
             chosen = chosen.compress(~too_late)
         if not len(chosen):
             return
-        sums = _sums(flows, resolution, chosen)
         learned = self._seen.new(resolution.endpoints, index, self._clock.monotonic())
         each = [minute_of(at) // MINUTE for at in ended]
         minutes: I64 | int = each[0]
         if len(set(each)) > 1:
             minutes = np.array(each).take(part.take(chosen))
-        batch = SettledBatch(flows, resolution, chosen, learned, minutes, sums)
+        batch = settled_batch(flows, resolution, chosen, minutes, learned)
         with self._lock:
-            self.totals.add(sums)
-            if self._waiting + len(flows) > self._max_waiting:
-                self._drop(self._stuck, sums)
+            self.totals.add(batch.sums)
+            if self._waiting + len(batch) > self._max_waiting:
+                self._drop(self._stuck, batch.sums)
                 self._seen.forget(learned)
             else:
-                self._open = added(self._open, sums)
-                self._waiting += len(flows)  # all of the batch is kept until it is folded
+                self._open = added(self._open, batch.sums)
+                self._waiting += len(batch)
                 self._queue.append(batch)
                 if self._waiting >= WAKE_FLOWS:  # each wake takes the interpreter from the loop
                     self._lock.notify()
@@ -259,7 +259,7 @@ class Recorder:
             if isinstance(item, SettledBatch):
                 reason = self._folded_batch(item)
                 with self._lock:
-                    self._waiting -= len(item.flows)
+                    self._waiting -= len(item)
                     if reason:
                         self._close_open(item.sums)
                         self._drop(self._stuck if reason == "full" else reason, item.sums)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kzn.columns.arrays import I32, I64, U8, U16, U64
+from kzn.columns.arrays import I32, I64, U8, U16, U32, U64
 from kzn.columns.distinct_pairs import distinct_pairs
 from kzn.columns.group_sums import sums
 from kzn.model.settled import SETTLED
@@ -18,9 +18,19 @@ Rows = npt.NDArray[np.void]
 
 _REST, _REST_BITS = ("port", "protocol", "verdict", "initiator"), (16, 8, 4, 2)
 """What is in the second word of a key, after 32 bits of the minute."""
+_MINUTE = sum(_REST_BITS)
 _LOW = np.uint64(0xFFFFFFFF)
 _OF_PORT = np.uint64(((1 << sum(_REST_BITS[:2])) - 1) << sum(_REST_BITS[2:]))
 """The bits of port and protocol in the second word."""
+
+
+def rest_of(port: U16, protocol: U8, verdict: U8, initiator: U8) -> U32:
+    """The second word of keys without the minute."""
+    word = port.astype(np.uint32)
+    for column, bits in zip((protocol, verdict, initiator), _REST_BITS[1:], strict=True):
+        word <<= np.uint32(bits)
+        word |= column
+    return word
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,17 +43,11 @@ class Words:
     bytes: U64
 
     @staticmethod
-    def of(
-        src: I64, dst: I64, minute: I64 | int, rest: Sequence[I64 | U16 | U8], counts: Sequence[U64]
-    ) -> "Words":
-        """``rest`` are port, protocol, verdict and initiator; ``minute`` counts from 1970."""
-        ends = (src.astype(np.uint64) << np.uint64(32)) | dst.astype(np.uint64)
-        word = np.zeros(len(src), np.uint64)
-        word |= np.asarray(minute, np.int64).astype(np.uint64) & _LOW
-        for column, bits in zip(rest, _REST_BITS, strict=True):
-            word <<= np.uint64(bits)
-            word |= column.astype(np.uint64)
-        return Words(ends, word, *counts)
+    def of(ends: U64, minute: I64 | int, rest: U32, packets: U64, sizes: U64) -> "Words":
+        """``rest`` is that of `rest_of`; ``minute`` counts from 1970, one for all or (n,)."""
+        word = rest.astype(np.uint64)
+        word |= np.asarray(minute, np.int64).astype(np.uint64) << np.uint64(_MINUTE)
+        return Words(ends, word, packets, sizes)
 
     @staticmethod
     def joined(parts: Sequence["Words"]) -> "Words":
@@ -92,11 +96,7 @@ class Words:
 
 def grouped(rows: Rows) -> Rows:
     """Rows with equal columns added up, in arbitrary order."""
-    words = Words.of(
-        rows["src"],
-        rows["dst"],
-        rows["time"] // 60,
-        [rows[name] for name in _REST],
-        [rows["packets"], rows["bytes"]],
-    )
+    ends = rows["src"].astype(np.uint64) << np.uint64(32) | rows["dst"].astype(np.uint64)
+    rest = rest_of(*(rows[name] for name in _REST))
+    words = Words.of(ends, rows["time"] // 60, rest, rows["packets"], rows["bytes"])
     return words.grouped().rows()

@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kzn.model.endpoint import EXTERNAL, POD, Endpoint
-from kzn.model.flows import INITIATOR_DESTINATION, INITIATOR_SOURCE, INITIATOR_UNKNOWN
-from kzn.model.settled import SETTLED
+from kzn.model.ip import pack
+from kzn.model.settled import SETTLED, Sum
 from kzn.server.config import ExternalAddresses
+from kzn.server.recording import fold as fold_module
+from kzn.server.recording.batches import EndRows, SettledBatch
 from kzn.server.recording.ends import end_of
-from kzn.server.recording.fold import minute_of, service_port
+from kzn.server.recording.fold import Fold, minute_of
+from kzn.server.recording.owners import Learned
 from kzn.server.recording.words import grouped
 
 KEY = ("time", "src", "dst", "port", "protocol", "verdict", "initiator")
@@ -48,28 +51,6 @@ def test_grouping_changes_no_sum_and_leaves_no_key_twice(found: list[tuple[int, 
 )
 def test_an_interval_that_ends_with_a_minute_belongs_to_it(closed: float, minute: int) -> None:
     assert minute_of(closed) == minute
-
-
-@pytest.mark.parametrize(
-    ("src", "dst", "initiator", "port"),
-    [
-        (0, 443, INITIATOR_UNKNOWN, 443),
-        (443, 0, INITIATOR_UNKNOWN, 443),
-        (50_000, 443, INITIATOR_SOURCE, 443),
-        (443, 50_000, INITIATOR_DESTINATION, 443),
-        (443, 50_000, INITIATOR_UNKNOWN, 443),
-        (8080, 443, INITIATOR_DESTINATION, 8080),
-        (443, 0, INITIATOR_SOURCE, 443),
-        (0, 0, INITIATOR_SOURCE, 0),
-    ],
-)
-def test_the_port_is_that_of_the_end_that_was_connected_to(
-    src: int, dst: int, initiator: int, port: int
-) -> None:
-    found = service_port(
-        np.array([src], np.uint16), np.array([dst], np.uint16), np.array([initiator], np.uint8)
-    )
-    assert found.tolist() == [port]
 
 
 @pytest.mark.parametrize(
@@ -111,3 +92,86 @@ def test_an_end_has_the_group_of_its_workload() -> None:
     web = Endpoint(POD, "shop", "web-1", "Deployment", "web", "n1", "a", "r", group="blue")
     assert end_of(web, "10.1.0.1").group == "blue"
     assert end_of(EXTERNAL, "8.8.8.8").group == ""
+
+
+def batch(*flows: tuple[int, int, int], learned: Learned = (), minute: int = 7) -> SettledBatch:
+    """Flows (source, destination, bytes) between owners by id, of which n has address 10.0.0.n."""
+    owners = sorted({owner for *ends, _ in flows for owner in ends})
+    rows = [tuple(owners.index(end) for end in ends) for *ends, _ in flows]
+    addresses = b"".join(pack(f"10.0.0.{owner}") for owner in owners)
+    sizes = [size for *_, size in flows]
+    return SettledBatch(
+        EndRows(
+            np.frombuffer(addresses, np.uint8).reshape(-1, 16),
+            np.array(owners, np.int32),
+            np.zeros(len(owners), np.bool_),
+        ),
+        src=np.array([src for src, _ in rows], np.uint32),
+        dst=np.array([dst for _, dst in rows], np.uint32),
+        rest=np.zeros(len(rows), np.uint32),
+        packets=np.ones(len(rows), np.uint64),
+        bytes=np.array(sizes, np.uint64),
+        minutes=minute,
+        learned=learned,
+        sums={"same_zone": Sum(len(sizes), sum(sizes))},
+    )
+
+
+def taken(fold: Fold) -> dict[tuple[str, str, int], int]:
+    """Bytes by pods and minute; the sums told are those of the rows."""
+    found = fold.take()
+    sums = {
+        (found.ends[row["src"]].pod, found.ends[row["dst"]].pod, int(row["time"]) // 60): int(
+            row["bytes"]
+        )
+        for rows in found.hours
+        for row in rows
+    }
+    told = sum(amount.bytes for part in found.sums for amount in part.values())
+    assert told == sum(sums.values())
+    assert sum(map(len, found.hours)) == len(sums)
+    return sums
+
+
+def pod(name: str) -> Endpoint:
+    return Endpoint(POD, "shop", name, "Deployment", "web", "n1", "a", "r")
+
+
+def test_flows_belong_to_the_owner_that_an_id_had_then() -> None:
+    fold = Fold()
+    first, then = [(1, pod("a")), (2, pod("b"))], [(1, pod("c"))]
+    assert fold.add(batch((1, 2, 5), learned=first)) == ""
+    assert fold.add(batch((1, 2, 7), (2, 1, 1), learned=then)) == ""
+    assert fold.add(batch((1, 2, 11))) == ""
+    assert taken(fold) == {("a", "b", 7): 5, ("c", "b", 7): 18, ("b", "c", 7): 1}
+
+
+@pytest.mark.parametrize("together", [1, 2, 100])
+def test_batches_add_up_whether_or_not_their_ends_are_looked_up_together(
+    together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fold_module, "_TOGETHER", together)
+    fold = Fold()
+    owners = [(1, pod("a")), (2, pod("b")), (3, pod("c"))]
+    for minute in (7, 8, 61):
+        assert fold.add(batch((1, 2, 5), (1, 2, 6), learned=owners, minute=minute)) == ""
+        assert fold.add(batch((3, 2, 9), (1, 2, 10), minute=minute)) == ""
+    expected = {("a", "b"): 21, ("c", "b"): 9}
+    assert taken(fold) == {
+        (*pair, minute): size for pair, size in expected.items() for minute in (7, 8, 61)
+    }
+    assert taken(fold) == {}
+
+
+def test_a_batch_that_may_bring_too_many_ends_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fold_module, "MAX_ENDS", 3)
+    fold = Fold()
+    owners = [(number, pod(str(number))) for number in range(1, 6)]
+    assert fold.add(batch((1, 2, 5), learned=owners)) == ""
+    assert fold.add(batch((2, 1, 6))) == "full"  # two ends more, as far as that is known
+    assert fold.add(batch((3, 3, 7))) == ""
+    assert fold.add(batch((4, 4, 8))) == "full"
+    assert taken(fold) == {("1", "2", 7): 5, ("3", "3", 7): 7}
+    assert fold.add(batch((4, 5, 9))) == "", "numbers began anew"

@@ -28,7 +28,8 @@ from kzn.history.directory import Journal
 from kzn.history.processes.framing import Payload
 from kzn.history.processes.writer_process import RefusedSegmentError, WriterGoneError
 from kzn.model.settled import ByClass, ClusterFacts, Sum, added
-from kzn.server.recording.fold import Fold, SettledBatch
+from kzn.server.recording.batches import SettledBatch
+from kzn.server.recording.fold import Fold
 
 
 def test_a_flow_becomes_a_row_with_both_ends(tmp_path: Path) -> None:
