@@ -32,6 +32,7 @@ from kzn.daemon.garbage import limit_collections
 from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.daemon.signals import Shutdown
 from kzn.model.totals import Counts
+from kzn.server import fair_loop
 from kzn.server.app import SWITCH_SECONDS, Server
 from kzn.server.config import ServerConfig
 from kzn.server.ledger.family import Row
@@ -85,7 +86,7 @@ def serve(pipe: Connection, watch: socket.socket) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
     sys.setswitchinterval(SWITCH_SECONDS)
     limit_collections()
-    asyncio.run(_serve(pipe, watch))
+    fair_loop.run(_serve(pipe, watch))
 
 
 async def _serve(pipe: Connection, watch: socket.socket) -> None:

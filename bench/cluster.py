@@ -4,7 +4,9 @@ Each agent has its own connection and loopback address, and sends its node's bat
 every ten seconds; the server does everything that it does in production, from the handshake to the
 ack. Meanwhile a watch delivers ``--events`` pod events a second, a quarter of them of a pod that
 gets the addresses of another, and a node is replaced each second. The baseline is the number of
-batches that were due.
+batches that were due. Stalls of the server's loop are told apart: while agents connect, while they
+send, and when all of them close at once; of the first round, whose batches add all labels, and of
+the measured one.
 """
 
 import argparse
@@ -14,7 +16,7 @@ import os
 import statistics
 import time
 import urllib.request
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -52,14 +54,24 @@ class Agents:
         self._epoch = epoch
         self._batches = batches
         self._turnstile = asyncio.Semaphore(50)
+        self._streams: list[FrameStream] = []
 
-    async def run(self, seconds: float) -> None:
-        """Connect, send batches for ``seconds``, and wait for every ack."""
-        streams = await asyncio.gather(*map(self._connect, range(len(self._batches))))
+    async def connect(self) -> None:
+        """Connect all, fifty at a time."""
+        numbers = range(len(self._batches))
+        self._streams = await asyncio.gather(*map(self._connect, numbers))
+
+    async def send(self, seconds: float) -> None:
+        """Send batches for ``seconds``, and wait for every ack."""
         begin = time.monotonic() + 1.0
         await asyncio.gather(
-            *(self._send(n, stream, begin, seconds) for n, stream in enumerate(streams))
+            *(self._send(n, stream, begin, seconds) for n, stream in enumerate(self._streams))
         )
+
+    async def close(self) -> None:
+        """Close all connections at once, as a network partition does."""
+        for stream in self._streams:
+            stream.abort()
 
     async def _connect(self, number: int) -> FrameStream:
         async with self._turnstile:
@@ -91,10 +103,43 @@ class Agents:
 
 
 def asked(pipe: Connection) -> dict[str, Any]:
-    """CPU seconds and memory of the server."""
+    """Numbers of the server so far; its stalls since the last call."""
     pipe.send("numbers")
     numbers: dict[str, Any] = pipe.recv()
     return numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The stalls of each part of a run in ms, and CPU seconds of the server while agents send."""
+
+    stalls: dict[str, float]
+    stalled_share: float
+    longest_slice_ms: float
+    cpu: float
+
+
+def run(agents: Agents, pipe: Connection, seconds: float) -> Run:
+    """Connect, send for ``seconds``, close all at once, and wait until the server has closed."""
+    with asyncio.Runner() as runner:
+        before = asked(pipe)
+        runner.run(agents.connect())
+        connected = asked(pipe)
+        runner.run(agents.send(seconds))
+        sent = asked(pipe)
+        runner.run(agents.close())
+    closed = [asked(pipe)]
+    while closed[-1]["connections"]:
+        time.sleep(0.02)
+        closed.append(asked(pipe))
+    parts = {"connect": [connected], "steady": [sent], "close": closed}
+    every = [connected, sent, *closed]
+    return Run(
+        {name: max(one["longest_stall_ms"] for one in some) for name, some in parts.items()},
+        sent["stalled_share"],
+        max(one["longest_slice_ms"] for one in every),
+        sent["cpu"] - before["cpu"],
+    )
 
 
 def main() -> None:
@@ -118,12 +163,12 @@ def main() -> None:
     os.sched_setaffinity(0, {other_cpu})
     agents_port, http_port = ours.recv()
     first = Agents(agents_port, batches, epoch=1)
-    asyncio.run(first.run(INTERVAL))  # the first batches add all labels
+    filling = run(first, ours, INTERVAL)  # the first batches add all labels
     sender.start()
     told.close()
     before, began = asked(ours), time.monotonic()
     agents = Agents(agents_port, batches, epoch=2)
-    asyncio.run(agents.run(options.seconds))
+    full = run(agents, ours, options.seconds)
     after, took = asked(ours), time.monotonic() - began
     with urllib.request.urlopen(f"http://127.0.0.1:{http_port}/api/v1/status") as answer:
         status = json.loads(answer.read())
@@ -133,7 +178,7 @@ def main() -> None:
     sender.join(30)
     due = options.agents * int(options.seconds // INTERVAL)
     # Divided by the time that the batches cover: elapsed time depends on other load of the machine.
-    load = (after["cpu"] - before["cpu"]) / options.seconds
+    load = full.cpu / options.seconds
     finish(
         "cluster",
         agents.sent,
@@ -144,10 +189,11 @@ def main() -> None:
             "ack_ms_median": round(statistics.median(agents.waits) * 1e3, 1),
             "ack_ms_p99": round(statistics.quantiles(agents.waits, n=100)[98] * 1e3, 1),
             "ack_ms_max": round(max(agents.waits) * 1e3, 1),
-            "first_longest_stall_ms": before["longest_stall_ms"],
-            "longest_stall_ms": after["longest_stall_ms"],
-            "longest_slice_ms": after["longest_slice_ms"],
-            "stalled_share": after["stalled_share"],
+            **{f"first_{name}_stall_ms": longest for name, longest in filling.stalls.items()},
+            **{f"{name}_stall_ms": longest for name, longest in full.stalls.items()},
+            "longest_stall_ms": max(*filling.stalls.values(), *full.stalls.values()),
+            "longest_slice_ms": max(filling.longest_slice_ms, full.longest_slice_ms),
+            "stalled_share": full.stalled_share,
             "server_cpu_share": round(load, 3),
             "agents_at_a_full_cpu": round(options.agents / load),
             "events_a_second": round((after["events"] - before["events"]) / took),

@@ -25,6 +25,7 @@ from kzn.daemon.allocator import keep_freed_memory
 from kzn.daemon.garbage import limit_collections
 from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.daemon.signals import Shutdown
+from kzn.server import fair_loop
 from kzn.server.app import SWITCH_SECONDS, Server
 from kzn.server.config import ServerConfig
 from kzn.server.ledger.family import Row
@@ -136,7 +137,7 @@ def serve(
     keep_freed_memory()
     sys.setswitchinterval(SWITCH_SECONDS)
     limit_collections()
-    asyncio.run(_serve(pipe, FleetSource(fleet, watch), state, rows(fleet) if rows else ()))
+    fair_loop.run(_serve(pipe, FleetSource(fleet, watch), state, rows(fleet) if rows else ()))
 
 
 async def _serve(
@@ -156,19 +157,24 @@ async def _serve(
     beating = asyncio.create_task(heartbeat.run())
     serving = asyncio.create_task(server.serve(agents, http, shutdown, lambda *_: pipe.send(ports)))
     loop = asyncio.get_running_loop()
-    loop.add_reader(pipe.fileno(), _answer, pipe, source, heartbeat, shutdown.asked.set)
+    loop.add_reader(pipe.fileno(), _answer, pipe, source, server, heartbeat, shutdown.asked.set)
     await serving
     beating.cancel()
 
 
 def _answer(
-    pipe: Connection, source: FleetSource, heartbeat: Heartbeat, stop: Callable[[], None]
+    pipe: Connection,
+    source: FleetSource,
+    server: Server,
+    heartbeat: Heartbeat,
+    stop: Callable[[], None],
 ) -> None:
     if pipe.recv() == "stop":
         stop()
         return
     numbers: dict[str, Any] = {"cpu": time.process_time(), "rss_mb": resident()}
     numbers["events"] = source.pods.stats().events
+    numbers["connections"] = server._receiver.stats.connections
     numbers["ended_ownerships"] = source.index.counts().ended_ownerships
     numbers |= heartbeat.numbers()
     heartbeat.reset()

@@ -366,12 +366,11 @@ def server(
 
     stop = StopFlag()
     with stop.catch_signals():  # before the imports, which take a third of a second
-        import asyncio
-
         from kzn.daemon import logs
         from kzn.daemon.http.places import HttpLimits
         from kzn.daemon.tls import ServerTlsFiles
         from kzn.history.retention import parse_keep, parse_size
+        from kzn.server import fair_loop
         from kzn.server.app import run
         from kzn.server.config import (
             HistoryOptions,
@@ -440,4 +439,4 @@ def server(
                 nodes_as_pods=nodes_as_pods,
             ),
         )
-        asyncio.run(run(config, stop=stop))
+        fair_loop.run(run(config, stop=stop))
