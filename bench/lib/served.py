@@ -130,7 +130,7 @@ def serve(
 ) -> None:
     """Serve on ``cpus`` until the pipe receives "stop"; answer any other message with numbers.
 
-    The ledger begins with ``rows``.
+    After "rest" the heartbeat rests until the next message. The ledger begins with ``rows``.
     """
     os.sched_setaffinity(0, cpus)
     allow_many_files()
@@ -169,7 +169,8 @@ def _answer(
     heartbeat: Heartbeat,
     stop: Callable[[], None],
 ) -> None:
-    if pipe.recv() == "stop":
+    message = pipe.recv()
+    if message == "stop":
         stop()
         return
     numbers: dict[str, Any] = {"cpu": time.process_time(), "rss_mb": resident()}
@@ -177,5 +178,8 @@ def _answer(
     numbers["connections"] = server._receiver.stats.connections
     numbers["ended_ownerships"] = source.index.counts().ended_ownerships
     numbers |= heartbeat.numbers()
-    heartbeat.reset()
+    if message == "rest":
+        heartbeat.rest()
+    else:
+        heartbeat.reset()
     pipe.send(numbers)

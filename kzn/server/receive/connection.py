@@ -20,7 +20,6 @@ from kzn.server.receive.context import ConnectionContext, at_once
 from kzn.server.receive.live_agents import LiveAgent
 from kzn.server.receive.turns import Applied
 from kzn.wire.codec import decode_to_server, encode_to_agent
-from kzn.wire.decode_batch import decode_batch
 from kzn.wire.encode_batch import EncodedBatch
 from kzn.wire.limits import MAX_HELLO
 from kzn.wire.messages import Ack, Reason, Refusal, ToAgent, Welcome
@@ -256,13 +255,14 @@ class AgentConnection:
 
     def _submit(self, step: Apply) -> "asyncio.Future[Applied]":
         self._require_permit()
-        batch = decode_batch(step.batch, self._context.limits.wire)
-        return self._context.turns.submit(step, batch, self._session)
+        return self._context.turns.submit(step, self._session)
 
     async def _applied(self, step: Apply, applied: "asyncio.Future[Applied]") -> tuple[float, Ack]:
         """Seconds to wait, and the ack of a batch once it is applied."""
         try:
             found = await applied
+        except WireError:
+            raise  # the agent's fault
         except Exception as error:
             node, sequence = step.identity.node, step.batch.sequence
             log.exception("batch %d of %s not applied: internal error", sequence, node)

@@ -79,7 +79,7 @@ class Receiver:
             limits=limits,
             sequences=sequences,
             stats=self.stats,
-            turns=Turns(apply_all or one_by_one(apply)),
+            turns=Turns(apply_all or one_by_one(apply), limits.wire),
             take_addresses=take_addresses,
             authenticate=authenticate,
             warnings=RateLimited(log),

@@ -1,9 +1,10 @@
-"""kzn/wire/columns.py and decode_batch.unpack: round trips, size, speed, false headers."""
+"""kzn/wire/columns.py and decode_batch.py: round trips, size, speed, false headers."""
 
 import sys
 import tracemalloc
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from types import FrameType
@@ -15,14 +16,22 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from kzn.errors import WireError
+from kzn.model.batch import Batch
 from kzn.model.flows import NO_VIA, Flows
 from kzn.model.ip import MAPPED_PREFIX
 from kzn.model.ip import pack as pack_address
 from kzn.wire.columns import PLANES, Columns, pack
-from kzn.wire.decode_batch import unpack
+from kzn.wire.decode_batch import decode_batch, decode_batches
+from kzn.wire.encode_batch import EncodedBatch
+from kzn.wire.limits import Limits
 
 NAMES = ("src_port", "dst_port", "protocol", "flags", "packets", "bytes")
 KINDS = {"src_port": np.uint16, "dst_port": np.uint16, "protocol": np.uint8, "flags": np.uint8}
+
+
+def unpack(columns: Columns) -> Flows:
+    """The flows of a batch with these columns."""
+    return decode_batch(EncodedBatch(1, 0, 0, columns, b""), Limits()).flows
 
 
 def typical(addresses: int, flows: int, seed: int = 1) -> Flows:
@@ -81,7 +90,13 @@ def any_flows(draw: st.DrawFn) -> Flows:
     mapped = draw(hnp.arrays(np.bool_, n))
     addresses[mapped, :12] = np.frombuffer(MAPPED_PREFIX, np.uint8)
     ends = st.integers(0, n - 1)
-    column = {name: draw(hnp.arrays(KINDS.get(name, np.uint64), m)) for name in NAMES}
+    count = st.integers(0, (1 << 59) // max(m, 1))  # so that the sum of a batch is in range
+    column = {
+        name: draw(hnp.arrays(KINDS[name], m))
+        if name in KINDS
+        else draw(hnp.arrays(np.uint64, m, elements=count))
+        for name in NAMES
+    }
     src, dst = (draw(hnp.arrays(np.uint32, m, elements=ends)) for _ in range(2))
     via, sender = (
         draw(st.none() | hnp.arrays(np.uint32, m, elements=ends | st.just(NO_VIA)))
@@ -98,6 +113,60 @@ def test_flows_survive_a_round_trip(flows: Flows) -> None:
     assert Counter(map(bytes, back.addresses)) == Counter(map(bytes, flows.addresses))
     for name in ("addresses", "src", "dst", *NAMES):
         assert getattr(back, name).dtype == getattr(flows, name).dtype
+
+
+Breaks = Callable[[Columns], Columns]
+BROKEN: tuple[tuple[Breaks, str], ...] = (
+    (lambda columns: replace(columns, planes=1 << PLANES), "planes"),
+    (lambda columns: replace(columns, flows=1 << 20), "flows_limit"),
+    (lambda columns: replace(columns, ipv4=columns.ipv4 + 1), "inflated_length"),
+    (lambda columns: replace(columns, via_planes=1 << 8), "planes"),
+)
+
+
+@pytest.mark.slow
+@given(st.lists(st.tuples(any_flows(), st.none() | st.sampled_from(BROKEN)), max_size=6))
+def test_batches_decoded_together_are_those_decoded_alone(
+    drawn: list[tuple[Flows, tuple[Breaks, str] | None]],
+) -> None:
+    encoded = []
+    for number, (flows, broken) in enumerate(drawn):
+        columns = pack(flows) if broken is None else broken[0](pack(flows))
+        encoded.append(EncodedBatch(number, 0, 0, columns, b""))
+    found = decode_batches(encoded, Limits())
+    for one, batch, (flows, broken) in zip(encoded, found, drawn, strict=True):
+        if broken is not None:
+            assert isinstance(batch, WireError)
+            assert batch.reason == broken[1]
+            continue
+        assert isinstance(batch, Batch)
+        assert batch.sequence == one.sequence
+        assert rows(batch.flows) == rows(flows)
+        alone = decode_batch(one, Limits()).flows
+        for name in ("addresses", "src", "dst", *NAMES):
+            together, by_itself = getattr(batch.flows, name), getattr(alone, name)
+            assert together.dtype == by_itself.dtype
+            assert together.tolist() == by_itself.tolist()
+
+
+def test_a_batch_out_of_range_does_not_concern_those_decoded_with_it() -> None:
+    one = pack(typical(addresses=50, flows=80))
+    raw = zlib.decompress(one.data)
+    wrong = replace(one, data=zlib.compress(raw[:200] + b"\xff" * (len(raw) - 200)))
+    large = typical(addresses=50, flows=80)
+    large.bytes[7] = 1 << 60
+    batches = [
+        EncodedBatch(number, 0, 0, columns, b"")
+        for number, columns in enumerate([one, wrong, pack(Flows.empty()), pack(large), one])
+    ]
+    found = decode_batches(batches, Limits())
+    assert [each.reason if isinstance(each, WireError) else len(each.flows) for each in found] == [
+        80,
+        "index_range",
+        0,
+        "counts_range",
+        80,
+    ]
 
 
 def test_no_flows_survive_a_round_trip() -> None:

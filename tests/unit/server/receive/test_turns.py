@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 
+from kzn.errors import WireError
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Totals
@@ -65,7 +66,7 @@ class Scene:
     ) -> "asyncio.Future[Applied]":
         made = Batch(sequence, 0, 0, flows_of(flows), Totals())
         step = Apply(identity(node), encode_batch(made), gap=False)
-        return self.turns.submit(step, made, session or self.session(node))
+        return self.turns.submit(step, session or self.session(node))
 
 
 def identity(node: str) -> AgentIdentity:
@@ -137,6 +138,35 @@ def test_the_error_of_a_batch_is_that_of_its_connection_alone() -> None:
         with pytest.raises(ZeroDivisionError):
             await bad
         assert scene.sequences.last(("n0", 7)) is None
+
+    play(act)
+
+
+def test_a_batch_that_cannot_be_decoded_has_its_error_and_the_others_are_applied() -> None:
+    async def act(scene: Scene) -> None:
+        good = [scene.submit("n0"), scene.submit("n2")]
+        made = encode_batch(Batch(1, 0, 0, flows_of(3), Totals()))
+        cut = replace(made, columns=replace(made.columns, data=made.columns.data[:-1]))
+        bad = scene.turns.submit(Apply(identity("n1"), cut, gap=False), scene.session("n1"))
+        assert [(await one).ack for one in good] == [Ack(1), Ack(1)]
+        with pytest.raises(WireError):
+            await bad
+        assert scene.groups.found == [[("n0", 1), ("n2", 1)]]
+        assert scene.sequences.last(("n1", 7)) is None
+
+    play(act)
+
+
+def test_a_group_has_a_bounded_number_of_addresses() -> None:
+    async def act(scene: Scene) -> None:
+        rows = np.zeros((GROUP_FLOWS // 3, 16), np.uint8)
+        made = encode_batch(Batch(1, 0, 0, replace(flows_of(0), addresses=rows), Totals()))
+        waiting = [
+            scene.turns.submit(Apply(identity(node), made, gap=False), scene.session(node))
+            for node in ("n0", "n1", "n2", "n3")
+        ]
+        await asyncio.gather(*waiting)
+        assert [len(group) for group in scene.groups.found] == [3, 1]
 
     play(act)
 
