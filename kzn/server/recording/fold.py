@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kzn.columns.arrays import I64, U64
+from kzn.columns.arrays import I64
 from kzn.model.settled import SETTLED, ByClass, End, Sum, added
 from kzn.server.config import ExternalAddresses
 from kzn.server.recording.batches import SettledBatch
 from kzn.server.recording.ends import MAX_ENDS, Ends
 from kzn.server.recording.owners import OwnerNumbers
 from kzn.server.recording.rest import RestOfZones
-from kzn.server.recording.words import Rows, Words
+from kzn.server.recording.words import Rows, Words, words_of_ends
 from kzn.server.settled_totals import by_class
 
 MAX_ROWS = 1_000_000
@@ -26,12 +26,11 @@ MAX_ROWS = 1_000_000
 MAX_SUM = 1 << 53
 """9 PB in a minute; the sums of a day of such minutes fit into 64 bits."""
 _COMPACT = 1 << 18
+"""Rows whose ends are looked up and which are grouped together, at least: each call of numpy in the
+folding thread may have to wait for the event loop's, so a few large ones cost less than many."""
 MAX_OF_HOUR = 1 << 16
 """Rows without detail beyond which the smaller ones are added up by zone: the hour in memory keeps
 a fraction of them, and to group a million again and again would cost more than all else."""
-_TOGETHER = 1 << 16
-"""Rows of batches whose ends are looked up together: each call in this thread may wait for the
-event loop's."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,18 +71,17 @@ class Fold:
         self._begin()
 
     def _begin(self) -> None:
+        self._grouped: Words | None = None
         self._batches: list[SettledBatch] = []
         """Whose ends have no numbers yet."""
-        self._rows_of_batches = self._ends_of_batches = 0
-        self._parts: list[Words] = []
-        self._rows = self._loose = 0
-        """All rows, and those that are not grouped."""
+        self._rows = self._loose = self._loose_ends = 0
+        """All rows, and those and the ends of the batches."""
         self._sums: ByClass = {}
 
     def add(self, batch: SettledBatch) -> str:
         """Add a batch; an empty string, or the reason why all of it is left out."""
         if self._owners.are_others(batch.learned):
-            self._number_ends()  # of batches from before
+            self._compact()  # batches from before have the owners from before
         self._owners.learn(batch.learned)
         sums = added(self._sums, batch.sums)
         if max(_total(sums)) >= MAX_SUM:
@@ -92,18 +90,15 @@ class Fold:
             self._compact()
             if self._rows + len(batch) > self._max_rows:
                 return "full"
-        if len(self._ends.list) + self._ends_of_batches + len(batch.ends) > MAX_ENDS:
-            self._number_ends()
+        if len(self._ends.list) + self._loose_ends + len(batch.ends) > MAX_ENDS:
+            self._compact()
             if len(self._ends.list) + len(batch.ends) > MAX_ENDS:
                 return "full"
         self._sums = sums
         self._batches.append(batch)
-        self._rows_of_batches += len(batch)
-        self._ends_of_batches += len(batch.ends)
         self._rows += len(batch)
         self._loose += len(batch)
-        if self._rows_of_batches >= _TOGETHER:
-            self._number_ends()
+        self._loose_ends += len(batch.ends)
         # In proportion to what is grouped already: to group it again costs as much.
         if self._loose >= max(_COMPACT, self._rows - self._loose):
             self._compact()
@@ -112,7 +107,7 @@ class Fold:
     def take(self) -> Taken:
         """Everything so far, which is forgotten."""
         self._compact()
-        rows = self._parts[0].rows() if self._parts else np.zeros(0, SETTLED)
+        rows = self._grouped.rows() if self._grouped is not None else np.zeros(0, SETTLED)
         parts, sums = _by_hour(rows), [self._sums]
         if len(parts) != 1:
             sums = [by_class(part["verdict"], part["packets"], part["bytes"]) for part in parts]
@@ -132,40 +127,50 @@ class Fold:
         self._generation += 1
 
     def _compact(self) -> None:
-        self._number_ends()
-        if len(self._parts) > 1 or self._loose:
-            words = Words.joined(self._parts).grouped()
-            if not self._has_detail and len(words.ends) > MAX_OF_HOUR:
-                words = self._limited(words)
-            self._parts = [words]
-            self._rows = len(words.ends)
-        self._loose = 0
+        """Group all rows; the batches are not needed any more."""
+        if not self._batches:
+            return
+        words = self._words_of_batches()
+        if self._grouped is not None:
+            words = Words.joined([self._grouped, words])
+        words = words.grouped()
+        if not self._has_detail and len(words.ends) > MAX_OF_HOUR:
+            words = self._limited(words)
+        self._grouped, self._batches = words, []
+        self._rows, self._loose, self._loose_ends = len(words.ends), 0, 0
 
     def _limited(self, words: Words) -> Words:
         kept, others = words.largest(MAX_OF_HOUR // 2)
         rest = others.without_ports(lambda numbers: self._rest.of(numbers, self._ends.list))
         return Words.joined([kept, rest.grouped()])
 
-    def _number_ends(self) -> None:
-        """Give the ends of the batches their numbers; the rows are loose then."""
-        batches, self._batches = self._batches, []
-        self._rows_of_batches = self._ends_of_batches = 0
-        if not batches:
-            return
+    def _words_of_batches(self) -> Words:
         if self._ends.is_full():
             self._ends.forget_addresses()
             self._owners.begin_anew()
-        at, low = 0, self._numbers_of(batches).view(np.uint64)
-        high = low << np.uint64(32)
-        for batch in batches:
-            part = slice(at, at + len(batch.ends))
-            ends: U64 = high[part].take(batch.src) | low[part].take(batch.dst)
-            words = Words.of(ends, batch.minutes, batch.rest, batch.packets, batch.bytes)
-            self._parts.append(words)
-            at = part.stop
+        batches = self._batches
+        rows = [len(batch) for batch in batches]
+        first = np.cumsum([0, *(len(batch.ends) for batch in batches[:-1])])
+        offset = np.repeat(first, rows)
+        src, dst = (
+            numbers.take(np.concatenate(columns) + offset)
+            for numbers, columns in zip(
+                words_of_ends(self._numbers_of(batches)),
+                ([batch.src for batch in batches], [batch.dst for batch in batches]),
+                strict=True,
+            )
+        )
+        return Words.of(
+            src | dst,
+            _minutes_of(batches),
+            *(
+                np.concatenate([getattr(batch, name) for batch in batches])
+                for name in ("rest", "packets", "bytes")
+            ),
+        )
 
     def _numbers_of(self, batches: Sequence[SettledBatch]) -> I64:
-        """The number of each end of all ``batches``."""
+        """The number of each end of all ``batches``, one after the other."""
         owners = self._owners.of(np.concatenate([batch.ends.owners for batch in batches]))
         if not self._has_detail:
             return owners
@@ -180,10 +185,22 @@ def _by_hour(rows: Rows) -> tuple[Rows, ...]:
     """The rows of each hour; nearly always there is one."""
     if not len(rows):
         return ()
-    hours = rows["time"] // 3600
-    if hours.min() == hours.max():
+    times = rows["time"]
+    if times.min() // 3600 == times.max() // 3600:
         return (rows,)
+    hours = times // 3600
     return tuple(rows[hours == hour] for hour in np.unique(hours))
+
+
+def _minutes_of(batches: Sequence[SettledBatch]) -> I64 | int:
+    """The minute of each row, or the only one."""
+    minutes = [batch.minutes for batch in batches]
+    first = minutes[0]
+    if isinstance(first, int) and all(isinstance(one, int) and one == first for one in minutes):
+        return first
+    return np.concatenate(
+        [np.broadcast_to(one, len(batch)) for one, batch in zip(minutes, batches, strict=True)]
+    )
 
 
 def minute_of(closed: float) -> int:

@@ -19,6 +19,8 @@ Rows = npt.NDArray[np.void]
 _REST, _REST_BITS = ("port", "protocol", "verdict", "initiator"), (16, 8, 4, 2)
 """What is in the second word of a key, after 32 bits of the minute."""
 _MINUTE = sum(_REST_BITS)
+_IN_ROWS = (0, 16, 24, 32)
+"""Where the same is in the third word of a row of SETTLED."""
 _LOW = np.uint64(0xFFFFFFFF)
 _OF_PORT = np.uint64(((1 << sum(_REST_BITS[:2])) - 1) << sum(_REST_BITS[2:]))
 """The bits of port and protocol in the second word."""
@@ -31,6 +33,12 @@ def rest_of(port: U16, protocol: U8, verdict: U8, initiator: U8) -> U32:
         word <<= np.uint32(bits)
         word |= column
     return word
+
+
+def words_of_ends(numbers: I64 | I32) -> tuple[U64, U64]:
+    """What each number of an end is in the first word of keys, as the source and as destination."""
+    src: U64 = numbers.astype(np.uint64)
+    return src, src << np.uint64(32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,32 +79,31 @@ class Words:
 
     def without_ports(self, ends: Callable[[I64], I32]) -> "Words":
         """The same without port and protocol, and with the numbers that ``ends`` gives both."""
-        src, dst = (
-            ends((self.ends >> shift & _LOW).view(np.int64)).astype(np.uint64)
-            for shift in (np.uint64(32), np.uint64(0))
-        )
-        return Words(src << np.uint64(32) | dst, self.rest & ~_OF_PORT, self.packets, self.bytes)
+        src, _ = words_of_ends(ends((self.ends & _LOW).view(np.int64)))
+        _, dst = words_of_ends(ends((self.ends >> np.uint64(32)).view(np.int64)))
+        return Words(src | dst, self.rest & ~_OF_PORT, self.packets, self.bytes)
 
     def _taken(self, rows: I64) -> "Words":
         return Words(*(getattr(self, name).take(rows) for name in Words.__slots__))
 
     def rows(self) -> Rows:
-        """The same as SETTLED."""
-        found = np.zeros(len(self.ends), SETTLED)
-        found["src"] = self.ends >> np.uint64(32)
-        found["dst"] = self.ends & np.uint64(0xFFFFFFFF)
-        word = self.rest
-        for name, bits in reversed([*zip(_REST, _REST_BITS, strict=True)]):
-            found[name] = word & np.uint64((1 << bits) - 1)
-            word = word >> np.uint64(bits)
-        found["time"] = word.astype(np.int64) * 60
-        found["packets"], found["bytes"] = self.packets, self.bytes
-        return found
+        """The same as SETTLED: made of words, since field by field it takes twice as long."""
+        word, shift = np.zeros(len(self.rest), np.uint64), _MINUTE
+        for bits, place in zip(_REST_BITS, _IN_ROWS, strict=True):
+            shift -= bits
+            part = self.rest >> np.uint64(shift)
+            part &= np.uint64((1 << bits) - 1)
+            part <<= np.uint64(place)
+            word |= part
+        times = (self.rest >> np.uint64(_MINUTE)) * np.uint64(60)
+        columns = [times, self.ends, word, self.packets, self.bytes]
+        return np.stack(columns, axis=1).astype("<u8", copy=False).view(SETTLED).reshape(-1)
 
 
 def grouped(rows: Rows) -> Rows:
     """Rows with equal columns added up, in arbitrary order."""
-    ends = rows["src"].astype(np.uint64) << np.uint64(32) | rows["dst"].astype(np.uint64)
+    src, _ = words_of_ends(rows["src"])
+    _, dst = words_of_ends(rows["dst"])
     rest = rest_of(*(rows[name] for name in _REST))
-    words = Words.of(ends, rows["time"] // 60, rest, rows["packets"], rows["bytes"])
+    words = Words.of(src | dst, rows["time"] // 60, rest, rows["packets"], rows["bytes"])
     return words.grouped().rows()

@@ -147,10 +147,10 @@ def test_flows_belong_to_the_owner_that_an_id_had_then() -> None:
 
 
 @pytest.mark.parametrize("together", [1, 2, 100])
-def test_batches_add_up_whether_or_not_their_ends_are_looked_up_together(
+def test_batches_add_up_however_many_are_grouped_together(
     together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fold_module, "_TOGETHER", together)
+    monkeypatch.setattr(fold_module, "_COMPACT", together)
     fold = Fold()
     owners = [(1, pod("a")), (2, pod("b")), (3, pod("c"))]
     for minute in (7, 8, 61):
