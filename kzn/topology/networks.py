@@ -41,9 +41,9 @@ class Networks:
         self._retire = retire
         self._networks: list[tuple[Network, int]] = []
         self._services: dict[str, tuple[ServiceFacts, int]] = {}
-        self._service_of = AddressTable()
-        self._outer_service_of = AddressTable()
-        self._captured_by = AddressTable()
+        self._service_of = _SharedTable()
+        self._outer_service_of = _SharedTable()
+        self._captured_by = _SharedTable()
         self._pod_cidrs = PodCidrs()
         self._prefixes: PrefixTable | None = None
         self._named: set[Prefix] = set()  # of networks, which come before equal pod CIDRs
@@ -141,15 +141,14 @@ class Networks:
                 table.put(address, number)
 
     def drop_service(self, uid: str) -> None:
-        """A Service was deleted; an address that another Service has taken stays with that one."""
+        """A Service was deleted; an address that other Services have, too, stays with one."""
         service, number = self._services.pop(uid, (None, 0))
         if service is None:
             return
         self._retire(number)
         for table, addresses in zip(self._tables, _addresses(service), strict=True):
             for address in addresses:
-                if table.get(address) == number:
-                    table.remove(address)
+                table.drop(address, number)
 
     def put_pod_cidrs(self, uid: str, node: str, cidrs: tuple[CidrNetwork, ...]) -> None:
         """The pod CIDRs of the node with this uid; none once it is deleted."""
@@ -173,7 +172,7 @@ class Networks:
                 yield prefix_of(cidr), number
 
     @property
-    def _tables(self) -> tuple[AddressTable, ...]:
+    def _tables(self) -> "tuple[_SharedTable, ...]":
         return self._service_of, self._outer_service_of, self._captured_by
 
     def _add(self, endpoint: Endpoint) -> int:
@@ -242,6 +241,37 @@ class PodCidrs:
         if number == len(self._names):
             self._names.append(node)
         return number
+
+
+class _SharedTable(AddressTable):
+    """Addresses to Services, of which several can share one: the last one put is found.
+
+    Load balancers share an address by ports, and so do Services with the same externalIPs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._others: dict[bytes, list[int]] = {}
+
+    def put(self, address: bytes, number: int) -> None:
+        """The Service ``number`` has the address, too."""
+        before = self.get(address)
+        if before not in (UNOWNED, number):
+            self._others.setdefault(address, []).append(before)
+        super().put(address, number)
+
+    def drop(self, address: bytes, number: int) -> None:
+        """The Service ``number`` has the address no more."""
+        others = self._others.get(address, [])
+        if number in others:
+            others.remove(number)
+        elif self.get(address) == number:
+            if others:
+                super().put(address, others.pop())
+            else:
+                self.remove(address)
+        if not others:
+            self._others.pop(address, None)
 
 
 def _addresses(service: ServiceFacts) -> tuple[tuple[bytes, ...], ...]:

@@ -34,8 +34,9 @@ Fault = Callable[[web.Request], "web.Response | bytes | None"]
 class FakeApi:
     """Objects by resource and uid, one version counter, the events since ``oldest``.
 
-    Each request takes one of the ``faults`` of its resource: a response replaces the real one,
-    bytes are sent into the stream of a watch, which is then closed, and None changes nothing.
+    Each request takes one of the ``faults`` of its resource, or of its path if it is of none: a
+    response replaces the real one, bytes are sent into the stream of a watch, which is then closed,
+    and None changes nothing.
     """
 
     objects: dict[str, dict[str, Object]] = field(
@@ -143,6 +144,13 @@ class FakeApi:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.requests.append((request.path, dict(request.query), dict(request.headers)))
+        resource = self.paths.get(request.path, request.path)
+        if resource in self.forbidden:
+            return status(403, "Forbidden", f"cannot list resource {resource}")
+        faults = self.faults.get(resource)
+        fault = faults.popleft() if faults else None
+        if isinstance(fault, web.Response):
+            return fault
         found = self.objects_by_path.get(request.path)
         if request.path in self.discovery:
             found = {"kind": "APIResourceList", "resources": self.discovery[request.path]}
@@ -150,12 +158,6 @@ class FakeApi:
             return web.json_response(found)
         if request.path not in self.paths:
             return status(404, "NotFound")
-        resource = self.paths[request.path]
-        if resource in self.forbidden:
-            return status(403, "Forbidden", f"cannot list resource {resource}")
-        fault = self.faults[resource].popleft() if self.faults[resource] else None
-        if isinstance(fault, web.Response):
-            return fault
         if "watch" in request.query:
             return await self._watch(request, resource, fault)
         return self._list(request, resource)

@@ -7,10 +7,12 @@ are refused.
 In: the header. Out: whether to answer. Pure.
 """
 
+import re
 from collections.abc import Iterable
 from ipaddress import ip_address
 
 ANY = "*"
+_NAME = re.compile(r"[a-z0-9._-]+")
 _SUFFIXES = (".localhost", ".svc", ".svc.cluster.local")
 
 
@@ -54,7 +56,8 @@ def host_of(header: str) -> str:
     name, colon, port = text.partition(":")
     if colon and not _is_port(f":{port}"):
         return ""
-    return _normal(name)
+    found = _normal(name)
+    return found if _NAME.fullmatch(found) else ""
 
 
 def _normal(name: str) -> str:

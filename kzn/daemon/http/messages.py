@@ -1,11 +1,12 @@
 """Requests and responses as values, and their bytes (RFC 9112). Pure."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Protocol
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from kzn.daemon.http.body import Body, zstd_maker
 from kzn.errors import KznError, UsageError
@@ -14,6 +15,10 @@ TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 MAX_PARAMETERS = 200
 _NO_STORE = "Cache-Control: no-store"
+_TARGET = re.compile(r"(/[^\x00-\x20?#\x7f]*)(?:\?([^\x00-\x20#\x7f]*))?(?:#[^\x00-\x20\x7f]*)?")
+_VERSION = re.compile(r"HTTP/1\.[0-9]")
+_FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00\r\n]*)")
+_TAG = re.compile(r'"[^"]*"')
 
 
 class BusyError(KznError):
@@ -24,7 +29,8 @@ class BusyError(KznError):
 class Request:
     """A request head. ``parameters`` are those of the query, decoded, in order of first use.
 
-    Header names are in lower case, the last of equal ones counts. ``address`` is the peer's.
+    Header names are in lower case, the values of equal ones joined by commas. ``address`` is the
+    peer's.
     """
 
     method: str
@@ -88,20 +94,14 @@ class Route:
 def parse(head: bytes, address: str = "") -> Request | None:
     """The request of a head that ends with an empty line; None if it is malformed."""
     first, *lines = head.decode("latin-1").split("\r\n")
-    match first.split(" "):
-        case [method, target, version] if version.startswith("HTTP/1.") and target[:1] == "/":
-            pass
-        case _:
-            return None
-    pairs = [line.partition(":") for line in lines if line]
-    names = [name.strip().lower() for name, _, _ in pairs]
-    headers = {name: value.strip() for name, (_, _, value) in zip(names, pairs, strict=True)}
-    if names.count("host") > 1:
+    method, _, rest = first.partition(" ")
+    target, _, version = rest.partition(" ")
+    parts, headers = _TARGET.fullmatch(target), _headers(lines)
+    if not (method and parts and _VERSION.fullmatch(version)) or headers is None:
         return None
     try:
-        parts = urlsplit(target)
         found = parse_qsl(
-            parts.query, keep_blank_values=True, max_num_fields=MAX_PARAMETERS, errors="replace"
+            parts[2] or "", keep_blank_values=True, max_num_fields=MAX_PARAMETERS, errors="replace"
         )
     except ValueError:
         return None
@@ -111,7 +111,7 @@ def parse(head: bytes, address: str = "") -> Request | None:
     connection = headers.get("connection", "").lower()
     return Request(
         method,
-        parts.path,
+        parts[1],
         parameters,
         headers,
         address,
@@ -120,6 +120,25 @@ def parse(head: bytes, address: str = "") -> Request | None:
         knows_chunks=version != "HTTP/1.0",
         has_body="transfer-encoding" in headers or headers.get("content-length", "0") != "0",
     )
+
+
+def _headers(lines: list[str]) -> dict[str, str] | None:
+    """Header fields; None if one is malformed, continued on another line, or a second Host.
+
+    A proxy may read such a head in another way, and so see other requests.
+    """
+    headers: dict[str, str] = {}
+    for line in filter(None, lines):
+        field = _FIELD.fullmatch(line)
+        if field is None:
+            return None
+        name, value = field[1].lower(), field[2].strip(" \t")
+        if name in headers:
+            if name == "host":
+                return None
+            value = f"{headers[name]}, {value}"
+        headers[name] = value
+    return headers
 
 
 def problem(status: HTTPStatus, error: str = "", hint: str = "") -> Response:
@@ -162,14 +181,21 @@ def head_of(
 def coding_of(header: str) -> str:
     """The coding that an Accept-Encoding header prefers: gzip, zstd, or empty for neither.
 
-    Most clients take both alike and get gzip, of which one form serves all; zstd is for those that
-    take it alone or weight it more.
+    That is the case, too, if it gives identity a greater weight than both. Most clients take gzip
+    and zstd alike and get gzip, of which one form serves all; zstd is for those that take it alone
+    or weight it more.
     """
     found = {coding: quality_of(header, coding) for coding in ("gzip", "zstd")}
     best = max(found, key=lambda coding: found[coding])
     if best == "zstd" and zstd_maker() is None:
         best = "gzip"
-    return best if found[best] > 0.0 else ""
+    least = quality_of(header, "identity") if "identity" in header.lower() else 0.0
+    return best if found[best] > 0.0 and found[best] >= least else ""
+
+
+def names_tag(header: str, tag: str) -> bool:
+    """Whether an If-None-Match header has ``tag``, by weak comparison (RFC 9110, 13.1.2)."""
+    return header.strip() == "*" or tag.removeprefix("W/") in _TAG.findall(header)
 
 
 def quality_of(header: str, coding: str) -> float:
@@ -179,7 +205,8 @@ def quality_of(header: str, coding: str) -> float:
         name, _, rest = part.strip().partition(";")
         weight = rest.strip().removeprefix("q=").strip()
         try:
-            quality[name.strip()] = float(weight) if weight else 1.0
+            given = float(weight) if weight else 1.0
         except ValueError:
-            quality[name.strip()] = 0.0
+            given = 0.0
+        quality[name.strip()] = given if 0.0 <= given <= 1.0 else 0.0
     return quality.get(coding, quality.get("*", 0.0))

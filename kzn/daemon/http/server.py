@@ -25,6 +25,7 @@ from kzn.daemon.http.messages import (
     Stream,
     coding_of,
     head_of,
+    names_tag,
     parse,
     problem,
     quality_of,
@@ -312,9 +313,10 @@ class _Connection:
             compress = coding and len(body) >= COMPRESSED_FROM
             body = body_of([body], coding=coding) if compress else Body(len(body), body, None)
         headers = response.headers
+        is_known = body.tag != "" and names_tag(request.headers.get("if-none-match", ""), body.tag)
         if body.tag:
             headers = (*headers, ("ETag", body.tag))
-            if body.tag in request.headers.get("if-none-match", ""):
+            if is_known:
                 response = Response(b"", HTTPStatus.NOT_MODIFIED, response.content_type)
                 body = _NO_BODY
         if body.form(coding) is None:
@@ -322,7 +324,9 @@ class _Connection:
         length = len(body.form(coding) or b"") if coding else body.size
         received = response.received if response.status is HTTPStatus.OK else None
         response = Response(b"", response.status, response.content_type, headers)
-        head = head_of(response, length, encoding=coding, keep_alive=keep_alive)
+        # The length of an answer with 304 would be that of the body that is not sent.
+        length_told = None if is_known else length
+        head = head_of(response, length_told, encoding=coding, keep_alive=keep_alive)
         self._sink.write(head)
         if request.method == "HEAD":
             body = _NO_BODY

@@ -56,7 +56,7 @@ def read_offer(path: Path, shape: type[_T], what: str) -> _T:
         return msgspec.json.decode(_as_utf8(_plain(path, path.read_bytes())), type=shape)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError, zlib.error) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, zlib.error) as error:
         hint = "files of JSON are read, as they are or by gzip"
         raise UsageError(f"{path}: not {what}: {error}", hint=hint) from error
 
@@ -65,7 +65,7 @@ def row_of(raw: msgspec.Raw, shape: type[_T]) -> _T | None:
     """A product, meter or SKU; None for one of another shape, which is to be ignored."""
     try:
         return msgspec.json.decode(raw, type=shape)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from kzn.topology.kube.api_objects import Json
+from kzn.topology.kube.api_objects import UNREADABLE, Json
 from kzn.topology.kube.client import KubeClient
 from kzn.topology.kube.errors import KubeError
 from kzn.topology.kube.token_review import SECONDS, Review
@@ -58,7 +58,7 @@ def decode(body: bytes) -> Access:
     """The decision in ``body``; KubeError when it is not a SubjectAccessReview."""
     try:
         status = _DECODER.decode(body).status
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         text = f"response is not a SubjectAccessReview: {error}"
         raise KubeError(text, reason="bad_page") from error
     return Access(status.allowed and not status.denied, status.reason)

@@ -51,6 +51,10 @@ that are always followed. Other groups have kinds of the same name (Jobs of Volc
 OWN_ADDRESS_TYPES = ("InternalIP", "ExternalIP")
 
 
+UNREADABLE = (msgspec.MsgspecError, RecursionError, ValueError, OverflowError)
+"""What decoding raises for JSON that is malformed, of another shape, too deep, or out of range."""
+
+
 class Json(msgspec.Struct, gc=False, rename="camel"):
     """An object of the API; undeclared fields are skipped."""
 
@@ -263,17 +267,22 @@ def _of_networks(annotations: PodAnnotations, own: tuple[bytes, ...]) -> tuple[b
         return ()
     try:
         networks = _NETWORKS.decode(text)
-    except (msgspec.MsgspecError, UnicodeEncodeError):
+    except UNREADABLE:
         return ()
     texts = dict.fromkeys(ip for network in networks for ip in network.ips or ())
-    found = [one for one in packed_addresses(list(texts)[:MAX_NOTED]) if one not in own]
-    return tuple(one for one in found if _is_private(one))
+    found = dict.fromkeys(packed_addresses(list(texts)[:MAX_NOTED]))
+    return tuple(one for one in found if one not in own and _is_local(one))
 
 
-def _is_private(address: bytes) -> bool:
+def _is_local(address: bytes) -> bool:
+    """Whether it is not routed in the internet: of RFC 1918, RFC 6598 (100.64.0.0/10), RFC 4193."""
     found = ip_address(text_of(address))
-    return found.is_private and not (
-        found.is_loopback or found.is_link_local or found.is_unspecified or found.is_multicast
+    return not (
+        found.is_global
+        or found.is_loopback
+        or found.is_link_local
+        or found.is_unspecified
+        or found.is_multicast
     )
 
 

@@ -14,6 +14,7 @@ import msgspec
 from kzn.errors import ApiError
 from kzn.topology.facts import NodeFacts, OwnerFacts, PodFacts, ServiceFacts
 from kzn.topology.kube.api_objects import (
+    UNREADABLE,
     Earliest,
     Json,
     Node,
@@ -111,15 +112,15 @@ class Codec(Generic[S, T]):
         """A list page; ApiError when ``body`` is not one."""
         try:
             page = self._page.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+            items = [self._facts(item) for item in page.items or ()]
+        except UNREADABLE:
             return self._page_by_object(body)
-        items = [self._facts(item) for item in page.items or ()]
         return Page(items, page.metadata.resource_version, page.metadata.next)
 
     def _page_by_object(self, body: bytes) -> Page[T]:
         try:
             page = _RAW_PAGE.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise ApiError(f"response of {len(body)} bytes is not a list: {error}") from error
         pairs = [(raw, self._read(raw)) for raw in page.items or ()]
         items = [item for _, item in pairs if item is not None]
@@ -133,7 +134,7 @@ class Codec(Generic[S, T]):
             if event.type == "ERROR":
                 return status(event.object)
             meta = _VERSIONED.decode(event.object).metadata
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise ApiError(f"line of {len(line)} bytes is not a watch event: {error}") from error
         item = None if event.type == "BOOKMARK" else self._read(event.object)
         return Event(event.type, meta.uid, meta.resource_version, item)
@@ -141,14 +142,14 @@ class Codec(Generic[S, T]):
     def _read(self, raw: msgspec.Raw) -> T | None:
         try:
             return self._facts(self._object.decode(raw))
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except UNREADABLE:
             return None
 
 
 def _uid(raw: msgspec.Raw) -> str:
     try:
         return _VERSIONED.decode(raw).metadata.uid
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return ""
 
 
@@ -156,7 +157,7 @@ def status(body: bytes | msgspec.Raw) -> ApiStatus:
     """The Status in the body of an error response; an empty one when it has none."""
     try:
         read = _STATUS.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return ApiStatus(0, "", "")
     return ApiStatus(read.code, read.reason, read.message)
 

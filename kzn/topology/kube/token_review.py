@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from kzn.topology.kube.api_objects import Json
+from kzn.topology.kube.api_objects import UNREADABLE, Json
 from kzn.topology.kube.client import KubeClient
 from kzn.topology.kube.errors import KubeError
 
@@ -73,7 +73,7 @@ def decode(body: bytes) -> Review:
     """The review in ``body``; KubeError when it is not a TokenReview."""
     try:
         status = _DECODER.decode(body).status
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise KubeError(f"response is not a TokenReview: {error}", reason="bad_page") from error
     if not status.authenticated:
         return Review(authenticated=False)

@@ -162,6 +162,30 @@ def test_an_address_is_captured_as_long_as_a_service_says_so() -> None:
     assert index.captured(rows).tolist() == [False, False]
 
 
+def test_an_address_that_services_share_is_theirs_until_the_last_is_gone() -> None:
+    index = index_of()
+    shared = tuple(map(pack, ("10.77.0.1", "fd00:77::1", "fd00:77:0::1")))
+    rows = np.frombuffer(b"".join(shared[:2]), np.uint8).reshape(2, 16)
+    tcp, udp, third = (
+        ServiceFacts(name, "d", name, outer_addresses=shared, captured_addresses=shared)
+        for name in ("tcp", "udp", "third")
+    )
+    for service in (tcp, udp, third):
+        index.networks.put_service(service)
+    index.networks.put_service(replace(udp, outer_addresses=shared[:1]))
+    assert what(index, "10.77.0.1") == "udp"
+    index.networks.drop_service("udp")
+    index.networks.drop_service("tcp")
+    assert what(index, "10.77.0.1") == what(index, "fd00:77::1") == "third"
+    assert index.captured(rows).tolist() == [True, True]
+    index.networks.put_service(tcp)
+    index.networks.drop_service("tcp")
+    assert what(index, "10.77.0.1") == what(index, "fd00:77::1") == "third"
+    index.networks.drop_service("third")
+    assert what(index, "10.77.0.1") == what(index, "fd00:77::1") == UNKNOWN
+    assert index.captured(rows).tolist() == [False, False]
+
+
 def test_an_address_of_a_load_balancer_is_its_services_unless_it_is_global_or_named() -> None:
     index = index_of()
     outer = tuple(map(pack, ("10.77.0.1", "10.77.0.2", "50.9.9.9", "10.9.0.1")))

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from kzn.errors import KznError
+from kzn.topology.kube.api_objects import UNREADABLE
 from kzn.topology.kube.errors import KubeError
 from kzn.topology.kube.resources import METADATA_WATCH
 
@@ -44,9 +45,8 @@ async def cluster_uid(client: _Pages, sleep: Sleep) -> str:
             error = failed
             if isinstance(failed, KubeError) and failed.status in {401, 403, 404}:
                 break
-        except (msgspec.DecodeError, UnicodeDecodeError) as failed:
+        except UNREADABLE as failed:  # cut short by a proxy, perhaps
             error = KznError(f"GET {PATH}: {failed}")
-            break
         await sleep(RETRY_SECONDS)
     _LOG.info(
         "the uid of the cluster is not known, so the history has no name of it: %s; set --cluster,"

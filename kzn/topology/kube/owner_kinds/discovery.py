@@ -7,7 +7,7 @@ None. Never: a kind that was not asked for.
 import msgspec
 
 from kzn.topology.facts import OwnerFacts
-from kzn.topology.kube.api_objects import Json, Owner
+from kzn.topology.kube.api_objects import UNREADABLE, Json, Owner
 from kzn.topology.kube.client import KubeClient
 from kzn.topology.kube.decode import OWNERS
 from kzn.topology.kube.errors import KubeError
@@ -47,7 +47,7 @@ def find(body: bytes, name: str, base: str, group: str) -> Resource[Owner, Owner
     """The resource of the kind ``name`` in an APIResourceList; KubeError if ``body`` is none."""
     try:
         resources = _DECODER.decode(body).resources or ()
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise KubeError(f"{base} is not a list of resources: {error}", reason="bad_page") from error
     for one in resources:
         is_sub = "/" in one.name

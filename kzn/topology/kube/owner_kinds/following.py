@@ -16,7 +16,7 @@ from kzn.topology.kube.api_objects import Owner
 from kzn.topology.kube.api_server.availability import Sleep
 from kzn.topology.kube.client import KubeClient
 from kzn.topology.kube.errors import KubeError
-from kzn.topology.kube.list_watch import Following, ListWatch
+from kzn.topology.kube.list_watch import LONGEST_RETRY_AFTER, Following, ListWatch
 from kzn.topology.kube.owner_kinds.discovery import discover
 from kzn.topology.kube.resources import Resource
 from kzn.topology.kube.workload_join import WorkloadJoin
@@ -27,8 +27,8 @@ MAX_OWNERS = 50_000
 RETRY_SECONDS = 600.0
 """When a kind that could not be followed is tried again: rights may have been granted."""
 
-ABSENT_SECONDS = 5.0
-"""When it is tried again after the API server did not answer."""
+UNANSWERED_SECONDS = 5.0
+"""When it is tried again after the API server gave no answer that can be read, or is throttling."""
 REFUSALS = frozenset({"forbidden", "unauthorized", "refused"})
 """Reasons for which a kind is not followed."""
 
@@ -98,14 +98,15 @@ class OwnerKinds:
         follow: FollowKind,
     ) -> None:
         while True:
-            self._asked[kind] = self._clock()
+            self._asked.setdefault(kind, self._clock())
             join.follow(kind)  # pods wait for owners of this kind from now on
             try:
                 resource = await discover(client, kind)
                 why = await self._follow(kind, resource, list_watch, follow)
             except KznError as error:
-                if isinstance(error, KubeError) and error.is_absence:
-                    await self._sleep(ABSENT_SECONDS)
+                if not (isinstance(error, KubeError) and error.reason in REFUSALS):
+                    after = error.retry_after if isinstance(error, KubeError) else 0.0
+                    await self._sleep(UNANSWERED_SECONDS + min(after, LONGEST_RETRY_AFTER))
                     continue
                 why = str(error)
             self._followed.pop(kind, None)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from kzn.errors import KznError
-from kzn.topology.kube.api_objects import Json
+from kzn.topology.kube.api_objects import UNREADABLE, Json
 from kzn.topology.kube.api_server.availability import Sleep
 from kzn.topology.kube.client import JSON, KubeClient
 from kzn.topology.kube.errors import KubeError
@@ -125,13 +125,13 @@ class RoutingFollower:
                 body = await client.page(VERSION_PATH, {}, JSON)
                 routing.api_version = _VERSION.decode(body).git_version[:64]
                 routing.missing.pop("version", None)
-            except (KznError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            except (KznError, *UNREADABLE) as error:
                 routing.missing["version"] = _why(error)
             try:
                 data = _CONFIG.decode(await client.page(CILIUM_PATH, {}, JSON)).data or {}
                 routing.cilium = {key: data[key][:64] for key in CILIUM_KEYS if key in data}
                 routing.missing.pop(CILIUM, None)
-            except (KznError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            except (KznError, *UNREADABLE) as error:
                 routing.cilium = None
                 routing.missing.pop(CILIUM, None)
                 if not (isinstance(error, KubeError) and error.status == 404):

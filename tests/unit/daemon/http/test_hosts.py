@@ -45,6 +45,10 @@ def test_addresses_localhost_and_names_of_services_are_answered(header: str | No
         "[::1]evil.example",
         "127.0.0.1:evil.example",
         "10.0.0.256",
+        "evil.example,kzn.svc",
+        "evil.example .svc",
+        "evil.example\x00.svc",
+        "evil/localhost",
     ],
 )
 def test_every_other_name_is_refused(header: str) -> None:

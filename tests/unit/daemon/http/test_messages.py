@@ -11,6 +11,7 @@ from kzn.daemon.http.messages import (
     Response,
     coding_of,
     head_of,
+    names_tag,
     parse,
     problem,
     quality_of,
@@ -68,13 +69,71 @@ def test_a_request_with_a_body_says_so(header: bytes) -> None:
         b"GET / HTTP/2\r\n\r\n",
         b"GET  / HTTP/1.1\r\n\r\n",
         b"GET x HTTP/1.1\r\n\r\n",
-        b"GET //[ HTTP/1.1\r\n\r\n",
+        b"GET /met\trics HTTP/1.1\r\n\r\n",
+        b"GET /x\x7f HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1x\r\n\r\n",
+        b" / HTTP/1.1\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: a\r\n Host: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: a\nContent-Length: 5\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: \x00\r\n\r\n",
+        b"GET / HTTP/1.1\r\nno field\r\n\r\n",
+        b"GET / HTTP/1.1\r\n: x\r\n\r\n",
         b"GET /?" + b"&".join([b"a=1"] * (MAX_PARAMETERS + 1)) + b" HTTP/1.1\r\n\r\n",
     ],
 )
 def test_a_malformed_head_is_no_request(head: bytes) -> None:
     assert parse(head) is None
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"//x/metrics", "//x/metrics"),
+        (b"//[", "//["),
+        (b"/a?b=//c", "/a"),
+        (b"/a#/metrics?x", "/a"),
+        (b"/%6detrics", "/%6detrics"),
+        (b"/../metrics", "/../metrics"),
+    ],
+)
+def test_a_path_is_what_a_proxy_before_it_sees(target: bytes, path: str) -> None:
+    found = parse(b"GET " + target + b" HTTP/1.1\r\n\r\n")
+    assert found is not None
+    assert found.path == path
+
+
+def test_equal_fields_are_one_list() -> None:
+    found = parse(
+        b"GET / HTTP/1.1\r\nContent-Length: 60\r\nCONTENT-LENGTH: 0\r\n"
+        b'Connection: close\r\nConnection: keep-alive\r\nIf-None-Match: "a"\r\n'
+        b'if-none-match:\t"b"\r\n\r\n'
+    )
+    assert found is not None
+    assert found.headers["if-none-match"] == '"a", "b"'
+    assert (found.has_body, found.keeps_alive) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("header", "is_named"),
+    [
+        ('W/"a1"', True),
+        ('"a1"', True),
+        (' W/"b",W/"a1" ', True),
+        ('"b", "a1", "c"', True),
+        ("*", True),
+        ("", False),
+        ('"a"', False),
+        ('"xa1"', False),
+        ('"xW/"a1""', False),
+        ('"b,a1"', False),
+        ("a1", False),
+        ('"*"', False),
+    ],
+)
+def test_whether_a_client_has_the_tagged_answer(header: str, *, is_named: bool) -> None:
+    assert names_tag(header, 'W/"a1"') is is_named
 
 
 @given(st.binary(max_size=300))
@@ -98,6 +157,9 @@ def test_any_bytes_are_a_request_or_none(head: bytes) -> None:
         ("identity, *;q=0", False),
         ("br;q=1.0, gzip;q=x", False),
         ("zstd", False),
+        ("gzip;q=nan", False),
+        ("gzip;q=-1", False),
+        ("gzip;q=inf", False),
     ],
 )
 def test_whether_a_client_takes_gzip(header: str, *, gzip: bool) -> None:
@@ -118,6 +180,10 @@ def test_whether_a_client_takes_gzip(header: str, *, gzip: bool) -> None:
         ("zstd;q=0.5, gzip", "gzip"),
         ("gzip;q=0, *", "zstd"),
         ("*", "gzip"),
+        ("identity;q=0, gzip;q=0.1", "gzip"),
+        ("identity;q=0", ""),
+        ("gzip;q=0.1, identity", ""),
+        ("gzip;q=0.5, zstd;q=0.2, identity;q=0.4", "gzip"),
     ],
 )
 def test_zstd_is_for_clients_that_prefer_it(header: str, coding: str) -> None:

@@ -198,7 +198,7 @@ def test_an_error_is_json(path: bytes, found: dict[str, str]) -> None:
         (b"GET /ill HTTP/1.1\r\n\r\n", HTTPStatus.SERVICE_UNAVAILABLE),
         (b"nonsense\r\n\r\n", HTTPStatus.BAD_REQUEST),
         (b"GET http://x/ HTTP/1.1\r\n\r\n", HTTPStatus.BAD_REQUEST),
-        (b"GET //[ HTTP/1.1\r\n\r\n", HTTPStatus.BAD_REQUEST),
+        (b"GET //x/metrics HTTP/1.1\r\n\r\n", HTTPStatus.NOT_FOUND),
         (b"\xff\x00\r\n\r\n", HTTPStatus.BAD_REQUEST),
         (b"GET / HTTP/1.1\r\nX: " + b"x" * 9000, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
     ],

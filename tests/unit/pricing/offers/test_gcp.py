@@ -122,6 +122,13 @@ def test_a_list_in_another_currency_leaves_amounts_of_the_shipped_one_unpriced(
     assert not peered.unpriced
 
 
+def test_a_page_that_is_too_deep_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "skus.json"
+    path.write_text('{"skus": [{"x": ' + "[" * 20_000 + "]" * 20_000 + "}]}")
+    with pytest.raises(UsageError, match="not "):
+        import_gcp([path], READ)
+
+
 @pytest.mark.parametrize("currency", ["eur\n", "eur", "EURO", ""])
 def test_a_currency_is_three_capital_letters(tmp_path: Path, currency: str) -> None:
     with pytest.raises(UsageError, match="currency"):

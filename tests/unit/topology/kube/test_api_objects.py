@@ -15,7 +15,9 @@ from kzn.topology.kube.api_objects import (
     PlaceLabels,
     node_facts,
 )
-from kzn.topology.kube.decode import NODES, OWNERS, PODS, ApiStatus, Event
+from kzn.topology.kube.decode import NODES, OWNERS, PODS, ApiStatus, Event, status
+from kzn.topology.kube.errors import KubeError
+from kzn.topology.kube.owner_kinds.discovery import find
 from kzn.topology.kube.routing.service import Service, service_facts
 
 JULY = 1751328000.0  # 2025-07-01T00:00:00Z
@@ -148,11 +150,36 @@ def test_a_pod_has_the_addresses_of_its_further_networks(name: str) -> None:
             }
         ],
         [{"ips": ["172.20.0.5"], "padding": "x" * 70_000}],
+        '[{"ips": ["172.20.0.5"], "x": ' + "[" * 20_000 + "]" * 20_000 + "}]",
+        '[{"ips": ["172.20.0.5"], "x": ' + '{"a":' * 9_000 + "1" + "}" * 9_000 + "}]",
+        r'[{"ips": ["\ud800"]}]',
+        '[{"ips": ["172.20.0.5"',
+        '[{"ips": ["172.20.0.5"]}] x',
+        "null",
     ],
 )
 def test_a_network_status_that_cannot_be_is_not_believed(status: object) -> None:
     facts = with_networks(status)
     assert facts == read_pod(pod_object())
+
+
+def test_an_address_of_a_further_network_counts_once_and_may_be_shared_address_space() -> None:
+    facts = with_networks([{"ips": ["100.64.0.9", "10.0.0.1", "FD00::A"]}, {"ips": ["fd00:0::a"]}])
+    assert facts.noted_addresses == (pack("100.64.0.9"), pack("fd00::a"))
+
+
+DEEP = b"[" * 20_000 + b"]" * 20_000
+
+
+@pytest.mark.parametrize("body", [b'{"metadata": {}, "items": %s}', b'{"x": %s}', b"%s"])
+def test_json_that_is_too_deep_is_an_error_of_the_answer(body: bytes) -> None:
+    with pytest.raises(ApiError):
+        PODS.page(body % DEEP)
+    with pytest.raises(ApiError):
+        PODS.line(b'{"type": "ADDED", "object": %s}' % DEEP)
+    assert status(body % DEEP) == ApiStatus(0, "", "")
+    with pytest.raises(KubeError):
+        find(body % DEEP, "Rollout", "/apis/x/v1", "x")
 
 
 def test_addresses_of_further_networks_are_bounded() -> None:

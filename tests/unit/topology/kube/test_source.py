@@ -102,6 +102,23 @@ def test_changes_reach_the_index() -> None:
     run(test())
 
 
+def test_an_annotation_that_is_too_deep_ends_nothing() -> None:
+    async def test() -> None:
+        async with running(cluster_of_two()) as session:
+            api = (await ready(session)).api
+            deep = pod("p4", "10.0.0.4", "n1")
+            status = '[{"x": ' + "[" * 9_000 + "]" * 9_000 + "}]"
+            deep["metadata"]["annotations"] = {"k8s.v1.cni.cncf.io/network-status": status}
+            api.put("pods", deep)
+            await session.until(lambda: session.endpoint("10.0.0.4"))
+            api.expire_watches()
+            api.put("pods", pod("p5", "10.0.0.5", "n1"))
+            await session.until(lambda: session.endpoint("10.0.0.5"))
+            assert session.endpoint("10.0.0.4")
+
+    run(test())
+
+
 def test_after_an_expired_watch_a_new_list_drops_what_was_deleted_meanwhile() -> None:
     async def test() -> None:
         async with running(cluster_of_two()) as session:

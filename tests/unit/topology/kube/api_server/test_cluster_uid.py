@@ -43,14 +43,16 @@ def test_a_server_that_is_away_is_asked_again() -> None:
     assert answers.slept == [RETRY_SECONDS] * 2
 
 
-@pytest.mark.parametrize(
-    "answer", [KubeError("no", reason="forbidden", status=403), b"no JSON", b"[]", b"\xff"]
-)
-def test_a_refusal_is_one_line_with_what_to_do(
-    answer: bytes | Exception, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.parametrize("answer", [b'{"metadata": {"u', b"no JSON", b"[]", b"\xff", b"[" * 9999])
+def test_an_answer_that_cannot_be_read_is_asked_for_again(answer: bytes) -> None:
+    answers = Answers(answer, b'{"metadata": {"uid": "c-1"}}')
+    assert answers.ask() == "c-1"
+    assert answers.slept == [RETRY_SECONDS]
+
+
+def test_a_refusal_is_one_line_with_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    answers = Answers(answer)
+    answers = Answers(KubeError("no", reason="forbidden", status=403))
     assert answers.ask() == ""
     assert answers.slept == []
     (record,) = caplog.records

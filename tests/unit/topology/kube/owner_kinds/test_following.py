@@ -2,12 +2,16 @@
 
 import asyncio
 import logging
+from collections import deque
+from collections.abc import Callable
+from functools import partial
 
 import pytest
-from fake_api import FakeApi, owned, pod
+from aiohttp import web
+from fake_api import FakeApi, owned, pod, status
 from source_session import Session, cluster_of_two, ready, run, running
 
-from kzn.topology.kube.owner_kinds.following import MAX_KINDS, OwnerKinds
+from kzn.topology.kube.owner_kinds.following import MAX_KINDS, RETRY_SECONDS, OwnerKinds
 
 GITHUB = "actions.github.com/v1alpha1"
 
@@ -135,6 +139,55 @@ def test_a_right_that_is_granted_later_changes_the_workload_of_pods_that_exist()
             wanted = ("ReplicationController", "app-3")
             await session.until(lambda: workload(session, "10.0.2.3") == wanted)
             api.forbidden.clear()
+            wanted = ("DeploymentConfig", "app")
+            await session.until(lambda: workload(session, "10.0.2.3") == wanted)
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        partial(status, 429, "TooManyRequests", Retry_After="2"),
+        partial(status, 503, "ServiceUnavailable", Retry_After="1"),
+        partial(web.Response, body=b'{"kind": "APIResourceList", "resources": [{"na'),
+        partial(web.Response, body=b"<html>one moment</html>"),
+    ],
+    ids=["throttled", "overloaded", "cut", "not JSON"],
+)
+def test_a_kind_is_asked_for_again_soon_if_the_answer_says_nothing(
+    answer: Callable[[], web.Response], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        api = runners()
+        api.faults["/api/v1"] = deque([answer()])
+        api.faults["/apis/" + GITHUB] = deque([answer()])
+        async with running(api) as session:
+            await ready(session)
+            wanted = {
+                "10.0.1.1": ("AutoscalingRunnerSet", "ci"),
+                "10.0.2.3": ("DeploymentConfig", "app"),
+            }
+            await session.until(
+                lambda: wanted == {address: workload(session, address) for address in wanted}
+            )
+            assert RETRY_SECONDS not in session.time.slept
+
+    with caplog.at_level(logging.INFO):
+        run(test())
+    assert "owners of kind" not in caplog.text
+
+
+def test_pods_do_not_wait_for_ever_for_an_answer_about_their_owners_kind() -> None:
+    async def test() -> None:
+        api = runners()
+        api.faults["/api/v1"] = deque(web.Response(body=b"{") for _ in range(1000))
+        async with running(api) as session:
+            await ready(session)
+            wanted = ("ReplicationController", "app-3")
+            await session.until(lambda: workload(session, "10.0.2.3") == wanted)
+            assert api.faults["/api/v1"]
+            api.faults["/api/v1"].clear()
             wanted = ("DeploymentConfig", "app")
             await session.until(lambda: workload(session, "10.0.2.3") == wanted)
 
