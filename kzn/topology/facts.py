@@ -148,7 +148,8 @@ class ServiceFacts:
 
     ``outer_addresses`` are those of its load balancers (status.loadBalancer.ingress[].ip) and
     spec.externalIPs; ``captured_addresses`` are those of them that each node translates itself: not
-    the addresses of load balancers with ipMode Proxy. ``routing`` is how its endpoints are chosen.
+    the addresses of load balancers with ipMode Proxy, and none without a cluster IP. ``routing`` is
+    how its endpoints are chosen.
     """
 
     uid: str

@@ -76,11 +76,15 @@ class Service(Json):
 
 
 def service_facts(service: Service) -> ServiceFacts:
-    """Facts of a Service; a headless one (clusterIP "None") has no address."""
+    """Facts of a Service; a headless one (clusterIP "None") has no address.
+
+    What other addresses it and one of type ExternalName have, no node translates.
+    """
     meta, spec = service.metadata, service.spec
     ingress = service.status.load_balancer.ingress or ()
     external = spec.external_ips or ()
-    captured = (entry.ip for entry in ingress if entry.ip_mode != "Proxy")
+    captured = [*(entry.ip for entry in ingress if entry.ip_mode != "Proxy"), *external]
+    is_translated = spec.cluster_ip not in ("", "None") and spec.type != "ExternalName"
     return ServiceFacts(
         uid=meta.uid,
         namespace=intern(meta.namespace),
@@ -90,7 +94,7 @@ def service_facts(service: Service) -> ServiceFacts:
         outer_addresses=packed_addresses(
             dict.fromkeys([*(entry.ip for entry in ingress), *external])
         ),
-        captured_addresses=packed_addresses(dict.fromkeys([*captured, *external])),
+        captured_addresses=packed_addresses(dict.fromkeys(captured)) if is_translated else (),
         routing=_routing(service),
     )
 

@@ -313,6 +313,25 @@ def test_a_service_has_the_addresses_of_its_load_balancers_and_its_external_ones
     assert facts.captured_addresses == tuple(map(pack, known))
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"clusterIP": "None", "type": "LoadBalancer"},
+        {"type": "ExternalName", "externalName": "db.example"},
+        {"clusterIP": "10.96.0.1", "type": "ExternalName"},
+    ],
+)
+def test_no_node_translates_what_a_service_without_a_cluster_ip_has(spec: dict[str, str]) -> None:
+    sent = {
+        "metadata": {"uid": "u", "name": "s"},
+        "spec": {**spec, "externalIPs": ["10.77.0.2"]},
+        "status": {"loadBalancer": {"ingress": [{"ip": "10.77.0.1"}]}},
+    }
+    facts = service_facts(msgspec.json.decode(msgspec.json.encode(sent), type=Service))
+    assert facts.outer_addresses == (pack("10.77.0.1"), pack("10.77.0.2"))
+    assert facts.captured_addresses == ()
+
+
 def test_an_undecodable_object_does_not_affect_the_rest_of_its_page() -> None:
     bad = pod_object()
     bad["metadata"]["uid"] = "broken"
