@@ -11,6 +11,7 @@ import fcntl
 import json
 import mmap
 import os
+import re
 import secrets
 import struct
 import time
@@ -28,6 +29,7 @@ LAYOUT = 1
 LOCK_SECONDS = 20.0
 """A writer whose server was killed ends within the time of a merge."""
 _POLL_SECONDS = 0.05
+_SERVER = re.compile(r"[0-9a-f]{8}")
 _SLOT = struct.Struct(f"<Q{2 * len(CLASSES)}Q")
 _WHICH = struct.Struct("<Q")
 _SLOT_AT = (64, 512)
@@ -61,6 +63,9 @@ def open_directory(root: Path, *, wait: float = LOCK_SECONDS) -> Directory:
     try:
         _lock(root, lock, wait)
         return Directory(root, _identity(root, lock), lock)
+    except OSError as error:  # a full disk
+        os.close(lock)
+        raise KznError(f"history {root}: {error.strerror}") from error
     except BaseException:
         os.close(lock)
         raise
@@ -90,6 +95,8 @@ def _identity(root: Path, descriptor: int) -> str:
             try:
                 found = json.loads(text)
                 layout, server = int(found["layout"]), str(found["server"])
+                if not _SERVER.fullmatch(server):  # no reader would find its files
+                    raise ValueError(f"{server!r} is not the name of a server")  # noqa: TRY301
             except (ValueError, KeyError, TypeError) as error:
                 raise KznError(f"{root / MARKER} cannot be read: {error}") from error
             if layout > LAYOUT:

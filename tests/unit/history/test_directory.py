@@ -1,5 +1,6 @@
 """A history's directory: one writer at a time, and a journal that a kill leaves whole."""
 
+import errno
 import os
 import struct
 from pathlib import Path
@@ -40,6 +41,25 @@ def test_a_directory_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
     (tmp_path / MARKER).write_text("something else")
     with pytest.raises(KznError, match="cannot be read"):
         open_directory(tmp_path)
+    (tmp_path / MARKER).write_text('{"layout": 1, "server": "../other"}')
+    with pytest.raises(KznError, match="not the name of a server"):
+        open_directory(tmp_path)
+
+
+def test_a_full_disk_is_an_error_and_the_next_start_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int, _mode: str) -> object:
+        os.close(descriptor)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdopen", full)
+        with pytest.raises(KznError, match="No space left"):
+            open_directory(tmp_path)
+    found = open_directory(tmp_path, wait=0.0)
+    found.close()
+    assert len(found.server) == 8
 
 
 def test_the_journal_has_what_was_written_last(tmp_path: Path) -> None:
