@@ -9,7 +9,10 @@ removes meanwhile is looked for under its new name.
 """
 
 import logging
+import math
 import os
+import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -36,6 +39,16 @@ _HELD = "/proc/self/fd/"
 """Where files that are open have a name until they are closed."""
 
 
+class TooSlowError(KznError):
+    """There was no answer in time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"history: no answer within {seconds:.3g} s",
+            hint="ask for a shorter span or fewer dimensions",
+        )
+
+
 class Reader:
     """A connection that can read the files of one directory and nothing else.
 
@@ -46,6 +59,7 @@ class Reader:
     def __init__(self, root: Path, *, output: str = "") -> None:
         """KznError if there is no such directory."""
         self._damaged: set[str] = set()
+        self._seconds, self._deadline = math.inf, math.inf
         self._is_holding, self._held = bool(output), list[int]()
         if not root.is_dir():
             raise KznError(f"history {root}: there is no such directory")
@@ -62,12 +76,27 @@ class Reader:
         self._db.execute("SET enable_external_access = false")
         self._db.execute("SET lock_configuration = true")
 
-    def ask(self, query: TrafficQuery) -> Answer:
-        """The answer; its span may be wider than that of the query."""
-        return self.with_files(query, self._answer)
+    def ask(self, query: TrafficQuery, *, seconds: float = math.inf) -> Answer:
+        """The answer; its span may be wider than that of the query.
+
+        `TooSlowError` if it takes longer than ``seconds``; the next query can be asked then.
+        """
+        if seconds == math.inf:
+            return self.with_files(query, self._answer)
+        self._seconds, self._deadline = seconds, time.monotonic() + seconds
+        timer = threading.Timer(seconds, self._db.interrupt)
+        timer.daemon = True
+        timer.start()
+        try:
+            return self.with_files(query, self._answer)
+        finally:
+            timer.cancel()
+            self._deadline = math.inf
 
     def execute(self, statement: Statement) -> list[Any]:
         """The rows of a statement."""
+        if time.monotonic() >= self._deadline:  # an interrupt between two statements ends neither
+            raise TooSlowError(self._seconds)
         return self._db.execute(statement.sql, list(statement.parameters)).fetchall()
 
     def with_files(
@@ -87,6 +116,8 @@ class Reader:
                 return work(*self._chosen(query, may_be_nodes=may_be_nodes))
             except duckdb.OutOfMemoryException as error:
                 raise _too_much() from error
+            except duckdb.InterruptException as error:
+                raise TooSlowError(self._seconds) from error
             except (duckdb.Error, FileNotFoundError) as error:
                 # A merge has removed a file since it was listed, or a file is damaged.
                 if attempt == _TRIES - 1:
@@ -112,9 +143,11 @@ class Reader:
             if one.name in self._damaged or not path.exists():
                 continue
             try:
-                self._db.execute(columns.READ_ALL, [str(path)])
+                self.execute(Statement(columns.READ_ALL, (str(path),)))
             except duckdb.OutOfMemoryException:
                 continue
+            except duckdb.InterruptException as error:
+                raise TooSlowError(self._seconds) from error
             except duckdb.Error as error:
                 if path.exists():
                     self._damaged.add(one.name)

@@ -22,7 +22,11 @@ _TAG = re.compile(r'"[^"]*"')
 
 
 class BusyError(KznError):
-    """A route cannot answer now; the client may try again (503)."""
+    """A route cannot answer now; the client may try again (503). ``reason`` is a metric label."""
+
+    def __init__(self, message: str, *, hint: str = "", reason: str = "busy") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)

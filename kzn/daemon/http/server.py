@@ -173,9 +173,10 @@ class HttpServer:
             async with asyncio.timeout(self.limits.answer):
                 return await self._answer_of(route, request)
         except TimeoutError:
-            return problem(HTTPStatus.SERVICE_UNAVAILABLE, "the answer took too long")
+            self.count("answer_timeout")
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, "the answer took too long", "try again")
         except BusyError as error:
-            self.count("busy")
+            self.count(error.reason)
             return problem(HTTPStatus.SERVICE_UNAVAILABLE, error.message, error.hint)
         except UsageError as error:
             return problem(HTTPStatus.BAD_REQUEST, error.message, error.hint)

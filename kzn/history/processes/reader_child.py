@@ -15,7 +15,7 @@ from kzn.errors import KznError, UsageError
 from kzn.history.processes import answers
 from kzn.history.processes.framing import read_message, write_message
 from kzn.history.query import query_from_wire
-from kzn.history.reader import Reader
+from kzn.history.reader import Reader, TooSlowError
 
 IDLE_SECONDS = 60.0
 NICE = 10
@@ -39,10 +39,12 @@ def main() -> None:
 def _answer(reader: Reader, question: Any) -> tuple[Any, bytes]:
     """A header and an answer."""
     try:
-        return {}, answers.encode(reader.ask(query_from_wire(question)))
+        query, seconds = query_from_wire(question["query"]), float(question["seconds"])
+        return {}, answers.encode(reader.ask(query, seconds=seconds))
     except KznError as error:
-        is_usage = isinstance(error, UsageError)
-        return {"error": error.message, "hint": error.hint, "usage": is_usage}, b""
+        kind = "slow" if isinstance(error, TooSlowError) else ""
+        kind = "usage" if isinstance(error, UsageError) else kind
+        return {"error": error.message, "hint": error.hint, "kind": kind}, b""
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """The reader of a history as a child process: started when needed, ended when idle.
 
 In: queries, one at a time. Out: answers. UsageError for a query that the data cannot answer,
-KznError for one that takes too long or needs too much memory, or comes when it is stopped.
-Never: more than the time given: the process is killed then, which harms nothing.
+KznError for one that comes when it is stopped or whose files cannot be read,
+`LateError` for one that takes too long, the time included that it waits for others.
+Never: more than the time given: the process ends the query then, or else is killed.
 """
 
 import subprocess
@@ -18,7 +19,14 @@ from kzn.history.processes import answers
 from kzn.history.processes.framing import end_process, read_message_until, write_message
 from kzn.history.query import Answer, TrafficQuery
 
-ASK_SECONDS = 30.0
+ASK_SECONDS = 25.0
+"""Less than the HTTP server's limit, so that its client is told why."""
+END_SECONDS = 2.0
+"""For the process to end a query whose time is over, before it is killed."""
+
+
+class LateError(KznError):
+    """There was no answer in time, with what to ask instead if it was asked at all."""
 
 
 class ReaderProcess:
@@ -27,6 +35,7 @@ class ReaderProcess:
     def __init__(self, root: Path, *, seconds: float = ASK_SECONDS) -> None:
         self._root = root
         self._seconds = seconds
+        self.ends_within = END_SECONDS
         self._process: subprocess.Popen[bytes] | None = None
         self._is_stopped = False
         self._starting = threading.Lock()
@@ -46,20 +55,27 @@ class ReaderProcess:
         """Start the process, if none runs, before it is asked; KznError, OSError."""
         self._started()
 
-    def ask(self, query: TrafficQuery) -> Answer:
-        """The answer."""
+    def deadline(self) -> float:
+        """Until when (time.monotonic) a query that is asked now must be answered."""
+        return time.monotonic() + self._seconds
+
+    def ask(self, query: TrafficQuery, deadline: float | None = None) -> Answer:
+        """The answer; ``deadline`` is that of now without one."""
+        until = self.deadline() if deadline is None else deadline
         with self._asking:
             try:
-                header, answer = self._say(asdict(query))
+                header, answer = self._say(query, until)
             except (OSError, EOFError):  # it was idle and has ended, or was killed: once more
                 self.close()
                 try:
-                    header, answer = self._say(asdict(query))
+                    header, answer = self._say(query, until)
                 except (OSError, EOFError) as error:
                     self.close()
                     raise KznError("history: the reader process ended") from error
         if "error" in header:
-            kind = UsageError if header["usage"] else KznError
+            if header["kind"] == "slow":
+                raise self._too_slow()
+            kind = UsageError if header["kind"] == "usage" else KznError
             raise kind(header["error"], hint=header["hint"])
         return answers.decode(answer)
 
@@ -78,20 +94,28 @@ class ReaderProcess:
         with self._asking:
             self.close()
 
-    def _say(self, question: Any) -> tuple[Any, bytes]:
+    def _say(self, query: TrafficQuery, until: float) -> tuple[Any, bytes]:
+        left = until - time.monotonic()
+        if left <= 0:
+            raise LateError(
+                f"history: no turn within {self._seconds:g} s, because of other questions",
+                hint="try again",
+            )
         process = self._started()
         assert process.stdin is not None  # noqa: S101 - both are pipes
         assert process.stdout is not None  # noqa: S101
-        write_message(process.stdin, question)
+        write_message(process.stdin, {"query": asdict(query), "seconds": left})
         try:
-            deadline = time.monotonic() + self._seconds
-            return read_message_until(process.stdout.fileno(), deadline)
+            return read_message_until(process.stdout.fileno(), until + self.ends_within)
         except TimeoutError as error:
             self.close()
-            raise KznError(
-                f"history: no answer within {self._seconds:g} s",
-                hint="ask for a shorter span or fewer dimensions",
-            ) from error
+            raise self._too_slow() from error
+
+    def _too_slow(self) -> LateError:
+        return LateError(
+            f"history: no answer within {self._seconds:g} s",
+            hint="ask for a shorter span or fewer dimensions",
+        )
 
     def _started(self) -> "subprocess.Popen[bytes]":
         with self._starting:

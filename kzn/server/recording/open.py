@@ -16,7 +16,7 @@ from kzn.errors import KznError, UsageError
 from kzn.history.directory import Journal, open_directory
 from kzn.history.export_query import Export
 from kzn.history.processes.export_process import ExportProcess
-from kzn.history.processes.reader_process import ReaderProcess
+from kzn.history.processes.reader_process import LateError, ReaderProcess
 from kzn.history.processes.writer_process import (
     SegmentWriter,
     WriterProcess,
@@ -116,7 +116,8 @@ class _Queue:
         except UsageError:
             raise
         except KznError as error:
-            raise BusyError(error.message, hint=error.hint) from error
+            reason = "answer_timeout" if isinstance(error, LateError) else "busy"
+            raise BusyError(error.message, hint=error.hint, reason=reason) from error
         finally:
             self._waiting -= 1
 
@@ -149,8 +150,8 @@ class HistoryStore:
     async def ask(self, query: TrafficQuery) -> Answer:
         """The answer; BusyError if too many wait."""
         with self._queue.place():
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._thread, self._reader.ask, query)
+            loop, deadline = asyncio.get_running_loop(), self._reader.deadline()
+            return await loop.run_in_executor(self._thread, self._reader.ask, query, deadline)
 
     async def export(self, export: Export) -> ExportStream:
         """The pieces of a file; UsageError, or BusyError if too many are exported."""

@@ -21,7 +21,8 @@ from kzn.sinks.clickhouse.schema import MODERN, TABLES
 from kzn.sinks.clickhouse.sql import compile_query, compile_series
 from kzn.sinks.target import Target
 
-ASK_SECONDS = 30.0
+ASK_SECONDS = 25.0
+"""Less than the HTTP server's limit, so that its client is told why."""
 _TOO_MUCH = frozenset((158, 159, 160, 241, 307, 396))
 """ClickHouse's codes for limits of rows, time and memory."""
 _FIXED = frozenset((164, 452))

@@ -18,9 +18,10 @@ from kzn.history.books import Gap
 from kzn.history.columns import ADDED
 from kzn.history.memory import answer
 from kzn.history.query import SIDES, UNITS, TrafficQuery
-from kzn.history.reader import Reader, choose
+from kzn.history.reader import Reader, TooSlowError, choose
 from kzn.history.retention import Keep
 from kzn.history.segments import DAY, HOUR, listing
+from kzn.history.sql import Statement
 from kzn.history.writer import Writer
 
 
@@ -432,4 +433,23 @@ def test_a_file_whose_data_is_damaged_is_found_as_well(tmp_path: Path) -> None:
     reader = Reader(tmp_path)
     found = reader.ask(TrafficQuery(T0, T0 + 2 * HOUR, ("src_kind", "src_workload"))).to_json()
     assert (found["total"]["bytes"], found["gaps"][0]["reason"]) == (5, "damaged")
+    reader.close()
+
+
+def test_a_statement_that_takes_too_long_is_ended_and_the_next_query_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flows: list[tuple[int, ...]] = [(0, 0, 1, 443, 6, 1, 1, 700)]
+    write(tmp_path, flows)
+    reader, query = Reader(tmp_path), TrafficQuery(T0, T0 + 60)
+    endless = Statement(
+        "SELECT sum(a.range * b.range) FROM range(?) AS a, range(?) AS b", (10**9,) * 2
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(reader, "_answer", lambda _about, _files: reader.execute(endless))
+        with pytest.raises(TooSlowError, match="no answer within"):
+            reader.ask(query, seconds=0.05)
+        with pytest.raises(TooSlowError):
+            reader.ask(query, seconds=0.0)
+    check(reader.ask(query, seconds=60.0), flows, query)
     reader.close()

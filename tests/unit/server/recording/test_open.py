@@ -57,6 +57,24 @@ def test_a_woken_store_answers_and_is_woken_again_after_its_process_ended(tmp_pa
     asyncio.run(run())
 
 
+def test_a_query_without_an_answer_in_time_is_counted_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SmallHistory(tmp_path).write(0)
+
+    async def run() -> None:
+        store = HistoryStore(HistoryOptions(tmp_path, Keep()))
+        with monkeypatch.context() as patched:
+            patched.setattr(store._reader, "deadline", lambda: 0.0)
+            with pytest.raises(BusyError, match="no turn") as caught:
+                await store.ask(TrafficQuery(T0, T0 + HOUR))
+        assert caught.value.reason == "answer_timeout"
+        await store.ask(TrafficQuery(T0, T0 + HOUR))
+        await store.close()
+
+    asyncio.run(run())
+
+
 def test_a_store_whose_process_cannot_start_says_so_when_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
