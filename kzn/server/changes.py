@@ -168,9 +168,10 @@ def _later(
 
 
 def _amounts(packets: list[int], sizes: list[int], *, queued: bool) -> Iterator[Amount]:
-    for code, counts in enumerate(map(Counts, packets, sizes)):
-        if counts == NOTHING or (queued and v.MAY_RESOLVE_LATER[code]):
+    for code, (of_packets, size) in enumerate(zip(packets, sizes, strict=True)):
+        if not (of_packets or size) or (queued and v.MAY_RESOLVE_LATER[code]):
             continue
+        counts = Counts(of_packets, size)
         if code < v.TRANSIT:
             yield Amount("attributed", "", counts)
         elif code == v.TRANSIT:

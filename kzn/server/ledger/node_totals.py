@@ -108,14 +108,17 @@ class NodeTotals:
         flow holds are missed, bytes of flows beyond the totals are added to seen.
         """
         expected = totals.accounted
-        gap = Counts(expected.packets - accounted.packets, expected.bytes - accounted.bytes)
-        short = Counts(max(gap.packets, 0), max(gap.bytes, 0))
-        beyond = Counts(max(-gap.packets, 0), max(-gap.bytes, 0))
-        self.add("seen", "", totals.seen.plus(beyond))
         for reason, counts in totals.missed.items():
             self.add("missed", _known_reason("missed", reason), counts)
         for reason, counts in totals.ignored.items():
             self.add("ignored", _known_reason("ignored", reason), counts)
+        if expected == accounted:
+            self.add("seen", "", totals.seen)
+            return NOTHING
+        gap = Counts(expected.packets - accounted.packets, expected.bytes - accounted.bytes)
+        short = Counts(max(gap.packets, 0), max(gap.bytes, 0))
+        beyond = Counts(max(-gap.packets, 0), max(-gap.bytes, 0))
+        self.add("seen", "", totals.seen.plus(beyond))
         self.add("missed", NOT_IN_FLOWS, short)
         return short.plus(beyond)
 

@@ -17,6 +17,7 @@ from kzn.errors import WireError
 from kzn.model.batch import AgentIdentity
 from kzn.server.auth.permit import PeerInfo, peer_info
 from kzn.server.receive.context import ConnectionContext, at_once
+from kzn.server.receive.kept_timeout import KeptTimeout
 from kzn.server.receive.live_agents import LiveAgent
 from kzn.server.receive.turns import Applied
 from kzn.wire.codec import decode_to_server, encode_to_agent
@@ -70,6 +71,7 @@ class AgentConnection:
         self._context = context
         self._session = ServerSession(context.sequences, context.limits.wire, context.instance)
         self._peer_name = "unauthenticated peer"
+        self._silence = KeptTimeout()
         self._busy = False
         self._stopping = False
         self._cut = False
@@ -131,6 +133,7 @@ class AgentConnection:
                 raise
             await self._refuse(Refusal(Reason.SHUTTING_DOWN, "shutting down"), "shutting_down")
         finally:
+            self._silence.close()
             self._session.close()
             if self._agent is not None:
                 self._context.agents.left(self._agent)
@@ -166,8 +169,7 @@ class AgentConnection:
     async def _next_frame(self) -> bytes | None:
         limits = self._context.limits
         silence = limits.idle if self.is_authenticated else limits.handshake
-        async with asyncio.timeout(silence):
-            await self._stream.wait_readable()
+        await self._silence.wait(self._stream.wait_readable(), silence)
         message = self._stream.received_message()
         if message is None:
             async with asyncio.timeout(min(silence, limits.frame)):
@@ -181,10 +183,13 @@ class AgentConnection:
         """Seconds that this address must wait, and the answer."""
         decoded = decode_to_server(message)
         await self._context.turns.enter(_weight(message, decoded))
+        step = self._session.receive(decoded)
+        if isinstance(step, Apply):
+            wait, ack = await self._applied(step, self._submit(step))
+            await self._wait_until_durable()
+            return wait, ack
         started = self._context.clock()
         try:
-            step = self._session.receive(decoded)
-            applied = self._submit(step) if isinstance(step, Apply) else None
             if isinstance(step, TakeAddresses):
                 self._take(step)
         finally:
@@ -198,12 +203,9 @@ class AgentConnection:
                 return wait, ack
             case Repeat(ack):
                 self._context.stats.duplicates += 1
-            case Apply():
-                assert applied is not None  # noqa: S101 - submitted above
-                wait, ack = await self._applied(step, applied)
-        # A repeat too: another connection may have applied the batch a moment ago.
-        await self._wait_until_durable()
-        return wait, ack
+                # Another connection may have applied the batch a moment ago.
+                await self._wait_until_durable()
+                return wait, ack
 
     def _charge(self, seconds: float) -> float:
         return self._context.fair_share.charge(self.payer, seconds, self._context.clock())

@@ -79,7 +79,9 @@ class Receiver:
             limits=limits,
             sequences=sequences,
             stats=self.stats,
-            turns=Turns(apply_all or one_by_one(apply), limits.wire),
+            turns=Turns(
+                apply_all or one_by_one(apply), limits.wire, lambda: len(self._connections)
+            ),
             take_addresses=take_addresses,
             authenticate=authenticate,
             warnings=RateLimited(log),

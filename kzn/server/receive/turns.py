@@ -8,8 +8,8 @@ connection has ended.
 
 The first frame of a turn schedules the end of the turn, which runs once all connections that are
 ready at that moment have run. A batch of an agent that sends alone is applied then. While batches
-of several agents come one soon after the other, they wait some milliseconds for more: in a group
-of ten each costs a third, in one of twenty a quarter.
+of several agents come one soon after the other, they wait some milliseconds for more, until each
+connection has one: in a group of ten each costs a third, in one of twenty a quarter.
 """
 
 import asyncio
@@ -85,6 +85,8 @@ class Turns:
 
     apply_all: ApplyAll
     limits: Limits = field(default_factory=Limits)
+    connections: Callable[[], float] = lambda: math.inf
+    """How many agents may be sending. Once each has a batch here none can send another one."""
     clock: Callable[[], float] = time.monotonic
     group_seconds: float = GROUP_SECONDS
     _spent: int = 0
@@ -148,7 +150,7 @@ class Turns:
 
     def _end_turn(self) -> None:
         self._is_scheduled = False
-        if self._timer is None or self._flows >= self._most_flows:
+        if self._timer is None or self._is_complete():
             self._apply_pending()
         self._spent = 0
         while self._waiting and self._has_room(self._waiting[0].size):
@@ -158,6 +160,10 @@ class Turns:
                 waiting.entered.set_result(None)
         if self._spent:
             self._schedule()  # after those that were woken
+
+    def _is_complete(self) -> bool:
+        """Whether the pending batches need not wait for others."""
+        return self._flows >= self._most_flows or len(self._pending) >= self.connections()
 
     def _apply_pending(self) -> None:
         if self._timer is not None:

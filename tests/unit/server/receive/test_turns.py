@@ -157,6 +157,34 @@ def test_a_batch_that_cannot_be_decoded_has_its_error_and_the_others_are_applied
     play(act)
 
 
+def test_a_group_of_all_connections_does_not_wait() -> None:
+    async def act(scene: Scene) -> None:
+        scene.turns.connections = lambda: 3
+        scene.turns.group_seconds = 3600.0
+        await scene.submit("n0")
+        for sequence in (2, 3):
+            waiting = [scene.submit(f"n{number}", sequence) for number in range(3)]
+            assert [(await one).ack for one in waiting] == [Ack(sequence)] * 3
+
+    play(act)
+
+
+def test_a_batch_waits_for_those_of_other_connections() -> None:
+    async def act(scene: Scene) -> None:
+        scene.turns.connections = lambda: 4
+        scene.turns.group_seconds = 3600.0
+        await scene.submit("n0")
+        waiting = [scene.submit(f"n{number}", 2) for number in range(3)]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not any(one.done() for one in waiting)
+        last = scene.submit("n3", 2)
+        assert (await last).ack == Ack(2)
+        assert all(one.done() for one in waiting)
+
+    play(act)
+
+
 def test_a_group_has_a_bounded_number_of_addresses() -> None:
     async def act(scene: Scene) -> None:
         rows = np.zeros((GROUP_FLOWS // 3, 16), np.uint8)
