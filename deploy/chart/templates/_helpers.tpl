@@ -1,26 +1,34 @@
-{{/* The stem of all names: the release's name, which is extended unless it contains "kzn". */}}
+{{/*
+The stem of all names in the namespace: the release's name, which is extended unless it contains "kzn". A name with
+which no Service can be called (a dot, a digit first) is changed, a long one is cut; a hash keeps these apart.
+*/}}
 {{- define "kzn.name" -}}
-{{- if contains "kzn" .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- $name := .Release.Name | replace "." "-" -}}
+{{- if not (contains "kzn" $name) }}{{ $name = printf "%s-kzn" $name }}{{ end -}}
+{{- if regexMatch "^[^a-z]" $name }}{{ $name = printf "kzn-%s" $name }}{{ end -}}
+{{- if or (gt (len $name) 40) (contains "." .Release.Name) -}}
+{{- printf "%s-%s" (trunc 31 $name) (sha256sum .Release.Name | trunc 8) -}}
 {{- else -}}
-{{- printf "%s-kzn" (.Release.Name | trunc 36 | trimSuffix "-") -}}
+{{- $name -}}
 {{- end -}}
 {{- end -}}
 
-{{/* Names of objects without a namespace: with it, unless it says nothing new. */}}
+{{/*
+Names of objects without a namespace, one for each release, namespace and component: neither of the last two has a
+dot. In: the root, and component.
+*/}}
 {{- define "kzn.clusterName" -}}
-{{- $name := include "kzn.name" . -}}
-{{- if eq $name .Release.Namespace -}}
-{{- printf "%s-%s" $name .component -}}
+{{- if and (eq .Release.Name "kzn") (eq .Release.Namespace "kzn") -}}
+{{- printf "kzn-%s" .component -}}
 {{- else -}}
-{{- printf "%s-%s-%s" $name .component .Release.Namespace | trimSuffix "-" -}}
+{{- printf "kzn-%s.%s.%s" .component .Release.Name .Release.Namespace -}}
 {{- end -}}
 {{- end -}}
 
 {{/* Labels that select pods. In: the root, and component. */}}
 {{- define "kzn.selector" -}}
 app.kubernetes.io/name: kzn
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ quote .Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
@@ -79,7 +87,7 @@ apiVersion: v1
 kind: ResourceQuota
 metadata:
   name: {{ include "kzn.name" . }}-{{ .component }}
-  namespace: {{ .Release.Namespace }}
+  namespace: {{ quote .Release.Namespace }}
   labels:
     app.kubernetes.io/part-of: kzn
 spec:
@@ -91,4 +99,21 @@ spec:
         scopeName: PriorityClass
         values: [{{ quote .class }}]
 {{- end }}
+{{- end -}}
+
+{{/*
+Variables of a container: the chart's own, but for those that the values have too, since a list that has a name
+twice is refused by server-side apply. In: own (YAML), more, and key, the name of the value.
+*/}}
+{{- define "kzn.env" -}}
+{{- $names := dict -}}
+{{- range .more -}}
+{{- if hasKey $names .name }}{{ fail (printf "%s has %s twice" $.key .name) }}{{ end -}}
+{{- $_ := set $names .name true -}}
+{{- end -}}
+{{- $all := list -}}
+{{- range fromYamlArray .own -}}
+{{- if not (hasKey $names .name) }}{{ $all = append $all . }}{{ end -}}
+{{- end -}}
+{{- toYaml (concat $all (.more | default list)) -}}
 {{- end -}}

@@ -8,8 +8,8 @@ from typing import Any
 import click
 import kubernetes_validate
 import pytest
+from chart import CHART, NOTES, Values, helm, rendered
 from manifests import (
-    DEPLOY,
     KUBERNETES,
     ROOT,
     Object,
@@ -17,7 +17,6 @@ from manifests import (
     has_schema,
     kustomized,
     name_of,
-    objects,
     one,
     pods,
     variables_of,
@@ -29,12 +28,8 @@ from kzn.pricing.file import parse_list
 from kzn.reports.budget_file import load_budgets
 from kzn.topology.static.file import parse_static
 
-helm = pytest.importorskip("helm_python", reason="Helm's engine has no package for this machine")
 pytestmark = pytest.mark.slow
 
-Values = dict[str, Any]
-
-CHART = DEPLOY / "chart"
 NETWORK = {
     "name": "orders-db",
     "kind": "Database",
@@ -246,39 +241,10 @@ WRONG: dict[str, tuple[Values, str]] = {
         "state and perZone do not go together",
     ),
 }
-NOTES = "kzn/templates/NOTES.txt"
 NAMED_LISTS = {"env", "volumes", "volumeMounts"}
 """Lists in which the order is not significant, but for variables that refer to others."""
 
 on_all_sets = pytest.mark.parametrize("name", SETS)
-
-
-def rendered(
-    values: Values | None = None,
-    *,
-    release: str = "kzn",
-    namespace: str = "kzn",
-    kubernetes: str = "",
-) -> list[Object]:
-    with helm.Chart.load(CHART) as chart:
-        if kubernetes:
-            texts = _rendered_for(chart, values, release, namespace, kubernetes)
-        else:
-            texts = chart.render(values, name=release, namespace=namespace)
-    texts.pop(NOTES, None)
-    return [thing for _, text in sorted(texts.items()) for thing in objects(text)]
-
-
-def _rendered_for(
-    chart: Any, values: Values | None, release: str, namespace: str, kubernetes: str
-) -> dict[str, str]:
-    """As Chart.render, whose arguments lack the version that its library takes."""
-    options = {"name": release, "namespace": namespace, "kube_version": kubernetes}
-    call = helm._native.call_string
-    texts: dict[str, str] = json.loads(
-        call("helm_render", chart._raw(), json.dumps(values or {}), json.dumps(options))
-    )
-    return texts
 
 
 def by_name(things: list[Object]) -> dict[tuple[str, str, str], Any]:
@@ -450,7 +416,7 @@ def test_the_report_of_the_chart_asks_its_server_by_options_of_the_command() -> 
     assert str(found["tls_ca"]) == f"{mounts['http-ca']}/ca.crt"
     assert (found["post_as"], found["previous"], found["by"]) == ("teams", True, "namespace")
     assert template["spec"]["automountServiceAccountToken"]
-    role = one(things, "ClusterRole", "r-kzn-report-net")
+    role = one(things, "ClusterRole", "kzn-report.r.net")
     assert role["rules"] == [{"nonResourceURLs": ["/api/v1/traffic"], "verbs": ["get"]}]
     volumes = {volume["name"] for volume in template["spec"]["volumes"]}
     assert volumes == mounts.keys()
