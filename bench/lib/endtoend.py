@@ -29,7 +29,7 @@ from kzn.wire.stream import FrameStream
 
 SIZES = (500, 2_000, 10_000)
 NODES = (1, 20)
-FLOWS_A_ROUND = 200_000
+FLOWS_A_ROUND = 1_000_000
 ROUNDS = 3
 TYPICAL, RANDOM = Fleet(), Fleet(nodes=20, pods=3_000, workloads=300)
 BATCHES = 4
