@@ -40,7 +40,6 @@ _COLUMNS: tuple[tuple[str, Any, Any], ...] = tuple(
 """Name, type in the stream and type here of each column. The latter has no byte order in its name,
 although both may be the same: `numpy.add.at` takes fifty times as long for one that has."""
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_PENDING = WireError("not decoded", reason="inflate")
 
 
 class _Inflated(NamedTuple):
@@ -73,19 +72,15 @@ def decode_batches(encoded: Sequence[EncodedBatch], limits: Limits) -> list[Batc
     The memory used is bounded by ``limits`` for each: the caller bounds their number. An address
     may occur twice in a batch; both rows then mean the same.
     """
-    found: list[Batch | WireError] = []
-    inflated, places = [], []
-    for one in encoded:
+    errors: dict[int, WireError] = {}
+    inflated = []
+    for number, one in enumerate(encoded):
         try:
             inflated.append(_inflate(one, limits))
-            places.append(len(found))
         except WireError as error:
-            found.append(error)
-            continue
-        found.append(_PENDING)
-    for place, batch in zip(places, _decode(inflated), strict=True):
-        found[place] = batch
-    return found
+            errors[number] = error
+    decoded = _decode(inflated)
+    return [errors.get(number) or next(decoded) for number in range(len(encoded))]
 
 
 def _inflate(encoded: EncodedBatch, limits: Limits) -> _Inflated:
@@ -183,12 +178,11 @@ def _out_of_range(
 ) -> dict[int, WireError]:
     """The batches with a row number without an address, or with too large a sum."""
     found: dict[int, WireError] = {}
-    numbers = [
-        n for n, one in enumerate(inflated) if one.encoded.columns.flows
-    ]  # reduceat needs one each
-    begins = [flows[number] for number in numbers]
+    # Those without flows are in range; reduceat needs one of each.
+    numbers = [number for number, one in enumerate(inflated) if one.encoded.columns.flows]
     if not numbers:
         return found
+    begins = [flows[number] for number in numbers]
     for name in ("src", "dst"):
         most = _largest_of_each(columns[name], begins)
         for number, greatest in zip(numbers, most, strict=True):

@@ -20,7 +20,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kzn.errors import WireError
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.wire.decode_batch import decode_batches
 from kzn.wire.encode_batch import EncodedBatch
@@ -211,9 +210,13 @@ class Turns:
     def _decoded(self, group: list[_Pending]) -> list[tuple[_Pending, Batch]]:
         """The valid batches; the futures of the others have their errors."""
         found = []
-        batches = decode_batches([one.step.batch for one in group], self.limits)
+        batches: Sequence[Batch | Exception]
+        try:
+            batches = decode_batches([one.step.batch for one in group], self.limits)
+        except Exception as failure:  # noqa: BLE001 - as in `_apply_group`: memory, perhaps
+            batches = [failure] * len(group)
         for one, batch in zip(group, batches, strict=True):
-            if isinstance(batch, WireError):
+            if isinstance(batch, Exception):
                 one.done.set_exception(batch)
             else:
                 found.append((one, batch))

@@ -11,6 +11,7 @@ from kzn.errors import WireError
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Totals
+from kzn.server.receive import turns
 from kzn.server.receive.turns import (
     FRAME_BYTES,
     GROUP_FLOWS,
@@ -153,6 +154,22 @@ def test_a_batch_that_cannot_be_decoded_has_its_error_and_the_others_are_applied
             await bad
         assert scene.groups.found == [[("n0", 1), ("n2", 1)]]
         assert scene.sequences.last(("n1", 7)) is None
+
+    play(act)
+
+
+def test_decoding_that_fails_blocks_no_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    async def act(scene: Scene) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(turns, "decode_batches", fail)
+            waiting = [scene.submit("n0"), scene.submit("n1")]
+            for one in waiting:
+                with pytest.raises(MemoryError):
+                    await one
+        assert (await scene.submit("n0")).ack == Ack(1)
 
     play(act)
 
