@@ -67,7 +67,8 @@ async def follow(
             if reason not in ROUTINE:
                 reports.failed(list_watch)
                 verb = "watch" if request.is_watch else "list"
-                hint = _WARM_UP_HINT if list_watch.is_warming_up else error.hint
+                is_refusal = reason in {"forbidden", "unauthorized"}
+                hint = _WARM_UP_HINT if is_refusal and list_watch.is_warming_up else error.hint
                 # An absent server is one condition for all resources.
                 condition = reason if is_absence else f"{list_watch.resource.name} {reason}"
                 warnings.warn(

@@ -297,6 +297,28 @@ def test_a_cluster_that_is_followed_again_is_one_line(caplog: pytest.LogCaptureF
         run(test())
 
 
+def test_only_a_refusal_is_told_as_one_while_rbac_warms_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        api = cluster_of_two()
+        async with running(api) as session:
+            await ready(session)
+            await session.until(lambda: all(r.watches for r in session.source.stats().resources))
+            api.faults["pods"].extend([status(403, "Forbidden"), status(429, "TooManyRequests")])
+            api.expire_watches()
+            await session.until(lambda: session.failures("pods").get("throttled"))
+            api.put("pods", pod("p4", "10.0.0.4", "n1"))
+            await session.until(lambda: session.endpoint("10.0.0.4"))
+
+    with caplog.at_level(logging.WARNING):
+        run(test())
+    told = {r.getMessage().partition("HTTP ")[2][:3]: r.getMessage() for r in caplog.records}
+    assert "it allowed this before" in told["403"]
+    assert "throttles" in told["429"]
+    assert "it allowed this before" not in told["429"]
+
+
 def test_the_creation_of_a_pod_bounds_when_it_has_its_address() -> None:
     async def test() -> None:
         api = cluster_of_two()
