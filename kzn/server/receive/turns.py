@@ -3,13 +3,14 @@
 In: frames that connections want to process, and the batches in them. Out: each batch applied, with
 those of other agents that came at the same time. Never: a turn that is longer than its limits allow
 (hundreds of frames that arrive at once must not delay other work of the loop, such as topology
-events); a batch that waits longer than `GROUP_SECONDS`; a batch applied twice, or after its
-connection has ended.
+events); a batch that waits for others for longer than `GROUP_SECONDS`; a batch applied twice, or
+after its connection has ended.
 
 The first frame of a turn schedules the end of the turn, which runs once all connections that are
 ready at that moment have run. A batch of an agent that sends alone is applied then. While batches
 of several agents come one soon after the other, they wait some milliseconds for more, until each
-connection has one: in a group of ten each costs a third, in one of twenty a quarter.
+connection has one: in a group of ten each costs a third, in one of twenty a quarter. A turn applies
+one group at most; while one is full, no further frame enters.
 """
 
 import asyncio
@@ -34,9 +35,10 @@ FRAME_BYTES = 1 << 10
 GROUP_FLOWS = 40_000
 """Flows of a group, unless it is a single batch: with half as many a flow costs a fifth more, with
 more hardly less, and the loop waits for it, some ten milliseconds."""
-GROUP_WORK_SECONDS = 0.025
+GROUP_WORK_SECONDS = 0.016
 """What a group may take at the cost of a flow in the last ones: a slow or busy machine has smaller
-groups, so that the loop is held for no longer than on a fast one."""
+groups, so that the loop is held for no longer than on a fast one. A timer may wait for two of them.
+"""
 LEAST_FLOWS = 5_000
 """Flows that any group may have; a smaller one tells little of what a flow costs."""
 GROUP_SECONDS = 0.02
@@ -90,6 +92,8 @@ class Turns:
     group_seconds: float = GROUP_SECONDS
     _spent: int = 0
     _is_scheduled: bool = False
+    _rests: bool = False
+    """Whether no group is applied in the next turn."""
     _waiting: deque[_Waiting] = field(default_factory=deque)
     _pending: list[_Pending] = field(default_factory=list)
     _flows: int = 0
@@ -119,15 +123,11 @@ class Turns:
         A batch whose future is cancelled before that is not applied. It is decoded with its group:
         one decoded alone, as it arrives, takes twice the time, since nothing it needs is cached.
         """
-        size = _size(step.batch)
-        if self._flows and self._flows + size > self._most_flows:
-            self._apply_pending()
         if self._others_follow(step.identity.node) and self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self.group_seconds, self._apply_pending)
+            self._start_timer()
         done: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
         self._pending.append(_Pending(step, session, done))
-        self._flows += size
+        self._flows += _size(step.batch)
         self._schedule()
         return done
 
@@ -139,8 +139,20 @@ class Turns:
         self._last_node, self._last_at = node, now
         return now <= self._several_until
 
+    def _start_timer(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self.group_seconds, self._on_time)
+
+    def _is_full(self) -> bool:
+        return self._flows >= self._most_flows
+
+    def _is_due(self) -> bool:
+        """Whether the pending batches need not wait for others."""
+        return bool(self._pending) and (
+            self._timer is None or self._is_full() or len(self._pending) >= self.connections()
+        )
+
     def _has_room(self, size: int) -> bool:
-        return not self._spent or self._spent + size <= TURN_BYTES
+        return not self._is_full() and (not self._spent or self._spent + size <= TURN_BYTES)
 
     def _schedule(self) -> None:
         if not self._is_scheduled:
@@ -149,26 +161,52 @@ class Turns:
 
     def _end_turn(self) -> None:
         self._is_scheduled = False
-        if self._timer is None or self._is_complete():
-            self._apply_pending()
+        if self._rests:
+            self._rests = False
+        elif self._is_due():
+            self._apply_some()
         self._spent = 0
         while self._waiting and self._has_room(self._waiting[0].size):
             waiting = self._waiting.popleft()
             if not waiting.entered.done():  # else its connection was cancelled
                 self._spent += waiting.size
                 waiting.entered.set_result(None)
-        if self._spent:
+        if self._spent or self._is_due():
             self._schedule()  # after those that were woken
 
-    def _is_complete(self) -> bool:
-        """Whether the pending batches need not wait for others."""
-        return self._flows >= self._most_flows or len(self._pending) >= self.connections()
+    def _on_time(self) -> None:
+        if self._rests:
+            self._timer = None  # due in the next turn
+            self._schedule()
+        else:
+            self._apply_some()
 
-    def _apply_pending(self) -> None:
+    def _apply_some(self) -> None:
+        """Apply the first group of the pending batches.
+
+        If it is large and another one comes at once, the next turn applies none: a wake-up by a
+        timer takes three turns.
+        """
+        others_follow = self._timer is not None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        pending, self._pending, self._flows = self._pending, [], 0
+        count = flows = 0
+        for one in self._pending:
+            if count and flows + one.size > self._most_flows:
+                break
+            count += 1
+            flows += one.size
+        some, self._pending = self._pending[:count], self._pending[count:]
+        self._flows -= flows
+        if self._pending and others_follow:
+            self._start_timer()
+        self._apply(some)
+        if 2 * flows > self._most_flows and (self._waiting or self._is_full()):
+            self._rests = True
+            self._schedule()
+
+    def _apply(self, pending: list[_Pending]) -> None:
         group: list[_Pending] = []
         keys: set[tuple[str, int]] = set()
         for one in pending:

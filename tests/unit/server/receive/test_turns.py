@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -223,6 +224,31 @@ def test_a_group_has_a_bounded_number_of_flows() -> None:
         large = scene.submit("large", flows=2 * GROUP_FLOWS)
         await asyncio.gather(*waiting, large)
         assert [len(group) for group in scene.groups.found] == [3, 3, 1, 1]
+
+    play(act)
+
+
+def test_a_large_group_is_the_only_one_of_two_turns() -> None:
+    async def act(scene: Scene) -> None:
+        turn = 0
+        applied: list[int] = []
+        scene.groups.after = lambda _: applied.append(turn)
+        waiting = [scene.submit(f"n{number}", flows=GROUP_FLOWS // 4) for number in range(12)]
+        while not all(one.done() for one in waiting):
+            turn += 1
+            await asyncio.sleep(0)
+        assert [len(group) for group in scene.groups.found] == [4, 4, 4]
+        assert [after - before for before, after in pairwise(applied)] == [2, 2]
+
+    play(act)
+
+
+def test_no_frame_enters_while_a_group_is_full() -> None:
+    async def act(scene: Scene) -> None:
+        for number in range(3):
+            scene.submit(f"n{number}", flows=GROUP_FLOWS)
+        await scene.turns.enter(100)
+        assert len(scene.groups.found) == 3
 
     play(act)
 
