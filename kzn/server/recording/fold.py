@@ -28,6 +28,8 @@ MAX_SUM = 1 << 53
 _COMPACT = 1 << 18
 """Rows whose ends are looked up and which are grouped together, at least: each call of numpy in the
 folding thread may have to wait for the event loop's, so a few large ones cost less than many."""
+MAX_BATCHES = 1 << 12
+"""Batches that wait for being grouped: of a few flows each they take far more memory than rows."""
 MAX_OF_HOUR = 1 << 16
 """Rows without detail beyond which the smaller ones are added up by zone: the hour in memory keeps
 a fraction of them, and to group a million again and again would cost more than all else."""
@@ -100,7 +102,8 @@ class Fold:
         self._loose += len(batch)
         self._loose_ends += len(batch.ends)
         # In proportion to what is grouped already: to group it again costs as much.
-        if self._loose >= max(_COMPACT, self._rows - self._loose):
+        is_due = self._loose >= max(_COMPACT, self._rows - self._loose)
+        if is_due or len(self._batches) >= MAX_BATCHES:
             self._compact()
         return ""
 

@@ -30,7 +30,7 @@ from kzn.model.endpoint import EndpointIndex
 from kzn.model.flows import Flows
 from kzn.model.settled import ByClass, ClusterFacts, Sum, added
 from kzn.server.recording.batches import SettledBatch, settled_batch
-from kzn.server.recording.fold import Fold, Taken, minute_of
+from kzn.server.recording.fold import MAX_BATCHES, Fold, Taken, minute_of
 from kzn.server.recording.owners import SeenOwners
 from kzn.server.recording.words import Rows
 from kzn.server.resolve.resolution import Resolution
@@ -45,8 +45,9 @@ _T = TypeVar("_T")
 MINUTE = 60
 MAX_WAITING = 1_000_000
 """Flows that wait for the folding thread: about a second of the largest clusters."""
-WAKE_FLOWS = 1 << 16
-"""Flows that wait for the folding thread before it is woken; a flush wakes it in any case."""
+WAKE_FLOWS = 1 << 18
+"""Flows that wait for the folding thread before it is woken, as many as it groups at once; so do
+`MAX_BATCHES`, and a flush in any case."""
 MAINTAIN_SECONDS = 30.0
 """Seconds of merging and removing before the next minute is looked after."""
 RETRIES = 3
@@ -169,7 +170,8 @@ class Recorder:
                 self._open = added(self._open, batch.sums)
                 self._waiting += len(batch)
                 self._queue.append(batch)
-                if self._waiting >= WAKE_FLOWS:  # each wake takes the interpreter from the loop
+                # Each wake takes the interpreter from the loop.
+                if self._waiting >= WAKE_FLOWS or len(self._queue) >= MAX_BATCHES:
                     self._lock.notify()
         self._write_journal()
 

@@ -146,11 +146,12 @@ def test_flows_belong_to_the_owner_that_an_id_had_then() -> None:
     assert taken(fold) == {("a", "b", 7): 5, ("c", "b", 7): 18, ("b", "c", 7): 1}
 
 
-@pytest.mark.parametrize("together", [1, 2, 100])
+@pytest.mark.parametrize(("together", "batches"), [(1, 100), (2, 100), (100, 100), (100, 3)])
 def test_batches_add_up_however_many_are_grouped_together(
-    together: int, monkeypatch: pytest.MonkeyPatch
+    together: int, batches: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fold_module, "_COMPACT", together)
+    monkeypatch.setattr(fold_module, "MAX_BATCHES", batches)
     fold = Fold()
     owners = [(1, pod("a")), (2, pod("b")), (3, pod("c"))]
     for minute in (7, 8, 61):
