@@ -171,8 +171,21 @@ def sums_of(files: str) -> str:
         FROM read_parquet({files}, union_by_name = true) GROUP BY class"""
 
 
-READ_ALL = "SELECT bit_xor(hash(COLUMNS(*))) FROM read_parquet($1)"
-"""Reads each value of a file, which a maximum need not: the footer has it."""
+def read_all(level: Level) -> str:
+    """SELECT that reads each value of a file, the parameter; an error if it is no file of a level.
+
+    The columns must be there with their types, but for `ADDED`. A maximum of one would need no
+    more than the footer, so each value is hashed.
+    """
+    numbers = "max(epoch(time)), sum(packets), sum(bytes)"
+    texts = (name for name in KEYS[level] if name not in {*ADDED, "port"})
+    lengths = ", ".join(f"max(strlen({name}))" for name in texts)
+    return f"SELECT bit_xor(hash(COLUMNS(*))), {numbers}, {lengths} FROM read_parquet($1)"
+
+
+def one_line(error: Exception) -> str:
+    """The message of DuckDB, without the statement that it ends with."""
+    return " ".join(str(error).split("\nLINE ")[0].split())
 
 
 def literal(text: str) -> str:

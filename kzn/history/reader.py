@@ -121,7 +121,7 @@ class Reader:
             except (duckdb.Error, FileNotFoundError) as error:
                 # A merge has removed a file since it was listed, or a file is damaged.
                 if attempt == _TRIES - 1:
-                    raise KznError(f"history {self._root}: {error}") from error
+                    raise KznError(f"history {self._root}: {columns.one_line(error)}") from error
                 self._look_for_damage(query, may_be_nodes=may_be_nodes)
         raise AssertionError
 
@@ -132,7 +132,7 @@ class Reader:
         except duckdb.OutOfMemoryException as error:
             raise _too_much() from error
         except duckdb.Error as error:
-            raise KznError(f"history {self._root}: {error}") from error
+            raise KznError(f"history {self._root}: {columns.one_line(error)}") from error
 
     def _look_for_damage(self, query: TrafficQuery, *, may_be_nodes: bool) -> None:
         """Note the files of a query that cannot be read, each logged once; they are left out."""
@@ -143,7 +143,7 @@ class Reader:
             if one.name in self._damaged or not path.exists():
                 continue
             try:
-                self.execute(Statement(columns.READ_ALL, (str(path),)))
+                self.execute(Statement(columns.read_all(one.level), (str(path),)))
             except duckdb.OutOfMemoryException:
                 continue
             except duckdb.InterruptException as error:
@@ -151,7 +151,8 @@ class Reader:
             except duckdb.Error as error:
                 if path.exists():
                     self._damaged.add(one.name)
-                    _LOG.warning("history: %s cannot be read and is left out: %s", path, error)
+                    why = columns.one_line(error)
+                    _LOG.warning("history: %s cannot be read and is left out: %s", path, why)
 
     def close(self) -> None:
         """Close the connection."""

@@ -261,7 +261,7 @@ class Writer:
             damaged = [
                 one
                 for one, path in zip(task.parts, paths, strict=True)
-                if not self._merging.is_readable(path)
+                if not self._merging.is_readable(one.level, path)
             ]
             if damaged:
                 return damaged

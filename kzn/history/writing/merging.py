@@ -154,12 +154,12 @@ class Merging:
         found = self._execute(columns.sums_of(columns.literals([str(path)])))
         return {name: Sum(int(packets), int(size)) for name, packets, size in found}
 
-    def is_readable(self, path: Path) -> bool:
-        """Whether each value of a file can be read; true, too, where memory is too small for it."""
+    def is_readable(self, level: Level, path: Path) -> bool:
+        """Whether each value of a level's file can be read; true where memory is too small."""
         import duckdb  # noqa: PLC0415 - as in _opened
 
         try:
-            self._opened().execute(columns.READ_ALL, [str(path)])
+            self._opened().execute(columns.read_all(level), [str(path)])
         except duckdb.OutOfMemoryException:
             return True
         except duckdb.Error:
@@ -187,7 +187,7 @@ class Merging:
         try:
             return self._opened().execute(sql).fetchall()
         except duckdb.Error as error:
-            raise MergeError(str(error)) from error
+            raise MergeError(columns.one_line(error)) from error
 
     def _opened(self) -> "duckdb.DuckDBPyConnection":
         if self._db is None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from kzn.history.reader import Reader, TooSlowError, choose
 from kzn.history.retention import Keep
 from kzn.history.segments import DAY, HOUR, listing
 from kzn.history.sql import Statement
-from kzn.history.writer import Writer
+from kzn.history.writer import WriteError, Writer
 
 
 def write(root: Path, flows: list[tuple[int, ...]], *, merged_at: int | None = None) -> None:
@@ -421,6 +422,37 @@ def test_a_damaged_file_is_named_left_out_and_a_gap(
         assert found["total"]["bytes"] == 5
         assert found["gaps"] == [{"from": T0, "to": T0 + HOUR, "reason": "damaged"}]
     assert [damaged.name in record.getMessage() for record in caplog.records] == [True]
+    reader.close()
+
+
+FOREIGN = (
+    "SELECT 'x' AS bytes, TIMESTAMP '2026-01-01' AS time",
+    "SELECT 'soon' AS time, 5 AS bytes, 1 AS packets",
+    "SELECT [1] AS src_workload, 1 AS bytes",
+)
+
+
+@pytest.mark.parametrize("select", FOREIGN)
+def test_a_parquet_file_of_something_else_is_left_out_and_moved_aside_by_a_merge(
+    tmp_path: Path, select: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, [(0, 0, 1, 443, 6, 1, 1, 700)])
+    own = listing(tmp_path).levels["raw"][0]
+    foreign = replace(own, server="0000f00d").path(tmp_path)
+    duckdb.execute(f"COPY ({select}) TO '{foreign}' (FORMAT parquet)")
+    reader, query = Reader(tmp_path), TrafficQuery(T0, T0 + HOUR, ("src_workload",))
+    found = reader.ask(query).to_json()
+    assert (found["total"]["bytes"], found["gaps"][0]["reason"]) == (700, "damaged")
+    (message,) = (record.getMessage() for record in caplog.records)
+    assert foreign.name in message
+    assert "\n" not in message
+    writer = Writer(tmp_path, "00000001", VERDICTS, Keep())
+    with pytest.raises(WriteError, match="moved aside") as caught:
+        all(writer.maintain(T0 + 5000) for _ in range(20))
+    assert caught.value.reason == "damaged"
+    writer.close()
+    assert not foreign.exists()
+    assert reader.ask(query).total.bytes == 700
     reader.close()
 
 

@@ -153,7 +153,7 @@ def test_a_file_that_is_not_parquet_is_an_error(tmp_path: Path) -> None:
     bad = tmp_path / "bad"
     bad.write_bytes(b"PAR1 nothing PAR1")
     merging = Merging(tmp_path, 1 << 30)
-    assert not merging.is_readable(bad)
+    assert not merging.is_readable("raw", bad)
     with pytest.raises(MergeError):
         merging.make("hour", [bad], tmp_path / "target")
     with pytest.raises(MergeError):
