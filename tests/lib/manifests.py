@@ -19,6 +19,9 @@ KUBERNETES = ["1.31", "1.34", "1.37"]
 _FOREIGN = {"cert-manager.io/v1", "monitoring.coreos.com/v1", "security.openshift.io/v1"}
 OVERLAYS = sorted(path.parent.name for path in DEPLOY.glob("overlays/*/kustomization.yaml"))
 
+HELPERS = {"POD_NAMESPACE", "SERVICE", "AGENT_ACCOUNT"}
+"""Variables that others refer to; the rest are options of the container's command."""
+
 Object = dict[str, Any]
 
 
@@ -76,6 +79,21 @@ def one(things: list[Object], kind: str, name: str) -> Object:
     """The only object of that kind and name."""
     (found,) = [t for t in things if t["kind"] == kind and t["metadata"]["name"] == name]
     return found
+
+
+def without_names(variables: list[Object]) -> list[Object]:
+    """Variables with the names of the service and the account where they are referred to."""
+    names = {v["name"]: v["value"] for v in variables if v["name"] in HELPERS and "value" in v}
+    return [
+        variable
+        if "value" not in variable
+        else {
+            **variable,
+            "value": re.sub(r"\$\((\w+)\)", lambda m: names.get(m[1], m[0]), variable["value"]),
+        }
+        for variable in variables
+        if variable["name"] not in names
+    ]
 
 
 def variables_of(things: list[Object], workload: str, namespace: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ from manifests import (
     one,
     pods,
     variables_of,
+    without_names,
 )
 
 from kzn.cli.main import SUBCOMMANDS, load
@@ -257,6 +258,8 @@ def comparable(value: Any, key: str = "") -> Any:
         return {name: comparable(child, name) for name, child in value.items()}
     if isinstance(value, list):
         children = [comparable(child) for child in value]
+        if key == "env":
+            children = without_names(children)
         return sorted(children, key=_name) if key in NAMED_LISTS else children
     if key == "static.yaml":
         return parse_static(key, value)

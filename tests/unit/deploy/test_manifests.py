@@ -14,6 +14,7 @@ import pytest
 import yaml
 from manifests import (
     DEPLOY,
+    HELPERS,
     KUBERNETES,
     OVERLAYS,
     PLAIN,
@@ -225,7 +226,7 @@ def test_every_variable_is_an_option_of_its_command(name: str) -> None:
             for option in load(command, SUBCOMMANDS[command]).params
             if isinstance(option, click.Option)
         }
-        used = {entry["name"] for entry in container.get("env", [])} - {"POD_NAMESPACE"}
+        used = {entry["name"] for entry in container.get("env", [])} - HELPERS
         assert used <= options
 
 
@@ -299,7 +300,9 @@ def test_a_newer_cluster_gets_the_name_that_is_not_deprecated(tmp_path: Path) ->
     assert one(things, "Service", "kzn-server")["spec"]["trafficDistribution"] == "PreferSameZone"
 
 
-def built(folder: Path, *, namespace: str = "", components: Sequence[str] = ()) -> list[Object]:
+def built(
+    folder: Path, *, namespace: str = "", components: Sequence[str] = (), **more: str
+) -> list[Object]:
     """The objects of a user's own kustomization of the base."""
     here = os.path.relpath(DEPLOY, folder)
     document = {
@@ -307,6 +310,7 @@ def built(folder: Path, *, namespace: str = "", components: Sequence[str] = ()) 
         "components": [f"{here}/components/{name}" for name in components],
         "images": [{"name": "kzn", "newName": "registry.example.com/kzn", "newTag": "0.1.0"}],
     } | ({"namespace": namespace} if namespace else {})
+    document |= more
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(document))
     return objects(output_of(tool("kubectl"), "kustomize", folder))
 
@@ -342,6 +346,39 @@ def test_a_kustomization_moves_kzn_into_another_namespace(
         assert agent["KZN_TLS_SERVER_NAME"] in certificate["dnsNames"]
     text = str([thing for thing in things if thing["kind"] != "PrometheusRule"])
     assert not re.findall(r"kzn\.svc|kzn/kzn-|'namespace': 'kzn'", text)
+
+
+@pytest.mark.parametrize(("prefix", "suffix"), [("team-", ""), ("", "-2"), ("a-", "-z")])
+def test_names_of_objects_follow_a_prefix_and_a_suffix(
+    prefix: str, suffix: str, tmp_path: Path
+) -> None:
+    components = ["state", "tls", "openshift", "opencost-collector", "prometheus-operator"]
+    things = built(
+        tmp_path, namespace="007", components=components, namePrefix=prefix, nameSuffix=suffix
+    )
+
+    def named(name: str) -> str:
+        return f"{prefix}{name}{suffix}"
+
+    names = {name_of(thing) for thing in things}
+    for kind, _, name in names - {("Namespace", "", "007")}:
+        assert name.startswith(prefix), kind
+        assert name.endswith(suffix), kind
+    agent = variables_of(things, named("kzn-agent"), "007")
+    server = variables_of(things, named("kzn-server"), "007")
+    exporter = variables_of(things, named("kzn-network-costs"), "007")
+    assert ("Service", "007", named("kzn-server")) in names
+    assert agent["KZN_SERVER"] == f"{named('kzn-server')}.007.svc:7070"
+    assert exporter["KZN_URL"] == f"http://{named('kzn-server')}:8080"
+    account = dict(pods(things))[named("kzn-agent")]["serviceAccountName"]
+    assert server["KZN_AGENT_SERVICE_ACCOUNT"] == f"007/{account}"
+    certificates = [thing for thing in things if thing["kind"] == "Certificate"]
+    assert any(agent["KZN_TLS_SERVER_NAME"] in c["spec"].get("dnsNames", []) for c in certificates)
+    for certificate in certificates:
+        assert ("Issuer", "007", certificate["spec"]["issuerRef"]["name"]) in names
+    role = one(things, "Role", named("kzn-agent-scc"))["rules"][0]
+    assert role["resourceNames"] == [named("kzn-agent")]
+    assert one(things, "SecurityContextConstraints", named("kzn-agent"))
 
 
 def test_two_installations_share_no_object() -> None:
