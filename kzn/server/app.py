@@ -364,6 +364,8 @@ class Server:
         while True:
             self._heap.tick()
             self._topology.report()
+            if not self._topology.why_not_ready():
+                self._topology.index.prepare()
             more = self._topology.index.describe_some()
             more = self._pipeline.tick() or more
             await asyncio.sleep(0 if more else TICK_SECONDS)

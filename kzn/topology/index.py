@@ -374,6 +374,10 @@ class AddressIndex:
         """A namespace was deleted."""
         self.groups.drop_namespace(uid)
 
+    def prepare(self) -> None:
+        """Make what the first batch would wait for; called once everything is listed."""
+        self._networks.prepare()
+
     def describe_some(self) -> bool:
         """Give pods of a changed group their new one, at each tick; True when more is due.
 

@@ -41,6 +41,17 @@ def test_a_global_address_in_a_nodes_pod_cidr_is_not_external() -> None:
     assert what(index, "2600:1::7") == "web"
 
 
+def test_ranges_that_were_prepared_are_changed_and_not_made_anew() -> None:
+    index = index_of()
+    index.put_node(NODE)
+    index.prepare()
+    ranges = index.networks.prepare()
+    index.put_node(replace(NODE, uid="N2", name="n2", pod_cidrs=(ip_network("50.0.1.0/24"),)))
+    assert (what(index, "50.0.0.9"), what(index, "50.0.1.9")) == (UNKNOWN, UNKNOWN)
+    assert what(index, "50.0.2.9") == EXTERNAL
+    assert index.networks.prepare() is ranges
+
+
 def test_a_pod_cidr_ends_with_its_last_node() -> None:
     index = index_of()
     index.put_node(NODE)
