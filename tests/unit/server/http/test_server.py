@@ -229,7 +229,7 @@ def test_a_request_that_takes_too_long_is_answered_with_503() -> None:
         async with session.get("/metrics") as response:
             assert (response.status, await response.text()) == (
                 503,
-                '{"error": "the answer took too long"}\n',
+                '{"error": "the answer took too long", "hint": "try again"}\n',
             )
 
     ask(asking, limits=HttpLimits(answer=0.0))
