@@ -114,6 +114,9 @@ class ExportProcess:
             return
         with suppress(ProcessLookupError):
             process.kill()
+        # asyncio sees the end of a process once its pipe was read to the end.
+        while process.stdout is not None and await process.stdout.read(PIECE):
+            pass
         await process.wait()
 
 

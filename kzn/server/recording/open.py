@@ -61,8 +61,10 @@ class ExportStream:
 
     async def aclose(self) -> None:
         """End the process."""
-        await self._process.end()
-        self._ended()
+        try:
+            await self._process.end()
+        finally:
+            self._ended()
 
 
 @dataclass(frozen=True, slots=True)
