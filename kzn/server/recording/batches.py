@@ -106,7 +106,7 @@ def _ends(flows: Flows, resolution: Resolution, chosen: I64) -> tuple[EndRows, U
     An end that another owner is charged for has a row of its own.
     """
     own = resolution.endpoints[: len(flows.addresses)]
-    parts = [EndRows(flows.addresses, own, own == EXTERNAL)]
+    parts = [EndRows(_without_others(flows.addresses), own, own == EXTERNAL)]
     rows, found = len(own), []
     for column, charged in ((flows.src, resolution.src), (flows.dst, resolution.dst)):
         at = column.take(chosen)
@@ -129,6 +129,13 @@ def _ends(flows: Flows, resolution: Resolution, chosen: I64) -> tuple[EndRows, U
     used = distinct(np.concatenate(found))
     src, dst = (np.searchsorted(used, column).astype(np.uint32) for column in found)
     return ends.taken(used.astype(np.int64)), src, dst
+
+
+def _without_others(addresses: U8) -> U8:
+    """The same, not as a part of the table of all batches that were decoded together."""
+    table = addresses.base
+    is_part = table is not None and table.nbytes > addresses.nbytes
+    return addresses.copy() if is_part else addresses
 
 
 def _joined(parts: list[EndRows]) -> EndRows:

@@ -82,9 +82,11 @@ class Fold:
 
     def add(self, batch: SettledBatch) -> str:
         """Add a batch; an empty string, or the reason why all of it is left out."""
-        if self._owners.are_others(batch.learned):
-            self._compact()  # batches from before have the owners from before
-        self._owners.learn(batch.learned)
+        try:
+            if self._owners.are_others(batch.learned):
+                self._compact()  # batches from before have the owners from before
+        finally:
+            self._owners.learn(batch.learned)  # they are not told again soon
         sums = added(self._sums, batch.sums)
         if max(_total(sums)) >= MAX_SUM:
             return "overflow"

@@ -135,3 +135,13 @@ def test_what_an_invalid_flag_says_is_unknown() -> None:
         flows, replace(resolution, flags=np.array([3], np.uint8)), np.array([0]), 7, ()
     )
     assert batch.rest[0] & 3 == INITIATOR_UNKNOWN
+
+
+def test_no_address_of_other_batches_is_kept() -> None:
+    flows, resolution = resolved([(0, 1, 0, 1)] * ADDRESSES)
+    table = np.zeros((1000, 16), np.uint8)
+    table[:ADDRESSES] = flows.addresses
+    part = replace(flows, addresses=table[:ADDRESSES])  # as those of a group are decoded
+    made = settled_batch(part, resolution, np.arange(ADDRESSES), 7, ())
+    assert np.array_equal(made.ends.addresses, flows.addresses)
+    assert not np.shares_memory(made.ends.addresses, table)

@@ -19,7 +19,7 @@ from kzn.server.recording.batches import EndRows, SettledBatch
 from kzn.server.recording.ends import end_of
 from kzn.server.recording.fold import Fold, minute_of
 from kzn.server.recording.owners import Learned
-from kzn.server.recording.words import grouped
+from kzn.server.recording.words import Words, grouped
 
 KEY = ("time", "src", "dst", "port", "protocol", "verdict", "initiator")
 
@@ -144,6 +144,24 @@ def test_flows_belong_to_the_owner_that_an_id_had_then() -> None:
     assert fold.add(batch((1, 2, 7), (2, 1, 1), learned=then)) == ""
     assert fold.add(batch((1, 2, 11))) == ""
     assert taken(fold) == {("a", "b", 7): 5, ("c", "b", 7): 18, ("b", "c", 7): 1}
+
+
+def test_owners_that_a_batch_brings_are_known_also_if_grouping_those_before_it_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fold = Fold()
+    assert fold.add(batch((1, 1, 5), learned=[(1, pod("a"))])) == ""
+    with monkeypatch.context() as patched:
+        patched.setattr(Words, "grouped", _fail)
+        with pytest.raises(MemoryError):
+            fold.add(batch((1, 2, 7), learned=[(1, pod("b")), (2, pod("c"))]))
+    fold.forget()
+    assert fold.add(batch((1, 2, 11))) == "", "the recorder tells owners once a minute"
+    assert taken(fold) == {("b", "c", 7): 11}
+
+
+def _fail(_: Words) -> Words:
+    raise MemoryError
 
 
 @pytest.mark.parametrize(("together", "batches"), [(1, 100), (2, 100), (100, 100), (100, 3)])
