@@ -19,7 +19,7 @@ from kzn.server.auth.permit import PeerInfo, peer_info
 from kzn.server.receive.context import ConnectionContext, at_once
 from kzn.server.receive.kept_timeout import KeptTimeout
 from kzn.server.receive.live_agents import LiveAgent
-from kzn.server.receive.turns import Applied
+from kzn.server.receive.turns import Applied, UndecodableError
 from kzn.wire.codec import decode_to_server, encode_to_agent
 from kzn.wire.encode_batch import EncodedBatch
 from kzn.wire.limits import MAX_HELLO
@@ -262,7 +262,7 @@ class AgentConnection:
     async def _applied(self, step: Apply, applied: "asyncio.Future[Applied]") -> tuple[float, Ack]:
         """Seconds to wait, and the ack of a batch once it is applied."""
         try:
-            found = await applied
+            found = await self._result_of(applied)
         except WireError:
             raise  # the agent's fault
         except Exception as error:
@@ -277,6 +277,13 @@ class AgentConnection:
             stats.flows += step.batch.columns.flows
             stats.gaps += step.gap
         return self._charge(found.seconds), found.ack
+
+    async def _result_of(self, applied: "asyncio.Future[Applied]") -> Applied:
+        try:
+            return await applied
+        except UndecodableError as failed:
+            self._charge(failed.seconds)  # its next connection may have to wait
+            raise failed.error from None
 
     def _take(self, step: TakeAddresses) -> None:
         self._require_permit()

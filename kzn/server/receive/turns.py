@@ -62,6 +62,15 @@ class Applied(NamedTuple):
     duplicate: bool = False
 
 
+class UndecodableError(Exception):
+    """A batch cannot be decoded because of ``error``; its share of the seconds of its group."""
+
+    def __init__(self, error: Exception, seconds: float) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.seconds = seconds
+
+
 @dataclass(slots=True, eq=False)
 class _Pending:
     step: Apply
@@ -120,8 +129,9 @@ class Turns:
     def submit(self, step: Apply, session: ServerSession) -> "asyncio.Future[Applied]":
         """Decode and apply a batch soon; the future has the result, or its error.
 
-        A batch whose future is cancelled before that is not applied. It is decoded with its group:
-        one decoded alone, as it arrives, takes twice the time, since nothing it needs is cached.
+        The error of one that cannot be decoded is an `UndecodableError`. A batch whose future is
+        cancelled before that is not applied. It is decoded with its group: one decoded alone, as it
+        arrives, takes twice the time, since nothing it needs is cached.
         """
         if self._others_follow(step.identity.node) and self._timer is None:
             self._start_timer()
@@ -228,37 +238,39 @@ class Turns:
         if not group:
             return
         started = self.clock()
-        batches = self._decoded(group)
-        if not batches:
-            return
+        decoded = self._decoded([one.step.batch for one in group])
+        decoding = (self.clock() - started) / sum(1 + one.size for one in group)
+        batches = []
+        for one, batch in zip(group, decoded, strict=True):
+            if isinstance(batch, Exception):
+                one.done.set_exception(UndecodableError(batch, decoding * (1 + one.size)))
+            else:
+                batches.append((one, batch))
+        if batches:
+            self._apply_decoded(batches, decoding)
+
+    def _decoded(self, encoded: list[EncodedBatch]) -> Sequence[Batch | Exception]:
+        try:
+            return decode_batches(encoded, self.limits)
+        except Exception as failure:  # noqa: BLE001 - as in `_apply_decoded`: memory, perhaps
+            return [failure] * len(encoded)
+
+    def _apply_decoded(self, batches: list[tuple[_Pending, Batch]], decoding: float) -> None:
+        """``decoding`` is the seconds that a flow took until now."""
+        started = self.clock()
         try:
             errors = self.apply_all([(one.step.identity, batch) for one, batch in batches])
         except Exception as failure:  # noqa: BLE001 - a future that never ends blocks its agent
             errors = [failure] * len(batches)
-        took, flows = self.clock() - started, sum(1 + one.size for one, _ in batches)
-        self._learn(took, flows)
-        seconds = took / flows
+        flows = sum(1 + one.size for one, _ in batches)
+        seconds = decoding + (self.clock() - started) / flows
+        self._learn(seconds * flows, flows)
         for (one, batch), error in zip(batches, errors, strict=True):
             if error is not None:
                 one.done.set_exception(error)
                 continue
             ack = one.session.applied(batch.sequence)
             one.done.set_result(Applied(ack, seconds * (1 + one.size)))
-
-    def _decoded(self, group: list[_Pending]) -> list[tuple[_Pending, Batch]]:
-        """The valid batches; the futures of the others have their errors."""
-        found = []
-        batches: Sequence[Batch | Exception]
-        try:
-            batches = decode_batches([one.step.batch for one in group], self.limits)
-        except Exception as failure:  # noqa: BLE001 - as in `_apply_group`: memory, perhaps
-            batches = [failure] * len(group)
-        for one, batch in zip(group, batches, strict=True):
-            if isinstance(batch, Exception):
-                one.done.set_exception(batch)
-            else:
-                found.append((one, batch))
-        return found
 
     def _learn(self, took: float, flows: int) -> None:
         if flows < LEAST_FLOWS:

@@ -15,6 +15,7 @@ from kzn.daemon.listen import HostPort, bound_port, listen
 from kzn.model.batch import AgentIdentity, Batch
 from kzn.model.flows import Flows
 from kzn.model.totals import Counts, Totals
+from kzn.server.receive.fair_share import FairShare
 from kzn.server.receive.limits import ReceiveLimits
 from kzn.server.receive.receiver import Receiver
 from kzn.wire.codec import decode_to_agent, encode_to_server
@@ -22,7 +23,7 @@ from kzn.wire.columns import Columns
 from kzn.wire.encode_batch import encode_batch
 from kzn.wire.frames import frame
 from kzn.wire.limits import Limits
-from kzn.wire.messages import Ack, Hello, ToServer, Welcome
+from kzn.wire.messages import Ack, Hello, Refusal, ToServer, Welcome
 from kzn.wire.stream import FrameStream
 
 HELLO = Hello("node-a", 77, "", "0.1.0", "postrouting")
@@ -243,3 +244,27 @@ def test_an_address_that_overloads_the_loop_is_throttled_when_others_are_connect
             await asyncio.gather(working, return_exceptions=True)
 
     play(act, ReceiveLimits(share=1e-3, burst=0.03, linger=0.05))
+
+
+def test_a_batch_that_cannot_be_decoded_is_charged_to_its_sender(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    charged: list[tuple[str, float]] = []
+
+    def charge(_: FairShare, address: str, seconds: float, now: float) -> float:
+        del now
+        charged.append((address, seconds))
+        return 0.0
+
+    async def act(scene: Scene) -> None:
+        wrong = encode_batch(replace(batch(1), closed_ms_ago=20_000))  # ended before it began
+        async with scene.peer() as peer:
+            await peer.say(HELLO)
+            monkeypatch.setattr(FairShare, "charge", charge)
+            assert isinstance(decode_to_agent(await peer.say(wrong) or b""), Refusal)
+        assert scene.refusals == {"age": 1}
+
+    play(act, ReceiveLimits(linger=0.05))
+    [(address, seconds)] = charged
+    assert address == BAD
+    assert seconds > 0

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +22,10 @@ from kzn.server.receive.turns import (
     TURN_BYTES,
     Applied,
     Turns,
+    UndecodableError,
 )
-from kzn.wire.encode_batch import encode_batch
+from kzn.wire.decode_batch import decode_batches
+from kzn.wire.encode_batch import EncodedBatch, encode_batch
 from kzn.wire.limits import Limits
 from kzn.wire.messages import Ack
 from kzn.wire.sequences import AppliedSequences
@@ -151,10 +154,32 @@ def test_a_batch_that_cannot_be_decoded_has_its_error_and_the_others_are_applied
         cut = replace(made, columns=replace(made.columns, data=made.columns.data[:-1]))
         bad = scene.turns.submit(Apply(identity("n1"), cut, gap=False), scene.session("n1"))
         assert [(await one).ack for one in good] == [Ack(1), Ack(1)]
-        with pytest.raises(WireError):
+        with pytest.raises(UndecodableError) as failed:
             await bad
+        assert isinstance(failed.value.error, WireError)
         assert scene.groups.found == [[("n0", 1), ("n2", 1)]]
         assert scene.sequences.last(("n1", 7)) is None
+
+    play(act)
+
+
+def test_each_batch_has_its_share_of_decoding_also_one_that_is_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def act(scene: Scene) -> None:
+        def takes_time(batches: Sequence[EncodedBatch], limits: Limits) -> list[Any]:
+            scene.pass_(10.0)
+            return decode_batches(batches, limits)
+
+        monkeypatch.setattr(turns, "decode_batches", takes_time)
+        scene.groups.after = lambda _: scene.pass_(1.0)
+        good = scene.submit("n0", flows=1)
+        wrong = encode_batch(Batch(1, 9, 10, flows_of(7), Totals()))  # it ended before it began
+        bad = scene.turns.submit(Apply(identity("n1"), wrong, gap=False), scene.session("n1"))
+        assert (await good).seconds == 2.0 + 1.0
+        with pytest.raises(UndecodableError) as failed:
+            await bad
+        assert failed.value.seconds == 8.0
 
     play(act)
 
@@ -168,8 +193,9 @@ def test_decoding_that_fails_blocks_no_agent(monkeypatch: pytest.MonkeyPatch) ->
             patched.setattr(turns, "decode_batches", fail)
             waiting = [scene.submit("n0"), scene.submit("n1")]
             for one in waiting:
-                with pytest.raises(MemoryError):
+                with pytest.raises(UndecodableError) as failed:
                     await one
+                assert isinstance(failed.value.error, MemoryError)
         assert (await scene.submit("n0")).ack == Ack(1)
 
     play(act)
