@@ -78,3 +78,12 @@ class StateError(KznError):
     def __init__(self, message: str, *, reason: str, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.reason = reason
+
+
+def json_fault(error: Exception) -> str:
+    """What is wrong with a JSON document whose reading by keys ended with ``error``."""
+    if isinstance(error, KeyError):
+        return f"key {error} is missing"
+    if isinstance(error, TypeError | AttributeError):
+        return f"a value of another type: {error}"
+    return str(error)

@@ -141,7 +141,18 @@ def parse_address(text: str) -> str:
 
 
 def parse_time(text: str, now: float) -> float:
-    """``10m``, ``1h30m`` (ago) or RFC 3339 as seconds of the epoch, as ``now``; UsageError."""
+    """``10m``, ``1h30m`` (ago) or RFC 3339 as seconds of the epoch, as ``now``; UsageError.
+
+    Also for a time that is later than ``now``.
+    """
+    found = parse_any_time(text, now)
+    if found > now + 1.0:
+        raise UsageError(f"{text[:40]!r} is in the future", hint="leave it out for now")
+    return min(found, now)
+
+
+def parse_any_time(text: str, now: float) -> float:
+    """As `parse_time`, of the future as well."""
     ago = _AGO.fullmatch(text)
     if ago is not None:
         hours, minutes, seconds = (int(number or 0) for number in ago.groups())
@@ -155,9 +166,7 @@ def parse_time(text: str, now: float) -> float:
             f"{text[:40]!r} is not a time",
             hint="write how long ago, such as 90s, 10m or 1h30m, or 2030-01-31T12:00:00Z",
         )
-    if found.timestamp() > now + 1.0:
-        raise UsageError(f"{text[:40]!r} is in the future", hint="leave it out for now")
-    return min(found.timestamp(), now)
+    return found.timestamp()
 
 
 def timestamp(epoch: float) -> str:

@@ -48,6 +48,19 @@ _ERRORS = {
 }
 
 
+_TAG: Schema = {
+    "description": "Of the content, for If-None-Match.",
+    "schema": _TEXT,
+}
+_IF_NONE_MATCH: Schema = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "ETags of earlier answers, with or without W/, or *.",
+    "required": False,
+    "schema": _TEXT,
+}
+
+
 class Parameter(NamedTuple):
     """A parameter of a query."""
 
@@ -76,6 +89,8 @@ class Page(NamedTuple):
     text: str
     parameters: tuple[Parameter, ...]
     schema: Schema
+    has_tag: bool = False
+    """Whether its answers have an `ETag`."""
 
 
 def _count(most: int) -> Schema:
@@ -101,7 +116,8 @@ def _list(topic: str, row: Schema) -> Schema:
 def _series_page(topic: str) -> Page:
     names = api.keys(api.ROWS[topic])
     row = _object({name: _OF_ROWS.get(name, _TEXT) for name in names})
-    return Page(f"Series of {topic}, the largest first.", (_LIMIT,), _list(topic, row))
+    text = f"Series of {topic}, the largest first."
+    return Page(text, (_LIMIT,), _list(topic, row), has_tag=True)
 
 
 _LIMIT = Parameter("limit", "Most rows; 1,000 without it.", _count(api.MAX_LIMIT))
@@ -320,8 +336,8 @@ _ROLLOUTS = _object(
 EXPORT = "export"
 PAGES: dict[str, Page] = {
     **{topic: _series_page(topic) for topic in api.ROWS},
-    "nodes": Page("The totals of each node.", (_LIMIT,), _list("nodes", _NODE)),
-    "status": Page("The server as a whole.", (), _STATUS),
+    "nodes": Page("The totals of each node.", (_LIMIT,), _list("nodes", _NODE), has_tag=True),
+    "status": Page("The server as a whole.", (), _STATUS, has_tag=True),
     "addresses": Page(
         "The owner of each address now.",
         (Parameter("address", "An IP address; may be repeated.", is_required=True, is_list=True),),
@@ -349,6 +365,7 @@ PAGES: dict[str, Page] = {
             ),
         ),
         _TRAFFIC,
+        has_tag=True,
     ),
     EXPORT: Page(
         "All groups of a span, or without dimensions all flows, as a file.",
@@ -375,6 +392,7 @@ PAGES: dict[str, Page] = {
             Parameter("id", "Only this one, also if it is not made any more."),
         ),
         _ADVICE,
+        has_tag=True,
     ),
     "rollouts": Page(
         "What was rolled out: changes of workloads and Services in a span of the past.",
@@ -387,12 +405,16 @@ PAGES: dict[str, Page] = {
             Parameter("limit", "Most changes; 200 without it.", _count(rollouts.MAX_LIMIT)),
         ),
         _ROLLOUTS,
+        has_tag=True,
     ),
     "budgets": Page(
-        "What of each budget is used this month.", (), _object({"budgets": _array(_BUDGET)})
+        "What of each budget is used this month.",
+        (),
+        _object({"budgets": _array(_BUDGET)}),
+        has_tag=True,
     ),
-    "meta": Page("What can be asked.", (), _META),
-    "notices": Page("What a reader of the numbers has to know now.", (), _NOTICES),
+    "meta": Page("What can be asked.", (), _META, has_tag=True),
+    "notices": Page("What a reader of the numbers has to know now.", (), _NOTICES, has_tag=True),
     "openapi.json": Page("This document.", (), {"type": "object"}),
 }
 EXPORT_TYPES = {
@@ -439,11 +461,15 @@ def _operation(name: str, page: Page) -> Schema:
         if name == EXPORT
         else {"application/json": {"schema": page.schema}}
     )
+    tag = {"headers": {"ETag": _TAG}} if page.has_tag else {}
+    unchanged = {"304": {"description": "as in the answer whose ETag is given", **tag}}
     return {
         "operationId": name.removesuffix(".json"),
         "summary": page.text,
-        "parameters": [parameter.to_json() for parameter in page.parameters],
-        "responses": {"200": {"description": "The answer.", "content": kinds}}
+        "parameters": [parameter.to_json() for parameter in page.parameters]
+        + ([_IF_NONE_MATCH] if page.has_tag else []),
+        "responses": {"200": {"description": "The answer.", **tag, "content": kinds}}
+        | (unchanged if page.has_tag else {})
         | {status: {"description": why, "content": error} for status, why in _ERRORS.items()},
     }
 

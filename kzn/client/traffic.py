@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from kzn.client.explain import parse_time
+from kzn.client.explain import parse_any_time
 from kzn.errors import UsageError
 from kzn.history.export_query import DEFAULT_ROWS, Export, Format
 from kzn.history.query import FILTERS, MAX_BY, TrafficQuery
@@ -36,11 +36,11 @@ def parse_query(
                 f"{name[:40]!r} is not a parameter", hint=", ".join(sorted(PARAMETERS))
             )
     one = {name: _one(name, values) for name, values in parameters.items() if name not in _LISTS}
-    end = _time(one["to"], now) if "to" in one else now
+    end = parse_span_time(one["to"], now) if "to" in one else now
     if "from" in one:
         if "since" in one:
             raise UsageError("since and from exclude each other")
-        begin = _time(one["from"], now)
+        begin = parse_span_time(one["from"], now)
     else:
         begin = end - parse_since(one.get("since", DEFAULT_SINCE))
     compare = one.get("compare", "")
@@ -123,10 +123,11 @@ def _check_value(name: str, value: str) -> None:
         raise UsageError(f"{value[:40]!r} is not a port", hint=f"0 to {_MAX_PORT}")
 
 
-def _time(text: str, now: float) -> float:
+def parse_span_time(text: str, now: float) -> float:
+    """An end of a span, which may be in the future: Unix seconds, RFC 3339 or ago; UsageError."""
     if text.isascii() and text.isdigit() and len(text) < 12:
         return float(text)
-    return parse_time(text, now)
+    return parse_any_time(text, now)
 
 
 def _one(name: str, values: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kzn.errors import KznError
+from kzn.errors import KznError, json_fault
 from kzn.model.settled import ByClass, Sum, added
 
 FILE = "books.json"
@@ -97,7 +97,7 @@ def load(root: Path) -> Books | None:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise KznError(
-            f"{path} cannot be read: {error}",
+            f"{path} cannot be read: {json_fault(error)}",
             hint="move it away; the files of the history stay, and their sums begin at zero",
         ) from error
 

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kzn.errors import KznError
+from kzn.errors import KznError, json_fault
 from kzn.model.settled import CLASSES, ByClass, Sum
 
 MARKER = "kzn-history.json"
@@ -98,7 +98,8 @@ def _identity(root: Path, descriptor: int) -> str:
                 if not _SERVER.fullmatch(server):  # no reader would find its files
                     raise ValueError(f"{server!r} is not the name of a server")  # noqa: TRY301
             except (ValueError, KeyError, TypeError) as error:
-                raise KznError(f"{root / MARKER} cannot be read: {error}") from error
+                why = json_fault(error)
+                raise KznError(f"{root / MARKER} cannot be read: {why}") from error
             if layout > LAYOUT:
                 raise KznError(
                     f"history {root} has layout {layout}; this version of kzn knows {LAYOUT}"

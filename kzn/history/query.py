@@ -47,6 +47,8 @@ MAX_CELLS = 1_000_000
 """Rows times points of an answer."""
 MAX_VALUES = 100
 LONGEST = 800 * DAY
+LATEST = (1 << 32) // DAY * DAY
+"""The latest end of a span, 2106-02-07: times of ClickHouse have 32 bits, and old versions wrap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +70,7 @@ class TrafficQuery:
 
     def __post_init__(self) -> None:
         """UsageError for what cannot be asked, with what there is."""
-        if not 0 <= self.begin < self.end:
-            raise UsageError("the span is empty", hint="from must be before to")
-        if self.end - self.begin > LONGEST:
-            raise UsageError("the span is too long", hint=f"at most {LONGEST // DAY} days")
+        _check_span(self.begin, self.end)
         for name in self.by:
             if name not in DIMENSIONS:
                 raise UsageError(f"{name[:40]!r} is not a dimension", hint=", ".join(DIMENSIONS))
@@ -135,6 +134,15 @@ class TrafficQuery:
     def first(self) -> int:
         """The begin of all that is read."""
         return self.begin - (self.end - self.begin if self.compare else 0)
+
+
+def _check_span(begin: int, end: int) -> None:
+    if not 0 <= begin < end:
+        raise UsageError("the span is empty", hint="from must be before to")
+    if end > LATEST:
+        raise UsageError("the span ends after 2106-02-07", hint="times are in seconds")
+    if end - begin > LONGEST:
+        raise UsageError("the span is too long", hint=f"at most {LONGEST // DAY} days")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -204,13 +204,7 @@ class Reader:
             source=source,
             complete_from=None if first is None else max(first, books.since),
             complete_to=books.until or None,
-            gaps=tuple(
-                MissingSpan(gap.begin, gap.end, gap.reason)
-                for gap in books.gaps
-                if gap.begin < query.end and gap.end > query.first
-            )
-            + tuple(MissingSpan(one.begin, one.end, "damaged") for one in damaged)
-            + tuple(MissingSpan(*hole, "not_by_node") for hole in chosen.holes),
+            gaps=_gaps(books, query, damaged, chosen),
         )
         return about, files
 
@@ -244,6 +238,20 @@ class Reader:
         sums = [number or 0 for number in total]
         measure = _measure(query, step, sums, total_series)
         return replace(about, rows=tuple(rows), total=measure, of=int(of))
+
+
+def _gaps(
+    books: Books, query: TrafficQuery, damaged: Sequence[Segment], chosen: Chosen
+) -> tuple[MissingSpan, ...]:
+    """The gaps of an answer, each once: a damaged file may be in the books as well."""
+    spans = [
+        MissingSpan(gap.begin, gap.end, gap.reason)
+        for gap in books.gaps
+        if gap.begin < query.end and gap.end > query.first
+    ]
+    spans += [MissingSpan(one.begin, one.end, "damaged") for one in damaged]
+    spans += [MissingSpan(*hole, "not_by_node") for hole in chosen.holes]
+    return tuple(dict.fromkeys(spans))
 
 
 def _too_much() -> UsageError:

@@ -128,8 +128,9 @@ def table(found: Any) -> str:
 
     head = [*found["by"], *_sums(found)]
     rows = [head, *([str(value) for value in row] for row in _rows(found))]
-    total = ["total", *[""] * (len(found["by"]) - 1)] if found["by"] else []
-    rows.append([*total, *(str(found["total"][name]) for name in _sums(found))])
+    if found["by"]:
+        total = ["total", *[""] * (len(found["by"]) - 1)]
+        rows.append([*total, *(str(found["total"][name]) for name in _sums(found))])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     labels = len(found["by"])
     lines = [

@@ -6,8 +6,7 @@ that overlap.
 
 from dataclasses import dataclass
 
-from kzn.client.explain import parse_time
-from kzn.client.traffic import parse_since
+from kzn.client.traffic import parse_since, parse_span_time
 from kzn.errors import UsageError
 
 DAY, WEEK = 86_400, 7 * 86_400
@@ -91,8 +90,6 @@ def _window(text: str, now: int) -> Window:
 
 def _time(text: str, now: int) -> int:
     """How long ago, also in days and weeks, Unix seconds, or RFC 3339."""
-    if text.isascii() and text.isdigit() and len(text) < 12:
-        return int(text)
     if text[-1:] in "dw" and text[:-1].isdigit():
         return now - parse_since(text)
-    return int(parse_time(text, now))
+    return int(parse_span_time(text, now))

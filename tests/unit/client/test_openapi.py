@@ -73,7 +73,7 @@ def test_every_page_of_the_api_and_every_parameter_is_in_the_document(tmp_path: 
 def test_every_error_has_the_shape_that_is_documented() -> None:
     schema = document()["components"]["schemas"]["Error"]
     for page in document()["paths"].values():
-        for status in page["get"]["responses"].keys() - {"200"}:
+        for status in page["get"]["responses"].keys() - {"200", "304"}:
             body = problem(HTTPStatus(int(status)), "what is wrong", "what to do").body
             assert isinstance(body, bytes)
             jsonschema.validate(json.loads(body), schema)
@@ -128,6 +128,21 @@ def test_an_export_has_what_was_sent(running: Running) -> None:
     status, _, body = ask(running, "/api/v1/export?since=24h&by=dst_workload&limit=2")
     assert status == 400
     assert "there are 3 rows" in json.loads(body)["error"]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_which_pages_have_a_tag_and_know_it_again(running: Running, name: str) -> None:
+    path = PREFIX + name
+    operation = document()["paths"][path]["get"]
+    query = VALID.get(name, "")
+    _, headers, _ = ask(running, f"{path}?{query}" if query else path)
+    documented = operation["responses"]["200"].get("headers", {})
+    assert {one for one in ("etag",) if one in headers} == {one.lower() for one in documented}
+    names = {one["name"] for one in operation["parameters"] if one["in"] == "header"}
+    assert ("If-None-Match" in names) == ("304" in operation["responses"]) == PAGES[name].has_tag
+    if PAGES[name].has_tag:
+        status, again, body = ask(running, path, **{"If-None-Match": "*"})
+        assert (status, body, "etag" in again) == (304, b"", True)
 
 
 @pytest.mark.slow

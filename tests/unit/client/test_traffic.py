@@ -56,6 +56,13 @@ def test_times_are_unix_seconds_rfc3339_or_ago() -> None:
     assert parse_query({}, NOW).begin == 1_795_647_634
 
 
+@pytest.mark.parametrize("end", ["2026-11-28T00:00:00Z", "1795824000"])
+def test_a_span_may_end_in_the_future_however_that_is_written(end: str) -> None:
+    assert parse_query({"from": ("10m",), "to": (end,)}, NOW).end == 1_795_824_000
+    with pytest.raises(UsageError, match="span is empty"):
+        parse_query({"from": (end,)}, NOW)
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
@@ -66,6 +73,8 @@ def test_times_are_unix_seconds_rfc3339_or_ago() -> None:
         ({"since": ("1h",), "from": ("0",)}, "exclude"),
         ({"from": ("yesterday",)}, "not a time"),
         ({"from": ("20",), "to": ("10",)}, "span is empty"),
+        ({"from": ("6090535696",), "to": ("6090622096",)}, "ends after 2106"),
+        ({"to": ("9999-12-31T23:59:59Z",)}, "ends after 2106"),
         ({"where": ("port",)}, "has no value"),
         ({"where": ("colour:x",)}, "'colour' is not a filter"),
         ({"where": ("class:crosszone",)}, "'crosszone' is not a value of class"),

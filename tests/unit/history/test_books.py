@@ -57,10 +57,19 @@ def test_books_are_read_as_they_were_saved(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"instance": 1}', "[]"])
-def test_damaged_books_are_an_error_with_a_hint(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "Expecting value"),
+        ("{}", "key 'instance' is missing"),
+        ('{"instance": 1}', "key 'number' is missing"),
+        ("[]", "a value of another type"),
+        ('{"instance": 1, "number": 1, "recorded": []}', "a value of another type"),
+    ],
+)
+def test_damaged_books_are_an_error_with_a_hint(tmp_path: Path, text: str, why: str) -> None:
     (tmp_path / FILE).write_text(text)
-    with pytest.raises(KznError, match="cannot be read") as caught:
+    with pytest.raises(KznError, match=f"cannot be read: {why}") as caught:
         load(tmp_path)
     assert "move it away" in caught.value.hint
 

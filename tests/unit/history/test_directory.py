@@ -38,6 +38,9 @@ def test_a_directory_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
     (tmp_path / MARKER).write_text('{"layout": 99, "server": "00000000"}')
     with pytest.raises(KznError, match="layout 99"):
         open_directory(tmp_path)
+    (tmp_path / MARKER).write_text('{"layout": 1}')
+    with pytest.raises(KznError, match="cannot be read: key 'server' is missing"):
+        open_directory(tmp_path)
     (tmp_path / MARKER).write_text("something else")
     with pytest.raises(KznError, match="cannot be read"):
         open_directory(tmp_path)

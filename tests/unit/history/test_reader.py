@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from questions import CLUSTER, ENDS, FLOWS, PROVIDER_IDS, QUERIES, T0, VERDICTS, check, settled
 
 from kzn.errors import KznError
-from kzn.history.books import Gap
+from kzn.history.books import Books, Gap, load, save
 from kzn.history.columns import ADDED
 from kzn.history.memory import answer
-from kzn.history.query import SIDES, UNITS, TrafficQuery
+from kzn.history.query import SIDES, UNITS, MissingSpan, TrafficQuery
 from kzn.history.reader import Reader, TooSlowError, choose
 from kzn.history.retention import Keep
 from kzn.history.segments import DAY, HOUR, listing
@@ -453,6 +453,19 @@ def test_a_parquet_file_of_something_else_is_left_out_and_moved_aside_by_a_merge
     writer.close()
     assert not foreign.exists()
     assert reader.ask(query).total.bytes == 700
+    reader.close()
+
+
+def test_a_damaged_file_that_the_books_have_as_a_gap_is_one_gap(tmp_path: Path) -> None:
+    """As when it is moved aside between the listing of a reader and its look at the books."""
+    write(tmp_path, [(0, 0, 1, 443, 6, 1, 1, 700), (60, 0, 1, 443, 6, 1, 1, 5)])
+    damaged = listing(tmp_path).levels["raw"][0].path(tmp_path)
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    books = load(tmp_path) or Books()
+    save(tmp_path, books.with_gap(Gap(T0, T0 + HOUR, "damaged", 0)))
+    reader = Reader(tmp_path)
+    found = reader.ask(TrafficQuery(T0, T0 + 2 * HOUR))
+    assert (found.total.bytes, found.gaps) == (5, (MissingSpan(T0, T0 + HOUR, "damaged"),))
     reader.close()
 
 

@@ -55,6 +55,14 @@ def test_a_table_has_the_rows_the_rest_and_the_total(
     assert capsys.readouterr().out == TEXT
 
 
+def test_without_dimensions_there_is_the_total_alone(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(["flows", "--history", str(root), *SPAN, "--by", ""]) == EXIT_OK
+    (_, _, *lines) = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [["bytes", "packets"], ["730", "2"]]
+
+
 def test_csv_has_the_rest_as_its_last_row(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["flows", "--history", str(root), *SPAN, "--by", "cause_pod", "--limit", "0"]
     assert main.run([*command, "--csv"]) == EXIT_OK
