@@ -155,12 +155,16 @@ class Recorder:
             chosen = chosen.compress(~too_late)
         if not len(chosen):
             return
-        learned = self._seen.new(resolution.endpoints, index, self._clock.monotonic())
         each = [minute_of(at) // MINUTE for at in ended]
         minutes: I64 | int = each[0]
         if len(set(each)) > 1:
             minutes = np.array(each).take(part.take(chosen))
-        batch = settled_batch(flows, resolution, chosen, minutes, learned)
+        learned = self._seen.new(resolution.endpoints, index, self._clock.monotonic())
+        try:
+            batch = settled_batch(flows, resolution, chosen, minutes, learned)
+        except Exception:
+            self._seen.forget(learned)
+            raise
         with self._lock:
             self.totals.add(batch.sums)
             if self._waiting + len(batch) > self._max_waiting:

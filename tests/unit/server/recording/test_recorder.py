@@ -28,6 +28,7 @@ from kzn.history.directory import Journal
 from kzn.history.processes.framing import Payload
 from kzn.history.processes.writer_process import RefusedSegmentError, WriterGoneError
 from kzn.model.settled import ByClass, ClusterFacts, Sum, added
+from kzn.server.recording import recorder as recorder_module
 from kzn.server.recording.batches import SettledBatch
 from kzn.server.recording.fold import Fold
 
@@ -504,3 +505,24 @@ def test_what_was_folded_before_an_error_is_dropped_with_it(
     assert books.missing() == {}
     assert bytes_by_class(books.dropped["fault"]) == {"cross_zone": 12}
     assert bytes_of(tmp_path) == {"cross_zone": 11}
+
+
+def test_owners_are_told_again_if_a_batch_cannot_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    async def run() -> HistoricWorld:
+        world = HistoricWorld(tmp_path)
+        await world.recorder.start(1)
+        with monkeypatch.context() as patched:
+            patched.setattr(recorder_module, "settled_batch", fail)
+            world.apply("n1", (WEB1, DB, 5))
+        world.apply("n1", (WEB1, DB, 7))
+        await world.recorder.close()
+        return world
+
+    books = asyncio.run(run()).recorder.books()
+    assert books.dropped == {}
+    assert bytes_of(tmp_path) == bytes_by_class(books.recorded) == {"cross_zone": 7}
