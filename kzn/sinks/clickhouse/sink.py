@@ -4,10 +4,12 @@ In: segments. Out: their rows, each once, in the table of minutes and by views i
 and days. Never: rows that a repeat adds again, within the window of `schema.WINDOW` inserts.
 
 An engine before `schema.MODERN` has no Parquet and no tokens: it gets CSV with the segment's name
-in a column, and is asked for this name first.
+in a column, and is asked first how many rows of this name it has: it takes the rows that came
+before a connection broke for the whole, and gets those behind them.
 """
 
 import asyncio
+import os
 import sys
 from tempfile import TemporaryFile
 
@@ -90,13 +92,11 @@ class ClickHouseSink:
             f"SELECT count() FROM {TABLES['raw']} WHERE {SEGMENT} = {literal(segment.name)}"
             f" AND time >= toDateTime({segment.begin}) AND time < toDateTime({segment.end})"
         )
-        if there.strip() != "0":
-            return
         # A file without a name: old engines take what a broken stream has sent for the whole.
         with TemporaryFile(dir=segment.path.parent) as body:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "kzn.history.processes.csv_child"),
-                *(str(segment.path), segment.name, ",".join(columns("raw"))),
+                *(str(segment.path), segment.name, there.strip(), ",".join(columns("raw"))),
                 stdout=body,
             )
             try:
@@ -106,7 +106,9 @@ class ClickHouseSink:
                     process.kill()
             if process.returncode:
                 raise LaterError(f"{segment.name} cannot be written as CSV")
-            await self._client.run(_insert((*columns("raw"), SEGMENT), "CSV"), body, _ONE_BLOCK)
+            if os.fstat(body.fileno()).st_size:  # the engine lacks rows
+                insert = _insert((SEGMENT, *columns("raw")), "CSV")
+                await self._client.run(insert, body, _ONE_BLOCK)
 
 
 def open_sink(target: Target) -> ClickHouseSink:

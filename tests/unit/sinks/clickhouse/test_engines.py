@@ -286,6 +286,83 @@ def test_an_engine_is_spoken_to_by_tls_and_only_with_its_authority(
         asyncio.run(run(url))
 
 
+async def broken(port: int, head: bytes, body: bytes) -> None:
+    """Send a request whose connection ends before its body does."""
+    reader, out = await asyncio.open_connection("127.0.0.1", port)
+    out.write(head)
+    out.write(body)
+    out.write_eof()
+    with suppress(OSError):
+        await reader.read()
+    out.close()
+
+
+async def cut_off(
+    port: int, cut: bytes, reader: asyncio.StreamReader, out: asyncio.StreamWriter
+) -> None:
+    """Statements are answered; an insert arrives until ``cut``, and nothing comes back."""
+    while True:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError:
+            break
+        (length,) = (
+            int(line.partition(b":")[2])
+            for line in head.splitlines()
+            if line.lower().startswith(b"content-length:")
+        )
+        body = await reader.readexactly(length)
+        if b"query=INSERT" in head:
+            await broken(port, head, body[: body.index(cut, len(body) // 3) + len(cut)])
+            break
+        out.write(await exchange(port, head + body))
+    out.close()
+
+
+async def exchange(port: int, request: bytes) -> bytes:
+    """The answer to a request."""
+    reader, out = await asyncio.open_connection("127.0.0.1", port)
+    out.write(request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
+    answer = await reader.read()
+    out.close()
+    return answer
+
+
+@pytest.mark.parametrize("cut", [b'"1001"\n', b'"1001"', b'"100', b'"cross_'])
+def test_rows_that_an_old_server_has_of_a_broken_insert_are_not_lost_and_not_doubled(
+    tmp_path: Path, cut: bytes
+) -> None:
+    """It takes whole rows that came before the connection broke for all of them."""
+    writer = Writer(tmp_path / "history", SERVER, VERDICTS, Keep())
+    writer.add_ends(ENDS, anew=True)
+    flows: list[tuple[int, ...]] = [(0, 0, 1, port, 6, 1, 1, 1000 + port) for port in range(3)]
+    writer.write(1, settled(flows), {})
+    writer.close()
+    (path,) = (tmp_path / "history").glob("raw/*/*")
+    size = path.stat().st_size
+    segment = FinishedSegment(path.name, SERVER, T0, T0 + HOUR, size, path)
+
+    async def run(url: str) -> None:
+        place, _, options = url.partition("?")
+        port = int(place.removeprefix("clickhouse://127.0.0.1:").partition("/")[0])
+        front = await asyncio.start_server(partial(cut_off, port, cut), "127.0.0.1", 0)
+        behind = place.replace(str(port), str(front.sockets[0].getsockname()[1]))
+        sink = SINK.open(parse_target(f"{behind}?{options}&create=yes"))
+        with pytest.raises(LaterError):
+            await sink.put(segment)
+        await sink.close()
+        front.close()
+
+    with engine(OLD, tmp_path / "engine") as url:
+        asyncio.run(run(url))
+        for _ in range(2):
+            put(url, segment)
+        found = with_store(url, lambda store: store.ask(TrafficQuery(T0, T0 + HOUR, ("port",))))
+        assert [(row.values, row.measure.bytes) for row in found.rows] == [
+            ((port,), 1000 + port) for port in (2, 1, 0)
+        ]
+
+
 def test_two_servers_and_two_clusters_are_one_answer(filled: Filled, tmp_path: Path) -> None:
     """Segments of another server add up; its cluster is a dimension. (Last: it adds rows.)"""
     before = filled.asked(QUESTIONS["everything"]).total.bytes

@@ -106,7 +106,8 @@ def test_an_old_engine_gets_a_file_of_lines(segment: FinishedSegment) -> None:
 
     engine.run(put)
     (line,) = engine.bodies[-1].decode().splitlines()
-    assert line.endswith(f'"4321","{segment.name}"')
+    assert line.startswith(f'"{segment.name}","17')
+    assert line.endswith(',"4321"')
     # Of the history there is no more than the link: the lines had no name.
     assert sorted(path.suffix for path in segment.path.parent.iterdir()) == [".json", ".parquet"]
 
