@@ -74,17 +74,19 @@ class Fold:
 
     def _begin(self) -> None:
         self._grouped: Words | None = None
+        self._numbered: list[Words] = []
+        """Of rows that are not grouped yet."""
         self._batches: list[SettledBatch] = []
         """Whose ends have no numbers yet."""
         self._rows = self._loose = self._loose_ends = 0
-        """All rows, and those and the ends of the batches."""
+        """All rows, those that are not grouped, and the ends of the batches."""
         self._sums: ByClass = {}
 
     def add(self, batch: SettledBatch) -> str:
         """Add a batch; an empty string, or the reason why all of it is left out."""
         try:
             if self._owners.are_others(batch.learned):
-                self._compact()  # batches from before have the owners from before
+                self._number()  # batches from before have the owners from before
         finally:
             self._owners.learn(batch.learned)  # they are not told again soon
         sums = added(self._sums, batch.sums)
@@ -95,7 +97,7 @@ class Fold:
             if self._rows + len(batch) > self._max_rows:
                 return "full"
         if len(self._ends.list) + self._loose_ends + len(batch.ends) > MAX_ENDS:
-            self._compact()
+            self._number()
             if len(self._ends.list) + len(batch.ends) > MAX_ENDS:
                 return "full"
         self._sums = sums
@@ -131,18 +133,23 @@ class Fold:
         self._rest.begin_anew()
         self._generation += 1
 
+    def _number(self) -> None:
+        """Make rows of the batches, which are not needed any more."""
+        if self._batches:
+            self._numbered.append(self._words_of_batches())
+            self._batches, self._loose_ends = [], 0
+
     def _compact(self) -> None:
-        """Group all rows; the batches are not needed any more."""
-        if not self._batches:
+        """Group all rows."""
+        self._number()
+        if not self._numbered:
             return
-        words = self._words_of_batches()
-        if self._grouped is not None:
-            words = Words.joined([self._grouped, words])
-        words = words.grouped()
+        before = [] if self._grouped is None else [self._grouped]
+        words = Words.joined([*before, *self._numbered]).grouped()
         if not self._has_detail and len(words.ends) > MAX_OF_HOUR:
             words = self._limited(words)
-        self._grouped, self._batches = words, []
-        self._rows, self._loose, self._loose_ends = len(words.ends), 0, 0
+        self._grouped, self._numbered = words, []
+        self._rows, self._loose = len(words.ends), 0
 
     def _limited(self, words: Words) -> Words:
         kept, others = words.largest(MAX_OF_HOUR // 2)

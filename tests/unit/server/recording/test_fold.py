@@ -152,7 +152,7 @@ def test_owners_that_a_batch_brings_are_known_also_if_grouping_those_before_it_f
     fold = Fold()
     assert fold.add(batch((1, 1, 5), learned=[(1, pod("a"))])) == ""
     with monkeypatch.context() as patched:
-        patched.setattr(Words, "grouped", _fail)
+        patched.setattr(Words, "of", _fail)
         with pytest.raises(MemoryError):
             fold.add(batch((1, 2, 7), learned=[(1, pod("b")), (2, pod("c"))]))
     fold.forget()
@@ -160,7 +160,7 @@ def test_owners_that_a_batch_brings_are_known_also_if_grouping_those_before_it_f
     assert taken(fold) == {("b", "c", 7): 11}
 
 
-def _fail(_: Words) -> Words:
+def _fail(*_: object) -> Words:
     raise MemoryError
 
 
@@ -180,6 +180,27 @@ def test_batches_add_up_however_many_are_grouped_together(
         (*pair, minute): size for pair, size in expected.items() for minute in (7, 8, 61)
     }
     assert taken(fold) == {}
+
+
+def test_near_the_limit_of_ends_rows_are_not_grouped_again_for_each_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    groupings = []
+
+    def grouped(words: Words) -> Words:
+        groupings.append(len(words.ends))
+        return original(words)
+
+    original = Words.grouped
+    monkeypatch.setattr(Words, "grouped", grouped)
+    monkeypatch.setattr(fold_module, "MAX_ENDS", 4)
+    fold = Fold()
+    owners = [(1, pod("a")), (2, pod("b"))]
+    for _ in range(20):  # each may bring two ends more, as far as is known before it has numbers
+        assert fold.add(batch((1, 2, 5), learned=owners)) == ""
+    assert groupings == []
+    assert taken(fold) == {("a", "b", 7): 100}
+    assert groupings == [20]
 
 
 def test_a_batch_that_may_bring_too_many_ends_is_left_out(
