@@ -136,7 +136,7 @@ def measured(
     times = max(2, FLOWS_A_ROUND // (flows * count))
     found = []
     agents = Agents(port, batches)
-    asyncio.run(agents.run(2))  # the first batches add all labels
+    asyncio.run(agents.run(max(BATCHES, times)))  # adds all labels and ends
     for _ in range(rounds):
         before = asked(pipe, "rest")
         asyncio.run(agents.run(times))
