@@ -61,6 +61,12 @@ class Scene:
     def pass_(self, seconds: float) -> None:
         self.now += seconds
 
+    async def connect(self, connections: int) -> None:
+        """From now on batches of so many agents wait for each other, not for a time."""
+        self.turns.connections = lambda: connections
+        self.turns.group_seconds = 3600.0
+        await self.submit("n0")
+
     def session(self, node: str) -> ServerSession:
         session = ServerSession(self.sequences, Limits())
         session.authenticated(identity(node))
@@ -203,9 +209,7 @@ def test_decoding_that_fails_blocks_no_agent(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_group_of_all_connections_does_not_wait() -> None:
     async def act(scene: Scene) -> None:
-        scene.turns.connections = lambda: 3
-        scene.turns.group_seconds = 3600.0
-        await scene.submit("n0")
+        await scene.connect(3)
         for sequence in (2, 3):
             waiting = [scene.submit(f"n{number}", sequence) for number in range(3)]
             assert [(await one).ack for one in waiting] == [Ack(sequence)] * 3
@@ -215,9 +219,7 @@ def test_a_group_of_all_connections_does_not_wait() -> None:
 
 def test_a_batch_waits_for_those_of_other_connections() -> None:
     async def act(scene: Scene) -> None:
-        scene.turns.connections = lambda: 4
-        scene.turns.group_seconds = 3600.0
-        await scene.submit("n0")
+        await scene.connect(4)
         waiting = [scene.submit(f"n{number}", 2) for number in range(3)]
         for _ in range(5):
             await asyncio.sleep(0)
